@@ -1,0 +1,56 @@
+# Two commands do everything: `make demo` and `make test`. The rest is listed by `make help`.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+TOOLS  := $(CURDIR)/.tools
+DEMO   ?= demo.rondo
+SECONDS ?= 15
+
+export PATH := $(TOOLS)/usr/bin:$(PATH)
+unexport PYTHONDONTWRITEBYTECODE
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+
+help: ## List the targets.
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
+	  || grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST)
+
+$(VENV)/.installed: pyproject.toml rondo_exporters/prometheus/pyproject.toml scripts/venv.sh
+	@PYTHON="$(PYTHON)" sh scripts/venv.sh $(VENV)
+	@touch $@
+
+demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
+	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
+
+tools: ## Fetch what the integration tests start: a Prometheus server.
+	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+
+test: $(VENV)/.installed tools ## Install what the tests need and run them.
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed ## Lint, format, types, spelling.
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@cd rondo_exporters/prometheus && ../../$(BIN)/mypy --strict rondo_exporter_prometheus
+	@$(BIN)/codespell
+	@echo "check: nothing to mend"
+
+format: $(VENV)/.installed ## Format the code and mend what the linter can.
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench-write: $(VENV)/.installed ## Recording beside prometheus_client, in one run.
+	@$(BIN)/python bench/write_path.py
+
+vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a VM that long and check every second of it.
+	@$(BIN)/python bench/capture.py $*
+
+vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check every second of them.
+	@$(BIN)/python bench/capture.py 15 30 45
+
+guest: ## Rebuild the bundled guest.
+	@sh guest/build.sh
+
+clean: ## Remove what the targets made.
+	rm -rf $(VENV) $(TOOLS) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

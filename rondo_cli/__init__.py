@@ -1,0 +1,1 @@
+"""The command `rondo`: parse, call, print; no rule of the domain."""

@@ -1,0 +1,83 @@
+"""`rondo info`: what a store is, who wrote it and how that ended, and what it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rondo_cli import render
+from rondo_cli.params import STORE
+from rondo_core.directory import size_bytes
+from rondo_core.query import Consolidator
+from rondo_core.runs import Run, boot_id
+from rondo_core.store_reader import StoreReader
+from rondo_core.units import format_duration, format_instant, format_size
+
+
+@click.command("info")
+@STORE
+def command(store: Path) -> None:
+    """Show what STORE is: size, tiers, who wrote it, and every series with its points, unit and help.
+
+    \b
+    rondo info demo.rondo
+    """
+    with StoreReader(store) as reader:
+        click.echo(f"store    {store} ({reader.meta.store_id})")
+        click.echo(f"made     {format_instant(reader.meta.created_ns)}")
+        click.echo(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed")
+        runs, pid = reader.runs(), reader.writer_pid()
+        for run in runs[-3:]:
+            click.echo(f"run {run.number:<4} {describe_run(run, pid if run is runs[-1] else None)}")
+        click.echo("")
+        click.echo(_schemas(reader))
+        click.echo("")
+        click.echo(_series(reader))
+
+
+def describe_run(run: Run, writer_pid: int | None) -> str:
+    """Say in words who wrote the store and how that ended."""
+    who = f"pid {run.pid}" + (f" ({run.writer})" if run.writer else "")
+    opened = f"{who}, opened {format_instant(run.opened_ns)}"
+    if writer_pid is not None:
+        return f"{opened}, writing now"
+    if run.ended:
+        return f"{opened}, {run.ended} {format_instant(run.ended_ns)}"
+    if run.boot_id and run.boot_id != boot_id():
+        return f"{opened}, gone: the machine was restarted since"
+    return f"{opened}, gone: killed, without closing the store"
+
+
+def _schemas(reader: StoreReader) -> str:
+    rows = []
+    for schema in reader.meta.schemas:
+        used = len(reader.registry.by_schema[schema.name])
+        tiers = " ".join(str(tier) for tier in schema.tiers)
+        rows.append([schema.name, schema.kind, f"{used}/{schema.max_series}", tiers, format_size(schema.size_bytes())])
+    return render.table(["schema", "kind", "series", "tiers", "size"], rows, [False, False, True, False, True])
+
+
+def _series(reader: StoreReader) -> str:
+    count = Consolidator("points", ("counter", "gauge", "summary"), ("coverage",), _coverage)
+    reader.consolidators = {("points", kind): count for kind in count.kinds}
+    rows = []
+    for data in reader.query(list(reader.series()), fn="points"):
+        stamps = data.timestamps_ns
+        first, last = (format_instant(int(stamps[0])), format_instant(int(stamps[-1]))) if len(data) else ("", "")
+        span = format_duration(int(stamps[-1] - stamps[0] + data.interval_ns[-1])) if len(data) else ""
+        series = data.series
+        rows.append([str(series), series.kind, str(len(data)), span, first, last, series.unit, series.help])
+    if not rows:
+        return "no series yet"
+    header = ["series", "kind", "points", "span", "first", "last", "unit", "help"]
+    return render.table(header, rows, [False, False, True, True])
+
+
+def _coverage(statistics: Mapping[str, Any], _timestamps_ns: Any, _interval_ns: Any) -> Any:
+    import numpy as np
+
+    covered = np.asarray(statistics["coverage"], dtype=float)
+    return np.where(covered > 0, covered, np.nan)

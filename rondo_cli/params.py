@@ -1,0 +1,47 @@
+"""What several commands take: the store, labels, a duration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rondo_core.errors import RondoError, one_line
+from rondo_core.labels import canonical_labels
+from rondo_core.units import parse_duration_ns
+
+STORE = click.argument("store", type=click.Path(path_type=Path))
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A duration such as 90s, 15m or 1h30m, as nanoseconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it, or fail as click does."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_duration_ns(value)
+        except RondoError as error:
+            self.fail(one_line(error), param, ctx)
+
+
+class LabelSet(click.ParamType):  # type: ignore[type-arg]
+    """Labels as key=value,key=value."""
+
+    name = "key=value,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, str]:
+        """Read them, or fail as click does."""
+        if isinstance(value, dict):
+            return value
+        pairs = [each.partition("=") for each in value.split(",") if each.strip()]
+        if any(not sign for _, sign, _ in pairs):
+            self.fail(f"{value!r}: write key=value,key=value", param, ctx)
+        try:
+            return dict(canonical_labels([(key.strip(), text.strip().strip('"')) for key, _, text in pairs]))
+        except RondoError as error:
+            self.fail(one_line(error), param, ctx)

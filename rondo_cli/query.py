@@ -1,0 +1,53 @@
+"""`rondo query`: read points of a store, live or finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rondo_cli import render
+from rondo_cli.params import STORE
+from rondo_core.clock import wall_ns
+from rondo_core.query import parse_range
+from rondo_core.store_reader import StoreReader
+from rondo_core.units import format_instant
+
+
+@click.command("query")
+@STORE
+@click.argument("selector")
+@click.option("--range", "span", default="all", show_default=True, help="all, 15m, 1h30m, or START..END.")
+@click.option("--tier", default="auto", show_default=True, help="A tier's number; auto: the finest that has each part.")
+@click.option("--fn", default=None, help="Consolidator: avg, min, max, sum, count, first, last, rate, increase ...")
+@click.option("--format", "form", type=click.Choice(list(render.FORMATS)), default="table", show_default=True)
+def command(store: Path, selector: str, span: str, tier: str, fn: str | None, form: str) -> None:
+    """Show the points of every series that SELECTOR matches.
+
+    SELECTOR is name{key=value,other!="x",re=~"a|b"}; quotes may be left out. A relative range ends now, or at the
+    newest sample where no process writes the store any more.
+
+    \b
+    rondo query demo.rondo 'vcpu_exits_total{reason=io}' --range all
+    rondo query demo.rondo vcpu_exits_total --fn rate --format plot
+    rondo query demo.rondo vmm_rss_bytes --range 15m --tier 1 --fn max --format csv
+    rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00:00Z..2026-11-23T12:05:00Z
+    """
+    asked = parse_range(span)
+    with StoreReader(store) as reader:
+        now_ns = None
+        if asked.last_ns is not None:
+            now_ns = _anchor(reader)
+        found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns)
+        click.echo(render.FORMATS[form](found))
+
+
+def _anchor(reader: StoreReader) -> int:
+    if reader.writer_pid() is not None:
+        return wall_ns()
+    newest_ns = reader.newest_ns()
+    click.echo(
+        f"rondo: no process writes this store; the range ends at its newest sample, {format_instant(newest_ns)}",
+        err=True,
+    )
+    return newest_ns

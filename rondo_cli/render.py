@@ -1,0 +1,120 @@
+"""Tables, CSV, JSON and plots of what a query found; plain text, aligned, no rule of the domain."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rondo_core.units import format_instant
+
+if TYPE_CHECKING:
+    from rondo_core.query import SeriesData
+
+
+def number(value: float) -> str:
+    """Write a float without a needless fraction: 3, 0.25, 1.5e+300, inf."""
+    if math.isfinite(value) and value == int(value) and abs(value) < 1e15:
+        return str(int(value))
+    return f"{value:.6g}" if math.isfinite(value) else str(value)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
+    """Align columns: those marked in `right` at their right edge; a line under the header."""
+    columns = [[head, *(row[index] for row in rows)] for index, head in enumerate(header)]
+    widths = [max(len(cell) for cell in column) for column in columns]
+    sides = [*right, *[False] * (len(header) - len(right))]
+
+    def line(cells: Sequence[str]) -> str:
+        placed = [
+            cell.rjust(width) if side else cell.ljust(width)
+            for cell, width, side in zip(cells, widths, sides, strict=True)
+        ]
+        return "  ".join(placed).rstrip()
+
+    return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
+
+
+def as_table(found: Sequence[SeriesData]) -> str:
+    """Write points as rows of time and one column per series, which are named above where there are several."""
+    lines = []
+    if len(found) == 1:
+        heads = [f"{found[0].series} ({found[0].fn})"]
+    else:
+        heads = [f"[{index}]" for index in range(1, len(found) + 1)]
+        lines = [f"{head:>5} {data.series} ({data.fn})" for head, data in zip(heads, found, strict=True)] + [""]
+    cells: dict[int, list[str]] = {}
+    for index, data in enumerate(found):
+        for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True):
+            cells.setdefault(stamp, [""] * len(found))[index] = number(value)
+    rows = [[format_instant(stamp), *cells[stamp]] for stamp in sorted(cells)]
+    if not rows:
+        return "\n".join([*lines, "no points in this range"])
+    return "\n".join([*lines, table(["time", *heads], rows, [False, *[True] * len(heads)])])
+
+
+def as_csv(found: Sequence[SeriesData]) -> str:
+    """Write points as series,timestamp_ns,value,interval_ns,coverage; values exact."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["series", "fn", "timestamp_ns", "value", "interval_ns", "coverage"])
+    for data in found:
+        columns = (data.timestamps_ns, data.values, data.interval_ns, data.coverage)
+        for stamp, value, interval_ns, coverage in zip(*(each.tolist() for each in columns), strict=True):
+            writer.writerow([str(data.series), data.fn, stamp, repr(value), interval_ns, coverage])
+    return out.getvalue().rstrip("\n")
+
+
+def as_json(found: Sequence[SeriesData]) -> str:
+    """Write a list of series, each with its points as [timestamp_ns, value]; an infinity is a text."""
+    import json
+
+    def exact(value: float) -> float | str:
+        return value if math.isfinite(value) else str(value)
+
+    plain = [
+        {
+            "name": data.series.name,
+            "labels": dict(data.series.labels),
+            "kind": data.series.kind,
+            "unit": data.series.unit,
+            "fn": data.fn,
+            "points": [
+                [stamp, exact(value)]
+                for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True)
+            ],
+            "interval_ns": data.interval_ns.tolist(),
+            "coverage": data.coverage.tolist(),
+        }
+        for data in found
+    ]
+    return json.dumps(plain, indent=1)
+
+
+def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20) -> str:
+    """Draw the points over time with block characters, as wide as the terminal."""
+    import shutil
+
+    import plotext
+
+    drawn = [data for data in found if len(data)]
+    if not drawn:
+        return "no points in this range"
+    start = min(int(data.timestamps_ns[0]) for data in drawn)
+    plotext.clear_figure()
+    plotext.theme("clear")
+    plotext.plot_size(width or min(shutil.get_terminal_size().columns, 120), height)
+    for data in drawn:
+        seconds = ((data.timestamps_ns - start) / 1e9).tolist()
+        label = str(data.series) if len(drawn) > 1 else None
+        plotext.plot(seconds, data.values.tolist(), label=label, marker="braille")
+    names = {data.series.name for data in drawn}
+    plotext.title(f"{', '.join(sorted(names))} ({drawn[0].fn})")
+    plotext.xlabel(f"seconds since {format_instant(start)}")
+    text: str = plotext.uncolorize(plotext.build())
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+FORMATS = {"table": as_table, "csv": as_csv, "json": as_json, "plot": as_plot}

@@ -1,0 +1,64 @@
+"""rondo: a process's metrics inside the process, at one-second resolution, and beyond its end.
+
+Names are loaded when they are first used, so that a program that only records pays for nothing else.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rondo_core.clock import ManualClock as ManualClock
+    from rondo_core.errors import RondoError as RondoError
+    from rondo_core.export.batch import Batch as Batch
+    from rondo_core.export.batch import Part as Part
+    from rondo_core.handles import Counter as Counter
+    from rondo_core.handles import Gauge as Gauge
+    from rondo_core.handles import GaugeBatch as GaugeBatch
+    from rondo_core.handles import Summary as Summary
+    from rondo_core.hookspecs import hookimpl as hookimpl
+    from rondo_core.hookspecs import hookspec as hookspec
+    from rondo_core.labels import Series as Series
+    from rondo_core.plugins import Plugins as Plugins
+    from rondo_core.query import Consolidator as Consolidator
+    from rondo_core.query import Range as Range
+    from rondo_core.query import SeriesData as SeriesData
+    from rondo_core.schema import Schema as Schema
+    from rondo_core.schema import Tier as Tier
+    from rondo_core.store import Store as Store
+    from rondo_core.store_reader import StoreReader as StoreReader
+
+_HOME = {
+    "Batch": "export.batch",
+    "Consolidator": "query",
+    "Counter": "handles",
+    "Gauge": "handles",
+    "GaugeBatch": "handles",
+    "ManualClock": "clock",
+    "Part": "export.batch",
+    "Plugins": "plugins",
+    "Range": "query",
+    "RondoError": "errors",
+    "Schema": "schema",
+    "Series": "labels",
+    "SeriesData": "query",
+    "Store": "store",
+    "StoreReader": "store_reader",
+    "Summary": "handles",
+    "Tier": "schema",
+    "hookimpl": "hookspecs",
+    "hookspec": "hookspecs",
+}
+__all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name at its first use."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rondo")
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

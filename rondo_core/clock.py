@@ -1,0 +1,34 @@
+"""The only module that reads the time; everywhere else the time is an argument or a clock handed in."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+NS_PER_S = 1_000_000_000
+wall_ns = time.time_ns
+monotonic_ns = time.monotonic_ns
+
+
+class Clock(Protocol):
+    """Nanoseconds since the epoch, as int64."""
+
+    def __call__(self) -> int:
+        """Read the clock."""
+
+
+class ManualClock:
+    """A clock that stands still until it is told to move: for tests and for replay."""
+
+    def __init__(self, now_ns: int = 1_700_000_000 * NS_PER_S) -> None:
+        """Start at `now_ns`, nanoseconds since the epoch."""
+        self.now_ns = now_ns
+
+    def __call__(self) -> int:
+        """Read the clock, ns."""
+        return self.now_ns
+
+    def advance(self, seconds: float) -> int:
+        """Move by `seconds` (negative: back) and give the new instant, ns."""
+        self.now_ns += round(seconds * NS_PER_S)
+        return self.now_ns

@@ -1,0 +1,130 @@
+"""Fold tier k into tier k+1: whole windows, from primitives that merge exactly, whenever the owner ticks.
+
+A coarse row is always the merge of its whole window, however late or often it is folded: folding again gives the
+same row. `next_window` in a coarse slab's header says from where folding goes on; it moves only after the rows are
+there, so that a process killed at any instruction folds at most the same windows once more.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from rondo_core import ring
+from rondo_core.schema import Schema
+from rondo_core.slab import Slab
+from rondo_core.statistics import COVERAGE, absent, lift, merge
+from rondo_core.writer import Writer
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Consolidation:
+    """Keeps the coarser tiers of one schema in step with its finest one. Thread-safe; not shared over a fork."""
+
+    def __init__(self, schema: Schema, slabs: list[Slab], writer: Writer) -> None:
+        """Take up folding where the last writer left it; an open window that it folded is folded again."""
+        self._schema, self._slabs, self._writer = schema, slabs, writer
+        self._lock = threading.Lock()
+        if len(slabs) > 1:
+            self._note_unfolded(slabs[1].next_window or self._oldest_window())
+            writer.fold = self.fold_closed
+
+    def _oldest_window(self) -> int:
+        words, fine = self._slabs[0].words, self._slabs[0]
+        first = fine.row_word(0)
+        buckets = words[first : first + fine.spec.slot_count * fine.row_words : fine.row_words].tolist()
+        held = [bucket for bucket in buckets if bucket > 0]
+        return min(held) // self._schema.ratio(1) if held else 0
+
+    def _note_unfolded(self, window: int) -> None:
+        if window:
+            self._writer.unfolded_from = window * self._schema.ratio(1)
+
+    def fold_closed(self, open_bucket: int) -> int:
+        """Fold every window that ended before `open_bucket` of the finest tier began.
+
+        Returns: how many coarse rows were written, over all tiers.
+        """
+        if len(self._slabs) < 2:
+            return 0
+        with self._lock:
+            self._rewind_for_late()
+            written = 0
+            for tier in range(1, len(self._slabs)):
+                horizon = open_bucket // self._schema.ratio(tier)
+                coarse = self._slabs[tier]
+                if horizon > coarse.next_window:
+                    written += self._fold(tier, coarse.next_window, horizon)
+                    coarse.next_window = horizon
+                open_bucket = coarse.next_window
+            self._note_unfolded(self._slabs[1].next_window)
+            return written
+
+    def fold_open(self) -> None:
+        """Fold the newest windows too, as far as they have come; they are folded again when more comes."""
+        with self._lock:
+            for tier in range(1, len(self._slabs)):
+                self._fold(tier, self._slabs[tier].next_window, 1 << 62)
+
+    def take_back(self, present: int) -> None:
+        """Drop the rows of windows after the one that holds `present`, a bucket of the finest tier."""
+        with self._lock:
+            for tier in range(1, len(self._slabs)):
+                present //= self._schema.ratio(tier)
+                coarse = self._slabs[tier]
+                headers = coarse.headers()
+                headers[headers > present] = ring.NEVER
+                coarse.next_window = min(coarse.next_window, present)
+            if len(self._slabs) > 1:
+                self._note_unfolded(self._slabs[1].next_window)
+
+    def _rewind_for_late(self) -> None:
+        changed = self._writer.refold_from
+        if changed is None:
+            return
+        self._writer.refold_from = None
+        for tier in range(1, len(self._slabs)):
+            changed //= self._schema.ratio(tier)
+            coarse = self._slabs[tier]
+            coarse.next_window = min(coarse.next_window, changed)
+
+    def _fold(self, tier: int, first: int, end: int) -> int:
+        """Fold windows first..end-1 as far as the finer tier holds any of their buckets."""
+        import numpy as np
+
+        ratio, fine = self._schema.ratio(tier), self._slabs[tier - 1]
+        headers = np.array(fine.headers())
+        slots = np.flatnonzero((headers >= max(1, first * ratio)) & (headers < min(end, (1 << 62) // ratio) * ratio))
+        if not len(slots) or not self._writer.n_series:
+            return 0
+        buckets = headers[slots]
+        windows, row = np.unique(buckets // ratio, return_inverse=True)
+        statistics = self._read(tier - 1, slots)
+        shape = (len(windows), ratio, self._writer.n_series)
+        folded = {}
+        for name in self._schema.cells(tier):
+            values = statistics[name]
+            block = np.full(shape, absent(name), values.dtype)
+            block[row, buckets % ratio] = values
+            folded[name] = merge(name, block)
+        self._write(self._slabs[tier], windows, folded)
+        return len(windows)
+
+    def _read(self, tier: int, slots: NDArray[np.intp]) -> dict[str, Any]:
+        n = self._writer.n_series
+        slab = self._slabs[tier]
+        cells = {cell: slab.block(cell)[slots, :n] for cell in self._schema.cells(tier)}
+        return cells if tier else lift(self._schema.kind, cells)
+
+    def _write(self, coarse: Slab, windows: NDArray[np.int64], folded: dict[str, Any]) -> None:
+        slots = windows % coarse.spec.slot_count
+        headers = coarse.headers()
+        headers[slots] = ~windows
+        for name, values in folded.items():
+            coarse.block(name)[slots, : values.shape[1]] = values
+            if name == COVERAGE:
+                coarse.block(name)[slots, values.shape[1] :] = 0
+        headers[slots] = windows

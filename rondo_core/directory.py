@@ -1,0 +1,132 @@
+"""A store's directory: make it whole or not at all, and read what it says it is."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgpack
+
+from rondo_core import layout
+from rondo_core.errors import (
+    CorruptStoreError,
+    FormatVersionError,
+    SchemaError,
+    StoreError,
+    StoreExistsError,
+    StoreNotFoundError,
+)
+from rondo_core.journal import Journal, create_journal
+from rondo_core.registry import create_registry, registry_bytes
+from rondo_core.runs import create_runs
+from rondo_core.schema import Schema
+from rondo_core.slab import create_slab
+
+
+@attrs.frozen
+class Meta:
+    """What a store says of itself: its id, when it was made (ns since the epoch) and its schemas."""
+
+    store_id: str
+    created_ns: int
+    schemas: tuple[Schema, ...]
+
+
+def _meta_record(store_id: str, created_ns: int, schemas: Iterable[Schema]) -> bytes:
+    plain = {
+        "format": layout.FORMAT_VERSION,
+        "store_id": store_id,
+        "created_ns": created_ns,
+        "schemas": [schema.to_dict() for schema in schemas],
+    }
+    packed: bytes = msgpack.packb(plain)
+    return packed
+
+
+def _meta_bytes(record: bytes) -> int:
+    size = layout.JOURNAL_HEADER.size + layout.JOURNAL_RECORD.size + len(record)
+    return layout.round_up(size, layout.PAGE_BYTES)
+
+
+def size_bytes(schemas: Sequence[Schema]) -> int:
+    """Give the exact size of a store with these schemas: all that it will ever take, but for export cursors."""
+    meta = _meta_bytes(_meta_record(uuid.UUID(int=0).hex, 2**62, schemas))
+    slabs = sum(schema.size_bytes() for schema in schemas)
+    return meta + registry_bytes(schemas) + layout.RUNS_FILE_BYTES + slabs
+
+
+def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
+    """Make the directory with every file at its full size; it appears under its name when it is complete.
+
+    Raises: StoreExistsError: something is there; StoreError: no room, or no permission. Nothing is left behind.
+    """
+    if path.exists() or path.is_symlink():
+        raise StoreExistsError(f"{path}: exists already; choose another path or open it")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir()
+    except OSError as error:
+        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
+    try:
+        record = _meta_record(uuid.uuid4().hex, created_ns, schemas)
+        create_journal(unfinished / layout.META_FILE, _meta_bytes(record), (record,))
+        create_registry(unfinished / layout.REGISTRY_FILE, schemas)
+        create_runs(unfinished / layout.RUNS_FILE)
+        for schema in schemas:
+            for tier in range(len(schema.tiers)):
+                create_slab(unfinished / schema.slab_name(tier), schema.slab_spec(tier))
+        _sync_directory(unfinished)
+        unfinished.rename(path)
+        _sync_directory(path.parent)
+    except OSError as error:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        if path.exists():
+            raise StoreExistsError(f"{path}: exists already; choose another path or open it") from None
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
+    except BaseException:
+        shutil.rmtree(unfinished, ignore_errors=True)
+        raise
+
+
+def _sync_directory(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def read_meta(path: Path) -> Meta:
+    """Read what the store at `path` is.
+
+    Raises: StoreNotFoundError: nothing there; StoreError: it is a file, or a directory without a store;
+    FormatVersionError: made by a newer rondo; CorruptStoreError: its metadata does not read.
+    """
+    if not path.exists():
+        raise StoreNotFoundError(f"{path}: no such store; check the path")
+    if not path.is_dir():
+        raise StoreError(f"{path}: a file, not a store; a store is a directory")
+    file = path / layout.META_FILE
+    if not file.exists():
+        raise StoreNotFoundError(f"{path}: a directory, but not a store: it has no {layout.META_FILE}; check the path")
+    payloads = Journal(file, writable=False).payloads
+    if not payloads:
+        raise CorruptStoreError(str(file), "no whole record of what the store is", layout.JOURNAL_HEADER.size)
+    try:
+        plain: dict[str, Any] = msgpack.unpackb(payloads[0])
+        if plain["format"] > layout.FORMAT_VERSION:
+            raise FormatVersionError(str(file), plain["format"], layout.FORMAT_VERSION)
+        schemas = tuple(Schema.from_dict(each) for each in plain["schemas"])
+        return Meta(str(plain["store_id"]), int(plain["created_ns"]), schemas)
+    except (KeyError, TypeError, ValueError, SchemaError, msgpack.UnpackException) as error:
+        raise CorruptStoreError(str(file), f"metadata does not read ({error})", layout.JOURNAL_HEADER.size) from None

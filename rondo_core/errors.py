@@ -1,0 +1,166 @@
+"""Every error that rondo raises, typed by what the caller can do about it.
+
+One root, so that a command needs one `except`; a builtin second, where users already catch it. A message is
+one line: the input, what is wrong, the mend. Facts are attributes and survive pickling.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RondoError(Exception):
+    """The root of every error of rondo's own; `exit_status` is what a command ends with."""
+
+    exit_status = 1
+
+    def __init__(self, *args: object) -> None:
+        """Keep the constructor's own arguments as `args`, so that the error pickles."""
+        super().__init__(*args)
+        self.message = str(args[0]) if args else ""
+
+    def __str__(self) -> str:
+        """Give the one line for the user."""
+        return self.message
+
+
+class UsageError(RondoError, ValueError):
+    """What was asked for cannot be: the caller mends the input."""
+
+    exit_status = 2
+
+
+class SchemaError(UsageError):
+    """A schema contradicts itself, or the one on disk."""
+
+
+class LabelError(UsageError):
+    """A metric name or a label that the field's receivers could not take."""
+
+
+class SelectorError(UsageError):
+    """A selector that does not parse; `position` is the offending character's index."""
+
+    def __init__(self, message: str, position: int = 0) -> None:
+        """Name what is wrong and where."""
+        super().__init__(message, position)
+        self.position = position
+
+
+class RangeError(UsageError):
+    """A range, a duration or a tier that cannot be read."""
+
+
+class ConsolidatorError(UsageError):
+    """No consolidator of that name reads this kind of series."""
+
+
+class StoreError(RondoError):
+    """A store cannot be opened, written or read."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """No store at that path."""
+
+
+class StoreExistsError(StoreError, FileExistsError):
+    """There is a store, or something else, at that path already."""
+
+
+class StoreClosedError(StoreError):
+    """The store was closed; open it again to write."""
+
+
+class StoreForkedError(StoreError):
+    """A handle of the parent process was used after fork; the child opens a store of its own."""
+
+
+class CapacityError(StoreError):
+    """The schema has no room for one more series."""
+
+
+class StoreLockedError(StoreError):
+    """Another process writes this store; `pid` is its pid, 0 where it is not known."""
+
+    def __init__(self, path: str, pid: int = 0) -> None:
+        """Name the store and the process that holds it."""
+        super().__init__(path, pid)
+        self.path, self.pid = path, pid
+        who = f"process {pid}" if pid else "another process"
+        self.message = f"{path}: {who} writes this store; stop it, or open read-only"
+
+
+class CorruptStoreError(StoreError):
+    """A file of the store does not hold what its format says; `offset` is where, in bytes."""
+
+    def __init__(self, path: str, what: str = "damaged", offset: int = 0) -> None:
+        """Name the file, what is wrong in it and where."""
+        super().__init__(path, what, offset)
+        self.path, self.what, self.offset = path, what, offset
+        self.message = f"{path}: {what} (at byte {offset})"
+
+
+class FormatVersionError(StoreError):
+    """The store was made by a newer rondo than this one."""
+
+    def __init__(self, path: str, found: int = 0, known: int = 0) -> None:
+        """Name the file and both versions."""
+        super().__init__(path, found, known)
+        self.path, self.found, self.known = path, found, known
+        self.message = f"{path}: format version {found}, this rondo reads up to {known}; install a newer rondo"
+
+
+class UnknownSeriesError(StoreError, LookupError):
+    """A selector matches no series; `nearest` are the names that come closest."""
+
+    def __init__(self, selector: str, nearest: tuple[str, ...] = ()) -> None:
+        """Name the selector and what was perhaps meant."""
+        super().__init__(selector, nearest)
+        self.selector, self.nearest = selector, nearest
+        hint = f"; nearest: {', '.join(nearest)}" if nearest else "; the store holds no series"
+        self.message = f"{selector}: no such series{hint}"
+
+
+class PluginError(RondoError):
+    """A plugin cannot be used; `plugin` is its name."""
+
+    def __init__(self, plugin: str, what: str = "failed") -> None:
+        """Name the plugin and what is wrong with it."""
+        super().__init__(plugin, what)
+        self.plugin, self.what = plugin, what
+        self.message = f"plugin {plugin}: {what}"
+
+
+class PluginLoadError(PluginError):
+    """The plugin's module raised when it was imported or registered."""
+
+
+class PluginNotFoundError(PluginError):
+    """No plugin of that name is installed."""
+
+
+class HookError(PluginError):
+    """A hook of the plugin raised or gave back what it may not."""
+
+
+class ExportError(RondoError):
+    """The receiver cannot be used as configured; the exporter stops and the cursor stays."""
+
+
+class RetryableExportError(ExportError):
+    """The batch was not taken now and may be sent again, `retry_after_s` seconds from now if given."""
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        """Say what the receiver answered and when it wants to be asked again."""
+        super().__init__(message, retry_after_s)
+        self.retry_after_s = retry_after_s
+
+
+class PermanentExportError(ExportError):
+    """The receiver refused these samples for good; sending them again changes nothing."""
+
+
+def one_line(error: BaseException) -> str:
+    """Give an error of any kind as one line, class named where it is not ours."""
+    text: Any = " ".join(str(error).split())
+    return text if isinstance(error, RondoError) else f"{type(error).__name__}: {text}"

@@ -1,0 +1,109 @@
+"""The three hook families of rondo and the markers with which they are written; signatures and words, no code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pluggy
+
+if TYPE_CHECKING:
+    from rondo_core.export.batch import Batch
+    from rondo_core.handles import Counter, Gauge, GaugeBatch, Summary
+    from rondo_core.query import Consolidator
+
+hookspec = pluggy.HookspecMarker("rondo")
+hookimpl = pluggy.HookimplMarker("rondo")
+
+Config = Mapping[str, Any]
+Tick = Callable[[int], None]
+
+
+class Declare(Protocol):
+    """Makes handles: the store, as a recorder sees it."""
+
+    def counter(
+        self,
+        name: str,
+        given: Mapping[str, object] | None = None,
+        /,
+        *,
+        help: str = "",
+        unit: str = "",
+        **labels: object,
+    ) -> Counter:
+        """Declare a counter, or find it."""
+
+    def gauge(
+        self,
+        name: str,
+        given: Mapping[str, object] | None = None,
+        /,
+        *,
+        help: str = "",
+        unit: str = "",
+        **labels: object,
+    ) -> Gauge:
+        """Declare a gauge, or find it."""
+
+    def summary(
+        self,
+        name: str,
+        given: Mapping[str, object] | None = None,
+        /,
+        *,
+        help: str = "",
+        unit: str = "",
+        **labels: object,
+    ) -> Summary:
+        """Declare a summary, or find it."""
+
+    def batch(self, gauges: list[Gauge]) -> GaugeBatch:
+        """Bind gauges that are set together."""
+
+
+class Exporter(Protocol):
+    """Takes batches to a receiver; one thread calls it, never two at once."""
+
+    def send(self, batch: Batch) -> None:
+        """Deliver the batch; to return is to acknowledge it.
+
+        Raises: RetryableExportError: not now; PermanentExportError: these samples never; ExportError: the
+        receiver cannot be used as configured, so the exporter stops and nothing is lost.
+        """
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+
+
+@hookspec
+def rondo_recorder_bind(declare: Declare, config: Config) -> Tick | None:
+    """Declare series once, and hand back what the owner calls on every tick.
+
+    Called: once, when a store's owner binds its recorders, on the owner's thread.
+    Args: `declare` makes handles; `config` is this plugin's own table, checked by it.
+    Returns: `tick(now_ns)`, which must end within 1 ms; None to stay out.
+    Errors: a raise here disables this plugin alone; a raise in `tick` is counted, and reported once per kind.
+    """
+
+
+@hookspec
+def rondo_consolidator_define() -> list[Consolidator]:  # type: ignore[empty-body]
+    """Describe named readings of statistics.
+
+    Called: once, before the first query of a store.
+    Args: none.
+    Returns: consolidators; the first of a name and kind stands.
+    Errors: a raise here leaves out this plugin's consolidators alone, and is reported.
+    """
+
+
+@hookspec
+def rondo_exporter_open(config: Config) -> Exporter:  # type: ignore[empty-body]
+    """Open a way out for batches.
+
+    Called: once for each exporter that was asked for by name, on the owner's thread.
+    Args: `config` is this plugin's own table, checked by it.
+    Returns: an object with `send(batch)` and `close()`.
+    Errors: a raise here disables this exporter alone; the store keeps what it has, and its cursor stays.
+    """

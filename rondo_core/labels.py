@@ -1,0 +1,97 @@
+"""Metric names and label sets: what is allowed, the canonical form, and a series' identity.
+
+Source of the rules: the Prometheus data model; names that a receiver could not take are refused here, when
+they are declared, and not when they are written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+import attrs
+
+from rondo_core.errors import LabelError
+
+Kind = Literal["counter", "gauge", "summary"]
+KINDS: tuple[Kind, ...] = ("counter", "gauge", "summary")
+Labels = tuple[tuple[str, str], ...]
+
+METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+MAX_VALUE_BYTES = 1024
+
+
+def check_metric_name(name: str) -> str:
+    """Give the name back, or refuse it.
+
+    Raises: LabelError: the name is not `[a-zA-Z_:][a-zA-Z0-9_:]*`.
+    """
+    if not isinstance(name, str) or not METRIC_NAME.fullmatch(name):
+        raise LabelError(f"{name!r}: not a metric name; letters, digits, _ and : only, no digit first")
+    return name
+
+
+def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]) -> Labels:
+    """Sort a label set by name, values as text; an empty value is the same as no label and is left out.
+
+    Raises: LabelError: a name is not `[a-zA-Z_][a-zA-Z0-9_]*`, begins with __ or comes twice, or a value is
+    longer than 1024 bytes of UTF-8 or cannot be encoded.
+    """
+    pairs = labels.items() if isinstance(labels, Mapping) else labels
+    seen: dict[str, str] = {}
+    for name, raw in pairs:
+        if not isinstance(name, str) or not LABEL_NAME.fullmatch(name):
+            raise LabelError(f"{name!r}: not a label name; letters, digits and _ only, no digit first")
+        if name.startswith("__"):
+            raise LabelError(f"{name!r}: label names that begin with __ are reserved; choose another")
+        if name in seen:
+            raise LabelError(f"{name!r}: label given twice; keep one")
+        value = raw if isinstance(raw, str) else str(raw)
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            raise LabelError(f"{name}={value!r}: not valid Unicode; remove the lone surrogates") from None
+        if size > MAX_VALUE_BYTES:
+            raise LabelError(f"{name}: value of {size} bytes; at most {MAX_VALUE_BYTES}")
+        seen[name] = value
+    return tuple(sorted((name, value) for name, value in seen.items() if value))
+
+
+def format_series(name: str, labels: Labels) -> str:
+    """Write a series' identity as Prometheus does: `name{key="value"}`."""
+    if not labels:
+        return name
+    inner = ",".join(f'{key}="{_escape(value)}"' for key, value in labels)
+    return f"{name}{{{inner}}}"
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+@attrs.frozen
+class Series:
+    """A metric name plus a set of labels: who it is, what kind it is and in which column it lies.
+
+    Attributes:
+        name, labels: the identity; labels sorted by name, no empty values.
+        kind: counter, gauge or summary.
+        schema, column: where its values lie: column `column` of every statistic of that schema's tiers.
+        help, unit: for people and for exporters; may be empty.
+        created_ns: when it was first declared, ns since the epoch.
+    """
+
+    name: str
+    labels: Labels
+    kind: Kind
+    schema: str
+    column: int
+    help: str = ""
+    unit: str = ""
+    created_ns: int = 0
+
+    def __str__(self) -> str:
+        """Write it as `name{key="value"}`."""
+        return format_series(self.name, self.labels)

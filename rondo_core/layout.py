@@ -1,0 +1,121 @@
+"""Every offset, magic number and format of the files on disk; docs/storage-format.md says the same in words.
+
+All integers and floats are little-endian. A slab is a header page and then one row per slot; a row is its
+header (bucket, sequence) and then one block per cell, each block one value per series.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import zlib
+from typing import NamedTuple
+
+FORMAT_VERSION = 1
+PAGE_BYTES = 4096
+MIN_INTERVAL_NS = 1_000_000
+
+META_FILE = "meta"
+REGISTRY_FILE = "series"
+RUNS_FILE = "runs"
+LOCK_FILE = "lock"
+
+SLAB_MAGIC = b"RONDOSLB"
+JOURNAL_MAGIC = b"RONDOJRN"
+RUNS_MAGIC = b"RONDORUN"
+
+# magic, version, header bytes, tier, cells in the table, interval_ns, slots, row bytes, series, kind
+SLAB_HEADER = struct.Struct("<8sIIIIqqqq16s")
+# name, struct format of one value, offset in the row
+SLAB_CELL = struct.Struct("<16s8sq")
+SLAB_CRC = struct.Struct("<I")
+# The only words of the header that change: the next window to fold into this tier, and the last bucket synced.
+SLAB_NEXT_WINDOW = 2048
+SLAB_SYNCED = 2056
+ROW_HEADER_BYTES = 16  # int64 bucket, int64 sequence
+
+JOURNAL_HEADER = struct.Struct("<8sII")  # magic, version, reserved
+JOURNAL_RECORD = struct.Struct("<II")  # length, crc32 of the payload seeded with the crc of the record before
+RUNS_HEADER_BYTES = 512
+RUN_BYTES = 512
+RUN_COUNT = 15
+RUNS_FILE_BYTES = RUNS_HEADER_BYTES + RUN_COUNT * RUN_BYTES
+
+if sys.byteorder != "little":  # pragma: no cover - no such machine is tested
+    raise ImportError("rondo maps little-endian files as they are; this machine is big-endian")
+
+
+class Cell(NamedTuple):
+    """One block of a row: `max_series` values of struct format `format`, `offset` bytes into the row."""
+
+    name: str
+    format: str
+    offset: int
+
+
+class SlabSpec(NamedTuple):
+    """All that the header of a slab says."""
+
+    kind: str
+    tier: int
+    interval_ns: int
+    slot_count: int
+    row_bytes: int
+    max_series: int
+    cells: tuple[Cell, ...]
+
+    @property
+    def file_bytes(self) -> int:
+        """Give the size of the file: header page and rows, in whole pages."""
+        return round_up(PAGE_BYTES + self.slot_count * self.row_bytes, PAGE_BYTES)
+
+    def cell(self, name: str) -> Cell:
+        """Find a cell by name."""
+        return next(cell for cell in self.cells if cell.name == name)
+
+
+def round_up(value: int, step: int) -> int:
+    """Give the next multiple of `step`."""
+    return -(-value // step) * step
+
+
+def slab_spec(
+    *,
+    kind: str,
+    tier: int,
+    interval_ns: int,
+    slot_count: int,
+    max_series: int,
+    cells: tuple[tuple[str, str], ...],
+) -> SlabSpec:
+    """Place the cells, each (name, struct format), one after the other, every block on a multiple of 8 bytes."""
+    placed, offset = [], ROW_HEADER_BYTES
+    for name, value_format in cells:
+        placed.append(Cell(name, value_format, offset))
+        offset += round_up(struct.calcsize("<" + value_format) * max_series, 8)
+    return SlabSpec(kind, tier, interval_ns, slot_count, offset, max_series, tuple(placed))
+
+
+def pack_slab_header(spec: SlabSpec) -> bytes:
+    """Write a slab's header, checksum last."""
+    head = SLAB_HEADER.pack(
+        SLAB_MAGIC,
+        FORMAT_VERSION,
+        PAGE_BYTES,
+        spec.tier,
+        len(spec.cells),
+        spec.interval_ns,
+        spec.slot_count,
+        spec.row_bytes,
+        spec.max_series,
+        spec.kind.encode(),
+    )
+    for cell in spec.cells:
+        head += SLAB_CELL.pack(cell.name.encode(), cell.format.encode(), cell.offset)
+    return head + SLAB_CRC.pack(zlib.crc32(head))
+
+
+def round_trips(spec: SlabSpec, header: bytes) -> bool:
+    """Say whether the header on disk is, byte by byte, the one that this schema makes."""
+    expected = pack_slab_header(spec)
+    return header[: len(expected)] == expected

@@ -1,0 +1,195 @@
+"""List, load, enable, bind and isolate plugins; the only user of pluggy's manager.
+
+A plugin that raises is reported once per kind of failure, counted, and stops neither recording nor the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+import attrs
+import pluggy
+
+from rondo_core import hookspecs
+from rondo_core.errors import HookError, PluginError, PluginLoadError, PluginNotFoundError, RondoError, one_line
+from rondo_core.query import Consolidator, Consolidators
+
+logger = logging.getLogger("rondo.plugins")
+
+RECORDERS = "rondo.recorders"
+CONSOLIDATORS = "rondo.consolidators"
+EXPORTERS = "rondo.exporters"
+GROUPS = (RECORDERS, CONSOLIDATORS, EXPORTERS)
+
+
+@attrs.frozen
+class PluginInfo:
+    """One installed plugin: its family, name, where it comes from, and what is wrong with it, if anything."""
+
+    group: str
+    name: str
+    distribution: str
+    version: str
+    module: str
+    error: str = ""
+
+
+class Plugins:
+    """The plugins of one owner (a store, a monitor, a command)."""
+
+    def __init__(self, *specs: Any, config: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Know rondo's own hooks and those of the modules given, and each plugin's own table of `config`."""
+        self._config = config or {}
+        self._manager = pluggy.PluginManager("rondo")
+        for spec in (hookspecs, *specs):
+            self._manager.add_hookspecs(spec)
+        self._reported: set[tuple[str, str]] = set()
+        self.failures: dict[str, int] = {}
+
+    # -- finding and loading
+
+    def load(self, group: str, names: Iterable[str] | None = None) -> list[str]:
+        """Load the plugins of a group, all or those named, each guarded; give the names of those that loaded.
+
+        Raises: PluginNotFoundError: one that was named is not installed; PluginLoadError: one that was named
+        does not load. Where none was named, a plugin that does not load is reported and left out.
+        """
+        found = {point.name: point for point in entry_points(group=group)}
+        wanted = list(found) if names is None else list(names)
+        loaded = []
+        for name in wanted:
+            if name not in found:
+                have = ", ".join(sorted(found)) or "none"
+                raise PluginNotFoundError(name, f"no such plugin in {group}; installed: {have}")
+            try:
+                self._load(group, found[name])
+                loaded.append(name)
+            except PluginLoadError as error:
+                if names is not None:
+                    raise
+                self.report(name, error)
+        return loaded
+
+    def _load(self, group: str, point: EntryPoint) -> None:
+        if self._manager.has_plugin(point.name):
+            return
+        try:
+            module = point.load()
+        except Exception as error:
+            raise PluginLoadError(point.name, f"does not import: {one_line(error)}") from error
+        self.register(module, point.name, group)
+
+    def register(self, plugin: object, name: str, group: str = "") -> None:
+        """Add a plugin: a module or an object with hook implementations.
+
+        Raises: PluginLoadError: it has none, or one that no hook specification knows.
+        """
+        try:
+            self._manager.register(plugin, name)
+            self._manager.check_pending()
+        except Exception as error:
+            if self._manager.has_plugin(name):
+                self._manager.unregister(name=name)
+            raise PluginLoadError(name, one_line(error)) from error
+        if not self._manager.get_hookcallers(plugin):
+            self._manager.unregister(plugin)
+            raise PluginLoadError(name, f"implements no hook of {group or 'rondo'}")
+
+    # -- calling
+
+    def bind(self, hook: str, **arguments: Any) -> list[tuple[str, Any]]:
+        """Call a hook of every plugin once, each guarded.
+
+        Returns: (plugin name, what it gave back) of those that gave something back.
+        """
+        results = []
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            name = implementation.plugin_name
+            try:
+                result = self._call(implementation, arguments)
+            except Exception as error:  # noqa: BLE001 - isolation is this module's job
+                self.report(name, HookError(name, f"{hook}: {one_line(error)}"))
+                continue
+            if result is not None:
+                results.append((name, result))
+        return results
+
+    def open(self, hook: str, plugin: str, **arguments: Any) -> Any:
+        """Call a hook of one plugin, which was asked for by name.
+
+        Raises: PluginError: it does not implement the hook, or raised; RondoError of its own passes as it is.
+        """
+        for implementation in getattr(self._manager.hook, hook).get_hookimpls():
+            if implementation.plugin_name == plugin:
+                try:
+                    return self._call(implementation, arguments)
+                except RondoError:
+                    raise
+                except Exception as error:
+                    raise HookError(plugin, f"{hook}: {one_line(error)}") from error
+        raise PluginError(plugin, f"does not implement {hook}; it cannot be used here")
+
+    def _call(self, implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
+        known = {"config": self._config.get(implementation.plugin_name, {}), **arguments}
+        return implementation.function(*(known[each] for each in implementation.argnames))
+
+    def guard(self, plugin: str, call: Callable[[int], None]) -> Callable[[int], None]:
+        """Wrap a tick so that what it raises is reported and counted, and goes no further."""
+
+        def guarded(now_ns: int) -> None:
+            try:
+                call(now_ns)
+            except Exception as error:  # noqa: BLE001 - isolation is this module's job
+                self.report(plugin, HookError(plugin, f"tick: {one_line(error)}"))
+
+        return guarded
+
+    def report(self, plugin: str, error: BaseException) -> None:
+        """Count a failure, and log it if it is the first of its kind."""
+        self.failures[plugin] = self.failures.get(plugin, 0) + 1
+        kind = (plugin, f"{type(error.__cause__ or error).__name__}: {error}"[:80])
+        if kind not in self._reported:
+            self._reported.add(kind)
+            logger.warning("%s", one_line(error))
+
+    def consolidators(self) -> Consolidators:
+        """Ask every loaded plugin for its consolidators; the first of a name and kind stands."""
+        known: dict[tuple[str, Any], Consolidator] = {}
+        for name, defined in self.bind("rondo_consolidator_define"):
+            for each in defined:
+                if not isinstance(each, Consolidator):
+                    self.report(name, HookError(name, f"rondo_consolidator_define: {each!r} is no Consolidator"))
+                    continue
+                for kind in each.kinds:
+                    known.setdefault((each.name, kind), each)
+        return known
+
+
+def installed(groups: Iterable[str] = GROUPS) -> list[PluginInfo]:
+    """List what is installed, each loaded in a manager of its own to see whether it can be used."""
+    infos = []
+    for group in groups:
+        for point in sorted(entry_points(group=group), key=lambda point: point.name):
+            error = ""
+            try:
+                Plugins(*_specs_of(group))._load(group, point)  # noqa: SLF001 - the same module
+            except PluginLoadError as failure:
+                error = failure.what
+            distribution = point.dist
+            name, version = (distribution.name, distribution.version) if distribution else ("", "")
+            infos.append(PluginInfo(group, point.name, name, version, point.value, error))
+    return infos
+
+
+def _specs_of(_group: str) -> tuple[Any, ...]:
+    return tuple(point.load() for point in entry_points(group="rondo.hookspecs"))
+
+
+def load_consolidators() -> Consolidators:
+    """Give the consolidators of every installed plugin."""
+    plugins = Plugins()
+    plugins.load(CONSOLIDATORS)
+    return plugins.consolidators()

@@ -1,0 +1,148 @@
+"""Which series there are and in which column each lies: kept in memory, appended to a journal."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgpack
+
+from rondo_core import layout
+from rondo_core.errors import CapacityError, CorruptStoreError, LabelError
+from rondo_core.journal import Journal, create_journal
+from rondo_core.labels import Kind, Labels, Series
+from rondo_core.schema import Schema
+
+# Room for one series: name, labels, help and unit of ordinary length. A store whose series are longer fills its
+# registry before its columns, and the error says so.
+BYTES_PER_SERIES = 256
+
+
+def registry_bytes(schemas: Iterable[Schema]) -> int:
+    """Give the exact size of the registry's file for these schemas."""
+    return layout.round_up(sum(schema.max_series for schema in schemas) * BYTES_PER_SERIES, layout.PAGE_BYTES)
+
+
+def create_registry(path: Path, schemas: Iterable[Schema]) -> None:
+    """Make the registry's file at its full size, with no series in it.
+
+    Raises: StoreError: the disk has no room.
+    """
+    create_journal(path, registry_bytes(schemas))
+
+
+class Registry:
+    """The series of a store, by identity and by schema; columns are given out in order and never change."""
+
+    def __init__(self, path: Path, schemas: Iterable[Schema], *, writable: bool) -> None:
+        """Read the registry at `path`.
+
+        Raises: StoreNotFoundError, StoreError, CorruptStoreError, FormatVersionError.
+        """
+        self._journal = Journal(path, writable=writable)
+        self._schemas = {schema.name: schema for schema in schemas}
+        self.by_identity: dict[tuple[str, Labels], Series] = {}
+        self.by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
+        self._take(self._journal.payloads)
+
+    @property
+    def torn_bytes(self) -> int:
+        """Count the bytes of a record that a crash cut short; they were cut off."""
+        return self._journal.torn_bytes
+
+    def __len__(self) -> int:
+        """Count the series."""
+        return len(self.by_identity)
+
+    def __iter__(self) -> Iterator[Series]:
+        """Walk over the series in the order of their declaration."""
+        return iter(tuple(self.by_identity.values()))
+
+    def refresh(self) -> None:
+        """Take in what the writing process has declared since."""
+        self._take(self._journal.read_more())
+
+    def _take(self, payloads: Iterable[bytes]) -> None:
+        for payload in payloads:
+            series = self._decode(payload)
+            self.by_identity[series.name, series.labels] = series
+            self.by_schema[series.schema].append(series)
+
+    def _decode(self, payload: bytes) -> Series:
+        try:
+            plain: Mapping[str, Any] = msgpack.unpackb(payload)
+            schema = self._schemas[plain["schema"]]
+            column = len(self.by_schema[schema.name])
+            labels = tuple((str(key), str(value)) for key, value in plain["labels"])
+            fits = column < schema.max_series and plain["column"] == column
+            series = Series(
+                str(plain["name"]),
+                labels,
+                schema.kind,
+                schema.name,
+                column,
+                str(plain["help"]),
+                str(plain["unit"]),
+                int(plain["created_ns"]),
+            )
+        except (KeyError, TypeError, ValueError, msgpack.UnpackException):
+            fits = False
+        if not fits:
+            what = "a series that the schemas have no place for"
+            raise CorruptStoreError(str(self._journal.path), what, self._journal.offset)
+        return series
+
+    def declare(
+        self, name: str, labels: Labels, schema: Schema, *, help_text: str, unit: str, created_ns: int
+    ) -> Series:
+        """Give a new series the next column of its schema, and record it before anyone can write to it.
+
+        Raises: CapacityError: the schema has no column left, or the registry's file no room.
+        """
+        column = len(self.by_schema[schema.name])
+        if column >= schema.max_series:
+            raise CapacityError(
+                f"{name}: schema {schema.name} has room for {schema.max_series} series and has them all;"
+                " make the store with a larger max_series"
+            )
+        series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
+        payload: bytes = msgpack.packb(
+            {
+                "name": name,
+                "labels": labels,
+                "schema": schema.name,
+                "column": column,
+                "help": help_text,
+                "unit": unit,
+                "created_ns": created_ns,
+            }
+        )
+        self._journal.append(payload)
+        self.by_identity[name, labels] = series
+        self.by_schema[schema.name].append(series)
+        return series
+
+    def get(self, name: str, labels: Labels, kind: Kind) -> Series | None:
+        """Find a series by identity.
+
+        Raises: LabelError: it is there, but of another kind.
+        """
+        series = self.by_identity.get((name, labels))
+        if series is not None and series.kind != kind:
+            raise LabelError(f"{series}: is a {series.kind} already; use another name for a {kind}")
+        return series
+
+    def nearest(self, name: str) -> tuple[str, ...]:
+        """Give the up to three metric names that come closest to `name`, or the first three where none is close."""
+        names = sorted({series.name for series in self})
+        return tuple(difflib.get_close_matches(name, names, 3, 0.5) or names[:3])
+
+    def sync(self) -> None:
+        """Write what was declared to the disk, and wait for it."""
+        self._journal.sync()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._journal.close()

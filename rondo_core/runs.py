@@ -1,0 +1,124 @@
+"""Who wrote a store and how it ended: the last fifteen runs, in a ring of fixed records.
+
+A pid alone says nothing after a restart, so a run is named by pid, the process's start time and the machine's boot.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from pathlib import Path
+from typing import Any
+
+import attrs
+import msgpack
+
+from rondo_core import layout
+from rondo_core.errors import CorruptStoreError, StoreError
+from rondo_core.journal import read_bytes
+from rondo_core.slab import allocate
+
+_RECORD = layout.JOURNAL_RECORD
+CLOSED = "closed"
+
+
+@attrs.frozen
+class Run:
+    """One opening for writing.
+
+    Attributes:
+        number: 1 for the first; pid, process_start (clock ticks since boot, /proc/PID/stat), boot_id: which process.
+        opened_ns, ended_ns: ns since the epoch; ended_ns is 0 while it runs, and for ever where it was killed.
+        ended: how: "closed", "signal 15", "exit status 1" ...; empty where no one could say.
+        writer: what the writing program calls itself, for example "vmm kvm".
+    """
+
+    number: int
+    pid: int
+    process_start: int
+    boot_id: str
+    opened_ns: int
+    ended_ns: int = 0
+    ended: str = ""
+    writer: str = ""
+
+
+def this_run(number: int, opened_ns: int, writer: str) -> Run:
+    """Describe the calling process as the writer of run `number`."""
+    return Run(number, os.getpid(), _process_start(), boot_id(), opened_ns, writer=writer)
+
+
+def boot_id() -> str:
+    """Give the kernel's identity of this boot; empty where it has none."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _process_start() -> int:
+    try:
+        # Field 22; the second, the command, may hold spaces and brackets.
+        return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def create_runs(path: Path) -> None:
+    """Make the file at its full size, with no run in it.
+
+    Raises: StoreError: the disk has no room.
+    """
+    descriptor = allocate(path, layout.RUNS_FILE_BYTES)
+    try:
+        os.pwrite(descriptor, layout.JOURNAL_HEADER.pack(layout.RUNS_MAGIC, layout.FORMAT_VERSION, 0), 0)
+    finally:
+        os.close(descriptor)
+
+
+def read_runs(path: Path) -> list[Run]:
+    """Give the runs on record, oldest first; a record that is damaged is left out.
+
+    Raises: StoreNotFoundError, StoreError: the file cannot be read; CorruptStoreError: it is not one of runs.
+    """
+    data = read_bytes(path)
+    if data[:8] != layout.RUNS_MAGIC:
+        raise CorruptStoreError(str(path), "not a record of runs", 0)
+    found = []
+    for slot in range(layout.RUN_COUNT):
+        offset = layout.RUNS_HEADER_BYTES + slot * layout.RUN_BYTES
+        record = data[offset : offset + layout.RUN_BYTES]
+        run = _decode(record) if len(record) == layout.RUN_BYTES else None
+        if run is not None:
+            found.append(run)
+    return sorted(found, key=lambda run: run.number)
+
+
+def _decode(record: bytes) -> Run | None:
+    length, crc = _RECORD.unpack_from(record)
+    payload = record[_RECORD.size : _RECORD.size + length]
+    if not length or len(payload) != length or zlib.crc32(payload) != crc:
+        return None
+    try:
+        plain: dict[str, Any] = msgpack.unpackb(payload)
+        return Run(**plain)
+    except (TypeError, ValueError, msgpack.UnpackException):
+        return None
+
+
+def write_run(path: Path, run: Run) -> None:
+    """Put the run on record, in place of the one fifteen before it.
+
+    Raises: StoreError: the file cannot be written.
+    """
+    payload: bytes = msgpack.packb(attrs.asdict(attrs.evolve(run, ended=run.ended[:100], writer=run.writer[:100])))
+    record = (_RECORD.pack(len(payload), zlib.crc32(payload)) + payload).ljust(layout.RUN_BYTES, b"\0")
+    offset = layout.RUNS_HEADER_BYTES + run.number % layout.RUN_COUNT * layout.RUN_BYTES
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as error:
+        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+    try:
+        os.pwrite(descriptor, record, offset)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,202 @@
+"""What is kept: tiers and schemas, and their exact size in bytes before any file exists."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from rondo_core import layout
+from rondo_core.errors import SchemaError
+from rondo_core.labels import KINDS, Kind
+from rondo_core.statistics import COARSE_STATISTICS, FINE_CELLS, cell_format, check_statistics
+from rondo_core.units import format_duration, parse_duration_ns
+
+SELF_SCHEMA = "rondo"
+SELF_PREFIX = "rondo_"
+MAX_SERIES = 1_000_000
+_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+
+
+def _duration(value: int | str) -> int:
+    return parse_duration_ns(value) if isinstance(value, str) else int(value)
+
+
+def _names(value: Iterable[str]) -> tuple[str, ...]:
+    return tuple(value)
+
+
+@attrs.frozen
+class Tier:
+    """One resolution: `interval_ns` a bucket, kept for `retention_ns`; both may be given as "10s", "6h".
+
+    `statistics` names what a coarse tier keeps; empty: all that the kind has. The finest tier has no choice.
+    """
+
+    interval_ns: int = attrs.field(converter=_duration)
+    retention_ns: int = attrs.field(converter=_duration)
+    statistics: tuple[str, ...] = attrs.field(default=(), converter=_names)
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse a tier that holds less than one bucket.
+
+        Raises: SchemaError: the interval is under 1 ms or does not divide the retention.
+        """
+        if self.interval_ns < layout.MIN_INTERVAL_NS:
+            raise SchemaError(f"tier interval {format_duration(self.interval_ns)}: at least 1ms")
+        if self.retention_ns < self.interval_ns or self.retention_ns % self.interval_ns:
+            raise SchemaError(f"tier {self}: the retention must be a whole number of intervals")
+
+    @property
+    def slot_count(self) -> int:
+        """Count the buckets that the tier keeps."""
+        return self.retention_ns // self.interval_ns
+
+    def __str__(self) -> str:
+        """Write it as "1s/10m"."""
+        return f"{format_duration(self.interval_ns)}/{format_duration(self.retention_ns)}"
+
+
+DEFAULT_TIERS = (Tier("1s", "10m"), Tier("10s", "6h"), Tier("5m", "7d"))
+
+
+def _tiers(value: Iterable[Tier | tuple[str, str]]) -> tuple[Tier, ...]:
+    return tuple(tier if isinstance(tier, Tier) else Tier(*tier) for tier in value)
+
+
+@attrs.frozen
+class Schema:
+    """How a class of series is kept.
+
+    Attributes:
+        name: of its files; lower-case letters, digits, _ and -.
+        kind: counter, gauge or summary; every series of a schema has it.
+        max_series: how many series it has room for; the files are that large from the start.
+        tiers: finest first; each interval a multiple of the one before.
+        match: a selector; a new series goes to the first schema of its kind whose selector it matches.
+    Raises: SchemaError: one of them contradicts itself or another; the message says which.
+    """
+
+    name: str
+    kind: Kind
+    max_series: int = 32
+    tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
+    match: str = ""
+
+    def __attrs_post_init__(self) -> None:
+        """Refuse what contradicts itself, and settle which statistics each tier keeps."""
+        where = f"schema {self.name!r}"
+        if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
+            raise SchemaError(f"{where}: lower-case letters, digits, _ and - only, letter first, 32 at most")
+        if self.kind not in KINDS:
+            raise SchemaError(f"{where}: kind {self.kind!r}; choose {', '.join(KINDS)}")
+        if not 1 <= self.max_series <= MAX_SERIES:
+            raise SchemaError(f"{where}: max_series {self.max_series}; from 1 to {MAX_SERIES}")
+        if not self.tiers:
+            raise SchemaError(f"{where}: no tier; give at least one")
+        object.__setattr__(self, "tiers", tuple(self._settled(where)))
+
+    def _settled(self, where: str) -> Iterable[Tier]:
+        if self.tiers[0].statistics:
+            raise SchemaError(f"{where}: the finest tier keeps the samples themselves; name statistics on coarser ones")
+        yield self.tiers[0]
+        finer = COARSE_STATISTICS[self.kind]
+        for fine, coarse in zip(self.tiers, self.tiers[1:], strict=False):
+            ratio, rest = divmod(coarse.interval_ns, fine.interval_ns)
+            if rest or ratio < 2:
+                raise SchemaError(f"{where}: tier {coarse} does not fold from {fine}; take a multiple of its interval")
+            if fine.slot_count < 2 * ratio:
+                raise SchemaError(f"{where}: tier {fine} must keep at least two buckets of {coarse}; keep it longer")
+            if coarse.retention_ns < fine.retention_ns:
+                raise SchemaError(f"{where}: tier {coarse} forgets before the finer {fine}; keep it longer")
+            finer = check_statistics(self.kind, coarse.statistics or finer, finer)
+            yield attrs.evolve(coarse, statistics=finer)
+
+    def ratio(self, tier: int) -> int:
+        """Count the buckets of tier `tier - 1` in one bucket of tier `tier`."""
+        return self.tiers[tier].interval_ns // self.tiers[tier - 1].interval_ns
+
+    def cells(self, tier: int) -> tuple[str, ...]:
+        """Name the cells of one row of the tier, in file order."""
+        return self.tiers[tier].statistics if tier else FINE_CELLS[self.kind]
+
+    def slab_spec(self, tier: int) -> layout.SlabSpec:
+        """Lay out the tier's slab, byte by byte."""
+        kept = self.tiers[tier]
+        buckets_per_row = kept.interval_ns // self.tiers[0].interval_ns
+        return layout.slab_spec(
+            kind=self.kind,
+            tier=tier,
+            interval_ns=kept.interval_ns,
+            slot_count=kept.slot_count,
+            max_series=self.max_series,
+            cells=tuple((cell, cell_format(cell, buckets_per_row)) for cell in self.cells(tier)),
+        )
+
+    def slab_name(self, tier: int) -> str:
+        """Name the tier's file in the store's directory."""
+        return f"{self.name}.{tier}.slab"
+
+    def size_bytes(self) -> int:
+        """Give the exact size of the schema's slabs on disk."""
+        return sum(self.slab_spec(tier).file_bytes for tier in range(len(self.tiers)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Describe it in plain values, as the store's metadata keeps it."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "max_series": self.max_series,
+            "match": self.match,
+            "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Schema:
+        """Read what `to_dict` wrote.
+
+        Raises: SchemaError: a key is missing or a value is of another type.
+        """
+        try:
+            tiers = tuple(Tier(int(i), int(r), tuple(s)) for i, r, s in plain["tiers"])
+            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise SchemaError(f"schema description: {error}") from None
+
+
+DEFAULT_SCHEMAS = (Schema("counters", "counter"), Schema("gauges", "gauge"), Schema("summaries", "summary"))
+SELF_SCHEMAS = (
+    Schema(SELF_SCHEMA, "counter", 16, (Tier("1s", "10m"), Tier("5m", "1d")), f'{{__name__=~"{SELF_PREFIX}.*"}}'),
+)
+
+
+def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
+    """Put rondo's own schema in front of the user's and refuse names that come twice.
+
+    Raises: SchemaError: two schemas share a name, or one has the name of rondo's own.
+    """
+    whole = (*SELF_SCHEMAS, *schemas)
+    names = [schema.name for schema in whole]
+    for name in names:
+        if names.count(name) > 1:
+            raise SchemaError(f"schema {name!r}: the name is taken; choose another")
+    return whole
+
+
+def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
+    """Say in words how the schemas asked for differ from those on disk; empty where they do not."""
+    have = {schema.name: schema for schema in on_disk}
+    want = {schema.name: schema for schema in asked}
+    for name in [*want, *have]:
+        if name not in have:
+            return f"schema {name} is not on disk"
+        if name not in want:
+            return f"schema {name} is on disk only"
+        for field in attrs.fields(Schema):
+            new, old = getattr(want[name], field.name), getattr(have[name], field.name)
+            if new != old:
+                words = [" ".join(map(str, value)) if field.name == "tiers" else repr(value) for value in (new, old)]
+                return f"schema {name}: {field.name} {words[0]} asked for, {words[1]} on disk"
+    return ""

@@ -1,0 +1,158 @@
+"""Parse and match `name{key=value,other!="x",re=~"a|b"}`: quotes may be left out where nothing needs them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NoReturn
+
+import attrs
+
+from rondo_core.errors import SelectorError
+from rondo_core.labels import LABEL_NAME, METRIC_NAME, Series
+
+_OPERATOR = re.compile(r"=~|!~|!=|=")
+_BARE = re.compile(r"[^,{}\"'\s=!~]+")
+_SPACE = re.compile(r"\s*")
+_NAME_KEY = "__name__"
+_UNESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
+
+
+@attrs.frozen
+class Matcher:
+    """One condition on a label; a label that a series does not have counts as the empty text."""
+
+    key: str
+    operator: str
+    value: str
+    test: Callable[[str], bool] = attrs.field(eq=False, repr=False)
+
+
+@attrs.frozen
+class Selector:
+    """A metric name, or none for any, and conditions on labels, all of which must hold."""
+
+    text: str
+    name: str
+    matchers: tuple[Matcher, ...]
+
+    def matches(self, series: Series) -> bool:
+        """Say whether the series is selected."""
+        if self.name and series.name != self.name:
+            return False
+        if not self.matchers:
+            return True
+        labels = dict(series.labels)
+        labels[_NAME_KEY] = series.name
+        return all(matcher.test(labels.get(matcher.key, "")) for matcher in self.matchers)
+
+
+def parse_selector(text: str) -> Selector:
+    """Read a selector.
+
+    Raises: SelectorError: it does not parse; the message and `position` say where.
+    """
+    return _Parser(text).selector()
+
+
+class _Parser:
+    def __init__(self, text: str) -> None:
+        self._text, self._at = text, 0
+
+    def selector(self) -> Selector:
+        self._skip()
+        name = self._take(METRIC_NAME) or ""
+        matchers: list[Matcher] = []
+        self._skip()
+        if self._peek("{"):
+            self._at += 1
+            matchers = self._matchers()
+        self._skip()
+        if self._at < len(self._text):
+            self._fail("expected { or the end" if not matchers else "expected the end")
+        return Selector(self._text.strip(), name, tuple(matchers))
+
+    def _matchers(self) -> list[Matcher]:
+        found: list[Matcher] = []
+        while True:
+            self._skip()
+            if self._peek("}"):
+                self._at += 1
+                return found
+            found.append(self._matcher())
+            self._skip()
+            if self._peek(","):
+                self._at += 1
+            elif not self._peek("}"):
+                self._fail("expected , or }")
+
+    def _matcher(self) -> Matcher:
+        key = self._take(LABEL_NAME)
+        if key is None:
+            self._fail("expected a label name")
+        self._skip()
+        operator = self._take(_OPERATOR)
+        if operator is None:
+            self._fail("expected =, !=, =~ or !~")
+        self._skip()
+        start = self._at
+        value = self._value()
+        return Matcher(key, operator, value, self._test(operator, value, start))
+
+    def _test(self, operator: str, value: str, start: int) -> Callable[[str], bool]:
+        if operator == "=":
+            return value.__eq__
+        if operator == "!=":
+            return value.__ne__
+        try:
+            pattern = re.compile(value)
+        except (re.error, RecursionError, OverflowError) as error:
+            self._at = start
+            self._fail(f"not a regular expression ({error})")
+        if operator == "=~":
+            return lambda text: pattern.fullmatch(text) is not None
+        return lambda text: pattern.fullmatch(text) is None
+
+    def _value(self) -> str:
+        quote = self._text[self._at : self._at + 1]
+        if quote and quote in "\"'":
+            return self._quoted(quote)
+        value = self._take(_BARE)
+        if value is None:
+            self._fail("expected a value")
+        return value
+
+    def _quoted(self, quote: str) -> str:
+        start = self._at
+        out: list[str] = []
+        self._at += 1
+        while self._at < len(self._text):
+            character = self._text[self._at]
+            self._at += 1
+            if character == quote:
+                return "".join(out)
+            if character == "\\" and self._at < len(self._text):
+                escaped = self._text[self._at]
+                self._at += 1
+                out.append(_UNESCAPED.get(escaped, "\\" + escaped))
+            else:
+                out.append(character)
+        self._at = start
+        return self._fail("this quote is not closed")
+
+    def _skip(self) -> None:
+        match = _SPACE.match(self._text, self._at)
+        self._at = match.end() if match else self._at
+
+    def _peek(self, character: str) -> bool:
+        return self._text.startswith(character, self._at)
+
+    def _take(self, pattern: re.Pattern[str]) -> str | None:
+        match = pattern.match(self._text, self._at)
+        if match is None:
+            return None
+        self._at = match.end()
+        return match[0]
+
+    def _fail(self, what: str) -> NoReturn:
+        raise SelectorError(f"{self._text}: at character {self._at + 1}: {what}", self._at)

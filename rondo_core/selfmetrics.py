@@ -1,0 +1,62 @@
+"""What rondo says of itself, as series in the same store: refusals, plugin failures, exports.
+
+Counts are kept as plain numbers where they arise and moved into counters on each tick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from rondo_core.errors import CapacityError
+
+if TYPE_CHECKING:
+    from rondo_core.handles import Counter
+
+Make = Callable[..., "Counter"]
+
+REFUSED = "rondo_samples_refused_total"
+SERIES_REFUSED = "rondo_series_refused_total"
+PLUGIN_FAILURES = "rondo_plugin_failures_total"
+EXPORTED = "rondo_export_samples_total"
+EXPORT_FAILURES = "rondo_export_failures_total"
+EXPORT_REFUSED = "rondo_export_refused_samples_total"
+EXPORT_LOST = "rondo_export_overwritten_buckets_total"
+
+_HELP = {
+    REFUSED: "Samples that were not taken, by reason.",
+    SERIES_REFUSED: "Series that were not taken because their schema was full.",
+    PLUGIN_FAILURES: "Failures of a plugin.",
+    EXPORTED: "Samples that an exporter's receiver acknowledged.",
+    EXPORT_FAILURES: "Requests of an exporter that failed.",
+    EXPORT_REFUSED: "Samples that an exporter's receiver refused for good.",
+    EXPORT_LOST: "Buckets that were overwritten before an exporter had sent them.",
+}
+
+
+class SelfMetrics:
+    """Running totals by name and label, and the counters that follow them."""
+
+    def __init__(self, make: Make) -> None:
+        """Keep `make`, which declares a counter in rondo's own schema."""
+        self._make = make
+        self._totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._moved: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+
+    def set_total(self, name: str, total: float, **labels: str) -> None:
+        """Say how many there were since the store was opened."""
+        self._totals[name, tuple(sorted(labels.items()))] = total
+
+    def flush(self, now_ns: int) -> None:
+        """Move what has come since the last flush into the counters; one without a column is left out."""
+        for key, total in tuple(self._totals.items()):
+            moved = self._moved.get(key)
+            if moved == total:
+                continue
+            name, labels = key
+            try:
+                counter = self._make(name, help=_HELP.get(name, ""), **dict(labels))
+            except CapacityError:
+                continue
+            counter.inc(total - (moved or 0), now_ns)
+            self._moved[key] = total

@@ -1,0 +1,173 @@
+"""Create, map and sync one slab, and hand out views of its rows; knows no clock and no policy."""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rondo_core import layout
+from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreError, StoreNotFoundError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Cells = memoryview[float]
+    Words = memoryview[int]
+
+_WORD = 8
+
+
+def allocate(path: Path, size_bytes: int) -> int:
+    """Make a new file whose every byte has its place on disk, and give its descriptor.
+
+    Raises: StoreError: the disk has no room or the file cannot be made; nothing is left behind.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
+    try:
+        os.posix_fallocate(descriptor, 0, size_bytes)
+    except OSError as error:
+        os.close(descriptor)
+        path.unlink()
+        raise StoreError(f"{path}: {size_bytes} bytes: {os.strerror(error.errno or 0)}; free some space") from None
+    return descriptor
+
+
+def create_slab(path: Path, spec: layout.SlabSpec) -> None:
+    """Make a slab in which no row was ever used, at its full size.
+
+    Raises: StoreError: see `allocate`.
+    """
+    descriptor = allocate(path, spec.file_bytes)
+    try:
+        os.pwrite(descriptor, layout.pack_slab_header(spec), 0)
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Slab:
+    """One mapped slab file.
+
+    Attributes:
+        words: memoryview of int64 over the whole file: row headers and the header's own words.
+        cells: memoryview of float64 over the whole file; read-only where the slab was opened so.
+    A slab maps what other processes write; after fork the map is shared with the parent.
+    """
+
+    def __init__(self, path: Path, spec: layout.SlabSpec, *, writable: bool) -> None:
+        """Map the slab at `path`, which must be the one that `spec` describes.
+
+        Raises: StoreNotFoundError, CorruptStoreError, FormatVersionError, StoreError (permission).
+        """
+        self.path, self.spec, self.writable = path, spec, writable
+        self.row_words = spec.row_bytes // _WORD
+        self._map = _map(path, spec, writable=writable)
+        view = memoryview(self._map)
+        self.words: Words = view.cast("q")
+        self.cells: Cells = view.cast("d")
+        self._arrays: dict[str, NDArray[Any]] = {}
+
+    def row_word(self, slot: int) -> int:
+        """Give the index of the row's first word in `words`; its sequence is the next one."""
+        return layout.PAGE_BYTES // _WORD + slot * self.row_words
+
+    def cell_words(self, cell: str) -> int:
+        """Give where a float64 cell's block begins, in words from the end of the row's header."""
+        return (self.spec.cell(cell).offset - layout.ROW_HEADER_BYTES) // _WORD
+
+    def row_cells(self, slot: int) -> Cells:
+        """View a row's cells as float64, without its header."""
+        first = self.row_word(slot)
+        return self.cells[first + layout.ROW_HEADER_BYTES // _WORD : first + self.row_words]
+
+    def row_header(self, slot: int) -> Words:
+        """View a row's header as two int64: bucket and sequence."""
+        first = self.row_word(slot)
+        return self.words[first : first + layout.ROW_HEADER_BYTES // _WORD]
+
+    @property
+    def next_window(self) -> int:
+        """The first bucket of this tier that was not folded into it yet; 0 where none ever was."""
+        return self.words[layout.SLAB_NEXT_WINDOW // _WORD]
+
+    @next_window.setter
+    def next_window(self, bucket: int) -> None:
+        self.words[layout.SLAB_NEXT_WINDOW // _WORD] = bucket
+
+    def headers(self) -> NDArray[np.int64]:
+        """View the bucket of every row: int64 [slots], strided."""
+        return self._array("", 0, "<i8")
+
+    def sequences(self) -> NDArray[np.int64]:
+        """View the sequence of every row: int64 [slots], strided."""
+        return self._array(" ", _WORD, "<i8")
+
+    def block(self, cell: str) -> NDArray[Any]:
+        """View one cell of every row: [slots, max_series], strided."""
+        array = self._arrays.get(cell)
+        if array is None:
+            placed = self.spec.cell(cell)
+            array = self._array(cell, placed.offset, "<" + placed.format)
+        return array
+
+    def _array(self, key: str, offset: int, dtype: str) -> NDArray[Any]:
+        array = self._arrays.get(key)
+        if array is None:
+            import numpy as np
+
+            kind = np.dtype(dtype)
+            is_cell = bool(key.strip())
+            shape = (self.spec.slot_count, self.spec.max_series) if is_cell else (self.spec.slot_count,)
+            strides = (self.spec.row_bytes, kind.itemsize) if is_cell else (self.spec.row_bytes,)
+            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + offset, strides)
+            self._arrays[key] = array
+        return array
+
+    def sync(self) -> None:
+        """Write what was stored to the disk, and wait for it."""
+        self._map.flush()
+
+    def close(self) -> None:
+        """Drop the views; the map goes when the last view that was handed out does."""
+        self._arrays.clear()
+        with contextlib.suppress(BufferError):
+            self.words.release()
+            self.cells.release()
+            self._map.close()
+
+
+def _map(path: Path, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
+    flags = os.O_RDWR if writable else os.O_RDONLY
+    try:
+        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        raise StoreNotFoundError(f"{path}: missing; the store is incomplete") from None
+    except OSError as error:
+        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+    try:
+        size = os.fstat(descriptor).st_size
+        header = os.pread(descriptor, layout.PAGE_BYTES, 0)
+        _check(path, spec, header, size)
+        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
+        return mmap.mmap(descriptor, spec.file_bytes, access=access)
+    finally:
+        os.close(descriptor)
+
+
+def _check(path: Path, spec: layout.SlabSpec, header: bytes, size: int) -> None:
+    if len(header) < layout.PAGE_BYTES or header[:8] != layout.SLAB_MAGIC:
+        raise CorruptStoreError(str(path), f"not a slab: {size} bytes, no slab header", 0)
+    version = int.from_bytes(header[8:12], "little")
+    if version > layout.FORMAT_VERSION:
+        raise FormatVersionError(str(path), version, layout.FORMAT_VERSION)
+    if not layout.round_trips(spec, header):
+        raise CorruptStoreError(str(path), "the slab's header is not the one that the store's schema makes", 8)
+    if size != spec.file_bytes:
+        raise CorruptStoreError(str(path), f"{size} bytes where its header says {spec.file_bytes}", size)

@@ -1,0 +1,359 @@
+"""Store: create, open, record, tick, close. One process writes it; its threads share it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+
+from rondo_core import layout, selfmetrics
+from rondo_core.clock import NS_PER_S, Clock, wall_ns
+from rondo_core.consolidation import Consolidation
+from rondo_core.directory import Meta, create, read_meta
+from rondo_core.errors import CapacityError, SchemaError, StoreClosedError
+from rondo_core.handles import Counter, Gauge, GaugeBatch, Summary
+from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
+from rondo_core.lock import WriterLock
+from rondo_core.registry import Registry
+from rondo_core.runs import CLOSED, Run, read_runs, this_run, write_run
+from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
+from rondo_core.selector import parse_selector
+from rondo_core.slab import Slab
+from rondo_core.writer import Writer
+
+if TYPE_CHECKING:
+    from rondo_core.plugins import Plugins
+    from rondo_core.query import SeriesData
+    from rondo_core.store_reader import View
+
+_live: weakref.WeakSet[Store] = weakref.WeakSet()
+
+
+class Store:
+    """A store opened for writing.
+
+    Threads may share it and its handles. After fork the child's copy refuses to record. A process that is killed
+    loses nothing that was recorded; `close` folds the open windows and notes how the run ended.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        schemas: Iterable[Schema] | None = None,
+        *,
+        clock: Clock = wall_ns,
+        writer: str = "",
+        tick_interval_s: float | None = None,
+        create_missing: bool = True,
+    ) -> None:
+        """Open the store at `path` for writing; make it first where it is missing.
+
+        Args:
+            schemas: what to keep; default: counters, gauges and summaries, 32 of each, 1s/10m, 10s/6h, 5m/7d.
+                For a store that exists: what it must have been made with, or None for whatever that is.
+            clock: read where a record gives no `now_ns`.
+            writer: what the program calls itself, for the record of runs.
+            tick_interval_s: tick from a thread of the store's own that often; None: the owner calls `tick`.
+        Raises: StoreLockedError: another process writes it; SchemaError: the schemas are not those on disk, and in
+            what; StoreError and those below it: the path cannot be made or read.
+        """
+        self.path = Path(path)
+        asked = None if schemas is None else check_schemas(schemas)
+        if create_missing and not self.path.exists():
+            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), clock())
+        meta = read_meta(self.path)
+        if asked is not None and (what := difference(asked, meta.schemas)):
+            raise SchemaError(f"{self.path}: {what}; open it without schemas, or choose another path")
+        self._lock_file = WriterLock(self.path / layout.LOCK_FILE)
+        try:
+            self._open(meta, clock, writer)
+        except BaseException:
+            self._lock_file.release()
+            raise
+        if tick_interval_s is not None:
+            self._start_ticking(tick_interval_s)
+
+    def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
+        self.meta, self.clock = meta, clock
+        self.registry = Registry(self.path / layout.REGISTRY_FILE, meta.schemas, writable=True)
+        self.slabs = {
+            schema.name: [
+                Slab(self.path / schema.slab_name(tier), schema.slab_spec(tier), writable=True)
+                for tier in range(len(schema.tiers))
+            ]
+            for schema in meta.schemas
+        }
+        self._selectors = {schema.name: parse_selector(schema.match) for schema in meta.schemas}
+        self._writers: dict[str, Writer] = {}
+        self._consolidations: dict[str, Consolidation] = {}
+        for schema in meta.schemas:
+            slabs, n_series = self.slabs[schema.name], len(self.registry.by_schema[schema.name])
+            self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(self.path))
+            self._consolidations[schema.name] = Consolidation(schema, slabs, self._writers[schema.name])
+        self._handles: dict[tuple[str, Labels], Any] = {}
+        self._declaring = threading.RLock()
+        self._ticking = threading.Lock()
+        self._ticks: list[Callable[[int], None]] = []
+        self._plugins: list[Plugins] = []
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._closed = False
+        self._view: View | None = None
+        self._series_refused = 0
+        self.self_metrics = selfmetrics.SelfMetrics(self.counter)
+        self._take_back_future()
+        runs = read_runs(self.path / layout.RUNS_FILE)
+        self.run: Run = this_run(runs[-1].number + 1 if runs else 1, clock(), writer)
+        write_run(self.path / layout.RUNS_FILE, self.run)
+        _live.add(self)
+
+    # -- declaring
+
+    def counter(
+        self,
+        name: str,
+        given: Mapping[str, object] | None = None,
+        /,
+        *,
+        help: str = "",
+        unit: str = "",
+        **labels: object,
+    ) -> Counter:
+        """Declare a counter, or find the one of that name and labels; it stands at its last total.
+
+        Args: labels as a mapping, as keywords, or both; `help` and `unit` are for people and exporters.
+        Raises: LabelError: a name that receivers could not take, or the series is of another kind;
+        CapacityError: the schema is full (counted too); StoreClosedError.
+        """
+        handle: Counter = self._declare("counter", name, given, labels, help, unit)
+        return handle
+
+    def gauge(
+        self,
+        name: str,
+        given: Mapping[str, object] | None = None,
+        /,
+        *,
+        help: str = "",
+        unit: str = "",
+        **labels: object,
+    ) -> Gauge:
+        """Declare a gauge, or find it; it is absent until it is set. Raises: as `counter`."""
+        handle: Gauge = self._declare("gauge", name, given, labels, help, unit)
+        return handle
+
+    def summary(
+        self,
+        name: str,
+        given: Mapping[str, object] | None = None,
+        /,
+        *,
+        help: str = "",
+        unit: str = "",
+        **labels: object,
+    ) -> Summary:
+        """Declare a summary, or find it. Raises: as `counter`."""
+        handle: Summary = self._declare("summary", name, given, labels, help, unit)
+        return handle
+
+    def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
+        """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError."""
+        return GaugeBatch(gauges)
+
+    def _declare(
+        self,
+        kind: Kind,
+        name: str,
+        given: Mapping[str, object] | None,
+        labels: Mapping[str, object],
+        help_text: str,
+        unit: str,
+    ) -> Any:
+        whole = canonical_labels(labels if not given else [*given.items(), *labels.items()])
+        handle = self._handles.get((name, whole))
+        if handle is not None and handle.series.kind == kind:
+            return handle
+        check_metric_name(name)
+        with self._declaring:
+            if self._closed:
+                raise StoreClosedError(f"{self.path}: closed; open it again to record")
+            series = self.registry.get(name, whole, kind)
+            if series is None:
+                series = self._register(kind, name, whole, help_text, unit)
+            writer = self._writers[series.schema]
+            writer.add_series(series.column)
+            width = writer.slab.spec.max_series
+            handle = Summary(writer, series, width) if kind == "summary" else _HANDLES[kind](writer, series)
+            return self._handles.setdefault((name, whole), handle)
+
+    def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:
+        candidate = Series(name, labels, kind, "", 0)
+        for schema in self.meta.schemas:
+            if schema.kind == kind and self._selectors[schema.name].matches(candidate):
+                break
+        else:
+            raise SchemaError(f"{candidate}: no schema of the store takes this {kind}; make the store with one")
+        try:
+            return self.registry.declare(name, labels, schema, help_text=help_text, unit=unit, created_ns=self.clock())
+        except CapacityError:
+            if schema.name != SELF_SCHEMA:
+                self._series_refused += 1
+            raise
+
+    # -- time
+
+    def bind_recorders(self, plugins: Plugins) -> list[str]:
+        """Let the recorders among the plugins declare their series; their ticks run in `tick`.
+
+        Returns: the names of those that will tick.
+        """
+        bound = []
+        for name, tick in plugins.bind("rondo_recorder_bind", declare=self):
+            self._ticks.append(plugins.guard(name, tick))
+            bound.append(name)
+        self._plugins.append(plugins)
+        return bound
+
+    def tick(self, now_ns: int | None = None) -> None:
+        """Run the recorders, enter the bucket of `now_ns` in every schema, and fold the windows that have closed.
+
+        Called about once a second, by the owner or by the store's own thread; a tick more or less changes no value.
+        Raises: StoreClosedError, StoreForkedError.
+        """
+        with self._ticking:
+            if self._closed:
+                raise StoreClosedError(f"{self.path}: closed; open it again to record")
+            self._tick(self.clock() if now_ns is None else now_ns)
+
+    def _tick(self, now_ns: int) -> None:
+        self._take_back_future()
+        for call in self._ticks:
+            call(now_ns)
+        self._count()
+        self.self_metrics.flush(now_ns)
+        for name, writer in self._writers.items():
+            if writer.n_series:
+                writer.enter(now_ns)
+                self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
+
+    def _count(self) -> None:
+        totals: dict[str, int] = {}
+        for writer in self._writers.values():
+            for reason, count in writer.refused.items():
+                totals[reason] = totals.get(reason, 0) + count
+        for reason, count in totals.items():
+            self.self_metrics.set_total(selfmetrics.REFUSED, count, reason=reason)
+        self.self_metrics.set_total(selfmetrics.SERIES_REFUSED, self._series_refused)
+        for plugins in self._plugins:
+            for plugin, count in plugins.failures.items():
+                self.self_metrics.set_total(selfmetrics.PLUGIN_FAILURES, count, plugin=plugin)
+
+    def _take_back_future(self) -> None:
+        for name, writer in self._writers.items():
+            if writer.take_back_future():
+                self._consolidations[name].take_back(writer.bucket)
+
+    def _start_ticking(self, interval_s: float) -> None:
+        def run() -> None:
+            interval_ns = round(interval_s * NS_PER_S)
+            while not self._stop.wait((interval_ns - self.clock() % interval_ns) / NS_PER_S):
+                self.tick()
+
+        self._thread = threading.Thread(target=run, name="rondo-tick", daemon=True)
+        self.tick()
+        self._thread.start()
+
+    # -- reading
+
+    @property
+    def view(self) -> View:
+        """The store's reading side, in this process: series, query, newest_ns."""
+        if self._view is None:
+            from rondo_core.store_reader import View
+
+            self._view = View(self.path, self.meta, self.registry, self.slabs)
+        return self._view
+
+    def query(self, selector: str, span: str = "all", **options: Any) -> list[SeriesData]:
+        """Read points; see `View.query`. A relative range ends now."""
+        options.setdefault("now_ns", self.clock())
+        return self.view.query(selector, span, **options)
+
+    # -- the end
+
+    def sync(self) -> None:
+        """Write everything to the disk, and wait for it."""
+        self.registry.sync()
+        for slabs in self.slabs.values():
+            for slab in slabs:
+                slab.sync()
+
+    def close(self, ended: str = CLOSED) -> None:
+        """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
+
+        Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1").
+        """
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        with self._ticking, self._declaring:
+            if self._closed or self.run.pid != os.getpid():
+                return
+            now_ns = self.clock()
+            self._count()
+            self.self_metrics.flush(now_ns)
+            for writer in self._writers.values():
+                writer.stop(ended)
+            self._closed = True
+            for name, writer in self._writers.items():
+                if writer.n_series:
+                    self._consolidations[name].fold_closed(writer.bucket)
+                    self._consolidations[name].fold_open()
+            self.run = attrs.evolve(self.run, ended_ns=now_ns, ended=ended)
+            write_run(self.path / layout.RUNS_FILE, self.run)
+            self.registry.close()
+            self._lock_file.release()
+            _live.discard(self)
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    def __enter__(self) -> Self:
+        """Give the store itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it; what made the block end is put on record."""
+        self.close(CLOSED if kind is None else f"raised {kind.__name__}")
+
+    def __repr__(self) -> str:
+        """Say where it is and how much is in it."""
+        return f"<Store {self.path}: {len(self.registry)} series{', closed' if self._closed else ''}>"
+
+    def _after_fork(self) -> None:
+        for writer in self._writers.values():
+            writer.forked()
+        self._lock_file.abandon()
+        self._declaring, self._ticking = threading.RLock(), threading.Lock()
+
+
+_HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}
+
+
+def _forget_after_fork() -> None:
+    for store in tuple(_live):
+        store._after_fork()  # noqa: SLF001 - the same module
+    _live.clear()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)

@@ -1,0 +1,113 @@
+"""Durations, sizes and ranges as people write them ("15m", "1h30m", "4KiB") to numbers and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+
+from rondo_core.errors import RangeError
+
+_UNIT_NS = {
+    "w": 604_800_000_000_000,
+    "d": 86_400_000_000_000,
+    "h": 3_600_000_000_000,
+    "m": 60_000_000_000,
+    "s": 1_000_000_000,
+    "ms": 1_000_000,
+    "us": 1_000,
+    "ns": 1,
+}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|[wdhms])")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?")
+_SIZE_BYTES = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+_SIZE_BYTES |= {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_MAX_NS = 2**63 - 1
+
+
+def parse_duration_ns(text: str) -> int:
+    """Read "90s", "15m", "1h30m", "250ms" or a bare number of seconds as nanoseconds.
+
+    Raises: RangeError: the text is not a duration, is zero, or does not fit into int64.
+    """
+    compact = text.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", compact):
+        compact += "s"
+    total, end = 0, 0
+    for match in _DURATION.finditer(compact):
+        if match.start() != end:
+            break
+        number, unit = match.groups()
+        whole, _, fraction = number.partition(".")
+        total += int(whole) * _UNIT_NS[unit]
+        total += int(fraction or "0") * _UNIT_NS[unit] // 10 ** len(fraction)
+        end = match.end()
+    if not compact or end != len(compact) or not 0 < total <= _MAX_NS:
+        raise RangeError(f"{text!r}: not a duration; write 90s, 15m, 1h30m or 7d")
+    return total
+
+
+def format_duration(duration_ns: int) -> str:
+    """Write nanoseconds as people do: 600 s is "10m", 5400 s is "1h30m", 0 is "0s"."""
+    rest, parts = abs(duration_ns), []
+    for unit, size in _UNIT_NS.items():
+        if unit == "w":
+            continue
+        count, rest = divmod(rest, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return ("-" if duration_ns < 0 else "") + ("".join(parts[:3]) or "0s")
+
+
+def parse_size_bytes(text: str) -> int:
+    """Read "4KiB", "1.5 MB" or a bare number as bytes.
+
+    Raises: RangeError: the text is not a size.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
+        raise RangeError(f"{text!r}: not a size; write 4096, 64KiB or 1.5MB")
+    return int(float(match[1]) * _SIZE_BYTES[match[2]])
+
+
+def format_size(size_bytes: int) -> str:
+    """Write bytes with a binary unit: 4096 is "4.0 KiB"."""
+    value, unit = float(size_bytes), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if value < 1024:
+            break
+        value, unit = value / 1024, larger
+    return f"{size_bytes} B" if unit == "B" else f"{value:.1f} {unit}"
+
+
+def parse_instant_ns(text: str) -> int:
+    """Read an instant as nanoseconds since the epoch: ISO 8601 (no zone means UTC) or seconds since the epoch.
+
+    Raises: RangeError: the text is neither.
+    """
+    compact = text.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", compact):
+        whole, _, fraction = compact.partition(".")
+        instant = int(whole) * _UNIT_NS["s"] + int((fraction + "0" * 9)[:9])
+    else:
+        try:
+            moment = dt.datetime.fromisoformat(compact)
+        except ValueError:
+            moment = None
+        if moment is None:
+            raise RangeError(f"{text!r}: not an instant; write 2026-11-23T12:00:00Z or seconds since the epoch")
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=dt.UTC)
+        since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+        instant = (since.days * 86_400 + since.seconds) * _UNIT_NS["s"] + since.microseconds * _UNIT_NS["us"]
+    if not 0 <= instant <= _MAX_NS:
+        raise RangeError(f"{text!r}: outside 1970 to 2262")
+    return instant
+
+
+def format_instant(instant_ns: int) -> str:
+    """Write nanoseconds since the epoch as ISO 8601 in UTC, to the second or as fine as it is."""
+    whole, fraction = divmod(instant_ns, _UNIT_NS["s"])
+    days, second = divmod(whole, 86_400)
+    day = dt.date(1970, 1, 1) + dt.timedelta(days=days)
+    tail = f".{fraction:09d}".rstrip("0") if fraction else ""
+    return f"{day}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{tail}Z"

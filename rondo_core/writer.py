@@ -1,0 +1,385 @@
+"""Enter a bucket: initialise its row, then publish its header. The slow half of every record.
+
+A handle stores straight into the current row while the clock is inside its bucket (`since_ns <= now < until_ns`);
+for everything else it calls the slow path here: entering the next bucket, late samples, a closed store, a fork.
+
+Why no lock guards the fast half: between the handle's look at the clock and its last store there is no call, so
+CPython, which hands the interpreter over only at calls, loops and function entries, runs that stretch in one piece.
+The same holds for the stretch below that moves a counter's totals into a new row and publishes it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from array import array
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from rondo_core import ring
+from rondo_core.clock import Clock
+from rondo_core.errors import StoreClosedError, StoreForkedError
+from rondo_core.labels import Kind
+from rondo_core.schema import Schema
+from rondo_core.slab import Slab
+
+if TYPE_CHECKING:
+    from rondo_core.slab import Cells
+
+NAN = math.nan
+INF = math.inf
+
+
+def _nothing_to_fold(_open_bucket: int) -> int:
+    """Stand in for consolidation in a schema of one tier."""
+    return 0
+
+
+class Writer:
+    """The writing end of one schema's finest tier.
+
+    Attributes that handles read on every record: `since_ns`, `until_ns` (the current bucket, or an empty span when
+    every record must take the slow path), `row` (float64 cells of the current row), `header` (its int64 header)
+    and `clock`.
+    Others: `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet consolidated;
+    `refold_from`, the earliest bucket that a late sample changed after it was; `refused`, counts by reason.
+    """
+
+    __slots__ = (
+        "_base_cells",
+        "_ended",
+        "_lock",
+        "_pid",
+        "_slots",
+        "_template",
+        "_width",
+        "bucket",
+        "clock",
+        "fold",
+        "header",
+        "interval_ns",
+        "kind",
+        "n_series",
+        "opened_bucket",
+        "path",
+        "ratio",
+        "refold_from",
+        "refused",
+        "row",
+        "since_ns",
+        "slab",
+        "unfolded_from",
+        "until_ns",
+    )
+
+    def __init__(self, schema: Schema, slab: Slab, n_series: int, clock: Clock, path: str) -> None:
+        """Take up the slab where its last writer left it."""
+        self.slab, self.clock, self.path = slab, clock, path
+        self.kind: Kind = schema.kind
+        self.interval_ns = schema.tiers[0].interval_ns
+        self.ratio = schema.ratio(1) if len(schema.tiers) > 1 else 1
+        self.n_series = 0
+        self.fold: Callable[[int], int] = _nothing_to_fold
+        self.unfolded_from = 1 << 62
+        self.refold_from: int | None = None
+        self.refused = {"late": 0, "future": 0, "invalid": 0}
+        self._slots, self._width = schema.tiers[0].slot_count, schema.max_series
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._ended = ""
+        # What a new row begins with; a counter's begins with the row before.
+        cells = (slab.row_words * 8 - 16) // 8
+        self._template: Cells = memoryview(array("d", [NAN]) * cells)
+        self.since_ns = self.until_ns = 0
+        self.row = slab.row_cells(0)
+        self.header = slab.row_header(0)
+        self.bucket = self._newest()
+        self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
+        for column in range(n_series):
+            self._make_room(column)
+        if self.bucket:
+            self._finish_row(self.bucket)
+            self._publish(self.bucket)
+
+    # -- what a store asks
+
+    def add_series(self, column: int) -> None:
+        """Make room for a series that was just declared: zero for a counter or a summary, absent for a gauge."""
+        with self._lock:
+            self._make_room(column)
+            if self.kind == "gauge":
+                return
+            now_ns = self.clock()
+            self.enter(now_ns)
+            if self.kind == "counter":
+                if math.isnan(self.row[column]):
+                    self.row[column] = 0.0
+            else:
+                self._start_summary(self.row, column, 0.0, 0.0)
+
+    def enter(self, now_ns: int) -> bool:
+        """Make the bucket of `now_ns` the current one, unless it is past; say whether it is the current one now.
+
+        Raises: StoreClosedError, StoreForkedError.
+        """
+        with self._lock:
+            if self._ended or self._pid != os.getpid():
+                self._refuse_all()
+            bucket = ring.bucket_of(now_ns, self.interval_ns)
+            if bucket > self.bucket:
+                if now_ns - self.interval_ns > self.clock():
+                    self.refused["future"] += 1
+                    return False
+                self._advance(bucket)
+            return bucket == self.bucket
+
+    def take_back_future(self) -> bool:
+        """Where the clock now stands two buckets or more before the newest, drop the rows of that taken-back future.
+
+        Totals are kept: they go on in the present bucket. Says whether anything was dropped.
+        """
+        with self._lock:
+            present = ring.bucket_of(self.clock(), self.interval_ns)
+            if self._ended or not self.bucket or present >= self.bucket - 1:
+                return False
+            totals = bytes(self.row.cast("B"))
+            self.since_ns = self.until_ns = 0
+            for slot in range(self._slots):
+                header = self.slab.row_header(slot)
+                if ring.occupant(header[0]) > present:
+                    header[0] = ring.NEVER
+            newest = self.slab.row_header(ring.slot_of(present, self._slots))
+            newest[0] = ~present
+            self.row = self.slab.row_cells(ring.slot_of(present, self._slots))
+            self.row[:] = memoryview(totals).cast("d")
+            if self.kind != "counter":
+                self._carry_over(self.row)
+            newest[0] = present
+            self.unfolded_from = min(self.unfolded_from, present)
+            self._publish(present)
+            self.opened_bucket = self.bucket
+            return True
+
+    def stop(self, ended: str) -> None:
+        """Send every further record into the slow path, which refuses it."""
+        with self._lock:
+            self._ended = ended
+            self.since_ns = self.until_ns = 0
+
+    def forked(self) -> None:
+        """Do the same in a child process, without a lock that a thread of the parent may hold."""
+        self.since_ns = self.until_ns = 0
+        self._lock = threading.RLock()
+
+    # -- the slow path of the handles
+
+    def set_slow(self, column: int, value: float, now_ns: int) -> None:
+        """Store a gauge's value outside the current bucket.
+
+        Raises: StoreClosedError, StoreForkedError.
+        """
+        with self._lock:
+            row = self.row if self.enter(now_ns) else self._late_row(now_ns)
+            if row is not None:
+                row[column] = value
+
+    def inc_slow(self, column: int, amount: float, now_ns: int) -> None:
+        """Add to a counter outside the current bucket: a late increment counts in every row from its own on.
+
+        Raises: StoreClosedError, StoreForkedError.
+        """
+        with self._lock:
+            if not 0.0 <= amount < INF:
+                self.refused["invalid"] += 1
+                return
+            if self.enter(now_ns):
+                self.row[column] += amount
+                return
+            bucket = ring.bucket_of(now_ns, self.interval_ns)
+            if bucket > self.bucket:
+                return
+            for _, row in self._rows_from(max(bucket, self._oldest_open())):
+                row[column] += amount
+            self._changed(max(bucket, self._oldest_open()))
+
+    def observe_slow(self, column: int, value: float, now_ns: int) -> None:
+        """Take a summary's observation outside the current bucket.
+
+        Raises: StoreClosedError, StoreForkedError.
+        """
+        with self._lock:
+            if not -INF < value < INF:
+                self.refused["invalid"] += 1
+                return
+            row = self.row if self.enter(now_ns) else self._late_row(now_ns)
+            if row is None:
+                return
+            if math.isnan(row[column]):
+                self._start_summary(row, column, *self._base_before(column))
+            observe(row, column, self._width, value)
+            bucket = ring.bucket_of(now_ns, self.interval_ns)
+            if bucket < self.bucket:
+                base, total = 7 * self._width + column, 8 * self._width + column
+                for _, later in self._rows_from(bucket + 1):
+                    later[base] += 1.0
+                    later[total] += value
+
+    # -- rows
+
+    def _newest(self) -> int:
+        words, step, first = self.slab.words, self.slab.row_words, self.slab.row_word(0)
+        return max(0, *words[first : first + self._slots * step : step].tolist())
+
+    def _row(self, bucket: int) -> Cells:
+        return self.slab.row_cells(ring.slot_of(bucket, self._slots))
+
+    def _holds(self, bucket: int) -> bool:
+        held: int = self.slab.words[self.slab.row_word(ring.slot_of(bucket, self._slots))]
+        return held == bucket
+
+    def _publish(self, bucket: int) -> None:
+        self.bucket = bucket
+        self.row = self._row(bucket)
+        self.header = self.slab.row_header(ring.slot_of(bucket, self._slots))
+        self.since_ns = ring.start_ns(bucket, self.interval_ns)
+        self.until_ns = self.since_ns + self.interval_ns
+
+    def _finish_row(self, bucket: int) -> None:
+        """Complete what the last writer may have been killed in: a tick half written, bases not yet carried."""
+        header = self.slab.row_header(ring.slot_of(bucket, self._slots))
+        if header[1] % 2:
+            header[1] += 1
+        if self.kind == "summary":
+            before = next((b for b in range(bucket - 1, max(0, bucket - self._slots), -1) if self._holds(b)), 0)
+            if before:
+                self._set_bases(self._row(bucket), self._row(before), only_missing=True)
+
+    def _advance(self, bucket: int) -> None:
+        """Enter a bucket newer than any before."""
+        if bucket - self._slots >= self.unfolded_from:
+            self.fold(bucket)
+        old, slot = self.bucket, ring.slot_of(bucket, self._slots)
+        header, row = self.slab.row_header(slot), self.slab.row_cells(slot)
+        since_ns = ring.start_ns(bucket, self.interval_ns)
+        until_ns = since_ns + self.interval_ns
+        source = self.row if old and self.kind == "counter" else self._template
+        previous = self.row
+        if self.unfolded_from > bucket:
+            self.unfolded_from = bucket
+        # From here to the last line no call, so that no increment falls between the copy and the new row.
+        header[0] = ~bucket
+        row[:] = source
+        header[0] = bucket
+        self.bucket = bucket
+        self.row = row
+        self.header = header
+        self.since_ns = since_ns
+        self.until_ns = until_ns
+        if old and self.kind == "summary":
+            self._set_bases(row, previous, only_missing=False)
+        if old and self.kind == "counter":
+            first = max(old + 1, self.opened_bucket, bucket - self._slots + 1)
+            self._fill_between(first, bucket, previous)
+            self._changed(first)
+
+    def _fill_between(self, first: int, end: int, totals: Cells) -> None:
+        """Give the buckets in which this live process added nothing their totals: a counter has no gap."""
+        for bucket in range(first, end):
+            header = self.slab.row_header(ring.slot_of(bucket, self._slots))
+            header[0] = ~bucket
+            self._row(bucket)[:] = totals
+            header[0] = bucket
+
+    def _oldest_open(self) -> int:
+        """The earliest bucket that a late sample may still change: its whole coarse window is in the ring."""
+        oldest = self.bucket - self._slots + 1
+        return -(-oldest // self.ratio) * self.ratio
+
+    def _late_row(self, now_ns: int) -> Cells | None:
+        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        if bucket > self.bucket:
+            return None
+        if not self.bucket or bucket < max(self._oldest_open(), 1):
+            self.refused["late"] += 1
+            return None
+        if not self._holds(bucket):
+            header = self.slab.row_header(ring.slot_of(bucket, self._slots))
+            header[0] = ~bucket
+            row = self._row(bucket)
+            row[:] = self._template
+            if self.kind == "summary":
+                later = next(self._rows_from(bucket + 1))[1]
+                width = self._width
+                row[7 * width :] = later[7 * width :]
+            header[0] = bucket
+        self._changed(bucket)
+        return self._row(bucket)
+
+    def _changed(self, bucket: int) -> None:
+        if bucket < self.bucket and (self.refold_from is None or bucket < self.refold_from):
+            self.refold_from = bucket
+
+    def _rows_from(self, bucket: int) -> Iterator[tuple[int, Cells]]:
+        for later in range(max(bucket, self.bucket - self._slots + 1, 1), self.bucket + 1):
+            if self._holds(later):
+                yield later, self._row(later)
+
+    # -- summaries
+
+    def _make_room(self, column: int) -> None:
+        self.n_series = max(self.n_series, column + 1)
+        if self.kind == "summary":
+            self._start_summary(self._template, column, NAN, NAN)
+
+    def _start_summary(self, row: Cells, column: int, count_base: float, sum_base: float) -> None:
+        width = self._width
+        if not math.isnan(row[column]) and not math.isnan(row[8 * width + column]):
+            return
+        for cell, value in enumerate((0.0, 0.0, INF, INF, -INF, -INF, count_base, sum_base), start=1):
+            row[cell * width + column] = value
+        row[column] = 0.0
+
+    def _base_before(self, column: int) -> tuple[float, float]:
+        base = self.row[7 * self._width + column]
+        return (0.0, 0.0) if math.isnan(base) else (base, self.row[8 * self._width + column])
+
+    def _carry_over(self, row: Cells) -> None:
+        """Turn a copy of a row into a new one: a gauge starts absent, a summary from its totals."""
+        if self.kind == "gauge":
+            row[:] = self._template
+            return
+        source = array("d", row)
+        row[:] = self._template
+        self._set_bases(row, memoryview(source), only_missing=False)
+
+    def _set_bases(self, row: Cells, before: Cells, *, only_missing: bool) -> None:
+        width = self._width
+        for column in range(self.n_series):
+            base, total = 7 * width + column, 8 * width + column
+            if only_missing and not math.isnan(row[total]):
+                continue
+            count = before[column]
+            if math.isnan(count):
+                continue
+            row[base] = before[base] + count
+            row[total] = before[total] + before[(2 if count % 2.0 else 1) * width + column]
+
+    def _refuse_all(self) -> None:
+        if self._pid != os.getpid():
+            raise StoreForkedError(
+                f"{self.path}: opened before fork by process {self._pid}; open a store of your own here"
+            )
+        raise StoreClosedError(f"{self.path}: closed; open it again to record")
+
+
+def observe(row: Cells, column: int, width: int, value: float) -> None:
+    """Take one observation into a summary's cells of a row: write the copy that is not in use, then publish it."""
+    count = row[column]
+    old, new = (width, 0) if count % 2.0 else (0, width)
+    row[width + new + column] = row[width + old + column] + value
+    low = row[3 * width + old + column]
+    row[3 * width + new + column] = low if low < value else value
+    high = row[5 * width + old + column]
+    row[5 * width + new + column] = high if high > value else value
+    row[column] = count + 1.0
