@@ -28,6 +28,11 @@ class Consolidation:
         """Take up folding where the last writer left it; an open window that it folded is folded again."""
         self._schema, self._slabs, self._writer = schema, slabs, writer
         self._lock = threading.Lock()
+        for slab in slabs[1:]:
+            # What a closing store folded of an open window is not whole any more.
+            header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
+            if slab.next_window and header[0] == slab.next_window:
+                header[0] = ring.NEVER
         if len(slabs) > 1:
             self._note_unfolded(slabs[1].next_window or self._oldest_window())
             writer.fold = self.fold_closed

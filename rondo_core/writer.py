@@ -5,7 +5,7 @@ for everything else it calls the slow path here: entering the next bucket, late 
 
 Why no lock guards the fast half: between the handle's look at the clock and its last store there is no call, so
 CPython, which hands the interpreter over only at calls, loops and function entries, runs that stretch in one piece.
-The same holds for the stretch below that moves a counter's totals into a new row and publishes it.
+The slow half empties the span first, so that from then on every record waits for its lock and the rows stand still.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import math
 import os
 import threading
 from array import array
+from collections import deque
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -47,12 +48,13 @@ class Writer:
     """
 
     __slots__ = (
-        "_base_cells",
+        "_busy",
         "_ended",
         "_lock",
         "_pid",
         "_slots",
         "_template",
+        "_waiting",
         "_width",
         "bucket",
         "clock",
@@ -88,6 +90,8 @@ class Writer:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._ended = ""
+        self._busy = False
+        self._waiting: deque[tuple[Callable[[int, float, int], None], int, float, int]] = deque()
         # What a new row begins with; a counter's begins with the row before.
         cells = (slab.row_words * 8 - 16) // 8
         self._template: Cells = memoryview(array("d", [NAN]) * cells)
@@ -99,8 +103,9 @@ class Writer:
         for column in range(n_series):
             self._make_room(column)
         if self.bucket:
-            self._finish_row(self.bucket)
             self._publish(self.bucket)
+            if self.header[1] % 2:  # the last writer was killed in the middle of a batch
+                self.header[1] += 1
 
     # -- what a store asks
 
@@ -143,22 +148,14 @@ class Writer:
             present = ring.bucket_of(self.clock(), self.interval_ns)
             if self._ended or not self.bucket or present >= self.bucket - 1:
                 return False
-            totals = bytes(self.row.cast("B"))
-            self.since_ns = self.until_ns = 0
+            self._carry(present)
             for slot in range(self._slots):
                 header = self.slab.row_header(slot)
                 if ring.occupant(header[0]) > present:
                     header[0] = ring.NEVER
-            newest = self.slab.row_header(ring.slot_of(present, self._slots))
-            newest[0] = ~present
-            self.row = self.slab.row_cells(ring.slot_of(present, self._slots))
-            self.row[:] = memoryview(totals).cast("d")
-            if self.kind != "counter":
-                self._carry_over(self.row)
-            newest[0] = present
             self.unfolded_from = min(self.unfolded_from, present)
+            self.opened_bucket = present
             self._publish(present)
-            self.opened_bucket = self.bucket
             return True
 
     def stop(self, ended: str) -> None:
@@ -179,51 +176,67 @@ class Writer:
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        with self._lock:
-            row = self.row if self.enter(now_ns) else self._late_row(now_ns)
-            if row is not None:
-                row[column] = value
+        self._alone(self._set, column, value, now_ns)
 
     def inc_slow(self, column: int, amount: float, now_ns: int) -> None:
         """Add to a counter outside the current bucket: a late increment counts in every row from its own on.
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        with self._lock:
-            if not 0.0 <= amount < INF:
-                self.refused["invalid"] += 1
-                return
-            if self.enter(now_ns):
-                self.row[column] += amount
-                return
-            bucket = ring.bucket_of(now_ns, self.interval_ns)
-            if bucket > self.bucket:
-                return
-            for _, row in self._rows_from(max(bucket, self._oldest_open())):
-                row[column] += amount
-            self._changed(max(bucket, self._oldest_open()))
+        if 0.0 <= amount < INF:
+            self._alone(self._inc, column, amount, now_ns)
+        else:
+            self.refused["invalid"] += 1
 
     def observe_slow(self, column: int, value: float, now_ns: int) -> None:
         """Take a summary's observation outside the current bucket.
 
         Raises: StoreClosedError, StoreForkedError.
         """
+        if -INF < value < INF:
+            self._alone(self._observe, column, value, now_ns)
+        else:
+            self.refused["invalid"] += 1
+
+    def _alone(self, call: Callable[[int, float, int], None], column: int, value: float, now_ns: int) -> None:
+        """Run one slow record at a time; one from a signal handler in the middle of another waits for its end."""
         with self._lock:
-            if not -INF < value < INF:
-                self.refused["invalid"] += 1
+            self._waiting.append((call, column, value, now_ns))
+            if self._busy:
                 return
-            row = self.row if self.enter(now_ns) else self._late_row(now_ns)
-            if row is None:
-                return
-            if math.isnan(row[column]):
-                self._start_summary(row, column, *self._base_before(column))
-            observe(row, column, self._width, value)
-            bucket = ring.bucket_of(now_ns, self.interval_ns)
-            if bucket < self.bucket:
-                base, total = 7 * self._width + column, 8 * self._width + column
-                for _, later in self._rows_from(bucket + 1):
-                    later[base] += 1.0
-                    later[total] += value
+            self._busy = True
+            try:
+                while self._waiting:
+                    call, column, value, now_ns = self._waiting.popleft()
+                    call(column, value, now_ns)
+            finally:
+                self._busy = False
+
+    def _set(self, column: int, value: float, now_ns: int) -> None:
+        row = self.row if self.enter(now_ns) else self._late_row(now_ns)
+        if row is not None:
+            row[column] = value
+
+    def _inc(self, column: int, amount: float, now_ns: int) -> None:
+        if self.enter(now_ns):
+            self.row[column] += amount
+            return
+        first = max(ring.bucket_of(now_ns, self.interval_ns), self._oldest_open(self.bucket))
+        for _, row in self._rows_from(first):
+            row[column] += amount
+        self._changed(first)
+
+    def _observe(self, column: int, value: float, now_ns: int) -> None:
+        row = self.row if self.enter(now_ns) else self._late_row(now_ns)
+        if row is None:
+            return
+        if math.isnan(row[column]):
+            self._start_summary(row, column, *self._base_before(column))
+        observe(row, column, self._width, value)
+        base, total = 7 * self._width + column, 8 * self._width + column
+        for _, later in self._rows_from(ring.bucket_of(now_ns, self.interval_ns) + 1):
+            later[base] += 1.0
+            later[total] += value
 
     # -- rows
 
@@ -245,62 +258,60 @@ class Writer:
         self.since_ns = ring.start_ns(bucket, self.interval_ns)
         self.until_ns = self.since_ns + self.interval_ns
 
-    def _finish_row(self, bucket: int) -> None:
-        """Complete what the last writer may have been killed in: a tick half written, bases not yet carried."""
-        header = self.slab.row_header(ring.slot_of(bucket, self._slots))
-        if header[1] % 2:
-            header[1] += 1
-        if self.kind == "summary":
-            before = next((b for b in range(bucket - 1, max(0, bucket - self._slots), -1) if self._holds(b)), 0)
-            if before:
-                self._set_bases(self._row(bucket), self._row(before), only_missing=True)
-
     def _advance(self, bucket: int) -> None:
         """Enter a bucket newer than any before."""
         if bucket - self._slots >= self.unfolded_from:
             self.fold(bucket)
-        old, slot = self.bucket, ring.slot_of(bucket, self._slots)
-        header, row = self.slab.row_header(slot), self.slab.row_cells(slot)
-        since_ns = ring.start_ns(bucket, self.interval_ns)
-        until_ns = since_ns + self.interval_ns
-        source = self.row if old and self.kind == "counter" else self._template
-        previous = self.row
-        if self.unfolded_from > bucket:
-            self.unfolded_from = bucket
-        # From here to the last line no call, so that no increment falls between the copy and the new row.
-        header[0] = ~bucket
-        row[:] = source
-        header[0] = bucket
-        self.bucket = bucket
-        self.row = row
-        self.header = header
-        self.since_ns = since_ns
-        self.until_ns = until_ns
-        if old and self.kind == "summary":
-            self._set_bases(row, previous, only_missing=False)
+        old = self.bucket
+        self._carry(bucket)
+        self.unfolded_from = min(self.unfolded_from, bucket)
         if old and self.kind == "counter":
-            first = max(old + 1, self.opened_bucket, bucket - self._slots + 1)
-            self._fill_between(first, bucket, previous)
-            self._changed(first)
+            self._fill_between(max(old + 1, self.opened_bucket, self._oldest_open(bucket)), bucket)
+        self._publish(bucket)
 
-    def _fill_between(self, first: int, end: int, totals: Cells) -> None:
+    def _carry(self, bucket: int) -> None:
+        """Initialise the bucket's row from the newest one; until the next `_publish` every record waits.
+
+        Where both have the same slot, the totals also stand in the slot before until the row is whole, so that a
+        process killed in between does not take them with it.
+        """
+        self.since_ns = self.until_ns = 0
+        before: Cells = memoryview(array("d", self.row)) if self.bucket else self._template
+        staged = bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
+        if staged:
+            self._write_row(bucket - 1, before)
+        self._write_row(bucket, before)
+        if staged:
+            self.slab.row_header(ring.slot_of(bucket - 1, self._slots))[0] = ~(bucket - 1)
+
+    def _write_row(self, bucket: int, before: Cells) -> None:
+        header, row = self.slab.row_header(ring.slot_of(bucket, self._slots)), self._row(bucket)
+        header[0] = ~bucket
+        if self.kind == "counter":
+            row[:] = before
+        else:
+            row[:] = self._template
+            if self.kind == "summary" and self.bucket:
+                self._set_bases(row, before)
+        header[0] = bucket
+
+    def _fill_between(self, first: int, end: int) -> None:
         """Give the buckets in which this live process added nothing their totals: a counter has no gap."""
+        before = self._row(end)
         for bucket in range(first, end):
-            header = self.slab.row_header(ring.slot_of(bucket, self._slots))
-            header[0] = ~bucket
-            self._row(bucket)[:] = totals
-            header[0] = bucket
+            self._write_row(bucket, before)
+        self._changed(first)
 
-    def _oldest_open(self) -> int:
-        """The earliest bucket that a late sample may still change: its whole coarse window is in the ring."""
-        oldest = self.bucket - self._slots + 1
+    def _oldest_open(self, newest: int) -> int:
+        """The earliest bucket that may still change: its whole coarse window is in the ring that ends at `newest`."""
+        oldest = newest - self._slots + 1
         return -(-oldest // self.ratio) * self.ratio
 
     def _late_row(self, now_ns: int) -> Cells | None:
         bucket = ring.bucket_of(now_ns, self.interval_ns)
         if bucket > self.bucket:
             return None
-        if not self.bucket or bucket < max(self._oldest_open(), 1):
+        if not self.bucket or bucket < max(self._oldest_open(self.bucket), 1):
             self.refused["late"] += 1
             return None
         if not self._holds(bucket):
@@ -317,7 +328,7 @@ class Writer:
         return self._row(bucket)
 
     def _changed(self, bucket: int) -> None:
-        if bucket < self.bucket and (self.refold_from is None or bucket < self.refold_from):
+        if self.refold_from is None or bucket < self.refold_from:
             self.refold_from = bucket
 
     def _rows_from(self, bucket: int) -> Iterator[tuple[int, Cells]]:
@@ -344,26 +355,13 @@ class Writer:
         base = self.row[7 * self._width + column]
         return (0.0, 0.0) if math.isnan(base) else (base, self.row[8 * self._width + column])
 
-    def _carry_over(self, row: Cells) -> None:
-        """Turn a copy of a row into a new one: a gauge starts absent, a summary from its totals."""
-        if self.kind == "gauge":
-            row[:] = self._template
-            return
-        source = array("d", row)
-        row[:] = self._template
-        self._set_bases(row, memoryview(source), only_missing=False)
-
-    def _set_bases(self, row: Cells, before: Cells, *, only_missing: bool) -> None:
+    def _set_bases(self, row: Cells, before: Cells) -> None:
         width = self._width
         for column in range(self.n_series):
-            base, total = 7 * width + column, 8 * width + column
-            if only_missing and not math.isnan(row[total]):
-                continue
             count = before[column]
-            if math.isnan(count):
-                continue
-            row[base] = before[base] + count
-            row[total] = before[total] + before[(2 if count % 2.0 else 1) * width + column]
+            if not math.isnan(count):
+                row[7 * width + column] = before[7 * width + column] + count
+                row[8 * width + column] = before[8 * width + column] + before[(1 + int(count % 2)) * width + column]
 
     def _refuse_all(self) -> None:
         if self._pid != os.getpid():

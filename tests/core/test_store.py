@@ -1,0 +1,187 @@
+"""Opening, closing and refusing: a store's directory, its one writer, its runs, its readers."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core.directory import size_bytes
+from rondo_core.errors import (
+    CorruptStoreError,
+    FormatVersionError,
+    SchemaError,
+    StoreError,
+    StoreLockedError,
+    StoreNotFoundError,
+    UnknownSeriesError,
+)
+from rondo_core.schema import DEFAULT_SCHEMAS, check_schemas
+
+
+def test_the_size_is_known_before_a_store_is_made(path):
+    """What the schemas say is what the files take, to the byte."""
+    schemas = [Schema("g", "gauge", 5, (("1s", "1m"), ("10s", "1h"))), Schema("s", "summary", 3)]
+    Store(path, schemas).close()
+    on_disk = sum(file.stat().st_size for file in path.iterdir() if file.name != "lock")
+    assert on_disk == size_bytes(check_schemas(schemas))
+
+
+def test_a_second_writer_is_refused_with_the_first_ones_pid(path):
+    """Another process gets an error that names who writes."""
+    with Store(path):
+        code = f"from rondo_core import Store\ntry:\n Store({str(path)!r})\nexcept Exception as e: print(type(e).__name__, e)"
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+        assert "StoreLockedError" in said
+        assert f"process {os.getpid()} writes this store" in said
+        with pytest.raises(StoreLockedError):
+            Store(path)
+    Store(path).close()
+
+
+def test_a_schema_that_differs_from_the_one_on_disk_is_named(path, clock):
+    """Opening with another schema says in what it differs."""
+    Store(path, [Schema("g", "gauge", 8)], clock=clock).close()
+    with pytest.raises(SchemaError, match="max_series 9 asked for, 8 on disk"):
+        Store(path, [Schema("g", "gauge", 9)], clock=clock)
+    with pytest.raises(SchemaError, match="schema h is not on disk"):
+        Store(path, [Schema("h", "gauge", 8)], clock=clock)
+    with pytest.raises(SchemaError, match="tiers 1s/10m asked for, 1s/10m 10s/6h 5m/7d on disk"):
+        Store(path, [Schema("g", "gauge", 8, (Tier("1s", "10m"),))], clock=clock)
+    Store(path, clock=clock).close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (("Bad", "gauge"), "lower-case"),
+        (("g", "histogram"), "choose counter, gauge, summary"),
+        (("g", "gauge", 0), "max_series 0"),
+        (("g", "gauge", 1, ()), "no tier"),
+        (("g", "gauge", 1, (("1s", "1m"), ("1500ms", "1h"))), "does not fold"),
+        (("g", "gauge", 1, (("1s", "15s"), ("10s", "1h"))), "at least two buckets"),
+        (("g", "gauge", 1, (("1s", "10m"), ("10s", "1m"))), "forgets before"),
+        (("g", "gauge", 1, (("1s", "10m"), Tier("10s", "1h", ("p99",)))), "statistic 'p99'"),
+    ],
+)
+def test_a_schema_that_contradicts_itself_is_refused(arguments, what):
+    """The message says what is wrong with it."""
+    with pytest.raises(SchemaError, match=what):
+        Schema(*arguments)
+
+
+def test_how_a_run_ended_is_on_record(path, clock):
+    """Closed, raised, or simply gone: each run says which, and who it was."""
+    Store(path, clock=clock, writer="first").close()
+    with pytest.raises(RuntimeError), Store(path, clock=clock):
+        raise RuntimeError
+    Store(path, clock=clock).close("signal 15")
+    lost = Store(path, clock=clock)
+    with StoreReader(path) as reader:
+        ended = [run.ended for run in reader.runs()]
+        assert ended == ["closed", "raised RuntimeError", "signal 15", ""]
+        assert reader.runs()[0].writer == "first"
+        assert {run.pid for run in reader.runs()} == {os.getpid()}
+    lost.close()
+
+
+def test_more_runs_than_are_kept(path, clock, small_schemas):
+    """The last fifteen runs are there, in order."""
+    for _ in range(20):
+        Store(path, small_schemas, clock=clock).close()
+    with StoreReader(path) as reader:
+        assert [run.number for run in reader.runs()] == list(range(6, 21))
+
+
+def test_a_live_store_can_be_read_by_another_process(path):
+    """A reader needs no lock and sees what was recorded, also series declared after it opened."""
+    with Store(path) as store, StoreReader(path) as reader:
+        store.counter("c_total").inc(7)
+        with pytest.raises(UnknownSeriesError):
+            reader.query("c_total")
+        reader.refresh()
+        assert reader.query("c_total")[0].values.tolist() == [7]
+        assert reader.writer_pid() == os.getpid()
+    with StoreReader(path) as reader:
+        assert reader.writer_pid() is None
+
+
+def test_paths_that_are_no_store_are_refused_in_one_line(tmp_path):
+    """A missing path, a file, an empty directory: each is named with what is wrong."""
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for name, kind, what in (
+        ("none", StoreNotFoundError, "no such store"),
+        ("file", StoreError, "a file, not a store"),
+        ("empty", StoreNotFoundError, "has no meta"),
+    ):
+        with pytest.raises(kind, match=what) as caught:
+            StoreReader(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_store_of_a_newer_format_is_refused(path, clock):
+    """The error says which version was found and which is known."""
+    Store(path, clock=clock).close()
+    with (path / "meta").open("r+b") as file:
+        file.seek(8)
+        file.write((99).to_bytes(4, "little"))
+    with pytest.raises(FormatVersionError, match="format version 99"):
+        StoreReader(path)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 4095, 4096, 100_000])
+def test_a_truncated_slab_is_refused_at_open(path, clock, keep):
+    """A slab shorter than its header says is an error that names the file, never a crash later."""
+    Store(path, clock=clock).close()
+    os.truncate(path / "gauges.1.slab", keep)
+    for opening in (StoreReader, Store):
+        with pytest.raises(CorruptStoreError, match=r"gauges\.1\.slab"):
+            opening(path)
+
+
+def test_creation_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    """On a full disk there is an error and an empty directory."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreError, match="No space left on device"):
+        Store(tmp_path / "s")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_series_names_the_nearest(store):
+    """A typo in a query is answered with what was perhaps meant."""
+    store.counter("vcpu_exits_total").inc()
+    with pytest.raises(UnknownSeriesError, match="nearest: vcpu_exits_total"):
+        store.query("vcpu_exit_total")
+
+
+def test_the_open_window_is_written_when_the_store_closes_and_again_when_it_goes_on(path, small_schemas):
+    """A short run is in the coarse tiers too; a second run in the same window merges with it."""
+    clock = ManualClock(1_700_000_040 * 10**9)
+    with Store(path, small_schemas, clock=clock) as store:
+        store.gauge("g").set(1.0)
+    with StoreReader(path) as reader:
+        assert [reader.query("g", tier=tier)[0].values.tolist() for tier in (1, 2)] == [[1.0], [1.0]]
+    clock.advance(3)
+    with Store(path, small_schemas, clock=clock) as store:
+        store.gauge("g").set(3.0)
+    with StoreReader(path) as reader:
+        for tier in (1, 2):
+            (data,) = reader.query("g", tier=tier)
+            assert (data.values.tolist(), data.coverage.tolist()) == ([2.0], [2])
+
+
+def test_default_schemas_take_all_three_kinds(path):
+    """A store made without a word about schemas keeps counters, gauges and summaries for seven days."""
+    with Store(path) as store:
+        store.counter("a_total").inc()
+        store.gauge("b").set(1)
+        store.summary("c").observe(1)
+        assert {series.kind for series in store.registry if not series.name.startswith("rondo_")} == {
+            schema.kind for schema in DEFAULT_SCHEMAS
+        }

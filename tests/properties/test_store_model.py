@@ -1,0 +1,191 @@
+"""A slow, obvious model of a store beside the real one, under random sequences of what users do."""
+
+import math
+import shutil
+import tempfile
+from pathlib import Path
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+
+TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
+SCHEMAS = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS), Schema("s", "summary", 2, TIERS)]
+RATIOS = (1, 10, 30)
+SLOTS = [tier.slot_count for tier in TIERS]
+NUMBERS = st.integers(-1000, 1000).map(lambda n: n / 8)
+
+
+class Model:
+    """All that was recorded, by series and second, in plain dictionaries."""
+
+    def __init__(self):
+        self.gauges = {}
+        self.observed = {}
+        self.increments = {}
+        self.rows = {"c": set(), "g": set(), "s": set()}
+        self.born = {}
+
+    def enter(self, kind, second, opened):
+        """A counter has a row for every second from the first on in which its process lived."""
+        newest = max(self.rows[kind], default=None)
+        if newest is not None and second > newest and kind == "c":
+            oldest = -(-(second - SLOTS[0] + 1) // RATIOS[1]) * RATIOS[1]
+            self.rows[kind] |= set(range(max(newest + 1, opened, oldest), second))
+        self.rows[kind].add(second)
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Records, ticks, reopens and waits, and compares every tier with the model after each step."""
+
+    @initialize()
+    def create(self):
+        self.directory = Path(tempfile.mkdtemp())
+        self.clock = ManualClock(1_700_000_010 * 10**9)
+        self.model = Model()
+        self.opened = 0
+        self.open()
+
+    def open(self):
+        self.store = Store(self.directory / "s", SCHEMAS, clock=self.clock)
+        self.opened = self.now()
+        self.handles = {}
+
+    def now(self):
+        return self.clock() // 10**9
+
+    def handle(self, kind, name):
+        """Declare the series; a counter and a summary enter the present second by that."""
+        make = {"c": self.store.counter, "g": self.store.gauge, "s": self.store.summary}[kind]
+        if (kind, name) not in self.handles:
+            self.handles[kind, name] = make(f"{kind}_{name}")
+            if kind in "cs" and self.now() >= max(self.model.rows[kind], default=0):
+                self.model.enter(kind, self.now(), self.opened)
+            self.model.born.setdefault((kind, name), self.now())
+        return self.handles[kind, name]
+
+    @rule(name=st.sampled_from("ab"), value=NUMBERS, late=st.integers(0, 15))
+    def set(self, name, value, late):
+        gauge = self.handle("g", name)
+        second = self.now() - late
+        newest = max(self.model.rows["g"], default=0)
+        gauge.set(value, second * 10**9 + 5)
+        oldest = -(-(newest - SLOTS[0] + 1) // 10) * 10
+        if second >= newest or second >= oldest:
+            self.model.enter("g", second, self.opened)
+            self.model.gauges[name, second] = value
+
+    @rule(name=st.sampled_from("ab"), amount=st.integers(0, 50))
+    def inc(self, name, amount):
+        self.handle("c", name).inc(amount)
+        self.model.enter("c", self.now(), self.opened)
+        key = name, self.now()
+        self.model.increments[key] = self.model.increments.get(key, 0) + amount
+
+    @rule(name=st.sampled_from("ab"), value=NUMBERS)
+    def observe(self, name, value):
+        self.handle("s", name).observe(value)
+        self.model.enter("s", self.now(), self.opened)
+        self.model.observed.setdefault((name, self.now()), []).append(value)
+
+    @rule()
+    def tick(self):
+        self.store.tick()
+        for kind in "cgs":
+            if any(known == kind for known, _ in self.model.born):
+                self.model.enter(kind, self.now(), self.opened)
+
+    @rule(seconds=st.sampled_from([0.25, 1, 1, 1, 2, 5, 10, 11, 30, 45, 100, 700]))
+    def wait(self, seconds):
+        self.clock.advance(seconds)
+
+    @rule(gap=st.sampled_from([0, 1, 20, 60]))
+    def reopen(self, gap):
+        self.store.close()
+        self.clock.advance(gap)
+        self.open()
+
+    @precondition(lambda self: self.model.born)
+    @invariant()
+    def finest_tier_is_what_was_recorded(self):
+        """Every second still in the ring reads as recorded; nothing else is there."""
+        for kind, name in self.model.born:
+            newest = max(self.model.rows[kind], default=0)
+            for fn in {"c": ("last",), "g": ("last", "avg"), "s": ("count", "sum", "min", "max", "avg", "total")}[kind]:
+                found = self.read(f"{kind}_{name}", 0, fn)
+                expected = self.expected(kind, name, fn)
+                inside = {second for second in expected if second > newest - SLOTS[0]}
+                assert {second: found.get(second) for second in inside} == {s: expected[s] for s in inside}, (kind, fn)
+                assert all(expected.get(second) == value for second, value in found.items()), (kind, name, fn)
+
+    @precondition(lambda self: self.model.born)
+    @rule()
+    def compare_coarse_tiers(self):
+        """After a tick, what a coarse tier holds of a window equals brute force over its seconds."""
+        self.tick()
+        for kind, name in self.model.born:
+            for tier in (1, 2):
+                for fn in {"c": ("last", "first", "count"), "g": ("avg", "min", "max", "sum", "count", "first", "last"),
+                           "s": ("count", "sum", "min", "max")}[kind]:  # fmt: skip
+                    found = self.read(f"{kind}_{name}", tier, fn)
+                    for second, value in found.items():
+                        assert value == self.merged(kind, name, fn, second, RATIOS[tier]), (kind, name, tier, fn)
+
+    @precondition(lambda self: self.model.born)
+    @invariant()
+    def auto_is_ascending_and_never_decreases_for_counters(self):
+        """Stitching gives each instant once, in order; a counter never steps back."""
+        for kind, name in self.model.born:
+            (data,) = self.store.query(f"{kind}_{name}", "all", fn="last" if kind in "cg" else "total")
+            stamps, values = data.timestamps_ns.tolist(), data.values.tolist()
+            assert stamps == sorted(set(stamps))
+            if kind == "c":
+                assert values == sorted(values)
+
+    def read(self, selector, tier, fn):
+        (data,) = self.store.query(selector, "all", tier=tier, fn=fn)
+        return dict(zip((data.timestamps_ns // 10**9).tolist(), data.values.tolist(), strict=True))
+
+    def expected(self, kind, name, fn):
+        model = self.model
+        if kind == "g":
+            return {second: value for (known, second), value in model.gauges.items() if known == name}
+        if kind == "c":
+            rows = [second for second in model.rows["c"] if second >= model.born[kind, name]]
+            return {second: self.total(name, second) for second in rows}
+        observed = {second: values for (known, second), values in model.observed.items() if known == name}
+        if fn == "total":
+            rows = [second for second in model.rows["s"] if second >= model.born[kind, name]]
+            return {row: sum(len(values) for second, values in observed.items() if second <= row) for row in rows}
+        read = {"count": len, "sum": sum, "min": min, "max": max, "avg": lambda values: sum(values) / len(values)}[fn]
+        return {second: read(values) for second, values in observed.items()}
+
+    def total(self, name, until):
+        return sum(n for (known, second), n in self.model.increments.items() if known == name and second <= until)
+
+    def merged(self, kind, name, fn, start, span):
+        inside = range(start, start + span)
+        if kind == "s":
+            values = [v for (known, second), many in self.model.observed.items()
+                      if known == name and second in inside for v in many]  # fmt: skip
+            return {"count": len, "sum": sum, "min": min, "max": max}[fn](values)
+        fine = {second: value for second, value in self.expected(kind, name, "last").items() if second in inside}
+        values = [fine[second] for second in sorted(fine)]
+        read = {"avg": lambda v: sum(v) / len(v), "first": lambda v: v[0], "last": lambda v: v[-1], "count": len}
+        result = (read | {"min": min, "max": max, "sum": sum})[fn](values)
+        return result if math.isfinite(result) else None
+
+    def teardown(self):
+        if hasattr(self, "store"):
+            self.store.close()
+            with StoreReader(self.directory / "s") as reader:
+                reader.query("", "all", fn=None)
+            shutil.rmtree(self.directory)
+
+
+StoreMachine.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestStoreAgainstModel = StoreMachine.TestCase
