@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core import ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
-from rondo_core.statistics import COVERAGE, absent, lift, merge
+from rondo_core.statistics import COVERAGE, absent, derived, lift, merge
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -122,7 +122,8 @@ class Consolidation:
         n = self._writer.n_series
         slab = self._slabs[tier]
         cells = {cell: slab.block(cell)[slots, :n] for cell in self._schema.cells(tier)}
-        return cells if tier else lift(self._schema.kind, cells)
+        # A series declared after a coarse row was written has no coverage there: absent, whatever the cells hold.
+        return derived(self._schema.kind, cells) if tier else lift(self._schema.kind, cells)
 
     def _write(self, coarse: Slab, windows: NDArray[np.int64], folded: dict[str, Any]) -> None:
         slots = windows % coarse.spec.slot_count

@@ -41,7 +41,8 @@ class Writer:
     """The writing end of one schema's finest tier.
 
     Attributes that handles read on every record: `since_ns`, `until_ns` (the current bucket, or an empty span when
-    every record must take the slow path), `row` (float64 cells of the current row), `header` (its int64 header)
+    every record must take the slow path), `row` (float64 cells of the current row), `row_bytes` (the same as bytes),
+    `header` (its int64 header)
     and `clock`.
     Others: `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet consolidated;
     `refold_from`, the earliest bucket that a late sample changed after it was; `refused`, counts by reason.
@@ -69,6 +70,7 @@ class Writer:
         "refold_from",
         "refused",
         "row",
+        "row_bytes",
         "since_ns",
         "slab",
         "unfolded_from",
@@ -97,6 +99,7 @@ class Writer:
         self._template: Cells = memoryview(array("d", [NAN]) * cells)
         self.since_ns = self.until_ns = 0
         self.row = slab.row_cells(0)
+        self.row_bytes = self.row.cast("B")
         self.header = slab.row_header(0)
         self.bucket = self._newest()
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
@@ -254,6 +257,7 @@ class Writer:
     def _publish(self, bucket: int) -> None:
         self.bucket = bucket
         self.row = self._row(bucket)
+        self.row_bytes = self.row.cast("B")
         self.header = self.slab.row_header(ring.slot_of(bucket, self._slots))
         self.since_ns = ring.start_ns(bucket, self.interval_ns)
         self.until_ns = self.since_ns + self.interval_ns
