@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rondo_core.labels import format_series
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
@@ -106,11 +107,13 @@ def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20) -> st
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width or min(shutil.get_terminal_size().columns, 120), height)
+    names = {data.series.name for data in drawn}
     for data in drawn:
         seconds = ((data.timestamps_ns - start) / 1e9).tolist()
-        label = str(data.series) if len(drawn) > 1 else None
+        label = (
+            format_series("" if len(names) == 1 else data.series.name, data.series.labels) if len(drawn) > 1 else None
+        )
         plotext.plot(seconds, data.values.tolist(), label=label, marker="braille")
-    names = {data.series.name for data in drawn}
     plotext.title(f"{', '.join(sorted(names))} ({drawn[0].fn})")
     plotext.xlabel(f"seconds since {format_instant(start)}")
     text: str = plotext.uncolorize(plotext.build())

@@ -334,6 +334,7 @@ class Writer:
     def _changed(self, bucket: int) -> None:
         if self.refold_from is None or bucket < self.refold_from:
             self.refold_from = bucket
+        self.unfolded_from = min(self.unfolded_from, bucket)
 
     def _rows_from(self, bucket: int) -> Iterator[tuple[int, Cells]]:
         for later in range(max(bucket, self.bucket - self._slots + 1, 1), self.bucket + 1):

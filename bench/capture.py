@@ -1,0 +1,78 @@
+"""Run VMs of given lifetimes and check that every second of each is in its store: none missing, none doubled."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from harness import Report, machine
+
+from rondo_core import Store, StoreReader
+from rondo_vmm import VMM_SCHEMAS, VmConfig, run_vm
+
+
+def check(path: Path, seconds: int, choice: str) -> dict[str, object]:
+    """Run one VM, then read its store: what is there, and what is wrong."""
+    store = Store(path, VMM_SCHEMAS, writer="vmm")
+    started_s = store.clock() // 10**9
+    result = run_vm(VmConfig(machine=choice, cmdline=f"workload_duration={seconds}"), store)
+    ended_s = store.clock() // 10**9
+    store.close(result.ended)
+    wrong = [result.error] if result.error else []
+    with StoreReader(path) as reader:
+        uptime = reader.query("vmm_uptime_seconds", tier=0)[0]
+        lived = set((uptime.timestamps_ns // 10**9).tolist())
+        # The VM began and ended inside the first and the last of these seconds.
+        missing = sorted(set(range(started_s, ended_s + 1)) - lived)
+        missing = [second for second in missing if second not in {started_s, ended_s}]
+        doubled = len(uptime) - len(lived)
+        wrong += [f"seconds without a point: {missing}"] if missing else []
+        wrong += [f"{doubled} seconds twice"] if doubled else []
+        for data in reader.query("vcpu_exits_total", tier=0):
+            reason = dict(data.series.labels)["reason"]
+            if (np.diff(data.values) < 0).any():
+                wrong.append(f"vcpu_exits_total{{reason={reason}}} decreases")
+            if data.values[-1] != result.exits[reason]:
+                wrong.append(f"{reason}: {data.values[-1]:g} exits stored, {result.exits[reason]} counted by the loop")
+    return {
+        "machine": result.machine,
+        "ended": result.ended,
+        "uptime_s": result.uptime_s,
+        "points": len(uptime),
+        "possible": ended_s - started_s + 1,
+        "exits": sum(result.exits.values()),
+        "wrong": wrong,
+    }
+
+
+def main() -> int:
+    """Run the lifetimes that were asked for, one after the other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("seconds", type=int, nargs="+")
+    parser.add_argument("--machine", default="auto", choices=["auto", "kvm", "soft"])
+    parser.add_argument("--json", action="store_true", help="print one JSON object per case")
+    asked = parser.parse_args()
+    report = Report("capture", asked.json, machine("rondo"))
+    failed = 0
+    for seconds in asked.seconds:
+        with tempfile.TemporaryDirectory() as directory:
+            found = check(Path(directory) / "vm.rondo", seconds, asked.machine)
+        ratio = [found["points"] / found["possible"]]
+        report.case(
+            f"{seconds} s VM on {found['machine']}", [found["points"]], "points", "seconds lived", [found["possible"]]
+        )
+        if not asked.json:
+            print(
+                f"  {found['ended']} after {found['uptime_s']:.2f} s, {found['exits']} exits, captured {ratio[0]:.1%} of its seconds"
+            )
+        for line in found["wrong"]:
+            failed = 1
+            print(f"  WRONG: {line}", file=sys.stderr)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

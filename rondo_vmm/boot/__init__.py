@@ -1,0 +1,1 @@
+"""Bytes of a kernel into guest memory, never an ioctl."""

@@ -1,0 +1,1 @@
+"""The machine on /dev/kvm: ioctl and mmap, no C."""

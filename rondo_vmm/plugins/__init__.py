@@ -1,0 +1,1 @@
+"""The recorders of the monitor, found by entry point like anyone's."""

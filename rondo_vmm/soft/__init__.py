@@ -1,0 +1,1 @@
+"""The machine on a software CPU (the package unicorn), for hosts without /dev/kvm."""
