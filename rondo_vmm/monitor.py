@@ -39,7 +39,8 @@ class VmResult:
         ended: "power-off", "reset", "halted", "timeout", "stopped", "signal 2", "signal 15" or "failed".
         error: the failure in one line; empty where there was none.
         exits: how often the CPU left the guest, by reason, as the exit loop counted.
-        uptime_s: from before the first instruction to after the last.
+        uptime_s: from before the first instruction to after the last; started_ns, ended_ns: the same by the wall
+            clock, ns since the epoch.
         failed_plugins: plugin -> number of its failures.
     """
 
@@ -49,6 +50,8 @@ class VmResult:
     error: str
     exits: dict[str, int]
     uptime_s: float
+    started_ns: int
+    ended_ns: int
     failed_plugins: dict[str, int]
 
     @property
@@ -157,6 +160,8 @@ class Monitor:
             self._error,
             dict(zip(REASONS, self._machine.exits, strict=True)),
             time.monotonic() - started,
+            started_ns,
+            now_ns,
             dict(self._plugins.failures) if self._plugins else {},
         )
 

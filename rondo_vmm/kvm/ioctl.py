@@ -15,10 +15,10 @@ def call(descriptor: int, request: int, argument: int | bytes | bytearray = 0) -
     """
     try:
         if isinstance(argument, bytearray):
-            return fcntl.ioctl(descriptor, request, argument, True)
+            return int(fcntl.ioctl(descriptor, request, argument, True))
         if isinstance(argument, bytes):
             fcntl.ioctl(descriptor, request, argument)
             return 0
-        return fcntl.ioctl(descriptor, request, argument)
+        return int(fcntl.ioctl(descriptor, request, argument))
     except OSError as error:
         raise KvmError(uapi.NAMES.get(request, hex(request)), error.errno or 0) from None

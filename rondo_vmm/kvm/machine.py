@@ -36,6 +36,7 @@ class KvmMachine:
         self._vm = Vm(board.memory)
         self.exits = [0] * len(REASONS)
         self._thread: int | None = None
+        self._failure: VmmError | None = None
         try:
             self._vcpu = self._vm.create_vcpu()
             self._run = mmap.mmap(self._vcpu, self._vm.vcpu_map_bytes)
@@ -93,6 +94,8 @@ class KvmMachine:
                 board.sleep_until_alarm()
                 before = now()
             if board.ended:
+                if self._failure is not None:
+                    raise self._failure
                 return board.ended
         return ""
 
@@ -140,8 +143,8 @@ class KvmMachine:
             data[:] = bus.mmio_read(address, size).to_bytes(size, "little")
 
     def _shutdown(self) -> None:
-        self.exits[SHUTDOWN] += 1
-        raise GuestError(f"the guest shut its CPU down (triple fault) at rip {self._rip():#x}; its kernel is at fault")
+        what = f"the guest shut its CPU down (triple fault) at rip {self._rip():#x}; its kernel is at fault"
+        self._fail(GuestError(what))
 
     def _other(self) -> None:
         (number,) = _U32.unpack_from(self._bytes, uapi.RUN_EXIT_REASON)
@@ -151,18 +154,21 @@ class KvmMachine:
         if number == uapi.EXIT_SYSTEM_EVENT:
             self._board.finish(uapi.SYSTEM_EVENTS.get(detail, f"system event {detail}"))
             return
-        self.exits[OTHER] += 1
         rip = self._rip()
         if number == uapi.EXIT_INTERNAL_ERROR:
             what = uapi.SUBERRORS.get(detail, f"KVM internal error {detail}")
-            raise GuestError(f"the guest reached {what} at rip {rip:#x}{self._code(rip)}; use --machine soft")
-        if number == uapi.EXIT_FAIL_ENTRY:
-            raise VmmError(
-                f"KVM cannot enter the guest (hardware reason {detail:#x}) at rip {rip:#x}; use --machine soft"
-            )
-        raise GuestError(
-            f"the guest made KVM exit for reason {number}, which this monitor does not know, at rip {rip:#x}"
-        )
+            self._fail(GuestError(f"the guest reached {what} at rip {rip:#x}{self._code(rip)}; use --machine soft"))
+        elif number == uapi.EXIT_FAIL_ENTRY:
+            what = f"KVM cannot enter the guest (hardware reason {detail:#x}) at rip {rip:#x}"
+            self._fail(VmmError(f"{what}; use --machine soft"))
+        else:
+            what = f"the guest made KVM exit for reason {number} at rip {rip:#x}"
+            self._fail(GuestError(f"{what}, which this monitor does not know; use --machine soft"))
+
+    def _fail(self, error: VmmError) -> None:
+        """End the run with an error, once the observers have seen the exit."""
+        self._failure = error
+        self._board.finish("failed")
 
     def _rip(self) -> int:
         registers = bytearray(uapi.REGS.size)

@@ -28,13 +28,14 @@ class SoftMachine:
             from unicorn import x86_const
         except ImportError:
             raise VmmError("the software CPU needs the package unicorn; pip install 'rondo[emulator]'") from None
-        self._x86, self._unicorn = x86_const, unicorn
+        self._x86: Any = x86_const
+        self._unicorn: Any = unicorn
         self._board = board
         self.exits = [0] * len(REASONS)
         self._observers: Sequence[OnExit] = ()
         self._before = 0
         self._failure: BaseException | None = None
-        self._cpu: Any = unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
+        self._cpu: Any = self._unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
         memory = board.memory
         self._cpu.mem_map_ptr(0, memory.size_bytes, unicorn.UC_PROT_ALL, ctypes.c_void_p(memory.host_address()))
 
