@@ -35,19 +35,15 @@ def command(store: Path, selector: str, span: str, tier: str, fn: str | None, fo
     """
     asked = parse_range(span)
     with StoreReader(store) as reader:
-        now_ns = None
-        if asked.last_ns is not None:
-            now_ns = _anchor(reader)
+        now_ns = _anchor(reader) if asked.last_ns is not None else None
         found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns)
         click.echo(render.FORMATS[form](found))
 
 
-def _anchor(reader: StoreReader) -> int:
+def _anchor(reader: StoreReader) -> int | None:
+    """Give the present where a process writes the store; else None, and say where the range ends."""
     if reader.writer_pid() is not None:
         return wall_ns()
-    newest_ns = reader.newest_ns()
-    click.echo(
-        f"rondo: no process writes this store; the range ends at its newest sample, {format_instant(newest_ns)}",
-        err=True,
-    )
-    return newest_ns
+    end = format_instant(reader.end_ns())
+    click.echo(f"rondo: no process writes this store; the range ends with its newest sample, at {end}", err=True)
+    return None

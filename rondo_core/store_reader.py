@@ -15,6 +15,7 @@ from rondo_core.lock import writer_pid
 from rondo_core.query import AUTO, Consolidators, Range, SchemaQuery, SeriesData, parse_range, pick, tier_index
 from rondo_core.registry import Registry
 from rondo_core.runs import Run, read_runs
+from rondo_core.schema import SELF_SCHEMA
 from rondo_core.selector import Selector, parse_selector
 from rondo_core.slab import Slab
 
@@ -60,6 +61,15 @@ class View:
         """Give the start of the newest bucket, ns since the epoch; 0 where there is none."""
         return max((query.newest_ns() for query in self._queries.values()), default=0)
 
+    def end_ns(self) -> int:
+        """Give the end of the newest bucket that holds more than rondo's own counts, ns since the epoch; 0: none."""
+        ends = {}
+        for schema in self.meta.schemas:
+            start = self._queries[schema.name].newest_ns()
+            ends[schema.name] = start + schema.tiers[0].interval_ns if start else 0
+        own = ends.pop(SELF_SCHEMA, 0)
+        return max(ends.values(), default=0) or own
+
     def query(
         self,
         selector: str | Selector | Sequence[Series],
@@ -74,7 +84,7 @@ class View:
         Args:
             selector: `name{key=value}`, or series found before.
             span: "all", "15m", "START..END" or a Range; a relative one ends at `now_ns`, or where that is not
-                given at the newest sample.
+                given with the newest bucket.
             tier: its number, or "auto": each part from the finest tier that still has it.
             fn: the consolidator; by default last for a counter, avg for a gauge or a summary.
         Returns: one SeriesData per series, in the order of their declaration; one without points stays in.
@@ -88,7 +98,7 @@ class View:
         else:
             found = list(selector)
         asked = parse_range(span) if isinstance(span, str) else span
-        asked = asked.anchored(self.newest_ns() if now_ns is None else now_ns)
+        asked = asked.anchored(self.end_ns() - 1 if now_ns is None else now_ns)
         results: dict[tuple[str, int], SeriesData] = {}
         for schema in self.meta.schemas:
             group = [each for each in found if each.schema == schema.name]

@@ -1,0 +1,213 @@
+"""The command line, run as users run it: what it prints, and one line for every wrong input."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from rondo_core import ManualClock, Store
+
+RONDO = [sys.executable, "-m", "rondo_cli"]
+
+
+def rondo(*arguments, **options):
+    command = [*RONDO, *map(str, arguments)]
+    return subprocess.run(command, check=False, capture_output=True, text=True, timeout=60, **options)
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """A finished store: 30 s, two series of one counter, one gauge, one summary."""
+    path = tmp_path_factory.mktemp("cli") / "demo.rondo"
+    clock = ManualClock(1_700_000_000 * 10**9)
+    with Store(path, clock=clock) as store:
+        io_exits, mmio = (
+            store.counter("vcpu_exits_total", reason="io"),
+            store.counter("vcpu_exits_total", reason="mmio"),
+        )
+        gauge = store.gauge("vmm_rss_bytes", help="Resident memory.", unit="bytes")
+        summary = store.summary("latency_ns")
+        for second in range(30):
+            io_exits.inc(2)
+            mmio.inc()
+            gauge.set(second / 4)
+            summary.observe(second)
+            store.tick()
+            clock.advance(1)
+    return path
+
+
+@pytest.mark.parametrize(
+    "selector", ["vcpu_exits_total{reason=io}", 'vcpu_exits_total{reason="io"}', "vcpu_exits_total{reason=~'i.'}"]
+)
+def test_a_selector_works_with_and_without_quotes(demo, selector):
+    """The same series, however its label is written; every second of it."""
+    said = rondo("query", demo, selector, "--range", "all")
+    assert said.returncode == 0
+    rows = said.stdout.splitlines()[2:]
+    assert len(rows) == 30
+    assert rows[0].split() == ["2023-11-14T22:13:20Z", "2"]
+    assert rows[-1].split() == ["2023-11-14T22:13:49Z", "60"]
+
+
+def test_all_matching_series_are_shown(demo):
+    """Two series: both named, both with their values."""
+    said = rondo("query", demo, "vcpu_exits_total").stdout
+    assert '[1] vcpu_exits_total{reason="io"} (last)' in said
+    assert '[2] vcpu_exits_total{reason="mmio"} (last)' in said
+    assert said.splitlines()[-1].split()[1:] == ["60", "30"]
+
+
+def test_a_relative_range_on_a_finished_store_ends_at_its_newest_sample(demo):
+    """It says so on standard error, and the data is there."""
+    said = rondo("query", demo, "vmm_rss_bytes", "--range", "5s")
+    assert len(said.stdout.splitlines()) == 2 + 5
+    assert "ends with its newest sample, at 2023-11-14T22:13:50Z" in said.stderr
+
+
+def test_an_absolute_range(demo):
+    """START..END by ISO 8601 or seconds since the epoch; END itself is outside."""
+    for span in ("2023-11-14T22:13:30Z..2023-11-14T22:13:33Z", "1700000010..1700000013"):
+        rows = rondo("query", demo, "vmm_rss_bytes", "--range", span).stdout.splitlines()[2:]
+        assert [row.split()[1] for row in rows] == ["2.5", "2.75", "3"]
+
+
+def test_formats_carry_exact_values(demo):
+    """CSV and JSON give what was recorded, to the bit; plot draws."""
+    rows = list(csv.DictReader(io.StringIO(rondo("query", demo, "vmm_rss_bytes", "--format", "csv").stdout)))
+    assert [float(row["value"]) for row in rows] == [second / 4 for second in range(30)]
+    assert rows[0]["timestamp_ns"] == str(1_700_000_000 * 10**9)
+    (series,) = json.loads(rondo("query", demo, "vmm_rss_bytes", "--format", "json").stdout)
+    assert series["points"][3] == [1_700_000_003 * 10**9, 0.75]
+    assert (series["name"], series["unit"], series["kind"]) == ("vmm_rss_bytes", "bytes", "gauge")
+    assert "vmm_rss_bytes (avg)" in rondo("query", demo, "vmm_rss_bytes", "--format", "plot").stdout
+
+
+def test_tiers_and_consolidators(demo):
+    """A coarse tier's maximum, and a rate per second."""
+    rows = rondo("query", demo, "vmm_rss_bytes", "--tier", "1", "--fn", "max").stdout.splitlines()[2:]
+    assert [row.split()[1] for row in rows] == ["2.25", "4.75", "7.25"]
+    rows = rondo("query", demo, "vcpu_exits_total{reason=io}", "--fn", "rate").stdout.splitlines()[2:]
+    assert {row.split()[1] for row in rows} == {"2"}
+
+
+def test_info_says_what_is_there(demo):
+    """Size, tiers, who wrote it and how that ended, every series with unit and help."""
+    said = rondo("info", demo).stdout
+    for expected in (
+        "MiB, fixed",
+        "1s/10m 10s/6h 5m/7d",
+        "closed 2023-11-14",
+        "Resident memory.",
+        "bytes",
+        "latency_ns",
+    ):
+        assert expected in said
+    assert re.search(r"vmm_rss_bytes +gauge +30 +30s", said)
+
+
+def test_plugins_lists_what_is_installed():
+    """rondo's own plugins stand in the same list as anyone's, with their version."""
+    said = rondo("plugins").stdout
+    for name in ("standard", "process", "vcpu_exits", "vmm_uptime"):
+        assert re.search(rf"{name} +rondo +\d", said)
+
+
+def one_line(said, status):
+    assert said.returncode == status, said
+    assert said.stdout == ""
+    assert "Traceback" not in said.stderr
+    lines = said.stderr.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+def test_wrong_input_is_one_line_and_a_status(demo, tmp_path):
+    """Each names the input, what is wrong and the mend; 2 for usage, 1 for failure; never a traceback."""
+    (tmp_path / "file").write_text("x")
+    newer = tmp_path / "newer"
+    Store(newer).close()
+    with (newer / "meta").open("r+b") as file:
+        file.seek(8)
+        file.write((7).to_bytes(4, "little"))
+    short = tmp_path / "short"
+    Store(short).close()
+    os.truncate(short / "gauges.0.slab", 5000)
+    cases = [
+        (("query", tmp_path / "none", "x"), 1, "no such store"),
+        (("query", tmp_path / "file", "x"), 1, "a file, not a store"),
+        (("info", newer), 1, "format version 7"),
+        (("query", short, "x"), 1, "gauges.0.slab: 5000 bytes where its header says"),
+        (("query", demo, "vcpu_exit_total"), 1, "no such series; nearest: vcpu_exits_total"),
+        (("query", demo, "vcpu_exits_total{reason}"), 2, "at character 24: expected =, !=, =~ or !~"),
+        (("query", demo, 'x{a="b'), 2, "at character 5: this quote is not closed"),
+        (("query", demo, "x{a=~'('}"), 2, "not a regular expression"),
+        (("query", demo, "vmm_rss_bytes", "--range", "soon"), 2, "not a range"),
+        (("query", demo, "vmm_rss_bytes", "--range", "5..4"), 2, "ends before it starts"),
+        (("query", demo, "vmm_rss_bytes", "--range", "9e99..x"), 2, "not an instant"),
+        (("query", demo, "vmm_rss_bytes", "--tier", "9"), 2, "tier '9': schema gauges has 0 (1s/10m), 1"),
+        (("query", demo, "vmm_rss_bytes", "--fn", "p99"), 2, "fn p99: no such consolidator; choose avg"),
+        (("query", demo, "vmm_rss_bytes", "--fn", "rate"), 2, "fn rate: not for a gauge"),
+        (("export", demo, "--to", "nowhere"), 1, "no such plugin in rondo.exporters"),
+        (("vmm", "--kernel", tmp_path / "file", "--store", tmp_path / "s"), 1, "not a kernel"),
+        (("vmm", "--memory-mib", "0", "--no-metrics"), 2, "memory 0 MiB"),
+    ]
+    for arguments, status, what in cases:
+        assert what in one_line(rondo(*arguments), status), arguments
+
+
+def test_no_permission_on_dev_kvm_is_one_line(monkeypatch, capsys):
+    """Asked for by name, a /dev/kvm that may not be opened is an error with the mend; auto takes the software CPU."""
+    from rondo_cli.main import run
+
+    real = os.open
+
+    def forbidden(path, *arguments, **options):
+        if path == "/dev/kvm":
+            raise PermissionError(13, "Permission denied")
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", forbidden)
+    assert run(["vmm", "--machine", "kvm", "--no-metrics"]) == 1
+    assert "rondo: /dev/kvm: Permission denied; join the group kvm, or use --machine soft" in capsys.readouterr().err
+
+
+@pytest.mark.emulator
+def test_the_vmm_command_records_and_says_how_it_ended(tmp_path):
+    """The console on standard output, a summary on standard error, the store readable at once."""
+    path = tmp_path / "vm.rondo"
+    said = rondo("vmm", "--store", path, "--machine", "soft", "--duration", "1")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[0] == "rondo-guest 1 workload_duration=1"
+    assert f"machine soft: asked for; recording to {path}" in said.stderr
+    assert "power-off after" in said.stderr
+    assert "vmm_uptime_seconds" in rondo("info", path).stdout
+
+
+@pytest.mark.emulator
+def test_a_refused_remote_write_never_stops_the_vm(tmp_path):
+    """Nobody listens at the URL: the VM runs to its end with its own status, the failure is counted and shown."""
+    pytest.importorskip("rondo_exporter_prometheus")
+    path = tmp_path / "vm.rondo"
+    url = "http://me:secret@127.0.0.1:9/api/v1/write"
+    said = rondo("vmm", "--store", path, "--machine", "soft", "--duration", "1", "--remote-write", url)
+    assert said.returncode == 0
+    assert "failed requests, the last:" in said.stderr
+    assert "is still in the store: rondo export" in said.stderr
+    assert "secret" not in said.stderr + said.stdout
+
+
+def test_importing_the_core_loads_only_what_it_needs():
+    """`import rondo_core` loads neither click, requests, protobuf nor rich; recording needs no numpy."""
+    code = (
+        "import sys, rondo_core, tempfile; from rondo_core import *; import rondo_core.store\n"
+        "s = rondo_core.Store(tempfile.mkdtemp() + '/s'); s.counter('c_total').inc(); s.tick()\n"
+        "print([m for m in ('click', 'requests', 'google.protobuf', 'rich', 'pandas', 'plotext') if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"

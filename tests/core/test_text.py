@@ -1,0 +1,103 @@
+"""What people write: durations, instants, ranges, selectors, labels."""
+
+import contextlib
+
+import hypothesis.strategies as st
+import pytest
+from hypothesis import given
+
+from rondo_core.errors import LabelError, RangeError, SelectorError, UsageError
+from rondo_core.labels import Series, canonical_labels, format_series
+from rondo_core.query import parse_range
+from rondo_core.selector import parse_selector
+from rondo_core.units import format_duration, format_instant, parse_duration_ns, parse_instant_ns, parse_size_bytes
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [("15m", 900 * 10**9), ("1h30m", 5400 * 10**9), ("90", 90 * 10**9), ("1.5s", 1_500_000_000), ("250ms", 250_000_000),
+     ("7d", 604_800 * 10**9), ("1w", 604_800 * 10**9), ("1us", 1000), ("0.000000001s", 1)],
+)  # fmt: skip
+def test_durations(text, ns):
+    """Units add up; a bare number is seconds; nothing is lost to floats."""
+    assert parse_duration_ns(text) == ns
+
+
+@pytest.mark.parametrize("text", ["", "m", "15", "x15m", "15m!", "1h 30m", "-5m", "0s", "1y", "9" * 30, "1e3s", "∞"])
+def test_what_is_no_duration(text):
+    """One line that says what to write; never a guess."""
+    if text == "15":
+        assert parse_duration_ns(text) == 15 * 10**9
+        return
+    with pytest.raises(RangeError):
+        parse_duration_ns(text)
+
+
+@given(st.integers(1, 10**6))
+def test_a_formatted_duration_reads_back(seconds):
+    """format_duration and parse_duration_ns agree, to three units."""
+    text = format_duration(seconds * 10**9)
+    assert abs(parse_duration_ns(text) - seconds * 10**9) < 60 * 10**9
+
+
+@given(st.integers(0, 2**62))
+def test_a_formatted_instant_reads_back_exactly(ns):
+    """No nanosecond is lost."""
+    text = format_instant(ns)
+    assert abs(parse_instant_ns(text) - ns) < 1000
+    assert parse_instant_ns(format_instant(ns - ns % 1000)) == ns - ns % 1000
+
+
+@pytest.mark.parametrize(
+    "text", ["", "..", "1..", "..1", "a..b", "5..5", "2023-01-01..2022-01-01", "1m..2m", "all..all"]
+)
+def test_ranges_that_are_none(text):
+    """Half-open sides are allowed; everything else is refused with what to write."""
+    if text in {"..", "1..", "..1"}:
+        assert parse_range(text).start_ns <= parse_range(text).end_ns
+        return
+    with pytest.raises(RangeError):
+        parse_range(text)
+
+
+@given(st.text(max_size=40))
+def test_no_text_breaks_the_parsers(text):
+    """Any text is either read or refused with a usage error."""
+    for parse in (parse_selector, parse_range, parse_duration_ns, parse_instant_ns, parse_size_bytes):
+        with contextlib.suppress(UsageError):
+            parse(text)
+
+
+@given(st.text(alphabet="ab{}=,!~\"'\\ |(.*", max_size=25))
+def test_a_selectors_error_says_where(text):
+    """The position lies in the text."""
+    position = 0
+    try:
+        parse_selector(text)
+    except SelectorError as error:
+        position = error.position
+    assert 0 <= position <= len(text)
+
+
+SERIES = Series("jobs_total", (("code", "200"), ("queue", 'a"b')), "counter", "counters", 0)
+
+
+@pytest.mark.parametrize(
+    ("selector", "matches"),
+    [("jobs_total", True), ("", True), ("{}", True), ("jobs", False), ("jobs_total{code=200}", True), ("{code=200}", True),
+     ("jobs_total{ code = '200' , }", True), ("jobs_total{code!=200}", False), ("jobs_total{code=~2..}", True),
+     ("jobs_total{code=~2}", False), ("jobs_total{code!~'5..'}", True), ("jobs_total{absent=''}", True),
+     ("jobs_total{absent!=x}", True), ('jobs_total{queue="a\\"b"}', True), ("{__name__=~'jobs_.*'}", True)],
+)  # fmt: skip
+def test_selectors_match(selector, matches):
+    """As Prometheus has it: regular expressions are anchored, a label that is not there is the empty text."""
+    assert parse_selector(selector).matches(SERIES) is matches
+
+
+def test_label_sets_are_canonical():
+    """Sorted, values as text, empty values left out."""
+    assert canonical_labels({"b": 1, "a": "x", "c": ""}) == (("a", "x"), ("b", "1"))
+    assert format_series("n", (("a", 'q"\\\n'),)) == 'n{a="q\\"\\\\\\n"}'
+    for bad in ([("a", "1"), ("a", "2")], {"a": "\ud800"}, {"a": "x" * 1025}):
+        with pytest.raises(LabelError):
+            canonical_labels(bad)

@@ -1,0 +1,39 @@
+"""What the README shows runs as shown."""
+
+import os
+import re
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+from rondo_core import Plugins, Store
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_library_example_runs(tmp_path):
+    """The example of a plain program, in an empty directory: it prints its total, and the store can be queried."""
+    said = subprocess.run(
+        [sys.executable, "-W", "error", "-c", BLOCKS[0]], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == "1000.0"
+    assert len(BLOCKS[0].splitlines()) <= 16
+    command = [sys.executable, "-m", "rondo_cli", "query", "jobs.rondo", "jobs_total{queue=mail}", "--range", "all"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[-1].split()[-1] == "1000"
+
+
+def test_the_recorder_example_records(path):
+    """The example of a plugin, bound to a store: its gauges hold the load average."""
+    module = types.ModuleType("the_module")
+    exec(BLOCKS[1], vars(module))
+    assert len(BLOCKS[1].splitlines()) <= 17
+    plugins = Plugins()
+    plugins.register(module, "load")
+    with Store(path) as store:
+        assert store.bind_recorders(plugins) == ["load"]
+        store.tick()
+        assert len(store.query("system_load{minutes=15}")[0]) == 1
+        assert store.query("system_load{minutes=1}")[0].values[0] <= os.getloadavg()[0] + 64

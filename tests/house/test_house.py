@@ -1,0 +1,174 @@
+"""How the house stays in order: layers, sizes, who may use what, docs that mirror code."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rondo_core import errors, hookspecs, layout
+from rondo_vmm import hookspecs as vmm_hookspecs
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "rondo_core"
+PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
+LAYERS = {
+    0: "errors clock units ring layout",
+    1: "labels statistics schema",
+    2: "slab journal registry lock runs directory",
+    3: "writer handles reader consolidation selector query",
+    4: "hookspecs plugins selfmetrics export store_reader store",
+}
+LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(path):
+    """Every module that a file imports, wherever in it, but for those only types need."""
+    found = set()
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_can_be_read_in_a_sitting(path):
+    """No module has more than 500 lines, and none is called after nothing."""
+    assert len(path.read_text().splitlines()) <= 500
+    assert path.stem not in {"utils", "helpers", "common", "misc"}
+
+
+@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.stem)
+def test_core_modules_import_their_own_layer_or_lower_ones(path):
+    """The core is layered; every module of it is in a layer."""
+    if path.stem == "__init__":
+        return
+    layer = LAYER_OF[path.stem]
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "rondo_core" and len(parts) > 1 and parts[1] in LAYER_OF:
+            assert LAYER_OF[parts[1]] <= layer, f"{path.stem} imports {parts[1]}"
+
+
+def test_the_core_imports_only_what_it_may():
+    """The standard library, numpy, msgpack, attrs and pluggy; the monitor and the command line depend on it."""
+    allowed = set(sys.stdlib_module_names) | {"numpy", "msgpack", "attrs", "pluggy", "rondo_core"}
+    for path in CORE.rglob("*.py"):
+        extra = {"pytest", "hypothesis"} if "testing" in path.parts else set()
+        assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
+
+
+def test_the_monitor_imports_only_what_it_may():
+    """The core and the standard library; unicorn only in soft/."""
+    allowed = set(sys.stdlib_module_names) | {"attrs", "rondo_core", "rondo_vmm"}
+    for path in (ROOT / "rondo_vmm").rglob("*.py"):
+        extra = {"unicorn"} if "soft" in path.parts else set()
+        assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
+
+
+def test_no_module_imports_the_builtin_plugins():
+    """They are found by entry point, like anyone's."""
+    for path in MODULES:
+        if "builtin" not in path.parts:
+            assert not any(name.startswith("rondo_core.builtin") for name in imports(path)), path
+
+
+def test_only_clock_reads_the_time():
+    """Everywhere else the time is an argument."""
+    for path in CORE.rglob("*.py"):
+        if path.name not in {"clock.py", "runner.py", "handles.py"}:
+            assert "time" not in imports(path), path
+
+
+def test_only_plugins_uses_the_plugin_manager():
+    """One place loads, binds and isolates."""
+    for path in MODULES:
+        if path.name != "plugins.py":
+            assert "PluginManager" not in path.read_text(), path
+
+
+def test_no_slab_is_written_with_pack_into():
+    """struct.pack_into writes zeroes first, which readers would see."""
+    for path in CORE.rglob("*.py"):
+        assert not re.search(r"pack_into\(", path.read_text()), path
+
+
+def test_exporters_are_projects_and_no_package():
+    """Each has its own pyproject.toml; the folder above them is not importable."""
+    folder = ROOT / "rondo_exporters"
+    assert not (folder / "__init__.py").exists()
+    for project in folder.iterdir():
+        if project.is_dir():
+            assert (project / "pyproject.toml").exists(), project
+
+
+def test_every_hook_is_documented_and_tested():
+    """Its exact signature heads a section of docs/hooks.md, its docstring has the five parts, and a test names it."""
+    docs = (ROOT / "docs" / "hooks.md").read_text()
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    for module in (hookspecs, vmm_hookspecs):
+        source = ast.parse(Path(module.__file__).read_text())
+        for node in source.body:
+            if isinstance(node, ast.FunctionDef):
+                signature = f"{node.name}({', '.join(argument.arg for argument in node.args.args)})"
+                assert f"## `{signature}`" in docs, signature
+                for part in ("Called:", "Args:", "Returns:", "Errors:"):
+                    assert part in ast.get_docstring(node), (node.name, part)
+                assert re.search(rf"\b{node.name}\b", tests), node.name
+
+
+def test_every_error_has_one_root_and_pickles():
+    """A command needs one `except`; an error that crosses a process boundary keeps its facts."""
+    import copy
+    import pickle
+
+    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BaseException)]
+    assert len(classes) > 20
+    for each in classes:
+        assert issubclass(each, errors.RondoError)
+        error = each("what")
+        again = pickle.loads(pickle.dumps(error))
+        assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+        assert str(copy.copy(error)) == str(error)
+        assert "\n" not in str(error)
+
+
+def test_the_storage_format_page_mirrors_the_layout():
+    """Magic numbers, offsets and sizes in docs/storage-format.md are those of the code."""
+    page = (ROOT / "docs" / "storage-format.md").read_text()
+    for magic in (layout.SLAB_MAGIC, layout.JOURNAL_MAGIC, layout.RUNS_MAGIC):
+        assert magic.decode() in page
+    assert f"version {layout.FORMAT_VERSION}" in page.splitlines()[0]
+    assert f"| {layout.SLAB_HEADER.size} | | the table of cells" in page
+    assert f"| {layout.SLAB_NEXT_WINDOW} | i64 | the first window" in page
+    assert f"| {layout.ROW_HEADER_BYTES} | | one block per cell" in page
+    assert f"{layout.RUNS_HEADER_BYTES} bytes of header" in page
+
+
+def test_every_test_states_its_promise():
+    """A test's docstring says what a user may rely on."""
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                assert ast.get_docstring(node), f"{path.name}: {node.name}"
+
+
+def test_the_command_starts_without_what_it_does_not_need():
+    """`rondo --help` imports neither numpy nor any exporter's libraries."""
+    code = "import sys\nfrom rondo_cli.main import run\nrun(['--help'])\nprint('numpy' in sys.modules, 'requests' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.splitlines()[-1] == "False False"
