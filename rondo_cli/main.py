@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -52,7 +51,6 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process with its status: 0, 1 for a failure, 2 for usage."""
-    logging.basicConfig(format="rondo: %(message)s", level=logging.WARNING, stream=sys.stderr)
     sys.exit(run(arguments))
 
 

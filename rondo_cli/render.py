@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -58,6 +56,9 @@ def as_table(found: Sequence[SeriesData]) -> str:
 
 def as_csv(found: Sequence[SeriesData]) -> str:
     """Write points as series,timestamp_ns,value,interval_ns,coverage; values exact."""
+    import csv
+    import io
+
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["series", "fn", "timestamp_ns", "value", "interval_ns", "coverage"])

@@ -5,19 +5,15 @@ A plugin that raises is reported once per kind of failure, counted, and stops ne
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import attrs
 import pluggy
 
-from rondo_core import hookspecs
+from rondo_core import entrypoints, hookspecs
 from rondo_core.errors import HookError, PluginError, PluginLoadError, PluginNotFoundError, RondoError, one_line
 from rondo_core.query import Consolidator, Consolidators
-
-logger = logging.getLogger("rondo.plugins")
 
 RECORDERS = "rondo.recorders"
 CONSOLIDATORS = "rondo.consolidators"
@@ -57,7 +53,7 @@ class Plugins:
         Raises: PluginNotFoundError: one that was named is not installed; PluginLoadError: one that was named
         does not load. Where none was named, a plugin that does not load is reported and left out.
         """
-        found = {point.name: point for point in entry_points(group=group)}
+        found = entrypoints.find(group)
         wanted = list(found) if names is None else list(names)
         loaded = []
         for name in wanted:
@@ -65,7 +61,7 @@ class Plugins:
                 have = ", ".join(sorted(found)) or "none"
                 raise PluginNotFoundError(name, f"no such plugin in {group}; installed: {have}")
             try:
-                self._load(group, found[name])
+                self._load(group, name, found[name])
                 loaded.append(name)
             except PluginLoadError as error:
                 if names is not None:
@@ -73,14 +69,14 @@ class Plugins:
                 self.report(name, error)
         return loaded
 
-    def _load(self, group: str, point: EntryPoint) -> None:
-        if self._manager.has_plugin(point.name):
+    def _load(self, group: str, name: str, value: str) -> None:
+        if self._manager.has_plugin(name):
             return
         try:
-            module = point.load()
+            module = entrypoints.load(value)
         except Exception as error:
-            raise PluginLoadError(point.name, f"does not import: {one_line(error)}") from error
-        self.register(module, point.name, group)
+            raise PluginLoadError(name, f"does not import: {one_line(error)}") from error
+        self.register(module, name, group)
 
     def register(self, plugin: object, name: str, group: str = "") -> None:
         """Add a plugin: a module or an object with hook implementations.
@@ -153,7 +149,9 @@ class Plugins:
         kind = (plugin, f"{type(error.__cause__ or error).__name__}: {error}"[:80])
         if kind not in self._reported:
             self._reported.add(kind)
-            logger.warning("%s", one_line(error))
+            import logging
+
+            logging.getLogger("rondo.plugins").warning("%s", one_line(error))
 
     def consolidators(self) -> Consolidators:
         """Ask every loaded plugin for its consolidators; the first of a name and kind stands."""
@@ -170,22 +168,21 @@ class Plugins:
 
 def installed(groups: Iterable[str] = GROUPS) -> list[PluginInfo]:
     """List what is installed, each loaded in a manager of its own to see whether it can be used."""
+    from importlib.metadata import entry_points
+
     infos = []
+    specs = [entrypoints.load(value) for value in entrypoints.find("rondo.hookspecs").values()]
     for group in groups:
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
             error = ""
             try:
-                Plugins(*_specs_of(group))._load(group, point)  # noqa: SLF001 - the same module
+                Plugins(*specs)._load(group, point.name, point.value)  # noqa: SLF001 - the same module
             except PluginLoadError as failure:
                 error = failure.what
             distribution = point.dist
             name, version = (distribution.name, distribution.version) if distribution else ("", "")
             infos.append(PluginInfo(group, point.name, name, version, point.value, error))
     return infos
-
-
-def _specs_of(_group: str) -> tuple[Any, ...]:
-    return tuple(point.load() for point in entry_points(group="rondo.hookspecs"))
 
 
 def load_consolidators() -> Consolidators:

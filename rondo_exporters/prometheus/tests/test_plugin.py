@@ -1,0 +1,121 @@
+"""What the config may hold, and what it costs to have the plugin installed."""
+
+import subprocess
+import sys
+
+import pytest
+from rondo_exporter_prometheus.plugin import KEYS, read_settings, rondo_exporter_open
+
+from rondo_core import Plugins
+from rondo_core.errors import UsageError
+from rondo_core.plugins import EXPORTERS
+
+URL = "http://localhost:9090/api/v1/write"
+
+
+def test_rondo_finds_the_plugin_by_its_entry_point():
+    """The name `prometheus` opens the exporter; what is wrong with its config comes through as it is."""
+    plugins = Plugins(config={"prometheus": {"url": URL}})
+    assert plugins.load(EXPORTERS, ["prometheus"]) == ["prometheus"]
+    exporter = plugins.open("rondo_exporter_open", "prometheus")
+    assert repr(exporter) == f"RemoteWrite('{URL}')"
+    exporter.close()
+    exporter.close()
+    plugins = Plugins(config={"prometheus": {}})
+    plugins.load(EXPORTERS, ["prometheus"])
+    with pytest.raises(UsageError, match="url: missing"):
+        plugins.open("rondo_exporter_open", "prometheus")
+
+
+def test_the_plugin_is_cheap_to_import():
+    """To list plugins imports no HTTP, no protobuf, no snappy and no numpy."""
+    code = (
+        "import sys, rondo_exporter_prometheus.plugin as p\n"
+        "heavy = {'requests', 'urllib3', 'google.protobuf', 'snappy', 'cramjam', 'numpy', 'http.client'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_every_key_is_read_from_code_or_from_text():
+    """Mappings and the texts of a command line mean the same."""
+    typed = read_settings(
+        {"url": URL, "external_labels": {"b": 1, "a": "x"}, "timeout_s": 2.5, "headers": {"X-Scope-OrgID": "7"}}
+    )
+    text = read_settings(
+        {"url": URL, "external_labels": "b=1, a=x,", "timeout_s": "2.5", "headers": "X-Scope-OrgID: 7"}
+    )
+    assert typed == text
+    assert typed.external_labels == (("a", "x"), ("b", "1"))
+    assert (typed.timeout_s, typed.headers) == (2.5, {"X-Scope-OrgID": "7"})
+    assert read_settings({"url": URL}).timeout_s == 10
+
+
+def test_credentials_in_the_url_are_taken_out_of_it():
+    """user:password@ becomes username and password, percent-decoded; neither URL holds them."""
+    settings = read_settings({"url": "https://us%40er:p%3Aw@host.example:8443/w?tenant=9#frag"})
+    assert (settings.username, settings.password) == ("us@er", "p:w")
+    assert settings.url == "https://host.example:8443/w?tenant=9"
+    assert settings.shown_url == "https://host.example:8443/w"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({}, "url: missing"),
+        ({"url": "localhost:9090"}, "url: not an http"),
+        ({"url": "ftp://hunter2@x/"}, "url: not an http"),
+        ({"url": "http://"}, "url: not an http"),
+        ({"url": "http://a:hunter2@x:port/"}, "url: not an http"),
+        ({"url": "http://x/ y"}, "url: not an http"),
+        ({"url": "http://x/\n"}, "url: not an http"),
+        ({"url": 7}, "url: not an http"),
+        ({"url": "http://[::1/"}, "url: not an http"),
+        ({"urls": URL}, f"urls: the exporter prometheus has no such key; it has {', '.join(KEYS)}"),
+        ({"url": URL, "external_labels": "a"}, "external_labels: an item without '='"),
+        ({"url": URL, "external_labels": ["a"]}, "external_labels: neither a mapping nor text"),
+        ({"url": URL, "external_labels": {"__name__": "x"}}, "external_labels: '__name__'"),
+        ({"url": URL, "external_labels": {"a-b": "x"}}, "external_labels: 'a-b'"),
+        ({"url": URL, "external_labels": "a=1,a=2"}, "external_labels: 'a': label given twice"),
+        ({"url": URL, "timeout_s": 0}, "timeout_s: 0 is not"),
+        ({"url": URL, "timeout_s": "soon"}, "timeout_s: 'soon' is not"),
+        ({"url": URL, "timeout_s": "nan"}, "timeout_s: 'nan' is not"),
+        ({"url": URL, "timeout_s": "inf"}, "timeout_s: 'inf' is not"),
+        ({"url": URL, "timeout_s": True}, "timeout_s: True is not"),
+        ({"url": URL, "headers": {"User-agent": "x"}}, "headers: User-agent is the protocol's own"),
+        ({"url": URL, "headers": {"content-type": "x"}}, "headers: content-type is the protocol's own"),
+        ({"url": URL, "headers": {"X-Prometheus-Remote-Write-Version": "2"}}, "headers: X-Prometheus"),
+        ({"url": URL, "headers": {"Host": "x"}}, "headers: Host is the protocol's own"),
+        ({"url": URL, "headers": {"Authorization": "Bearer hunter2"}}, "headers: Authorization is set by"),
+        ({"url": URL, "headers": {"X-Key": "hunter2\r\nHost: x"}}, "headers: the value of X-Key"),
+        ({"url": URL, "headers": {"X Key": "hunter2"}}, "headers: a name"),
+        ({"url": URL, "headers": "A: 1\na: 2"}, "headers: a given twice"),
+        ({"url": URL, "headers": "hunter2"}, "headers: an item without ':'"),
+        ({"url": URL, "password": "hunter2"}, "password: given without a username"),
+        ({"url": URL, "bearer_token": "hunter2", "username": "me"}, "bearer_token, bearer_token_file, username"),
+        ({"url": URL, "bearer_token": "hunter2\n"}, "bearer_token: holds what no header"),
+        ({"url": URL, "bearer_token": b"hunter2"}, "bearer_token: not text"),
+        ({"url": URL, "bearer_token_file": "/no/such", "bearer_token": "hunter2"}, "bearer_token, bearer_token_file"),
+        ({"url": "http://a:hunter2@x/", "username": "me"}, "url: it holds credentials"),
+        ({"url": URL, "username": "a:b", "password": "hunter2"}, "username: holds a colon"),
+        ({"url": URL, "bearer_token_file": "/no/such"}, "bearer_token_file: /no/such: No such file"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line_without_secrets(config, said):
+    """The message names the key and what is wrong; a password or a token is in none."""
+    with pytest.raises(UsageError) as caught:
+        rondo_exporter_open(config)
+    message = str(caught.value)
+    assert message.startswith(said)
+    assert "\n" not in message
+    assert "hunter2" not in message
+    assert "hunter2" not in repr(caught.value)
+
+
+def test_settings_show_no_secret():
+    """The settings' repr holds no credential, no header's value and no query."""
+    shown = repr(read_settings({"url": "http://me:hunter2@x/w?k=hunter2", "headers": {"X-Key": "hunter2"}}))
+    assert "hunter2" not in shown
+    assert "me" not in shown.replace("username", "").replace("timeout", "")
+    assert "hunter2" not in repr(read_settings({"url": URL, "bearer_token": "hunter2"}))
