@@ -15,8 +15,14 @@ help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
 	  || grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST)
 
-$(VENV)/.installed: pyproject.toml rondo_exporters/prometheus/pyproject.toml scripts/venv.sh
+PROJECTS := pyproject.toml $(wildcard rondo_exporters/*/pyproject.toml) scripts/venv.sh
+
+$(VENV)/.installed: $(PROJECTS)
 	@PYTHON="$(PYTHON)" sh scripts/venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/.tested: $(VENV)/.installed
+	@sh scripts/venv.sh $(VENV) --group check --group test
 	@touch $@
 
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
@@ -25,10 +31,10 @@ demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what 
 tools: ## Fetch what the integration tests start: a Prometheus server.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
 
-test: $(VENV)/.installed tools ## Install what the tests need and run them.
+test: $(VENV)/.tested tools ## Install what the tests need and run them.
 	@$(BIN)/python -m pytest
 
-check: $(VENV)/.installed ## Lint, format, types, spelling.
+check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -36,11 +42,11 @@ check: $(VENV)/.installed ## Lint, format, types, spelling.
 	@$(BIN)/codespell
 	@echo "check: nothing to mend"
 
-format: $(VENV)/.installed ## Format the code and mend what the linter can.
+format: $(VENV)/.tested ## Format the code and mend what the linter can.
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench-write: $(VENV)/.installed ## Recording beside prometheus_client, in one run.
+bench-write: $(VENV)/.tested ## Recording beside prometheus_client, in one run.
 	@$(BIN)/python bench/write_path.py
 
 vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a VM that long and check every second of it.

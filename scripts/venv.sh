@@ -1,7 +1,8 @@
 #!/bin/sh
-# Make the virtual environment $1 with rondo, its exporters and what checks and tests need.
+# Make the virtual environment $1 with rondo and its exporters; further words are passed to pip.
 set -eu
 venv=$1
+shift
 python=${PYTHON:-python3}
 
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || {
@@ -22,7 +23,12 @@ if [ ! -x "$venv/bin/pip" ]; then
         "$python" -m venv "$venv"
     fi
 fi
-echo "venv: installing rondo and its exporters into $venv"
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check \
-    -e '.[emulator]' -e rondo_exporters/prometheus --group check --group test
+pip() {
+    "$venv/bin/python" -m pip "$@" --quiet --disable-pip-version-check 2>"$venv/pip.log" || {
+        cat "$venv/pip.log" >&2
+        exit 1
+    }
+}
+echo "venv: installing rondo and its exporters into $venv${1:+, and what checks and tests need}"
+pip install --upgrade 'pip>=25.1'
+pip install -e '.[emulator]' -e rondo_exporters/prometheus "$@"

@@ -125,7 +125,7 @@ def test_a_misspelt_hook_is_refused():
 def test_a_plugin_that_is_not_installed_is_named_with_those_that_are():
     """Asking for a plugin by a wrong name says which there are."""
     with pytest.raises(PluginNotFoundError, match=r"installed: .*process"):
-        Plugins().load(RECORDERS, ["proces"])
+        Plugins().load(RECORDERS, ["proccess"])
     with pytest.raises(PluginNotFoundError, match=r"rondo\.exporters"):
         Plugins().load(EXPORTERS, ["nowhere"])
 
