@@ -2,6 +2,7 @@
 
 A record is a clock, a comparison with the current bucket and one store into the mapped row; everything else is the
 slow path in writer.py. Nothing here raises about data: what cannot be taken is counted by the writer.
+1e999 is infinity, written so that it is a constant to the interpreter.
 Threads may share a handle; after fork, and after the store was closed, a handle refuses with a clear error.
 """
 
@@ -19,8 +20,6 @@ from rondo_core.errors import UsageError
 from rondo_core.labels import Series
 from rondo_core.writer import Writer
 
-_INF = float("inf")
-
 
 class Counter:
     """A total that only grows, within a bucket, across buckets and across reopenings."""
@@ -36,7 +35,7 @@ class Counter:
         writer = self._writer
         if now_ns is None:
             now_ns = writer.clock()
-        if writer.since_ns <= now_ns < writer.until_ns and 0.0 <= amount < _INF:
+        if writer.since_ns <= now_ns < writer.until_ns and 0.0 <= amount < 1e999:
             writer.row[self._column] += amount
         else:
             writer.inc_slow(self._column, amount, now_ns)
@@ -90,23 +89,24 @@ class Summary:
         writer = self._writer
         if now_ns is None:
             now_ns = writer.clock()
-        if writer.since_ns <= now_ns < writer.until_ns and -_INF < value < _INF:
+        if writer.since_ns <= now_ns < writer.until_ns and -1e999 < value < 1e999:
             row = writer.row
             n, sum0, sum1, min0, min1, max0, max1 = self._cells
             count = row[n]
-            if count % 2.0:
+            if count < 0.0:
                 row[sum0] = row[sum1] + value
                 bound = row[min1]
                 row[min0] = bound if bound < value else value
                 bound = row[max1]
                 row[max0] = bound if bound > value else value
+                row[n] = 1.0 - count
             else:
                 row[sum1] = row[sum0] + value
                 bound = row[min0]
                 row[min1] = bound if bound < value else value
                 bound = row[max0]
                 row[max1] = bound if bound > value else value
-            row[n] = count + 1.0
+                row[n] = -1.0 - count
         else:
             self._writer.observe_slow(self._cells[0], value, now_ns)
 

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 COVERAGE = "coverage"
 
 # The cells of the finest tier, each float64 and one per series. A summary holds two copies of what it
-# accumulates: the copy whose number is the parity of `count` is whole, the other is the one being written, so
-# storing `count` publishes an observation in one piece.
+# accumulates: copy 1 is the whole one while `count` is negative, else copy 0; the other is the one being written, so
+# storing `count`, its sign turned, publishes an observation in one piece.
 FINE_CELLS: dict[Kind, tuple[str, ...]] = {
     "counter": ("last",),
     "gauge": ("last",),
@@ -78,12 +78,12 @@ def lift(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:
 def _lift_summary(cells: Mapping[str, Values]) -> dict[str, Values]:
     import numpy as np
 
-    count = cells["count"]
-    odd = np.fmod(count, 2.0) == 1.0
+    count = np.abs(cells["count"])
+    second = cells["count"] < 0
     empty = ~(count > 0)
     statistics: dict[str, Values] = {"count": count}
     for name in ("sum", "min", "max"):
-        values = np.where(odd, cells[name + "1"], cells[name + "0"])
+        values = np.where(second, cells[name + "1"], cells[name + "0"])
         values[empty] = np.nan
         statistics[name] = values
     statistics["sum"][count == 0] = 0.0

@@ -365,8 +365,8 @@ class Writer:
         for column in range(self.n_series):
             count = before[column]
             if not math.isnan(count):
-                row[7 * width + column] = before[7 * width + column] + count
-                row[8 * width + column] = before[8 * width + column] + before[(1 + int(count % 2)) * width + column]
+                row[7 * width + column] = before[7 * width + column] + abs(count)
+                row[8 * width + column] = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
 
     def _refuse_all(self) -> None:
         if self._pid != os.getpid():
@@ -379,10 +379,10 @@ class Writer:
 def observe(row: Cells, column: int, width: int, value: float) -> None:
     """Take one observation into a summary's cells of a row: write the copy that is not in use, then publish it."""
     count = row[column]
-    old, new = (width, 0) if count % 2.0 else (0, width)
+    old, new = (width, 0) if count < 0.0 else (0, width)
     row[width + new + column] = row[width + old + column] + value
     low = row[3 * width + old + column]
     row[3 * width + new + column] = low if low < value else value
     high = row[5 * width + old + column]
     row[5 * width + new + column] = high if high > value else value
-    row[column] = count + 1.0
+    row[column] = 1.0 - count if count < 0.0 else -1.0 - count

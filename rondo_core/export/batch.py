@@ -57,8 +57,6 @@ class Part:
         import numpy as np
 
         values = self.statistics["count" if self.kind == "summary" else "last"]
-        if self.kind == "summary":
-            return int(np.count_nonzero(values > 0))
         return int(np.count_nonzero(~np.isnan(values)))
 
 

@@ -44,6 +44,8 @@ MAX_SAMPLES = 10_000
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.5, 60.0
 # A record that read the clock at the end of a bucket may land a moment after it; such a bucket waits this long.
 SETTLE_NS = NS_PER_S
+# A receiver that refuses that many requests of one batch, and takes none, refuses everything.
+MAX_REFUSED = 500
 
 
 @attrs.define
@@ -90,6 +92,8 @@ class Runner:
         self._thread: threading.Thread | None = None
         self._backoff_s = BACKOFF_FIRST_S
         self._logged: set[str] = set()
+        self._until = float("inf")
+        self._refused, self._taken = 0, False
 
     # -- as a thread beside a live store
 
@@ -132,7 +136,7 @@ class Runner:
 
         With `ended_run` every bucket counts as closed; without, those that ended by now.
         """
-        until = time.monotonic() + deadline_s
+        until = self._until = time.monotonic() + deadline_s
         closed_ns = 1 << 62 if ended_run else self._clock() - SETTLE_NS
         while not self.outcome.stopped:
             try:
@@ -165,10 +169,11 @@ class Runner:
 
     def _deliver(self, drained: Drained, ended_run: int) -> None:
         sent = 0
+        self._refused, self._taken = 0, False
         if drained.batch.n_samples or drained.batch.ended:
             sent = self._send(drained.batch)
             if not sent and drained.batch.n_samples:
-                raise ExportError(f"{self.name}: every sample was refused: {self.outcome.error}")
+                raise ExportError(f"every sample was refused: {self.outcome.error}")
         self.outcome.samples += sent
         self.outcome.overwritten_buckets += drained.overwritten
         self.outcome.refused_samples += drained.batch.n_samples - sent
@@ -178,12 +183,21 @@ class Runner:
         self._publish()
 
     def _send(self, batch: Batch) -> int:
-        """Send a batch, or as much of it as is taken; give the number of samples acknowledged."""
+        """Send a batch, or as much of it as is taken; give the number of samples acknowledged.
+
+        Raises: ExportError: nothing of it is taken; RetryableExportError: the deadline came while it was split.
+        """
         try:
             self.outcome.requests += 1
             self._exporter.send(batch)
+            self._taken = True
         except PermanentExportError as error:
             self._note(error)
+            self._refused += 1
+            if self._refused >= MAX_REFUSED and not self._taken:
+                raise ExportError(f"everything is refused: {error}") from None
+            if time.monotonic() > self._until:
+                raise RetryableExportError(f"no time left to find what is refused: {error}") from None
             halves = batch.split()
             if halves is None:
                 return 0

@@ -140,7 +140,7 @@ def test_one_bad_sample_never_blocks_the_rest(filled, clock):
                 raise PermanentExportError("400 out of bounds")
 
     receiver = Receiver(refuse)
-    outcome = Runner(filled.view, receiver, "x", clock=clock).finish(0, 0)
+    outcome = Runner(filled.view, receiver, "x", clock=clock).finish(0, 30)
     expected = stored(filled, clock() - 10**9)
     del expected["g", bad_s * 10**9]
     assert nonzero(receiver.samples) == expected
@@ -153,7 +153,7 @@ def test_a_receiver_that_takes_nothing_moves_no_cursor(filled, clock, path):
     def refuse(_batch):
         raise PermanentExportError("400 no")
 
-    outcome = Runner(filled.view, Receiver(refuse), "x", clock=clock).finish(0, 0)
+    outcome = Runner(filled.view, Receiver(refuse), "x", clock=clock).finish(0, 30)
     assert (outcome.stopped, outcome.samples, load_cursor(path, "x").positions) == (True, 0, {})
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core import Batch, Part, Series
+from rondo_core.errors import LabelError
+from rondo_core.labels import canonical_labels, check_metric_name
 
 logger = logging.getLogger("rondo.export.prometheus")
 
@@ -68,16 +70,20 @@ class Encoder:
         return b"".join(_requests(chunks))
 
     def _labels_of(self, series: Series, suffix: str) -> bytes:
-        """Give the wire bytes of a series' labels; none if another series has them already."""
+        """Give the wire bytes of a series' labels; none if another series has them already, or none may be sent."""
         owner = (series.name, series.labels, suffix)
         known = self._labels.get(owner)
         if known is not None:
             return known
-        labels = self._external | {name: value for name, value in series.labels if value}
-        labels["__name__"] = series.name + suffix
-        written = b"".join(_label(name, labels[name]) for name in sorted(labels))
-        if self._owners.setdefault(written, owner) != owner:
-            what = series.name + suffix
+        what, written = series.name + suffix, b""
+        try:
+            own = dict(canonical_labels((name, value) for name, value in series.labels if value))
+            labels = self._external | own | {"__name__": check_metric_name(what)}
+            written = b"".join(_label(name, labels[name]) for name in sorted(labels))
+        except LabelError as error:
+            # Such a series cannot be declared; only one made by hand comes here.
+            logger.warning("%s: left out as %s; %s", series, what, error)
+        if written and self._owners.setdefault(written, owner) != owner:
             logger.warning("%s: left out as %s; another series is sent under that name and these labels", series, what)
             written = b""
         self._labels[owner] = written

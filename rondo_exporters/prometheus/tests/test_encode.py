@@ -3,6 +3,7 @@
 import logging
 import math
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -128,6 +129,27 @@ def test_one_label_set_has_one_owner(make_part, read_wire, caplog):
     assert [record.getMessage() for record in caplog.records] == [
         "wait_count: left out as wait_count; another series is sent under that name and these labels"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        ("bad", (("a", "1"), ("a", "2"))),
+        ("bad", (("a-b", "1"),)),
+        ("bad", (("__name__", "other"),)),
+        ("bad", (("a", "\ud800"),)),
+        ("bad name", ()),
+    ],
+)
+def test_a_series_that_no_receiver_may_be_sent_is_left_out_alone(make_part, read_wire, caplog, name, labels):
+    """Repeated or invalid labels: that series has neither samples nor marker, once in words; the others are sent."""
+    bad, good = Series(name, labels, "gauge", "g", 0), Series("good", (), "gauge", "g", 1)
+    part = attrs.evolve(make_part("gauge", ["x", "y"], 1, last=[[1, 2]]), series=(bad, good))
+    encoder, batch = Encoder(), Batch((part,), (bad, good), MS * 10**6)
+    with caplog.at_level(logging.WARNING, "rondo.export.prometheus"):
+        sent = [read_wire(encoder.encode(batch)) for _ in range(2)]
+    assert sent == [{"good": [(MS, 2), (MS + 1, "stale")]}] * 2
+    assert len([record for record in caplog.records if "left out as " + name in record.getMessage()]) == 1
 
 
 def test_parts_of_one_series_follow_each_other(make_part, read_wire):
