@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+.PHONY: help demo test check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -41,6 +41,9 @@ check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@cd rondo_exporters/prometheus && ../../$(BIN)/mypy --strict rondo_exporter_prometheus
 	@$(BIN)/codespell
 	@echo "check: nothing to mend"
+
+wheels: $(VENV)/.installed ## Build the wheels and use them in an empty environment.
+	@sh scripts/wheels.sh $(BIN)/python
 
 format: $(VENV)/.tested ## Format the code and mend what the linter can.
 	@$(BIN)/ruff check --fix-only .

@@ -1,0 +1,27 @@
+#!/bin/sh
+# Build the wheels, install them into an empty environment, and use what they brought: a flat layout hides missing files.
+#   scripts/wheels.sh PYTHON
+set -eu
+python=$1
+here=$(cd "$(dirname "$0")/.." && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+pip() { "$work/venv/bin/python" -m pip --quiet --disable-pip-version-check "$@" 2>"$work/pip.log" || { cat "$work/pip.log" >&2; exit 1; }; }
+
+"$python" -m venv "$work/venv"
+pip wheel --no-deps --wheel-dir "$work/wheels" "$here" "$here"/rondo_exporters/*/
+pip install "$work"/wheels/rondo-[0-9]*.whl unicorn
+cd "$work"
+rondo=$work/venv/bin/rondo
+$rondo --version
+$rondo vmm --store vm.rondo --duration 1 >/dev/null 2>"$work/vmm.log" || { cat "$work/vmm.log" >&2; exit 1; }
+$rondo query vm.rondo vmm_uptime_seconds | tail -n 1
+$rondo plugins | grep -q prometheus && { echo "wheels: an exporter without its wheel" >&2; exit 1; }
+pip install --find-links "$work/wheels" "$work"/wheels/rondo_exporter_*.whl
+$rondo plugins | grep prometheus
+pip uninstall --yes rondo-exporter-prometheus
+$rondo info vm.rondo | head -n 3
+"$work/venv/bin/python" -c 'import rondo_core, rondo_vmm, pathlib
+for package in (rondo_core, rondo_vmm):
+    assert (pathlib.Path(package.__file__).parent / "py.typed").exists(), package'
+echo "wheels: complete"
