@@ -15,7 +15,7 @@ if [ ! -x "$venv/bin/pip" ]; then
         rm -rf "$venv"
         if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
             echo "venv: installing the system package python3-venv"
-            (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv) >/dev/null
+            (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv) >/dev/null 2>&1
         else
             echo "venv: $python has no venv; install the package python3-venv" >&2
             exit 1

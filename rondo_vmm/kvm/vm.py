@@ -60,11 +60,11 @@ def usable(device: str = DEVICE) -> str:
     try:
         kvm = os.open(device, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        return str(KvmError(device, error.errno or 0))
+        return f"{device} cannot be used ({error.strerror})"
     try:
         os.close(ioctl.call(kvm, uapi.CREATE_VM))
     except KvmError as error:
-        return str(error)
+        return f"{device} cannot be used ({error.ioctl}: {os.strerror(error.errno)})"
     finally:
         os.close(kvm)
     return ""

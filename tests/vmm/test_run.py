@@ -219,7 +219,8 @@ def test_a_missing_or_forbidden_kvm_is_one_clear_line(tmp_path):
         Vm(GuestMemory(1 << 20), str(tmp_path / "kvm"))
     forbidden = KvmError("/dev/kvm", 13)
     assert str(forbidden) == "/dev/kvm: Permission denied; join the group kvm, or use --machine soft"
-    assert "No such file" in usable(str(tmp_path / "kvm"))
+    assert usable(str(tmp_path / "kvm")) == f"{tmp_path / 'kvm'} cannot be used (No such file or directory)"
+    assert usable("/dev/null") == "/dev/null cannot be used (KVM_CREATE_VM: Inappropriate ioctl for device)"
 
 
 @pytest.mark.binutils
