@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+.PHONY: help demo test test-compiled check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -34,6 +34,9 @@ tools: ## Fetch what the integration tests start: a Prometheus server.
 test: $(VENV)/.tested tools ## Install what the tests need and run them.
 	@$(BIN)/python -m pytest
 
+test-compiled: $(VENV)/.tested ## Run what concerns recording again, with the hot path compiled.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python -m pytest -q tests/core tests/properties tests/crash tests/docs tests/vmm
+
 check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -49,8 +52,9 @@ format: $(VENV)/.tested ## Format the code and mend what the linter can.
 	@$(BIN)/ruff check --fix-only .
 	@$(BIN)/ruff format .
 
-bench-write: $(VENV)/.tested ## Recording beside prometheus_client, in one run.
+bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python and compiled.
 	@$(BIN)/python bench/write_path.py
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
 
 vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a VM that long and check every second of it.
 	@$(BIN)/python bench/capture.py $*

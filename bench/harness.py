@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 
+from rondo_core import handles
+
 
 def options(description: str, **extra: dict[str, object]) -> argparse.Namespace:
     """Read --json and --repeat, and what a benchmark adds."""
@@ -23,17 +25,16 @@ def options(description: str, **extra: dict[str, object]) -> argparse.Namespace:
 
 
 def machine(*packages: str) -> str:
-    """Name the machine, the interpreter and the peers' versions."""
-    versions = []
+    """Name the machine, the interpreter, the packages' versions and which hot path runs."""
+    system = f"{platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
+    versions = [system]
     for package in packages:
         try:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
-    return (
-        f"{platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}, "
-        + ", ".join(versions)
-    )
+    hot = "as Python" if handles.__file__.endswith(".py") else "compiled"
+    return ", ".join([*versions, f"hot path {hot}"])
 
 
 def per_call_ns(call: Callable[[], object], number: int) -> float:

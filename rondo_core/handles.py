@@ -14,36 +14,86 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import UsageError
-from rondo_core.labels import Series
-from rondo_core.writer import Writer
+
+try:
+    import cython
+except ImportError:
+    from rondo_core import uncompiled as cython
+if cython.compiled:
+    from cython.cimports.posix.time import CLOCK_REALTIME, clock_gettime, timespec
+
+if TYPE_CHECKING:
+    from rondo_core.clock import Clock
+    from rondo_core.labels import Series
+    from rondo_core.slab import Cells, Words
+    from rondo_core.writer import Writer
+
+
+def _wall_ns() -> Any:
+    """Read the wall clock as time.time_ns does; only compiled code calls it."""
+    instant = cython.declare(timespec)
+    clock_gettime(CLOCK_REALTIME, cython.address(instant))
+    return instant.tv_sec * 1_000_000_000 + instant.tv_nsec
+
+
+class Current:
+    """The current row of one schema, shared by all of its handles.
+
+    Attributes: `since_ns`, `until_ns`: the bucket's span, empty when every record must take the slow path; `row`:
+    float64 cells, `row_bytes`: the same as bytes; `header`: int64 bucket and sequence; `clock`, and whether it is
+    the system's; `writer`: the slow path.
+    """
+
+    __slots__ = ("clock", "header", "row", "row_bytes", "since_ns", "system_clock", "until_ns", "writer")
+
+    def __init__(self, writer: Writer, clock: Clock, system_clock: bool) -> None:
+        """Point nowhere yet."""
+        self.writer, self.clock, self.system_clock = writer, clock, system_clock
+        self.since_ns = 0
+        self.until_ns = 0
+
+    def point_at(self, row: Cells, header: Words, since_ns: int, until_ns: int) -> None:
+        """Let records go straight into this row while the clock is inside the span; the span moves last."""
+        self.row, self.row_bytes, self.header = row, row.cast("B"), header
+        self.since_ns = since_ns
+        self.until_ns = until_ns
+
+    def point_nowhere(self) -> None:
+        """Send every record into the slow path."""
+        self.since_ns = 0
+        self.until_ns = 0
 
 
 class Counter:
     """A total that only grows, within a bucket, across buckets and across reopenings."""
 
-    __slots__ = ("_column", "_writer", "series")
+    __slots__ = ("_column", "_current", "series")
 
-    def __init__(self, writer: Writer, series: Series) -> None:
+    def __init__(self, current: Current, series: Series) -> None:
         """Bind the series to its place; `Store.counter` does this."""
-        self._writer, self._column, self.series = writer, series.column, series
+        self._current, self._column, self.series = current, series.column, series
 
     def inc(self, amount: float = 1.0, now_ns: int | None = None) -> None:
         """Add `amount`, which is at least 0 and finite; anything else is refused and counted."""
-        writer = self._writer
-        if now_ns is None:
-            now_ns = writer.clock()
-        if writer.since_ns <= now_ns < writer.until_ns and 0.0 <= amount < 1e999:
-            writer.row[self._column] += amount
+        current = self._current
+        if now_ns is not None:
+            now = now_ns
+        elif cython.compiled and current.system_clock:
+            now = _wall_ns()
         else:
-            writer.inc_slow(self._column, amount, now_ns)
+            now = current.clock()
+        if current.since_ns <= now < current.until_ns and 0.0 <= amount < 1e999:
+            current.row[self._column] += amount
+        else:
+            current.writer.inc_slow(self._column, amount, now)
 
     @property
     def value(self) -> float:
         """Read the total as it stands."""
-        return self._writer.row[self._column]
+        return self._current.row[self._column]
 
     def __repr__(self) -> str:
         """Name the series."""
@@ -53,21 +103,30 @@ class Counter:
 class Gauge:
     """A value that goes up and down; a bucket keeps the last one set in it."""
 
-    __slots__ = ("_column", "_writer", "series")
+    __slots__ = ("_column", "_current", "series")
 
-    def __init__(self, writer: Writer, series: Series) -> None:
+    def __init__(self, current: Current, series: Series) -> None:
         """Bind the series to its place; `Store.gauge` does this."""
-        self._writer, self._column, self.series = writer, series.column, series
+        self._current, self._column, self.series = current, series.column, series
 
     def set(self, value: float, now_ns: int | None = None) -> None:
         """Make `value` the bucket's; infinities are values, NaN makes the bucket absent."""
-        writer = self._writer
-        if now_ns is None:
-            now_ns = writer.clock()
-        if writer.since_ns <= now_ns < writer.until_ns:
-            writer.row[self._column] = value
+        current = self._current
+        if now_ns is not None:
+            now = now_ns
+        elif cython.compiled and current.system_clock:
+            now = _wall_ns()
         else:
-            writer.set_slow(self._column, value, now_ns)
+            now = current.clock()
+        if current.since_ns <= now < current.until_ns:
+            current.row[self._column] = value
+        else:
+            current.writer.set_slow(self._column, value, now)
+
+    @property
+    def current(self) -> Current:
+        """The schema's current row, for a batch of gauges."""
+        return self._current
 
     def __repr__(self) -> str:
         """Name the series."""
@@ -77,20 +136,24 @@ class Gauge:
 class Summary:
     """Observations, kept per bucket as count, sum, min and max."""
 
-    __slots__ = ("_cells", "_writer", "series")
+    __slots__ = ("_cells", "_current", "series")
 
-    def __init__(self, writer: Writer, series: Series, width: int) -> None:
+    def __init__(self, current: Current, series: Series, width: int) -> None:
         """Bind the series to its cells, which lie `width` apart; `Store.summary` does this."""
-        self._writer, self.series = writer, series
+        self._current, self.series = current, series
         self._cells = tuple(cell * width + series.column for cell in range(7))
 
     def observe(self, value: float, now_ns: int | None = None) -> None:
         """Take one observation; NaN and infinities are refused and counted."""
-        writer = self._writer
-        if now_ns is None:
-            now_ns = writer.clock()
-        if writer.since_ns <= now_ns < writer.until_ns and -1e999 < value < 1e999:
-            row = writer.row
+        current = self._current
+        if now_ns is not None:
+            now = now_ns
+        elif cython.compiled and current.system_clock:
+            now = _wall_ns()
+        else:
+            now = current.clock()
+        if current.since_ns <= now < current.until_ns and -1e999 < value < 1e999:
+            row = current.row
             n, sum0, sum1, min0, min1, max0, max1 = self._cells
             count = row[n]
             if count < 0.0:
@@ -108,7 +171,7 @@ class Summary:
                 row[max1] = bound if bound > value else value
                 row[n] = -1.0 - count
         else:
-            self._writer.observe_slow(self._cells[0], value, now_ns)
+            current.writer.observe_slow(self._cells[0], value, now)
 
     @contextmanager
     def time(self) -> Iterator[None]:
@@ -137,22 +200,26 @@ class Summary:
 class GaugeBatch:
     """Gauges that are set together: one call, one contiguous store, and a reader sees all of it or none."""
 
-    __slots__ = ("_bytes", "_columns", "_pack", "_slice", "_writer", "series")
+    __slots__ = ("_bytes", "_column", "_count", "_current", "_pack", "_scratch", "_slice", "series")
 
     def __init__(self, gauges: Sequence[Gauge]) -> None:
         """Bind gauges of one schema; those declared one after the other lie side by side.
 
         Raises: UsageError: there is none, or they belong to different schemas or are out of order.
         """
-        writers = {id(gauge._writer) for gauge in gauges}  # noqa: SLF001 - its own kind
-        columns = [gauge._column for gauge in gauges]  # noqa: SLF001
-        if len(writers) != 1 or columns != list(range(columns[0], columns[0] + len(columns))):
+        first, count = gauges[0].series if gauges else None, len(gauges)
+        side_by_side = [
+            first is not None and gauge.series.schema == first.schema and gauge.series.column == first.column + index
+            for index, gauge in enumerate(gauges)
+        ]
+        if first is None or not all(side_by_side):
             raise UsageError("batch: take gauges of one schema in the order of their declaration, none left out")
-        self._writer = gauges[0]._writer  # noqa: SLF001
-        self._columns = columns
-        self._slice = slice(columns[0], columns[-1] + 1)
-        self._bytes = slice(columns[0] * 8, columns[-1] * 8 + 8)
-        self._pack = struct.Struct(f"={len(columns)}d").pack
+        self._current: Current = gauges[0].current
+        self._column, self._count = first.column, count
+        self._slice = slice(first.column, first.column + count)
+        self._bytes = slice(first.column * 8, (first.column + count) * 8)
+        self._pack = struct.Struct(f"={count}d").pack
+        self._scratch = array("d", bytes(8 * count))
         self.series = tuple(gauge.series for gauge in gauges)
 
     def set(self, values: Any, now_ns: int | None = None) -> None:
@@ -161,39 +228,71 @@ class GaugeBatch:
         Args: `values`: as many floats as there are gauges, as a list, a tuple or an array of float64 (array, numpy).
         Raises: ValueError: the number of values is not that of the gauges.
         """
-        writer = self._writer
-        if now_ns is None:
-            now_ns = writer.clock()
+        if cython.compiled:
+            self._set_compiled(values, now_ns)
+            return
+        current = self._current
+        now = current.clock() if now_ns is None else now_ns
         if values.__class__ is list or values.__class__ is tuple:
             try:
                 packed = self._pack(*values)
             except struct.error as error:
-                raise ValueError(f"batch of {len(self.series)} gauges: {error}") from None
-            if writer.since_ns <= now_ns < writer.until_ns:
-                header = writer.header
+                raise ValueError(f"batch of {self._count} gauges: {error}") from None
+            if current.since_ns <= now < current.until_ns:
+                header = current.header
                 header[1] += 1
-                writer.row_bytes[self._bytes] = packed
+                current.row_bytes[self._bytes] = packed
                 header[1] += 1
                 return
-        elif writer.since_ns <= now_ns < writer.until_ns:
-            header = writer.header
+        elif current.since_ns <= now < current.until_ns:
+            header = current.header
             header[1] += 1
             try:
-                writer.row[self._slice] = values
+                current.row[self._slice] = values
             finally:
                 header[1] += 1
             return
-        self._set_slow(values, now_ns)
+        self._set_slow(values, now)
 
-    def _set_slow(self, values: Any, now_ns: int) -> None:
+    def _set_compiled(self, values, now_ns) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - see handles.pxd
+        """Do the same with the types of handles.pxd: the values first, since making floats of them may run Python."""
+        scratch = self._scratch
+        if values.__class__ is list or values.__class__ is tuple:
+            if len(values) != self._count:
+                raise ValueError(f"batch of {self._count} gauges: {len(values)} values")
+            for index in range(self._count):
+                scratch[index] = values[index]
+        else:
+            source = values
+            if source.shape[0] != self._count:
+                raise ValueError(f"batch of {self._count} gauges: {source.shape[0]} values")
+            scratch[:] = source
+        current = self._current
+        if now_ns is not None:
+            now = now_ns
+        elif current.system_clock:
+            now = _wall_ns()
+        else:
+            now = current.clock()
+        if current.since_ns <= now < current.until_ns:
+            header, row = current.header, current.row
+            header[1] += 1
+            for index in range(self._count):
+                row[self._column + index] = scratch[index]
+            header[1] += 1
+        else:
+            self._set_slow(values, now)
+
+    def _set_slow(self, values: Any, now: int) -> None:
         floats = [float(value) for value in values]
-        if len(floats) != len(self._columns):
-            raise ValueError(f"batch: {len(floats)} values for {len(self._columns)} gauges")
-        if self._writer.enter(now_ns):
-            self.set(array("d", floats), now_ns)
+        if len(floats) != self._count:
+            raise ValueError(f"batch of {self._count} gauges: {len(floats)} values")
+        writer = self._current.writer
+        if writer.enter(now):
+            self.set(floats, now)
             return
-        for column, value in zip(self._columns, floats, strict=True):
-            self._writer.set_slow(column, value, now_ns)
+        for column, value in enumerate(floats, start=self._column):
+            writer.set_slow(column, value, now)
 
     def __repr__(self) -> str:
         """Say how many and which."""

@@ -189,7 +189,8 @@ class Store:
             writer = self._writers[series.schema]
             writer.add_series(series.column)
             width = writer.slab.spec.max_series
-            handle = Summary(writer, series, width) if kind == "summary" else _HANDLES[kind](writer, series)
+            current = writer.current
+            handle = Summary(current, series, width) if kind == "summary" else _HANDLES[kind](current, series)
             return self._handles.setdefault((name, whole), handle)
 
     def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:

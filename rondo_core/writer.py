@@ -1,7 +1,7 @@
 """Enter a bucket: initialise its row, then publish its header. The slow half of every record.
 
-A handle stores straight into the current row while the clock is inside its bucket (`since_ns <= now < until_ns`);
-for everything else it calls the slow path here: entering the next bucket, late samples, a closed store, a fork.
+A handle stores straight into the current row while the clock is inside its bucket; for everything else it calls the
+slow path here: entering the next bucket, late samples, a closed store, a fork.
 
 Why no lock guards the fast half: between the handle's look at the clock and its last store there is no call, so
 CPython, which hands the interpreter over only at calls, loops and function entries, runs that stretch in one piece.
@@ -19,8 +19,9 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from rondo_core import ring
-from rondo_core.clock import Clock
+from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
+from rondo_core.handles import Current
 from rondo_core.labels import Kind
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
@@ -40,12 +41,10 @@ def _nothing_to_fold(_open_bucket: int) -> int:
 class Writer:
     """The writing end of one schema's finest tier.
 
-    Attributes that handles read on every record: `since_ns`, `until_ns` (the current bucket, or an empty span when
-    every record must take the slow path), `row` (float64 cells of the current row), `row_bytes` (the same as bytes),
-    `header` (its int64 header)
-    and `clock`.
-    Others: `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet consolidated;
-    `refold_from`, the earliest bucket that a late sample changed after it was; `refused`, counts by reason.
+    Attributes: `current`, what handles look at on every record; `row`, the float64 cells of the current row, and
+    `header`, its int64 header; `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet
+    consolidated; `refold_from`, the earliest bucket that a late sample changed after it was; `refused`, counts by
+    reason.
     """
 
     __slots__ = (
@@ -59,6 +58,7 @@ class Writer:
         "_width",
         "bucket",
         "clock",
+        "current",
         "fold",
         "header",
         "interval_ns",
@@ -70,11 +70,8 @@ class Writer:
         "refold_from",
         "refused",
         "row",
-        "row_bytes",
-        "since_ns",
         "slab",
         "unfolded_from",
-        "until_ns",
     )
 
     def __init__(self, schema: Schema, slab: Slab, n_series: int, clock: Clock, path: str) -> None:
@@ -97,9 +94,8 @@ class Writer:
         # What a new row begins with; a counter's begins with the row before.
         cells = (slab.row_words * 8 - 16) // 8
         self._template: Cells = memoryview(array("d", [NAN]) * cells)
-        self.since_ns = self.until_ns = 0
+        self.current = Current(self, clock, clock is wall_ns)
         self.row = slab.row_cells(0)
-        self.row_bytes = self.row.cast("B")
         self.header = slab.row_header(0)
         self.bucket = self._newest()
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
@@ -165,11 +161,11 @@ class Writer:
         """Send every further record into the slow path, which refuses it."""
         with self._lock:
             self._ended = ended
-            self.since_ns = self.until_ns = 0
+            self.current.point_nowhere()
 
     def forked(self) -> None:
         """Do the same in a child process, without a lock that a thread of the parent may hold."""
-        self.since_ns = self.until_ns = 0
+        self.current.point_nowhere()
         self._lock = threading.RLock()
 
     # -- the slow path of the handles
@@ -257,10 +253,9 @@ class Writer:
     def _publish(self, bucket: int) -> None:
         self.bucket = bucket
         self.row = self._row(bucket)
-        self.row_bytes = self.row.cast("B")
         self.header = self.slab.row_header(ring.slot_of(bucket, self._slots))
-        self.since_ns = ring.start_ns(bucket, self.interval_ns)
-        self.until_ns = self.since_ns + self.interval_ns
+        start_ns = ring.start_ns(bucket, self.interval_ns)
+        self.current.point_at(self.row, self.header, start_ns, start_ns + self.interval_ns)
 
     def _advance(self, bucket: int) -> None:
         """Enter a bucket newer than any before."""
@@ -279,7 +274,7 @@ class Writer:
         Where both have the same slot, the totals also stand in the slot before until the row is whole, so that a
         process killed in between does not take them with it.
         """
-        self.since_ns = self.until_ns = 0
+        self.current.point_nowhere()
         before: Cells = memoryview(array("d", self.row)) if self.bucket else self._template
         staged = bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
         if staged:

@@ -24,4 +24,5 @@ $rondo info vm.rondo | head -n 3
 "$work/venv/bin/python" -c 'import rondo_core, rondo_vmm, pathlib
 for package in (rondo_core, rondo_vmm):
     assert (pathlib.Path(package.__file__).parent / "py.typed").exists(), package'
+"$work/venv/bin/python" -c 'from rondo_core import handles; print("hot path:", handles.__file__.rpartition("/")[2])'
 echo "wheels: complete"

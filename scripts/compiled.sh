@@ -1,0 +1,9 @@
+#!/bin/sh
+# Run a command with the hot path compiled in this checkout; afterwards it is Python again.
+#   scripts/compiled.sh PYTHON COMMAND ...
+set -eu
+python=$1
+shift
+trap 'rm -f rondo_core/handles.*.so' EXIT
+"$python" hatch_build.py || { echo "compiled: no C compiler here; the compiled hot path is left out" >&2; exit 0; }
+"$@"
