@@ -11,6 +11,7 @@ from rondo_cli.params import STORE
 from rondo_core.clock import wall_ns
 from rondo_core.query import parse_range
 from rondo_core.store_reader import StoreReader
+from rondo_core.stores import StoresReader, open_reader
 from rondo_core.units import format_instant
 
 
@@ -25,7 +26,8 @@ def command(store: Path, selector: str, span: str, tier: str, fn: str | None, fo
     """Show the points of every series that SELECTOR matches.
 
     SELECTOR is name{key=value,other!="x",re=~"a|b"}; quotes may be left out. A relative range ends now, or at the
-    newest sample where no process writes the store any more.
+    newest sample where no process writes the store any more. Where STORE is a directory of stores, all of them are
+    read, and the label rondo_store tells them apart.
 
     \b
     rondo query demo.rondo 'vcpu_exits_total{reason=io}' --range all
@@ -34,13 +36,15 @@ def command(store: Path, selector: str, span: str, tier: str, fn: str | None, fo
     rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00:00Z..2026-11-23T12:05:00Z
     """
     asked = parse_range(span)
-    with StoreReader(store) as reader:
+    with open_reader(store) as reader:
+        for error in getattr(reader, "errors", ()):
+            click.echo(f"rondo: left out: {error}", err=True)
         now_ns = _anchor(reader) if asked.last_ns is not None else None
         found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns)
         click.echo(render.FORMATS[form](found))
 
 
-def _anchor(reader: StoreReader) -> int | None:
+def _anchor(reader: StoreReader | StoresReader) -> int | None:
     """Give the present where a process writes the store; else None, and say where the range ends."""
     if reader.writer_pid() is not None:
         return wall_ns()

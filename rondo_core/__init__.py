@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from rondo_core.schema import Tier as Tier
     from rondo_core.store import Store as Store
     from rondo_core.store_reader import StoreReader as StoreReader
+    from rondo_core.stores import StoresReader as StoresReader
 
 _HOME = {
     "Batch": "export.batch",
@@ -45,6 +46,7 @@ _HOME = {
     "SeriesData": "query",
     "Store": "store",
     "StoreReader": "store_reader",
+    "StoresReader": "stores",
     "Summary": "handles",
     "Tier": "schema",
     "hookimpl": "hookspecs",

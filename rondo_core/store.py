@@ -79,6 +79,17 @@ class Store:
         if tick_interval_s is not None:
             self._start_ticking(tick_interval_s)
 
+    @classmethod
+    def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
+        """Open the calling process's own store below `directory`, named by pid, start and boot.
+
+        For programs of many processes: each calls this, after fork, and `rondo query DIRECTORY` reads them together.
+        Args: `options`: as for the constructor. Raises: as the constructor.
+        """
+        me = this_run(0, 0, "")
+        name = f"{me.pid}-{me.process_start}-{me.boot_id[:8]}.rondo"
+        return cls(Path(directory) / name, schemas, **options)
+
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
         self.registry = Registry(self.path / layout.REGISTRY_FILE, meta.schemas, writable=True)

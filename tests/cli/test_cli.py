@@ -77,6 +77,13 @@ def test_an_absolute_range(demo):
         assert [row.split()[1] for row in rows] == ["2.5", "2.75", "3"]
 
 
+def test_a_directory_of_stores_is_read_together(demo):
+    """Every store below it; a label tells them apart."""
+    said = rondo("query", demo.parent, "vmm_rss_bytes{rondo_store=demo.rondo}", "--range", "3s")
+    assert 'vmm_rss_bytes{rondo_store="demo.rondo"}' in said.stdout
+    assert len(said.stdout.splitlines()) == 2 + 3
+
+
 def test_formats_carry_exact_values(demo):
     """CSV and JSON give what was recorded, to the bit; plot draws."""
     rows = list(csv.DictReader(io.StringIO(rondo("query", demo, "vmm_rss_bytes", "--format", "csv").stdout)))

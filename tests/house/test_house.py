@@ -19,7 +19,7 @@ LAYERS = {
     1: "labels uncompiled statistics schema",
     2: "slab journal registry lock runs directory",
     3: "writer handles reader consolidation selector query",
-    4: "entrypoints hookspecs plugins selfmetrics export store_reader store",
+    4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
