@@ -75,13 +75,13 @@ class Consolidation:
                 self._fold(tier, self._slabs[tier].next_window, 1 << 62)
 
     def take_back(self, present: int) -> None:
-        """Drop the rows of windows after the one that holds `present`, a bucket of the finest tier."""
+        """Drop the rows from the window on that holds `present`, a bucket of the finest tier; it is folded again."""
         with self._lock:
             for tier in range(1, len(self._slabs)):
                 present //= self._schema.ratio(tier)
                 coarse = self._slabs[tier]
                 headers = coarse.headers()
-                headers[headers > present] = ring.NEVER
+                headers[headers >= present] = ring.NEVER
                 coarse.next_window = min(coarse.next_window, present)
             if len(self._slabs) > 1:
                 self._note_unfolded(self._slabs[1].next_window)

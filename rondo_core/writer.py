@@ -285,13 +285,14 @@ class Writer:
 
     def _write_row(self, bucket: int, before: Cells) -> None:
         header, row = self.slab.row_header(ring.slot_of(bucket, self._slots)), self._row(bucket)
+        known = header[0] == bucket  # a clock that stepped back enters it a second time: what it holds stays
         header[0] = ~bucket
         if self.kind == "counter":
             row[:] = before
-        else:
+        elif not known:
             row[:] = self._template
-            if self.kind == "summary" and self.bucket:
-                self._set_bases(row, before)
+        if self.kind == "summary" and self.bucket:
+            self._set_bases(row, before)
         header[0] = bucket
 
     def _fill_between(self, first: int, end: int) -> None:
@@ -356,12 +357,15 @@ class Writer:
         return (0.0, 0.0) if math.isnan(base) else (base, self.row[8 * self._width + column])
 
     def _set_bases(self, row: Cells, before: Cells) -> None:
+        """Let the totals of `row`, bases and what it holds itself, be those of `before`."""
         width = self._width
         for column in range(self.n_series):
             count = before[column]
             if not math.isnan(count):
-                row[7 * width + column] = before[7 * width + column] + abs(count)
-                row[8 * width + column] = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
+                mine = row[column]
+                total = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
+                row[7 * width + column] = before[7 * width + column] + abs(count) - abs(mine)
+                row[8 * width + column] = total - row[(1 + (mine < 0)) * width + column]
 
     def _refuse_all(self) -> None:
         if self._pid != os.getpid():
