@@ -27,15 +27,18 @@ class Consolidation:
     def __init__(self, schema: Schema, slabs: list[Slab], writer: Writer) -> None:
         """Take up folding where the last writer left it; an open window that it folded is folded again."""
         self._schema, self._slabs, self._writer = schema, slabs, writer
-        self._lock = threading.Lock()
+        # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
+        self._lock = threading.RLock()
         for slab in slabs[1:]:
             # What a closing store folded of an open window is not whole any more.
             header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
             if slab.next_window and header[0] == slab.next_window:
-                header[0] = ring.NEVER
+                header[0] = ~header[0]
         if len(slabs) > 1:
+            if 0 < writer.bucket // schema.ratio(1) < slabs[1].next_window:
+                self.take_back(writer.bucket)  # the last writer was killed while it took a future back
             self._note_unfolded(slabs[1].next_window or self._oldest_window())
-            writer.fold = self.fold_closed
+            writer.fold, writer.rewind = self.fold_closed, self.rewind
 
     def _oldest_window(self) -> int:
         words, fine = self._slabs[0].words, self._slabs[0]
@@ -56,7 +59,6 @@ class Consolidation:
         if len(self._slabs) < 2:
             return 0
         with self._lock:
-            self._rewind_for_late()
             written = 0
             for tier in range(1, len(self._slabs)):
                 horizon = open_bucket // self._schema.ratio(tier)
@@ -81,20 +83,20 @@ class Consolidation:
                 present //= self._schema.ratio(tier)
                 coarse = self._slabs[tier]
                 headers = coarse.headers()
-                headers[headers >= present] = ring.NEVER
+                dropped = headers >= max(present, 1)
+                headers[dropped] = ~headers[dropped]
                 coarse.next_window = min(coarse.next_window, present)
             if len(self._slabs) > 1:
                 self._note_unfolded(self._slabs[1].next_window)
 
-    def _rewind_for_late(self) -> None:
-        changed = self._writer.refold_from
-        if changed is None:
-            return
-        self._writer.refold_from = None
-        for tier in range(1, len(self._slabs)):
-            changed //= self._schema.ratio(tier)
-            coarse = self._slabs[tier]
-            coarse.next_window = min(coarse.next_window, changed)
+    def rewind(self, bucket: int) -> None:
+        """Fold again, on the next tick, every window from the one on that holds `bucket` of the finest tier."""
+        with self._lock:
+            for tier in range(1, len(self._slabs)):
+                bucket //= self._schema.ratio(tier)
+                coarse = self._slabs[tier]
+                if coarse.next_window > bucket:
+                    coarse.next_window = bucket
 
     def _fold(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 as far as the finer tier holds any of their buckets."""
@@ -103,12 +105,15 @@ class Consolidation:
         ratio, fine = self._schema.ratio(tier), self._slabs[tier - 1]
         headers = np.array(fine.headers())
         slots = np.flatnonzero((headers >= max(1, first * ratio)) & (headers < min(end, (1 << 62) // ratio) * ratio))
-        if not len(slots) or not self._writer.n_series:
+        n_series = self._writer.n_series
+        if not len(slots) or not n_series:
             return 0
         buckets = headers[slots]
         windows, row = np.unique(buckets // ratio, return_inverse=True)
-        statistics = self._read(tier - 1, slots)
-        shape = (len(windows), ratio, self._writer.n_series)
+        statistics = self._read(tier - 1, slots, n_series)
+        if (fine.headers()[slots] != buckets).any():
+            return self._fold(tier, first, end)  # a signal handler's record has entered one of the rows meanwhile
+        shape = (len(windows), ratio, n_series)
         folded = {}
         for name in self._schema.cells(tier):
             values = statistics[name]
@@ -118,10 +123,9 @@ class Consolidation:
         self._write(self._slabs[tier], windows, folded)
         return len(windows)
 
-    def _read(self, tier: int, slots: NDArray[np.intp]) -> dict[str, Any]:
-        n = self._writer.n_series
+    def _read(self, tier: int, slots: NDArray[np.intp], n_series: int) -> dict[str, Any]:
         slab = self._slabs[tier]
-        cells = {cell: slab.block(cell)[slots, :n] for cell in self._schema.cells(tier)}
+        cells = {cell: slab.block(cell)[slots, :n_series] for cell in self._schema.cells(tier)}
         # A series declared after a coarse row was written has no coverage there: absent, whatever the cells hold.
         return derived(self._schema.kind, cells) if tier else lift(self._schema.kind, cells)
 
@@ -129,6 +133,7 @@ class Consolidation:
         slots = windows % coarse.spec.slot_count
         headers = coarse.headers()
         headers[slots] = ~windows
+        coarse.sequences()[slots] += 2  # a reader that saw the row before sees that it was written since
         for name, values in folded.items():
             coarse.block(name)[slots, : values.shape[1]] = values
             if name == COVERAGE:

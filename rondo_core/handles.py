@@ -288,7 +288,7 @@ class GaugeBatch:
         if len(floats) != self._count:
             raise ValueError(f"batch of {self._count} gauges: {len(floats)} values")
         writer = self._current.writer
-        if writer.enter(now):
+        if writer.enter(now) and self._current.since_ns <= now < self._current.until_ns:
             self.set(floats, now)
             return
         for column, value in enumerate(floats, start=self._column):

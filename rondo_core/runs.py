@@ -101,9 +101,16 @@ def _decode(record: bytes) -> Run | None:
         return None
     try:
         plain: dict[str, Any] = msgpack.unpackb(payload)
-        return Run(**plain)
-    except (TypeError, ValueError, msgpack.UnpackException):
+        kinds = {"boot_id": str, "ended": str, "writer": str}
+        facts: dict[str, Any] = {each.name: kinds.get(each.name, int)(plain[each.name]) for each in attrs.fields(Run)}
+        return Run(**facts)
+    except (KeyError, TypeError, ValueError, msgpack.UnpackException):
         return None
+
+
+def _short(text: str) -> str:
+    """Cut a text to 100 bytes, so that the record keeps its size."""
+    return text.encode(errors="replace")[:100].decode(errors="ignore")
 
 
 def write_run(path: Path, run: Run) -> None:
@@ -111,7 +118,7 @@ def write_run(path: Path, run: Run) -> None:
 
     Raises: StoreError: the file cannot be written.
     """
-    payload: bytes = msgpack.packb(attrs.asdict(attrs.evolve(run, ended=run.ended[:100], writer=run.writer[:100])))
+    payload: bytes = msgpack.packb(attrs.asdict(attrs.evolve(run, ended=_short(run.ended), writer=_short(run.writer))))
     record = (_RECORD.pack(len(payload), zlib.crc32(payload)) + payload).ljust(layout.RUN_BYTES, b"\0")
     offset = layout.RUNS_HEADER_BYTES + run.number % layout.RUN_COUNT * layout.RUN_BYTES
     try:

@@ -102,15 +102,24 @@ class Schema:
         if self.tiers[0].statistics:
             raise SchemaError(f"{where}: the finest tier keeps the samples themselves; name statistics on coarser ones")
         yield self.tiers[0]
-        finer = COARSE_STATISTICS[self.kind]
+        if self.tiers[0].slot_count < 2:
+            raise SchemaError(f"{where}: tier {self.tiers[0]} keeps one bucket; keep at least two")
+        finer, previous = COARSE_STATISTICS[self.kind], self.tiers[0]
         for fine, coarse in zip(self.tiers, self.tiers[1:], strict=False):
             ratio, rest = divmod(coarse.interval_ns, fine.interval_ns)
             if rest or ratio < 2:
                 raise SchemaError(f"{where}: tier {coarse} does not fold from {fine}; take a multiple of its interval")
+            if coarse.slot_count < 2:
+                raise SchemaError(f"{where}: tier {coarse} keeps one bucket; keep at least two")
             if fine.slot_count < 2 * ratio:
                 raise SchemaError(f"{where}: tier {fine} must keep at least two buckets of {coarse}; keep it longer")
             if coarse.retention_ns < fine.retention_ns:
                 raise SchemaError(f"{where}: tier {coarse} forgets before the finer {fine}; keep it longer")
+            if fine is not self.tiers[0] and fine.retention_ns < previous.retention_ns + coarse.interval_ns:
+                raise SchemaError(
+                    f"{where}: tier {fine} must outlast {previous} by a bucket of {coarse}; keep it longer"
+                )
+            previous = fine
             finer = check_statistics(self.kind, coarse.statistics or finer, finer)
             yield attrs.evolve(coarse, statistics=finer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -16,7 +17,15 @@ from rondo_core import layout, selfmetrics
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.consolidation import Consolidation
 from rondo_core.directory import Meta, create, read_meta
-from rondo_core.errors import CapacityError, SchemaError, StoreClosedError
+from rondo_core.errors import (
+    CapacityError,
+    SchemaError,
+    StoreClosedError,
+    StoreExistsError,
+    StoreForkedError,
+    UsageError,
+    one_line,
+)
 from rondo_core.handles import Counter, Gauge, GaugeBatch, Summary
 from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
 from rondo_core.lock import WriterLock
@@ -65,19 +74,24 @@ class Store:
         """
         self.path = Path(path)
         asked = None if schemas is None else check_schemas(schemas)
+        if tick_interval_s is not None and tick_interval_s <= 0:
+            raise UsageError(f"tick interval {tick_interval_s:g} s: must be more than 0")
         if create_missing and not self.path.exists():
-            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), clock())
+            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
+                create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), clock())
         meta = read_meta(self.path)
         if asked is not None and (what := difference(asked, meta.schemas)):
             raise SchemaError(f"{self.path}: {what}; open it without schemas, or choose another path")
         self._lock_file = WriterLock(self.path / layout.LOCK_FILE)
         try:
             self._open(meta, clock, writer)
+            if tick_interval_s is not None:
+                self._start_ticking(tick_interval_s)
         except BaseException:
+            if hasattr(self, "registry"):
+                self.registry.close()
             self._lock_file.release()
             raise
-        if tick_interval_s is not None:
-            self._start_ticking(tick_interval_s)
 
     @classmethod
     def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
@@ -115,6 +129,9 @@ class Store:
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._closed = False
+        self._in_tick = 0
+        self._close_asked = ""
+        self._reported: set[str] = set()
         self._view: View | None = None
         self._series_refused = 0
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
@@ -192,8 +209,7 @@ class Store:
             return handle
         check_metric_name(name)
         with self._declaring:
-            if self._closed:
-                raise StoreClosedError(f"{self.path}: closed; open it again to record")
+            self._check_open()
             series = self.registry.get(name, whole, kind)
             if series is None:
                 series = self._register(kind, name, whole, help_text, unit)
@@ -239,9 +255,21 @@ class Store:
         Raises: StoreClosedError, StoreForkedError.
         """
         with self._ticking:
-            if self._closed:
-                raise StoreClosedError(f"{self.path}: closed; open it again to record")
-            self._tick(self.clock() if now_ns is None else now_ns)
+            self._check_open()
+            self._in_tick = threading.get_ident()
+            try:
+                self._tick(self.clock() if now_ns is None else now_ns)
+            finally:
+                self._in_tick = 0
+        if self._close_asked:
+            self.close(self._close_asked)
+
+    def _check_open(self) -> None:
+        if self.run.pid != os.getpid():
+            what = f"opened before fork by process {self.run.pid}"
+            raise StoreForkedError(f"{self.path}: {what}; open a store of your own here")
+        if self._closed:
+            raise StoreClosedError(f"{self.path}: closed; open it again to record")
 
     def _tick(self, now_ns: int) -> None:
         self._take_back_future()
@@ -271,11 +299,25 @@ class Store:
             if writer.take_back_future():
                 self._consolidations[name].take_back(writer.bucket)
 
+    def _report(self, error: Exception) -> None:
+        """Log a failure of the store's own thread, once per kind."""
+        import logging
+
+        line = one_line(error)
+        if line not in self._reported:
+            self._reported.add(line)
+            logging.getLogger("rondo.store").warning("%s: tick: %s", self.path, line)
+
     def _start_ticking(self, interval_s: float) -> None:
         def run() -> None:
             interval_ns = round(interval_s * NS_PER_S)
             while not self._stop.wait((interval_ns - self.clock() % interval_ns) / NS_PER_S):
-                self.tick()
+                try:
+                    self.tick()
+                except StoreClosedError:
+                    return
+                except Exception as error:  # noqa: BLE001 - the next second is ticked whatever befell this one
+                    self._report(error)
 
         self._thread = threading.Thread(target=run, name="rondo-tick", daemon=True)
         self.tick()
@@ -309,8 +351,13 @@ class Store:
     def close(self, ended: str = CLOSED) -> None:
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
 
+        From inside a tick (a recorder, a signal handler) it takes place when the tick is over. A signal handler that
+        may interrupt a record should set a flag, or raise, rather than close.
         Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1").
         """
+        if self._in_tick == threading.get_ident():
+            self._close_asked = ended
+            return
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -323,15 +370,17 @@ class Store:
             for writer in self._writers.values():
                 writer.stop(ended)
             self._closed = True
-            for name, writer in self._writers.items():
-                if writer.n_series:
-                    self._consolidations[name].fold_closed(writer.bucket)
-                    self._consolidations[name].fold_open()
-            self.run = attrs.evolve(self.run, ended_ns=now_ns, ended=ended)
-            write_run(self.path / layout.RUNS_FILE, self.run)
-            self.registry.close()
-            self._lock_file.release()
-            _live.discard(self)
+            try:
+                for name, writer in self._writers.items():
+                    if writer.n_series:
+                        self._consolidations[name].fold_closed(writer.bucket)
+                        self._consolidations[name].fold_open()
+                self.run = attrs.evolve(self.run, ended_ns=now_ns, ended=ended)
+                write_run(self.path / layout.RUNS_FILE, self.run)
+            finally:
+                self.registry.close()
+                self._lock_file.release()
+                _live.discard(self)
 
     @property
     def closed(self) -> bool:

@@ -15,7 +15,7 @@ import os
 import threading
 from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rondo_core import ring
@@ -38,13 +38,16 @@ def _nothing_to_fold(_open_bucket: int) -> int:
     return 0
 
 
+def _nothing_to_rewind(_bucket: int) -> None:
+    """Stand in for consolidation in a schema of one tier."""
+
+
 class Writer:
     """The writing end of one schema's finest tier.
 
     Attributes: `current`, what handles look at on every record; `row`, the float64 cells of the current row, and
     `header`, its int64 header; `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet
-    consolidated; `refold_from`, the earliest bucket that a late sample changed after it was; `refused`, counts by
-    reason.
+    consolidated; `fold` and `rewind`, consolidation's part; `refused`, counts by reason.
     """
 
     __slots__ = (
@@ -67,8 +70,8 @@ class Writer:
         "opened_bucket",
         "path",
         "ratio",
-        "refold_from",
         "refused",
+        "rewind",
         "row",
         "slab",
         "unfolded_from",
@@ -83,8 +86,8 @@ class Writer:
         self.n_series = 0
         self.fold: Callable[[int], int] = _nothing_to_fold
         self.unfolded_from = 1 << 62
-        self.refold_from: int | None = None
-        self.refused = {"late": 0, "future": 0, "invalid": 0}
+        self.rewind: Callable[[int], None] = _nothing_to_rewind
+        self.refused = {"late": 0, "future": 0, "invalid": 0, "taken_back": 0}
         self._slots, self._width = schema.tiers[0].slot_count, schema.max_series
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -109,53 +112,69 @@ class Writer:
     # -- what a store asks
 
     def add_series(self, column: int) -> None:
-        """Make room for a series that was just declared: zero for a counter or a summary, absent for a gauge."""
-        with self._lock:
-            self._make_room(column)
-            if self.kind == "gauge":
-                return
-            now_ns = self.clock()
-            self.enter(now_ns)
-            if self.kind == "counter":
-                if math.isnan(self.row[column]):
-                    self.row[column] = 0.0
-            else:
-                self._start_summary(self.row, column, 0.0, 0.0)
+        """Make room for a series that was just declared: zero for a counter or a summary, absent for a gauge.
+
+        Raises: StoreClosedError, StoreForkedError.
+        """
+        self._alone(self._add_series, column, NAN, self.clock())
+
+    def _add_series(self, column: int, _value: float, now_ns: int) -> None:
+        self._make_room(column)
+        if self.kind == "gauge":
+            return
+        self._enter(now_ns)
+        if self.kind == "summary":
+            self._start_summary(self.row, column, 0.0, 0.0)
+        elif math.isnan(self.row[column]):
+            self.row[column] = 0.0
 
     def enter(self, now_ns: int) -> bool:
         """Make the bucket of `now_ns` the current one, unless it is past; say whether it is the current one now.
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        with self._lock:
-            if self._ended or self._pid != os.getpid():
-                self._refuse_all()
-            bucket = ring.bucket_of(now_ns, self.interval_ns)
-            if bucket > self.bucket:
-                if now_ns - self.interval_ns > self.clock():
-                    self.refused["future"] += 1
-                    return False
-                self._advance(bucket)
-            return bucket == self.bucket
+        self._alone(self._enter_only, 0, NAN, now_ns)
+        return ring.bucket_of(now_ns, self.interval_ns) == self.bucket
+
+    def _enter_only(self, _column: int, _value: float, now_ns: int) -> None:
+        self._enter(now_ns)
+
+    def _enter(self, now_ns: int) -> bool:
+        if self._ended or self._pid != os.getpid():
+            self._refuse_all()
+        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        if bucket > self.bucket:
+            if now_ns - self.interval_ns > self.clock():
+                self.refused["future"] += 1
+                return False
+            self._advance(bucket)
+        return bucket == self.bucket
 
     def take_back_future(self) -> bool:
         """Where the clock now stands two buckets or more before the newest, drop the rows of that taken-back future.
 
         Totals are kept: they go on in the present bucket. Says whether anything was dropped.
         """
-        with self._lock:
-            present = ring.bucket_of(self.clock(), self.interval_ns)
-            if self._ended or not self.bucket or present >= self.bucket - 1:
-                return False
-            self._carry(present)
-            for slot in range(self._slots):
-                header = self.slab.row_header(slot)
-                if ring.occupant(header[0]) > present:
-                    header[0] = ring.NEVER
-            self.unfolded_from = min(self.unfolded_from, present)
-            self.opened_bucket = present
-            self._publish(present)
-            return True
+        newest = self.bucket
+        if not self._ended and self._pid == os.getpid():
+            self._alone(self._take_back, 0, NAN, self.clock())
+        return self.bucket < newest
+
+    def _take_back(self, _column: int, _value: float, now_ns: int) -> None:
+        present = ring.bucket_of(now_ns, self.interval_ns)
+        if not self.bucket or present >= self.bucket - 1:
+            return
+        self._carry(present)
+        headers = [self.slab.row_header(slot) for slot in range(self._slots)]
+        # Oldest first, so that a process killed in between leaves the newest totals. A dropped row keeps the mark of
+        # who took it: what lay there before is not to be looked for in this tier.
+        for header in sorted(headers, key=lambda header: ring.occupant(header[0])):
+            if header[0] > present:
+                header[0] = ~header[0]
+                self.refused["taken_back"] += 1
+        self.unfolded_from = min(self.unfolded_from, present // self.ratio * self.ratio)
+        self.opened_bucket = present
+        self._publish(present)
 
     def stop(self, ended: str) -> None:
         """Send every further record into the slow path, which refuses it."""
@@ -167,6 +186,8 @@ class Writer:
         """Do the same in a child process, without a lock that a thread of the parent may hold."""
         self.current.point_nowhere()
         self._lock = threading.RLock()
+        self._busy = False
+        self._waiting.clear()
 
     # -- the slow path of the handles
 
@@ -212,30 +233,43 @@ class Writer:
                 self._busy = False
 
     def _set(self, column: int, value: float, now_ns: int) -> None:
-        row = self.row if self.enter(now_ns) else self._late_row(now_ns)
-        if row is not None:
+        if self._enter(now_ns):
+            self.row[column] = value
+        elif (row := self._late_row(now_ns)) is not None:
             row[column] = value
+            self._changed(ring.bucket_of(now_ns, self.interval_ns))
 
     def _inc(self, column: int, amount: float, now_ns: int) -> None:
-        if self.enter(now_ns):
+        if self._enter(now_ns):
             self.row[column] += amount
             return
         first = max(ring.bucket_of(now_ns, self.interval_ns), self._oldest_open(self.bucket))
-        for _, row in self._rows_from(first):
+        self._changed(first)
+        # The newest first: a process killed in between leaves no total above a later one.
+        for row in reversed(self._rows_from(first)):
             row[column] += amount
         self._changed(first)
 
     def _observe(self, column: int, value: float, now_ns: int) -> None:
-        row = self.row if self.enter(now_ns) else self._late_row(now_ns)
+        if self._enter(now_ns):
+            if math.isnan(self.row[column]):
+                self._start_summary(self.row, column, 0.0, 0.0)
+            observe(self.row, column, self._width, value)
+            return
+        row = self._late_row(now_ns)
         if row is None:
             return
-        if math.isnan(row[column]):
-            self._start_summary(row, column, *self._base_before(column))
-        observe(row, column, self._width, value)
+        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        later = self._rows_from(bucket + 1)
         base, total = 7 * self._width + column, 8 * self._width + column
-        for _, later in self._rows_from(ring.bucket_of(now_ns, self.interval_ns) + 1):
-            later[base] += 1.0
-            later[total] += value
+        if math.isnan(row[column]):
+            born = bool(later) and not math.isnan(later[0][base])
+            self._start_summary(row, column, *((later[0][base], later[0][total]) if born else (0.0, 0.0)))
+        for each in reversed(later):
+            each[base] += 1.0
+            each[total] += value
+        observe(row, column, self._width, value)
+        self._changed(bucket)
 
     # -- rows
 
@@ -287,6 +321,7 @@ class Writer:
         header, row = self.slab.row_header(ring.slot_of(bucket, self._slots)), self._row(bucket)
         known = header[0] == bucket  # a clock that stepped back enters it a second time: what it holds stays
         header[0] = ~bucket
+        header[1] += 2  # a reader that saw the row before sees that it was written since
         if self.kind == "counter":
             row[:] = before
         elif not known:
@@ -320,7 +355,7 @@ class Writer:
             row = self._row(bucket)
             row[:] = self._template
             if self.kind == "summary":
-                later = next(self._rows_from(bucket + 1))[1]
+                later = self._rows_from(bucket + 1)[0]
                 width = self._width
                 row[7 * width :] = later[7 * width :]
             header[0] = bucket
@@ -328,14 +363,15 @@ class Writer:
         return self._row(bucket)
 
     def _changed(self, bucket: int) -> None:
-        if self.refold_from is None or bucket < self.refold_from:
-            self.refold_from = bucket
-        self.unfolded_from = min(self.unfolded_from, bucket)
+        """Have the windows folded again that hold a bucket; called before it changes, for a kill, and after."""
+        start = bucket // self.ratio * self.ratio
+        self.rewind(start)
+        self.unfolded_from = min(self.unfolded_from, start)
 
-    def _rows_from(self, bucket: int) -> Iterator[tuple[int, Cells]]:
-        for later in range(max(bucket, self.bucket - self._slots + 1, 1), self.bucket + 1):
-            if self._holds(later):
-                yield later, self._row(later)
+    def _rows_from(self, bucket: int) -> list[Cells]:
+        """Give the rows from a bucket on to the newest, oldest first."""
+        first = max(bucket, self.bucket - self._slots + 1, 1)
+        return [self._row(later) for later in range(first, self.bucket + 1) if self._holds(later)]
 
     # -- summaries
 
@@ -352,16 +388,14 @@ class Writer:
             row[cell * width + column] = value
         row[column] = 0.0
 
-    def _base_before(self, column: int) -> tuple[float, float]:
-        base = self.row[7 * self._width + column]
-        return (0.0, 0.0) if math.isnan(base) else (base, self.row[8 * self._width + column])
-
     def _set_bases(self, row: Cells, before: Cells) -> None:
         """Let the totals of `row`, bases and what it holds itself, be those of `before`."""
         width = self._width
         for column in range(self.n_series):
             count = before[column]
             if not math.isnan(count):
+                if math.isnan(row[column]):
+                    self._start_summary(row, column, 0.0, 0.0)
                 mine = row[column]
                 total = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
                 row[7 * width + column] = before[7 * width + column] + abs(count) - abs(mine)

@@ -49,10 +49,10 @@ def load_cursor(store: Path, exporter: str) -> Cursor:
 
     Starting over sends again what was sent before, which receivers take as the same sample; it loses nothing.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
         plain: dict[str, Any] = json.loads(cursor_path(store, exporter).read_text())
         if plain["version"] == VERSION:
-            positions = {str(key): int(value) for key, value in plain["positions"].items() if int(value) >= 0}
+            positions = {str(key): int(value) for key, value in plain["positions"].items() if 0 <= value < 1 << 62}
             return Cursor(exporter, positions, int(plain["ended_run"]), int(plain["samples"]))
     return Cursor(exporter)
 

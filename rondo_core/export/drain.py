@@ -11,7 +11,7 @@ from rondo_core.export.batch import Batch, Part
 from rondo_core.labels import Series
 from rondo_core.reader import occupants, read_rows
 from rondo_core.schema import Schema
-from rondo_core.statistics import lift
+from rondo_core.statistics import COVERAGE, lift
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View
@@ -53,18 +53,18 @@ class Drain:
         """
         spans = {schema.name: self._span(schema, positions, closed_ns) for schema in self._view.meta.schemas}
         starts = [first * _interval(self._schema(name)) for name, (first, end, _) in spans.items() if first < end]
-        overwritten = sum(lost for _, _, lost in spans.values())
         if not starts:
             return None
         n_series = max(1, sum(len(self._view.registry.by_schema[name]) for name in spans))
         finest_ns = min(_interval(schema) for schema in self._view.meta.schemas)
         until_ns = min(starts) + max(1, max_samples // n_series) * finest_ns
-        parts, moved = [], {}
-        for name, (first, end, _) in spans.items():
+        parts, moved, overwritten = [], {}, 0
+        for name, (first, end, lost) in spans.items():
             schema = self._schema(name)
             last = min(end, max(first, -(-until_ns // _interval(schema)))) - 1
             if last < first:
                 continue
+            overwritten += lost
             part = self._part(schema, first, last)
             moved[_key(schema)] = last + 1
             if part is not None:
@@ -81,8 +81,10 @@ class Drain:
     def _span(self, schema: Schema, positions: Mapping[str, int], closed_ns: int) -> tuple[int, int, int]:
         """Find the buckets to send, first..end-1, and how many were lost between the position and the first."""
         held = occupants(self._view.slabs[schema.name][0])
-        newest = int(held.max())
+        newest = int(self._view.slabs[schema.name][0].headers().max())
         position = positions.get(_key(schema))
+        if position is not None and position > newest + 1:
+            position = None  # the clock stepped back: all that is there goes once more, rather than nothing
         if newest <= 0 or not self._view.registry.by_schema[schema.name]:
             return 0, 0, 0
         end = min(closed_ns // _interval(schema), newest + 1)
@@ -91,8 +93,22 @@ class Drain:
         first = int(there.min()) if len(there) else end
         if position is None or first <= position:
             return first, end, 0
-        lost = int((held[_range(position, min(first, position + len(held))) % len(held)] >= first).sum())
-        return first, end, lost + max(0, first - position - len(held))
+        return first, end, self._lost(schema, position, first)
+
+    def _lost(self, schema: Schema, position: int, first: int) -> int:
+        """Count the buckets from `position` to `first` that were there once, as the next tier's coverage knows."""
+        if len(schema.tiers) == 1:
+            return first - position
+        ratio, coarse = schema.ratio(1), self._view.slabs[schema.name][1]
+        headers = coarse.headers()
+        inside = (headers >= max(1, position // ratio)) & (headers <= (first - 1) // ratio)
+        lost = 0
+        for window, seen in zip(
+            headers[inside].tolist(), coarse.block(COVERAGE)[inside].max(axis=1).tolist(), strict=True
+        ):
+            sent, still_here = max(0, position - window * ratio), max(0, (window + 1) * ratio - first)
+            lost += max(0, seen - sent - still_here)
+        return lost
 
     def _part(self, schema: Schema, first: int, last: int) -> Part | None:
         series = tuple(self._view.registry.by_schema[schema.name])
@@ -112,9 +128,3 @@ def _interval(schema: Schema) -> int:
 
 def _key(schema: Schema) -> str:
     return f"{schema.name}.0"
-
-
-def _range(first: int, end: int) -> Any:
-    import numpy as np
-
-    return np.arange(first, max(first, end))

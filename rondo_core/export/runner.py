@@ -84,8 +84,8 @@ class Runner:
         self._interval_s, self._max_samples, self._clock = interval_s, max_samples, clock
         self._drain = Drain(view)
         self._count = count
-        self._lock = _CursorLock(view.path, name)
         self.cursor: Cursor = load_cursor(view.path, name)
+        self._lock = _CursorLock(view.path, name)
         self.outcome = Outcome()
         self._wake = threading.Event()
         self._closing = False
@@ -112,6 +112,8 @@ class Runner:
                 wait_s = self._failed(error)
             except Exception as error:  # noqa: BLE001 - an exporter never stops the process
                 self._stop(error)
+        if self.outcome.stopped and self._closing:
+            self._lock.release()  # `close` gave up waiting for this thread
 
     def close(self, ended_run: int, deadline_s: float = 10.0) -> Outcome:
         """Stop the thread, send all that is left within `deadline_s`, say that the run has ended, let go.
@@ -177,8 +179,12 @@ class Runner:
         self.outcome.samples += sent
         self.outcome.overwritten_buckets += drained.overwritten
         self.outcome.refused_samples += drained.batch.n_samples - sent
-        self.cursor = self.cursor.moved(drained.positions, sent, ended_run)
-        save_cursor(self._view.path, self.cursor)
+        moved = self.cursor.moved(drained.positions, sent, ended_run)
+        try:
+            save_cursor(self._view.path, moved)
+        except StoreError as error:
+            raise RetryableExportError(str(error)) from None
+        self.cursor = moved
         self._backoff_s = BACKOFF_FIRST_S
         self._publish()
 
