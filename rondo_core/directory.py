@@ -26,7 +26,9 @@ from rondo_core.journal import Journal, create_journal
 from rondo_core.registry import create_registry, registry_bytes
 from rondo_core.runs import create_runs
 from rondo_core.schema import Schema
-from rondo_core.slab import create_slab
+from rondo_core.slab import allocate, create_slab
+
+LOCK_BYTES = 64
 
 
 @attrs.frozen
@@ -58,7 +60,7 @@ def size_bytes(schemas: Sequence[Schema]) -> int:
     """Give the exact size of a store with these schemas: all that it will ever take, but for export cursors."""
     meta = _meta_bytes(_meta_record(uuid.UUID(int=0).hex, 2**62, schemas))
     slabs = sum(schema.size_bytes() for schema in schemas)
-    return meta + registry_bytes(schemas) + layout.RUNS_FILE_BYTES + slabs
+    return meta + registry_bytes(schemas) + layout.RUNS_FILE_BYTES + LOCK_BYTES + slabs
 
 
 def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
@@ -79,6 +81,7 @@ def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
         create_journal(unfinished / layout.META_FILE, _meta_bytes(record), (record,))
         create_registry(unfinished / layout.REGISTRY_FILE, schemas)
         create_runs(unfinished / layout.RUNS_FILE)
+        os.close(allocate(unfinished / layout.LOCK_FILE, LOCK_BYTES))
         for schema in schemas:
             for tier in range(len(schema.tiers)):
                 create_slab(unfinished / schema.slab_name(tier), schema.slab_spec(tier))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rondo_core.errors import UsageError
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from rondo_core.labels import Series
     from rondo_core.slab import Cells, Words
     from rondo_core.writer import Writer
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def _wall_ns() -> Any:
@@ -182,11 +186,11 @@ class Summary:
         finally:
             self.observe(perf_counter() - start)
 
-    def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def timed(self, function: Callable[P, R]) -> Callable[P, R]:
         """Decorate a function so that each call's duration, in seconds, is observed."""
 
         @wraps(function)
-        def wrapper(*args: object, **kwargs: object) -> object:
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
             with self.time():
                 return function(*args, **kwargs)
 

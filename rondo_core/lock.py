@@ -39,7 +39,8 @@ class WriterLock:
             pid = _read_pid(self._descriptor)
             os.close(self._descriptor)
             raise StoreLockedError(str(path.parent), pid) from None
-        os.pwrite(self._descriptor, f"{os.getpid():<20d}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk; who holds the lock is then not known, but held it is
+            os.pwrite(self._descriptor, f"{os.getpid():<20d}\n".encode(), 0)
 
     def release(self) -> None:
         """Give the lock back; more than once is once."""

@@ -24,7 +24,7 @@ def test_the_size_is_known_before_a_store_is_made(path):
     """What the schemas say is what the files take, to the byte."""
     schemas = [Schema("g", "gauge", 5, (("1s", "1m"), ("10s", "1h"))), Schema("s", "summary", 3)]
     Store(path, schemas).close()
-    on_disk = sum(file.stat().st_size for file in path.iterdir() if file.name != "lock")
+    on_disk = sum(file.stat().st_size for file in path.iterdir())
     assert on_disk == size_bytes(check_schemas(schemas))
 
 
@@ -151,6 +151,39 @@ def test_creation_that_fails_leaves_nothing_behind(tmp_path, monkeypatch):
     with pytest.raises(StoreError, match="No space left on device"):
         Store(tmp_path / "s")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind_for_real(tmp_path):
+    """The kernel refuses the space (a limit on file size stands for the full disk): an error, and no file."""
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
+        "from rondo_core import Store\n"
+        "try:\n Store(sys.argv[1])\nexcept Exception as e: print(type(e).__name__, e)"
+    )
+    path = tmp_path / "s"
+    said = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
+    assert "StoreError" in said
+    assert "File too large; free some space" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_made_before_the_disk_filled_up_opens_and_records(tmp_path):
+    """Not even the writer's pid needs a byte that the store did not have."""
+    path = tmp_path / "s"
+    Store(path, [Schema("g", "gauge", 4, (("1s", "20s"), ("10s", "1m")))]).close()
+    largest = max(file.stat().st_size for file in path.iterdir())
+    before = {file.name: file.stat().st_size for file in path.iterdir()}
+    code = (
+        f"import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({largest}, {largest}))\n"
+        "from rondo_core import Store, ManualClock\n"
+        "clock = ManualClock()\n"
+        "with Store(sys.argv[1], clock=clock) as store:\n"
+        " for n in range(100):\n  store.gauge('g').set(n); store.tick(); clock.advance(1)\n"
+        "print(store.query('g')[0].values[-1])"
+    )
+    said = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout.strip()) == (0, "99.0"), said.stderr
+    assert {file.name: file.stat().st_size for file in path.iterdir()} == before
 
 
 def test_an_unknown_series_names_the_nearest(store):
