@@ -92,6 +92,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.handle("s", name).observe(value)
         self.model.enter("s", self.now(), self.opened["s"])
         self.model.observed.setdefault((name, self.now()), []).append(value)
+        self.model.born["s", name] = min(self.model.born["s", name], self.now())
 
     @rule()
     def tick(self):
