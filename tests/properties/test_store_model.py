@@ -1,6 +1,7 @@
 """A slow, obvious model of a store beside the real one, under random sequences of what users do."""
 
 import math
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -240,7 +241,13 @@ class StoreMachine(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
 
+# The same sequences on every run, so that a change is judged and not chance; `make soak-model` looks for new ones.
+EXAMPLES = int(os.environ.get("RONDO_MODEL_EXAMPLES", "60"))
 StoreMachine.TestCase.settings = settings(
-    max_examples=100, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES,
+    stateful_step_count=30,
+    derandomize=EXAMPLES == 60,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
 )
 TestStoreAgainstModel = StoreMachine.TestCase
