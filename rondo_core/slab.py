@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Words = memoryview[int]
 
 _WORD = 8
+_MAX_GENERATION = (1 << 62) - 1
 
 
 def allocate(path: Path, size_bytes: int) -> int:
@@ -73,6 +74,8 @@ class Slab:
         self.words: Words = view.cast("q")
         self.cells: Cells = view.cast("d")
         self._arrays: dict[str, NDArray[Any]] = {}
+        self._headers: list[NDArray[np.int64] | None] = [None, None]
+        self._changes = 0
 
     def row_word(self, slot: int) -> int:
         """Give the index of the row's first word in `words`; its sequence is the next one."""
@@ -101,33 +104,54 @@ class Slab:
     def next_window(self, bucket: int) -> None:
         self.words[layout.SLAB_NEXT_WINDOW // _WORD] = bucket
 
+    def change(self) -> None:
+        """Say to readers that rows are about to change: the generation becomes odd until as many `changed` follow."""
+        self._changes += 1
+        self.words[layout.SLAB_GENERATION // _WORD] |= 1
+
+    def changed(self) -> None:
+        """Say to readers that the rows stand again, but are not those of before: the generation becomes even."""
+        self._changes -= 1
+        if not self._changes:
+            words, at = self.words, layout.SLAB_GENERATION // _WORD
+            words[at] = ((words[at] | 1) + 1) & _MAX_GENERATION
+
     def headers(self) -> NDArray[np.int64]:
         """View the bucket of every row: int64 [slots], strided."""
-        return self._array("", 0, "<i8")
+        return self._header_words(0)
 
     def sequences(self) -> NDArray[np.int64]:
         """View the sequence of every row: int64 [slots], strided."""
-        return self._array(" ", _WORD, "<i8")
+        return self._header_words(1)
 
     def block(self, cell: str) -> NDArray[Any]:
         """View one cell of every row: [slots, max_series], strided."""
         array = self._arrays.get(cell)
         if array is None:
-            placed = self.spec.cell(cell)
-            array = self._array(cell, placed.offset, "<" + placed.format)
+            import numpy as np
+
+            spec, placed = self.spec, self.spec.cell(cell)
+            kind = np.dtype("<" + placed.format)
+            shape, strides = (spec.slot_count, spec.max_series), (spec.row_bytes, kind.itemsize)
+            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + placed.offset, strides)
+            self._arrays[cell] = array
         return array
 
-    def _array(self, key: str, offset: int, dtype: str) -> NDArray[Any]:
-        array = self._arrays.get(key)
+    def cell_of(self, row: bytes, cell: str) -> NDArray[Any]:
+        """Read one cell of a row that was copied whole: [max_series]."""
+        import numpy as np
+
+        placed = self.spec.cell(cell)
+        return np.frombuffer(row, "<" + placed.format, self.spec.max_series, placed.offset)
+
+    def _header_words(self, index: int) -> NDArray[np.int64]:
+        array = self._headers[index]
         if array is None:
             import numpy as np
 
-            kind = np.dtype(dtype)
-            is_cell = bool(key.strip())
-            shape = (self.spec.slot_count, self.spec.max_series) if is_cell else (self.spec.slot_count,)
-            strides = (self.spec.row_bytes, kind.itemsize) if is_cell else (self.spec.row_bytes,)
-            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + offset, strides)
-            self._arrays[key] = array
+            offset = layout.PAGE_BYTES + index * _WORD
+            array = np.ndarray(self.spec.slot_count, "<i8", self._map, offset, self.spec.row_bytes)
+            self._headers[index] = array
         return array
 
     def sync(self) -> None:
@@ -137,6 +161,7 @@ class Slab:
     def close(self) -> None:
         """Drop the views; the map goes when the last view that was handed out does."""
         self._arrays.clear()
+        self._headers = [None, None]
         with contextlib.suppress(BufferError):
             self.words.release()
             self.cells.release()

@@ -104,10 +104,12 @@ class Writer:
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         for column in range(n_series):
             self._make_room(column)
+        slab.change()  # the last writer may have been killed in the middle of one
         if self.bucket:
             self._publish(self.bucket)
-            if self.header[1] % 2:  # the last writer was killed in the middle of a batch
+            if self.header[1] % 2:  # or of a batch
                 self.header[1] += 1
+        slab.changed()
 
     # -- what a store asks
 
@@ -133,15 +135,15 @@ class Writer:
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        self._alone(self._enter_only, 0, NAN, now_ns)
-        return ring.bucket_of(now_ns, self.interval_ns) == self.bucket
+        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        if bucket != self.bucket or self._ended or self._pid != os.getpid():
+            self._alone(self._enter_only, 0, NAN, now_ns)
+        return bucket == self.bucket
 
     def _enter_only(self, _column: int, _value: float, now_ns: int) -> None:
         self._enter(now_ns)
 
     def _enter(self, now_ns: int) -> bool:
-        if self._ended or self._pid != os.getpid():
-            self._refuse_all()
         bucket = ring.bucket_of(now_ns, self.interval_ns)
         if bucket > self.bucket:
             if now_ns - self.interval_ns > self.clock():
@@ -155,9 +157,9 @@ class Writer:
 
         Totals are kept: they go on in the present bucket. Says whether anything was dropped.
         """
-        newest = self.bucket
-        if not self._ended and self._pid == os.getpid():
-            self._alone(self._take_back, 0, NAN, self.clock())
+        newest, now_ns = self.bucket, self.clock()
+        if now_ns // self.interval_ns < newest - 1 and not self._ended and self._pid == os.getpid():
+            self._alone(self._take_back, 0, NAN, now_ns)
         return self.bucket < newest
 
     def _take_back(self, _column: int, _value: float, now_ns: int) -> None:
@@ -219,18 +221,25 @@ class Writer:
             self.refused["invalid"] += 1
 
     def _alone(self, call: Callable[[int, float, int], None], column: int, value: float, now_ns: int) -> None:
-        """Run one slow record at a time; one from a signal handler in the middle of another waits for its end."""
+        """Run one slow record at a time; one from a signal handler in the middle of another waits for its end.
+
+        Raises: StoreClosedError, StoreForkedError.
+        """
         with self._lock:
+            if self._ended or self._pid != os.getpid():
+                self._refuse_all()
             self._waiting.append((call, column, value, now_ns))
             if self._busy:
                 return
             self._busy = True
+            self.slab.change()
             try:
                 while self._waiting:
                     call, column, value, now_ns = self._waiting.popleft()
                     call(column, value, now_ns)
             finally:
-                self._busy = False
+                self._busy = False  # no call lies between the last look at what waits and this
+                self.slab.changed()
 
     def _set(self, column: int, value: float, now_ns: int) -> None:
         if self._enter(now_ns):
