@@ -34,6 +34,11 @@ class Consolidation:
             header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
             if slab.next_window and header[0] == slab.next_window:
                 header[0] = ~header[0]
+        bucket = writer.bucket
+        for tier, slab in enumerate(slabs[1:], start=1):
+            bucket //= schema.ratio(tier)
+            if tier > 1 and not 0 <= slab.next_window <= bucket + 1:  # damaged, or a future that was taken back
+                slab.next_window = min(max(slab.next_window, 0), bucket)
         if len(slabs) > 1:
             if 0 < writer.bucket // schema.ratio(1) < slabs[1].next_window:
                 self.take_back(writer.bucket)  # the last writer was killed while it took a future back
@@ -104,6 +109,7 @@ class Consolidation:
 
         ratio, fine = self._schema.ratio(tier), self._slabs[tier - 1]
         headers = np.array(fine.headers())
+        headers[headers % len(headers) != np.arange(len(headers))] = 0  # damaged: no row of any bucket
         slots = np.flatnonzero((headers >= max(1, first * ratio)) & (headers < min(end, (1 << 62) // ratio) * ratio))
         n_series = self._writer.n_series
         if not len(slots) or not n_series:

@@ -15,7 +15,7 @@ from rondo_core.errors import ConsolidatorError, RangeError
 from rondo_core.labels import Kind, Series
 from rondo_core.reader import occupants, read_rows
 from rondo_core.schema import Schema
-from rondo_core.slab import Slab
+from rondo_core.slab import MAX_INSTANT_NS, Slab
 from rondo_core.statistics import COVERAGE, derived, lift
 from rondo_core.units import parse_duration_ns, parse_instant_ns
 
@@ -155,8 +155,12 @@ class SchemaQuery:
 
     def newest_ns(self) -> int:
         """Give the start of the newest bucket of the finest tier, ns since the epoch; 0 where there is none."""
-        headers = self._slabs[0].headers()
-        return ring.start_ns(int(max(headers.max(), 0)), self._schema.tiers[0].interval_ns)
+        import numpy as np
+
+        interval_ns = self._schema.tiers[0].interval_ns
+        headers = np.array(self._slabs[0].headers())
+        whole = (headers % len(headers) == np.arange(len(headers))) & (headers <= MAX_INSTANT_NS // interval_ns)
+        return ring.start_ns(int(headers.max(initial=0, where=whole)), interval_ns)
 
     def read(
         self, series: Sequence[Series], span: Range, tier: int | None, consolidator: Consolidator

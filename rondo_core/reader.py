@@ -50,7 +50,7 @@ def read_rows(
     headers, sequences = slab.headers(), slab.sequences()
     slots = _candidates(slab, first, last)
     before, sequence = headers[slots], sequences[slots]
-    held = (before >= max(first, 1)) & (before <= last)
+    held = (before >= max(first, 1)) & (before <= last) & (before % len(headers) == slots)
     if not held.all():
         slots, before, sequence = slots[held], before[held], sequence[held]
     if len(before) > 1 and (before[1:] < before[:-1]).any():

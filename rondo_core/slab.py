@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import layout
-from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreError, StoreNotFoundError
+from rondo_core import layout, ring
+from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreError
+from rondo_core.files import open_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     Words = memoryview[int]
 
 _WORD = 8
+MAX_INSTANT_NS = 1 << 62  # the year 2116: what no clock says, and what all arithmetic here has room for
 
 
 def allocate(path: Path, size_bytes: int) -> int:
@@ -73,6 +75,21 @@ class Slab:
         self.words: Words = view.cast("q")
         self.cells: Cells = view.cast("d")
         self._arrays: dict[str, NDArray[Any]] = {}
+        if writable and spec.tier == 0:
+            self._forget_impossible()
+
+    def _forget_impossible(self) -> None:
+        """Take a row whose header no writer can have made for one that was never used."""
+        first, count = self.row_word(0), self.spec.slot_count
+        newest = MAX_INSTANT_NS // self.spec.interval_ns
+        headers = self.words[first : first + count * self.row_words : self.row_words].tolist()
+        sequences = self.words[first + 1 : first + 1 + count * self.row_words : self.row_words].tolist()
+        for slot, (header, sequence) in enumerate(zip(headers, sequences, strict=True)):
+            bucket = ring.occupant(header)
+            if bucket and (ring.slot_of(bucket, count) != slot or bucket > newest):
+                self.words[self.row_word(slot)] = ring.NEVER
+            if not 0 <= sequence < 1 << 62:
+                self.words[self.row_word(slot) + 1] = 0
 
     def row_word(self, slot: int) -> int:
         """Give the index of the row's first word in `words`; its sequence is the next one."""
@@ -102,7 +119,13 @@ class Slab:
         self.words[layout.SLAB_NEXT_WINDOW // _WORD] = bucket
 
     def headers(self) -> NDArray[np.int64]:
-        """View the bucket of every row: int64 [slots], strided."""
+        """View the bucket of every row: int64 [slots], strided.
+
+        Raises: CorruptStoreError: the file was truncated while it was open; to read on would end the process.
+        """
+        if not self._map.closed and self._map.size() < self.spec.file_bytes:
+            what = f"cut to {self._map.size()} bytes, of {self.spec.file_bytes}, while it was open"
+            raise CorruptStoreError(str(self.path), what, self._map.size())
         return self._array("", 0, "<i8")
 
     def sequences(self) -> NDArray[np.int64]:
@@ -144,19 +167,17 @@ class Slab:
 
 
 def _map(path: Path, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
-    flags = os.O_RDWR if writable else os.O_RDONLY
-    try:
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise StoreNotFoundError(f"{path}: missing; the store is incomplete") from None
-    except OSError as error:
-        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+    descriptor = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
         header = os.pread(descriptor, layout.PAGE_BYTES, 0)
         _check(path, spec, header, size)
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         return mmap.mmap(descriptor, spec.file_bytes, access=access)
+    except (OSError, ValueError, OverflowError) as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path}: {spec.file_bytes} bytes cannot be mapped ({error}); free some memory") from None
     finally:
         os.close(descriptor)
 
