@@ -79,15 +79,19 @@ class Slab:
             self._forget_impossible()
 
     def _forget_impossible(self) -> None:
-        """Take a row whose header no writer can have made for one that was never used."""
+        """Take a row whose header no writer can have made for one that was never finished."""
         first, count = self.row_word(0), self.spec.slot_count
         newest = MAX_INSTANT_NS // self.spec.interval_ns
         headers = self.words[first : first + count * self.row_words : self.row_words].tolist()
         sequences = self.words[first + 1 : first + 1 + count * self.row_words : self.row_words].tolist()
-        for slot, (header, sequence) in enumerate(zip(headers, sequences, strict=True)):
-            bucket = ring.occupant(header)
-            if bucket and (ring.slot_of(bucket, count) != slot or bucket > newest):
-                self.words[self.row_word(slot)] = ring.NEVER
+        taken = [ring.occupant(header) for header in headers]
+        sound = [bucket <= newest and ring.slot_of(bucket, count) == slot for slot, bucket in enumerate(taken)]
+        latest = max((header for header, good in zip(headers, sound, strict=True) if good), default=0)
+        for slot, sequence in enumerate(sequences):
+            if headers[slot] and not sound[slot]:
+                # The mark of the bucket that must have lain there: its window is not to be looked for in this tier.
+                bucket = ring.latest_in(slot, latest, count)
+                self.words[self.row_word(slot)] = ~bucket if bucket > 0 else ring.NEVER
             if not 0 <= sequence < 1 << 62:
                 self.words[self.row_word(slot) + 1] = 0
 
