@@ -36,6 +36,11 @@ class Consolidation:
             if slab.next_window and header[0] == slab.next_window:
                 header[0] = ~header[0]
             slab.changed()
+        bucket = writer.bucket
+        for tier, slab in enumerate(slabs[1:], start=1):
+            bucket //= schema.ratio(tier)
+            if tier > 1 and not 0 <= slab.next_window <= bucket + 1:  # damaged, or a future that was taken back
+                slab.next_window = min(max(slab.next_window, 0), bucket)
         if len(slabs) > 1:
             if 0 < writer.bucket // schema.ratio(1) < slabs[1].next_window:
                 self.take_back(writer.bucket)  # the last writer was killed while it took a future back
@@ -104,9 +109,12 @@ class Consolidation:
 
     def _fold(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 as far as the finer tier holds any of their buckets."""
+        import numpy as np
+
         ratio, fine = self._schema.ratio(tier), self._slabs[tier - 1]
         headers = fine.headers().copy()
         inside = (headers >= max(1, first * ratio)) & (headers < min(end, (1 << 62) // ratio) * ratio)
+        inside &= headers % len(headers) == np.arange(len(headers))  # else damaged: no row of any bucket
         buckets, n_series = headers[inside], self._writer.n_series
         if not len(buckets) or not n_series:
             return 0

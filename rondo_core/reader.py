@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import layout, ring
-from rondo_core.slab import Slab
+from rondo_core.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,9 @@ class Index:
         sequences, self.headers = slab.sequences().copy(), slab.headers().copy()
         still = generation == slab.words[_GENERATION] and generation % 2 == 0
         self.generation = generation if still else None
-        slots = np.flatnonzero((self.headers > 0) & (self.headers % count == np.arange(count)))
+        newest = MAX_INSTANT_NS // interval_ns
+        held = (self.headers > 0) & (self.headers <= newest) & (self.headers % count == np.arange(count))
+        slots = np.flatnonzero(held)
         buckets = self.headers[slots]
         if (buckets[1:] < buckets[:-1]).any():
             order = np.argsort(buckets, kind="stable")
@@ -100,10 +102,15 @@ class SlabReader:
         self._index: Index | None = None
 
     def index(self) -> Index:
-        """Give the rows that are there now."""
+        """Give the rows that are there now.
+
+        Raises: CorruptStoreError: the file was truncated while it was open.
+        """
         index = self._index
         if index is None or index.generation != self._words[_GENERATION]:
             self._index = index = Index(self.slab)
+        else:
+            self.slab.check_size()
         return index
 
     def rows(self, first: int, last: int, columns: Sequence[int], cells: Sequence[str]) -> Rows:

@@ -11,13 +11,14 @@ import msgpack
 
 from rondo_core import layout
 from rondo_core.errors import CapacityError, CorruptStoreError, LabelError
-from rondo_core.journal import Journal, create_journal
+from rondo_core.journal import MENDED_BY, Journal, create_journal
 from rondo_core.labels import Kind, Labels, Series
 from rondo_core.schema import Schema
 
 # Room for one series: name, labels, help and unit of ordinary length. A store whose series are longer fills its
 # registry before its columns, and the error says so.
 BYTES_PER_SERIES = 256
+MAX_LABELS = 4096
 
 
 def registry_bytes(schemas: Iterable[Schema]) -> int:
@@ -33,6 +34,41 @@ def create_registry(path: Path, schemas: Iterable[Schema]) -> None:
     create_journal(path, registry_bytes(schemas))
 
 
+def encode_series(series: Series) -> bytes:
+    """Write a series as a record of the journal."""
+    payload: bytes = msgpack.packb(
+        {
+            "name": series.name,
+            "labels": series.labels,
+            "schema": series.schema,
+            "column": series.column,
+            "help": series.help,
+            "unit": series.unit,
+            "created_ns": series.created_ns,
+        }
+    )
+    return payload
+
+
+def decode_series(payload: bytes, schemas: Mapping[str, Schema]) -> Series:
+    """Read what `encode_series` wrote.
+
+    Raises: ValueError: it does not read, or no schema has such a column.
+    """
+    try:
+        plain: Mapping[str, Any] = msgpack.unpackb(payload, max_array_len=MAX_LABELS)
+        schema = schemas[plain["schema"]]
+        column = int(plain["column"])
+        labels = tuple((str(key), str(value)) for key, value in plain["labels"])
+        texts = str(plain["name"]), str(plain["help"]), str(plain["unit"])
+        created_ns = int(plain["created_ns"])
+    except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if not 0 <= column < schema.max_series:
+        raise ValueError(f"column {column} of schema {schema.name}, which has {schema.max_series}")
+    return Series(texts[0], labels, schema.kind, schema.name, column, texts[1], texts[2], created_ns)
+
+
 class Registry:
     """The series of a store, by identity and by schema; columns are given out in order and never change."""
 
@@ -41,11 +77,16 @@ class Registry:
 
         Raises: StoreNotFoundError, StoreError, CorruptStoreError, FormatVersionError.
         """
-        self._journal = Journal(path, writable=writable)
-        self._schemas = {schema.name: schema for schema in schemas}
+        known = tuple(schemas)
+        self._journal = Journal(path, writable=writable, size_bytes=registry_bytes(known))
+        self._schemas = {schema.name: schema for schema in known}
         self.by_identity: dict[tuple[str, Labels], Series] = {}
         self.by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
-        self._take(self._journal.payloads)
+        try:
+            self._take(self._journal.payloads)
+        except BaseException:
+            self._journal.close()
+            raise
 
     @property
     def torn_bytes(self) -> int:
@@ -72,25 +113,12 @@ class Registry:
 
     def _decode(self, payload: bytes) -> Series:
         try:
-            plain: Mapping[str, Any] = msgpack.unpackb(payload)
-            schema = self._schemas[plain["schema"]]
-            column = len(self.by_schema[schema.name])
-            labels = tuple((str(key), str(value)) for key, value in plain["labels"])
-            fits = column < schema.max_series and plain["column"] == column
-            series = Series(
-                str(plain["name"]),
-                labels,
-                schema.kind,
-                schema.name,
-                column,
-                str(plain["help"]),
-                str(plain["unit"]),
-                int(plain["created_ns"]),
-            )
-        except (KeyError, TypeError, ValueError, msgpack.UnpackException):
-            fits = False
-        if not fits:
-            what = "a series that the schemas have no place for"
+            series = decode_series(payload, self._schemas)
+        except ValueError as error:
+            what = f"a record that is no series ({error}); {MENDED_BY}"
+            raise CorruptStoreError(str(self._journal.path), what, self._journal.offset) from None
+        if series.column != len(self.by_schema[series.schema]) or (series.name, series.labels) in self.by_identity:
+            what = f"{series}: a series that the schemas have no place for; {MENDED_BY}"
             raise CorruptStoreError(str(self._journal.path), what, self._journal.offset)
         return series
 
@@ -108,18 +136,7 @@ class Registry:
                 " make the store with a larger max_series"
             )
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
-        payload: bytes = msgpack.packb(
-            {
-                "name": name,
-                "labels": labels,
-                "schema": schema.name,
-                "column": column,
-                "help": help_text,
-                "unit": unit,
-                "created_ns": created_ns,
-            }
-        )
-        self._journal.append(payload)
+        self._journal.append(encode_series(series))
         self.by_identity[name, labels] = series
         self.by_schema[schema.name].append(series)
         return series

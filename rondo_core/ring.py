@@ -24,6 +24,11 @@ def slot_of(bucket: int, slot_count: int) -> int:
     return bucket % slot_count
 
 
+def latest_in(slot: int, newest: int, slot_count: int) -> int:
+    """Give the latest bucket, up to `newest`, that lies in the slot; negative where none does yet."""
+    return newest - (newest - slot) % slot_count
+
+
 def occupant(header: int) -> int:
     """Give the bucket that last took the row, whether or not its initialisation was finished."""
     return ~header if header < 0 else header
