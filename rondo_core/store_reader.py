@@ -19,6 +19,7 @@ from rondo_core.runs import Run, read_runs
 from rondo_core.schema import SELF_SCHEMA
 from rondo_core.schema_query import Plan, SchemaQuery
 from rondo_core.selector import Selector, parse_selector
+from rondo_core.series_index import SeriesIndex
 from rondo_core.slab import Slab
 
 _PREPARED_KEPT = 256
@@ -35,6 +36,7 @@ class View:
             for schema in meta.schemas
         }
         self._consolidators: Consolidators | None = None
+        self._index = SeriesIndex()
         self._prepared: dict[Any, PreparedQuery] = {}
 
     def writer_pid(self) -> int | None:
@@ -64,8 +66,9 @@ class View:
 
         Raises: SelectorError: it does not parse.
         """
-        parsed = parse_selector(selector) if isinstance(selector, str) else selector
-        return [series for series in self.registry if parsed.matches(series)]
+        if len(self._index) < len(self.registry):
+            self._index.add(list(self.registry))
+        return self._index.select(parse_selector(selector) if isinstance(selector, str) else selector)
 
     def newest_ns(self) -> int:
         """Give the start of the newest bucket, ns since the epoch; 0 where there is none."""
@@ -122,6 +125,8 @@ class View:
         return prepared
 
     def _find(self, selector: str | Selector | Sequence[Series]) -> Sequence[Series]:
+        if isinstance(selector, Series):
+            return [selector]
         if not isinstance(selector, str | Selector):
             return selector
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
