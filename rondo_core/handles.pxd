@@ -7,6 +7,7 @@ cdef class Current:
     cdef public long long since_ns, until_ns
     cdef public double[::1] row
     cdef public long long[::1] header
+    cdef public unsigned int[::1] row_counts
     cdef public object row_bytes, clock, writer
     cdef public bint system_clock
 
@@ -32,6 +33,17 @@ cdef class Summary:
         current=Current, now=cython.longlong, row=cython.double[::1], count=cython.double, bound=cython.double,
         n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
         max1=Py_ssize_t
+    )
+    cpdef observe(self, double value, now_ns=*)
+
+cdef class SketchedSummary(Summary):
+    cdef double _factor
+    cdef long long _lowest, _bucket_ns, _version
+    cdef Py_ssize_t _base
+    @cython.locals(
+        current=Current, now=cython.longlong, row=cython.double[::1], count=cython.double, bound=cython.double,
+        n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
+        max1=Py_ssize_t, version=cython.longlong, place=cython.longlong
     )
     cpdef observe(self, double value, now_ns=*)
 

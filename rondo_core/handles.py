@@ -23,7 +23,10 @@ try:
 except ImportError:
     from rondo_core import uncompiled as cython
 if cython.compiled:
+    from cython.cimports.libc.math import ceil, log2
     from cython.cimports.posix.time import CLOCK_REALTIME, clock_gettime, timespec
+else:
+    from math import ceil, log2
 
 if TYPE_CHECKING:
     from rondo_core.clock import Clock
@@ -47,11 +50,11 @@ class Current:
     """The current row of one schema, shared by all of its handles.
 
     Attributes: `since_ns`, `until_ns`: the bucket's span, empty when every record must take the slow path; `row`:
-    float64 cells, `row_bytes`: the same as bytes; `header`: int64 bucket and sequence; `clock`, and whether it is
-    the system's; `writer`: the slow path.
+    float64 cells, `row_bytes` and `row_counts`: the same as bytes and as uint32; `header`: int64 bucket and sequence;
+    `clock`, and whether it is the system's; `writer`: the slow path.
     """
 
-    __slots__ = ("clock", "header", "row", "row_bytes", "since_ns", "system_clock", "until_ns", "writer")
+    __slots__ = ("clock", "header", "row", "row_bytes", "row_counts", "since_ns", "system_clock", "until_ns", "writer")
 
     def __init__(self, writer: Writer, clock: Clock, system_clock: bool) -> None:
         """Point nowhere yet."""
@@ -62,6 +65,7 @@ class Current:
     def point_at(self, row: Cells, header: Words, since_ns: int, until_ns: int) -> None:
         """Let records go straight into this row while the clock is inside the span; the span moves last."""
         self.row, self.row_bytes, self.header = row, row.cast("B"), header
+        self.row_counts = self.row_bytes.cast("I")
         self.since_ns = since_ns
         self.until_ns = until_ns
 
@@ -199,6 +203,66 @@ class Summary:
     def __repr__(self) -> str:
         """Name the series."""
         return f"<Summary {self.series}>"
+
+
+class SketchedSummary(Summary):
+    """Observations of at least 0, kept per bucket as count, sum, min, max and what quantiles are read from."""
+
+    __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version")
+
+    def __init__(self, current: Current, series: Series, width: int) -> None:
+        """Bind the series to its cells; where its sketch stands is known after the first observation of a bucket."""
+        super().__init__(current, series, width)
+        self._factor, self._lowest, self._base, self._bucket_ns, self._version = 1.0, 0, 0, -1, 0
+
+    def stand(self, factor: float, lowest: int, base: int, bucket_ns: int) -> None:
+        """Count by itself in the bucket that begins at `bucket_ns`; see `SketchCells.add`."""
+        self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns
+        self._version += 1
+
+    def observe(self, value: float, now_ns: int | None = None) -> None:
+        """Take one observation; negative ones, NaN and infinities are refused and counted."""
+        current = self._current
+        version = self._version
+        place = -1
+        if 0.0 < value < 1e999:
+            place = int(ceil(log2(value) * self._factor)) - self._lowest  # noqa: RUF046 - a double where compiled
+            if place >= 160:
+                place = -1
+        elif value == 0.0:
+            place = 160
+        if now_ns is not None:
+            now = now_ns
+        elif cython.compiled and current.system_clock:
+            now = _wall_ns()
+        else:
+            now = current.clock()
+        if (
+            current.since_ns <= now < current.until_ns
+            and place >= 0
+            and current.since_ns == self._bucket_ns
+            and version == self._version
+        ):
+            current.row_counts[self._base + place] += 1
+            row = current.row
+            n, sum0, sum1, min0, min1, max0, max1 = self._cells
+            count = row[n]
+            if count < 0.0:
+                row[sum0] = row[sum1] + value
+                bound = row[min1]
+                row[min0] = bound if bound < value else value
+                bound = row[max1]
+                row[max0] = bound if bound > value else value
+                row[n] = 1.0 - count
+            else:
+                row[sum1] = row[sum0] + value
+                bound = row[min0]
+                row[min1] = bound if bound < value else value
+                bound = row[max0]
+                row[max1] = bound if bound > value else value
+                row[n] = -1.0 - count
+        else:
+            current.writer.observe_slow(self._cells[0], value, now)
 
 
 class GaugeBatch:

@@ -48,11 +48,16 @@ if sys.byteorder != "little":  # pragma: no cover - no such machine is tested
 
 
 class Cell(NamedTuple):
-    """One block of a row: `max_series` values of struct format `format`, `offset` bytes into the row."""
+    """One block of a row: `max_series` times the struct format `format`, `offset` bytes into the row."""
 
     name: str
     format: str
     offset: int
+
+    @property
+    def each(self) -> int:
+        """Count the values that a series has in the block: the number before the format's letter."""
+        return int(self.format[:-1] or 1)
 
 
 class SlabSpec(NamedTuple):

@@ -37,6 +37,7 @@ class Consolidator:
         help: one line for people.
         of_one: that the reading of a bucket with one sample is the sample itself, as the mean's is; such a reading
             of the finest tier of counters and gauges is had without a call.
+        error: statistics -> the most by which a value can be off, as a share of it; None: values are exact.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Consolidator:
     read: Callable[[Mapping[str, Any], Any, Any], Any]
     help: str = ""
     of_one: bool = False
+    error: Callable[[Mapping[str, Any]], Any] | None = None
 
 
 @attrs.frozen(eq=False)
@@ -56,6 +58,7 @@ class SeriesData:
         timestamps_ns: int64 [points], ascending; values: float64 [points].
         coverage: int64 [points], how many of the finest buckets in the point's own held a sample.
         interval_ns: int64 [points], the length of each point's bucket: which tier it came from.
+        error: the most by which any of the values can be off, as a share of it; 0: they are exact.
     """
 
     series: Series
@@ -64,6 +67,7 @@ class SeriesData:
     values: NDArray[np.float64]
     coverage: NDArray[np.int64]
     interval_ns: NDArray[np.int64]
+    error: float = 0.0
 
     def __len__(self) -> int:
         """Count the points."""
@@ -83,7 +87,7 @@ class Table:
         values: float64 [rows, series]; NaN where a series has no point.
     """
 
-    __slots__ = ("_coverage", "fn", "interval_ns", "series", "timestamps_ns", "values")
+    __slots__ = ("_coverage", "_error", "fn", "interval_ns", "series", "timestamps_ns", "values")
 
     def __init__(
         self,
@@ -93,10 +97,11 @@ class Table:
         interval_ns: NDArray[np.int64],
         values: NDArray[np.float64],
         coverage: NDArray[Any] | None = None,
+        error: NDArray[np.float64] | None = None,
     ) -> None:
-        """Hold the arrays; without `coverage` every value stands for one sample of the finest tier."""
+        """Hold the arrays; without `coverage` every value is one sample of the finest tier; `error` is as `values`."""
         self.series, self.fn, self.timestamps_ns, self.interval_ns = series, fn, timestamps_ns, interval_ns
-        self.values, self._coverage = values, coverage
+        self.values, self._coverage, self._error = values, coverage, error
 
     @property
     def coverage(self) -> NDArray[np.int64]:
@@ -113,13 +118,16 @@ class Table:
 
         series, stamps, intervals, values = self.series[index], self.timestamps_ns, self.interval_ns, self.values
         column = values[:, index]
-        if not np.isnan(np.minimum.reduce(column, initial=0.0)):  # no NaN among them, told by one pass
+        if self._error is None and not np.isnan(
+            np.minimum.reduce(column, initial=0.0)
+        ):  # no NaN among them, told by one pass
             if self._coverage is None:
                 return SeriesData(series, self.fn, stamps, column, np.ones(len(stamps), np.int64), intervals)
             return SeriesData(series, self.fn, stamps, column, self._coverage[:, index].astype(np.int64), intervals)
         there = ~np.isnan(column)
         coverage = (there if self._coverage is None else self._coverage[:, index])[there].astype(np.int64)
-        return SeriesData(series, self.fn, stamps[there], column[there], coverage, intervals[there])
+        error = 0.0 if self._error is None else float(self._error[there, index].max(initial=0.0))
+        return SeriesData(series, self.fn, stamps[there], column[there], coverage, intervals[there], error)
 
     def __len__(self) -> int:
         """Count the buckets."""

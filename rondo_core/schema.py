@@ -11,7 +11,7 @@ import attrs
 from rondo_core import layout
 from rondo_core.errors import SchemaError
 from rondo_core.labels import KINDS, Kind
-from rondo_core.statistics import COARSE_STATISTICS, FINE_CELLS, cell_format, check_statistics
+from rondo_core.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
 from rondo_core.units import format_duration, parse_duration_ns
 
 SELF_SCHEMA = "rondo"
@@ -76,6 +76,8 @@ class Schema:
         max_series: how many series it has room for; the files are that large from the start.
         tiers: finest first; each interval a multiple of the one before.
         match: a selector; a new series goes to the first schema of its kind whose selector it matches.
+        sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: about 1.9 KiB
+            per series and bucket of the finest tier, half of it in coarser ones; then they refuse negative values.
     Raises: SchemaError: one of them contradicts itself or another; the message says which.
     """
 
@@ -84,6 +86,7 @@ class Schema:
     max_series: int = 32
     tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
     match: str = ""
+    sketch: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Refuse what contradicts itself, and settle which statistics each tier keeps."""
@@ -94,6 +97,8 @@ class Schema:
             raise SchemaError(f"{where}: kind {self.kind!r}; choose {', '.join(KINDS)}")
         if not 1 <= self.max_series <= MAX_SERIES:
             raise SchemaError(f"{where}: max_series {self.max_series}; from 1 to {MAX_SERIES}")
+        if self.sketch and self.kind != "summary":
+            raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
         if not self.tiers:
             raise SchemaError(f"{where}: no tier; give at least one")
         object.__setattr__(self, "tiers", tuple(self._settled(where)))
@@ -104,7 +109,7 @@ class Schema:
         yield self.tiers[0]
         if self.tiers[0].slot_count < 2:
             raise SchemaError(f"{where}: tier {self.tiers[0]} keeps one bucket; keep at least two")
-        finer, previous = COARSE_STATISTICS[self.kind], self.tiers[0]
+        finer, previous = coarse_statistics(self.kind, self.sketch), self.tiers[0]
         for fine, coarse in zip(self.tiers, self.tiers[1:], strict=False):
             ratio, rest = divmod(coarse.interval_ns, fine.interval_ns)
             if rest or ratio < 2:
@@ -120,7 +125,7 @@ class Schema:
                     f"{where}: tier {fine} must outlast {previous} by a bucket of {coarse}; keep it longer"
                 )
             previous = fine
-            finer = check_statistics(self.kind, coarse.statistics or finer, finer)
+            finer = check_statistics(self.kind, coarse.statistics or finer, finer, self.sketch)
             yield attrs.evolve(coarse, statistics=finer)
 
     def ratio(self, tier: int) -> int:
@@ -129,7 +134,7 @@ class Schema:
 
     def cells(self, tier: int) -> tuple[str, ...]:
         """Name the cells of one row of the tier, in file order."""
-        return self.tiers[tier].statistics if tier else FINE_CELLS[self.kind]
+        return self.tiers[tier].statistics if tier else fine_cells(self.kind, self.sketch)
 
     def slab_spec(self, tier: int) -> layout.SlabSpec:
         """Lay out the tier's slab, byte by byte."""
@@ -141,7 +146,7 @@ class Schema:
             interval_ns=kept.interval_ns,
             slot_count=kept.slot_count,
             max_series=self.max_series,
-            cells=tuple((cell, cell_format(cell, buckets_per_row)) for cell in self.cells(tier)),
+            cells=tuple((cell, cell_format(cell, buckets_per_row, kept.interval_ns)) for cell in self.cells(tier)),
         )
 
     def slab_name(self, tier: int) -> str:
@@ -160,6 +165,7 @@ class Schema:
             "max_series": self.max_series,
             "match": self.match,
             "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
+            "sketch": self.sketch,
         }
 
     @classmethod
@@ -170,7 +176,8 @@ class Schema:
         """
         try:
             tiers = tuple(Tier(int(i), int(r), tuple(s)) for i, r, s in plain["tiers"])
-            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"])
+            sketch = bool(plain.get("sketch", False))
+            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], sketch)
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(f"schema description: {error}") from None
 

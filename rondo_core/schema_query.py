@@ -13,7 +13,7 @@ from rondo_core.query import Consolidator, Range, Table
 from rondo_core.reader import Index, SlabReader, occupants, picker
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
-from rondo_core.statistics import COVERAGE, cells_for, derived, lift
+from rondo_core.statistics import COVERAGE, SKETCH, cells_for, derived, lift
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,6 +65,9 @@ class SchemaQuery:
 
         Raises: ConsolidatorError: the tier does not keep what the consolidator needs.
         """
+        if SKETCH in consolidator.needs and not self.schema.sketch:
+            what = f"fn {consolidator.name}: schema {self.schema.name} keeps no sketch"
+            raise ConsolidatorError(f"{what}; make the store with sketch=True in it")
         if tier is not None and not self._keeps(tier, consolidator.needs):
             kept = ", ".join(self.schema.cells(tier))
             raise ConsolidatorError(f"fn {consolidator.name}: tier {tier} of {self.schema.name} keeps only {kept}")
@@ -113,7 +116,8 @@ class SchemaQuery:
 
         coverage = statistics[COVERAGE]
         values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
-        return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage)
+        error = plan.consolidator.error(statistics) if plan.consolidator.error else None
+        return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage, error)
 
     # -- all tiers
 

@@ -163,24 +163,28 @@ class Slab:
         return self._header_words(1)
 
     def block(self, cell: str) -> NDArray[Any]:
-        """View one cell of every row: [slots, max_series], strided."""
+        """View one cell of every row: [slots, max_series], and one more axis where a series has several values."""
         array = self._arrays.get(cell)
         if array is None:
             import numpy as np
 
             spec, placed = self.spec, self.spec.cell(cell)
-            kind = np.dtype("<" + placed.format)
-            shape, strides = (spec.slot_count, spec.max_series), (spec.row_bytes, kind.itemsize)
+            kind, each = np.dtype("<" + placed.format[-1]), placed.each
+            shape: tuple[int, ...] = (spec.slot_count, spec.max_series)
+            strides: tuple[int, ...] = (spec.row_bytes, kind.itemsize * each)
+            if each > 1:
+                shape, strides = (*shape, each), (*strides, kind.itemsize)
             array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + placed.offset, strides)
             self._arrays[cell] = array
         return array
 
     def cell_of(self, row: bytes, cell: str) -> NDArray[Any]:
-        """Read one cell of a row that was copied whole: [max_series]."""
+        """Read one cell of a row that was copied whole: [max_series], and one more axis as `block` has it."""
         import numpy as np
 
-        placed = self.spec.cell(cell)
-        return np.frombuffer(row, "<" + placed.format, self.spec.max_series, placed.offset)
+        placed, width = self.spec.cell(cell), self.spec.max_series
+        values = np.frombuffer(row, "<" + placed.format[-1], width * placed.each, placed.offset)
+        return values if placed.each == 1 else values.reshape(width, placed.each)
 
     def _header_words(self, index: int) -> NDArray[np.int64]:
         array = self._headers[index]

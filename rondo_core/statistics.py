@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rondo_core import sketch
 from rondo_core.errors import SchemaError
 from rondo_core.labels import Kind
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     Merge = Callable[[Values], Values]
 
 COVERAGE = "coverage"
+SKETCH = "sketch"
+_HOUR_NS = 3_600_000_000_000
 
 # The cells of the finest tier, each float64 and one per series. A summary holds two copies of what it
 # accumulates: copy 1 is the whole one while `count` is negative, else copy 0; the other is the one being written, so
@@ -29,6 +32,8 @@ FINE_CELLS: dict[Kind, tuple[str, ...]] = {
     "gauge": ("last",),
     "summary": ("count", "sum0", "sum1", "min0", "min1", "max0", "max1", "count_base", "sum_base"),
 }
+# What a summary with a sketch has besides, in the finest tier: see sketch.py.
+SKETCH_CELLS = ("sketch_head", "sketch0", "sketch1")
 # The statistics of coarser tiers. A counter's min and max are its first and last.
 COARSE_STATISTICS: dict[Kind, tuple[str, ...]] = {
     "counter": ("first", "last", COVERAGE),
@@ -37,20 +42,40 @@ COARSE_STATISTICS: dict[Kind, tuple[str, ...]] = {
 }
 
 
-def cell_format(cell: str, buckets_per_row: int) -> str:
-    """Give a cell's struct format: d (float64), or for coverage H or I, which holds the buckets of a row."""
-    if cell != COVERAGE:
-        return "d"
-    return "H" if buckets_per_row < 1 << 16 else "I"
+def fine_cells(kind: Kind, sketched: bool) -> tuple[str, ...]:
+    """Name the cells of the finest tier, in file order."""
+    return (*FINE_CELLS[kind], *SKETCH_CELLS) if sketched else FINE_CELLS[kind]
 
 
-def check_statistics(kind: Kind, statistics: tuple[str, ...], finer: tuple[str, ...]) -> tuple[str, ...]:
+def coarse_statistics(kind: Kind, sketched: bool) -> tuple[str, ...]:
+    """Name the statistics that a coarse tier can keep, in file order."""
+    return (*COARSE_STATISTICS[kind], SKETCH) if sketched else COARSE_STATISTICS[kind]
+
+
+def cell_format(cell: str, buckets_per_row: int, interval_ns: int) -> str:
+    """Give a cell's struct format, of what one series has of it.
+
+    d (float64); for coverage H or I, which holds the buckets of a row; for the counts of a sketch I, which no process
+    overflows in an hour, or Q.
+    """
+    if cell == COVERAGE:
+        return "H" if buckets_per_row < 1 << 16 else "I"
+    if cell == SKETCH:
+        return f"{sketch.WORDS}{'I' if interval_ns < _HOUR_NS else 'Q'}"
+    return {"sketch_head": "q", "sketch0": f"{sketch.WIDTH}I", "sketch1": f"{sketch.WIDTH}I"}.get(cell, "d")
+
+
+def check_statistics(
+    kind: Kind, statistics: tuple[str, ...], finer: tuple[str, ...], sketched: bool
+) -> tuple[str, ...]:
     """Put the statistics of a coarse tier into their canonical order, coverage always among them.
 
     Raises: SchemaError: one is not kept for this kind, or is not kept by the finer tier that it folds from.
     """
-    known = COARSE_STATISTICS[kind]
+    known = coarse_statistics(kind, sketched)
     for name in statistics:
+        if name == SKETCH and name not in known:
+            raise SchemaError("statistic 'sketch': only a summary's schema with sketch = true keeps one")
         if name not in known:
             raise SchemaError(f"statistic {name!r}: a {kind} keeps {', '.join(known)}")
         if name not in finer:
@@ -68,6 +93,8 @@ def cells_for(kind: Kind, kept: tuple[str, ...], statistic: str) -> tuple[str, .
             return (standing,)
     if COVERAGE in kept:
         return ()
+    if statistic == SKETCH:
+        return SKETCH_CELLS if SKETCH_CELLS[0] in kept else ()
     if kind == "summary":
         copies = (f"{statistic}0", f"{statistic}1")
         return ("count", *copies) if copies[0] in kept else ("count",) if statistic == COVERAGE else ()
@@ -109,6 +136,8 @@ def _lift_summary(cells: Mapping[str, Values]) -> dict[str, Values]:
     for name in ("count_base", "sum_base"):
         if name in cells:
             statistics[name] = cells[name]
+    if "sketch_head" in cells:
+        statistics[SKETCH] = sketch.lift(cells["sketch_head"], (cells["sketch0"], cells["sketch1"]))
     statistics[COVERAGE] = (~np.isnan(count)).astype(np.int64)
     return statistics
 
@@ -173,7 +202,7 @@ class WindowMerge:
     def __call__(self, statistic: str, values: Values) -> Values:
         """Merge one statistic.
 
-        Args: `values`: [rows, series]; NaN (coverage: 0) where absent.
+        Args: `values`: [rows, series], a sketch's [rows, series, 163]; NaN (coverage, sketch: 0) where absent.
         Returns: [windows, series]; NaN (coverage: 0) where every bucket of the window was absent.
         """
         import numpy as np
@@ -181,6 +210,9 @@ class WindowMerge:
         if statistic == COVERAGE:
             counts: Values = self._block(values, 0).sum(axis=1, dtype=np.int64)
             return counts
+        if statistic == SKETCH:
+            places = np.arange(self._shape[0] * self._shape[1])[self._places]
+            return sketch.merge(values, places // self._shape[1], self._shape[0])
         _, block, holed = self._blocks.get(id(values)) or self._prepared(values)
         merge = _MERGED_AS.get(statistic, statistic)
         if holed is None:
@@ -231,7 +263,13 @@ def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
     covered: NDArray[np.bool_] = statistics[COVERAGE] > 0
     whole = dict(statistics)
     if not covered.all():
-        whole = {name: v if name == COVERAGE else np.where(covered, v, np.nan) for name, v in statistics.items()}
+        whole = {
+            name: v if name == COVERAGE else np.where(covered, v, np.nan)
+            for name, v in statistics.items()
+            if name != SKETCH
+        }
+        if SKETCH in statistics:
+            whole[SKETCH] = np.where(covered[..., None], statistics[SKETCH], 0)
     if kind == "counter":
         if "first" in whole:
             whole["min"] = whole["first"]

@@ -26,7 +26,7 @@ from rondo_core.errors import (
     UsageError,
     one_line,
 )
-from rondo_core.handles import Counter, Gauge, GaugeBatch, Summary
+from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
 from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
 from rondo_core.lock import WriterLock
 from rondo_core.registry import Registry
@@ -217,7 +217,12 @@ class Store:
             writer.add_series(series.column)
             width = writer.slab.spec.max_series
             current = writer.current
-            handle = Summary(current, series, width) if kind == "summary" else _HANDLES[kind](current, series)
+            if kind != "summary":
+                handle = _HANDLES[kind](current, series)
+            elif writer.sketches is None:
+                handle = Summary(current, series, width)
+            else:
+                handle = writer.sketched.setdefault(series.column, SketchedSummary(current, series, width))
             return self._handles.setdefault((name, whole), handle)
 
     def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:

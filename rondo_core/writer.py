@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 from rondo_core import ring
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
-from rondo_core.handles import Current
+from rondo_core.handles import Current, SketchedSummary
 from rondo_core.labels import Kind
 from rondo_core.schema import Schema
+from rondo_core.sketch import SketchCells
 from rondo_core.slab import Slab
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class Writer:
         "refused",
         "rewind",
         "row",
+        "sketched",
+        "sketches",
         "slab",
         "unfolded_from",
     )
@@ -97,8 +100,15 @@ class Writer:
         self._busy = False
         self._waiting: deque[tuple[Callable[[int, float, int], None], int, float, int]] = deque()
         # What a new row begins with; a counter's begins with the row before.
-        cells = (slab.row_words * 8 - 16) // 8
-        self._template: Cells = memoryview(array("d", [NAN]) * cells)
+        sketch_words = slab.cell_words("sketch_head") if schema.sketch else slab.row_words - 2
+        self._template: Cells = memoryview(
+            array("d", [NAN] * sketch_words + [0.0] * (slab.row_words - 2 - sketch_words))
+        )
+        self.sketches: SketchCells | None = None
+        self.sketched: dict[int, SketchedSummary] = {}
+        if schema.sketch:
+            banks = slab.cell_words("sketch0") * 2, slab.cell_words("sketch1") * 2
+            self.sketches = SketchCells(sketch_words, banks)
         self.current = Current(self, clock, clock is wall_ns)
         self.row = slab.row_cells(0)
         self.header = slab.row_header(0)
@@ -216,7 +226,7 @@ class Writer:
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        if -INF < value < INF:
+        if -INF < value < INF and (value >= 0.0 or self.sketches is None):
             self._alone(self._observe, column, value, now_ns)
         else:
             self.refused["invalid"] += 1
@@ -264,6 +274,10 @@ class Writer:
         if self._enter(now_ns):
             if math.isnan(self.row[column]):
                 self._start_summary(self.row, column, 0.0, 0.0)
+            if self.sketches is not None:
+                handle, stands = self.sketched.get(column), self.sketches.add(self.row, column, value)
+                if handle is not None:
+                    handle.stand(*stands, self.current.since_ns)
             observe(self.row, column, self._width, value)
             return
         row = self._late_row(now_ns)
@@ -278,6 +292,8 @@ class Writer:
         for each in reversed(later):
             each[base] += 1.0
             each[total] += value
+        if self.sketches is not None:
+            self.sketches.add_late(row, column, value)
         observe(row, column, self._width, value)
         self._changed(bucket)
 
@@ -367,7 +383,7 @@ class Writer:
             if self.kind == "summary":
                 later = self._rows_from(bucket + 1)[0]
                 width = self._width
-                row[7 * width :] = later[7 * width :]
+                row[7 * width : 9 * width] = later[7 * width : 9 * width]
             header[0] = bucket
         self._changed(bucket)
         return self._row(bucket)

@@ -25,7 +25,8 @@ class Part:
         timestamps_ns: int64 [rows], the first nanosecond of each bucket, strictly increasing.
         statistics: name -> float64 [rows, series]; NaN: absent. A gauge or counter of the finest tier has
             "last"; a summary "count", "sum", "min", "max" of the bucket and "count_base", "sum_base", the
-            totals before the bucket began, so that base + bucket is the running total.
+            totals before the bucket began, so that base + bucket is the running total; and where its schema keeps
+            one, "sketch", int64 [rows, series, 163]: see sketch.py.
     """
 
     schema: str

@@ -11,7 +11,7 @@ from rondo_core.export.batch import Batch, Part
 from rondo_core.labels import Series
 from rondo_core.reader import occupants
 from rondo_core.schema import Schema
-from rondo_core.statistics import COVERAGE, lift
+from rondo_core.statistics import COVERAGE, SKETCH, lift
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View
@@ -116,7 +116,8 @@ class Drain:
         if not len(rows.buckets):
             return None
         statistics: dict[str, Any] = lift(schema.kind, rows.cells)
-        sent = {name: statistics[name] for name in SENT[schema.kind]}
+        kept = (*SENT[schema.kind], SKETCH) if schema.sketch else SENT[schema.kind]
+        sent = {name: statistics[name] for name in kept}
         return Part(schema.name, 0, _interval(schema), schema.kind, series, rows.buckets * _interval(schema), sent)
 
 

@@ -16,7 +16,7 @@ CORE = ROOT / "rondo_core"
 PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
     0: "errors clock units ring layout",
-    1: "labels uncompiled statistics schema",
+    1: "labels uncompiled sketch statistics schema",
     2: "files slab journal registry lock runs directory",
     3: "writer handles reader consolidation selector series_index query schema_query",
     4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store salvage check_rows check repair",

@@ -37,6 +37,11 @@ class Model:
         if newest is not None and second > newest and kind == "c":
             oldest = -(-(second - SLOTS[0] + 1) // RATIOS[1]) * RATIOS[1]
             self.rows[kind] |= set(range(max(newest + 1, opened, oldest), second))
+        later = min((row for row in self.rows[kind] if row > second), default=None)
+        if kind == "s" and later is not None and second not in self.rows[kind]:
+            # A late row begins with the totals that the next one began with.
+            for name, row in [key for key in self.carried if key[1] == later]:
+                self.carried[name, second] = self.carried.get((name, second), 0) + self.carried.pop((name, row))
         self.rows[kind].add(second)
 
 
