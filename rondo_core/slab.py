@@ -84,16 +84,21 @@ class Slab:
         newest = MAX_INSTANT_NS // self.spec.interval_ns
         headers = self.words[first : first + count * self.row_words : self.row_words].tolist()
         sequences = self.words[first + 1 : first + 1 + count * self.row_words : self.row_words].tolist()
-        taken = [ring.occupant(header) for header in headers]
-        sound = [bucket <= newest and ring.slot_of(bucket, count) == slot for slot, bucket in enumerate(taken)]
-        latest = max((header for header, good in zip(headers, sound, strict=True) if good), default=0)
-        for slot, sequence in enumerate(sequences):
-            if headers[slot] and not sound[slot]:
+        wrong = [
+            slot
+            for slot, header in enumerate(headers)
+            if header and (((header if header > 0 else ~header) - slot) % count or not ~newest <= header <= newest)
+        ]
+        if wrong:
+            latest = max(set(headers) - {headers[slot] for slot in wrong}, default=0)
+            for slot in wrong:
                 # The mark of the bucket that must have lain there: its window is not to be looked for in this tier.
                 bucket = ring.latest_in(slot, latest, count)
                 self.words[self.row_word(slot)] = ~bucket if bucket > 0 else ring.NEVER
-            if not 0 <= sequence < 1 << 62:
-                self.words[self.row_word(slot) + 1] = 0
+        if min(sequences) < 0 or max(sequences) >= 1 << 62:
+            for slot, sequence in enumerate(sequences):
+                if not 0 <= sequence < 1 << 62:
+                    self.words[self.row_word(slot) + 1] = 0
 
     def row_word(self, slot: int) -> int:
         """Give the index of the row's first word in `words`; its sequence is the next one."""
