@@ -16,7 +16,7 @@ import attrs
 from rondo_core import layout
 from rondo_core.files import open_file, read_at
 from rondo_core.slab import MAX_INSTANT_NS
-from rondo_core.statistics import COVERAGE, absent, derived, lift, merge
+from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
@@ -307,12 +307,8 @@ def merged(fine: SlabFile, fine_rows: Rows, windows: Any, ratio: int, kind: str,
     cells = {cell.name: fine.block(raw, cell.name, n_series) for cell in fine.spec.cells}
     with np.errstate(all="ignore"):
         statistics = derived(kind, cells) if fine.spec.tier else lift(kind, cells)  # type: ignore[arg-type]
-        result = {}
-        for name in names:
-            values = statistics[name]
-            block = np.full((len(buckets), n_series), absent(name), values.dtype)
-            block[there] = values
-            result[name] = merge(name, block.reshape(len(windows), ratio, n_series))
+        merge = WindowMerge(there, len(windows), ratio)
+        result = {name: merge(name, statistics[name]) for name in names}
         empty = np.zeros((len(buckets), n_series), np.int64)
         empty[there] = statistics[COVERAGE] == 0
     return result, empty.reshape(len(windows), ratio, n_series).sum(axis=1)

@@ -19,8 +19,8 @@ from rondo_core.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER
 _RECORD = layout.JOURNAL_RECORD
-# Where a record may begin: a length under 64 KiB, any checksum, and msgpack's mark of a small map.
-_LIKELY = re.compile(rb"(?=..\0\0....[\x80-\x8f])", re.DOTALL)
+# Where a record may begin: a length under 64 KiB, any checksum, and msgpack's mark of a small map or array.
+_LIKELY = re.compile(rb"(?=..\0\0....[\x80-\x9f])", re.DOTALL)
 MENDED_BY = "rondo repair saves what is whole"
 
 
@@ -59,13 +59,14 @@ def parse(data: bytes, offset: int = _HEADER.size, crc: int = 0) -> tuple[list[b
     Returns: the payloads, the offset after the last whole record, and its checksum, from which reading goes on.
     """
     payloads = []
-    while offset + _RECORD.size <= len(data):
-        length, expected = _RECORD.unpack_from(data, offset)
-        end = offset + _RECORD.size + length
-        if not length or end > len(data):
+    unpack, crc32, size = _RECORD.unpack_from, zlib.crc32, len(data)
+    while (start := offset + _RECORD.size) <= size:
+        length, expected = unpack(data, offset)
+        end = start + length
+        if not length or end > size:
             break
-        payload = data[offset + _RECORD.size : end]
-        if zlib.crc32(payload, crc) != expected:
+        payload = data[start:end]
+        if crc32(payload, crc) != expected:
             break
         payloads.append(payload)
         offset, crc = end, expected

@@ -49,3 +49,10 @@ def runs(first: int, last: int, slot_count: int) -> list[tuple[int, int, int]]:
     if length > head:
         parts.append((first + head, 0, length - head))
     return parts
+
+
+def slices(first: int, last: int, slot_count: int) -> tuple[slice, ...]:
+    """Give the slots of buckets first..last, at most `slot_count` of them, as one or two slices, oldest first."""
+    slot, length = first % slot_count, last - first + 1
+    head = min(length, slot_count - slot)
+    return (slice(slot, slot + head),) if head == length else (slice(slot, slot + head), slice(0, length - head))

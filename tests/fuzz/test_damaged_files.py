@@ -181,7 +181,7 @@ def test_flips_and_strange_words_anywhere_end_in_an_answer_or_a_typed_error(trie
             elif kind == "word" or not file.name.endswith(".slab"):
                 put(file, offset & ~7, data.draw(words))
             elif kind == "header":
-                put(file, data.draw(st.sampled_from([8, 24, 32, 40, 48, 2048, 2056])), data.draw(words))
+                put(file, data.draw(st.sampled_from([8, 24, 32, 40, 48, 2048, 2056, 2064])), data.draw(words))
             else:
                 rows = 60 if file.name.endswith(".0.slab") else 12
                 row_bytes = layout.SLAB_HEADER.unpack_from(file.read_bytes())[7] or 48
