@@ -144,6 +144,7 @@ def check_headers(slab: SlabFile, until_ns: int) -> Rows:
         if placed[slot]:
             what = f"its sequence is {sequence}, which no writer counts to"
         rows.found.append((f"slot {slot}", what))
+    rows.lost += range(len(headers), spec.slot_count)  # cut off, as the file's size says
     for slot in np.flatnonzero(odd).tolist():
         what = "its sequence is odd, though no writer is in the middle of it"
         rows.found.append((when(spec, int(buckets[slot])), what))

@@ -106,11 +106,10 @@ class SlabReader:
 
         Raises: CorruptStoreError: the file was truncated while it was open.
         """
+        self.slab.check_size()
         index = self._index
         if index is None or index.generation != self._words[_GENERATION]:
             self._index = index = Index(self.slab)
-        else:
-            self.slab.check_size()
         return index
 
     def rows(self, first: int, last: int, columns: Sequence[int], cells: Sequence[str]) -> Rows:

@@ -73,6 +73,7 @@ class _Repair:
 
     def __init__(self, old: Path, new: Path, found: Salvaged, until_ns: int, outcome: Outcome) -> None:
         self.old, self.new, self.found, self.until_ns, self.outcome = old, new, found, until_ns, outcome
+        self.guessed: dict[str, set[int]] = {}
         self.width = {name: max(columns, default=-1) + 1 for name, columns in found.series.items()}
 
     def run(self) -> None:
@@ -86,10 +87,10 @@ class _Repair:
 
     def _copy_schema(self, schema: Schema) -> None:
         with open_tiers(self.old, schema, self.width[schema.name], self.until_ns) as tiers:
-            for tier in tiers:
-                if tier.rows is not None:
-                    self.width[schema.name] = max(self.width[schema.name], *(c + 1 for c in tier.rows.beyond), 0)
-                self.outcome.left += [f"{each.file}: {each.where}: {each.what}" for each in tier.findings]
+            beyond = {column for tier in tiers if tier.rows is not None for column in tier.rows.beyond}
+            self.outcome.left += [f"{each.file}: {each.where}: {each.what}" for tier in tiers for each in tier.findings]
+        self.width[schema.name] = max(self.width[schema.name], *(column + 1 for column in beyond), 0)
+        with open_tiers(self.old, schema, self.width[schema.name], self.until_ns) as tiers:
             for index, tier in enumerate(tiers):
                 if tier.slab is not None and tier.rows is not None:
                     self._copy_tier(schema, index, tier)
@@ -131,14 +132,16 @@ class _Repair:
         """Keep who took a row that is not valid: its window is not to be looked for in this tier."""
         newest = int(rows.buckets.max(initial=0))
         marks = {slot: int(rows.marks[slot]) for slot in rows.marks.nonzero()[0].tolist()}
-        cut = range(max(0, slab.size - layout.PAGE_BYTES) // slab.spec.row_bytes, slab.spec.slot_count)
-        for slot in [*rows.lost, *cut]:
+        self.guessed[slab.path.name] = set(rows.lost)
+        for slot in rows.lost:
             marks[slot] = ring.latest_in(slot, newest, slab.spec.slot_count)
         for slot, bucket in marks.items():
             if bucket > 0:
                 os.pwrite(target.descriptor, (~bucket).to_bytes(8, "little", signed=True), target.place(slot))
         if rows.lost:
-            self.outcome.left.append(f"{slab.path.name}: left out {len(rows.lost)} rows whose headers are damaged")
+            self.outcome.left.append(
+                f"{slab.path.name}: left out {len(rows.lost)} rows whose headers are damaged or cut off"
+            )
 
     # -- windows
 
@@ -165,6 +168,8 @@ class _Repair:
         if fine.slab is None or coarse.slab is None or coarse.rows is None:
             return
         n_series, spec, again = self.width[schema.name], coarse.slab.spec, 0
+        marks = coarse.rows.marks.copy()
+        coarse.rows.marks[list(self.guessed.get(coarse.name, ()))] = 0  # what was lost may be folded again
         target = SlabFile(self.new / coarse.name, spec, os.O_RDWR)
         try:
             for window, columns, expected in unmerged(fine, coarse, schema, n_series, coarse.slab.next_window):
@@ -180,10 +185,11 @@ class _Repair:
                     picked: Any = slice(None) if fresh else columns
                     block[0, picked] = values[picked]
                 os.pwrite(target.descriptor, raw.tobytes(), target.place(slot))
-                coarse.rows.buckets[slot], coarse.rows.marks[slot] = window, 0
+                coarse.rows.buckets[slot], marks[slot] = window, 0
                 again += 1
         finally:
             target.close()
+        coarse.rows.marks = marks
         if again:
             self.outcome.left.append(f"{coarse.name}: folded {again} windows again from the finer tier")
 

@@ -7,8 +7,10 @@ import shutil
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core.export.cursor import Cursor, save_cursor
 
 START_NS = 1_700_000_000 * 10**9
+KINDS_BY_SCHEMA = {"counters": "counter", "gauges": "gauge", "summaries": "summary"}
 SMALL_TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))
 
 
@@ -48,3 +50,41 @@ def small_schemas():
 def store(path, clock, small_schemas):
     with Store(path, small_schemas, clock=clock) as opened:
         yield opened
+
+
+@pytest.fixture
+def fill(fill_once):
+    """Make stores as `fill_once` does."""
+    return fill_once
+
+
+@pytest.fixture(scope="session")
+def fill_once():
+    """Make a store with every kind of slab and file, in which every ring but the last has wrapped, and close it."""
+
+    def made(path, seconds=200, *, close=True):
+        clock = ManualClock(START_NS)
+        tiers = (Tier("1s", "60s"), Tier("10s", "2m"), Tier("1m", "1h"))
+        schemas = [Schema(name, kind, 4, tiers) for name, kind in KINDS_BY_SCHEMA.items()]
+        store = Store(path, schemas, clock=clock)
+        handles = [
+            (store.counter("c_total", n=n), store.gauge("g", n=n), store.summary("s_seconds", n=n)) for n in range(3)
+        ]
+        for second in range(seconds):
+            for index, (counter, gauge, summary) in enumerate(handles):
+                counter.inc(second % 3 + index)
+                gauge.set(second * (index - 1) + 0.5)
+                for value in range(second % 4):
+                    summary.observe(value * 0.25 + index)
+            if second % 17 == 3:
+                handles[1][1].set(7.0, clock() - 4 * 10**9)
+                handles[1][0].inc(2.0, clock() - 6 * 10**9)
+                handles[1][2].observe(0.125, clock() - 5 * 10**9)
+            store.tick()
+            clock.advance(1)
+        save_cursor(path, Cursor("test", {"counters.0": clock() // 10**9 - 5, "gauges.1": 3}, 0, 12))
+        if close:
+            store.close()
+        return store
+
+    return made

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rondo_core import Store, StoreReader
+from rondo_core.check import check
 
 ROUNDS = 50
 WRITER = Path(__file__).with_name("writer_process.py")
@@ -37,6 +38,7 @@ def test_fifty_kills_lose_nothing_that_was_recorded(tmp_path):
     chance = random.Random(7)
     for _ in range(ROUNDS):
         done, seen = run_and_kill(path, acknowledged, chance.uniform(0.005, 0.25))
+        assert check(path) == []
         with StoreReader(path) as reader:
             assert reader.writer_pid() is None
             assert reader.runs()[-1].ended == ""
@@ -63,6 +65,7 @@ def test_what_was_consolidated_after_kills_equals_brute_force(tmp_path):
     chance = random.Random(11)
     for _ in range(12):
         run_and_kill(path, acknowledged, chance.uniform(0.3, 1.2))
+        assert check(path) == []
     Store(path).close()
     with StoreReader(path) as reader:
         fine = reader.query("g", "all", tier=0)[0]
