@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import ring
+from rondo_core import faults, ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, absent, derived, lift, merge
@@ -30,15 +30,15 @@ class Consolidation:
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
         for slab in slabs[1:]:
-            # What a closing store folded of an open window is not whole any more.
+            # What a closing store folded of an open window is not whole any more. A closed window is, even where a
+            # late sample has it folded again: the finest tier may have nothing left of it.
             header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
-            if slab.next_window and header[0] == slab.next_window:
+            is_open = (slab.next_window + 1) * (slab.spec.interval_ns // writer.interval_ns) > writer.bucket
+            if slab.next_window and header[0] == slab.next_window and is_open:
                 header[0] = ~header[0]
         if len(slabs) > 1:
-            if 0 < writer.bucket // schema.ratio(1) < slabs[1].next_window:
-                self.take_back(writer.bucket)  # the last writer was killed while it took a future back
             self._note_unfolded(slabs[1].next_window or self._oldest_window())
-            writer.fold, writer.rewind = self.fold_closed, self.rewind
+            writer.fold, writer.rewind, writer.drop = self.fold_closed, self.rewind, self.take_back
 
     def _oldest_window(self) -> int:
         words, fine = self._slabs[0].words, self._slabs[0]
@@ -65,7 +65,9 @@ class Consolidation:
                 coarse = self._slabs[tier]
                 if horizon > coarse.next_window:
                     written += self._fold(tier, coarse.next_window, horizon)
+                    faults.point("fold.move")
                     coarse.next_window = horizon
+                    faults.point("fold.moved")
                 open_bucket = coarse.next_window
             self._note_unfolded(self._slabs[1].next_window)
             return written
@@ -82,10 +84,12 @@ class Consolidation:
             for tier in range(1, len(self._slabs)):
                 present //= self._schema.ratio(tier)
                 coarse = self._slabs[tier]
+                # What a killed process did not come to drop is folded again, or the next one drops it.
+                coarse.next_window = min(coarse.next_window, present)
+                faults.point("fold.taken_back")
                 headers = coarse.headers()
                 dropped = headers >= max(present, 1)
                 headers[dropped] = ~headers[dropped]
-                coarse.next_window = min(coarse.next_window, present)
             if len(self._slabs) > 1:
                 self._note_unfolded(self._slabs[1].next_window)
 
@@ -97,6 +101,7 @@ class Consolidation:
                 coarse = self._slabs[tier]
                 if coarse.next_window > bucket:
                     coarse.next_window = bucket
+                    faults.point("fold.rewound")
 
     def _fold(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 as far as the finer tier holds any of their buckets."""
@@ -133,9 +138,12 @@ class Consolidation:
         slots = windows % coarse.spec.slot_count
         headers = coarse.headers()
         headers[slots] = ~windows
+        faults.point("fold.begin")
         coarse.sequences()[slots] += 2  # a reader that saw the row before sees that it was written since
         for name, values in folded.items():
             coarse.block(name)[slots, : values.shape[1]] = values
             if name == COVERAGE:
                 coarse.block(name)[slots, values.shape[1] :] = 0
+            faults.point("fold.block")
         headers[slots] = windows
+        faults.point("fold.published")

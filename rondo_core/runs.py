@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import msgpack
 
-from rondo_core import layout
+from rondo_core import faults, layout
 from rondo_core.errors import CorruptStoreError, StoreError
 from rondo_core.journal import read_bytes
 from rondo_core.slab import allocate
@@ -126,6 +126,6 @@ def write_run(path: Path, run: Run) -> None:
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
     try:
-        os.pwrite(descriptor, record, offset)
+        faults.pwrite("runs.write", descriptor, record, offset)
     finally:
         os.close(descriptor)

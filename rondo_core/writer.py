@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rondo_core import ring
+from rondo_core import faults, ring
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current
@@ -47,7 +47,7 @@ class Writer:
 
     Attributes: `current`, what handles look at on every record; `row`, the float64 cells of the current row, and
     `header`, its int64 header; `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet
-    consolidated; `fold` and `rewind`, consolidation's part; `refused`, counts by reason.
+    consolidated; `fold`, `rewind` and `drop`, consolidation's part; `refused`, counts by reason.
     """
 
     __slots__ = (
@@ -62,6 +62,7 @@ class Writer:
         "bucket",
         "clock",
         "current",
+        "drop",
         "fold",
         "header",
         "interval_ns",
@@ -87,6 +88,7 @@ class Writer:
         self.fold: Callable[[int], int] = _nothing_to_fold
         self.unfolded_from = 1 << 62
         self.rewind: Callable[[int], None] = _nothing_to_rewind
+        self.drop: Callable[[int], None] = _nothing_to_rewind
         self.refused = {"late": 0, "future": 0, "invalid": 0, "taken_back": 0}
         self._slots, self._width = schema.tiers[0].slot_count, schema.max_series
         self._lock = threading.RLock()
@@ -100,14 +102,13 @@ class Writer:
         self.current = Current(self, clock, clock is wall_ns)
         self.row = slab.row_cells(0)
         self.header = slab.row_header(0)
+        self._recover()
         self.bucket = self._newest()
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         for column in range(n_series):
             self._make_room(column)
         if self.bucket:
             self._publish(self.bucket)
-            if self.header[1] % 2:  # the last writer was killed in the middle of a batch
-                self.header[1] += 1
 
     # -- what a store asks
 
@@ -164,14 +165,20 @@ class Writer:
         present = ring.bucket_of(now_ns, self.interval_ns)
         if not self.bucket or present >= self.bucket - 1:
             return
-        self._carry(present)
+        self.drop(present)  # first, so that coarse rows are never ahead of the finest tier for any other reason
         headers = [self.slab.row_header(slot) for slot in range(self._slots)]
-        # Oldest first, so that a process killed in between leaves the newest totals. A dropped row keeps the mark of
-        # who took it: what lay there before is not to be looked for in this tier.
-        for header in sorted(headers, key=lambda header: ring.occupant(header[0])):
-            if header[0] > present:
+        future = sorted((header for header in headers if header[0] > present), key=lambda header: header[0])
+        # The newest last, after the present row has its totals: whoever reads, or is killed, in between finds no total
+        # that steps back, and none lost. A dropped row keeps the mark of who took it: what lay there before is not to
+        # be looked for in this tier.
+        for header in future:
+            if header is future[-1]:
+                self._carry(present)
+                faults.point("take_back.carried")
+            if header[0] > present:  # not so where the present row has taken the newest one's slot
                 header[0] = ~header[0]
-                self.refused["taken_back"] += 1
+            self.refused["taken_back"] += 1
+            faults.point("take_back.dropped")
         self.unfolded_from = min(self.unfolded_from, present // self.ratio * self.ratio)
         self.opened_bucket = present
         self._publish(present)
@@ -248,6 +255,7 @@ class Writer:
         # The newest first: a process killed in between leaves no total above a later one.
         for row in reversed(self._rows_from(first)):
             row[column] += amount
+            faults.point("late.inc")
         self._changed(first)
 
     def _observe(self, column: int, value: float, now_ns: int) -> None:
@@ -267,8 +275,11 @@ class Writer:
             self._start_summary(row, column, *((later[0][base], later[0][total]) if born else (0.0, 0.0)))
         for each in reversed(later):
             each[base] += 1.0
+            faults.point("late.base")
             each[total] += value
+            faults.point("late.bases")
         observe(row, column, self._width, value)
+        faults.point("late.observed")
         self._changed(bucket)
 
     # -- rows
@@ -295,40 +306,74 @@ class Writer:
         """Enter a bucket newer than any before."""
         if bucket - self._slots >= self.unfolded_from:
             self.fold(bucket)
+        faults.point("enter.begin")
         old = self.bucket
         self._carry(bucket)
+        faults.point("enter.carried")
         self.unfolded_from = min(self.unfolded_from, bucket)
         if old and self.kind == "counter":
             self._fill_between(max(old + 1, self.opened_bucket, self._oldest_open(bucket)), bucket)
+        faults.point("enter.filled")
         self._publish(bucket)
 
     def _carry(self, bucket: int) -> None:
         """Initialise the bucket's row from the newest one; until the next `_publish` every record waits.
 
-        Where both have the same slot, the totals also stand in the slot before until the row is whole, so that a
-        process killed in between does not take them with it.
+        Where both have the same slot, a copy of the newest row stands in the slot before until the new one is whole,
+        so that a process killed in between does not take the totals with it.
         """
         self.current.point_nowhere()
         before: Cells = memoryview(array("d", self.row)) if self.bucket else self._template
-        staged = bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
-        if staged:
-            self._write_row(bucket - 1, before)
+        overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
+        if overwritten:
+            self._stage(bucket - 1, before)
+            faults.point("enter.staged")
         self._write_row(bucket, before)
-        if staged:
-            self.slab.row_header(ring.slot_of(bucket - 1, self._slots))[0] = ~(bucket - 1)
+        if overwritten:
+            faults.point("enter.unstage")
+            self.slab.row_header(ring.slot_of(bucket - 1, self._slots))[1] += 1
+
+    def _stage(self, bucket: int, before: Cells) -> None:
+        """Copy the newest row where no reader looks; an odd sequence says that the copy is whole, and whose it is."""
+        header = self.slab.row_header(ring.slot_of(bucket, self._slots))
+        header[0] = ~bucket
+        header[1] = 2 * self.bucket
+        self._row(bucket)[:] = before
+        header[1] += 1
+
+    def _recover(self) -> None:
+        """Mend what a killed writer left: rows in the middle of a batch, and a newest row half overwritten."""
+        first, step = self.slab.row_word(0), self.slab.row_words
+        sequences = self.slab.words[first + 1 : first + self._slots * step : step].tolist()
+        for slot in [slot for slot, sequence in enumerate(sequences) if sequence % 2]:
+            staged = self.slab.row_header(slot)
+            home = self.slab.row_header(ring.slot_of(sequences[slot] // 2, self._slots))
+            if self.kind != "gauge" and staged[0] < 0 and home[0] == staged[0] - 1:
+                self._row(sequences[slot] // 2)[:] = self.slab.row_cells(slot)
+                faults.point("recover.copied")
+                home[0] = sequences[slot] // 2
+            faults.point("recover.restored")
+            staged[1] += 1
 
     def _write_row(self, bucket: int, before: Cells) -> None:
         header, row = self.slab.row_header(ring.slot_of(bucket, self._slots)), self._row(bucket)
         known = header[0] == bucket  # a clock that stepped back enters it a second time: what it holds stays
-        header[0] = ~bucket
-        header[1] += 2  # a reader that saw the row before sees that it was written since
+        if known:
+            header[1] |= 1
+        else:
+            header[0] = ~bucket
+            header[1] = (header[1] | 1) + 1  # a reader that saw the row before sees that it was written since
+        faults.point("row.begin")
         if self.kind == "counter":
             row[:] = before
         elif not known:
             row[:] = self._template
         if self.kind == "summary" and self.bucket:
+            faults.point("row.half")
             self._set_bases(row, before)
+        faults.point("row.filled")
         header[0] = bucket
+        header[1] += header[1] % 2
 
     def _fill_between(self, first: int, end: int) -> None:
         """Give the buckets in which this live process added nothing their totals: a counter has no gap."""
@@ -354,6 +399,7 @@ class Writer:
             header[0] = ~bucket
             row = self._row(bucket)
             row[:] = self._template
+            faults.point("late.row")
             if self.kind == "summary":
                 later = self._rows_from(bucket + 1)[0]
                 width = self._width
@@ -366,6 +412,7 @@ class Writer:
         """Have the windows folded again that hold a bucket; called before it changes, for a kill, and after."""
         start = bucket // self.ratio * self.ratio
         self.rewind(start)
+        faults.point("late.rewound")
         self.unfolded_from = min(self.unfolded_from, start)
 
     def _rows_from(self, bucket: int) -> list[Cells]:

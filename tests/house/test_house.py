@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "rondo_core"
 PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
-    0: "errors clock units ring layout",
+    0: "errors clock faults units ring layout",
     1: "labels uncompiled statistics schema",
     2: "slab journal registry lock runs directory",
     3: "writer handles reader consolidation selector query",
