@@ -18,7 +18,7 @@ LAYERS = {
     0: "errors clock faults units ring layout",
     1: "labels uncompiled statistics schema",
     2: "slab journal registry lock runs directory",
-    3: "writer handles reader consolidation selector query",
+    3: "writer handles reader consolidation selector frames query",
     4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
