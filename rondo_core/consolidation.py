@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import ring
+from rondo_core import faults, ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
@@ -31,21 +31,22 @@ class Consolidation:
         self._lock = threading.RLock()
         for slab in slabs[1:]:
             slab.change()
-            # What a closing store folded of an open window is not whole any more.
+            # What a closing store folded of an open window is not whole any more. A closed window is, even where a
+            # late sample has it folded again: the finest tier may have nothing left of it.
             header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
-            if slab.next_window and header[0] == slab.next_window:
+            is_open = (slab.next_window + 1) * (slab.spec.interval_ns // writer.interval_ns) > writer.bucket
+            if slab.next_window and header[0] == slab.next_window and is_open:
                 header[0] = ~header[0]
             slab.changed()
-        bucket = writer.bucket
+        # A writer that was killed as it entered a bucket has folded up to there already.
+        bucket = max(writer.bucket, writer.opened_bucket)
         for tier, slab in enumerate(slabs[1:], start=1):
             bucket //= schema.ratio(tier)
-            if tier > 1 and not 0 <= slab.next_window <= bucket + 1:  # damaged, or a future that was taken back
+            if not 0 <= slab.next_window <= bucket + 1:  # damaged
                 slab.next_window = min(max(slab.next_window, 0), bucket)
         if len(slabs) > 1:
-            if 0 < writer.bucket // schema.ratio(1) < slabs[1].next_window:
-                self.take_back(writer.bucket)  # the last writer was killed while it took a future back
             self._note_unfolded(slabs[1].next_window or self._oldest_window())
-            writer.fold, writer.rewind = self.fold_closed, self.rewind
+            writer.fold, writer.rewind, writer.drop = self.fold_closed, self.rewind, self.take_back
 
     def _oldest_window(self) -> int:
         words, fine = self._slabs[0].words, self._slabs[0]
@@ -72,7 +73,9 @@ class Consolidation:
                 coarse = self._slabs[tier]
                 if horizon > coarse.next_window:
                     written += self._fold(tier, coarse.next_window, horizon)
+                    faults.point("fold.move")
                     coarse.next_window = horizon
+                    faults.point("fold.moved")
                 open_bucket = coarse.next_window
             self._note_unfolded(self._slabs[1].next_window)
             return written
@@ -89,12 +92,14 @@ class Consolidation:
             for tier in range(1, len(self._slabs)):
                 present //= self._schema.ratio(tier)
                 coarse = self._slabs[tier]
+                # What a killed process did not come to drop is folded again, or the next one drops it.
+                coarse.next_window = min(coarse.next_window, present)
+                faults.point("fold.taken_back")
                 headers = coarse.headers()
                 dropped = headers >= max(present, 1)
                 coarse.change()
                 headers[dropped] = ~headers[dropped]
                 coarse.changed()
-                coarse.next_window = min(coarse.next_window, present)
             if len(self._slabs) > 1:
                 self._note_unfolded(self._slabs[1].next_window)
 
@@ -106,6 +111,7 @@ class Consolidation:
                 coarse = self._slabs[tier]
                 if coarse.next_window > bucket:
                     coarse.next_window = bucket
+                    faults.point("fold.rewound")
 
     def _fold(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 as far as the finer tier holds any of their buckets."""
@@ -144,13 +150,16 @@ class Consolidation:
             length = run.stop - run.start if isinstance(run, slice) else len(run)
             mine = slice(at, at + length)
             headers[run] = ~windows[mine]
+            faults.point("fold.begin")
             sequences[run] += 2  # a reader that saw the row before sees that it was written since
             for name, values in folded.items():
                 block = coarse.block(name)
                 block[run, : values.shape[1]] = values[mine]
                 if name == COVERAGE:
                     block[run, values.shape[1] :] = 0
+                faults.point("fold.block")
             headers[run] = windows[mine]
+            faults.point("fold.published")
             at += length
         coarse.changed()
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import msgpack
 
-from rondo_core import layout
+from rondo_core import faults, layout
 from rondo_core.errors import (
     CorruptStoreError,
     FormatVersionError,
@@ -93,15 +93,19 @@ def create(
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     try:
         create_journal(unfinished / layout.META_FILE, _meta_bytes(record), (record,))
+        faults.point("create.meta")
         create_registry(unfinished / layout.REGISTRY_FILE, schemas)
         create_runs(unfinished / layout.RUNS_FILE)
         os.close(allocate(unfinished / layout.LOCK_FILE, LOCK_BYTES))
         for schema in schemas:
             for tier in range(len(schema.tiers)):
+                faults.point("create.slab")
                 create_slab(unfinished / schema.slab_name(tier), schema.slab_spec(tier))
         (fill or _leave_empty)(unfinished)
         _sync_directory(unfinished)
+        faults.point("create.whole")
         unfinished.rename(path)
+        faults.point("create.named")
         _sync_directory(path.parent)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from rondo_core import layout
+from rondo_core import faults, layout
 from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError
 from rondo_core.files import open_file, read_used, used_from
 from rondo_core.slab import allocate
@@ -194,7 +194,7 @@ class Journal:
         record = _RECORD.pack(len(payload), crc) + payload
         if self.offset + len(record) > self.size_bytes:
             raise CapacityError(f"{self.path}: {self.size_bytes} bytes are full; make the store with more series")
-        os.pwrite(self._descriptor, record, self.offset)
+        faults.pwrite("journal.append", self._descriptor, record, self.offset)
         self.offset, self.crc = self.offset + len(record), crc
 
     def read_more(self) -> list[bytes]:

@@ -12,6 +12,7 @@ import os
 import struct
 from pathlib import Path
 
+from rondo_core import faults
 from rondo_core.errors import StoreError, StoreLockedError
 from rondo_core.files import open_file
 
@@ -37,6 +38,7 @@ class WriterLock:
             pid = _read_pid(self._descriptor)
             os.close(self._descriptor)
             raise StoreLockedError(str(path.parent), pid) from None
+        faults.point("lock.taken")
         with contextlib.suppress(OSError):  # a full disk; who holds the lock is then not known, but held it is
             os.pwrite(self._descriptor, f"{os.getpid():<20d}\n".encode(), 0)
 

@@ -77,6 +77,18 @@ class SeriesData:
         """Name the series and count its points."""
         return f"<SeriesData {self.series} {self.fn}: {len(self)} points>"
 
+    def to_pandas(self) -> Any:
+        """Give a pandas Series; see `frames`. Raises: UsageError: pandas is not installed."""
+        from rondo_core.frames import series_to_pandas
+
+        return series_to_pandas(self)
+
+    def to_arrow(self) -> Any:
+        """Give a pyarrow Table; see `frames`. Raises: UsageError: pyarrow is not installed."""
+        from rondo_core.frames import series_to_arrow
+
+        return series_to_arrow(self)
+
 
 class Table:
     """The points of several series of one schema, over the same buckets.

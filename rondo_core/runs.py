@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import msgpack
 
-from rondo_core import layout
+from rondo_core import faults, layout
 from rondo_core.errors import CorruptStoreError, FormatVersionError
 from rondo_core.files import open_file, read_bytes
 from rondo_core.slab import MAX_INSTANT_NS, allocate
@@ -131,6 +131,6 @@ def write_run(path: Path, run: Run) -> None:
     offset = layout.RUNS_HEADER_BYTES + run.number % layout.RUN_COUNT * layout.RUN_BYTES
     descriptor = open_file(path, os.O_WRONLY)
     try:
-        os.pwrite(descriptor, record, offset)
+        faults.pwrite("runs.write", descriptor, record, offset)
     finally:
         os.close(descriptor)

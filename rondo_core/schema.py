@@ -165,7 +165,7 @@ class Schema:
             "max_series": self.max_series,
             "match": self.match,
             "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
-            "sketch": self.sketch,
+            "sketch": int(self.sketch),
         }
 
     @classmethod

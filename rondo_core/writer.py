@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rondo_core import ring
+from rondo_core import faults, ring
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current, SketchedSummary
@@ -26,14 +26,13 @@ from rondo_core.labels import Kind
 from rondo_core.schema import Schema
 from rondo_core.sketch import SketchCells
 from rondo_core.slab import Slab
+from rondo_core.summary_rows import SummaryRows
 
 if TYPE_CHECKING:
     from rondo_core.slab import Cells
 
 NAN = math.nan
-_MANY = 64  # summaries: fewer are carried on quicker without numpy
 INF = math.inf
-_EMPTY_SUMMARY = (0.0, 0.0, INF, INF, -INF, -INF)  # sum0, sum1, min0, min1, max0, max1
 
 
 def _nothing_to_fold(_open_bucket: int) -> int:
@@ -50,7 +49,7 @@ class Writer:
 
     Attributes: `current`, what handles look at on every record; `row`, the float64 cells of the current row, and
     `header`, its int64 header; `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet
-    consolidated; `fold` and `rewind`, consolidation's part; `refused`, counts by reason.
+    consolidated; `fold`, `rewind` and `drop`, consolidation's part; `refused`, counts by reason.
     """
 
     __slots__ = (
@@ -59,12 +58,13 @@ class Writer:
         "_lock",
         "_pid",
         "_slots",
+        "_summaries",
         "_template",
         "_waiting",
-        "_width",
         "bucket",
         "clock",
         "current",
+        "drop",
         "fold",
         "header",
         "interval_ns",
@@ -92,8 +92,9 @@ class Writer:
         self.fold: Callable[[int], int] = _nothing_to_fold
         self.unfolded_from = 1 << 62
         self.rewind: Callable[[int], None] = _nothing_to_rewind
+        self.drop: Callable[[int], None] = _nothing_to_rewind
         self.refused = {"late": 0, "future": 0, "invalid": 0, "taken_back": 0}
-        self._slots, self._width = schema.tiers[0].slot_count, schema.max_series
+        self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._ended = ""
@@ -112,14 +113,13 @@ class Writer:
         self.current = Current(self, clock, clock is wall_ns)
         self.row = slab.row_cells(0)
         self.header = slab.row_header(0)
+        slab.change()  # the last writer may have been killed in the middle of one
+        self._recover()
         self.bucket = self._newest()
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         self._make_room(n_series)
-        slab.change()  # the last writer may have been killed in the middle of one
         if self.bucket:
             self._publish(self.bucket)
-            if self.header[1] % 2:  # or of a batch
-                self.header[1] += 1
         slab.changed()
 
     # -- what a store asks
@@ -137,7 +137,7 @@ class Writer:
             return
         self._enter(now_ns)
         if self.kind == "summary":
-            self._start_summary(self.row, column, 0.0, 0.0)
+            self._summaries.start(self.row, column)
         elif math.isnan(self.row[column]):
             self.row[column] = 0.0
 
@@ -177,14 +177,20 @@ class Writer:
         present = ring.bucket_of(now_ns, self.interval_ns)
         if not self.bucket or present >= self.bucket - 1:
             return
-        self._carry(present)
+        self.drop(present)  # first, so that coarse rows are never ahead of the finest tier for any other reason
         headers = [self.slab.row_header(slot) for slot in range(self._slots)]
-        # Oldest first, so that a process killed in between leaves the newest totals. A dropped row keeps the mark of
-        # who took it: what lay there before is not to be looked for in this tier.
-        for header in sorted(headers, key=lambda header: ring.occupant(header[0])):
-            if header[0] > present:
+        future = sorted((header for header in headers if header[0] > present), key=lambda header: header[0])
+        # The newest last, after the present row has its totals: whoever reads, or is killed, in between finds no total
+        # that steps back, and none lost. A dropped row keeps the mark of who took it: what lay there before is not to
+        # be looked for in this tier.
+        for header in future:
+            if header is future[-1]:
+                self._carry(present)
+                faults.point("take_back.carried")
+            if header[0] > present:  # not so where the present row has taken the newest one's slot
                 header[0] = ~header[0]
-                self.refused["taken_back"] += 1
+            self.refused["taken_back"] += 1
+            faults.point("take_back.dropped")
         self.unfolded_from = min(self.unfolded_from, present // self.ratio * self.ratio)
         self.opened_bucket = present
         self._publish(present)
@@ -268,33 +274,38 @@ class Writer:
         # The newest first: a process killed in between leaves no total above a later one.
         for row in reversed(self._rows_from(first)):
             row[column] += amount
+            faults.point("late.inc")
         self._changed(first)
 
     def _observe(self, column: int, value: float, now_ns: int) -> None:
         if self._enter(now_ns):
             if math.isnan(self.row[column]):
-                self._start_summary(self.row, column, 0.0, 0.0)
+                self._summaries.start(self.row, column)
             if self.sketches is not None:
                 handle, stands = self.sketched.get(column), self.sketches.add(self.row, column, value)
                 if handle is not None:
                     handle.stand(*stands, self.current.since_ns)
-            observe(self.row, column, self._width, value)
+            self._summaries.observe(self.row, column, value)
             return
         row = self._late_row(now_ns)
         if row is None:
             return
         bucket = ring.bucket_of(now_ns, self.interval_ns)
         later = self._rows_from(bucket + 1)
-        base, total = 7 * self._width + column, 8 * self._width + column
+        width = self._summaries.width
+        base, total = 7 * width + column, 8 * width + column
         if math.isnan(row[column]):
             born = bool(later) and not math.isnan(later[0][base])
-            self._start_summary(row, column, *((later[0][base], later[0][total]) if born else (0.0, 0.0)))
+            self._summaries.start(row, column, *((later[0][base], later[0][total]) if born else (0.0, 0.0)))
         for each in reversed(later):
             each[base] += 1.0
+            faults.point("late.base")
             each[total] += value
+            faults.point("late.bases")
         if self.sketches is not None:
             self.sketches.add_late(row, column, value)
-        observe(row, column, self._width, value)
+        self._summaries.observe(row, column, value)
+        faults.point("late.observed")
         self._changed(bucket)
 
     # -- rows
@@ -321,40 +332,74 @@ class Writer:
         """Enter a bucket newer than any before."""
         if bucket - self._slots >= self.unfolded_from:
             self.fold(bucket)
+        faults.point("enter.begin")
         old = self.bucket
         self._carry(bucket)
+        faults.point("enter.carried")
         self.unfolded_from = min(self.unfolded_from, bucket)
         if old and self.kind == "counter":
             self._fill_between(max(old + 1, self.opened_bucket, self._oldest_open(bucket)), bucket)
+        faults.point("enter.filled")
         self._publish(bucket)
 
     def _carry(self, bucket: int) -> None:
         """Initialise the bucket's row from the newest one; until the next `_publish` every record waits.
 
-        Where both have the same slot, the totals also stand in the slot before until the row is whole, so that a
-        process killed in between does not take them with it.
+        Where both have the same slot, a copy of the newest row stands in the slot before until the new one is whole,
+        so that a process killed in between does not take the totals with it.
         """
         self.current.point_nowhere()
         before: Cells = memoryview(array("d", self.row)) if self.bucket else self._template
-        staged = bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
-        if staged:
-            self._write_row(bucket - 1, before)
+        overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
+        if overwritten:
+            self._stage(bucket - 1, before)
+            faults.point("enter.staged")
         self._write_row(bucket, before)
-        if staged:
-            self.slab.row_header(ring.slot_of(bucket - 1, self._slots))[0] = ~(bucket - 1)
+        if overwritten:
+            faults.point("enter.unstage")
+            self.slab.row_header(ring.slot_of(bucket - 1, self._slots))[1] += 1
+
+    def _stage(self, bucket: int, before: Cells) -> None:
+        """Copy the newest row where no reader looks; an odd sequence says that the copy is whole, and whose it is."""
+        header = self.slab.row_header(ring.slot_of(bucket, self._slots))
+        header[0] = ~bucket
+        header[1] = 2 * self.bucket
+        self._row(bucket)[:] = before
+        header[1] += 1
+
+    def _recover(self) -> None:
+        """Mend what a killed writer left: rows in the middle of a batch, and a newest row half overwritten."""
+        first, step = self.slab.row_word(0), self.slab.row_words
+        sequences = self.slab.words[first + 1 : first + self._slots * step : step].tolist()
+        for slot in [slot for slot, sequence in enumerate(sequences) if sequence % 2]:
+            staged = self.slab.row_header(slot)
+            home = self.slab.row_header(ring.slot_of(sequences[slot] // 2, self._slots))
+            if self.kind != "gauge" and staged[0] < 0 and home[0] == staged[0] - 1:
+                self._row(sequences[slot] // 2)[:] = self.slab.row_cells(slot)
+                faults.point("recover.copied")
+                home[0] = sequences[slot] // 2
+            faults.point("recover.restored")
+            staged[1] += 1
 
     def _write_row(self, bucket: int, before: Cells) -> None:
         header, row = self.slab.row_header(ring.slot_of(bucket, self._slots)), self._row(bucket)
         known = header[0] == bucket  # a clock that stepped back enters it a second time: what it holds stays
-        header[0] = ~bucket
-        header[1] += 2  # a reader that saw the row before sees that it was written since
+        if known:
+            header[1] |= 1
+        else:
+            header[0] = ~bucket
+            header[1] = (header[1] | 1) + 1  # a reader that saw the row before sees that it was written since
+        faults.point("row.begin")
         if self.kind == "counter":
             row[:] = before
         elif not known:
             row[:] = self._template
         if self.kind == "summary" and self.bucket:
-            self._set_bases(row, before)
+            faults.point("row.half")
+            self._summaries.carry(row, before, self.n_series)
+        faults.point("row.filled")
         header[0] = bucket
+        header[1] += header[1] % 2
 
     def _fill_between(self, first: int, end: int) -> None:
         """Give the buckets in which this live process added nothing their totals: a counter has no gap."""
@@ -380,10 +425,10 @@ class Writer:
             header[0] = ~bucket
             row = self._row(bucket)
             row[:] = self._template
+            faults.point("late.row")
             if self.kind == "summary":
-                later = self._rows_from(bucket + 1)[0]
-                width = self._width
-                row[7 * width : 9 * width] = later[7 * width : 9 * width]
+                bases = self._summaries.bases()
+                row[bases] = self._rows_from(bucket + 1)[0][bases]
             header[0] = bucket
         self._changed(bucket)
         return self._row(bucket)
@@ -392,6 +437,7 @@ class Writer:
         """Have the windows folded again that hold a bucket; called before it changes, for a kill, and after."""
         start = bucket // self.ratio * self.ratio
         self.rewind(start)
+        faults.point("late.rewound")
         self.unfolded_from = min(self.unfolded_from, start)
 
     def _rows_from(self, bucket: int) -> list[Cells]:
@@ -399,39 +445,11 @@ class Writer:
         first = max(bucket, self.bucket - self._slots + 1, 1)
         return [self._row(later) for later in range(first, self.bucket + 1) if self._holds(later)]
 
-    # -- summaries
-
     def _make_room(self, n_series: int) -> None:
-        """Let rows begin with room for as many series; a summary's is empty."""
+        """Let rows begin with room for as many series."""
         new, self.n_series = range(self.n_series, n_series), max(self.n_series, n_series)
         if self.kind == "summary" and new:
-            for cell, value in enumerate((0.0, *_EMPTY_SUMMARY)):
-                first = cell * self._width + new.start
-                self._template[first : first + len(new)] = array("d", [value]) * len(new)
-
-    def _start_summary(self, row: Cells, column: int, count_base: float, sum_base: float) -> None:
-        width = self._width
-        if not math.isnan(row[column]) and not math.isnan(row[8 * width + column]):
-            return
-        for cell, value in enumerate((*_EMPTY_SUMMARY, count_base, sum_base), start=1):
-            row[cell * width + column] = value
-        row[column] = 0.0
-
-    def _set_bases(self, row: Cells, before: Cells) -> None:
-        """Let the totals of `row`, bases and what it holds itself, be those of `before`."""
-        width = self._width
-        if self.n_series > _MANY:
-            _set_many_bases(row, before, width, self.n_series)
-            return
-        for column in range(self.n_series):
-            count = before[column]
-            if not math.isnan(count):
-                if math.isnan(row[column]):
-                    self._start_summary(row, column, 0.0, 0.0)
-                mine = row[column]
-                total = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
-                row[7 * width + column] = before[7 * width + column] + abs(count) - abs(mine)
-                row[8 * width + column] = total - row[(1 + (mine < 0)) * width + column]
+            self._summaries.make_room(self._template, new)
 
     def _refuse_all(self) -> None:
         if self._pid != os.getpid():
@@ -439,29 +457,3 @@ class Writer:
                 f"{self.path}: opened before fork by process {self._pid}; open a store of your own here"
             )
         raise StoreClosedError(f"{self.path}: closed; open it again to record")
-
-
-def _set_many_bases(row: Cells, before: Cells, width: int, n_series: int) -> None:
-    """Do what `Writer._set_bases` does for many summaries at once."""
-    import numpy as np
-
-    new, old = (np.asarray(each)[: 9 * width].reshape(9, width)[:, :n_series] for each in (row, before))
-    alive = ~np.isnan(old[0])
-    starting = alive & np.isnan(new[0])
-    for cell, value in enumerate((0.0, *_EMPTY_SUMMARY, 0.0, 0.0)):
-        new[cell, starting] = value
-    counts = old[7] + np.abs(old[0]) - np.abs(new[0])
-    sums = old[8] + np.where(old[0] < 0, old[2], old[1]) - np.where(new[0] < 0, new[2], new[1])
-    new[7, alive], new[8, alive] = counts[alive], sums[alive]
-
-
-def observe(row: Cells, column: int, width: int, value: float) -> None:
-    """Take one observation into a summary's cells of a row: write the copy that is not in use, then publish it."""
-    count = row[column]
-    old, new = (width, 0) if count < 0.0 else (0, width)
-    row[width + new + column] = row[width + old + column] + value
-    low = row[3 * width + old + column]
-    row[3 * width + new + column] = low if low < value else value
-    high = row[5 * width + old + column]
-    row[5 * width + new + column] = high if high > value else value
-    row[column] = 1.0 - count if count < 0.0 else -1.0 - count

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import attrs
 
+from rondo_core import faults
 from rondo_core.errors import StoreError
 from rondo_core.files import read_bytes
 
@@ -70,11 +71,24 @@ def save_cursor(store: Path, cursor: Cursor) -> None:
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     text = json.dumps({"version": VERSION, **attrs.asdict(cursor)}, indent=1) + "\n"
     try:
+        _sweep(path)
+        faults.point("cursor.before")
         with unfinished.open("w") as file:
             file.write(text)
+            faults.point("cursor.buffered")
             file.flush()
             os.fsync(file.fileno())
+        faults.point("cursor.written")
         unfinished.replace(path)
+        faults.point("cursor.renamed")
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; the cursor stays where it was") from None
+
+
+def _sweep(path: Path) -> None:
+    """Remove what writers of this cursor left behind that were killed before it took its name."""
+    for left in path.parent.glob(f"{path.stem}.*.unfinished"):
+        pid = left.suffixes[-2][1:]
+        if not Path("/proc", pid).exists():
+            left.unlink(missing_ok=True)

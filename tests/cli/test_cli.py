@@ -158,7 +158,7 @@ def test_wrong_input_is_one_line_and_a_status(demo, tmp_path):
         (("query", demo, "vmm_rss_bytes", "--range", "5..4"), 2, "ends before it starts"),
         (("query", demo, "vmm_rss_bytes", "--range", "9e99..x"), 2, "not an instant"),
         (("query", demo, "vmm_rss_bytes", "--tier", "9"), 2, "tier '9': schema gauges has 0 (1s/10m), 1"),
-        (("query", demo, "vmm_rss_bytes", "--fn", "p99"), 2, "fn p99: no such consolidator; choose avg"),
+        (("query", demo, "vmm_rss_bytes", "--fn", "p99"), 2, "fn p99: not for a gauge; choose avg"),
         (("query", demo, "vmm_rss_bytes", "--fn", "rate"), 2, "fn rate: not for a gauge"),
         (("export", demo, "--to", "nowhere"), 1, "no such plugin in rondo.exporters"),
         (("vmm", "--kernel", tmp_path / "file", "--store", tmp_path / "s"), 1, "not a kernel"),

@@ -1,0 +1,68 @@
+"""Fault points: named places in slow paths where a test has its own process killed, as a user's may be anywhere.
+
+Where nothing is armed a point is a call that does nothing; the hot path has none. A process is armed by the
+environment (RONDO_FAULT="fold.block:3": killed by SIGKILL at the third arrival there; "*:3": at the third arrival
+anywhere; ":0" only counts), or by `arm`, for a child that was forked.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+from rondo_core.errors import UsageError
+
+VARIABLE = "RONDO_FAULT"
+ANYWHERE = "*"
+
+# How often each point was reached since the process was armed.
+arrivals: dict[str, int] = {}
+
+
+def _nothing(_name: str) -> None:
+    """Stand at a point while nothing is armed."""
+
+
+point: Callable[[str], None] = _nothing
+
+
+def pwrite(name: str, descriptor: int, data: bytes, offset: int) -> None:
+    """Write as os.pwrite does; where armed, in two pieces, with points before, between and after them."""
+    if point is _nothing:
+        os.pwrite(descriptor, data, offset)
+        return
+    point(f"{name}.before")
+    half = len(data) // 2
+    os.pwrite(descriptor, data[:half], offset)
+    point(f"{name}.half")
+    os.pwrite(descriptor, data[half:], offset + half)
+    point(f"{name}.after")
+
+
+def arm(spec: str) -> None:
+    """Have this process killed at one arrival, or count its arrivals only; an empty text disarms.
+
+    Args: `spec`: "NAME:N" or "*:N"; N is 1 for the first arrival from now on, 0 for none.
+    Raises: UsageError: it is neither.
+    """
+    global point  # noqa: PLW0603 - callers look it up at every call, which is how it costs nothing when disarmed
+    arrivals.clear()
+    if not spec:
+        point = _nothing
+        return
+    wanted, _, number = spec.rpartition(":")
+    if not wanted or not number.isdecimal():
+        raise UsageError(f"{VARIABLE}={spec}: not a fault; write NAME:N or *:N")
+    fatal = int(number)
+
+    def reach(name: str) -> None:
+        arrivals[name] = arrivals.get(name, 0) + 1
+        reached = sum(arrivals.values()) if wanted == ANYWHERE else arrivals.get(wanted, 0)
+        if reached == fatal and wanted in {name, ANYWHERE}:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    point = reach
+
+
+arm(os.environ.get(VARIABLE, ""))

@@ -1,0 +1,90 @@
+"""The cells of summaries in a row of the finest tier: empty, one observation more, totals carried from row to row.
+
+A row has nine blocks of `width` values: count, sum0, sum1, min0, min1, max0, max1, count_base, sum_base. Copy 1 of
+what accumulates counts while count is negative, else copy 0.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rondo_core.slab import Cells
+
+_INF = math.inf
+_EMPTY = (0.0, 0.0, 0.0, _INF, _INF, -_INF, -_INF)  # count, sum0, sum1, min0, min1, max0, max1
+_MANY = 64  # series: fewer are carried on quicker without numpy
+
+
+class SummaryRows:
+    """What is done to the summaries of a row whose blocks are `width` values apart."""
+
+    __slots__ = ("width",)
+
+    def __init__(self, width: int) -> None:
+        """Take the number of series that a row has room for."""
+        self.width = width
+
+    def make_room(self, row: Cells, columns: range) -> None:
+        """Let the columns of a row be those of summaries that were declared but not born: empty, without totals."""
+        for cell, value in enumerate(_EMPTY):
+            first = cell * self.width + columns.start
+            row[first : first + len(columns)] = array("d", [value]) * len(columns)
+
+    def is_born(self, row: Cells, column: int) -> bool:
+        """Say whether the summary has totals in the row."""
+        return not math.isnan(row[8 * self.width + column])
+
+    def start(self, row: Cells, column: int, count_base: float = 0.0, sum_base: float = 0.0) -> None:
+        """Give a summary that is not in the row yet its place there: empty, after these totals."""
+        if not math.isnan(row[column]) and self.is_born(row, column):
+            return
+        for cell, value in enumerate((*_EMPTY[1:], count_base, sum_base), start=1):
+            row[cell * self.width + column] = value
+        row[column] = _EMPTY[0]
+
+    def observe(self, row: Cells, column: int, value: float) -> None:
+        """Take one observation: write the copy that is not in use, then publish it."""
+        width, count = self.width, row[column]
+        old, new = (width, 0) if count < 0.0 else (0, width)
+        row[width + new + column] = row[width + old + column] + value
+        low = row[3 * width + old + column]
+        row[3 * width + new + column] = low if low < value else value
+        high = row[5 * width + old + column]
+        row[5 * width + new + column] = high if high > value else value
+        row[column] = 1.0 - count if count < 0.0 else -1.0 - count
+
+    def bases(self) -> slice:
+        """Give the place of both blocks of totals."""
+        return slice(7 * self.width, 9 * self.width)
+
+    def carry(self, row: Cells, before: Cells, n_series: int) -> None:
+        """Let the totals of `row`, bases and what it holds itself, be those of `before`."""
+        width = self.width
+        if n_series > _MANY:
+            self._carry_many(row, before, n_series)
+            return
+        for column in range(n_series):
+            count = before[column]
+            if not math.isnan(count):
+                if math.isnan(row[column]):
+                    self.start(row, column)
+                mine = row[column]
+                total = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
+                row[7 * width + column] = before[7 * width + column] + abs(count) - abs(mine)
+                row[8 * width + column] = total - row[(1 + (mine < 0)) * width + column]
+
+    def _carry_many(self, row: Cells, before: Cells, n_series: int) -> None:
+        import numpy as np
+
+        width = self.width
+        new, old = (np.asarray(each)[: 9 * width].reshape(9, width)[:, :n_series] for each in (row, before))
+        alive = ~np.isnan(old[0])
+        starting = alive & np.isnan(new[0])
+        for cell, value in enumerate((*_EMPTY, 0.0, 0.0)):
+            new[cell, starting] = value
+        counts = old[7] + np.abs(old[0]) - np.abs(new[0])
+        sums = old[8] + np.where(old[0] < 0, old[2], old[1]) - np.where(new[0] < 0, new[2], new[1])
+        new[7, alive], new[8, alive] = counts[alive], sums[alive]

@@ -1,0 +1,135 @@
+"""What the kill soak found once, each on its own: a kill at the one point where it mattered."""
+
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
+
+TIERS = (Tier("1s", "12s"), Tier("3s", "30s"), Tier("6s", "60s"))
+SCHEMAS = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS), Schema("s", "summary", 2, TIERS)]
+START_S = 1_700_000_001  # the first second of a window of tier 1
+HEAD = f"""
+import sys
+from rondo_core import ManualClock, Schema, Store, Tier, faults
+tiers = (Tier("1s", "12s"), Tier("3s", "30s"), Tier("6s", "60s"))
+clock = ManualClock({START_S} * 10**9)
+schemas = [Schema("c", "counter", 2, tiers), Schema("g", "gauge", 2, tiers), Schema("s", "summary", 2, tiers)]
+store = Store(sys.argv[1], schemas, clock=clock)
+counter, gauge, summary = store.counter("c_total"), store.gauge("g"), store.summary("s")
+def record(value):
+    counter.inc(value), gauge.set(value), summary.observe(value)
+"""
+
+
+def killed(path, code):
+    """Run the code, which arms its own fault; say whether it was killed there."""
+    done = subprocess.run([sys.executable, "-c", HEAD + code, str(path)], check=False, capture_output=True, text=True)
+    assert done.returncode in {0, -signal.SIGKILL}, done.stderr
+    return done.returncode != 0
+
+
+def points(view, selector, tier=0, fn=None):
+    """Give value by second, counted from the start."""
+    (data,) = view.query(selector, tier=tier, fn=fn)
+    return dict(zip((data.timestamps_ns // 10**9 - START_S).tolist(), data.values.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("fault", [f"row.{part}:{n}" for part in ("begin", "filled") for n in (1, 2, 3, 4)])
+def test_what_the_present_second_holds_outlives_a_kill_in_a_step_back(fault, path):
+    """A clock that stepped back enters a second again; killed in that, the second still has what it had."""
+    code = f"""
+record(7.0)
+clock.advance(5); record(8.0)
+clock.advance(-5); faults.arm("{fault}"); store.tick()
+"""
+    assert killed(path, code)
+    with StoreReader(path) as reader:
+        assert points(reader, "g")[0] == 7.0
+        assert points(reader, "s", fn="sum")[0] == 7.0
+        assert 0 in points(reader, "c_total")
+
+
+@pytest.mark.parametrize("fault", ["dropped:1", "dropped:3", "dropped:6", "dropped:9", "carried:1", "carried:2"])
+def test_no_total_steps_back_while_a_future_is_taken_back(fault, path):
+    """Killed anywhere in it, what a reader finds goes up, and the newest total is there."""
+    code = f"""
+for second in range(10):
+    record(1.0); clock.advance(1)
+clock.advance(-7); faults.arm("take_back.{fault}"); store.tick()
+"""
+    assert killed(path, code)
+    with StoreReader(path) as reader:
+        totals = list(points(reader, "c_total").values())
+    assert totals == sorted(totals)
+    assert totals[-1] == 10.0
+
+
+@pytest.mark.parametrize("fault", ["enter.staged:1", "enter.staged:2", "row.begin:1", "row.half:1", "enter.unstage:1"])
+def test_a_turn_of_the_ring_ahead_leaves_no_second_too_many(fault, path):
+    """Killed while it overwrites its newest row, a process leaves the totals and no second that nobody lived through."""
+    code = f"""
+record(7.0)
+store.close(); clock.advance(12); store = Store(sys.argv[1], clock=clock)
+faults.arm("{fault}"); counter, summary = store.counter("c_total"), store.summary("s")
+"""
+    assert killed(path, code)
+    clock = ManualClock((START_S + 12) * 10**9)
+    with Store(path, SCHEMAS, clock=clock) as store:
+        assert store.counter("c_total").value == 7.0
+        store.summary("s").observe(1.0)
+        assert points(store, "c_total").keys() <= {0, 12}
+        assert points(store, "s", fn="total") == {12: 2.0}
+
+
+@pytest.mark.parametrize("fault", ["row.filled:1", "row.filled:2"])
+def test_a_kill_after_a_fold_keeps_the_folded_window_whole(fault, path):
+    """Killed between folding and entering, a process leaves windows that the next one does not fold from less."""
+    code = f"""
+for second in (3, 4, 5):
+    clock.now_ns = ({START_S} + second) * 10**9; record(1.0)
+store.close(); clock.advance(11); store = Store(sys.argv[1], clock=clock)
+faults.arm("{fault}"); counter = store.counter("c_total"); gauge = store.gauge("g"); gauge.set(5.0)
+"""
+    assert killed(path, code)
+    with Store(path, SCHEMAS, clock=ManualClock((START_S + 17) * 10**9)) as store:
+        store.counter("c_total")
+        store.gauge("g").set(5.0)
+        store.tick()
+        assert points(store, "c_total", tier=1, fn="count")[3] == 3.0
+        assert points(store, "g", tier=1, fn="count")[3] == 3.0
+
+
+def test_opening_again_keeps_a_window_that_the_finest_tier_has_lost(path):
+    """A late increment has windows folded again; where a dropped future took the rows, what was folded stays."""
+    code = """
+import os
+for second in range(15):
+    counter.inc(); store.tick(); clock.advance(1)
+clock.advance(-6); store.tick()
+counter.inc(1.0, clock() - 20 * 10**9); os._exit(0)
+"""
+    assert not killed(path, code)
+    for _ in range(2):
+        with Store(path, SCHEMAS, clock=ManualClock((START_S + 9) * 10**9)) as store:
+            assert points(store, "c_total", tier=1, fn="count")[0] == 3.0
+
+
+def test_cursors_that_were_never_finished_do_not_pile_up(path):
+    """Killed before each rename, exporters leave one file at most, and the cursor that was acknowledged."""
+    Store(path, SCHEMAS).close()
+    save_cursor(path, Cursor("x", {"g.0": 5}))
+    code = """
+from rondo_core.export.cursor import Cursor, save_cursor
+from pathlib import Path
+faults.arm("cursor.written:1"); save_cursor(Path(sys.argv[1]), Cursor("x", {"g.0": 6}))
+"""
+    for _ in range(3):
+        assert killed(path, code)
+        assert len(list(path.glob("*.unfinished"))) == 1
+        assert load_cursor(path, "x").positions == {"g.0": 5}
+    save_cursor(path, Cursor("x", {"g.0": 7}))
+    assert not list(path.glob("*.unfinished"))

@@ -1,0 +1,72 @@
+"""Make the golden store of this format: run once per format version; the archive it writes is checked in.
+
+`python tests/format/make_golden.py` writes tests/format/golden/v1.tar.gz, and never over one that is there: a store
+of an old format is read for ever, and is made by the rondo of its day.
+"""
+
+import io
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core.export.cursor import Cursor, save_cursor
+from rondo_core.layout import FORMAT_VERSION
+
+START_NS = 1_700_000_001 * 10**9  # the first second of a window of 3 s
+TIERS = (Tier("1s", "12s"), Tier("3s", "30s"), Tier("6s", "60s"))
+SCHEMAS = (
+    Schema("c", "counter", 3, TIERS),
+    Schema("g", "gauge", 3, TIERS),
+    Schema("q", "summary", 1, TIERS, match="duration_seconds", sketch=True),
+    Schema("s", "summary", 3, TIERS),
+)
+SECONDS = 20
+
+
+def record(path):
+    """Twenty seconds of everything, one of them empty, two late samples, a restart, an open end."""
+    clock = ManualClock(START_NS)
+    store = Store(path, SCHEMAS, clock=clock, writer="golden")
+    for second in range(SECONDS):
+        counter = store.counter("requests_total", {"path": "/ä"}, help="Requests.", unit="requests")
+        gauge, other = store.gauge("level", {"n": 1}), store.gauge("level", {"n": 2})
+        summary, sketched = store.summary("latency_seconds"), store.summary("duration_seconds")
+        if second != 9:
+            counter.inc(second + 0.5)
+            store.batch([gauge, other]).set([second * 1.0, second * -2.5])
+            for n in range(second % 3):
+                summary.observe(second + n / 4)
+            for value in (0.0, 0.001, float(second + 1), 1000.0 + second):
+                sketched.observe(value)
+        store.tick()
+        if second == 12:
+            store.close()
+            store = Store(path, clock=clock, writer="golden")
+            store.counter("late_total")
+        if second == 17:
+            store.gauge("level", {"n": 1}).set(100.0, clock() - 3 * 10**9)
+            store.counter("late_total").inc(2.0, clock() - 2 * 10**9)
+        clock.advance(1)
+    save_cursor(path, Cursor("golden", {"c.0": 1_700_000_010}, 1, 42))
+    store.close()
+
+
+def pack(path, archive):
+    """Put the files into an archive that is the same whenever it is made."""
+    with tarfile.open(archive, "w:gz") as tar:
+        for file in sorted(path.iterdir()):
+            data = b"" if file.name == "lock" else file.read_bytes()
+            entry = tarfile.TarInfo(file.name)
+            entry.size = len(data)
+            tar.addfile(entry, io.BytesIO(data))
+
+
+if __name__ == "__main__":
+    golden = Path(__file__).parent / "golden" / f"v{FORMAT_VERSION}.tar.gz"
+    if golden.exists():
+        sys.exit(f"{golden}: is there already; it is the format's memory, and is not made again")
+    with tempfile.TemporaryDirectory() as directory:
+        record(Path(directory) / "store")
+        pack(Path(directory) / "store", golden)

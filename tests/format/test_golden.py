@@ -1,0 +1,137 @@
+"""Stores of every released format are read for ever: each value of the golden store, worked out by hand."""
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from rondo_core import ManualClock, Store, StoreReader, layout
+from rondo_core.export.cursor import load_cursor
+
+GOLDEN = Path(__file__).parent / "golden"
+START_S = 1_700_000_001
+SECONDS = range(20)
+SPANS = (1, 3, 6)
+SLOTS = (12, 10, 10)
+
+# What make_golden.py recorded, second by second.
+ADDED = {second: 0.0 if second == 9 else second + 0.5 for second in SECONDS}
+FINE = {
+    "requests_total": {second: sum(ADDED[k] for k in SECONDS if k <= second) for second in SECONDS},
+    "late_total": {second: 0.0 if second < 15 else 2.0 for second in SECONDS if second >= 12},
+    'level{n="1"}': {second: 100.0 if second == 14 else second * 1.0 for second in SECONDS if second != 9},
+    'level{n="2"}': {second: second * -2.5 for second in SECONDS if second != 9},
+}
+OBSERVED = {second: [second + n / 4 for n in range(second % 3)] for second in SECONDS}
+READ = {
+    "first": lambda values: values[0], "last": lambda values: values[-1], "min": min, "max": max, "sum": sum,
+    "count": len, "avg": lambda values: sum(values) / len(values),
+}  # fmt: skip
+
+
+def unpacked(tmp_path, version):
+    path = tmp_path / f"v{version}"
+    with tarfile.open(GOLDEN / f"v{version}.tar.gz") as archive:
+        archive.extractall(path, filter="data")
+    return path
+
+
+@pytest.fixture
+def golden(tmp_path):
+    return unpacked(tmp_path, 1)
+
+
+def windows(tier):
+    """Give the windows that the tier still holds: the first second of each, oldest first."""
+    starts = [start for start in range(-3, 20, SPANS[tier]) if (START_S + start) % SPANS[tier] == 0]
+    starts = [start for start in starts if start + SPANS[tier] > 0]
+    return starts[-SLOTS[tier] :]
+
+
+def read(reader, selector, tier, fn):
+    (data,) = reader.query(selector, "all", tier=tier, fn=fn)
+    return dict(zip((data.timestamps_ns // 10**9 - START_S).tolist(), data.values.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2])
+def test_every_counter_and_gauge_of_the_golden_store(golden, tier):
+    """First, last, min, max, count, and for gauges sum and avg, of every bucket of every tier."""
+    with StoreReader(golden) as reader:
+        for selector, fine in FINE.items():
+            names = ["first", "last", "min", "max", "count"] + (["sum", "avg"] if "level" in selector else [])
+            for fn in names:
+                expected = {}
+                for start in windows(tier):
+                    values = [fine[k] for k in range(start, start + SPANS[tier]) if k in fine]
+                    if values:
+                        expected[start] = READ[fn](values)
+                assert read(reader, selector, tier, fn) == expected, (selector, tier, fn)
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2])
+def test_every_observation_of_the_golden_store(golden, tier):
+    """Count, sum, min, max, avg and total of every bucket of every tier."""
+    with StoreReader(golden) as reader:
+        for fn in ("count", "sum", "min", "max", "avg"):
+            expected = {}
+            for start in windows(tier):
+                values = [value for k in range(start, start + SPANS[tier]) for value in OBSERVED.get(k, [])]
+                if values:
+                    expected[start] = READ[fn](values)
+            assert read(reader, "latency_seconds", tier, fn) == expected, (tier, fn)
+        totals = {
+            start: float(sum(len(OBSERVED[k]) for k in SECONDS if k < start + SPANS[tier])) for start in windows(tier)
+        }
+        assert read(reader, "latency_seconds", tier, "total") == totals
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2])
+def test_every_quantile_of_the_golden_store(golden, tier):
+    """The median of a zero, two small values and a large one each second is the larger small one, within the error."""
+    with StoreReader(golden) as reader:
+        for start, value in read(reader, "duration_seconds", tier, "p75").items():
+            seconds = [second for second in range(start, start + SPANS[tier]) if second in SECONDS and second != 9]
+            exact = max(second + 1.0 for second in seconds)
+            assert value == pytest.approx(exact, rel=0.05)
+        medians = read(reader, "duration_seconds", tier, "p50")
+        assert list(medians) == [start for start in windows(tier) if (tier, start) != (0, 9)]
+        assert list(medians.values()) == pytest.approx([0.001] * len(medians), rel=0.05)
+
+
+def test_what_the_golden_store_says_of_itself(golden):
+    """Series with their texts, runs and how they ended, and an exporter's cursor."""
+    with StoreReader(golden) as reader:
+        series = [each for each in reader.registry if not each.name.startswith("rondo_")]
+        assert [str(each) for each in series] == [
+            'requests_total{path="/ä"}',
+            'level{n="1"}',
+            'level{n="2"}',
+            "latency_seconds",
+            "duration_seconds",
+            "late_total",
+        ]
+        assert (series[0].help, series[0].unit) == ("Requests.", "requests")
+        assert [run.ended for run in reader.runs()] == ["closed", "closed"]
+        assert {run.writer for run in reader.runs()} == {"golden"}
+        assert reader.meta.created_ns == START_S * 10**9
+    cursor = load_cursor(golden, "golden")
+    assert (cursor.positions, cursor.ended_run, cursor.samples) == ({"c.0": 1_700_000_010}, 1, 42)
+
+
+def test_the_golden_store_can_be_written_on(golden):
+    """A writer of today takes up the totals where the store's last one left them."""
+    clock = ManualClock((START_S + 20) * 10**9)
+    with Store(golden, clock=clock) as store:
+        counter = store.counter("requests_total", {"path": "/ä"})
+        counter.inc(1.0)
+        assert counter.value == FINE["requests_total"][19] + 1.0
+    with StoreReader(golden) as reader:
+        assert read(reader, "requests_total", 0, "last")[20] == FINE["requests_total"][19] + 1.0
+        assert read(reader, "requests_total", 0, "last")[19] == FINE["requests_total"][19]
+
+
+def test_every_format_has_its_golden_store(tmp_path):
+    """A new format version comes with a store of its own, and those before stay readable."""
+    for version in range(1, layout.FORMAT_VERSION + 1):
+        with StoreReader(unpacked(tmp_path, version)) as reader:
+            assert len(reader.registry) > 0
