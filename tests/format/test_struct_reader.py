@@ -119,7 +119,8 @@ def reading(kind, fn, at):
 def read_all(store):
     """Read a whole store: (name, labels, tier, fn) -> {time in ns: value}."""
     (meta,) = records(store / "meta")
-    columns = records(store / "series")
+    fields = ("name", "labels", "schema", "column", "help", "unit", "created_ns")
+    columns = [dict(zip(fields, record, strict=True)) for record in records(store / "series")]
     found = {}
     for schema in meta["schemas"]:
         for tier in range(len(schema["tiers"])):

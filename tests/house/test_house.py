@@ -17,9 +17,9 @@ PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
     0: "errors clock faults units ring layout",
     1: "labels uncompiled statistics schema",
-    2: "slab journal registry lock runs directory",
-    3: "writer handles reader consolidation selector frames query",
-    4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store",
+    2: "files slab journal registry lock runs directory",
+    3: "writer handles reader consolidation selector series_index frames query schema_query",
+    4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store salvage check_rows check repair",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
