@@ -56,11 +56,23 @@ def _meta_bytes(record: bytes) -> int:
     return layout.round_up(size, layout.PAGE_BYTES)
 
 
+def file_sizes(schemas: Sequence[Schema]) -> dict[str, int]:
+    """Give every file of a store with these schemas, by name, with its exact size in bytes."""
+    sizes = {
+        layout.META_FILE: _meta_bytes(_meta_record(uuid.UUID(int=0).hex, 2**62, schemas)),
+        layout.REGISTRY_FILE: registry_bytes(schemas),
+        layout.RUNS_FILE: layout.RUNS_FILE_BYTES,
+        layout.LOCK_FILE: LOCK_BYTES,
+    }
+    for schema in schemas:
+        for tier in range(len(schema.tiers)):
+            sizes[schema.slab_name(tier)] = schema.slab_spec(tier).file_bytes
+    return sizes
+
+
 def size_bytes(schemas: Sequence[Schema]) -> int:
     """Give the exact size of a store with these schemas: all that it will ever take, but for export cursors."""
-    meta = _meta_bytes(_meta_record(uuid.UUID(int=0).hex, 2**62, schemas))
-    slabs = sum(schema.size_bytes() for schema in schemas)
-    return meta + registry_bytes(schemas) + layout.RUNS_FILE_BYTES + LOCK_BYTES + slabs
+    return sum(file_sizes(schemas).values())
 
 
 def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
@@ -77,17 +89,10 @@ def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     try:
-        record = _meta_record(uuid.uuid4().hex, created_ns, schemas)
-        create_journal(unfinished / layout.META_FILE, _meta_bytes(record), (record,))
-        create_registry(unfinished / layout.REGISTRY_FILE, schemas)
-        create_runs(unfinished / layout.RUNS_FILE)
-        os.close(allocate(unfinished / layout.LOCK_FILE, LOCK_BYTES))
-        for schema in schemas:
-            for tier in range(len(schema.tiers)):
-                create_slab(unfinished / schema.slab_name(tier), schema.slab_spec(tier))
-        _sync_directory(unfinished)
+        fill(unfinished, Meta(uuid.uuid4().hex, created_ns, tuple(schemas)))
+        sync_directory(unfinished)
         unfinished.rename(path)
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         if path.exists():
@@ -100,7 +105,23 @@ def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
         raise
 
 
-def _sync_directory(path: Path) -> None:
+def fill(directory: Path, meta: Meta) -> None:
+    """Make every file of a store, at its full size and without a series, in an empty directory.
+
+    Raises: StoreError: no room, or no permission; OSError.
+    """
+    record = _meta_record(meta.store_id, meta.created_ns, meta.schemas)
+    create_journal(directory / layout.META_FILE, _meta_bytes(record), (record,))
+    create_registry(directory / layout.REGISTRY_FILE, meta.schemas)
+    create_runs(directory / layout.RUNS_FILE)
+    os.close(allocate(directory / layout.LOCK_FILE, LOCK_BYTES))
+    for schema in meta.schemas:
+        for tier in range(len(schema.tiers)):
+            create_slab(directory / schema.slab_name(tier), schema.slab_spec(tier))
+
+
+def sync_directory(path: Path) -> None:
+    """Write a directory's entries to the disk, and wait for it, as far as the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

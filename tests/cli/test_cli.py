@@ -218,3 +218,43 @@ def test_importing_the_core_loads_only_what_it_needs():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_a_plan_says_what_a_store_will_take(demo, tmp_path):
+    """The same bytes for numbers, for the file that they were written to, and for the store made from it."""
+    numbers = ["--counters", 20, "--gauges", 10, "--summaries", 2, "--tier", "1s/10m", "--tier", "10s/6h"]
+    said = rondo("plan", *numbers)
+    assert said.returncode == 0, said.stderr
+    assert "export may fail for 9m58s and loses nothing; after that queries still have 10s for 6h." in said.stdout
+    file = tmp_path / "schemas.toml"
+    file.write_text(rondo("plan", *numbers, "--format", "toml").stdout)
+    assert rondo("plan", file).stdout == said.stdout
+    plain = json.loads(rondo("plan", file, "--format", "json").stdout)
+    code = f"from rondo_core import Store, read_schemas\nStore({str(tmp_path / 's')!r}, read_schemas({str(file)!r})).close()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert plain["files"] == {each.name: each.stat().st_size for each in (tmp_path / "s").iterdir()}
+    assert f"{plain['total_bytes']} bytes" in said.stdout
+    assert rondo("plan", tmp_path / "s").stdout == said.stdout
+    assert json.loads(rondo("plan", demo, "--format", "json").stdout) == json.loads(
+        rondo("plan", "--format", "json").stdout
+    )
+    assert json.loads(rondo("plan", "--vmm", "--format", "json").stdout)["total_bytes"] <= 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--counters", 3, "--vmm"], "give one of them"),
+        (["--counters", 0], "room for no series"),
+        (["--tier", "1s"], "--tier 1s: no retention"),
+        (["--tier", "1s/10q"], "'10q': not a duration"),
+        (["nowhere"], "nowhere: No such file or directory; check the path"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_refused_in_one_line(arguments, what):
+    """The input, what is wrong with it, the mend."""
+    said = rondo("plan", *arguments)
+    assert said.returncode in {1, 2}
+    assert what in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+    assert said.stdout == ""
