@@ -258,3 +258,28 @@ def test_a_plan_that_cannot_be_made_is_refused_in_one_line(arguments, what):
     assert what in said.stderr
     assert len(said.stderr.splitlines()) == 1
     assert said.stdout == ""
+
+
+def test_a_store_is_migrated_by_a_file_that_was_planned(demo, tmp_path):
+    """Plan, change, look, migrate: the points are as before, and the room is what was asked for."""
+    import shutil
+
+    path, file = tmp_path / "moved.rondo", tmp_path / "schemas.toml"
+    shutil.copytree(demo, path)
+    before = rondo("query", path, "vcpu_exits_total").stdout
+    file.write_text(rondo("plan", path, "--format", "toml").stdout.replace("max_series = 32", "max_series = 40"))
+    said = rondo("migrate", path, "--schema", file, "--dry-run")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[-1].startswith("nothing was written; ")
+    assert re.search(r"counters +1s/10m +30 +0 +\d+", said.stdout)
+    assert rondo("plan", path).stdout == rondo("plan", demo).stdout
+    said = rondo("migrate", path, "--schema", file)
+    assert f"{path} has been migrated" in said.stdout
+    assert rondo("plan", path).stdout == rondo("plan", file).stdout
+    assert rondo("query", path, "vcpu_exits_total").stdout == before
+    assert "already; nothing to do" in rondo("migrate", path, "--schema", file).stdout
+    file.write_text('[[schema]]\nname = "counters"\nkind = "counter"\nmax_series = 1\n')
+    said = rondo("migrate", path, "--schema", file)
+    assert said.returncode == 2
+    assert "no schema takes this gauge" in said.stderr
+    assert len(said.stderr.splitlines()) == 1

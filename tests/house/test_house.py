@@ -17,9 +17,9 @@ PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
     0: "errors clock units ring layout",
     1: "labels uncompiled statistics schema schema_file",
-    2: "slab journal registry lock runs directory",
-    3: "writer handles reader consolidation selector query",
-    4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store plan",
+    2: "slab journal registry lock runs directory swap tables",
+    3: "writer handles reader consolidation selector query relay",
+    4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store plan migrate",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
