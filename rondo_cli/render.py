@@ -11,6 +11,7 @@ from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
     from rondo_core.query import SeriesData
+    from rondo_core.salvage import Finding
 
 
 def number(value: float) -> str:
@@ -93,6 +94,14 @@ def as_json(found: Sequence[SeriesData]) -> str:
         for data in found
     ]
     return json.dumps(plain, indent=1)
+
+
+def findings_as_json(found: Sequence[Finding]) -> str:
+    """Write what a check found as a list of objects."""
+    import json
+
+    keys = ("severity", "file", "where", "what")
+    return json.dumps([{key: getattr(finding, key) for key in keys} for finding in found], indent=1)
 
 
 def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20) -> str:

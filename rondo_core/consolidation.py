@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core import ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
-from rondo_core.statistics import COVERAGE, absent, derived, lift, merge
+from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -30,10 +30,17 @@ class Consolidation:
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
         for slab in slabs[1:]:
+            slab.change()
             # What a closing store folded of an open window is not whole any more.
             header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
             if slab.next_window and header[0] == slab.next_window:
                 header[0] = ~header[0]
+            slab.changed()
+        bucket = writer.bucket
+        for tier, slab in enumerate(slabs[1:], start=1):
+            bucket //= schema.ratio(tier)
+            if tier > 1 and not 0 <= slab.next_window <= bucket + 1:  # damaged, or a future that was taken back
+                slab.next_window = min(max(slab.next_window, 0), bucket)
         if len(slabs) > 1:
             if 0 < writer.bucket // schema.ratio(1) < slabs[1].next_window:
                 self.take_back(writer.bucket)  # the last writer was killed while it took a future back
@@ -84,7 +91,9 @@ class Consolidation:
                 coarse = self._slabs[tier]
                 headers = coarse.headers()
                 dropped = headers >= max(present, 1)
+                coarse.change()
                 headers[dropped] = ~headers[dropped]
+                coarse.changed()
                 coarse.next_window = min(coarse.next_window, present)
             if len(self._slabs) > 1:
                 self._note_unfolded(self._slabs[1].next_window)
@@ -103,39 +112,73 @@ class Consolidation:
         import numpy as np
 
         ratio, fine = self._schema.ratio(tier), self._slabs[tier - 1]
-        headers = np.array(fine.headers())
-        slots = np.flatnonzero((headers >= max(1, first * ratio)) & (headers < min(end, (1 << 62) // ratio) * ratio))
-        n_series = self._writer.n_series
-        if not len(slots) or not n_series:
+        headers = fine.headers().copy()
+        inside = (headers >= max(1, first * ratio)) & (headers < min(end, (1 << 62) // ratio) * ratio)
+        inside &= headers % len(headers) == np.arange(len(headers))  # else damaged: no row of any bucket
+        buckets, n_series = headers[inside], self._writer.n_series
+        if not len(buckets) or not n_series:
             return 0
-        buckets = headers[slots]
-        windows, row = np.unique(buckets // ratio, return_inverse=True)
-        statistics = self._read(tier - 1, slots, n_series)
-        if (fine.headers()[slots] != buckets).any():
+        buckets.sort()
+        rows = _runs(buckets, fine.spec.slot_count)
+        windows, places = _windows(buckets, ratio)
+        merge = WindowMerge(places, len(windows), ratio)
+        cells = {cell: _take(fine.block(cell), rows, n_series) for cell in self._schema.cells(tier - 1)}
+        if (_take(fine.headers(), rows) != buckets).any():
             return self._fold(tier, first, end)  # a signal handler's record has entered one of the rows meanwhile
-        shape = (len(windows), ratio, n_series)
-        folded = {}
-        for name in self._schema.cells(tier):
-            values = statistics[name]
-            block = np.full(shape, absent(name), values.dtype)
-            block[row, buckets % ratio] = values
-            folded[name] = merge(name, block)
-        self._write(self._slabs[tier], windows, folded)
+        self._write(self._slabs[tier], windows, self._merged(tier, cells, merge))
         return len(windows)
 
-    def _read(self, tier: int, slots: NDArray[np.intp], n_series: int) -> dict[str, Any]:
-        slab = self._slabs[tier]
-        cells = {cell: slab.block(cell)[slots, :n_series] for cell in self._schema.cells(tier)}
+    def _merged(self, tier: int, cells: dict[str, Any], merge: WindowMerge) -> dict[str, Any]:
+        kind, kept = self._schema.kind, self._schema.cells(tier)
+        if tier == 1 and kind != "summary":  # every statistic of one sample is the sample
+            last = cells["last"]
+            return {name: merge.coverage(last) if name == COVERAGE else merge(name, last) for name in kept}
         # A series declared after a coarse row was written has no coverage there: absent, whatever the cells hold.
-        return derived(self._schema.kind, cells) if tier else lift(self._schema.kind, cells)
+        statistics = lift(kind, cells) if tier == 1 else derived(kind, cells)
+        return {name: merge(name, statistics[name]) for name in kept}
 
     def _write(self, coarse: Slab, windows: NDArray[np.int64], folded: dict[str, Any]) -> None:
-        slots = windows % coarse.spec.slot_count
-        headers = coarse.headers()
-        headers[slots] = ~windows
-        coarse.sequences()[slots] += 2  # a reader that saw the row before sees that it was written since
-        for name, values in folded.items():
-            coarse.block(name)[slots, : values.shape[1]] = values
-            if name == COVERAGE:
-                coarse.block(name)[slots, values.shape[1] :] = 0
-        headers[slots] = windows
+        headers, sequences, at = coarse.headers(), coarse.sequences(), 0
+        coarse.change()
+        for run in _runs(windows, coarse.spec.slot_count):
+            length = run.stop - run.start if isinstance(run, slice) else len(run)
+            mine = slice(at, at + length)
+            headers[run] = ~windows[mine]
+            sequences[run] += 2  # a reader that saw the row before sees that it was written since
+            for name, values in folded.items():
+                block = coarse.block(name)
+                block[run, : values.shape[1]] = values[mine]
+                if name == COVERAGE:
+                    block[run, values.shape[1] :] = 0
+            headers[run] = windows[mine]
+            at += length
+        coarse.changed()
+
+
+def _runs(buckets: NDArray[np.int64], slot_count: int) -> tuple[Any, ...]:
+    """Give the slots of ascending buckets as slices where they follow each other, else as one array."""
+    first, last = int(buckets[0]), int(buckets[-1])
+    return ring.slices(first, last, slot_count) if last - first + 1 == len(buckets) else (buckets % slot_count,)
+
+
+def _take(block: NDArray[Any], runs: tuple[Any, ...], n_series: int | None = None) -> NDArray[Any]:
+    """Copy these rows of a block, the first `n_series` of each."""
+    import numpy as np
+
+    whole = block if n_series is None else block[:, :n_series]
+    return np.concatenate([whole[run] for run in runs])
+
+
+def _windows(buckets: NDArray[np.int64], ratio: int) -> tuple[NDArray[np.int64], Any]:
+    """Give the windows that ascending buckets lie in, and each bucket's place among `ratio` for each window.
+
+    Returns: windows, ascending; and the places: a slice where they follow each other, else an array.
+    """
+    import numpy as np
+
+    first, last = int(buckets[0]), int(buckets[-1])
+    if last - first + 1 == len(buckets):
+        lead = first % ratio
+        return np.arange(first // ratio, last // ratio + 1), slice(lead, lead + len(buckets))
+    windows, row = np.unique(buckets // ratio, return_inverse=True)
+    return windows, row * ratio + buckets % ratio

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import struct
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ from rondo_core.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from rondo_core.journal import Journal, create_journal
+from rondo_core.journal import MENDED_BY, Journal, create_journal
 from rondo_core.registry import create_registry, registry_bytes
 from rondo_core.runs import create_runs
 from rondo_core.schema import Schema
-from rondo_core.slab import allocate, create_slab
+from rondo_core.slab import MAX_INSTANT_NS, allocate, create_slab
 
 LOCK_BYTES = 64
+MAX_META_BYTES = 4 << 20
+MAX_SCHEMAS = 4096
 
 
 @attrs.frozen
@@ -40,14 +43,20 @@ class Meta:
     schemas: tuple[Schema, ...]
 
 
-def _meta_record(store_id: str, created_ns: int, schemas: Iterable[Schema]) -> bytes:
-    plain = {
+def meta_record(store_id: str, created_ns: int, schemas: Iterable[Schema]) -> bytes:
+    """Pack what a store is, as its `meta` keeps it.
+
+    Raises: SchemaError: more schemas than a store can name.
+    """
+    plain: dict[str, Any] = {
         "format": layout.FORMAT_VERSION,
         "store_id": store_id,
         "created_ns": created_ns,
         "schemas": [schema.to_dict() for schema in schemas],
     }
     packed: bytes = msgpack.packb(plain)
+    if len(plain["schemas"]) > MAX_SCHEMAS or len(packed) > MAX_META_BYTES - layout.PAGE_BYTES:
+        raise SchemaError(f"{len(plain['schemas'])} schemas of {len(packed)} bytes: too many; keep fewer in a store")
     return packed
 
 
@@ -59,7 +68,7 @@ def _meta_bytes(record: bytes) -> int:
 def file_sizes(schemas: Sequence[Schema]) -> dict[str, int]:
     """Give every file of a store with these schemas, by name, with its exact size in bytes."""
     sizes = {
-        layout.META_FILE: _meta_bytes(_meta_record(uuid.UUID(int=0).hex, 2**62, schemas)),
+        layout.META_FILE: _meta_bytes(meta_record(uuid.UUID(int=0).hex, 2**62, schemas)),
         layout.REGISTRY_FILE: registry_bytes(schemas),
         layout.RUNS_FILE: layout.RUNS_FILE_BYTES,
         layout.LOCK_FILE: LOCK_BYTES,
@@ -75,13 +84,23 @@ def size_bytes(schemas: Sequence[Schema]) -> int:
     return sum(file_sizes(schemas).values())
 
 
-def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
+def create(
+    path: Path,
+    schemas: Sequence[Schema],
+    created_ns: int,
+    *,
+    store_id: str = "",
+    fill: Callable[[Path], object] | None = None,
+) -> None:
     """Make the directory with every file at its full size; it appears under its name when it is complete.
 
-    Raises: StoreExistsError: something is there; StoreError: no room, or no permission. Nothing is left behind.
+    Args: `store_id`: by default a new one; `fill`: called with the directory before it appears, to fill its files.
+    Raises: SchemaError: more schemas than a store can name;
+    StoreExistsError: something is there; StoreError: no room, or no permission. Nothing is left behind.
     """
     if path.exists() or path.is_symlink():
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
+    record = meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +108,8 @@ def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     try:
-        fill(unfinished, Meta(uuid.uuid4().hex, created_ns, tuple(schemas)))
+        make_files(unfinished, record, schemas)
+        (fill or _leave_empty)(unfinished)
         sync_directory(unfinished)
         unfinished.rename(path)
         sync_directory(path.parent)
@@ -105,19 +125,22 @@ def create(path: Path, schemas: Sequence[Schema], created_ns: int) -> None:
         raise
 
 
-def fill(directory: Path, meta: Meta) -> None:
+def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> None:
     """Make every file of a store, at its full size and without a series, in an empty directory.
 
-    Raises: StoreError: no room, or no permission; OSError.
+    Args: `record`: what the store is, as `meta_record` packs it. Raises: StoreError: no room, or no permission.
     """
-    record = _meta_record(meta.store_id, meta.created_ns, meta.schemas)
     create_journal(directory / layout.META_FILE, _meta_bytes(record), (record,))
-    create_registry(directory / layout.REGISTRY_FILE, meta.schemas)
+    create_registry(directory / layout.REGISTRY_FILE, schemas)
     create_runs(directory / layout.RUNS_FILE)
     os.close(allocate(directory / layout.LOCK_FILE, LOCK_BYTES))
-    for schema in meta.schemas:
+    for schema in schemas:
         for tier in range(len(schema.tiers)):
             create_slab(directory / schema.slab_name(tier), schema.slab_spec(tier))
+
+
+def _leave_empty(_directory: Path) -> None:
+    """Fill nothing in: a new store."""
 
 
 def sync_directory(path: Path) -> None:
@@ -143,14 +166,37 @@ def read_meta(path: Path) -> Meta:
     file = path / layout.META_FILE
     if not file.exists():
         raise StoreNotFoundError(f"{path}: a directory, but not a store: it has no {layout.META_FILE}; check the path")
-    payloads = Journal(file, writable=False).payloads
-    if not payloads:
-        raise CorruptStoreError(str(file), "no whole record of what the store is", layout.JOURNAL_HEADER.size)
+    journal = Journal(file, writable=False, max_bytes=MAX_META_BYTES)
+    if not journal.payloads:
+        what = f"no whole record of what the store is; {MENDED_BY}"
+        raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size)
     try:
-        plain: dict[str, Any] = msgpack.unpackb(payloads[0])
+        return decode_meta(journal.payloads[0], str(file))
+    except ValueError as error:
+        what = f"metadata does not read ({error}); {MENDED_BY}"
+        raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size) from None
+
+
+def decode_meta(payload: bytes, file: str) -> Meta:
+    """Read the record of what a store is.
+
+    Raises: ValueError: it does not read; FormatVersionError.
+    """
+    try:
+        plain: dict[str, Any] = msgpack.unpackb(payload, max_array_len=MAX_SCHEMAS)
         if plain["format"] > layout.FORMAT_VERSION:
-            raise FormatVersionError(str(file), plain["format"], layout.FORMAT_VERSION)
+            raise FormatVersionError(file, plain["format"], layout.FORMAT_VERSION)
         schemas = tuple(Schema.from_dict(each) for each in plain["schemas"])
-        return Meta(str(plain["store_id"]), int(plain["created_ns"]), schemas)
-    except (KeyError, TypeError, ValueError, SchemaError, msgpack.UnpackException) as error:
-        raise CorruptStoreError(str(file), f"metadata does not read ({error})", layout.JOURNAL_HEADER.size) from None
+        for schema in schemas:
+            if not isinstance(schema.match, str):
+                raise TypeError(f"schema {schema.name}: match {schema.match!r}")  # noqa: TRY301 - read as all else here
+            for tier in range(len(schema.tiers)):
+                layout.pack_slab_header(schema.slab_spec(tier))
+        whole = Meta(str(plain["store_id"]), int(plain["created_ns"]), schemas)
+    except (KeyError, TypeError, OverflowError, struct.error, RecursionError, msgpack.UnpackException) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if len({schema.name for schema in schemas}) < len(schemas) or not schemas:
+        raise ValueError("a schema twice, or none")
+    if not 0 <= whole.created_ns < MAX_INSTANT_NS:
+        raise ValueError(f"made at {whole.created_ns} ns")
+    return whole

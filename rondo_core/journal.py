@@ -1,17 +1,27 @@
-"""Append-only records in a file of fixed size: length-prefixed, checksummed, chained; a torn tail is cut off."""
+"""Append-only records in a file of fixed size: length-prefixed, checksummed, chained; a torn tail is cut off.
+
+A record that does not check while whole ones follow it is no torn tail but damage: then nothing is cut, and the
+journal does not open.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 from rondo_core import layout
-from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, StoreError, StoreNotFoundError
+from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError
+from rondo_core.files import open_file, read_used, used_from
 from rondo_core.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER
 _RECORD = layout.JOURNAL_RECORD
+# Where a record may begin: a length under 64 KiB, any checksum, and msgpack's mark of a small map or array.
+_LIKELY = re.compile(rb"(?=..\0\0....[\x80-\x9f])", re.DOTALL)
+MENDED_BY = "rondo repair saves what is whole"
 
 
 def create_journal(path: Path, size_bytes: int, records: tuple[bytes, ...] = ()) -> None:
@@ -29,31 +39,18 @@ def create_journal(path: Path, size_bytes: int, records: tuple[bytes, ...] = ())
         journal.close()
 
 
-def read_bytes(path: Path) -> bytes:
-    """Read a whole small file of the store, never through a symbolic link.
-
-    Raises: StoreNotFoundError: it is missing; StoreError: it may not be read.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise StoreNotFoundError(f"{path}: missing; the store is incomplete") from None
-    except OSError as error:
-        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    with os.fdopen(descriptor, "rb") as file:
-        return file.read()
-
-
 def check_header(path: Path, data: bytes) -> None:
-    """Refuse what is not a journal, or is one of a newer format.
+    """Refuse what is not a journal, or is one of another format.
 
     Raises: CorruptStoreError, FormatVersionError.
     """
     if len(data) < _HEADER.size or data[:8] != layout.JOURNAL_MAGIC:
-        raise CorruptStoreError(str(path), "not a journal of a store", 0)
+        raise CorruptStoreError(str(path), f"not a journal of a store; {MENDED_BY}", 0)
     _, version, _ = _HEADER.unpack_from(data)
     if version > layout.FORMAT_VERSION:
         raise FormatVersionError(str(path), version, layout.FORMAT_VERSION)
+    if version < 1:
+        raise CorruptStoreError(str(path), f"format version 0, which never was; {MENDED_BY}", 8)
 
 
 def parse(data: bytes, offset: int = _HEADER.size, crc: int = 0) -> tuple[list[bytes], int, int]:
@@ -62,17 +59,69 @@ def parse(data: bytes, offset: int = _HEADER.size, crc: int = 0) -> tuple[list[b
     Returns: the payloads, the offset after the last whole record, and its checksum, from which reading goes on.
     """
     payloads = []
-    while offset + _RECORD.size <= len(data):
-        length, expected = _RECORD.unpack_from(data, offset)
-        end = offset + _RECORD.size + length
-        if not length or end > len(data):
+    unpack, crc32, size = _RECORD.unpack_from, zlib.crc32, len(data)
+    while (start := offset + _RECORD.size) <= size:
+        length, expected = unpack(data, offset)
+        end = start + length
+        if not length or end > size:
             break
-        payload = data[offset + _RECORD.size : end]
-        if zlib.crc32(payload, crc) != expected:
+        payload = data[start:end]
+        if crc32(payload, crc) != expected:
             break
         payloads.append(payload)
         offset, crc = end, expected
     return payloads, offset, crc
+
+
+class Found(NamedTuple):
+    """Where whole records go on behind a damaged one: at `offset`, chained to `crc`.
+
+    `payload` is the damaged record's own where only its length or its checksum was hit: the next record proves it.
+    """
+
+    offset: int
+    crc: int
+    payload: bytes | None = None
+
+
+def find_whole(data: bytes, offset: int, crc: int) -> Found | None:
+    """Look behind the damaged record at `offset`, chained to `crc`, for the next whole one; None: a torn tail.
+
+    A record is whole where it checks against the one before it, be that damaged or not. The search ends, and says
+    that it found something, where the file holds so many half-likely places that no rondo can have written it.
+    """
+    first = offset + _RECORD.size
+    if first > len(data):
+        return None
+    length, stored = _RECORD.unpack_from(data, offset)
+    payload = data[first : first + length] if first + length <= len(data) else b""
+    computed = zlib.crc32(payload, crc)
+    effort = 64 * (len(data) - offset) + (1 << 20)
+    for match in _LIKELY.finditer(data, first):
+        start = match.start()
+        size, expected = _RECORD.unpack_from(data, start)
+        end = start + _RECORD.size + size
+        if not size or end > len(data):
+            continue
+        body = data[start + _RECORD.size : end]
+        if payload and start == first + length and zlib.crc32(body, computed) == expected:
+            return Found(start, computed, payload)
+        if zlib.crc32(body, stored) == expected:
+            own = data[first:start]
+            return Found(start, stored, own if zlib.crc32(own, crc) == stored else None)
+        effort -= 2 * size
+        if effort < 0 or _is_whole(data, end, expected):
+            return Found(end, expected)
+    return None
+
+
+def _is_whole(data: bytes, offset: int, crc: int) -> bool:
+    if offset + _RECORD.size > len(data):
+        return False
+    length, expected = _RECORD.unpack_from(data, offset)
+    end = offset + _RECORD.size + length
+    body = data[offset + _RECORD.size : end]
+    return bool(length and end <= len(data) and zlib.crc32(body, crc) == expected)
 
 
 class Journal:
@@ -81,31 +130,60 @@ class Journal:
     A record is one `pwrite`: after a crash it is there or it is a torn tail, which the next open cuts off.
     """
 
-    def __init__(self, path: Path, *, writable: bool, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        writable: bool,
+        size_bytes: int | None = None,
+        max_bytes: int | None = None,
+        fresh: bool = False,
+    ) -> None:
         """Read the journal; where it is writable, clear what follows the last whole record.
 
-        Raises: StoreNotFoundError, StoreError, CorruptStoreError, FormatVersionError.
+        Args: `size_bytes`: what the file must have; `max_bytes`: what it may have; None: any size.
+        Raises: StoreNotFoundError, StoreError, FormatVersionError; CorruptStoreError: not a journal, of another
+        size, or whole records follow a damaged one.
         """
         self.path = path
         self._descriptor = -1
-        if fresh:
-            with path.open("r+b") as file:
-                file.write(_HEADER.pack(layout.JOURNAL_MAGIC, layout.FORMAT_VERSION, 0))
-        data = read_bytes(path)
-        check_header(path, data)
-        self.payloads, self.offset, self.crc = parse(data)
-        self.size_bytes = len(data)
-        self.torn_bytes = len(data[self.offset :].rstrip(b"\0"))
-        if writable:
-            self._descriptor = self._open()
-            if self.torn_bytes:
-                os.pwrite(self._descriptor, bytes(self.torn_bytes), self.offset)
-
-    def _open(self) -> int:
+        descriptor = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
-            return os.open(self.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError as error:
-            raise StoreError(f"{self.path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+            if fresh:
+                os.pwrite(descriptor, _HEADER.pack(layout.JOURNAL_MAGIC, layout.FORMAT_VERSION, 0), 0)
+            self.size_bytes = os.fstat(descriptor).st_size
+            if max_bytes is not None and self.size_bytes > max_bytes:
+                what = f"{self.size_bytes} bytes where at most {max_bytes} can be; {MENDED_BY}"
+                raise CorruptStoreError(str(path), what, max_bytes)
+            self._read(descriptor)
+            if size_bytes is not None and self.size_bytes != size_bytes:
+                what = f"{self.size_bytes} bytes where the schemas make it {size_bytes}; {MENDED_BY}"
+                raise CorruptStoreError(str(path), what, min(self.size_bytes, size_bytes))
+            if writable:
+                self._cut(descriptor)
+                self._descriptor = descriptor
+        finally:
+            if self._descriptor < 0:
+                os.close(descriptor)
+
+    def _read(self, descriptor: int) -> None:
+        """Take in the whole records; what seems damaged is read twice, for a writer may be adding to it."""
+        for again in (True, False):
+            data = read_used(descriptor)
+            check_header(self.path, data)
+            self.payloads, self.offset, self.crc = parse(data)
+            self.torn_bytes = len(data[self.offset :].rstrip(b"\0"))
+            found = find_whole(data, self.offset, self.crc) if self.torn_bytes else None
+            beyond = found.offset if found else used_from(descriptor, len(data))
+            if beyond is not None and not again:
+                what = f"a damaged record, and more of the journal after it, at byte {beyond}; {MENDED_BY}"
+                raise CorruptStoreError(str(self.path), what, self.offset)
+            if beyond is None:
+                break
+
+    def _cut(self, descriptor: int) -> None:
+        if self.torn_bytes:
+            os.pwrite(descriptor, bytes(self.torn_bytes), self.offset)
 
     def append(self, payload: bytes) -> None:
         """Add one record.
@@ -122,11 +200,15 @@ class Journal:
     def read_more(self) -> list[bytes]:
         """Give the records that another process has added since the last look."""
         try:
-            with self.path.open("rb") as file:
-                file.seek(self.offset)
-                data = file.read()
+            descriptor = open_file(self.path)
+        except (OSError, RondoError):
+            return []
+        try:
+            data = read_used(descriptor, self.offset)
         except OSError:
             return []
+        finally:
+            os.close(descriptor)
         payloads, end, self.crc = parse(data, 0, self.crc)
         self.offset += end
         return payloads

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Literal
-
-import attrs
+from typing import Literal, NamedTuple
 
 from rondo_core.errors import LabelError
 
@@ -71,8 +69,7 @@ def _escape(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-@attrs.frozen
-class Series:
+class Series(NamedTuple):
     """A metric name plus a set of labels: who it is, what kind it is and in which column it lies.
 
     Attributes:

@@ -29,9 +29,11 @@ SLAB_HEADER = struct.Struct("<8sIIIIqqqq16s")
 # name, struct format of one value, offset in the row
 SLAB_CELL = struct.Struct("<16s8sq")
 SLAB_CRC = struct.Struct("<I")
-# The only words of the header that change: the next window to fold into this tier, and the last bucket synced.
+# The only words of the header that change: the next window to fold into this tier, the last bucket synced, and the
+# generation: odd while rows are entered or changed after their time, and another one after.
 SLAB_NEXT_WINDOW = 2048
 SLAB_SYNCED = 2056
+SLAB_GENERATION = 2064
 ROW_HEADER_BYTES = 16  # int64 bucket, int64 sequence
 
 JOURNAL_HEADER = struct.Struct("<8sII")  # magic, version, reserved

@@ -13,6 +13,7 @@ import struct
 from pathlib import Path
 
 from rondo_core.errors import StoreError, StoreLockedError
+from rondo_core.files import open_file
 
 # struct flock of the kernel's fcntl.h on 64-bit machines: type, whence, start, length, pid
 _FLOCK = struct.Struct("hhqqi4x")
@@ -29,10 +30,7 @@ class WriterLock:
 
         Raises: StoreLockedError: another process has it; StoreError: the file cannot be written.
         """
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+        self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
         except OSError:
@@ -54,8 +52,8 @@ class WriterLock:
 def writer_pid(path: Path) -> int | None:
     """Tell who holds the lock, without taking it: a pid (0: not known), or None where no one does."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
+        descriptor = open_file(path)
+    except StoreError:
         return None
     try:
         asked = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
@@ -70,5 +68,5 @@ def writer_pid(path: Path) -> int | None:
 
 def _read_pid(descriptor: int) -> int:
     with contextlib.suppress(OSError, ValueError):
-        return int(os.pread(descriptor, 32, 0).split()[0])
+        return max(0, int(os.pread(descriptor, 32, 0).split()[0]))
     return 0

@@ -16,7 +16,7 @@ import attrs
 
 from rondo_core import layout, swap
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.directory import Meta, file_sizes, fill, read_meta, size_bytes, sync_directory
+from rondo_core.directory import Meta, file_sizes, make_files, meta_record, read_meta, size_bytes, sync_directory
 from rondo_core.errors import RondoError, SchemaError, StoreError, StoreLockedError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
 from rondo_core.labels import Series
@@ -217,7 +217,7 @@ def _replace(job: _Job, root: Path, held: contextlib.ExitStack) -> None:
 
 def _build(job: _Job, root: Path, new: Path) -> None:
     """Make every file of the new store, and have it on the disk."""
-    fill(new, job.target)
+    make_files(new, meta_record(*attrs.astuple(job.target, recurse=False)), job.target.schemas)
     registry = Registry(new / layout.REGISTRY_FILE, job.target.schemas, writable=True)
     homes = {(each.name, each.labels): name for name, group in job.placed.items() for each in group}
     schemas = {schema.name: schema for schema in job.target.schemas}

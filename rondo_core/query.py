@@ -1,22 +1,19 @@
-"""Selector + range + tier -> numpy arrays, stitched from the finest tier that still has each part.
+"""The words of a query: ranges, tiers, consolidators, and what comes back: points as numpy arrays.
 
 A point's timestamp is the first nanosecond of its bucket; a bucket belongs to a range that it overlaps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 
-from rondo_core import ring
 from rondo_core.errors import ConsolidatorError, RangeError
 from rondo_core.labels import Kind, Series
-from rondo_core.reader import occupants, read_rows
 from rondo_core.schema import Schema
-from rondo_core.slab import Slab
-from rondo_core.statistics import COVERAGE, derived, lift
 from rondo_core.units import parse_duration_ns, parse_instant_ns
 
 if TYPE_CHECKING:
@@ -38,6 +35,8 @@ class Consolidator:
         read: statistics -> values. Each statistic is float64 [rows, series], NaN where absent; `timestamps_ns`
             int64 [rows] and `interval_ns` int64 [rows] are passed beside them. The result has the same shape.
         help: one line for people.
+        of_one: that the reading of a bucket with one sample is the sample itself, as the mean's is; such a reading
+            of the finest tier of counters and gauges is had without a call.
     """
 
     name: str
@@ -45,6 +44,7 @@ class Consolidator:
     needs: tuple[str, ...]
     read: Callable[[Mapping[str, Any], Any, Any], Any]
     help: str = ""
+    of_one: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -74,6 +74,98 @@ class SeriesData:
         return f"<SeriesData {self.series} {self.fn}: {len(self)} points>"
 
 
+class Table:
+    """The points of several series of one schema, over the same buckets.
+
+    Attributes:
+        series: one per column; fn: the consolidator that read them.
+        timestamps_ns, interval_ns: int64 [rows], ascending: where each bucket begins, and its length. Read-only.
+        values: float64 [rows, series]; NaN where a series has no point.
+    """
+
+    __slots__ = ("_coverage", "fn", "interval_ns", "series", "timestamps_ns", "values")
+
+    def __init__(
+        self,
+        series: Sequence[Series],
+        fn: str,
+        timestamps_ns: NDArray[np.int64],
+        interval_ns: NDArray[np.int64],
+        values: NDArray[np.float64],
+        coverage: NDArray[Any] | None = None,
+    ) -> None:
+        """Hold the arrays; without `coverage` every value stands for one sample of the finest tier."""
+        self.series, self.fn, self.timestamps_ns, self.interval_ns = series, fn, timestamps_ns, interval_ns
+        self.values, self._coverage = values, coverage
+
+    @property
+    def coverage(self) -> NDArray[np.int64]:
+        """How many of the finest buckets in each bucket held a sample: int64 [rows, series]."""
+        import numpy as np
+
+        if self._coverage is None:
+            self._coverage = ~np.isnan(self.values)
+        return self._coverage.astype(np.int64)
+
+    def column(self, index: int) -> SeriesData:
+        """Give the points of one series: only those that are there."""
+        import numpy as np
+
+        series, stamps, intervals, values = self.series[index], self.timestamps_ns, self.interval_ns, self.values
+        column = values[:, index]
+        if not np.isnan(np.minimum.reduce(column, initial=0.0)):  # no NaN among them, told by one pass
+            if self._coverage is None:
+                return SeriesData(series, self.fn, stamps, column, np.ones(len(stamps), np.int64), intervals)
+            return SeriesData(series, self.fn, stamps, column, self._coverage[:, index].astype(np.int64), intervals)
+        there = ~np.isnan(column)
+        coverage = (there if self._coverage is None else self._coverage[:, index])[there].astype(np.int64)
+        return SeriesData(series, self.fn, stamps[there], column[there], coverage, intervals[there])
+
+    def __len__(self) -> int:
+        """Count the buckets."""
+        return len(self.timestamps_ns)
+
+    def __repr__(self) -> str:
+        """Say how large it is."""
+        return f"<Table of {len(self.series)} series, {self.fn}: {len(self)} buckets>"
+
+
+class Found(Sequence[SeriesData]):
+    """What a query found: a sequence of SeriesData, each made when it is asked for.
+
+    Attributes: `tables`, the same points by schema, many series to an array: what programs that compute want.
+    """
+
+    __slots__ = ("_places", "tables")
+
+    def __init__(self, tables: Sequence[Table], places: Sequence[tuple[int, int]]) -> None:
+        """Hold the tables, and for each series its table and column in the order asked for."""
+        self.tables, self._places = tables, places
+
+    def __len__(self) -> int:
+        """Count the series."""
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, index: int) -> SeriesData: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[SeriesData]: ...
+    def __getitem__(self, index: int | slice) -> SeriesData | list[SeriesData]:
+        """Give the points of one series, or of several."""
+        if isinstance(index, slice):
+            return [self.tables[table].column(column) for table, column in self._places[index]]
+        table, column = self._places[index]
+        return self.tables[table].column(column)
+
+    def __iter__(self) -> Iterator[SeriesData]:
+        """Walk over the series in the order asked for."""
+        return (self.tables[table].column(column) for table, column in self._places)
+
+    def __repr__(self) -> str:
+        """Say how much was found."""
+        return f"<Found {len(self)} series>"
+
+
 @attrs.frozen
 class Range:
     """A span of time: `start_ns` <= t < `end_ns`; or the last `last_ns` before an anchor still to be named."""
@@ -89,6 +181,10 @@ class Range:
         return Range(max(0, anchor_ns + 1 - self.last_ns), anchor_ns + 1)
 
 
+ALL = Range()
+
+
+@lru_cache(256)
 def parse_range(text: str) -> Range:
     """Read "all", a duration back from the anchor ("15m", "1h30m"), or two instants ("START..END").
 
@@ -98,7 +194,7 @@ def parse_range(text: str) -> Range:
     """
     compact = text.strip()
     if compact == "all":
-        return Range()
+        return ALL
     if ".." not in compact:
         try:
             return Range(last_ns=parse_duration_ns(compact))
@@ -144,126 +240,3 @@ def tier_index(tier: int | str, schema: Schema) -> int | None:
     if index < 0:
         raise RangeError(f"tier {tier!r}: schema {schema.name} has {kept}; or choose auto")
     return index
-
-
-class SchemaQuery:
-    """Reads of one schema's tiers, in this process or another."""
-
-    def __init__(self, schema: Schema, slabs: Sequence[Slab], is_live: Callable[[], bool]) -> None:
-        """Bind to the mapped slabs; `is_live` says whether some process writes them."""
-        self._schema, self._slabs, self._is_live = schema, slabs, is_live
-
-    def newest_ns(self) -> int:
-        """Give the start of the newest bucket of the finest tier, ns since the epoch; 0 where there is none."""
-        headers = self._slabs[0].headers()
-        return ring.start_ns(int(max(headers.max(), 0)), self._schema.tiers[0].interval_ns)
-
-    def read(
-        self, series: Sequence[Series], span: Range, tier: int | None, consolidator: Consolidator
-    ) -> list[SeriesData]:
-        """Read the series, all of this schema, through one consolidator.
-
-        Args: `tier`: its index, or None to stitch.
-        Raises: ConsolidatorError: the tier does not keep what the consolidator needs.
-        """
-        import numpy as np
-
-        needs = tuple(dict.fromkeys((*consolidator.needs, COVERAGE)))
-        columns = [each.column for each in series]
-        if tier is None:
-            parts = self._stitch(columns, span, needs)
-        else:
-            self._check_kept(tier, consolidator)
-            parts = [self._part(tier, columns, *self._bounds(tier, span), needs)]
-        stamps = np.concatenate([part[0] for part in parts])
-        intervals = np.concatenate([part[1] for part in parts])
-        statistics = {name: np.concatenate([part[2][name] for part in parts]) for name in needs}
-        if len(parts) > 1:
-            order = np.argsort(stamps, kind="stable")
-            stamps, intervals = stamps[order], intervals[order]
-            statistics = {name: values[order] for name, values in statistics.items()}
-        values = consolidator.read(statistics, stamps, intervals)
-        there = ~np.isnan(values) & (statistics[COVERAGE] > 0)
-        found = []
-        for index, each in enumerate(series):
-            mask = there[:, index]
-            coverage = statistics[COVERAGE][mask, index].astype(np.int64)
-            found.append(
-                SeriesData(each, consolidator.name, stamps[mask], values[mask, index], coverage, intervals[mask])
-            )
-        return found
-
-    def _check_kept(self, tier: int, consolidator: Consolidator) -> None:
-        if not self._keeps(tier, consolidator.needs):
-            kept = ", ".join(self._schema.cells(tier))
-            raise ConsolidatorError(f"fn {consolidator.name}: tier {tier} of {self._schema.name} keeps only {kept}")
-
-    def _keeps(self, tier: int, needs: Sequence[str]) -> bool:
-        if not tier:
-            return True
-        kept = set(self._schema.cells(tier))
-        if self._schema.kind == "counter":
-            kept |= {"min"} if "first" in kept else set()
-            kept |= {"max"} if "last" in kept else set()
-        return all(name in kept for name in needs)
-
-    def _bounds(self, tier: int, span: Range) -> tuple[int, int]:
-        interval_ns = self._schema.tiers[tier].interval_ns
-        return span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns
-
-    def _part(
-        self, tier: int, columns: Sequence[int], first: int, last: int, needs: Sequence[str]
-    ) -> tuple[Any, Any, dict[str, Any], Any]:
-        """Read one tier: timestamps, intervals, statistics, buckets."""
-        import numpy as np
-
-        slab, schema = self._slabs[tier], self._schema
-        rows = read_rows(slab, first, last, columns, schema.cells(tier), is_live=self._is_live)
-        statistics = derived(schema.kind, rows.cells if tier else lift(schema.kind, rows.cells))
-        if not tier and schema.kind == "counter":
-            statistics["min"] = statistics["max"] = statistics["last"]
-        interval_ns = schema.tiers[tier].interval_ns
-        stamps = rows.buckets * interval_ns
-        return stamps, np.full(len(stamps), interval_ns), {name: statistics[name] for name in needs}, rows.buckets
-
-    def _stitch(self, columns: Sequence[int], span: Range, needs: Sequence[str]) -> list[tuple[Any, ...]]:
-        """Read each part of the span from the finest tier that still has all of it."""
-        import numpy as np
-
-        parts = [self._part(0, columns, *self._bounds(0, span), needs)]
-        for tier in range(1, len(self._slabs)):
-            if not self._keeps(tier, needs):
-                break
-            part = self._part(tier, columns, *self._bounds(tier, span), needs)
-            if not len(part[3]):
-                continue
-            lost = self._overwritten(tier, part[3])
-            if not lost.any():
-                continue
-            interval_ns = self._schema.tiers[tier].interval_ns
-            taken = part[3][lost] * interval_ns
-            parts = [self._without(finer, taken, interval_ns) for finer in parts]
-            parts.append(self._masked(part, lost))
-        return [part[:3] for part in parts] if parts else [(np.empty(0), np.empty(0), {}, np.empty(0))]
-
-    def _overwritten(self, tier: int, windows: Any) -> Any:
-        """Say of each window whether the finer tier has given any of its slots to a newer bucket."""
-        import numpy as np
-
-        ratio, finer = self._schema.ratio(tier), self._slabs[tier - 1]
-        held = occupants(finer)
-        buckets = windows[:, None] * ratio + np.arange(ratio)
-        return (held[buckets % len(held)] > buckets).any(axis=1)
-
-    @staticmethod
-    def _masked(part: tuple[Any, ...], keep: Any) -> tuple[Any, ...]:
-        stamps, intervals, statistics, buckets = part
-        return stamps[keep], intervals[keep], {name: each[keep] for name, each in statistics.items()}, buckets[keep]
-
-    @classmethod
-    def _without(cls, part: tuple[Any, ...], starts: Any, interval_ns: int) -> tuple[Any, ...]:
-        """Drop the points that lie in the given coarser windows."""
-        import numpy as np
-
-        window = part[0] // interval_ns * interval_ns
-        return cls._masked(part, ~np.isin(window, starts))

@@ -1,7 +1,8 @@
 """Copy rows out of a live or a finished slab, never half a row and never another bucket's.
 
-A row's header is read before and after the copy; a row that changed in between is copied again on its own. What a
-busy writer keeps changing for a thousand tries is left out of this read: absent, not wrong.
+A slab's generation, which moves whenever a row is entered or changed after its time, says whether what was copied
+stood still meanwhile. Where it moved, each row's header is compared on its own, and a row that changed is copied
+again; what a busy writer keeps changing for a thousand tries is left out of this read: absent, not wrong.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import layout, ring
-from rondo_core.slab import Slab
+from rondo_core.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 _TRIES = 1000
+_GENERATION = layout.SLAB_GENERATION // 8
 
 
 class Rows:
@@ -29,107 +31,208 @@ class Rows:
         self.buckets, self.cells = buckets, cells
 
 
-def read_rows(
-    slab: Slab,
-    first: int,
-    last: int,
-    columns: Sequence[int] | NDArray[np.intp],
-    cells: Sequence[str],
-    *,
-    is_live: Callable[[], bool],
-) -> Rows:
-    """Copy the rows that hold buckets first..last (both included).
+class Index:
+    """The rows that a slab held at one moment, oldest first; it can be used again while `generation` stands.
 
-    Args:
-        columns: which series, by column; `cells`: which cells of each.
-        is_live: asked only when a row looks half written: True while some process writes the slab.
-    Returns: the rows that were there, by bucket; never a row of another bucket, never half of one.
+    Attributes:
+        generation: of the slab when the headers were read; None where they did not stand still.
+        headers: int64 [slots], as they were.
+        buckets, slots, sequences: int64 [rows], of the rows that were held, ascending by bucket; `first` and `last`
+            are the outer buckets (1 and 0: none).
+        stamps, intervals: int64 [rows], ns: what a reader shows of them. Nobody may write to these arrays.
+        slices: the slots as one or two slices, in order; empty where they have gaps.
     """
-    import numpy as np
 
-    headers, sequences = slab.headers(), slab.sequences()
-    slots = _candidates(slab, first, last)
-    before, sequence = headers[slots], sequences[slots]
-    held = (before >= max(first, 1)) & (before <= last)
-    if not held.all():
-        slots, before, sequence = slots[held], before[held], sequence[held]
-    if len(before) > 1 and (before[1:] < before[:-1]).any():
-        order = np.argsort(before, kind="stable")
-        slots, before, sequence = slots[order], before[order], sequence[order]
-    picked = _picker(columns)
-    blocks = {cell: slab.block(cell) for cell in cells}
-    copied = {cell: block[slots][:, picked] for cell, block in blocks.items()}
-    good = (headers[slots] == before) & (sequences[slots] == sequence) & (sequence % 2 == 0)
-    if "count" in copied and slab.spec.tier == 0:
-        again = blocks["count"][slots][:, picked]
-        good &= ((again == copied["count"]) | (np.isnan(again) & np.isnan(copied["count"]))).all(axis=1)
-    if not good.all():
-        for index in np.flatnonzero(~good):
-            good[index] = _copy_alone(slab, int(slots[index]), int(before[index]), picked, copied, int(index), is_live)
-        if not good.all():
-            before = before[good]
-            copied = {cell: block[good] for cell, block in copied.items()}
-    return Rows(before, copied)
+    __slots__ = (
+        "buckets",
+        "first",
+        "generation",
+        "headers",
+        "intervals",
+        "last",
+        "newest_word",
+        "sequences",
+        "slices",
+        "slots",
+        "stamps",
+    )
+
+    def __init__(self, slab: Slab) -> None:
+        """Read the headers."""
+        import numpy as np
+
+        count, interval_ns = slab.spec.slot_count, slab.spec.interval_ns
+        generation = slab.words[_GENERATION]
+        sequences, self.headers = slab.sequences().copy(), slab.headers().copy()
+        still = generation == slab.words[_GENERATION] and generation % 2 == 0
+        self.generation = generation if still else None
+        newest = MAX_INSTANT_NS // interval_ns
+        held = (self.headers > 0) & (self.headers <= newest) & (self.headers % count == np.arange(count))
+        slots = np.flatnonzero(held)
+        buckets = self.headers[slots]
+        if (buckets[1:] < buckets[:-1]).any():
+            order = np.argsort(buckets, kind="stable")
+            slots, buckets = slots[order], buckets[order]
+        self.slots, self.buckets, self.sequences = slots, buckets, sequences[slots]
+        self.stamps = buckets * interval_ns
+        self.intervals = np.full(len(buckets), interval_ns)
+        for each in (self.stamps, self.intervals):
+            each.setflags(write=False)
+        self.first, self.last = (int(buckets[0]), int(buckets[-1])) if len(buckets) else (1, 0)
+        dense = self.last - self.first + 1 == len(buckets) > 0
+        self.slices = ring.slices(self.first, self.last, count) if dense else ()
+        self.newest_word = slab.row_word(int(slots[-1])) + 1 if len(slots) else 1
+
+    def between(self, first: int, last: int) -> slice:
+        """Give the positions of the rows of buckets first..last, both included."""
+        if first <= self.first and last >= self.last:
+            return slice(0, len(self.buckets))
+        start, end = self.buckets.searchsorted((first, last + 1)).tolist()
+        return slice(start, end)
 
 
-def _picker(columns: Sequence[int] | NDArray[np.intp]) -> Any:
+class SlabReader:
+    """Reads one slab, as often as asked, and remembers where its rows lie while they stay there."""
+
+    def __init__(self, slab: Slab, is_live: Callable[[], bool]) -> None:
+        """Bind to a mapped slab; `is_live`, asked where a row looks half written: whether some process writes it."""
+        self.slab, self._is_live, self._words = slab, is_live, slab.words
+        self._one_cell = slab.spec.kind != "summary"
+        self._fine = slab.spec.tier == 0
+        self._index: Index | None = None
+
+    def index(self) -> Index:
+        """Give the rows that are there now.
+
+        Raises: CorruptStoreError: the file was truncated while it was open.
+        """
+        index = self._index
+        if index is None or index.generation != self._words[_GENERATION]:
+            self._index = index = Index(self.slab)
+        else:
+            self.slab.check_size()
+        return index
+
+    def rows(self, first: int, last: int, columns: Sequence[int], cells: Sequence[str]) -> Rows:
+        """Copy the rows that hold buckets first..last (both included).
+
+        Args: `columns`: which series, by column; `cells`: which cells of each.
+        Returns: the rows that were there, by bucket; never a row of another bucket, never half of one.
+        """
+        index = self.index()
+        keep = index.between(max(first, 1), last)
+        copied, good = self.copy(index, keep, picker(columns), cells)
+        buckets = index.buckets[keep]
+        return Rows(buckets, copied) if good is None else Rows(buckets[good], copied)
+
+    def copy(
+        self, index: Index, keep: slice | NDArray[np.intp], picked: Any, cells: Sequence[str]
+    ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_] | None]:
+        """Copy the rows at the positions `keep` of the index.
+
+        Args: `picked`: see `picker`.
+        Returns: cell -> [rows, columns], and which of the positions these are: None for all.
+        """
+        slab, sequence = self.slab, self._words[index.newest_word]
+        copied = {cell: _take(slab.block(cell), index, keep, picked) for cell in cells}
+        if index.generation == self._words[_GENERATION] and (
+            not self._fine
+            or (len(copied) == 1 and self._one_cell and copied[cells[0]].shape[1] == 1)
+            or self._newest_stood(index, sequence, picked, copied)
+        ):
+            return copied, None
+        good = self._mend(index, keep, picked, copied)
+        return ({cell: block[good] for cell, block in copied.items()}, good) if not good.all() else (copied, None)
+
+    def _newest_stood(self, index: Index, sequence: int, picked: Any, copied: dict[str, NDArray[Any]]) -> bool:
+        """Say whether the current row, the only one that is written to outside of a generation, stood still."""
+        if sequence % 2 or self._words[index.newest_word] != sequence:
+            return False
+        if self._one_cell or not len(index.slots):
+            return True
+        counts = copied["count"]
+        return not len(counts) or (self.slab.block("count")[index.slots[-1]][picked].tobytes() == counts[-1].tobytes())
+
+    def _mend(
+        self, index: Index, keep: slice | NDArray[np.intp], picked: Any, copied: dict[str, NDArray[Any]]
+    ) -> NDArray[np.bool_]:
+        """Look at each row's own header, and copy again, one by one, those that changed; say which were had."""
+        import numpy as np
+
+        slab, slots, buckets, sequences = self.slab, index.slots[keep], index.buckets[keep], index.sequences[keep]
+        good: NDArray[np.bool_] = slab.headers()[slots] == buckets
+        good &= (slab.sequences()[slots] == sequences) & (sequences % 2 == 0)
+        if "count" in copied and self._fine:
+            again = slab.block("count")[:, picked][slots]
+            good &= ((again == copied["count"]) | (np.isnan(again) & np.isnan(copied["count"]))).all(axis=1)
+        for at in np.flatnonzero(~good).tolist():
+            good[at] = self._copy_alone(int(slots[at]), int(buckets[at]), picked, copied, at)
+        return good
+
+    def _copy_alone(self, slot: int, bucket: int, picked: Any, copied: dict[str, NDArray[Any]], at: int) -> bool:
+        """Copy one row that is being written, in one piece; say whether a whole one was had."""
+        slab, spec, words = self.slab, self.slab.spec, self._words
+        word, start = slab.row_word(slot), layout.PAGE_BYTES + slot * spec.row_bytes
+        raw_view = words.cast("B")
+        counts = slab.block("count")[slot] if "count" in copied and self._fine else None
+        for attempt in range(_TRIES):
+            count_before = None if counts is None else counts[picked].tobytes()
+            sequence = words[word + 1]
+            raw = bytes(raw_view[start : start + spec.row_bytes])
+            if words[word] != bucket:
+                return False
+            torn = words[word + 1] != sequence or (counts is not None and counts[picked].tobytes() != count_before)
+            if not torn and sequence % 2 and (attempt < _TRIES - 1 or self._is_live()):
+                torn = True
+            if torn:
+                continue
+            for cell, block in copied.items():
+                block[at] = slab.cell_of(raw, cell)[picked]
+            return True
+        return False
+
+
+def picker(columns: Sequence[int] | NDArray[np.intp]) -> Any:
     """Give an index of the columns; side by side they are a slice, which copies faster."""
     import numpy as np
 
-    index = np.asarray(columns, dtype=np.intp)
-    if len(index) and index[-1] - index[0] == len(index) - 1 and (np.diff(index) == 1).all():
-        return slice(int(index[0]), int(index[-1]) + 1)
-    return index
+    count = len(columns)
+    if count and columns[-1] - columns[0] == count - 1 and list(columns) == list(range(columns[0], columns[0] + count)):
+        return slice(int(columns[0]), int(columns[0]) + count)
+    return np.asarray(columns, dtype=np.intp)
 
 
-def _candidates(slab: Slab, first: int, last: int) -> NDArray[np.intp]:
+def _take(block: NDArray[Any], index: Index, keep: slice | NDArray[np.intp], picked: Any) -> NDArray[Any]:
+    """Copy the rows at these positions, these columns of each."""
     import numpy as np
 
-    count = slab.spec.slot_count
-    if last - first + 1 >= count:
-        return np.arange(count)
-    parts = [np.arange(slot, slot + length) for _, slot, length in ring.runs(first, last, count)]
-    return np.concatenate(parts) if parts else np.arange(0)
+    if keep.__class__ is slice and index.slices:
+        parts = index.slices if keep.stop - keep.start == len(index.slots) else _cut(index.slices, keep)
+        if len(parts) == 1:
+            return block[parts[0], picked].copy()
+        return np.concatenate([block[part, picked] for part in parts])
+    slots = index.slots[keep]
+    if picked.__class__ is slice:
+        taken: NDArray[Any] = block[:, picked][slots]
+        return taken
+    crossed: NDArray[Any] = block[slots[:, None], picked]
+    return crossed
 
 
-def _copy_alone(
-    slab: Slab,
-    slot: int,
-    bucket: int,
-    picked: Any,
-    copied: dict[str, NDArray[Any]],
-    index: int,
-    is_live: Callable[[], bool],
-) -> bool:
-    """Copy one row that is being written, in one piece; say whether a whole one was had."""
-    import numpy as np
-
-    spec, words = slab.spec, slab.words
-    word, start = slab.row_word(slot), layout.PAGE_BYTES + slot * spec.row_bytes
-    raw_view = slab.words.cast("B")
-    counts = slab.block("count")[slot] if "count" in copied and spec.tier == 0 else None
-    for attempt in range(_TRIES):
-        count_before = None if counts is None else counts[picked].tobytes()
-        sequence = words[word + 1]
-        raw = bytes(raw_view[start : start + spec.row_bytes])
-        if words[word] != bucket:
-            return False
-        torn = words[word + 1] != sequence or (counts is not None and counts[picked].tobytes() != count_before)
-        if not torn and sequence % 2 and (attempt < _TRIES - 1 or is_live()):
-            torn = True
-        if torn:
-            continue
-        for cell, block in copied.items():
-            placed = spec.cell(cell)
-            row = np.frombuffer(raw, "<" + placed.format, spec.max_series, placed.offset)
-            block[index] = row[picked]
-        return True
-    return False
+def _cut(slices: tuple[slice, ...], keep: slice) -> tuple[slice, ...]:
+    """Cut positions `keep` out of slots that are given as slices."""
+    parts, at = [], 0
+    for each in slices:
+        length = each.stop - each.start
+        start, stop = max(keep.start - at, 0), min(keep.stop - at, length)
+        if stop > start:
+            parts.append(slice(each.start + start, each.start + stop))
+        at += length
+    return tuple(parts) or (slice(0, 0),)
 
 
-def occupants(slab: Slab) -> NDArray[np.int64]:
+def occupants(headers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give the bucket that last took each row, finished or not: int64 [slots]."""
     import numpy as np
 
-    headers = np.array(slab.headers())
     return np.where(headers < 0, ~headers, headers)

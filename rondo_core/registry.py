@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,15 @@ import msgpack
 
 from rondo_core import layout
 from rondo_core.errors import CapacityError, CorruptStoreError, LabelError
-from rondo_core.journal import Journal, create_journal
+from rondo_core.journal import MENDED_BY, Journal, create_journal
 from rondo_core.labels import Kind, Labels, Series
 from rondo_core.schema import Schema
 
 # Room for one series: name, labels, help and unit of ordinary length. A store whose series are longer fills its
 # registry before its columns, and the error says so.
 BYTES_PER_SERIES = 256
+MAX_LABELS = 4096
+_MANY = 64
 
 
 def registry_bytes(schemas: Iterable[Schema]) -> int:
@@ -33,6 +38,51 @@ def create_registry(path: Path, schemas: Iterable[Schema]) -> None:
     create_journal(path, registry_bytes(schemas))
 
 
+def encode_series(series: Series) -> bytes:
+    """Write a series as a record of the journal."""
+    name, labels, _, schema, column, help_text, unit, created_ns = series
+    payload: bytes = msgpack.packb((name, labels, schema, column, help_text, unit, created_ns))
+    return payload
+
+
+def decode_series(payload: bytes, schemas: Mapping[str, Schema]) -> Series:
+    """Read what `encode_series` wrote.
+
+    Raises: ValueError: it does not read, or no schema has such a column.
+    """
+    try:
+        plain: tuple[Any, ...] = msgpack.unpackb(payload, max_array_len=MAX_LABELS, use_list=False)
+        name, given, known, column, help_text, unit, created_ns = plain
+        schema = schemas[known]
+        labels = tuple((str(key), str(value)) for key, value in given)
+        texts, numbers = (str(name), str(help_text), str(unit)), (int(column), int(created_ns))
+    except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    if not 0 <= numbers[0] < schema.max_series:
+        raise ValueError(f"column {numbers[0]} of schema {schema.name}, which has {schema.max_series}")
+    return Series(texts[0], labels, schema.kind, schema.name, numbers[0], texts[1], texts[2], numbers[1])
+
+
+def decode_many(payloads: Sequence[bytes], schemas: Mapping[str, Schema]) -> list[Series] | None:
+    """Read many records by few calls; None where one of them is not as `encode_series` writes it."""
+    unpacker = msgpack.Unpacker(use_list=False, max_array_len=MAX_LABELS, max_buffer_size=0)
+    try:
+        unpacker.feed(b"".join(payloads))
+        records = list(unpacker)
+        names, labels, known, columns, helps, units, created = zip(*records, strict=True)
+        pairs = list(chain.from_iterable(labels))
+        "".join(chain(names, helps, units, chain.from_iterable(pairs)))  # a TypeError where one is no text
+        own = {name: (name, schema.kind) for name, schema in schemas.items()}
+        homes, kinds = zip(*map(own.__getitem__, known), strict=True)
+    except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException):
+        return None
+    shapes = {*map(type, labels), *map(type, pairs)}, {*map(len, pairs)}, {*map(type, columns), *map(type, created)}
+    if len(records) != len(payloads) or not (shapes[0] <= {tuple} and shapes[1] <= {2} and shapes[2] <= {int}):
+        return None
+    rows = zip(names, labels, kinds, homes, columns, helps, units, created, strict=True)
+    return list(map(partial(tuple.__new__, Series), rows))
+
+
 class Registry:
     """The series of a store, by identity and by schema; columns are given out in order and never change."""
 
@@ -41,11 +91,21 @@ class Registry:
 
         Raises: StoreNotFoundError, StoreError, CorruptStoreError, FormatVersionError.
         """
-        self._journal = Journal(path, writable=writable)
-        self._schemas = {schema.name: schema for schema in schemas}
+        known = tuple(schemas)
+        self._journal = Journal(path, writable=writable, size_bytes=registry_bytes(known))
+        self._schemas = {schema.name: schema for schema in known}
         self.by_identity: dict[tuple[str, Labels], Series] = {}
         self.by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
-        self._take(self._journal.payloads)
+        collecting = gc.isenabled()
+        gc.disable()  # of what is read here nothing is garbage, and to look for it costs as much as the reading
+        try:
+            self._take(self._journal.payloads)
+        except BaseException:
+            self._journal.close()
+            raise
+        finally:
+            if collecting:
+                gc.enable()
 
     @property
     def torn_bytes(self) -> int:
@@ -64,33 +124,40 @@ class Registry:
         """Take in what the writing process has declared since."""
         self._take(self._journal.read_more())
 
-    def _take(self, payloads: Iterable[bytes]) -> None:
+    def _take(self, payloads: Sequence[bytes]) -> None:
+        if len(payloads) >= _MANY and (series := decode_many(payloads, self._schemas)) and self._place(series):
+            return
         for payload in payloads:
-            series = self._decode(payload)
-            self.by_identity[series.name, series.labels] = series
-            self.by_schema[series.schema].append(series)
+            each = self._decode(payload)
+            self.by_identity[each.name, each.labels] = each
+            self.by_schema[each.schema].append(each)
+
+    def _place(self, many: Sequence[Series]) -> bool:
+        """Add series whose identities are new and whose columns follow those that are there; False: they do not."""
+        fresh = {(series[0], series[1]): series for series in many}
+        groups: dict[str, list[Series]] = {}
+        for series in many:
+            groups.setdefault(series.schema, []).append(series)
+        for name, group in groups.items():
+            first = len(self.by_schema[name])
+            columns = [series.column for series in group]
+            if columns != list(range(first, first + len(group))) or columns[-1] >= self._schemas[name].max_series:
+                return False
+        if len(fresh) < len(many) or not fresh.keys().isdisjoint(self.by_identity):
+            return False
+        self.by_identity.update(fresh)
+        for name, group in groups.items():
+            self.by_schema[name] += group
+        return True
 
     def _decode(self, payload: bytes) -> Series:
         try:
-            plain: Mapping[str, Any] = msgpack.unpackb(payload)
-            schema = self._schemas[plain["schema"]]
-            column = len(self.by_schema[schema.name])
-            labels = tuple((str(key), str(value)) for key, value in plain["labels"])
-            fits = column < schema.max_series and plain["column"] == column
-            series = Series(
-                str(plain["name"]),
-                labels,
-                schema.kind,
-                schema.name,
-                column,
-                str(plain["help"]),
-                str(plain["unit"]),
-                int(plain["created_ns"]),
-            )
-        except (KeyError, TypeError, ValueError, msgpack.UnpackException):
-            fits = False
-        if not fits:
-            what = "a series that the schemas have no place for"
+            series = decode_series(payload, self._schemas)
+        except ValueError as error:
+            what = f"a record that is no series ({error}); {MENDED_BY}"
+            raise CorruptStoreError(str(self._journal.path), what, self._journal.offset) from None
+        if series.column != len(self.by_schema[series.schema]) or (series.name, series.labels) in self.by_identity:
+            what = f"{series}: a series that the schemas have no place for; {MENDED_BY}"
             raise CorruptStoreError(str(self._journal.path), what, self._journal.offset)
         return series
 
@@ -108,18 +175,7 @@ class Registry:
                 " make the store with a larger max_series"
             )
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
-        payload: bytes = msgpack.packb(
-            {
-                "name": name,
-                "labels": labels,
-                "schema": schema.name,
-                "column": column,
-                "help": help_text,
-                "unit": unit,
-                "created_ns": created_ns,
-            }
-        )
-        self._journal.append(payload)
+        self._journal.append(encode_series(series))
         self.by_identity[name, labels] = series
         self.by_schema[schema.name].append(series)
         return series

@@ -24,6 +24,11 @@ def slot_of(bucket: int, slot_count: int) -> int:
     return bucket % slot_count
 
 
+def latest_in(slot: int, newest: int, slot_count: int) -> int:
+    """Give the latest bucket, up to `newest`, that lies in the slot; negative where none does yet."""
+    return newest - (newest - slot) % slot_count
+
+
 def occupant(header: int) -> int:
     """Give the bucket that last took the row, whether or not its initialisation was finished."""
     return ~header if header < 0 else header
@@ -44,3 +49,10 @@ def runs(first: int, last: int, slot_count: int) -> list[tuple[int, int, int]]:
     if length > head:
         parts.append((first + head, 0, length - head))
     return parts
+
+
+def slices(first: int, last: int, slot_count: int) -> tuple[slice, ...]:
+    """Give the slots of buckets first..last, at most `slot_count` of them, as one or two slices, oldest first."""
+    slot, length = first % slot_count, last - first + 1
+    head = min(length, slot_count - slot)
+    return (slice(slot, slot + head),) if head == length else (slice(slot, slot + head), slice(0, length - head))

@@ -14,9 +14,9 @@ import attrs
 import msgpack
 
 from rondo_core import layout
-from rondo_core.errors import CorruptStoreError, StoreError
-from rondo_core.journal import read_bytes
-from rondo_core.slab import allocate
+from rondo_core.errors import CorruptStoreError, FormatVersionError
+from rondo_core.files import open_file, read_bytes
+from rondo_core.slab import MAX_INSTANT_NS, allocate
 
 _RECORD = layout.JOURNAL_RECORD
 CLOSED = "closed"
@@ -81,31 +81,39 @@ def read_runs(path: Path) -> list[Run]:
 
     Raises: StoreNotFoundError, StoreError: the file cannot be read; CorruptStoreError: it is not one of runs.
     """
-    data = read_bytes(path)
-    if data[:8] != layout.RUNS_MAGIC:
-        raise CorruptStoreError(str(path), "not a record of runs", 0)
-    found = []
-    for slot in range(layout.RUN_COUNT):
-        offset = layout.RUNS_HEADER_BYTES + slot * layout.RUN_BYTES
-        record = data[offset : offset + layout.RUN_BYTES]
-        run = _decode(record) if len(record) == layout.RUN_BYTES else None
-        if run is not None:
-            found.append(run)
-    return sorted(found, key=lambda run: run.number)
+    runs = [decode_run(record, slot) for slot, record in enumerate(run_records(path))]
+    return sorted((run for run in runs if run is not None), key=lambda run: run.number)
 
 
-def _decode(record: bytes) -> Run | None:
+def run_records(path: Path) -> list[bytes]:
+    """Give the records as they are, slot by slot. Raises: as `read_runs`."""
+    data = read_bytes(path, layout.RUNS_FILE_BYTES)
+    if data[:8] != layout.RUNS_MAGIC or len(data) != layout.RUNS_FILE_BYTES:
+        what = f"not a record of runs: {len(data)} bytes, of {layout.RUNS_FILE_BYTES}"
+        raise CorruptStoreError(str(path), what, 0)
+    version = int.from_bytes(data[8:12], "little")
+    if version > layout.FORMAT_VERSION:
+        raise FormatVersionError(str(path), version, layout.FORMAT_VERSION)
+    first, step = layout.RUNS_HEADER_BYTES, layout.RUN_BYTES
+    return [data[offset : offset + step] for offset in range(first, len(data), step)]
+
+
+def decode_run(record: bytes, slot: int) -> Run | None:
+    """Read a record; None where it is damaged, or of a run that does not belong into this slot."""
     length, crc = _RECORD.unpack_from(record)
     payload = record[_RECORD.size : _RECORD.size + length]
     if not length or len(payload) != length or zlib.crc32(payload) != crc:
         return None
     try:
-        plain: dict[str, Any] = msgpack.unpackb(payload)
+        plain: dict[str, Any] = msgpack.unpackb(payload, max_array_len=0)
         kinds = {"boot_id": str, "ended": str, "writer": str}
         facts: dict[str, Any] = {each.name: kinds.get(each.name, int)(plain[each.name]) for each in attrs.fields(Run)}
-        return Run(**facts)
-    except (KeyError, TypeError, ValueError, msgpack.UnpackException):
+        run = Run(**facts)
+    except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException):
         return None
+    stamps = (run.opened_ns, run.ended_ns)
+    plausible = 0 < run.number < 1 << 48 and all(0 <= stamp < MAX_INSTANT_NS for stamp in stamps)
+    return run if plausible and run.number % layout.RUN_COUNT == slot else None
 
 
 def _short(text: str) -> str:
@@ -121,10 +129,7 @@ def write_run(path: Path, run: Run) -> None:
     payload: bytes = msgpack.packb(attrs.asdict(attrs.evolve(run, ended=_short(run.ended), writer=_short(run.writer))))
     record = (_RECORD.pack(len(payload), zlib.crc32(payload)) + payload).ljust(layout.RUN_BYTES, b"\0")
     offset = layout.RUNS_HEADER_BYTES + run.number % layout.RUN_COUNT * layout.RUN_BYTES
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as error:
-        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+    descriptor = open_file(path, os.O_WRONLY)
     try:
         os.pwrite(descriptor, record, offset)
     finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NoReturn
 
 import attrs
@@ -14,7 +15,7 @@ from rondo_core.labels import LABEL_NAME, METRIC_NAME, Series
 _OPERATOR = re.compile(r"=~|!~|!=|=")
 _BARE = re.compile(r"[^,{}\"'\s=!~]+")
 _SPACE = re.compile(r"\s*")
-_NAME_KEY = "__name__"
+NAME_KEY = "__name__"
 _UNESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
 
@@ -36,6 +37,15 @@ class Selector:
     name: str
     matchers: tuple[Matcher, ...]
 
+    def pairs(self) -> list[tuple[str, str]]:
+        """Give the (label, value) pairs that a series must have; the name is the label `__name__`."""
+        named = [(NAME_KEY, self.name)] if self.name else []
+        return named + [(each.key, each.value) for each in self.matchers if each.operator == "=" and each.value]
+
+    def conditions(self) -> int:
+        """Count the conditions, the name among them."""
+        return len(self.matchers) + bool(self.name)
+
     def matches(self, series: Series) -> bool:
         """Say whether the series is selected."""
         if self.name and series.name != self.name:
@@ -43,10 +53,11 @@ class Selector:
         if not self.matchers:
             return True
         labels = dict(series.labels)
-        labels[_NAME_KEY] = series.name
+        labels[NAME_KEY] = series.name
         return all(matcher.test(labels.get(matcher.key, "")) for matcher in self.matchers)
 
 
+@lru_cache(256)
 def parse_selector(text: str) -> Selector:
     """Read a selector.
 

@@ -8,8 +8,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import layout
-from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreError, StoreNotFoundError
+from rondo_core import layout, ring
+from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreError
+from rondo_core.files import open_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     Words = memoryview[int]
 
 _WORD = 8
+MAX_INSTANT_NS = 1 << 62  # the year 2116: what no clock says, and what all arithmetic here has room for
+_MAX_SEQUENCE = 1 << 62
 
 
 def allocate(path: Path, size_bytes: int) -> int:
@@ -73,6 +76,31 @@ class Slab:
         self.words: Words = view.cast("q")
         self.cells: Cells = view.cast("d")
         self._arrays: dict[str, NDArray[Any]] = {}
+        self._headers: list[NDArray[np.int64] | None] = [None, None]
+        self._changes = 0
+        if writable and spec.tier == 0:
+            self._forget_impossible()
+
+    def _forget_impossible(self) -> None:
+        """Take a row whose header no writer can have made for one that was never finished."""
+        first, count = self.row_word(0), self.spec.slot_count
+        headers = self.words[first : first + count * self.row_words : self.row_words].tolist()
+        sequences = self.words[first + 1 : first + 1 + count * self.row_words : self.row_words].tolist()
+        if min(sequences) < 0 or max(sequences) >= _MAX_SEQUENCE:
+            for slot, sequence in enumerate(sequences):
+                if not 0 <= sequence < _MAX_SEQUENCE:
+                    self.words[self.row_word(slot) + 1] = 0
+        newest = MAX_INSTANT_NS // self.spec.interval_ns
+        if _are_a_ring(headers, newest):
+            return
+        taken = [ring.occupant(header) for header in headers]
+        sound = [bucket <= newest and ring.slot_of(bucket, count) == slot for slot, bucket in enumerate(taken)]
+        latest = max((header for header, good in zip(headers, sound, strict=True) if good), default=0)
+        for slot, good in enumerate(sound):
+            if headers[slot] and not good:
+                # The mark of the bucket that must have lain there: its window is not to be looked for in this tier.
+                bucket = ring.latest_in(slot, latest, count)
+                self.words[self.row_word(slot)] = ~bucket if bucket > 0 else ring.NEVER
 
     def row_word(self, slot: int) -> int:
         """Give the index of the row's first word in `words`; its sequence is the next one."""
@@ -101,33 +129,67 @@ class Slab:
     def next_window(self, bucket: int) -> None:
         self.words[layout.SLAB_NEXT_WINDOW // _WORD] = bucket
 
+    def change(self) -> None:
+        """Say to readers that rows are about to change: the generation becomes odd until as many `changed` follow."""
+        self._changes += 1
+        self.words[layout.SLAB_GENERATION // _WORD] |= 1
+
+    def changed(self) -> None:
+        """Say to readers that the rows stand again, but are not those of before: the generation becomes even."""
+        self._changes -= 1
+        if not self._changes:
+            words, at = self.words, layout.SLAB_GENERATION // _WORD
+            words[at] = ((words[at] | 1) + 1) % _MAX_SEQUENCE
+
     def headers(self) -> NDArray[np.int64]:
-        """View the bucket of every row: int64 [slots], strided."""
-        return self._array("", 0, "<i8")
+        """View the bucket of every row: int64 [slots], strided.
+
+        Raises: CorruptStoreError: see `check_size`.
+        """
+        self.check_size()
+        return self._header_words(0)
+
+    def check_size(self) -> None:
+        """Look whether the file is still as long as its map.
+
+        Raises: CorruptStoreError: it was truncated while it was open; to read on would end the process.
+        """
+        if not self._map.closed and self._map.size() < self.spec.file_bytes:
+            what = f"cut to {self._map.size()} bytes, of {self.spec.file_bytes}, while it was open"
+            raise CorruptStoreError(str(self.path), what, self._map.size())
 
     def sequences(self) -> NDArray[np.int64]:
         """View the sequence of every row: int64 [slots], strided."""
-        return self._array(" ", _WORD, "<i8")
+        return self._header_words(1)
 
     def block(self, cell: str) -> NDArray[Any]:
         """View one cell of every row: [slots, max_series], strided."""
         array = self._arrays.get(cell)
         if array is None:
-            placed = self.spec.cell(cell)
-            array = self._array(cell, placed.offset, "<" + placed.format)
+            import numpy as np
+
+            spec, placed = self.spec, self.spec.cell(cell)
+            kind = np.dtype("<" + placed.format)
+            shape, strides = (spec.slot_count, spec.max_series), (spec.row_bytes, kind.itemsize)
+            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + placed.offset, strides)
+            self._arrays[cell] = array
         return array
 
-    def _array(self, key: str, offset: int, dtype: str) -> NDArray[Any]:
-        array = self._arrays.get(key)
+    def cell_of(self, row: bytes, cell: str) -> NDArray[Any]:
+        """Read one cell of a row that was copied whole: [max_series]."""
+        import numpy as np
+
+        placed = self.spec.cell(cell)
+        return np.frombuffer(row, "<" + placed.format, self.spec.max_series, placed.offset)
+
+    def _header_words(self, index: int) -> NDArray[np.int64]:
+        array = self._headers[index]
         if array is None:
             import numpy as np
 
-            kind = np.dtype(dtype)
-            is_cell = bool(key.strip())
-            shape = (self.spec.slot_count, self.spec.max_series) if is_cell else (self.spec.slot_count,)
-            strides = (self.spec.row_bytes, kind.itemsize) if is_cell else (self.spec.row_bytes,)
-            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + offset, strides)
-            self._arrays[key] = array
+            offset = layout.PAGE_BYTES + index * _WORD
+            array = np.ndarray(self.spec.slot_count, "<i8", self._map, offset, self.spec.row_bytes)
+            self._headers[index] = array
         return array
 
     def sync(self) -> None:
@@ -137,26 +199,37 @@ class Slab:
     def close(self) -> None:
         """Drop the views; the map goes when the last view that was handed out does."""
         self._arrays.clear()
+        self._headers = [None, None]
         with contextlib.suppress(BufferError):
             self.words.release()
             self.cells.release()
             self._map.close()
 
 
+def _are_a_ring(headers: list[int], newest: int) -> bool:
+    """Say at once of the usual case, buckets that follow each other, each in its slot, that nothing is wrong."""
+    held = [header for header in headers if header]
+    if not held:
+        return True
+    first, last = min(held), max(held)
+    if first < 0 or last > newest or last - first + 1 != len(held):
+        return False
+    in_order = [header for part in ring.slices(first, last, len(headers)) for header in headers[part]]
+    return in_order == list(range(first, last + 1))
+
+
 def _map(path: Path, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
-    flags = os.O_RDWR if writable else os.O_RDONLY
-    try:
-        descriptor = os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        raise StoreNotFoundError(f"{path}: missing; the store is incomplete") from None
-    except OSError as error:
-        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+    descriptor = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
     try:
         size = os.fstat(descriptor).st_size
         header = os.pread(descriptor, layout.PAGE_BYTES, 0)
         _check(path, spec, header, size)
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         return mmap.mmap(descriptor, spec.file_bytes, access=access)
+    except (OSError, ValueError, OverflowError) as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path}: {spec.file_bytes} bytes cannot be mapped ({error}); free some memory") from None
     finally:
         os.close(descriptor)
 

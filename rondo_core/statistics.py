@@ -58,19 +58,35 @@ def check_statistics(kind: Kind, statistics: tuple[str, ...], finer: tuple[str, 
     return tuple(name for name in known if name in statistics or name == COVERAGE)
 
 
+def cells_for(kind: Kind, kept: tuple[str, ...], statistic: str) -> tuple[str, ...]:
+    """Name the cells, of those that a tier keeps, from which a statistic is read; none where it cannot be."""
+    if statistic in kept:
+        return (statistic,)
+    if kind == "counter":
+        standing = {"min": "first", "max": "last"}.get(statistic, "")
+        if standing in kept:
+            return (standing,)
+    if COVERAGE in kept:
+        return ()
+    if kind == "summary":
+        copies = (f"{statistic}0", f"{statistic}1")
+        return ("count", *copies) if copies[0] in kept else ("count",) if statistic == COVERAGE else ()
+    return ("last",) if statistic in COARSE_STATISTICS[kind] or statistic in {"min", "max"} else ()
+
+
 def lift(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:
     """Read the finest tier's cells as the statistics of one bucket each.
 
     Args:
-        cells: name -> float64, all of one shape; NaN where a bucket holds no sample.
-    Returns: every statistic of the kind in that shape; coverage is 1 or 0.
+        cells: name -> float64, all of one shape; NaN where a bucket holds no sample. A summary's need "count".
+    Returns: every statistic that these cells tell, in that shape; coverage is 1 or 0.
     """
     import numpy as np
 
     if kind == "summary":
         return _lift_summary(cells)
     last = cells["last"]
-    statistics = dict.fromkeys(COARSE_STATISTICS[kind], last)
+    statistics = dict.fromkeys((*COARSE_STATISTICS[kind], "min", "max"), last)
     statistics[COVERAGE] = (~np.isnan(last)).astype(np.int64)
     return statistics
 
@@ -80,17 +96,32 @@ def _lift_summary(cells: Mapping[str, Values]) -> dict[str, Values]:
 
     count = np.abs(cells["count"])
     second = cells["count"] < 0
-    empty = ~(count > 0)
+    filled = count > 0
     statistics: dict[str, Values] = {"count": count}
     for name in ("sum", "min", "max"):
-        values = np.where(second, cells[name + "1"], cells[name + "0"])
-        values[empty] = np.nan
-        statistics[name] = values
-    statistics["sum"][count == 0] = 0.0
-    statistics["count_base"] = cells["count_base"]
-    statistics["sum_base"] = cells["sum_base"]
+        if name + "0" in cells:
+            statistics[name] = np.where(second, cells[name + "1"], cells[name + "0"])
+    if not filled.all():
+        for name in statistics.keys() - {"count"}:
+            statistics[name][~filled] = np.nan
+        if "sum" in statistics:
+            statistics["sum"][count == 0] = 0.0
+    for name in ("count_base", "sum_base"):
+        if name in cells:
+            statistics[name] = cells[name]
     statistics[COVERAGE] = (~np.isnan(count)).astype(np.int64)
     return statistics
+
+
+# Merging [windows, ratio, series] over the buckets of each window: where every bucket holds a sample, and where some
+# are absent (NaN; coverage: 0), which gives NaN where all are.
+_WHOLE: dict[str, Merge] = {
+    "first": lambda block: block[:, 0, :],
+    "last": lambda block: block[:, -1, :],
+    "min": lambda block: block.min(axis=1),
+    "max": lambda block: block.max(axis=1),
+    "sum": lambda block: block.sum(axis=1),
+}
 
 
 def _first(block: Values) -> Values:
@@ -127,38 +158,70 @@ def _max(block: Values) -> Values:
     return values
 
 
-def _count(block: Values) -> Values:
-    counts: Values = block.sum(axis=1)
-    return counts
+_HOLED: dict[str, Merge] = {"first": _first, "last": _last, "min": _min, "max": _max, "sum": _sum}
+_MERGED_AS = {"count": "sum", "count_base": "first", "sum_base": "first"}
 
 
-MERGES: dict[str, Merge] = {
-    "first": _first,
-    "last": _last,
-    "min": _min,
-    "max": _max,
-    "sum": _sum,
-    "count": _sum,
-    "count_base": _first,
-    "sum_base": _first,
-    COVERAGE: _count,
-}
+class WindowMerge:
+    """Merges statistics of fine buckets over windows; what several statistics have in common is worked out once."""
 
+    def __init__(self, places: Any, n_windows: int, ratio: int) -> None:
+        """Take each row's place (window * ratio + bucket within it), a slice or an array, for `n_windows` windows."""
+        self._places, self._shape = places, (n_windows, ratio)
+        self._blocks: dict[int, tuple[Values, Values, Values | None]] = {}
 
-def merge(statistic: str, block: Values) -> Values:
-    """Merge the buckets of each window into one.
+    def __call__(self, statistic: str, values: Values) -> Values:
+        """Merge one statistic.
 
-    Args:
-        statistic: its name.
-        block: [windows, ratio, series], the statistic of each fine bucket; NaN (coverage: 0) where absent.
-    Returns: [windows, series]; NaN (coverage: 0) where every bucket of the window was absent.
-    """
-    return MERGES[statistic](block)
+        Args: `values`: [rows, series]; NaN (coverage: 0) where absent.
+        Returns: [windows, series]; NaN (coverage: 0) where every bucket of the window was absent.
+        """
+        import numpy as np
 
+        if statistic == COVERAGE:
+            counts: Values = self._block(values, 0).sum(axis=1, dtype=np.int64)
+            return counts
+        _, block, holed = self._blocks.get(id(values)) or self._prepared(values)
+        merge = _MERGED_AS.get(statistic, statistic)
+        if holed is None:
+            return _WHOLE[merge](block)
+        if holed.all():
+            return _HOLED[merge](block)
+        merged = np.empty((block.shape[0], block.shape[2]))
+        merged[holed] = _HOLED[merge](block[holed])
+        merged[~holed] = _WHOLE[merge](block[~holed])
+        return merged
 
-def absent(statistic: str) -> float:
-    """Give the value that stands for "no sample" in a fold: 0 for coverage, NaN for all else."""
-    return 0.0 if statistic == COVERAGE else float("nan")
+    def coverage(self, values: Values) -> Values:
+        """Count the buckets of each window in which a value is not absent: int64 [windows, series]."""
+        import numpy as np
+
+        _, block, holed = self._blocks.get(id(values)) or self._prepared(values)
+        if holed is None:
+            return np.full((block.shape[0], block.shape[2]), block.shape[1])
+        counts: Values = (~np.isnan(block)).sum(axis=1)
+        return counts
+
+    def _prepared(self, values: Values) -> tuple[Values, Values, Values | None]:
+        """Lay the rows out by window, and say which windows have absent buckets; the values are kept for their id."""
+        import numpy as np
+
+        block = self._block(values, np.nan)
+        holed: Any = None
+        if np.isnan(block.min()):  # one pass tells whether a NaN is among them
+            holed = np.isnan(block).any(axis=(1, 2))
+        self._blocks[id(values)] = values, block, holed
+        return values, block, holed
+
+    def _block(self, values: Values, absent: float) -> Values:
+        import numpy as np
+
+        (n_windows, ratio), series = self._shape, values.shape[1]
+        if len(values) == n_windows * ratio:
+            return values.reshape(n_windows, ratio, series)
+        block = np.full((n_windows * ratio, series), absent, values.dtype)
+        block[self._places] = values
+        return block.reshape(n_windows, ratio, series)
 
 
 def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
@@ -166,9 +229,9 @@ def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
     import numpy as np
 
     covered: NDArray[np.bool_] = statistics[COVERAGE] > 0
-    whole = {
-        name: values if name == COVERAGE else np.where(covered, values, np.nan) for name, values in statistics.items()
-    }
+    whole = dict(statistics)
+    if not covered.all():
+        whole = {name: v if name == COVERAGE else np.where(covered, v, np.nan) for name, v in statistics.items()}
     if kind == "counter":
         if "first" in whole:
             whole["min"] = whole["first"]

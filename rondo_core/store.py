@@ -38,7 +38,7 @@ from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
     from rondo_core.plugins import Plugins
-    from rondo_core.query import SeriesData
+    from rondo_core.query import Found
     from rondo_core.store_reader import View
 
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
@@ -334,7 +334,7 @@ class Store:
             self._view = View(self.path, self.meta, self.registry, self.slabs)
         return self._view
 
-    def query(self, selector: str, span: str = "all", **options: Any) -> list[SeriesData]:
+    def query(self, selector: str, span: str = "all", **options: Any) -> Found:
         """Read points; see `View.query`. A relative range ends now."""
         options.setdefault("now_ns", self.clock())
         return self.view.query(selector, span, **options)

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from rondo_core import layout
 from rondo_core.directory import Meta, read_meta
 from rondo_core.errors import UnknownSeriesError
 from rondo_core.labels import Series
 from rondo_core.lock import writer_pid
-from rondo_core.query import AUTO, Consolidators, Range, SchemaQuery, SeriesData, parse_range, pick, tier_index
+from rondo_core.query import AUTO, Consolidators, Found, Range, parse_range, pick, tier_index
+from rondo_core.reader import SlabReader
 from rondo_core.registry import Registry
 from rondo_core.runs import Run, read_runs
 from rondo_core.schema import SELF_SCHEMA
+from rondo_core.schema_query import Plan, SchemaQuery
 from rondo_core.selector import Selector, parse_selector
+from rondo_core.series_index import SeriesIndex
 from rondo_core.slab import Slab
+
+_PREPARED_KEPT = 256
 
 
 class View:
@@ -31,10 +36,16 @@ class View:
             for schema in meta.schemas
         }
         self._consolidators: Consolidators | None = None
+        self._index = SeriesIndex()
+        self._prepared: dict[Any, PreparedQuery] = {}
 
     def writer_pid(self) -> int | None:
         """Tell which process writes the store now; None where none does."""
         return writer_pid(self.path / layout.LOCK_FILE)
+
+    def reader(self, schema: str) -> SlabReader:
+        """Give the reader of a schema's finest tier."""
+        return self._queries[schema].readers[0]
 
     @property
     def consolidators(self) -> Consolidators:
@@ -48,14 +59,16 @@ class View:
     @consolidators.setter
     def consolidators(self, known: Consolidators) -> None:
         self._consolidators = known
+        self._prepared.clear()
 
     def series(self, selector: str | Selector = "") -> list[Series]:
         """Give the series that the selector matches, in the order of their declaration; all for an empty one.
 
         Raises: SelectorError: it does not parse.
         """
-        parsed = parse_selector(selector) if isinstance(selector, str) else selector
-        return [series for series in self.registry if parsed.matches(series)]
+        if len(self._index) < len(self.registry):
+            self._index.add(list(self.registry))
+        return self._index.select(parse_selector(selector) if isinstance(selector, str) else selector)
 
     def newest_ns(self) -> int:
         """Give the start of the newest bucket, ns since the epoch; 0 where there is none."""
@@ -78,7 +91,7 @@ class View:
         tier: int | str = AUTO,
         fn: str | None = None,
         now_ns: int | None = None,
-    ) -> list[SeriesData]:
+    ) -> Found:
         """Read the points of every series that the selector matches.
 
         Args:
@@ -88,26 +101,77 @@ class View:
             tier: its number, or "auto": each part from the finest tier that still has it.
             fn: the consolidator; by default last for a counter, avg for a gauge or a summary.
         Returns: one SeriesData per series, in the order of their declaration; one without points stays in.
+            Programs that compute take its `tables`, which hold many series in one array.
         Raises: SelectorError, RangeError, ConsolidatorError: the input is wrong; UnknownSeriesError: no match.
         """
-        if isinstance(selector, str | Selector):
-            parsed = parse_selector(selector) if isinstance(selector, str) else selector
-            found = self.series(parsed)
-            if not found:
-                raise UnknownSeriesError(parsed.text, self.registry.nearest(parsed.name))
-        else:
-            found = list(selector)
+        return self.prepare(selector, tier=tier, fn=fn).read(span, now_ns=now_ns)
+
+    def prepare(
+        self, selector: str | Selector | Sequence[Series], *, tier: int | str = AUTO, fn: str | None = None
+    ) -> PreparedQuery:
+        """Settle what a query reads, so that reading it again and again costs only the reading.
+
+        Series that are declared later are not in it. Args and Raises: as `query`.
+        """
+        key = (selector, tier, fn, len(self.registry)) if isinstance(selector, str) else None
+        known = self._prepared.get(key) if key else None
+        if known is not None:
+            return known
+        prepared = PreparedQuery(self, self._plans(self._find(selector), tier, fn))
+        if key:
+            if len(self._prepared) >= _PREPARED_KEPT:
+                self._prepared.clear()
+            self._prepared[key] = prepared
+        return prepared
+
+    def _find(self, selector: str | Selector | Sequence[Series]) -> Sequence[Series]:
+        if isinstance(selector, Series):
+            return [selector]
+        if not isinstance(selector, str | Selector):
+            return selector
+        parsed = parse_selector(selector) if isinstance(selector, str) else selector
+        found = self.series(parsed)
+        if not found:
+            raise UnknownSeriesError(parsed.text, self.registry.nearest(parsed.name))
+        return found
+
+    def _plans(
+        self, found: Sequence[Series], tier: int | str, fn: str | None
+    ) -> tuple[list[tuple[SchemaQuery, Plan]], list[tuple[int, int]]]:
+        groups: dict[str, list[Series]] = {}
+        for each in found:
+            groups.setdefault(each.schema, []).append(each)
+        plans = []
+        for name, group in groups.items():
+            query = self._queries[name]
+            consolidator = pick(fn, query.schema.kind, self.consolidators)
+            plans.append((query, query.plan(group, tier_index(tier, query.schema), consolidator)))
+        if len(plans) == 1:
+            return plans, [(0, column) for column in range(len(found))]
+        table_of, seen = {name: index for index, name in enumerate(groups)}, dict.fromkeys(groups, 0)
+        places = []
+        for each in found:
+            places.append((table_of[each.schema], seen[each.schema]))
+            seen[each.schema] += 1
+        return plans, places
+
+
+class PreparedQuery:
+    """A query whose series, tier and consolidator are settled."""
+
+    __slots__ = ("_places", "_plans", "_view")
+
+    def __init__(self, view: View, settled: tuple[list[tuple[SchemaQuery, Plan]], list[tuple[int, int]]]) -> None:
+        """Bind to a view; `View.prepare` does this."""
+        self._view = view
+        self._plans, self._places = settled
+
+    def read(self, span: str | Range = "all", *, now_ns: int | None = None) -> Found:
+        """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
         asked = parse_range(span) if isinstance(span, str) else span
-        asked = asked.anchored(self.end_ns() - 1 if now_ns is None else now_ns)
-        results: dict[tuple[str, int], SeriesData] = {}
-        for schema in self.meta.schemas:
-            group = [each for each in found if each.schema == schema.name]
-            if not group:
-                continue
-            consolidator = pick(fn, schema.kind, self.consolidators)
-            for data in self._queries[schema.name].read(group, asked, tier_index(tier, schema), consolidator):
-                results[schema.name, data.series.column] = data
-        return [results[each.schema, each.column] for each in found]
+        if asked.last_ns is not None:
+            asked = asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
+        return Found([query.read(plan, asked) for query, plan in self._plans], self._places)
 
 
 class StoreReader(View):

@@ -116,7 +116,7 @@ class StoresReader:
             found = []
             for series in reader.registry:
                 labels = tuple(sorted((*((k, v) for k, v in series.labels if k != LABEL), (LABEL, name))))
-                named = attrs.evolve(series, labels=labels)
+                named = series._replace(labels=labels)
                 if parsed.matches(named):
                     found.append((named, series))
             yield reader, found

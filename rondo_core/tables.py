@@ -14,7 +14,7 @@ from rondo_core.errors import SchemaError
 from rondo_core.labels import Kind
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
-from rondo_core.statistics import COARSE_STATISTICS, COVERAGE, absent, lift, merge
+from rondo_core.statistics import COARSE_STATISTICS, COVERAGE, WindowMerge, lift
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,7 +53,11 @@ def empty(interval_ns: int, names: Sequence[str], n_series: int, buckets: Any = 
     rows = np.asarray(buckets, dtype=np.int64)
     shape = (len(rows), n_series)
     kinds = {name: np.int64 if name == COVERAGE else np.float64 for name in names}
-    return Table(interval_ns, rows, {name: np.full(shape, absent(name), kind) for name, kind in kinds.items()})
+    return Table(
+        interval_ns,
+        rows,
+        {name: np.full(shape, 0 if name == COVERAGE else np.nan, kind) for name, kind in kinds.items()},
+    )
 
 
 def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Table]:
@@ -120,12 +124,11 @@ def fold(kind: Kind, table: Table, interval_ns: int) -> Table:
         return attrs.evolve(table, interval_ns=interval_ns)
     windows, first, row = np.unique(table.buckets // ratio, return_index=True, return_inverse=True)
     rank = np.arange(len(row)) - first[row]
-    shape = (len(windows), int(rank.max()) + 1, table.coverage.shape[1])
+    deepest = int(rank.max()) + 1
+    merge = WindowMerge(row * deepest + rank, len(windows), deepest)
     folded = {}
     for name, values in table.statistics.items():
-        block = np.full(shape, absent(name), values.dtype)
-        block[row, rank] = values
-        folded[name] = merge(name, block)
+        folded[name] = merge(name, values)
         if name != COVERAGE:
             unknown = np.logical_or.reduceat(_unknown(kind, table, name), first, axis=0)
             folded[name][unknown] = np.nan

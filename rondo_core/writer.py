@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from rondo_core.slab import Cells
 
 NAN = math.nan
+_MANY = 64  # summaries: fewer are carried on quicker without numpy
 INF = math.inf
+_EMPTY_SUMMARY = (0.0, 0.0, INF, INF, -INF, -INF)  # sum0, sum1, min0, min1, max0, max1
 
 
 def _nothing_to_fold(_open_bucket: int) -> int:
@@ -102,12 +104,13 @@ class Writer:
         self.header = slab.row_header(0)
         self.bucket = self._newest()
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
-        for column in range(n_series):
-            self._make_room(column)
+        self._make_room(n_series)
+        slab.change()  # the last writer may have been killed in the middle of one
         if self.bucket:
             self._publish(self.bucket)
-            if self.header[1] % 2:  # the last writer was killed in the middle of a batch
+            if self.header[1] % 2:  # or of a batch
                 self.header[1] += 1
+        slab.changed()
 
     # -- what a store asks
 
@@ -119,7 +122,7 @@ class Writer:
         self._alone(self._add_series, column, NAN, self.clock())
 
     def _add_series(self, column: int, _value: float, now_ns: int) -> None:
-        self._make_room(column)
+        self._make_room(column + 1)
         if self.kind == "gauge":
             return
         self._enter(now_ns)
@@ -133,15 +136,15 @@ class Writer:
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        self._alone(self._enter_only, 0, NAN, now_ns)
-        return ring.bucket_of(now_ns, self.interval_ns) == self.bucket
+        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        if bucket != self.bucket or self._ended or self._pid != os.getpid():
+            self._alone(self._enter_only, 0, NAN, now_ns)
+        return bucket == self.bucket
 
     def _enter_only(self, _column: int, _value: float, now_ns: int) -> None:
         self._enter(now_ns)
 
     def _enter(self, now_ns: int) -> bool:
-        if self._ended or self._pid != os.getpid():
-            self._refuse_all()
         bucket = ring.bucket_of(now_ns, self.interval_ns)
         if bucket > self.bucket:
             if now_ns - self.interval_ns > self.clock():
@@ -155,9 +158,9 @@ class Writer:
 
         Totals are kept: they go on in the present bucket. Says whether anything was dropped.
         """
-        newest = self.bucket
-        if not self._ended and self._pid == os.getpid():
-            self._alone(self._take_back, 0, NAN, self.clock())
+        newest, now_ns = self.bucket, self.clock()
+        if now_ns // self.interval_ns < newest - 1 and not self._ended and self._pid == os.getpid():
+            self._alone(self._take_back, 0, NAN, now_ns)
         return self.bucket < newest
 
     def _take_back(self, _column: int, _value: float, now_ns: int) -> None:
@@ -219,18 +222,25 @@ class Writer:
             self.refused["invalid"] += 1
 
     def _alone(self, call: Callable[[int, float, int], None], column: int, value: float, now_ns: int) -> None:
-        """Run one slow record at a time; one from a signal handler in the middle of another waits for its end."""
+        """Run one slow record at a time; one from a signal handler in the middle of another waits for its end.
+
+        Raises: StoreClosedError, StoreForkedError.
+        """
         with self._lock:
+            if self._ended or self._pid != os.getpid():
+                self._refuse_all()
             self._waiting.append((call, column, value, now_ns))
             if self._busy:
                 return
             self._busy = True
+            self.slab.change()
             try:
                 while self._waiting:
                     call, column, value, now_ns = self._waiting.popleft()
                     call(column, value, now_ns)
             finally:
-                self._busy = False
+                self._busy = False  # no call lies between the last look at what waits and this
+                self.slab.changed()
 
     def _set(self, column: int, value: float, now_ns: int) -> None:
         if self._enter(now_ns):
@@ -375,22 +385,28 @@ class Writer:
 
     # -- summaries
 
-    def _make_room(self, column: int) -> None:
-        self.n_series = max(self.n_series, column + 1)
-        if self.kind == "summary":
-            self._start_summary(self._template, column, NAN, NAN)
+    def _make_room(self, n_series: int) -> None:
+        """Let rows begin with room for as many series; a summary's is empty."""
+        new, self.n_series = range(self.n_series, n_series), max(self.n_series, n_series)
+        if self.kind == "summary" and new:
+            for cell, value in enumerate((0.0, *_EMPTY_SUMMARY)):
+                first = cell * self._width + new.start
+                self._template[first : first + len(new)] = array("d", [value]) * len(new)
 
     def _start_summary(self, row: Cells, column: int, count_base: float, sum_base: float) -> None:
         width = self._width
         if not math.isnan(row[column]) and not math.isnan(row[8 * width + column]):
             return
-        for cell, value in enumerate((0.0, 0.0, INF, INF, -INF, -INF, count_base, sum_base), start=1):
+        for cell, value in enumerate((*_EMPTY_SUMMARY, count_base, sum_base), start=1):
             row[cell * width + column] = value
         row[column] = 0.0
 
     def _set_bases(self, row: Cells, before: Cells) -> None:
         """Let the totals of `row`, bases and what it holds itself, be those of `before`."""
         width = self._width
+        if self.n_series > _MANY:
+            _set_many_bases(row, before, width, self.n_series)
+            return
         for column in range(self.n_series):
             count = before[column]
             if not math.isnan(count):
@@ -407,6 +423,20 @@ class Writer:
                 f"{self.path}: opened before fork by process {self._pid}; open a store of your own here"
             )
         raise StoreClosedError(f"{self.path}: closed; open it again to record")
+
+
+def _set_many_bases(row: Cells, before: Cells, width: int, n_series: int) -> None:
+    """Do what `Writer._set_bases` does for many summaries at once."""
+    import numpy as np
+
+    new, old = (np.asarray(each)[: 9 * width].reshape(9, width)[:, :n_series] for each in (row, before))
+    alive = ~np.isnan(old[0])
+    starting = alive & np.isnan(new[0])
+    for cell, value in enumerate((0.0, *_EMPTY_SUMMARY, 0.0, 0.0)):
+        new[cell, starting] = value
+    counts = old[7] + np.abs(old[0]) - np.abs(new[0])
+    sums = old[8] + np.where(old[0] < 0, old[2], old[1]) - np.where(new[0] < 0, new[2], new[1])
+    new[7, alive], new[8, alive] = counts[alive], sums[alive]
 
 
 def observe(row: Cells, column: int, width: int, value: float) -> None:

@@ -83,16 +83,16 @@ def rondo_consolidator_define() -> list[Consolidator]:
     """Describe them; where kinds read a name differently, there is one description for each."""
     any_kind = KINDS
     return [
-        Consolidator("avg", ("gauge",), ("sum", "coverage"), _gauge_avg, "mean of the samples"),
+        Consolidator("avg", ("gauge",), ("sum", "coverage"), _gauge_avg, "mean of the samples", of_one=True),
         Consolidator("avg", ("summary",), ("sum", "count"), _summary_avg, "mean of the observations"),
-        Consolidator("min", any_kind, ("min",), _statistic("min"), "smallest value"),
-        Consolidator("max", any_kind, ("max",), _statistic("max"), "largest value"),
-        Consolidator("sum", ("gauge",), ("sum",), _statistic("sum"), "sum of the samples"),
+        Consolidator("min", any_kind, ("min",), _statistic("min"), "smallest value", of_one=True),
+        Consolidator("max", any_kind, ("max",), _statistic("max"), "largest value", of_one=True),
+        Consolidator("sum", ("gauge",), ("sum",), _statistic("sum"), "sum of the samples", of_one=True),
         Consolidator("sum", ("summary",), ("sum", "count"), _observed_sum, "sum of the observations"),
         Consolidator("count", ("counter", "gauge"), ("coverage",), _coverage, "number of samples"),
         Consolidator("count", ("summary",), ("count",), _positive, "number of observations"),
-        Consolidator("first", ("counter", "gauge"), ("first",), _statistic("first"), "oldest value"),
-        Consolidator("last", ("counter", "gauge"), ("last",), _statistic("last"), "newest value"),
+        Consolidator("first", ("counter", "gauge"), ("first",), _statistic("first"), "oldest value", of_one=True),
+        Consolidator("last", ("counter", "gauge"), ("last",), _statistic("last"), "newest value", of_one=True),
         Consolidator("total", ("summary",), ("count", "count_base"), _total, "observations since the series began"),
         Consolidator("increase", ("counter",), ("last",), _increase, "growth since the point before"),
         Consolidator("rate", ("counter",), ("last",), _rate, "growth per second since the point before"),

@@ -11,8 +11,10 @@ from typing import Any, Self
 import attrs
 
 from rondo_core.errors import StoreError
+from rondo_core.files import read_bytes
 
 VERSION = 1
+MAX_BYTES = 1 << 20
 
 
 @attrs.frozen
@@ -49,8 +51,10 @@ def load_cursor(store: Path, exporter: str) -> Cursor:
 
     Starting over sends again what was sent before, which receivers take as the same sample; it loses nothing.
     """
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError):
-        plain: dict[str, Any] = json.loads(cursor_path(store, exporter).read_text())
+    with contextlib.suppress(
+        StoreError, OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
+    ):
+        plain: dict[str, Any] = json.loads(read_bytes(cursor_path(store, exporter), MAX_BYTES))
         if plain["version"] == VERSION:
             positions = {str(key): int(value) for key, value in plain["positions"].items() if 0 <= value < 1 << 62}
             return Cursor(exporter, positions, int(plain["ended_run"]), int(plain["samples"]))

@@ -9,7 +9,7 @@ import attrs
 
 from rondo_core.export.batch import Batch, Part
 from rondo_core.labels import Series
-from rondo_core.reader import occupants, read_rows
+from rondo_core.reader import occupants
 from rondo_core.schema import Schema
 from rondo_core.statistics import COVERAGE, lift
 
@@ -80,8 +80,8 @@ class Drain:
 
     def _span(self, schema: Schema, positions: Mapping[str, int], closed_ns: int) -> tuple[int, int, int]:
         """Find the buckets to send, first..end-1, and how many were lost between the position and the first."""
-        held = occupants(self._view.slabs[schema.name][0])
-        newest = int(self._view.slabs[schema.name][0].headers().max())
+        held = occupants(self._view.reader(schema.name).index().headers)
+        newest = self._view.reader(schema.name).index().last
         position = positions.get(_key(schema))
         if position is not None and position > newest + 1:
             position = None  # the clock stepped back: all that is there goes once more, rather than nothing
@@ -112,9 +112,7 @@ class Drain:
 
     def _part(self, schema: Schema, first: int, last: int) -> Part | None:
         series = tuple(self._view.registry.by_schema[schema.name])
-        slab = self._view.slabs[schema.name][0]
-        is_live = lambda: self._view.writer_pid() is not None  # noqa: E731 - a question, asked seldom
-        rows = read_rows(slab, first, last, range(len(series)), schema.cells(0), is_live=is_live)
+        rows = self._view.reader(schema.name).rows(first, last, range(len(series)), schema.cells(0))
         if not len(rows.buckets):
             return None
         statistics: dict[str, Any] = lift(schema.kind, rows.cells)

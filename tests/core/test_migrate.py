@@ -369,7 +369,7 @@ migrate.migrate(path, schemas, clock=ManualClock(clock_ns))
 """
 
 MOMENTS = [
-    ("migrate.fill", 1), ("migrate.fill", -1), ("migrate.open_slabs", -1), ("migrate._close", 1), ("migrate._copy_others", 1),
+    ("migrate.make_files", 1), ("migrate.make_files", -1), ("migrate.open_slabs", -1), ("migrate._close", 1), ("migrate._copy_others", 1),
     ("migrate._like", -1), ("swap._exchange", 1), ("swap._exchange", -1), ("swap.sync_directory", 1), ("swap.discard", 1),
     ("swap.discard", -1),
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from array import array
 import numpy as np
 import pytest
 
-from rondo_core import Store, StoreReader
+from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.errors import CapacityError, LabelError, StoreClosedError, StoreForkedError, UsageError
 
 
@@ -341,3 +341,21 @@ def test_a_signal_handler_may_record_through_the_same_handle(path):
         finally:
             signal.signal(signal.SIGUSR1, previous)
         assert counter.value == 100 * 1001
+
+
+def test_many_summaries_carry_their_totals_on_as_few_do(tmp_path, clock):
+    """The totals before a bucket are right for every one of a hundred summaries, those that were idle included."""
+    with Store(tmp_path / "s", [Schema("s", "summary", 200, (Tier("1s", "10s"),))], clock=clock) as store:
+        summaries = [store.summary("s", n=n) for n in range(100)]
+        for second in range(5):
+            for n, summary in enumerate(summaries):
+                if n % (second + 1) == 0:
+                    summary.observe(n)
+            if second == 2:
+                summaries.append(store.summary("s", n=100))
+            clock.advance(1)
+        store.tick()
+        for n, data in enumerate(store.query("s", fn="total", tier=0)):
+            observed = [sum(n % (each + 1) == 0 for each in range(second + 1)) for second in range(5)]
+            expected = [*observed, observed[-1]] if n < 100 else [0, 1, 2, 2]
+            assert data.values.tolist() == expected

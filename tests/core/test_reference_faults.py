@@ -184,11 +184,14 @@ def test_a_torn_registry_tail_does_not_stop_a_store_from_opening(path, clock, sm
     """A record that a crash cut short is cut off; every series before it is there, and new ones can be declared."""
     with Store(path, small_schemas, clock=clock) as store:
         store.gauge("kept").set(1.0)
+        store.tick()
         end = store.registry._journal.offset
         store.gauge("torn").set(2.0)
+        assert len(store.registry) == len(StoreReader(path).registry)
+        whole = store.registry._journal.offset
     with (path / "series").open("r+b") as file:
         file.seek(end + 12)
-        file.write(os.urandom(20))
+        file.write(os.urandom(20) + bytes(whole - end - 32))
     with Store(path, clock=clock) as store:
         assert "kept" in {series.name for series in store.registry}
         assert store.registry.torn_bytes

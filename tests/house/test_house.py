@@ -17,9 +17,10 @@ PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
     0: "errors clock units ring layout",
     1: "labels uncompiled statistics schema schema_file",
-    2: "slab journal registry lock runs directory swap tables",
-    3: "writer handles reader consolidation selector query relay",
-    4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store plan migrate",
+    2: "files slab journal registry lock runs directory swap tables",
+    3: "writer handles reader consolidation selector series_index query schema_query relay",
+    4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store salvage check_rows check repair plan"
+    " migrate",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

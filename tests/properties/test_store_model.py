@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core.check import check
 
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
 SCHEMAS = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS), Schema("s", "summary", 2, TIERS)]
@@ -235,7 +236,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "store"):
+            assert check(self.directory / "s") == []
             self.store.close()
+            assert check(self.directory / "s") == []
             with StoreReader(self.directory / "s") as reader:
                 reader.query("", "all", fn=None)
             shutil.rmtree(self.directory)

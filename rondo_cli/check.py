@@ -1,0 +1,38 @@
+"""`rondo check`: say in words what is wrong with a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rondo_cli import render
+from rondo_cli.params import STORE
+from rondo_core.check import check
+
+
+@click.command("check")
+@STORE
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def command(store: Path, form: str) -> int:
+    """Check every file, record and row of STORE, also while a process writes it; nothing is changed.
+
+    Exits with 0 where the store is sound, notes or not, and with 1 where something is damaged; what is whole can
+    then be saved with rondo repair.
+
+    \b
+    rondo check demo.rondo
+    rondo check demo.rondo --format json
+    """
+    found = check(store)
+    n_damaged = sum(finding.severity == "damage" for finding in found)
+    if form == "json":
+        click.echo(render.findings_as_json(found))
+    elif found:
+        rows = [[finding.severity, finding.file, finding.where, finding.what] for finding in found]
+        click.echo(render.table(["severity", "file", "where", "what"], rows))
+    else:
+        click.echo(f"{store}: sound")
+    if n_damaged and form == "table":
+        click.echo(f"rondo: {store}: damaged; rondo repair {store} NEW_STORE saves what is whole", err=True)
+    return 1 if n_damaged else 0

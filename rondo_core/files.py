@@ -1,0 +1,90 @@
+"""Open the files of a store, which may be damaged or hostile: regular files only, and never more of them than is there.
+
+No symbolic link is followed, so that a store never leads out of its directory, and no FIFO is waited for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+
+from rondo_core.errors import CorruptStoreError, StoreError, StoreNotFoundError
+
+_BLOCK = 1 << 20
+_SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+
+
+def open_file(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a regular file and give its descriptor.
+
+    Raises: StoreNotFoundError: it is missing; CorruptStoreError: a link, a directory or a FIFO lies in its place;
+    StoreError: it may not be opened.
+    """
+    try:
+        descriptor = os.open(path, flags | _SAFE, 0o644)
+    except FileNotFoundError:
+        raise StoreNotFoundError(f"{path}: missing; the store is incomplete") from None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise CorruptStoreError(str(path), "a symbolic link; put the file itself in its place") from None
+        if error.errno in {errno.EISDIR, errno.ENXIO}:
+            raise CorruptStoreError(str(path), "not a regular file; put the store's own in its place") from None
+        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise CorruptStoreError(str(path), "not a regular file; put the store's own in its place")
+    return descriptor
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """Read a whole small file.
+
+    Raises: as `open_file`; CorruptStoreError: it is longer than `limit` bytes.
+    """
+    descriptor = open_file(path)
+    try:
+        size = os.fstat(descriptor).st_size
+        if size > limit:
+            raise CorruptStoreError(str(path), f"{size} bytes where at most {limit} can be", limit)
+        return read_at(descriptor, 0, size)
+    except OSError as error:
+        if isinstance(error, StoreError):
+            raise
+        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check the disk") from None
+    finally:
+        os.close(descriptor)
+
+
+def read_at(descriptor: int, offset: int, size: int) -> bytes:
+    """Read `size` bytes from `offset` on, or as many as the file has."""
+    parts = []
+    while size > 0 and (part := os.pread(descriptor, min(size, _BLOCK), offset)):
+        parts.append(part)
+        offset, size = offset + len(part), size - len(part)
+    return b"".join(parts)
+
+
+def read_used(descriptor: int, offset: int = 0) -> bytes:
+    """Read from `offset` up to the first MiB that is all zeroes: what is used of a file made at full size."""
+    parts = []
+    while (part := os.pread(descriptor, _BLOCK, offset)) and part.count(0) != len(part):
+        parts.append(part)
+        offset += len(part)
+    return b"".join(parts)
+
+
+def used_from(descriptor: int, offset: int) -> int | None:
+    """Find the first block from `offset` on that is not all zeroes, holes passed over; None where there is none."""
+    with contextlib.suppress(OSError):  # ENXIO: nothing but a hole up to the end
+        while True:
+            offset = os.lseek(descriptor, offset, os.SEEK_DATA)
+            part = os.pread(descriptor, _BLOCK, offset)
+            if not part:
+                return None
+            if part.count(0) != len(part):
+                return offset
+            offset += len(part)
+    return None

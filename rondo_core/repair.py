@@ -1,0 +1,292 @@
+"""Save what is whole of a damaged store into a new one; the old one is only read."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from rondo_core import layout, ring
+from rondo_core.check import YEAR_NS, Tier, check_cursor, last_window, open_tiers, unmerged
+from rondo_core.check_rows import Rows, SlabFile
+from rondo_core.clock import wall_ns
+from rondo_core.directory import create
+from rondo_core.errors import StoreError, StoreExistsError, StoreLockedError
+from rondo_core.export.cursor import load_cursor, save_cursor
+from rondo_core.journal import Journal
+from rondo_core.labels import Series
+from rondo_core.lock import writer_pid
+from rondo_core.registry import encode_series
+from rondo_core.runs import decode_run, run_records, write_run
+from rondo_core.salvage import LOST_NAME, Salvaged, listed, salvage
+from rondo_core.schema import Schema
+from rondo_core.statistics import COVERAGE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@attrs.define
+class Outcome:
+    """What was saved, and in `left`, line by line, what was not and why."""
+
+    n_series: int = 0
+    n_placeholders: int = 0
+    n_rows: int = 0
+    left: list[str] = attrs.field(factory=list)
+
+
+def repair(path: str | Path, new: str | Path, now_ns: int | None = None) -> Outcome:
+    """Make a store at `new` of all that is whole in the one at `path`, which no process may be writing.
+
+    Args: `now_ns`: rows from more than a year after it are damage; by default the present.
+    Raises: StoreLockedError: a process writes it; StoreExistsError; StoreError: no room; CorruptStoreError: nothing
+    says what the store is. Nothing is left behind then.
+    """
+    root, target = Path(path), Path(new)
+    pid = writer_pid(root / layout.LOCK_FILE)
+    if pid is not None:
+        raise StoreLockedError(str(root), pid)
+    if target.exists() or target.is_symlink():
+        raise StoreExistsError(f"{target}: exists already; choose another path")
+    until_ns = (wall_ns() if now_ns is None else now_ns) + YEAR_NS
+    found = salvage(root)
+    outcome = Outcome()
+    outcome.left += [f"{each.file}: {each.where}: {each.what}" for each in found.findings]
+    if not found.meta.store_id:
+        outcome.left.append("meta: the store's id and what its schemas matched are lost; new series go by kind alone")
+
+    def fill(directory: Path) -> None:
+        _Repair(root, directory, found, until_ns, outcome).run()
+
+    create(target, found.meta.schemas, found.meta.created_ns, store_id=found.meta.store_id, fill=fill)
+    return outcome
+
+
+class _Repair:
+    """One repair: from `old` into `new`, whose files are there at full size and empty."""
+
+    def __init__(self, old: Path, new: Path, found: Salvaged, until_ns: int, outcome: Outcome) -> None:
+        self.old, self.new, self.found, self.until_ns, self.outcome = old, new, found, until_ns, outcome
+        self.width = {name: max(columns, default=-1) + 1 for name, columns in found.series.items()}
+
+    def run(self) -> None:
+        for schema in self.found.meta.schemas:
+            self._copy_schema(schema)
+        self._write_series()
+        self._copy_runs()
+        self._copy_cursors()
+
+    # -- rows
+
+    def _copy_schema(self, schema: Schema) -> None:
+        with open_tiers(self.old, schema, self.width[schema.name], self.until_ns) as tiers:
+            for tier in tiers:
+                if tier.rows is not None:
+                    self.width[schema.name] = max(self.width[schema.name], *(c + 1 for c in tier.rows.beyond), 0)
+                self.outcome.left += [f"{each.file}: {each.where}: {each.what}" for each in tier.findings]
+            for index, tier in enumerate(tiers):
+                if tier.slab is not None and tier.rows is not None:
+                    self._copy_tier(schema, index, tier)
+            for index in range(1, len(tiers)):
+                self._settle_window(schema, index, tiers)
+        with open_tiers(self.new, schema, self.width[schema.name], self.until_ns) as tiers:
+            for index in range(1, len(tiers)):
+                self._fold_again(schema, tiers[index - 1], tiers[index])
+
+    def _copy_tier(self, schema: Schema, index: int, tier: Tier) -> None:
+        slab, rows = tier.slab, tier.rows
+        if slab is None or rows is None:
+            return
+        order = rows.order()
+        target = SlabFile(self.new / tier.name, slab.spec, os.O_RDWR)
+        try:
+            carried = _Carried(schema, slab.spec) if index == 0 else None
+            for part in slab.chunks(order):
+                raw = slab.rows(part)
+                raw.view("<i8")[:, 1] &= ~1  # a batch that a kill cut short is over
+                for row, slot in enumerate(part.tolist()):
+                    bad = sorted(rows.bad.get(slot, ()))
+                    _blank(slab, raw[row : row + 1], bad)
+                    if carried is not None:
+                        carried.take(slab, raw[row : row + 1], bad, is_newest=slot == order[-1])
+                    os.pwrite(target.descriptor, raw[row].tobytes(), target.place(slot))
+            self.outcome.n_rows += len(order)
+            self._mark_lost(target, rows, slab)
+            if rows.bad:
+                columns = Counter(column for found in rows.bad.values() for column in found)
+                told = f"columns {listed(sorted(columns))}" if columns else ""
+                self.outcome.left.append(
+                    f"{tier.name}: left out {columns.total()} values of {len(rows.bad)} rows, {told}"
+                )
+        finally:
+            target.close()
+
+    def _mark_lost(self, target: SlabFile, rows: Rows, slab: SlabFile) -> None:
+        """Keep who took a row that is not valid: its window is not to be looked for in this tier."""
+        newest = int(rows.buckets.max(initial=0))
+        marks = {slot: int(rows.marks[slot]) for slot in rows.marks.nonzero()[0].tolist()}
+        cut = range(max(0, slab.size - layout.PAGE_BYTES) // slab.spec.row_bytes, slab.spec.slot_count)
+        for slot in [*rows.lost, *cut]:
+            marks[slot] = ring.latest_in(slot, newest, slab.spec.slot_count)
+        for slot, bucket in marks.items():
+            if bucket > 0:
+                os.pwrite(target.descriptor, (~bucket).to_bytes(8, "little", signed=True), target.place(slot))
+        if rows.lost:
+            self.outcome.left.append(f"{slab.path.name}: left out {len(rows.lost)} rows whose headers are damaged")
+
+    # -- windows
+
+    def _settle_window(self, schema: Schema, index: int, tiers: list[Tier]) -> None:
+        """Let folding go on where it stood, or where that is not known from the oldest window that is whole."""
+        fine, coarse = tiers[index - 1], tiers[index]
+        limit = last_window(tiers, index)
+        window = coarse.slab.next_window if coarse.slab is not None else -1
+        if (
+            coarse.slab is None
+            or not 0 <= window <= limit
+            or not layout.round_trips(coarse.slab.spec, coarse.slab.page)
+        ):
+            newest = int(fine.rows.buckets.max(initial=0)) if fine.rows is not None else 0
+            slots = schema.tiers[index - 1].slot_count
+            window = max(0, -(-(newest - slots + 1) // coarse.ratio)) if newest else 0
+        target = SlabFile(self.new / coarse.name, schema.slab_spec(index), os.O_RDWR)
+        try:
+            os.pwrite(target.descriptor, window.to_bytes(8, "little", signed=True), layout.SLAB_NEXT_WINDOW)
+        finally:
+            target.close()
+
+    def _fold_again(self, schema: Schema, fine: Tier, coarse: Tier) -> None:
+        if fine.slab is None or coarse.slab is None or coarse.rows is None:
+            return
+        n_series, spec, again = self.width[schema.name], coarse.slab.spec, 0
+        target = SlabFile(self.new / coarse.name, spec, os.O_RDWR)
+        try:
+            for window, columns, expected in unmerged(fine, coarse, schema, n_series, coarse.slab.next_window):
+                slot = window % spec.slot_count
+                raw = coarse.slab.rows([slot])
+                words = raw.view("<i8")
+                fresh = int(words[0, 0]) != window
+                if fresh:
+                    raw[:] = 0
+                    words[0, 0] = window
+                for name, values in expected.items():
+                    block = coarse.slab.block(raw, name, n_series)
+                    picked: Any = slice(None) if fresh else columns
+                    block[0, picked] = values[picked]
+                os.pwrite(target.descriptor, raw.tobytes(), target.place(slot))
+                coarse.rows.buckets[slot], coarse.rows.marks[slot] = window, 0
+                again += 1
+        finally:
+            target.close()
+        if again:
+            self.outcome.left.append(f"{coarse.name}: folded {again} windows again from the finer tier")
+
+    # -- all else
+
+    def _write_series(self) -> None:
+        journal = Journal(self.new / layout.REGISTRY_FILE, writable=True)
+        try:
+            given = dict.fromkeys(self.width, 0)
+            for series in [*self.found.order, *self._ends()]:
+                while given[series.schema] < series.column:
+                    self._append_lost(journal, series.schema, series.kind, given)
+                journal.append(encode_series(series))
+                given[series.schema] += 1
+                self.outcome.n_series += 1
+            journal.sync()
+        finally:
+            journal.close()
+
+    def _ends(self) -> Iterable[Series]:
+        """Give the placeholder of each schema's last column, where that is lost."""
+        for schema in self.found.meta.schemas:
+            last = self.width[schema.name] - 1
+            if last > max(self.found.series[schema.name], default=-1):
+                self._count_lost()
+                yield lost_series(schema.name, schema.kind, last)
+
+    def _append_lost(self, journal: Journal, schema: str, kind: Any, given: dict[str, int]) -> None:
+        journal.append(encode_series(lost_series(schema, kind, given[schema])))
+        given[schema] += 1
+        self.outcome.n_series += 1
+        self._count_lost()
+
+    def _count_lost(self) -> None:
+        self.outcome.n_placeholders += 1
+
+    def _copy_runs(self) -> None:
+        try:
+            records = run_records(self.old / layout.RUNS_FILE)
+        except StoreError:
+            self.outcome.left.append(f"{layout.RUNS_FILE}: left out; who wrote the store is not known any more")
+            return
+        for slot, record in enumerate(records):
+            run = decode_run(record, slot)
+            if run is not None:
+                write_run(self.new / layout.RUNS_FILE, run)
+            elif any(record):
+                self.outcome.left.append(f"{layout.RUNS_FILE}: left out the damaged record {slot}")
+
+    def _copy_cursors(self) -> None:
+        for file in sorted(self.old.glob("cursor_*.json")):
+            sound, findings = check_cursor(file, self.found, self.until_ns)
+            if sound:
+                save_cursor(self.new, load_cursor(self.old, file.name.removeprefix("cursor_").removesuffix(".json")))
+            else:
+                self.outcome.left += [f"{each.file}: left out: {each.where} {each.what}" for each in findings]
+
+
+def lost_series(schema: str, kind: Any, column: int) -> Series:
+    """Name a series whose record is lost, so that the columns after it stay in place."""
+    labels = (("column", str(column)), ("schema", schema))
+    return Series(LOST_NAME, labels, kind, schema, column, "A series whose name was lost in a repair.")
+
+
+def _blank(slab: SlabFile, raw: NDArray[np.uint8], columns: list[int]) -> None:
+    """Make values of one row absent."""
+    for cell in slab.spec.cells if columns else ():
+        slab.block(raw, cell.name)[0, columns] = 0 if cell.name == COVERAGE else float("nan")
+
+
+class _Carried:
+    """The totals on which the next writer goes on: where the newest row's are damaged, the last sound ones."""
+
+    def __init__(self, schema: Schema, spec: layout.SlabSpec) -> None:
+        import numpy as np
+
+        self.kind = schema.kind
+        self.count, self.total = np.full(spec.max_series, np.nan), np.full(spec.max_series, np.nan)
+
+    def take(self, slab: SlabFile, raw: Any, bad: list[int], *, is_newest: bool) -> None:
+        """Note the totals of one row, oldest first; mend the newest."""
+        import numpy as np
+
+        if self.kind == "gauge":
+            return
+        cells = {cell.name: slab.block(raw, cell.name)[0] for cell in slab.spec.cells}
+        if is_newest:
+            self._mend(cells, bad)
+        if self.kind == "counter":
+            self.count = np.where(np.isnan(cells["last"]), self.count, cells["last"])
+            return
+        there, second = ~np.isnan(cells["count"]), cells["count"] < 0
+        with np.errstate(all="ignore"):
+            total = cells["sum_base"] + np.where(second, cells["sum1"], cells["sum0"])
+            self.total = np.where(there, total, self.total)
+            self.count = np.where(there, cells["count_base"] + np.abs(cells["count"]), self.count)
+
+    def _mend(self, cells: dict[str, Any], bad: list[int]) -> None:
+        if self.kind == "counter":
+            cells["last"][bad] = self.count[bad]
+            return
+        known = [column for column in bad if self.count[column] >= 0]
+        empty = {"count": 0.0, "sum0": 0.0, "sum1": 0.0, "min0": float("inf"), "min1": float("inf")}
+        for name, value in {**empty, "max0": -float("inf"), "max1": -float("inf")}.items():
+            cells[name][known] = value
+        cells["count_base"][known], cells["sum_base"][known] = self.count[known], self.total[known]

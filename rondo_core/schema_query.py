@@ -1,0 +1,206 @@
+"""Read one schema's tiers through a consolidator, stitched from the finest tier that still has each part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from rondo_core.errors import ConsolidatorError
+from rondo_core.labels import Series
+from rondo_core.query import Consolidator, Range, Table
+from rondo_core.reader import Index, SlabReader, occupants, picker
+from rondo_core.schema import Schema
+from rondo_core.slab import Slab
+from rondo_core.statistics import COVERAGE, cells_for, derived, lift
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Keep = slice | NDArray[np.intp]
+
+_TRIES = 8
+
+
+@attrs.frozen(eq=False)
+class Plan:
+    """What to read of one schema: which series, of which tier (None: stitched), through which consolidator.
+
+    Attributes: `needs`, the statistics; `plain`: in the finest tier the samples themselves are the reading.
+    """
+
+    series: tuple[Series, ...]
+    picked: Any
+    tier: int | None
+    consolidator: Consolidator
+    needs: tuple[str, ...]
+    plain: bool
+
+
+@attrs.frozen(eq=False)
+class _Stitch:
+    """Which rows of each tier's index make up the whole, where every tier is read as far as it still has it."""
+
+    indexes: tuple[Index, ...]
+    kept: tuple[Any, ...]
+
+
+class SchemaQuery:
+    """Reads of one schema's tiers, in this process or another."""
+
+    def __init__(self, schema: Schema, slabs: Sequence[Slab], is_live: Callable[[], bool]) -> None:
+        """Bind to the mapped slabs; `is_live` says whether some process writes them."""
+        self.schema = schema
+        self.readers = [SlabReader(slab, is_live) for slab in slabs]
+        self._stitches: dict[int, _Stitch] = {}
+
+    def newest_ns(self) -> int:
+        """Give the start of the newest bucket of the finest tier, ns since the epoch; 0 where there is none."""
+        return self.readers[0].index().last * self.schema.tiers[0].interval_ns
+
+    def plan(self, series: Sequence[Series], tier: int | None, consolidator: Consolidator) -> Plan:
+        """Settle what to read of these series, all of this schema.
+
+        Raises: ConsolidatorError: the tier does not keep what the consolidator needs.
+        """
+        if tier is not None and not self._keeps(tier, consolidator.needs):
+            kept = ", ".join(self.schema.cells(tier))
+            raise ConsolidatorError(f"fn {consolidator.name}: tier {tier} of {self.schema.name} keeps only {kept}")
+        needs = tuple(dict.fromkeys((*consolidator.needs, COVERAGE)))
+        plain = consolidator.of_one and self.schema.kind != "summary"
+        return Plan(tuple(series), picker([each.column for each in series]), tier, consolidator, needs, plain)
+
+    def _keeps(self, tier: int, needs: Sequence[str]) -> bool:
+        return all(cells_for(self.schema.kind, self.schema.cells(tier), name) for name in needs)
+
+    def read(self, plan: Plan, span: Range) -> Table:
+        """Read the points of a plan's series in the span, ascending."""
+        return self._one_tier(plan, span, plan.tier) if plan.tier is not None else self._stitched(plan, span)
+
+    # -- one tier
+
+    def _one_tier(self, plan: Plan, span: Range, tier: int) -> Table:
+        reader = self.readers[tier]
+        index = reader.index()
+        interval_ns = self.schema.tiers[tier].interval_ns
+        keep = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
+        if plan.plain and not tier:
+            copied, good = reader.copy(index, keep, plan.picked, ("last",))
+            stamps, intervals = index.stamps[keep], index.intervals[keep]
+            if good is not None:
+                stamps, intervals = stamps[good], intervals[good]
+            return Table(plan.series, plan.consolidator.name, stamps, intervals, copied["last"])
+        stamps, intervals, statistics, _ = self._part(plan, tier, index, keep)
+        return self._table(plan, stamps, intervals, statistics)
+
+    def _part(self, plan: Plan, tier: int, index: Index, keep: Keep) -> tuple[Any, Any, dict[str, Any], bool]:
+        """Read some rows of one tier: timestamps, intervals, statistics, and whether every row was had."""
+        schema, reader = self.schema, self.readers[tier]
+        kept = schema.cells(tier)
+        cells = tuple(dict.fromkeys(cell for name in plan.needs for cell in cells_for(schema.kind, kept, name)))
+        copied, good = reader.copy(index, keep, plan.picked, cells)
+        statistics = derived(schema.kind, copied if tier else lift(schema.kind, copied))
+        stamps, intervals = index.stamps[keep], index.intervals[keep]
+        if good is not None:
+            stamps, intervals = stamps[good], intervals[good]
+        return stamps, intervals, {name: statistics[name] for name in plan.needs}, good is None
+
+    @staticmethod
+    def _table(plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
+        import numpy as np
+
+        coverage = statistics[COVERAGE]
+        values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
+        return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage)
+
+    # -- all tiers
+
+    def _stitched(self, plan: Plan, span: Range) -> Table:
+        import numpy as np
+
+        depth = 1
+        while depth < len(self.readers) and self._keeps(depth, plan.needs):
+            depth += 1
+        parts: list[tuple[Any, Any, dict[str, Any], bool]] = []
+        for _ in range(_TRIES):  # a row that is given away meanwhile is had from the next tier
+            stitch = self._stitch(depth)
+            chosen = [
+                (tier, self._within(tier, index, keep, span))
+                for tier, (index, keep) in enumerate(zip(stitch.indexes, stitch.kept, strict=True))
+            ]
+            filled = [(tier, keep) for tier, keep in chosen if _count(keep)]
+            if len(filled) < 2 and (not filled or filled[0][0] == 0):
+                return self._one_tier(plan, span, 0)
+            parts = [self._part(plan, tier, stitch.indexes[tier], keep) for tier, keep in filled]
+            if all(part[3] for part in parts):
+                break
+        stamps = np.concatenate([part[0] for part in parts])
+        order = np.argsort(stamps, kind="stable")
+        intervals = np.concatenate([part[1] for part in parts])[order]
+        statistics = {name: np.concatenate([part[2][name] for part in parts])[order] for name in plan.needs}
+        return self._table(plan, stamps[order], intervals, statistics)
+
+    def _within(self, tier: int, index: Index, keep: Any, span: Range) -> Any:
+        """Narrow positions, a slice or an ascending array, to the buckets that the span overlaps."""
+        interval_ns = self.schema.tiers[tier].interval_ns
+        inside = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
+        if isinstance(keep, slice):
+            return slice(max(keep.start, inside.start), max(keep.start, inside.start, min(keep.stop, inside.stop)))
+        return keep[(keep >= inside.start) & (keep < inside.stop)]
+
+    def _stitch(self, depth: int) -> _Stitch:
+        """Find which rows of each tier to take; what was found stands until one of the tiers changes."""
+        import numpy as np
+
+        indexes = tuple(reader.index() for reader in self.readers[:depth])
+        known = self._stitches.get(depth)
+        if known is not None and all(a is b for a, b in zip(known.indexes, indexes, strict=True)):
+            return known
+        kept: list[NDArray[np.intp]] = [np.arange(len(indexes[0].slots))]
+        for tier in range(1, depth):
+            taken = np.flatnonzero(self._overwritten(tier, indexes))
+            if len(taken):
+                windows, interval_ns = indexes[tier].buckets[taken], self.schema.tiers[tier].interval_ns
+                kept = [
+                    finer[~_member(indexes[at].stamps[finer] // interval_ns, windows)] for at, finer in enumerate(kept)
+                ]
+            kept.append(taken)
+        self._stitches[depth] = stitch = _Stitch(indexes, tuple(_as_slice(each) for each in kept))
+        return stitch
+
+    def _overwritten(self, tier: int, indexes: Sequence[Index]) -> NDArray[np.bool_]:
+        """Say of each row of a coarse tier whether the finer one has given any slot of its window to a newer bucket."""
+        import numpy as np
+
+        ratio, held = self.schema.ratio(tier), occupants(indexes[tier - 1].headers)
+        first = indexes[tier].buckets * ratio
+        # Slots all taken: whatever is older than the oldest is gone; what is a ring behind the newest may be.
+        lost = first < (held.min() if held.min() > 0 else 0)
+        unsure = np.flatnonzero(~lost & (first + len(held) <= held.max()))
+        if len(unsure):
+            buckets = first[unsure, None] + np.arange(ratio)
+            lost[unsure] = (held[buckets % len(held)] > buckets).any(axis=1)
+        return lost
+
+
+def _count(keep: Any) -> int:
+    return keep.stop - keep.start if isinstance(keep, slice) else len(keep)
+
+
+def _as_slice(positions: NDArray[np.intp]) -> Any:
+    """Write ascending positions as a slice where they have no gap."""
+    if not len(positions):
+        return slice(0, 0)
+    start, stop = int(positions[0]), int(positions[-1]) + 1
+    return slice(start, stop) if stop - start == len(positions) else positions
+
+
+def _member(values: NDArray[np.int64], sorted_set: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say of each value whether it is in the set, which is ascending and not empty."""
+    import numpy as np
+
+    at = np.minimum(sorted_set.searchsorted(values), len(sorted_set) - 1)
+    found: NDArray[np.bool_] = sorted_set[at] == values
+    return found
