@@ -28,6 +28,7 @@ from rondo_core.selector import parse_selector
 from rondo_core.slab import Slab
 from rondo_core.store_reader import StoreReader, open_slabs
 from rondo_core.tables import Table, read_tables
+from rondo_core.units import format_duration
 
 Progress = Callable[[int, int], None]
 
@@ -119,11 +120,23 @@ class _Job:
             self.tables[schema.name] = read_tables(schema, reader.slabs[schema.name], n_series)
             progress(done, total)
         for done, schema in enumerate(target.schemas, len(self.meta.schemas) + 1):
+            self._check_finest(schema)
             try:
                 self.relays.append(relay(schema, self._sources(schema), len(self.placed[schema.name]), now_ns))
             except StoreError as error:
                 raise StoreError(f"{reader.path}: {error}") from None
             progress(done, total)
+
+    def _check_finest(self, schema: Schema) -> None:
+        """Refuse another finest interval: it is the unit of what coverage counts and of what sums sum."""
+        for name in {series.schema for series in self.placed[schema.name]}:
+            finest = self.tables[name][0]
+            if len(finest.buckets) and finest.interval_ns != schema.tiers[0].interval_ns:
+                new, old = format_duration(schema.tiers[0].interval_ns), format_duration(finest.interval_ns)
+                raise SchemaError(
+                    f"{self.reader.path}: schema {schema.name}: finest interval {new}, but its windows count samples"
+                    f" of {old}; keep {old}, or record to a new store"
+                )
 
     def _sources(self, schema: Schema) -> list[Source]:
         columns: dict[str, tuple[list[int], list[int]]] = {}

@@ -56,6 +56,7 @@ class SeriesData:
         timestamps_ns: int64 [points], ascending; values: float64 [points].
         coverage: int64 [points], how many of the finest buckets in the point's own held a sample.
         interval_ns: int64 [points], the length of each point's bucket: which tier it came from.
+        finest_ns: the length of the finest buckets, which coverage counts.
     """
 
     series: Series
@@ -64,6 +65,17 @@ class SeriesData:
     values: NDArray[np.float64]
     coverage: NDArray[np.int64]
     interval_ns: NDArray[np.int64]
+    finest_ns: int = 1
+
+    @property
+    def buckets(self) -> NDArray[np.int64]:
+        """How many of the finest buckets each point's own has: int64 [points]."""
+        return self.interval_ns // self.finest_ns
+
+    @property
+    def covered(self) -> NDArray[np.float64]:
+        """What share of the finest buckets in each point's own held a sample: float64 [points], at most 1."""
+        return self.coverage / self.buckets
 
     def __len__(self) -> int:
         """Count the points."""
@@ -81,9 +93,10 @@ class Table:
         series: one per column; fn: the consolidator that read them.
         timestamps_ns, interval_ns: int64 [rows], ascending: where each bucket begins, and its length. Read-only.
         values: float64 [rows, series]; NaN where a series has no point.
+        finest_ns: the length of the finest buckets, which coverage counts.
     """
 
-    __slots__ = ("_coverage", "fn", "interval_ns", "series", "timestamps_ns", "values")
+    __slots__ = ("_coverage", "finest_ns", "fn", "interval_ns", "series", "timestamps_ns", "values")
 
     def __init__(
         self,
@@ -93,10 +106,11 @@ class Table:
         interval_ns: NDArray[np.int64],
         values: NDArray[np.float64],
         coverage: NDArray[Any] | None = None,
+        finest_ns: int = 1,
     ) -> None:
         """Hold the arrays; without `coverage` every value stands for one sample of the finest tier."""
         self.series, self.fn, self.timestamps_ns, self.interval_ns = series, fn, timestamps_ns, interval_ns
-        self.values, self._coverage = values, coverage
+        self.values, self._coverage, self.finest_ns = values, coverage, finest_ns
 
     @property
     def coverage(self) -> NDArray[np.int64]:
@@ -112,14 +126,24 @@ class Table:
         import numpy as np
 
         series, stamps, intervals, values = self.series[index], self.timestamps_ns, self.interval_ns, self.values
+        finest_ns = self.finest_ns
         column = values[:, index]
         if not np.isnan(np.minimum.reduce(column, initial=0.0)):  # no NaN among them, told by one pass
             if self._coverage is None:
-                return SeriesData(series, self.fn, stamps, column, np.ones(len(stamps), np.int64), intervals)
-            return SeriesData(series, self.fn, stamps, column, self._coverage[:, index].astype(np.int64), intervals)
+                return SeriesData(series, self.fn, stamps, column, np.ones(len(stamps), np.int64), intervals, finest_ns)
+            coverage = self._coverage[:, index].astype(np.int64)
+            return SeriesData(series, self.fn, stamps, column, coverage, intervals, finest_ns)
         there = ~np.isnan(column)
         coverage = (there if self._coverage is None else self._coverage[:, index])[there].astype(np.int64)
-        return SeriesData(series, self.fn, stamps[there], column[there], coverage, intervals[there])
+        return SeriesData(series, self.fn, stamps[there], column[there], coverage, intervals[there], finest_ns)
+
+    def covered(self, share: float) -> Table:
+        """Leave out the points of which less than this share of the finest buckets held a sample."""
+        import numpy as np
+
+        needed = share * (self.interval_ns // self.finest_ns) - 1e-9  # 0.1 of 30 is 3, whatever floats make of it
+        values = np.where(self.coverage >= needed[:, None], self.values, np.nan)
+        return Table(self.series, self.fn, self.timestamps_ns, self.interval_ns, values, self._coverage, self.finest_ns)
 
     def __len__(self) -> int:
         """Count the buckets."""
@@ -160,6 +184,15 @@ class Found(Sequence[SeriesData]):
     def __iter__(self) -> Iterator[SeriesData]:
         """Walk over the series in the order asked for."""
         return (self.tables[table].column(column) for table, column in self._places)
+
+    def covered(self, share: float) -> Found:
+        """Leave out the points of which less than this share of the finest buckets, 0 to 1, held a sample.
+
+        Raises: RangeError: no such share.
+        """
+        if not 0 <= share <= 1:
+            raise RangeError(f"xff {share:g}: a share of the buckets; from 0 to 1")
+        return Found([table.covered(share) for table in self.tables], self._places) if share else self
 
     def __repr__(self) -> str:
         """Say how much was found."""

@@ -15,7 +15,7 @@ from rondo_core.errors import StoreError
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COARSE_STATISTICS, COVERAGE
-from rondo_core.tables import Table, choose, empty, fold, newest_cells, write_table
+from rondo_core.tables import Table, choose, empty, fold, write_table
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
@@ -53,10 +53,7 @@ class Relay:
     marks: list[list[int]]
 
     def write(self, slabs: Sequence[Slab]) -> None:
-        """Fill the slabs, which must be new.
-
-        Raises: SchemaError: see `write_table`.
-        """
+        """Fill the slabs, which must be new."""
         for tier, (slab, table) in enumerate(zip(slabs, self.tables, strict=True)):
             write_table(self.schema, tier, slab, table)
             for bucket in self.marks[tier]:
@@ -70,6 +67,8 @@ def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int)
 
     Raises: StoreError: a window is open that its finer tier could not give back; the message says when it ends.
     """
+    import numpy as np
+
     gathered = [_gather(schema, sources, tier.interval_ns, n_series) for tier in schema.tiers]
     whole = [table for table, _ in gathered]
     newest_ns = max((source.newest_ns for source in sources), default=0)
@@ -78,8 +77,7 @@ def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int)
         return Relay(schema, whole, none, none, [[] for _ in whole])
     slots = [tier.slot_count for tier in schema.tiers]
     newest = newest_ns // schema.tiers[0].interval_ns
-    samples = newest_cells(schema.kind, whole[0])
-    finest = _cut(_settled(schema, sources, samples, newest), slots[0])
+    finest = _cut(_settled(schema, sources, whole[0], newest), slots[0])
     tables = [finest, *(_cut(table, count) for table, count in zip(whole[1:], slots[1:], strict=True))]
     next_windows = [0]
     for tier in range(1, len(tables)):
@@ -90,10 +88,13 @@ def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int)
         next_windows.append(window)
     if len(tables) > 1 and next_windows[1] * schema.ratio(1) > newest:
         newest = next_windows[1] * schema.ratio(1)  # recording goes on behind the window that is not folded again
-        tables[0] = _cut(_settled(schema, sources, samples, newest), slots[0])
-    kept = [_count_among(table.buckets, had) for table, (_, had) in zip(tables, gathered, strict=True)]
-    marks = [_marks(schema, tier, tables, whole) for tier in range(len(tables) - 1)]
-    return Relay(schema, tables, kept, next_windows, [*marks, []])
+        tables[0] = _cut(_settled(schema, sources, whole[0], newest), slots[0])
+    marks: list[list[int]] = [[] for _ in tables]
+    for tier in reversed(range(len(tables) - 1)):
+        marks[tier], parts = _marks(schema, tier, tables, whole, gathered[tier][1])
+        tables[tier] = tables[tier].rows(~np.isin(tables[tier].buckets, parts))
+    kept = [int(np.isin(table.buckets, had).sum()) for table, (_, had) in zip(tables, gathered, strict=True)]
+    return Relay(schema, tables, kept, next_windows, marks)
 
 
 def _gather(
@@ -187,16 +188,13 @@ def _check_ended(schema: Schema, tier: int, window: int, now_ns: int) -> None:
         )
 
 
-def _count_among(buckets: Any, others: Any) -> int:
-    import numpy as np
-
-    return int(np.isin(buckets, others).sum())
-
-
-def _marks(schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[Table]) -> list[int]:
+def _marks(
+    schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[Table], had: Any
+) -> tuple[list[int], list[int]]:
     """Find slots to mark as given away, so that what only the next coarser tier has of a window is read from there.
 
-    Returns: for each, the next bucket to come that has the slot.
+    Returns: for each, the next bucket to come that has the slot; and rows that merge a part of their samples only,
+        because no tier has the rest one by one any more, and have to go.
     """
     import numpy as np
 
@@ -205,17 +203,21 @@ def _marks(schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[T
     newest = int(held[-1]) if len(held) else 0
     occupants = np.zeros(slots, np.int64)
     occupants[held % slots] = held
-    marks = []
+    marks, parts = [], []
     for window in _incomplete(schema, tier, tables, whole).tolist():
         buckets = window * ratio + np.arange(ratio)
         there = occupants[buckets % slots]
         free = buckets[(there == 0) & (buckets <= newest)]
-        if (there > buckets).any() or not len(free):
+        if (there > buckets).any():
             continue
-        slot = int(free[0]) % slots
-        marks.append(newest + 1 + (slot - newest - 1) % slots)
-        occupants[slot] = marks[-1]
-    return marks
+        if not len(free):
+            free = buckets[(there == buckets) & ~np.isin(buckets, had)]
+            parts += free[:1].tolist()
+        if len(free):
+            slot = int(free[0]) % slots
+            marks.append(newest + 1 + (slot - newest - 1) % slots)
+            occupants[slot] = marks[-1]
+    return marks, parts
 
 
 def _incomplete(schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[Table]) -> Any:
@@ -224,9 +226,7 @@ def _incomplete(schema: Schema, tier: int, tables: Sequence[Table], whole: Seque
 
     coarse, fine = tables[tier + 1], whole[tier]
     rows = np.isin(fine.buckets, tables[tier].buckets)
-    held = np.isin(tables[tier].buckets, fine.buckets)
-    samples = np.where(tables[tier].coverage[held] > 0, fine.coverage[rows], 0)
-    mine = Table(fine.interval_ns, fine.buckets[rows], {COVERAGE: samples})
+    mine = Table(fine.interval_ns, fine.buckets[rows], {COVERAGE: fine.coverage[rows]})
     folded = fold(schema.kind, mine, schema.tiers[tier + 1].interval_ns)
     had = np.zeros_like(coarse.coverage)
     both = np.isin(folded.buckets, coarse.buckets)

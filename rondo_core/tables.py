@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core.errors import SchemaError
 from rondo_core.labels import Kind
 from rondo_core.schema import Schema
-from rondo_core.slab import Slab
+from rondo_core.slab import MAX_INSTANT_NS, Slab
 from rondo_core.statistics import COARSE_STATISTICS, COVERAGE, WindowMerge, lift
 
 if TYPE_CHECKING:
@@ -85,8 +84,9 @@ def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Ta
 def _read(schema: Schema, tier: int, slab: Slab, n_series: int) -> Table:
     import numpy as np
 
-    headers = np.array(slab.headers())
-    slots = np.flatnonzero(headers > 0)
+    headers, newest = slab.headers().copy(), MAX_INSTANT_NS // slab.spec.interval_ns
+    held = (headers > 0) & (headers <= newest) & (headers % len(headers) == np.arange(len(headers)))
+    slots = np.flatnonzero(held)
     slots = slots[np.argsort(headers[slots], kind="stable")]
     cells: dict[str, Values] = {cell: slab.block(cell)[slots, :n_series] for cell in schema.cells(tier)}
     if tier:
@@ -176,23 +176,6 @@ def choose(kind: Kind, tables: Sequence[Table], interval_ns: int, n_series: int)
     return chosen, kept
 
 
-def newest_cells(kind: Kind, table: Table) -> Table:
-    """Keep of a table what rows of a finest tier can hold: a bucket is whole or absent, and covered once."""
-    import numpy as np
-
-    needs = {"counter": ("last",), "gauge": ("last",), "summary": ("count", "sum", "count_base", "sum_base")}[kind]
-    there = table.coverage > 0
-    for name in needs:
-        there &= ~np.isnan(table.statistics[name])
-    if kind == "summary":
-        for name in ("min", "max"):
-            there &= ~(np.isnan(table.statistics[name]) & (table.statistics["count"] > 0))
-    kept = {name: np.where(there, values, np.nan) for name, values in table.statistics.items() if name != COVERAGE}
-    if kind != "summary":
-        kept = dict.fromkeys(kept, kept["last"])
-    return attrs.evolve(table, statistics={**kept, COVERAGE: there.astype(np.int64)})
-
-
 def fine_cells(kind: Kind, table: Table) -> dict[str, Values]:
     """Write statistics of single buckets as the cells of a finest tier."""
     import numpy as np
@@ -211,21 +194,13 @@ def fine_cells(kind: Kind, table: Table) -> dict[str, Values]:
 
 
 def write_table(schema: Schema, tier: int, slab: Slab, table: Table) -> None:
-    """Put the rows into a slab that was never used.
-
-    Raises: SchemaError: a window merges more samples than the tier's coverage can count.
-    """
+    """Put the rows into a slab that was never used."""
     import numpy as np
 
     cells = table.statistics if tier else fine_cells(schema.kind, table)
     slots, n_series = table.buckets % slab.spec.slot_count, table.coverage.shape[1]
     for name in schema.cells(tier):
         block = slab.block(name)
-        if name == COVERAGE and len(table.buckets) and int(table.coverage.max()) > np.iinfo(block.dtype).max:
-            raise SchemaError(
-                f"schema {schema.name}: tier {schema.tiers[tier]} cannot count the samples of windows that there are;"
-                " keep the finest interval as it is"
-            )
         if not tier:
             block[slots] = np.nan
         block[slots, :n_series] = cells[name]

@@ -283,3 +283,16 @@ def test_a_store_is_migrated_by_a_file_that_was_planned(demo, tmp_path):
     assert said.returncode == 2
     assert "no schema takes this gauge" in said.stderr
     assert len(said.stderr.splitlines()) == 1
+
+
+def test_coverage_is_shown_where_it_is_asked_for(demo):
+    """Beside each value, for one series and for several; points with too little of it can be left out."""
+    said = rondo("query", demo, "vmm_rss_bytes", "--tier", 1, "--coverage").stdout.splitlines()
+    assert said[0].split()[-1] == "coverage"
+    assert [row.split()[-1] for row in said[2:]] == ["10/10"] * 3
+    said = rondo("query", demo, "vcpu_exits_total", "--tier", 2, "--coverage").stdout.splitlines()
+    assert [row.split()[2::2] for row in said[-1:]] == [["30/300", "30/300"]]
+    assert "no points" in rondo("query", demo, "vcpu_exits_total", "--tier", 2, "--xff", 0.5).stdout
+    said = rondo("query", demo, "vcpu_exits_total", "--coverage", "--format", "plot")
+    assert said.returncode == 2
+    assert "choose table, csv or json" in said.stderr

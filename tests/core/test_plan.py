@@ -2,8 +2,8 @@
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, read_schemas
-from rondo_core.errors import SchemaError, StoreError
+from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier, read_schemas
+from rondo_core.errors import RangeError, SchemaError, StoreError
 from rondo_core.export.drain import Drain
 from rondo_core.export.runner import SETTLE_NS
 from rondo_core.plan import outage_ns, plan_store
@@ -197,3 +197,47 @@ def test_a_file_that_is_missing_is_named(tmp_path):
         read_schemas(tmp_path / "nowhere.toml")
     with pytest.raises(StoreError, match="Is a directory"):
         read_schemas(tmp_path)
+
+
+def holed(path):
+    """A gauge that was set in 9, 5 and 1 seconds of three windows of ten."""
+    clock = ManualClock(1_700_000_000 * 10**9)
+    with Store(path, [Schema("g", "gauge", 2, (("1s", "20s"), ("10s", "10m")))], clock=clock) as store:
+        gauges = store.gauge("g"), store.gauge("h")
+        for second in range(60):
+            for gauge, seconds in zip(gauges, ((9, 5, 1, 10, 10, 10), (10, 10, 10, 0, 3, 10)), strict=True):
+                if second % 10 < seconds[second // 10]:
+                    gauge.set(second)
+            store.tick()
+            clock.advance(1)
+
+
+@pytest.mark.parametrize(
+    ("xff", "kept"), [(0.0, [9, 5, 1, 10]), (0.1, [9, 5, 1, 10]), (0.5, [9, 5, 10]), (0.51, [9, 10]), (1.0, [10])]
+)
+def test_points_with_too_little_coverage_can_be_left_out(path, xff, kept):
+    """A coarse point counts as covered by its share of finest buckets, its bounds included; a finest point always."""
+    holed(path)
+    with StoreReader(path) as reader:
+        data = reader.query("g", xff=xff)[0]
+        coarse = data.interval_ns == 10**10
+        assert data.coverage[coarse].tolist() == kept
+        assert (data.values[~coarse]).tolist() == list(range(40, 60))
+        assert data.buckets.tolist() == [10] * len(kept) + [1] * 20
+        assert data.covered.tolist() == [count / 10 for count in kept] + [1.0] * 20
+        assert len(reader.query("h", tier=1, xff=xff)[0]) == (5 if xff <= 0.3 else 4)
+        assert [len(each) for each in reader.query("{}", tier=1, xff=xff)][:2] == [
+            len(reader.query(name, tier=1, xff=xff)[0]) for name in "gh"
+        ]
+    with StoresReader(path.parent) as readers:
+        assert readers.query("g", xff=xff)[0].coverage.tolist() == data.coverage.tolist()
+    with Store(path, clock=ManualClock(1_700_000_060 * 10**9)) as store:
+        assert store.query("g", xff=xff)[0].coverage.tolist() == data.coverage.tolist()
+
+
+@pytest.mark.parametrize("xff", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_share_is_from_nothing_to_all(path, xff):
+    """Anything else is refused."""
+    holed(path)
+    with StoreReader(path) as reader, pytest.raises(RangeError, match="a share of the buckets; from 0 to 1"):
+        reader.query("g", xff=xff)
