@@ -15,7 +15,7 @@ from rondo_core.errors import StoreError
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COARSE_STATISTICS, COVERAGE
-from rondo_core.tables import Table, choose, empty, fold, write_table
+from rondo_core.tables import Table, choose, empty, fold, unknown, write_table
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
@@ -162,8 +162,6 @@ def _cut(table: Table, slot_count: int) -> Table:
 
 def _gives_back(schema: Schema, tier: int, tables: Sequence[Table], window: int) -> bool:
     """Say whether folding the finer tier's rows would make the window what it is, or more."""
-    import numpy as np
-
     there = tables[tier].rows(tables[tier].buckets == window)
     if not (there.coverage > 0).any():
         return True
@@ -173,7 +171,7 @@ def _gives_back(schema: Schema, tier: int, tables: Sequence[Table], window: int)
         return False
     for name in schema.cells(tier):
         one, other = again.statistics[name], there.statistics[name]
-        if (np.isnan(one) & ~np.isnan(other)).any() or (name == "count" and (one < other).any()):
+        if unknown(schema.kind, again, name).any() or (name == "count" and (one < other).any()):
             return False
     return True
 

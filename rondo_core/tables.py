@@ -130,19 +130,19 @@ def fold(kind: Kind, table: Table, interval_ns: int) -> Table:
     for name, values in table.statistics.items():
         folded[name] = merge(name, values)
         if name != COVERAGE:
-            unknown = np.logical_or.reduceat(_unknown(kind, table, name), first, axis=0)
-            folded[name][unknown] = np.nan
+            partly = np.logical_or.reduceat(unknown(kind, table, name), first, axis=0)
+            folded[name][partly] = np.nan
     return Table(interval_ns, windows, folded)
 
 
-def _unknown(kind: Kind, table: Table, name: str) -> Any:
+def unknown(kind: Kind, table: Table, name: str) -> Any:
     """Say which cells hold samples, but not this statistic of them."""
     import numpy as np
 
-    unknown = (table.coverage > 0) & np.isnan(table.statistics[name])
+    missing: Values = (table.coverage > 0) & np.isnan(table.statistics[name])
     if kind == "summary" and name in {"min", "max"}:  # a bucket without an observation has none
-        unknown &= table.statistics["count"] > 0 if "count" in table.statistics else False
-    return unknown
+        missing &= table.statistics["count"] > 0 if "count" in table.statistics else False
+    return missing
 
 
 def choose(kind: Kind, tables: Sequence[Table], interval_ns: int, n_series: int) -> tuple[Table, Any]:
@@ -169,7 +169,7 @@ def choose(kind: Kind, tables: Sequence[Table], interval_ns: int, n_series: int)
             if name not in each.statistics:
                 continue
             take = (each.coverage == chosen.coverage[rows]) & (each.coverage > 0) & ~filled[rows]
-            take &= ~_unknown(kind, each, name)
+            take &= ~unknown(kind, each, name)
             chosen.statistics[name][rows] = np.where(take, each.statistics[name], chosen.statistics[name][rows])
             filled[rows] |= take
     kept = np.isin(windows, sources[0].buckets) if same else np.zeros(len(windows), dtype=bool)
