@@ -9,6 +9,7 @@ import click
 from rondo_cli import render
 from rondo_cli.params import STORE
 from rondo_core.clock import wall_ns
+from rondo_core.errors import UsageError
 from rondo_core.query import parse_range
 from rondo_core.store_reader import StoreReader
 from rondo_core.stores import StoresReader, open_reader
@@ -21,8 +22,14 @@ from rondo_core.units import format_instant
 @click.option("--range", "span", default="all", show_default=True, help="all, 15m, 1h30m, or START..END.")
 @click.option("--tier", default="auto", show_default=True, help="A tier's number; auto: the finest that has each part.")
 @click.option("--fn", default=None, help="Consolidator: avg, min, max, sum, count, first, last, rate, increase ...")
+@click.option("--coverage", is_flag=True, help="Show how many of a point's finest buckets held a sample: 58/60.")
+@click.option(
+    "--xff", type=float, default=0.0, metavar="SHARE", help="Leave out points with less than this share covered."
+)
 @click.option("--format", "form", type=click.Choice(list(render.FORMATS)), default="table", show_default=True)
-def command(store: Path, selector: str, span: str, tier: str, fn: str | None, form: str) -> None:
+def command(
+    store: Path, selector: str, span: str, tier: str, fn: str | None, coverage: bool, xff: float, form: str
+) -> None:
     """Show the points of every series that SELECTOR matches.
 
     SELECTOR is name{key=value,other!="x",re=~"a|b"}; quotes may be left out. A relative range ends now, or at the
@@ -33,15 +40,19 @@ def command(store: Path, selector: str, span: str, tier: str, fn: str | None, fo
     rondo query demo.rondo 'vcpu_exits_total{reason=io}' --range all
     rondo query demo.rondo vcpu_exits_total --fn rate --format plot
     rondo query demo.rondo vmm_rss_bytes --range 15m --tier 1 --fn max --format csv
+    rondo query demo.rondo vmm_rss_bytes --tier 1 --coverage --xff 0.5
     rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00:00Z..2026-11-23T12:05:00Z
     """
     asked = parse_range(span)
+    if coverage and form == "plot":
+        raise UsageError("--coverage: a plot has no place for it; choose table, csv or json")
     with open_reader(store) as reader:
         for error in getattr(reader, "errors", ()):
             click.echo(f"rondo: left out: {error}", err=True)
         now_ns = _anchor(reader) if asked.last_ns is not None else None
-        found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns)
-        click.echo(render.FORMATS[form](found))
+        found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff)
+        shown = render.as_table(found, coverage=coverage) if form == "table" else render.FORMATS[form](found)
+        click.echo(shown)
 
 
 def _anchor(reader: StoreReader | StoresReader) -> int | None:

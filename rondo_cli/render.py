@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from rondo_core.labels import format_series
@@ -37,22 +37,37 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
 
 
-def as_table(found: Sequence[SeriesData]) -> str:
-    """Write points as rows of time and one column per series, which are named above where there are several."""
+def as_table(found: Sequence[SeriesData], *, coverage: bool = False) -> str:
+    """Write points as rows of time and one column per series, which are named above where there are several.
+
+    Args: `coverage`: a second column per series, how many of a point's finest buckets held a sample: "58/60".
+    """
     lines = []
     if len(found) == 1:
         heads = [f"{found[0].series} ({found[0].fn})"]
     else:
         heads = [f"[{index}]" for index in range(1, len(found) + 1)]
         lines = [f"{head:>5} {data.series} ({data.fn})" for head, data in zip(heads, found, strict=True)] + [""]
+    if coverage:
+        heads = [each for head in heads for each in (head, "coverage")]
+    columns = [each for data in found for each in ((_values(data), _coverage(data)) if coverage else (_values(data),))]
     cells: dict[int, list[str]] = {}
-    for index, data in enumerate(found):
-        for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True):
-            cells.setdefault(stamp, [""] * len(found))[index] = number(value)
+    for index, column in enumerate(columns):
+        for stamp, text in column:
+            cells.setdefault(stamp, [""] * len(columns))[index] = text
     rows = [[format_instant(stamp), *cells[stamp]] for stamp in sorted(cells)]
     if not rows:
         return "\n".join([*lines, "no points in this range"])
     return "\n".join([*lines, table(["time", *heads], rows, [False, *[True] * len(heads)])])
+
+
+def _values(data: SeriesData) -> Iterable[tuple[int, str]]:
+    return zip(data.timestamps_ns.tolist(), map(number, data.values.tolist()), strict=True)
+
+
+def _coverage(data: SeriesData) -> Iterable[tuple[int, str]]:
+    counts = zip(data.coverage.tolist(), data.buckets.tolist(), strict=True)
+    return zip(data.timestamps_ns.tolist(), (f"{count}/{buckets}" for count, buckets in counts), strict=True)
 
 
 def as_csv(found: Sequence[SeriesData]) -> str:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rondo_core.query import SeriesData as SeriesData
     from rondo_core.schema import Schema as Schema
     from rondo_core.schema import Tier as Tier
+    from rondo_core.schema_file import read_schemas as read_schemas
     from rondo_core.store import Store as Store
     from rondo_core.store_reader import StoreReader as StoreReader
     from rondo_core.stores import StoresReader as StoresReader
@@ -51,6 +52,7 @@ _HOME = {
     "Tier": "schema",
     "hookimpl": "hookspecs",
     "hookspec": "hookspecs",
+    "read_schemas": "schema_file",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 

@@ -169,7 +169,8 @@ def check_values(slab: SlabFile, rows: Rows, kind: str, n_series: int, buckets_p
             present = _present(slab, raw)
             rows.beyond |= set((np.flatnonzero(present[:, n_series:].any(axis=0)) + n_series).tolist())
             cells = {cell.name: slab.block(raw, cell.name, n_series) for cell in spec.cells}
-            wrong = present[:, :n_series] & ~_consistent(kind, spec.tier, cells, buckets_per_row)
+            good = _consistent(kind, spec.tier, cells, buckets_per_row) | _unknown(spec.tier, cells, buckets_per_row)
+            wrong = present[:, :n_series] & ~good
             for row, column in np.argwhere(wrong).tolist():
                 where = when(spec, int(rows.buckets[part[row]]))
                 what = f"column {column} contradicts itself: {_told(cells, row, column)}"
@@ -191,6 +192,16 @@ def _present(slab: SlabFile, raw: Any) -> Any:
 
 def _told(cells: dict[str, Any], row: int, column: int) -> str:
     return ", ".join(f"{name} {block[row, column]:g}" for name, block in cells.items())
+
+
+def _unknown(tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
+    """Say where a coarse row has no value of a statistic: it was migrated from tiers that did not keep it."""
+    import numpy as np
+
+    if not tier:
+        return False
+    unknown = np.any([np.isnan(values) for name, values in cells.items() if name != COVERAGE], axis=0)
+    return unknown & (cells[COVERAGE] <= buckets_per_row)
 
 
 def _consistent(kind: str, tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
@@ -332,6 +343,6 @@ def differing(kind: str, kept: dict[str, Any], expected: dict[str, Any], empty: 
                 count = np.fmax(expected.get("count", 0), expected[COVERAGE])
                 scale = np.fmax(scale, count * np.fmax(np.abs(expected["min"]), np.abs(expected["max"])))
             near = (np.abs(values - kept[name]) <= 1e-9 * scale) | (values == kept[name])
-            wrong |= covered & ~(near | np.isnan(values) & np.isnan(kept[name]))
+            wrong |= covered & ~(near | np.isnan(kept[name]))  # NaN: not known, since a migration
     hole = (kind != "gauge") & (empty > 0) & (kept[COVERAGE] > expected[COVERAGE])
     return wrong & ~hole

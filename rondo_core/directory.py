@@ -43,7 +43,11 @@ class Meta:
     schemas: tuple[Schema, ...]
 
 
-def _meta_record(store_id: str, created_ns: int, schemas: Iterable[Schema]) -> bytes:
+def meta_record(store_id: str, created_ns: int, schemas: Iterable[Schema]) -> bytes:
+    """Pack what a store is, as its `meta` keeps it.
+
+    Raises: SchemaError: more schemas than a store can name.
+    """
     plain: dict[str, Any] = {
         "format": layout.FORMAT_VERSION,
         "store_id": store_id,
@@ -61,11 +65,23 @@ def _meta_bytes(record: bytes) -> int:
     return layout.round_up(size, layout.PAGE_BYTES)
 
 
+def file_sizes(schemas: Sequence[Schema]) -> dict[str, int]:
+    """Give every file of a store with these schemas, by name, with its exact size in bytes."""
+    sizes = {
+        layout.META_FILE: _meta_bytes(meta_record(uuid.UUID(int=0).hex, 2**62, schemas)),
+        layout.REGISTRY_FILE: registry_bytes(schemas),
+        layout.RUNS_FILE: layout.RUNS_FILE_BYTES,
+        layout.LOCK_FILE: LOCK_BYTES,
+    }
+    for schema in schemas:
+        for tier in range(len(schema.tiers)):
+            sizes[schema.slab_name(tier)] = schema.slab_spec(tier).file_bytes
+    return sizes
+
+
 def size_bytes(schemas: Sequence[Schema]) -> int:
     """Give the exact size of a store with these schemas: all that it will ever take, but for export cursors."""
-    meta = _meta_bytes(_meta_record(uuid.UUID(int=0).hex, 2**62, schemas))
-    slabs = sum(schema.size_bytes() for schema in schemas)
-    return meta + registry_bytes(schemas) + layout.RUNS_FILE_BYTES + LOCK_BYTES + slabs
+    return sum(file_sizes(schemas).values())
 
 
 def create(
@@ -84,7 +100,7 @@ def create(
     """
     if path.exists() or path.is_symlink():
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
-    record = _meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
+    record = meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,21 +108,13 @@ def create(
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     try:
-        create_journal(unfinished / layout.META_FILE, _meta_bytes(record), (record,))
-        faults.point("create.meta")
-        create_registry(unfinished / layout.REGISTRY_FILE, schemas)
-        create_runs(unfinished / layout.RUNS_FILE)
-        os.close(allocate(unfinished / layout.LOCK_FILE, LOCK_BYTES))
-        for schema in schemas:
-            for tier in range(len(schema.tiers)):
-                faults.point("create.slab")
-                create_slab(unfinished / schema.slab_name(tier), schema.slab_spec(tier))
+        make_files(unfinished, record, schemas)
         (fill or _leave_empty)(unfinished)
-        _sync_directory(unfinished)
+        sync_directory(unfinished)
         faults.point("create.whole")
         unfinished.rename(path)
         faults.point("create.named")
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
     except OSError as error:
         shutil.rmtree(unfinished, ignore_errors=True)
         if path.exists():
@@ -119,11 +127,28 @@ def create(
         raise
 
 
+def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> None:
+    """Make every file of a store, at its full size and without a series, in an empty directory.
+
+    Args: `record`: what the store is, as `meta_record` packs it. Raises: StoreError: no room, or no permission.
+    """
+    create_journal(directory / layout.META_FILE, _meta_bytes(record), (record,))
+    faults.point("create.meta")
+    create_registry(directory / layout.REGISTRY_FILE, schemas)
+    create_runs(directory / layout.RUNS_FILE)
+    os.close(allocate(directory / layout.LOCK_FILE, LOCK_BYTES))
+    for schema in schemas:
+        for tier in range(len(schema.tiers)):
+            faults.point("create.slab")
+            create_slab(directory / schema.slab_name(tier), schema.slab_spec(tier))
+
+
 def _leave_empty(_directory: Path) -> None:
     """Fill nothing in: a new store."""
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Write a directory's entries to the disk, and wait for it, as far as the file system can."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:

@@ -58,6 +58,7 @@ class SeriesData:
         timestamps_ns: int64 [points], ascending; values: float64 [points].
         coverage: int64 [points], how many of the finest buckets in the point's own held a sample.
         interval_ns: int64 [points], the length of each point's bucket: which tier it came from.
+        finest_ns: the length of the finest buckets, which coverage counts.
         error: the most by which any of the values can be off, as a share of it; 0: they are exact.
     """
 
@@ -67,7 +68,18 @@ class SeriesData:
     values: NDArray[np.float64]
     coverage: NDArray[np.int64]
     interval_ns: NDArray[np.int64]
+    finest_ns: int = 1
     error: float = 0.0
+
+    @property
+    def buckets(self) -> NDArray[np.int64]:
+        """How many of the finest buckets each point's own has: int64 [points]."""
+        return self.interval_ns // self.finest_ns
+
+    @property
+    def covered(self) -> NDArray[np.float64]:
+        """What share of the finest buckets in each point's own held a sample: float64 [points], at most 1."""
+        return self.coverage / self.buckets
 
     def __len__(self) -> int:
         """Count the points."""
@@ -97,9 +109,10 @@ class Table:
         series: one per column; fn: the consolidator that read them.
         timestamps_ns, interval_ns: int64 [rows], ascending: where each bucket begins, and its length. Read-only.
         values: float64 [rows, series]; NaN where a series has no point.
+        finest_ns: the length of the finest buckets, which coverage counts.
     """
 
-    __slots__ = ("_coverage", "_error", "fn", "interval_ns", "series", "timestamps_ns", "values")
+    __slots__ = ("_coverage", "_error", "finest_ns", "fn", "interval_ns", "series", "timestamps_ns", "values")
 
     def __init__(
         self,
@@ -110,10 +123,11 @@ class Table:
         values: NDArray[np.float64],
         coverage: NDArray[Any] | None = None,
         error: NDArray[np.float64] | None = None,
+        finest_ns: int = 1,
     ) -> None:
         """Hold the arrays; without `coverage` every value is one sample of the finest tier; `error` is as `values`."""
         self.series, self.fn, self.timestamps_ns, self.interval_ns = series, fn, timestamps_ns, interval_ns
-        self.values, self._coverage, self._error = values, coverage, error
+        self.values, self._coverage, self._error, self.finest_ns = values, coverage, error, finest_ns
 
     @property
     def coverage(self) -> NDArray[np.int64]:
@@ -129,17 +143,28 @@ class Table:
         import numpy as np
 
         series, stamps, intervals, values = self.series[index], self.timestamps_ns, self.interval_ns, self.values
+        finest_ns = self.finest_ns
         column = values[:, index]
         if self._error is None and not np.isnan(
             np.minimum.reduce(column, initial=0.0)
         ):  # no NaN among them, told by one pass
             if self._coverage is None:
-                return SeriesData(series, self.fn, stamps, column, np.ones(len(stamps), np.int64), intervals)
-            return SeriesData(series, self.fn, stamps, column, self._coverage[:, index].astype(np.int64), intervals)
+                return SeriesData(series, self.fn, stamps, column, np.ones(len(stamps), np.int64), intervals, finest_ns)
+            coverage = self._coverage[:, index].astype(np.int64)
+            return SeriesData(series, self.fn, stamps, column, coverage, intervals, finest_ns)
         there = ~np.isnan(column)
         coverage = (there if self._coverage is None else self._coverage[:, index])[there].astype(np.int64)
         error = 0.0 if self._error is None else float(self._error[there, index].max(initial=0.0))
-        return SeriesData(series, self.fn, stamps[there], column[there], coverage, intervals[there], error)
+        return SeriesData(series, self.fn, stamps[there], column[there], coverage, intervals[there], finest_ns, error)
+
+    def covered(self, share: float) -> Table:
+        """Leave out the points of which less than this share of the finest buckets held a sample."""
+        import numpy as np
+
+        needed = share * (self.interval_ns // self.finest_ns) - 1e-9  # 0.1 of 30 is 3, whatever floats make of it
+        values = np.where(self.coverage >= needed[:, None], self.values, np.nan)
+        stamps, intervals = self.timestamps_ns, self.interval_ns
+        return Table(self.series, self.fn, stamps, intervals, values, self._coverage, self._error, self.finest_ns)
 
     def __len__(self) -> int:
         """Count the buckets."""
@@ -180,6 +205,15 @@ class Found(Sequence[SeriesData]):
     def __iter__(self) -> Iterator[SeriesData]:
         """Walk over the series in the order asked for."""
         return (self.tables[table].column(column) for table, column in self._places)
+
+    def covered(self, share: float) -> Found:
+        """Leave out the points of which less than this share of the finest buckets, 0 to 1, held a sample.
+
+        Raises: RangeError: no such share.
+        """
+        if not 0 <= share <= 1:
+            raise RangeError(f"xff {share:g}: a share of the buckets; from 0 to 1")
+        return Found([table.covered(share) for table in self.tables], self._places) if share else self
 
     def __repr__(self) -> str:
         """Say how much was found."""

@@ -183,17 +183,24 @@ class Schema:
 
 
 DEFAULT_SCHEMAS = (Schema("counters", "counter"), Schema("gauges", "gauge"), Schema("summaries", "summary"))
-SELF_SCHEMAS = (
-    Schema(SELF_SCHEMA, "counter", 16, (Tier("1s", "10m"), Tier("5m", "1d")), f'{{__name__=~"{SELF_PREFIX}.*"}}'),
-)
+SELF_MATCH = f'{{__name__=~"{SELF_PREFIX}.*"}}'
+SELF_SCHEMAS = (Schema(SELF_SCHEMA, "counter", 16, (Tier("1s", "10m"), Tier("5m", "1d")), SELF_MATCH),)
 
 
 def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
-    """Put rondo's own schema in front of the user's and refuse names that come twice.
+    """Put rondo's own schema in front of the user's, unless it is among them, and refuse names that come twice.
 
-    Raises: SchemaError: two schemas share a name, or one has the name of rondo's own.
+    Raises: SchemaError: two schemas share a name, or one has the name of rondo's own and another purpose.
     """
-    whole = (*SELF_SCHEMAS, *schemas)
+    given = tuple(schemas)
+    own = tuple(schema for schema in given if schema.name == SELF_SCHEMA)
+    for schema in own:
+        if schema.kind != "counter" or schema.match != SELF_MATCH:
+            raise SchemaError(
+                f"schema {SELF_SCHEMA!r}: the name is taken by rondo's own counters;"
+                f" choose another, or match {SELF_MATCH}"
+            )
+    whole = (*(own or SELF_SCHEMAS), *(schema for schema in given if schema.name != SELF_SCHEMA))
     names = [schema.name for schema in whole]
     for name in names:
         if names.count(name) > 1:

@@ -80,7 +80,9 @@ class SchemaQuery:
 
     def read(self, plan: Plan, span: Range) -> Table:
         """Read the points of a plan's series in the span, ascending."""
-        return self._one_tier(plan, span, plan.tier) if plan.tier is not None else self._stitched(plan, span)
+        table = self._one_tier(plan, span, plan.tier) if plan.tier is not None else self._stitched(plan, span)
+        table.finest_ns = self.schema.tiers[0].interval_ns
+        return table
 
     # -- one tier
 

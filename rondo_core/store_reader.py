@@ -91,6 +91,7 @@ class View:
         tier: int | str = AUTO,
         fn: str | None = None,
         now_ns: int | None = None,
+        xff: float = 0.0,
     ) -> Found:
         """Read the points of every series that the selector matches.
 
@@ -100,11 +101,13 @@ class View:
                 given with the newest bucket.
             tier: its number, or "auto": each part from the finest tier that still has it.
             fn: the consolidator; by default last for a counter, avg for a gauge or a summary.
+            xff: leave out points of which less than this share of the finest buckets, 0 to 1, held a sample.
         Returns: one SeriesData per series, in the order of their declaration; one without points stays in.
             Programs that compute take its `tables`, which hold many series in one array.
         Raises: SelectorError, RangeError, ConsolidatorError: the input is wrong; UnknownSeriesError: no match.
         """
-        return self.prepare(selector, tier=tier, fn=fn).read(span, now_ns=now_ns)
+        found = self.prepare(selector, tier=tier, fn=fn).read(span, now_ns=now_ns)
+        return found.covered(xff) if xff else found
 
     def prepare(
         self, selector: str | Selector | Sequence[Series], *, tier: int | str = AUTO, fn: str | None = None

@@ -90,6 +90,7 @@ class StoresReader:
         tier: int | str = AUTO,
         fn: str | None = None,
         now_ns: int | None = None,
+        xff: float = 0.0,
     ) -> list[SeriesData]:
         """Read the points of every series that the selector matches; see `View.query`.
 
@@ -101,7 +102,7 @@ class StoresReader:
         for reader, found in self._select(selector):
             own: Sequence[Series] = [series for _, series in found]
             if own:
-                data = reader.query(own, asked, tier=tier, fn=fn)
+                data = reader.query(own, asked, tier=tier, fn=fn, xff=xff)
                 results += [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
         if not results:
             text = selector if isinstance(selector, str) else selector.text

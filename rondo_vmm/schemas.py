@@ -1,11 +1,37 @@
-"""How a monitor's store is kept unless asked otherwise."""
+"""How a monitor's store is kept unless asked otherwise: three tiers and room for 16 series in under 1.5 MB.
+
+What the coarse tiers leave out is what can be had otherwise: a counter's first total is the last one of the window
+before, a gauge's first and last are in the finer tiers, a summary's running totals are those of its finest tier.
+"""
 
 from __future__ import annotations
 
-from rondo_core import Schema
+from rondo_core import Schema, Tier
+from rondo_core.schema import SELF_MATCH, SELF_SCHEMA
+from rondo_vmm.errors import ConfigError
+from rondo_vmm.machine import REASONS
 
-VMM_SCHEMAS = (
-    Schema("counters", "counter", 16),
-    Schema("gauges", "gauge", 8),
-    Schema("summaries", "summary", 4),
-)
+COUNTERS, GAUGES, SUMMARIES = 11, 3, 2
+
+
+def vmm_schemas(vcpus: int = 1) -> tuple[Schema, ...]:
+    """Give the schemas for a machine of that many virtual CPUs: room for the exits and durations of each.
+
+    Raises: ConfigError: less than one.
+    """
+    if vcpus < 1:
+        raise ConfigError(f"{vcpus} virtual CPUs: at least 1")
+    more = vcpus - 1
+    return (
+        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
+        Schema("counters", "counter", COUNTERS + len(REASONS) * more, _tiers(("last",), ("last",))),
+        Schema("gauges", "gauge", GAUGES, _tiers(("min", "max", "sum"), ("max", "sum"))),
+        Schema("summaries", "summary", SUMMARIES * vcpus, _tiers(("count", "sum", "max"), ("count", "sum", "max"))),
+    )
+
+
+def _tiers(middle: tuple[str, ...], coarse: tuple[str, ...]) -> tuple[Tier, ...]:
+    return (Tier("1s", "10m"), Tier("10s", "6h", middle), Tier("5m", "7d", coarse))
+
+
+VMM_SCHEMAS = vmm_schemas()

@@ -218,3 +218,81 @@ def test_importing_the_core_loads_only_what_it_needs():
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.strip() == "[]"
+
+
+def test_a_plan_says_what_a_store_will_take(demo, tmp_path):
+    """The same bytes for numbers, for the file that they were written to, and for the store made from it."""
+    numbers = ["--counters", 20, "--gauges", 10, "--summaries", 2, "--tier", "1s/10m", "--tier", "10s/6h"]
+    said = rondo("plan", *numbers)
+    assert said.returncode == 0, said.stderr
+    assert "export may fail for 9m58s and loses nothing; after that queries still have 10s for 6h." in said.stdout
+    file = tmp_path / "schemas.toml"
+    file.write_text(rondo("plan", *numbers, "--format", "toml").stdout)
+    assert rondo("plan", file).stdout == said.stdout
+    plain = json.loads(rondo("plan", file, "--format", "json").stdout)
+    code = f"from rondo_core import Store, read_schemas\nStore({str(tmp_path / 's')!r}, read_schemas({str(file)!r})).close()"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert plain["files"] == {each.name: each.stat().st_size for each in (tmp_path / "s").iterdir()}
+    assert f"{plain['total_bytes']} bytes" in said.stdout
+    assert rondo("plan", tmp_path / "s").stdout == said.stdout
+    assert json.loads(rondo("plan", demo, "--format", "json").stdout) == json.loads(
+        rondo("plan", "--format", "json").stdout
+    )
+    assert json.loads(rondo("plan", "--vmm", "--format", "json").stdout)["total_bytes"] <= 1_500_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["--counters", 3, "--vmm"], "give one of them"),
+        (["--counters", 0], "room for no series"),
+        (["--tier", "1s"], "--tier 1s: no retention"),
+        (["--tier", "1s/10q"], "'10q': not a duration"),
+        (["nowhere"], "nowhere: No such file or directory; check the path"),
+    ],
+)
+def test_a_plan_that_cannot_be_made_is_refused_in_one_line(arguments, what):
+    """The input, what is wrong with it, the mend."""
+    said = rondo("plan", *arguments)
+    assert said.returncode in {1, 2}
+    assert what in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+    assert said.stdout == ""
+
+
+def test_a_store_is_migrated_by_a_file_that_was_planned(demo, tmp_path):
+    """Plan, change, look, migrate: the points are as before, and the room is what was asked for."""
+    import shutil
+
+    path, file = tmp_path / "moved.rondo", tmp_path / "schemas.toml"
+    shutil.copytree(demo, path)
+    before = rondo("query", path, "vcpu_exits_total").stdout
+    file.write_text(rondo("plan", path, "--format", "toml").stdout.replace("max_series = 32", "max_series = 40"))
+    said = rondo("migrate", path, "--schema", file, "--dry-run")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[-1].startswith("nothing was written; ")
+    assert re.search(r"counters +1s/10m +30 +0 +\d+", said.stdout)
+    assert rondo("plan", path).stdout == rondo("plan", demo).stdout
+    said = rondo("migrate", path, "--schema", file)
+    assert f"{path} has been migrated" in said.stdout
+    assert rondo("plan", path).stdout == rondo("plan", file).stdout
+    assert rondo("query", path, "vcpu_exits_total").stdout == before
+    assert "already; nothing to do" in rondo("migrate", path, "--schema", file).stdout
+    file.write_text('[[schema]]\nname = "counters"\nkind = "counter"\nmax_series = 1\n')
+    said = rondo("migrate", path, "--schema", file)
+    assert said.returncode == 2
+    assert "no schema takes this gauge" in said.stderr
+    assert len(said.stderr.splitlines()) == 1
+
+
+def test_coverage_is_shown_where_it_is_asked_for(demo):
+    """Beside each value, for one series and for several; points with too little of it can be left out."""
+    said = rondo("query", demo, "vmm_rss_bytes", "--tier", 1, "--coverage").stdout.splitlines()
+    assert said[0].split()[-1] == "coverage"
+    assert [row.split()[-1] for row in said[2:]] == ["10/10"] * 3
+    said = rondo("query", demo, "vcpu_exits_total", "--tier", 2, "--coverage").stdout.splitlines()
+    assert [row.split()[2::2] for row in said[-1:]] == [["30/300", "30/300"]]
+    assert "no points" in rondo("query", demo, "vcpu_exits_total", "--tier", 2, "--xff", 0.5).stdout
+    said = rondo("query", demo, "vcpu_exits_total", "--coverage", "--format", "plot")
+    assert said.returncode == 2
+    assert "choose table, csv or json" in said.stderr

@@ -1,0 +1,309 @@
+"""Move a store to changed schemas: build the new store beside the old one, and let it take its place in one step.
+
+The old store's writing lock is held meanwhile. A kill at any moment leaves the old store or the new one at the path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from rondo_core import layout, swap
+from rondo_core.clock import Clock, wall_ns
+from rondo_core.directory import Meta, file_sizes, make_files, meta_record, read_meta, size_bytes, sync_directory
+from rondo_core.errors import RondoError, SchemaError, StoreError, StoreLockedError
+from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
+from rondo_core.labels import Series
+from rondo_core.lock import WriterLock, writer_pid
+from rondo_core.registry import Registry
+from rondo_core.relay import Relay, Source, relay
+from rondo_core.schema import SELF_SCHEMA, Schema, Tier, check_schemas
+from rondo_core.selector import parse_selector
+from rondo_core.slab import Slab
+from rondo_core.store_reader import StoreReader, open_slabs
+from rondo_core.tables import Table, read_tables
+from rondo_core.units import format_duration
+
+Progress = Callable[[int, int], None]
+
+
+@attrs.frozen
+class TierChange:
+    """What became of one tier's windows: `kept` as they were, `folded` from other tiers, `dropped`."""
+
+    schema: str
+    tier: Tier
+    size_bytes: int
+    kept: int = 0
+    folded: int = 0
+    dropped: int = 0
+
+
+@attrs.frozen
+class Migration:
+    """What a migration does, or would do: `after` per new tier, `before` per old one (kept and dropped)."""
+
+    path: Path
+    changed: bool
+    before: list[TierChange]
+    after: list[TierChange]
+    bytes_before: int
+    bytes_after: int
+
+
+def migrate(
+    path: str | Path,
+    schemas: Iterable[Schema],
+    *,
+    dry_run: bool = False,
+    clock: Clock = wall_ns,
+    progress: Progress | None = None,
+) -> Migration:
+    """Move the store at `path` to other schemas, with all that both have room for.
+
+    A series goes to the first of the new schemas that takes it. Rondo's own schema stays where none is given.
+    Args: `dry_run`: say what would be done, and write nothing; `progress(done, total)` is called now and then.
+    Raises: StoreLockedError: a process writes the store; SchemaError: the schemas contradict themselves, or have no
+        room for a series; StoreError: an export is running, a window has to end first, or the disk has no room.
+        The old store is then as it was.
+    """
+    root = Path(os.path.realpath(path))
+    if not dry_run:
+        swap.recover(root)
+    meta = read_meta(root)
+    given = tuple(schemas)
+    own = () if any(schema.name == SELF_SCHEMA for schema in given) else _own(meta)
+    target = attrs.evolve(meta, schemas=check_schemas((*own, *given)))
+    with contextlib.ExitStack() as held:
+        if dry_run:
+            pid = writer_pid(root / layout.LOCK_FILE)
+            if pid is not None:
+                raise StoreLockedError(str(root), pid)
+        else:
+            lock = WriterLock(root / layout.LOCK_FILE)
+            held.callback(lock.release)
+            swap.clean_up(root)
+            held.enter_context(_no_exports(root))
+        reader = StoreReader(root)
+        held.callback(reader.close)
+        job = _Job(reader, target, clock(), progress or _silent)
+        if target.schemas != meta.schemas and not dry_run:
+            _replace(job, root, held)
+        return job.report(changed=target.schemas != meta.schemas)
+
+
+def _own(meta: Meta) -> tuple[Schema, ...]:
+    return tuple(schema for schema in meta.schemas if schema.name == SELF_SCHEMA)
+
+
+def _silent(_done: int, _total: int) -> None:
+    """Tell no one."""
+
+
+class _Job:
+    """The old store's data, and what goes where."""
+
+    def __init__(self, reader: StoreReader, target: Meta, now_ns: int, progress: Progress) -> None:
+        self.reader, self.meta, self.target = reader, reader.meta, target
+        self.placed = place(list(reader.registry), target.schemas, reader.path)
+        self.tables: dict[str, list[Table]] = {}
+        self.relays: list[Relay] = []
+        total = len(self.meta.schemas) + len(target.schemas)
+        for done, schema in enumerate(self.meta.schemas, 1):
+            n_series = len(reader.registry.by_schema[schema.name])
+            self.tables[schema.name] = read_tables(schema, reader.slabs[schema.name], n_series)
+            progress(done, total)
+        for done, schema in enumerate(target.schemas, len(self.meta.schemas) + 1):
+            self._check_finest(schema)
+            try:
+                self.relays.append(relay(schema, self._sources(schema), len(self.placed[schema.name]), now_ns))
+            except StoreError as error:
+                raise StoreError(f"{reader.path}: {error}") from None
+            progress(done, total)
+
+    def _check_finest(self, schema: Schema) -> None:
+        """Refuse another finest interval: it is the unit of what coverage counts and of what sums sum."""
+        for name in {series.schema for series in self.placed[schema.name]}:
+            finest = self.tables[name][0]
+            if len(finest.buckets) and finest.interval_ns != schema.tiers[0].interval_ns:
+                new, old = format_duration(schema.tiers[0].interval_ns), format_duration(finest.interval_ns)
+                raise SchemaError(
+                    f"{self.reader.path}: schema {schema.name}: finest interval {new}, but its windows count samples"
+                    f" of {old}; keep {old}, or record to a new store"
+                )
+
+    def _sources(self, schema: Schema) -> list[Source]:
+        columns: dict[str, tuple[list[int], list[int]]] = {}
+        for new, series in enumerate(self.placed[schema.name]):
+            old_columns, new_columns = columns.setdefault(series.schema, ([], []))
+            old_columns.append(series.column)
+            new_columns.append(new)
+        return [
+            Source([table.columns(old) for table in self.tables[name]], new) for name, (old, new) in columns.items()
+        ]
+
+    def moved(self, cursor: Cursor) -> Cursor:
+        """Let a cursor stand in the new tiers where it stood, or before; what was never sent is sent from its start."""
+        intervals = {schema.name: schema.tiers[0].interval_ns for schema in self.meta.schemas}
+        positions = {}
+        for schema in self.target.schemas:
+            names = {series.schema for series in self.placed[schema.name]}
+            stood = [(cursor.positions.get(f"{name}.0"), intervals[name]) for name in names]
+            reached = [bucket * interval_ns for bucket, interval_ns in stood if bucket is not None]
+            if stood and len(reached) == len(stood):
+                positions[f"{schema.name}.0"] = min(reached) // schema.tiers[0].interval_ns
+        return attrs.evolve(cursor, positions=positions)
+
+    def report(self, *, changed: bool) -> Migration:
+        """Count windows and bytes, old and new."""
+        after = [
+            TierChange(each.schema.name, tier, each.schema.slab_spec(index).file_bytes, kept, len(table.buckets) - kept)
+            for each in self.relays
+            for index, (tier, table, kept) in enumerate(zip(each.schema.tiers, each.tables, each.kept, strict=True))
+        ]
+        before = [self._fate(schema, index) for schema in self.meta.schemas for index in range(len(schema.tiers))]
+        sizes = size_bytes(self.meta.schemas), size_bytes(self.target.schemas)
+        return Migration(self.reader.path, changed, before, after, *sizes)
+
+    def _fate(self, schema: Schema, tier: int) -> TierChange:
+        """Say how many windows of an old tier are in a new tier of the same interval."""
+        import numpy as np
+
+        table = self.tables[schema.name][tier]
+        found = np.zeros(len(table.buckets), dtype=bool)
+        for each in self.relays:
+            if any(series.schema == schema.name for series in self.placed[each.schema.name]):
+                same = (new for new in each.tables if new.interval_ns == table.interval_ns)
+                for new in same:
+                    found |= np.isin(table.buckets, new.buckets)
+        kept = int(found.sum())
+        size = schema.slab_spec(tier).file_bytes
+        return TierChange(schema.name, schema.tiers[tier], size, kept, dropped=len(found) - kept)
+
+
+def place(series: Sequence[Series], schemas: Sequence[Schema], path: Path) -> dict[str, list[Series]]:
+    """Give each schema its series, in the order of their declaration: the first one takes it that would if it were new.
+
+    Raises: SchemaError: no schema takes a series, or one gets more than it has room for.
+    """
+    placed: dict[str, list[Series]] = {schema.name: [] for schema in schemas}
+    selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
+    for each in series:
+        for schema, selector in selectors:
+            if schema.kind == each.kind and selector.matches(each):
+                placed[schema.name].append(each)
+                break
+        else:
+            raise SchemaError(f"{path}: {each}: no schema takes this {each.kind}; add one that does")
+    for schema in schemas:
+        needed = len(placed[schema.name])
+        if needed > schema.max_series:
+            raise SchemaError(
+                f"{path}: schema {schema.name}: max_series {schema.max_series}, but {needed} series are there;"
+                f" make it {needed} or more"
+            )
+    return placed
+
+
+def _replace(job: _Job, root: Path, held: contextlib.ExitStack) -> None:
+    """Build the new store and let it take the old one's place."""
+    new = swap.beside(root)
+    try:
+        new.mkdir()
+        _build(job, root, new)
+        lock = WriterLock(new / layout.LOCK_FILE)
+        held.callback(lock.release)
+        old = swap.replace(root, new)
+    except BaseException as error:
+        swap.discard(new)
+        if isinstance(error, OSError) and not isinstance(error, RondoError):
+            raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; the store is as it was") from None
+        raise
+    swap.discard(old)
+
+
+def _build(job: _Job, root: Path, new: Path) -> None:
+    """Make every file of the new store, and have it on the disk."""
+    make_files(new, meta_record(*attrs.astuple(job.target, recurse=False)), job.target.schemas)
+    registry = Registry(new / layout.REGISTRY_FILE, job.target.schemas, writable=True)
+    homes = {(each.name, each.labels): name for name, group in job.placed.items() for each in group}
+    schemas = {schema.name: schema for schema in job.target.schemas}
+    try:
+        for each in job.reader.registry:
+            home = schemas[homes[each.name, each.labels]]
+            registry.declare(
+                each.name, each.labels, home, help_text=each.help, unit=each.unit, created_ns=each.created_ns
+            )
+        registry.sync()
+    finally:
+        registry.close()
+    slabs = open_slabs(new, job.target, writable=True)
+    for part in job.relays:
+        part.write(slabs[part.schema.name])
+    _close(slab for group in slabs.values() for slab in group)
+    shutil.copyfile(root / layout.RUNS_FILE, new / layout.RUNS_FILE)
+    _copy_others(job, root, new)
+    _like(root, new)
+    sync_directory(new)
+
+
+def _close(slabs: Iterable[Slab]) -> None:
+    for slab in slabs:
+        slab.sync()
+        slab.close()
+
+
+def _copy_others(job: _Job, root: Path, new: Path) -> None:
+    """Take along the cursors, moved, and whatever else someone keeps in the directory."""
+    known = set(file_sizes(job.meta.schemas))
+    for file in root.iterdir():
+        name = file.name
+        if name in known or not file.is_file() or file.is_symlink() or name.endswith(".unfinished"):
+            continue
+        if name.startswith("cursor_") and file.suffix == ".json":
+            save_cursor(new, job.moved(load_cursor(root, file.stem.removeprefix("cursor_"))))
+        elif not (new / name).exists():
+            shutil.copy2(file, new / name)
+
+
+def _like(root: Path, new: Path) -> None:
+    """Give the new files the owner and the mode of the old ones, and write them to the disk."""
+    for file in (new, *new.iterdir()):
+        old = root if file == new else root / (file.name if (root / file.name).exists() else layout.META_FILE)
+        facts = old.stat()
+        with contextlib.suppress(PermissionError):
+            os.chown(file, facts.st_uid, facts.st_gid)
+        file.chmod(facts.st_mode & 0o7777)
+        if file != new:
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _no_exports(root: Path) -> Iterator[None]:
+    """Hold every exporter's cursor still.
+
+    Raises: StoreError: a process exports the store now.
+    """
+    descriptors = []
+    try:
+        for file in sorted(root.glob("cursor_*.lock")):
+            descriptors.append(os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
+            try:
+                fcntl.flock(descriptors[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                name = file.stem.removeprefix("cursor_")
+                raise StoreError(f"{root}: another process exports it through {name}; stop that one first") from None
+        yield
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)

@@ -1,0 +1,232 @@
+"""One schema's data under changed tiers: the rows of each new tier, and from where folding goes on.
+
+Two things are promised. No window loses a sample by being folded again from rows that never had it: where a new tier
+cannot give an open window back, the window must have ended first. And queries find what only a coarser tier has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from rondo_core.errors import StoreError
+from rondo_core.schema import Schema
+from rondo_core.slab import Slab
+from rondo_core.statistics import COARSE_STATISTICS, COVERAGE
+from rondo_core.tables import Table, choose, empty, fold, unknown, write_table
+from rondo_core.units import format_instant
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@attrs.frozen(eq=False)
+class Source:
+    """Series that come from one old schema: its tables, of these series only, and their columns in the new one."""
+
+    tables: list[Table]
+    columns: list[int]
+
+    @property
+    def newest_ns(self) -> int:
+        """The last nanosecond of the newest bucket; 0 where there is none."""
+        finest = self.tables[0]
+        return (int(finest.buckets[-1]) + 1) * finest.interval_ns - 1 if len(finest.buckets) else 0
+
+
+@attrs.frozen(eq=False)
+class Relay:
+    """What goes into a new schema's slabs.
+
+    Attributes:
+        tables: per tier, the rows that its ring holds; kept: per tier, how many of them the old tier of that interval
+            had; next_windows: per tier; marks: per tier, buckets to come whose slots count as given away to them.
+    """
+
+    schema: Schema
+    tables: list[Table]
+    kept: list[int]
+    next_windows: list[int]
+    marks: list[list[int]]
+
+    def write(self, slabs: Sequence[Slab]) -> None:
+        """Fill the slabs, which must be new."""
+        for tier, (slab, table) in enumerate(zip(slabs, self.tables, strict=True)):
+            write_table(self.schema, tier, slab, table)
+            for bucket in self.marks[tier]:
+                slab.headers()[bucket % slab.spec.slot_count] = ~bucket
+            if tier:
+                slab.next_window = self.next_windows[tier]
+
+
+def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int) -> Relay:
+    """Bring the series of all sources under one new schema.
+
+    Raises: StoreError: a window is open that its finer tier could not give back; the message says when it ends.
+    """
+    import numpy as np
+
+    gathered = [_gather(schema, sources, tier.interval_ns, n_series) for tier in schema.tiers]
+    whole = [table for table, _ in gathered]
+    newest_ns = max((source.newest_ns for source in sources), default=0)
+    if not newest_ns:
+        none = [0] * len(whole)
+        return Relay(schema, whole, none, none, [[] for _ in whole])
+    slots = [tier.slot_count for tier in schema.tiers]
+    newest = newest_ns // schema.tiers[0].interval_ns
+    finest = _cut(_settled(schema, sources, whole[0], newest), slots[0])
+    tables = [finest, *(_cut(table, count) for table, count in zip(whole[1:], slots[1:], strict=True))]
+    next_windows = [0]
+    for tier in range(1, len(tables)):
+        window = newest_ns // schema.tiers[tier].interval_ns
+        if not _gives_back(schema, tier, tables, window):
+            _check_ended(schema, tier, window, now_ns)
+            window += 1
+        next_windows.append(window)
+    if len(tables) > 1 and next_windows[1] * schema.ratio(1) > newest:
+        newest = next_windows[1] * schema.ratio(1)  # recording goes on behind the window that is not folded again
+        tables[0] = _cut(_settled(schema, sources, whole[0], newest), slots[0])
+    marks: list[list[int]] = [[] for _ in tables]
+    for tier in reversed(range(len(tables) - 1)):
+        marks[tier], parts = _marks(schema, tier, tables, whole, gathered[tier][1])
+        tables[tier] = tables[tier].rows(~np.isin(tables[tier].buckets, parts))
+    kept = [int(np.isin(table.buckets, had).sum()) for table, (_, had) in zip(tables, gathered, strict=True)]
+    return Relay(schema, tables, kept, next_windows, marks)
+
+
+def _gather(
+    schema: Schema, sources: Sequence[Source], interval_ns: int, n_series: int
+) -> tuple[Table, NDArray[np.int64]]:
+    """Make the table of one interval for all sources' series; give too which buckets a tier of it had already."""
+    import numpy as np
+
+    none = np.empty(0, np.int64)
+    chosen = [choose(schema.kind, source.tables, interval_ns, len(source.columns)) for source in sources]
+    buckets = np.unique(np.concatenate([none, *(table.buckets for table, _ in chosen)]))
+    had = np.unique(np.concatenate([none, *(table.buckets[kept] for table, kept in chosen)]))
+    whole = empty(interval_ns, COARSE_STATISTICS[schema.kind], n_series, buckets)
+    for (table, _), source in zip(chosen, sources, strict=True):
+        place = np.ix_(np.searchsorted(buckets, table.buckets), np.array(source.columns, np.intp))
+        for name, values in table.statistics.items():
+            whole.statistics[name][place] = values
+    return whole, had
+
+
+def _settled(schema: Schema, sources: Sequence[Source], table: Table, bucket: int) -> Table:
+    """Let the table end with a row of `bucket` in which every running total stands."""
+    import numpy as np
+
+    n_series = table.coverage.shape[1]
+    rows = np.union1d(table.buckets, [bucket])
+    settled = empty(table.interval_ns, tuple(table.statistics), n_series, rows)
+    place = np.searchsorted(rows, table.buckets)
+    for name, values in table.statistics.items():
+        settled.statistics[name][place] = values
+    if schema.kind == "gauge":
+        return settled
+    newest = {name: values[-1] for name, values in settled.statistics.items()}  # views
+    for source in sources:
+        for column, facts in zip(source.columns, _totals(schema, source), strict=True):
+            if not newest[COVERAGE][column] and not np.isnan(facts["total"]):
+                newest[COVERAGE][column] = 1
+                total = facts.pop("total")
+                if schema.kind == "counter":
+                    newest["first"][column] = newest["last"][column] = total
+                for name, value in facts.items():
+                    newest[name][column] = value
+    return settled
+
+
+def _totals(schema: Schema, source: Source) -> list[dict[str, float]]:
+    """Give each series' running total, and for a summary the cells of a bucket in which nothing was observed."""
+    finest = source.tables[0]
+    if not len(finest.buckets):
+        return [{"total": float("nan")}] * len(source.columns)
+    row = {name: values[-1] for name, values in finest.statistics.items()}
+    if schema.kind == "counter":
+        return [{"total": float(total)} for total in row["last"]]
+    totals, sums = row["count_base"] + row["count"], row["sum_base"] + row["sum"]
+    return [
+        {"total": float(count), "count": 0.0, "sum": 0.0, "count_base": float(count), "sum_base": float(total)}
+        for count, total in zip(totals, sums, strict=True)
+    ]
+
+
+def _cut(table: Table, slot_count: int) -> Table:
+    """Keep the newest rows, as many as a ring holds."""
+    return table.rows(table.buckets > table.buckets[-1] - slot_count) if len(table.buckets) else table
+
+
+def _gives_back(schema: Schema, tier: int, tables: Sequence[Table], window: int) -> bool:
+    """Say whether folding the finer tier's rows would make the window what it is, or more."""
+    there = tables[tier].rows(tables[tier].buckets == window)
+    if not (there.coverage > 0).any():
+        return True
+    ratio, finer = schema.ratio(tier), tables[tier - 1]
+    again = fold(schema.kind, finer.rows(finer.buckets // ratio == window), schema.tiers[tier].interval_ns)
+    if not len(again.buckets) or (again.coverage < there.coverage).any():
+        return False
+    for name in schema.cells(tier):
+        one, other = again.statistics[name], there.statistics[name]
+        if unknown(schema.kind, again, name).any() or (name == "count" and (one < other).any()):
+            return False
+    return True
+
+
+def _check_ended(schema: Schema, tier: int, window: int, now_ns: int) -> None:
+    end_ns = (window + 1) * schema.tiers[tier].interval_ns
+    if now_ns < end_ns:
+        fine, coarse = schema.tiers[tier - 1], schema.tiers[tier]
+        raise StoreError(
+            f"schema {schema.name}: tier {coarse} has an open window that {fine} could not give back;"
+            f" migrate after its end, {format_instant(end_ns)}, or keep the tiers between"
+        )
+
+
+def _marks(
+    schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[Table], had: Any
+) -> tuple[list[int], list[int]]:
+    """Find slots to mark as given away, so that what only the next coarser tier has of a window is read from there.
+
+    Returns: for each, the next bucket to come that has the slot; and rows that merge a part of their samples only,
+        because no tier has the rest one by one any more, and have to go.
+    """
+    import numpy as np
+
+    ratio, slots = schema.ratio(tier + 1), schema.tiers[tier].slot_count
+    held = tables[tier].buckets
+    newest = int(held[-1]) if len(held) else 0
+    occupants = np.zeros(slots, np.int64)
+    occupants[held % slots] = held
+    marks, parts = [], []
+    for window in _incomplete(schema, tier, tables, whole).tolist():
+        buckets = window * ratio + np.arange(ratio)
+        there = occupants[buckets % slots]
+        free = buckets[(there == 0) & (buckets <= newest)]
+        if (there > buckets).any():
+            continue
+        if not len(free):
+            free = buckets[(there == buckets) & ~np.isin(buckets, had)]
+            parts += free[:1].tolist()
+        if len(free):
+            slot = int(free[0]) % slots
+            marks.append(newest + 1 + (slot - newest - 1) % slots)
+            occupants[slot] = marks[-1]
+    return marks, parts
+
+
+def _incomplete(schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[Table]) -> Any:
+    """Find the windows of the next coarser tier that merge samples which this tier's rows do not have."""
+    import numpy as np
+
+    coarse, fine = tables[tier + 1], whole[tier]
+    rows = np.isin(fine.buckets, tables[tier].buckets)
+    mine = Table(fine.interval_ns, fine.buckets[rows], {COVERAGE: fine.coverage[rows]})
+    folded = fold(schema.kind, mine, schema.tiers[tier + 1].interval_ns)
+    had = np.zeros_like(coarse.coverage)
+    both = np.isin(folded.buckets, coarse.buckets)
+    had[np.searchsorted(coarse.buckets, folded.buckets[both])] = folded.coverage[both]
+    return coarse.buckets[(had < coarse.coverage).any(axis=1)]

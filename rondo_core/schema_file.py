@@ -1,0 +1,138 @@
+"""Schemas as people write them, in TOML: read a file of `[[schema]]` tables, and write one.
+
+    [[schema]]
+    name = "gauges"
+    kind = "gauge"
+    max_series = 16                          # 32 where it is left out
+    match = '{__name__=~"vmm_.*"}'           # every series of the kind where it is left out
+    tiers = [["1s", "10m"], {interval = "10s", retention = "6h", statistics = ["min", "max", "sum"]}]
+
+A table of the name "rondo" takes the place of rondo's own schema.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rondo_core.errors import RangeError, SchemaError, StoreError
+from rondo_core.schema import DEFAULT_TIERS, Schema, Tier, check_schemas
+from rondo_core.units import format_duration
+
+_SCHEMA_KEYS = ("name", "kind", "max_series", "tiers", "match")
+_TIER_KEYS = ("interval", "retention", "statistics")
+
+
+def read_schemas(path: str | Path) -> tuple[Schema, ...]:
+    """Read the schemas that a TOML file describes, as `Store` takes them.
+
+    Raises: SchemaError: a key or a value is wrong, the message naming file, table and mend; StoreError: no such file.
+    """
+    file = Path(path)
+    try:
+        plain = tomllib.loads(file.read_bytes().decode())
+    except OSError as error:
+        raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SchemaError(f"{file}: not TOML: {error}") from None
+    _check_keys(str(file), plain, ("schema",))
+    tables = plain.get("schema")
+    if not isinstance(tables, list) or not tables:
+        raise SchemaError(f"{file}: no schema in it; write one [[schema]] table for each")
+    schemas = tuple(_schema(f"{file}: [[schema]] {number}", table) for number, table in enumerate(tables, 1))
+    try:
+        check_schemas(schemas)
+    except SchemaError as error:
+        raise SchemaError(f"{file}: {error}") from None
+    return schemas
+
+
+def write_schemas(schemas: Iterable[Schema]) -> str:
+    """Write schemas as the text of a file that `read_schemas` reads as the same ones."""
+    return "\n".join(_text(schema) for schema in schemas)
+
+
+def _text(schema: Schema) -> str:
+    lines = ["[[schema]]", f"name = {_quoted(schema.name)}", f"kind = {_quoted(schema.kind)}"]
+    lines.append(f"max_series = {schema.max_series}")
+    if schema.match:
+        lines.append(f"match = {_quoted(schema.match)}")
+    lines.append("tiers = [")
+    for tier in schema.tiers:
+        pair = f"interval = {_exact(tier.interval_ns)}, retention = {_exact(tier.retention_ns)}"
+        kept = ", ".join(map(_quoted, tier.statistics))
+        lines.append(f"  {{{pair}, statistics = [{kept}]}}," if kept else f"  {{{pair}}},")
+    return "\n".join([*lines, "]", ""])
+
+
+def _quoted(text: str) -> str:
+    import json
+
+    return json.dumps(text)
+
+
+def _exact(duration_ns: int) -> str:
+    text = format_duration(duration_ns)
+    return _quoted(text if Tier(text, text).interval_ns == duration_ns else f"{duration_ns}ns")
+
+
+def _schema(where: str, table: Any) -> Schema:
+    if not isinstance(table, dict):
+        raise SchemaError(f"{where}: {table!r} is not a table; write [[schema]] above its keys")
+    if isinstance(table.get("name"), str):
+        where += f" ({table['name']})"
+    _check_keys(where, table, _SCHEMA_KEYS)
+    for key in ("name", "kind"):
+        if key not in table:
+            raise SchemaError(f'{where}: {key} is missing; write {key} = "..."')
+    for key in ("name", "kind", "match"):
+        _check_type(where, table, key, str, "a text in quotes")
+    _check_type(where, table, "max_series", int, "a whole number")
+    _check_type(where, table, "tiers", list, 'a list such as [["1s", "10m"], ["10s", "6h"]]')
+    tiers = [_tier(f"{where}: tier {index}", tier) for index, tier in enumerate(table.get("tiers", DEFAULT_TIERS))]
+    try:
+        return Schema(table["name"], table["kind"], table.get("max_series", 32), tuple(tiers), table.get("match", ""))
+    except SchemaError as error:
+        said = str(error).removeprefix(f"schema {table['name']!r}: ")
+        raise SchemaError(f"{where}: {said}") from None
+
+
+def _tier(where: str, plain: Any) -> Tier:
+    if isinstance(plain, Tier):
+        return plain
+    if isinstance(plain, list):
+        if len(plain) != 2:
+            raise SchemaError(f'{where}: {len(plain)} values; write ["interval", "retention"]')
+        plain = dict(zip(_TIER_KEYS, plain, strict=False))
+    if not isinstance(plain, dict):
+        raise SchemaError(f'{where}: {plain!r}; write ["1s", "10m"] or {{interval = "1s", retention = "10m"}}')
+    _check_keys(where, plain, _TIER_KEYS)
+    for key in ("interval", "retention"):
+        if key not in plain:
+            raise SchemaError(f'{where}: {key} is missing; write {key} = "10s"')
+        _check_type(where, plain, key, str, 'a duration in quotes, such as "10s"')
+    statistics = plain.get("statistics", [])
+    if not isinstance(statistics, list) or not all(isinstance(name, str) for name in statistics):
+        raise SchemaError(f'{where}: statistics {statistics!r}; write a list such as ["min", "max", "sum"]')
+    try:
+        return Tier(plain["interval"], plain["retention"], statistics)
+    except (SchemaError, RangeError) as error:
+        raise SchemaError(f"{where}: {error}") from None
+
+
+def _check_keys(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in table:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, 1)
+            mend = f"write {close[0]}" if close else f"choose {', '.join(known)}"
+            raise SchemaError(f"{where}: no key {key!r}; {mend}")
+
+
+def _check_type(where: str, table: Mapping[str, Any], key: str, kind: type, mend: str) -> None:
+    value = table.get(key)
+    if key in table and (not isinstance(value, kind) or isinstance(value, bool)):
+        raise SchemaError(f"{where}: {key} = {value!r}; write {mend}")

@@ -1,0 +1,98 @@
+"""Put one directory in another's place, so that a kill at any moment leaves the one or the other, whole.
+
+What is being made, or was replaced, has a name of the form .NAME.*.unfinished beside it, which no reader looks into.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+from rondo_core.directory import read_meta, sync_directory
+from rondo_core.errors import RondoError
+
+# Source: Linux, include/uapi/linux/fs.h and fcntl.h
+_RENAME_EXCHANGE = 2
+_AT_FDCWD = -100
+_UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
+
+
+def beside(path: Path) -> Path:
+    """Name a directory beside `path` that no one has."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.migration.unfinished")
+
+
+def _backup(path: Path) -> Path:
+    return path.with_name(f".{path.name}.before-migration.unfinished")
+
+
+def replace(path: Path, new: Path) -> Path:
+    """Let `new` be at `path`; both are directories of one file system.
+
+    Returns: where the old one is now. Raises: OSError: nothing has changed.
+    """
+    try:
+        _exchange(path, new)
+    except OSError as error:
+        if error.errno not in _UNSUPPORTED:
+            raise
+        return _replace_by_two_renames(path, new)
+    sync_directory(path.parent)
+    return new
+
+
+def _exchange(one: Path, other: Path) -> None:
+    call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if call is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if call(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), ctypes.c_uint(_RENAME_EXCHANGE)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _replace_by_two_renames(path: Path, new: Path) -> Path:
+    """Do it where the file system cannot exchange; killed in between, `recover` puts the old one back."""
+    backup = _backup(path)
+    path.rename(backup)
+    try:
+        new.rename(path)
+    except BaseException:
+        backup.rename(path)
+        raise
+    sync_directory(path.parent)
+    return backup
+
+
+def recover(path: Path) -> bool:
+    """Put the old directory back where a kill came between two renames; say whether that was so."""
+    backup = _backup(path)
+    if path.exists() or not backup.is_dir():
+        return False
+    backup.rename(path)
+    sync_directory(path.parent)
+    return True
+
+
+def clean_up(path: Path) -> None:
+    """Remove what replacements of the store at `path` left behind that were killed.
+
+    Call it only when no one else replaces it. An old store whose successor this one is not stays.
+    """
+    with contextlib.suppress(RondoError):
+        if read_meta(_backup(path)).store_id == read_meta(path).store_id:
+            discard(_backup(path))
+    with contextlib.suppress(OSError):
+        left = [each for each in path.parent.iterdir() if each.name.startswith(f".{path.name}.")]
+        for each in left:
+            if each.name.endswith(".migration.unfinished"):
+                discard(each)
+
+
+def discard(path: Path) -> None:
+    """Remove a directory and all that is in it."""
+    shutil.rmtree(path, ignore_errors=True)
