@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import faults, ring
+from rondo_core import faults, layout, ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
@@ -24,8 +24,11 @@ if TYPE_CHECKING:
 class Consolidation:
     """Keeps the coarser tiers of one schema in step with its finest one. Thread-safe; not shared over a fork."""
 
-    def __init__(self, schema: Schema, slabs: list[Slab], writer: Writer) -> None:
-        """Take up folding where the last writer left it; an open window that it folded is folded again."""
+    def __init__(self, schema: Schema, slabs: list[Slab], writer: Writer, *, anew: bool = False) -> None:
+        """Take up folding where the last writer left it; an open window that it folded is folded again.
+
+        Args: `anew`: look again at every window of which the finer tier still has a row.
+        """
         self._schema, self._slabs, self._writer = schema, slabs, writer
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
@@ -45,15 +48,16 @@ class Consolidation:
             if not 0 <= slab.next_window <= bucket + 1:  # damaged
                 slab.next_window = min(max(slab.next_window, 0), bucket)
         if len(slabs) > 1:
-            self._note_unfolded(slabs[1].next_window or self._oldest_window())
+            if anew:
+                for tier in range(1, len(slabs)):
+                    slabs[tier].next_window = self._oldest_window(tier)
+            self._note_unfolded(slabs[1].next_window or self._oldest_window(1))
             writer.fold, writer.rewind, writer.drop = self.fold_closed, self.rewind, self.take_back
 
-    def _oldest_window(self) -> int:
-        words, fine = self._slabs[0].words, self._slabs[0]
-        first = fine.row_word(0)
-        buckets = words[first : first + fine.spec.slot_count * fine.row_words : fine.row_words].tolist()
-        held = [bucket for bucket in buckets if bucket > 0]
-        return min(held) // self._schema.ratio(1) if held else 0
+    def _oldest_window(self, tier: int) -> int:
+        fine = self._slabs[tier - 1]
+        held = [fine.words[fine.row_word(slot)] for slot in fine.held()]
+        return min(held) // self._schema.ratio(tier) if held else 0
 
     def _note_unfolded(self, window: int) -> None:
         if window:
@@ -131,8 +135,26 @@ class Consolidation:
         cells = {cell: _take(fine.block(cell), rows, n_series) for cell in self._schema.cells(tier - 1)}
         if (_take(fine.headers(), rows) != buckets).any():
             return self._fold(tier, first, end)  # a signal handler's record has entered one of the rows meanwhile
-        self._write(self._slabs[tier], windows, self._merged(tier, cells, merge))
+        folded = self._merged(tier, cells, merge)
+        keep = self._grown(
+            self._slabs[tier], windows, folded, np.bincount(merge.windows(), minlength=len(windows)) < ratio
+        )
+        if not keep.all():
+            windows, folded = windows[keep], {name: values[keep] for name, values in folded.items()}
+        if len(windows):
+            self._write(self._slabs[tier], windows, folded)
         return len(windows)
+
+    @staticmethod
+    def _grown(coarse: Slab, windows: Any, folded: dict[str, Any], partial: Any) -> Any:
+        """Say of each window whether to write it: not where the one that is there was folded from rows now gone."""
+        slots = windows % coarse.spec.slot_count
+        suspect = partial & (coarse.headers()[slots] == windows)
+        if suspect.any():
+            covered = folded[COVERAGE]
+            known = coarse.block(COVERAGE)[slots, : covered.shape[1]]
+            suspect &= (known > covered).any(axis=1)
+        return ~suspect
 
     def _merged(self, tier: int, cells: dict[str, Any], merge: WindowMerge) -> dict[str, Any]:
         kind, kept = self._schema.kind, self._schema.cells(tier)
@@ -151,7 +173,8 @@ class Consolidation:
             mine = slice(at, at + length)
             headers[run] = ~windows[mine]
             faults.point("fold.begin")
-            sequences[run] += 2  # a reader that saw the row before sees that it was written since
+            # A reader that saw the row before sees that it was written since.
+            sequences[run] = ((sequences[run] | 1) + 1) & layout.SEQUENCE_MASK
             for name, values in folded.items():
                 block = coarse.block(name)
                 block[run, : values.shape[1]] = values[mine]
@@ -160,6 +183,8 @@ class Consolidation:
                 faults.point("fold.block")
             headers[run] = windows[mine]
             faults.point("fold.published")
+            for slot in range(run.start, run.stop) if isinstance(run, slice) else run.tolist():
+                coarse.seal(slot)
             at += length
         coarse.changed()
 

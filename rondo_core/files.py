@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rondo_core.errors import CorruptStoreError, StoreError, StoreNotFoundError
 
-_BLOCK = 1 << 20
+BLOCK = 1 << 20
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -61,7 +61,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
 def read_at(descriptor: int, offset: int, size: int) -> bytes:
     """Read `size` bytes from `offset` on, or as many as the file has."""
     parts = []
-    while size > 0 and (part := os.pread(descriptor, min(size, _BLOCK), offset)):
+    while size > 0 and (part := os.pread(descriptor, min(size, BLOCK), offset)):
         parts.append(part)
         offset, size = offset + len(part), size - len(part)
     return b"".join(parts)
@@ -70,7 +70,7 @@ def read_at(descriptor: int, offset: int, size: int) -> bytes:
 def read_used(descriptor: int, offset: int = 0) -> bytes:
     """Read from `offset` up to the first MiB that is all zeroes: what is used of a file made at full size."""
     parts = []
-    while (part := os.pread(descriptor, _BLOCK, offset)) and part.count(0) != len(part):
+    while (part := os.pread(descriptor, BLOCK, offset)) and part.count(0) != len(part):
         parts.append(part)
         offset += len(part)
     return b"".join(parts)
@@ -81,7 +81,7 @@ def used_from(descriptor: int, offset: int) -> int | None:
     with contextlib.suppress(OSError):  # ENXIO: nothing but a hole up to the end
         while True:
             offset = os.lseek(descriptor, offset, os.SEEK_DATA)
-            part = os.pread(descriptor, _BLOCK, offset)
+            part = os.pread(descriptor, BLOCK, offset)
             if not part:
                 return None
             if part.count(0) != len(part):

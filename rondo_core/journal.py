@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rondo_core import faults, layout
 from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError
-from rondo_core.files import open_file, read_used, used_from
+from rondo_core.files import BLOCK, open_file, read_used, used_from
 from rondo_core.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER
@@ -138,15 +138,18 @@ class Journal:
         size_bytes: int | None = None,
         max_bytes: int | None = None,
         fresh: bool = False,
+        restarted: bool = False,
     ) -> None:
         """Read the journal; where it is writable, clear what follows the last whole record.
 
-        Args: `size_bytes`: what the file must have; `max_bytes`: what it may have; None: any size.
+        Args: `size_bytes`: what the file must have; `max_bytes`: what it may have; None: any size;
+            `restarted`: the machine stopped since it was written, so what was not synced may be gone in part.
         Raises: StoreNotFoundError, StoreError, FormatVersionError; CorruptStoreError: not a journal, of another
         size, or whole records follow a damaged one.
         """
         self.path = path
         self._descriptor = -1
+        self._synced = 0
         descriptor = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
             if fresh:
@@ -155,7 +158,7 @@ class Journal:
             if max_bytes is not None and self.size_bytes > max_bytes:
                 what = f"{self.size_bytes} bytes where at most {max_bytes} can be; {MENDED_BY}"
                 raise CorruptStoreError(str(path), what, max_bytes)
-            self._read(descriptor)
+            self._read(descriptor, restarted=restarted)
             if size_bytes is not None and self.size_bytes != size_bytes:
                 what = f"{self.size_bytes} bytes where the schemas make it {size_bytes}; {MENDED_BY}"
                 raise CorruptStoreError(str(path), what, min(self.size_bytes, size_bytes))
@@ -166,7 +169,7 @@ class Journal:
             if self._descriptor < 0:
                 os.close(descriptor)
 
-    def _read(self, descriptor: int) -> None:
+    def _read(self, descriptor: int, *, restarted: bool) -> None:
         """Take in the whole records; what seems damaged is read twice, for a writer may be adding to it."""
         for again in (True, False):
             data = read_used(descriptor)
@@ -175,6 +178,9 @@ class Journal:
             self.torn_bytes = len(data[self.offset :].rstrip(b"\0"))
             found = find_whole(data, self.offset, self.crc) if self.torn_bytes else None
             beyond = found.offset if found else used_from(descriptor, len(data))
+            _, _, synced = _HEADER.unpack_from(data)
+            if restarted and self.offset >= synced:
+                break  # pages that never came to the disk, though later ones did
             if beyond is not None and not again:
                 what = f"a damaged record, and more of the journal after it, at byte {beyond}; {MENDED_BY}"
                 raise CorruptStoreError(str(self.path), what, self.offset)
@@ -184,6 +190,10 @@ class Journal:
     def _cut(self, descriptor: int) -> None:
         if self.torn_bytes:
             os.pwrite(descriptor, bytes(self.torn_bytes), self.offset)
+        beyond = self.offset + self.torn_bytes
+        while (used := used_from(descriptor, beyond)) is not None:
+            os.pwrite(descriptor, bytes(min(BLOCK, self.size_bytes - used)), used)
+            beyond = used + BLOCK
 
     def append(self, payload: bytes) -> None:
         """Add one record.
@@ -214,8 +224,12 @@ class Journal:
         return payloads
 
     def sync(self) -> None:
-        """Write the records to the disk, and wait for it."""
-        os.fdatasync(self._descriptor)
+        """Write the records to the disk, wait for it, and note how far they are known to be there."""
+        synced = self.offset
+        if self._synced != synced:
+            os.fdatasync(self._descriptor)
+            os.pwrite(self._descriptor, synced.to_bytes(4, "little"), layout.JOURNAL_SYNCED)
+            self._synced = synced
 
     def close(self) -> None:
         """Close the file; more than once is once."""

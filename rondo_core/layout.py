@@ -29,14 +29,16 @@ SLAB_HEADER = struct.Struct("<8sIIIIqqqq16s")
 # name, struct format of one value, offset in the row
 SLAB_CELL = struct.Struct("<16s8sq")
 SLAB_CRC = struct.Struct("<I")
-# The only words of the header that change: the next window to fold into this tier, the last bucket synced, and the
-# generation: odd while rows are entered or changed after their time, and another one after.
+# The only words of the header that change: the next window to fold into this tier, and the generation: odd while
+# rows are entered or changed after their time, and another one after.
 SLAB_NEXT_WINDOW = 2048
-SLAB_SYNCED = 2056
 SLAB_GENERATION = 2064
-ROW_HEADER_BYTES = 16  # int64 bucket, int64 sequence
+ROW_HEADER_BYTES = 16  # int64 bucket, uint32 sequence, uint32 seal
+SEQUENCE_MASK = (1 << 32) - 1  # of the second word, as an int64; the seal is above it
+PROVISIONAL = 1  # the bit of a seal that was set by a sync, while the row could still change
 
-JOURNAL_HEADER = struct.Struct("<8sII")  # magic, version, reserved
+JOURNAL_HEADER = struct.Struct("<8sII")  # magic, version, how many bytes are known to be on the disk
+JOURNAL_SYNCED = 12
 JOURNAL_RECORD = struct.Struct("<II")  # length, crc32 of the payload seeded with the crc of the record before
 RUNS_HEADER_BYTES = 512
 RUN_BYTES = 512
@@ -79,6 +81,11 @@ class SlabSpec(NamedTuple):
     def cell(self, name: str) -> Cell:
         """Find a cell by name."""
         return next(cell for cell in self.cells if cell.name == name)
+
+
+def seal_of(row: bytes | memoryview) -> int:
+    """Work out the seal of a whole row as it stands: 30 bits of a CRC-32 of its bucket and cells, never 0."""
+    return (zlib.crc32(row[ROW_HEADER_BYTES:], zlib.crc32(row[:8])) >> 2 or 1) << 1
 
 
 def round_up(value: int, step: int) -> int:

@@ -57,8 +57,8 @@ class Index:
         "stamps",
     )
 
-    def __init__(self, slab: Slab) -> None:
-        """Read the headers."""
+    def __init__(self, slab: Slab, torn: Sequence[int] = ()) -> None:
+        """Read the headers; the rows in the slots `torn` are not to be had."""
         import numpy as np
 
         count, interval_ns = slab.spec.slot_count, slab.spec.interval_ns
@@ -68,6 +68,7 @@ class Index:
         self.generation = generation if still else None
         newest = MAX_INSTANT_NS // interval_ns
         held = (self.headers > 0) & (self.headers <= newest) & (self.headers % count == np.arange(count))
+        held[list(torn)] = False
         slots = np.flatnonzero(held)
         buckets = self.headers[slots]
         if (buckets[1:] < buckets[:-1]).any():
@@ -100,6 +101,14 @@ class SlabReader:
         self._one_cell = slab.spec.kind != "summary"
         self._fine = slab.spec.tier == 0
         self._index: Index | None = None
+        self._doubted: bool | None = None
+
+    def doubt(self, *, copied: bool) -> None:
+        """Look at the rows' seals until some process writes them: the machine they were recorded on has stopped.
+
+        Args: `copied`: see `Slab.torn`.
+        """
+        self._doubted = copied
 
     def index(self) -> Index:
         """Give the rows that are there now.
@@ -109,7 +118,13 @@ class SlabReader:
         self.slab.check_size()
         index = self._index
         if index is None or index.generation != self._words[_GENERATION]:
-            self._index = index = Index(self.slab)
+            torn: Sequence[int] = ()
+            if self._doubted is not None:
+                if self._is_live():
+                    self._doubted = None
+                else:
+                    torn = self.slab.torn(copied=self._doubted)
+            self._index = index = Index(self.slab, torn)
         return index
 
     def rows(self, first: int, last: int, columns: Sequence[int], cells: Sequence[str]) -> Rows:

@@ -86,13 +86,13 @@ def decode_many(payloads: Sequence[bytes], schemas: Mapping[str, Schema]) -> lis
 class Registry:
     """The series of a store, by identity and by schema; columns are given out in order and never change."""
 
-    def __init__(self, path: Path, schemas: Iterable[Schema], *, writable: bool) -> None:
-        """Read the registry at `path`.
+    def __init__(self, path: Path, schemas: Iterable[Schema], *, writable: bool, restarted: bool = False) -> None:
+        """Read the registry at `path`; `restarted`: the machine stopped since it was written.
 
         Raises: StoreNotFoundError, StoreError, CorruptStoreError, FormatVersionError.
         """
         known = tuple(schemas)
-        self._journal = Journal(path, writable=writable, size_bytes=registry_bytes(known))
+        self._journal = Journal(path, writable=writable, size_bytes=registry_bytes(known), restarted=restarted)
         self._schemas = {schema.name: schema for schema in known}
         self.by_identity: dict[tuple[str, Labels], Series] = {}
         self.by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
@@ -196,7 +196,7 @@ class Registry:
         return tuple(difflib.get_close_matches(name, names, 3, 0.5) or names[:3])
 
     def sync(self) -> None:
-        """Write what was declared to the disk, and wait for it."""
+        """Write what was declared to the disk, and wait for it; nothing to do where nothing was since."""
         self._journal.sync()
 
     def close(self) -> None:

@@ -116,7 +116,7 @@ class _Repair:
                     _blank(slab, raw[row : row + 1], bad)
                     if carried is not None:
                         carried.take(slab, raw[row : row + 1], bad, is_newest=slot == order[-1])
-                    os.pwrite(target.descriptor, raw[row].tobytes(), target.place(slot))
+                    _put(target, slot, raw[row : row + 1])
             self.outcome.n_rows += len(order)
             self._mark_lost(target, rows, slab)
             if rows.bad:
@@ -140,7 +140,7 @@ class _Repair:
                 os.pwrite(target.descriptor, (~bucket).to_bytes(8, "little", signed=True), target.place(slot))
         if rows.lost:
             self.outcome.left.append(
-                f"{slab.path.name}: left out {len(rows.lost)} rows whose headers are damaged or cut off"
+                f"{slab.path.name}: left out {len(rows.lost)} rows whose headers or checksums are damaged or cut off"
             )
 
     # -- windows
@@ -184,7 +184,7 @@ class _Repair:
                     block = coarse.slab.block(raw, name, n_series)
                     picked: Any = slice(None) if fresh else columns
                     block[0, picked] = values[picked]
-                os.pwrite(target.descriptor, raw.tobytes(), target.place(slot))
+                _put(target, slot, raw)
                 coarse.rows.buckets[slot], marks[slot] = window, 0
                 again += 1
         finally:
@@ -252,6 +252,12 @@ def lost_series(schema: str, kind: Any, column: int) -> Series:
     """Name a series whose record is lost, so that the columns after it stay in place."""
     labels = (("column", str(column)), ("schema", schema))
     return Series(LOST_NAME, labels, kind, schema, column, "A series whose name was lost in a repair.")
+
+
+def _put(target: SlabFile, slot: int, raw: NDArray[np.uint8]) -> None:
+    """Seal a row, uint8 [1, bytes], and write it."""
+    raw.view("<u4")[0, 3] = layout.seal_of(raw.tobytes())
+    os.pwrite(target.descriptor, raw.tobytes(), target.place(slot))
 
 
 def _blank(slab: SlabFile, raw: NDArray[np.uint8], columns: list[int]) -> None:

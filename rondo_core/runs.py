@@ -5,8 +5,12 @@ A pid alone says nothing after a restart, so a run is named by pid, the process'
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
 import zlib
+from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,7 @@ class Run:
         opened_ns, ended_ns: ns since the epoch; ended_ns is 0 while it runs, and for ever where it was killed.
         ended: how: "closed", "signal 15", "exit status 1" ...; empty where no one could say.
         writer: what the writing program calls itself, for example "vmm kvm".
+        machine: which machine it was, as a digest that says nothing else; empty where that is not known.
     """
 
     number: int
@@ -41,11 +46,12 @@ class Run:
     ended_ns: int = 0
     ended: str = ""
     writer: str = ""
+    machine: str = ""
 
 
 def this_run(number: int, opened_ns: int, writer: str) -> Run:
     """Describe the calling process as the writer of run `number`."""
-    return Run(number, os.getpid(), _process_start(), boot_id(), opened_ns, writer=writer)
+    return Run(number, os.getpid(), _process_start(), boot_id(), opened_ns, writer=writer, machine=machine_id())
 
 
 def boot_id() -> str:
@@ -54,6 +60,33 @@ def boot_id() -> str:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+def machine_id() -> str:
+    """Give a digest of the machine's identity, by which a store tells a restart from a copy; empty: not known."""
+    for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
+        with contextlib.suppress(OSError):
+            identity = Path(path).read_bytes().strip()
+            if identity:
+                return hashlib.sha256(b"rondo " + identity).hexdigest()[:16]
+    return ""
+
+
+class Survival(Enum):
+    """What has become of a store's files since its last writer."""
+
+    SAME_BOOT = "same boot"  # the kernel that took the last record still runs: all of it is there
+    RESTARTED = "restarted"  # the machine was restarted: what was not written back may be gone
+    COPIED = "copied"  # another machine: a copy of what was there, or of what a restart had left
+
+
+def survival(runs: Sequence[Run]) -> Survival:
+    """Say what may have happened to a store with these runs, which this machine is about to read."""
+    if not runs:
+        return Survival.RESTARTED
+    if runs[-1].boot_id == boot_id():
+        return Survival.SAME_BOOT
+    return Survival.RESTARTED if runs[-1].machine and runs[-1].machine == machine_id() else Survival.COPIED
 
 
 def _process_start() -> int:
@@ -72,6 +105,7 @@ def create_runs(path: Path) -> None:
     descriptor = allocate(path, layout.RUNS_FILE_BYTES)
     try:
         os.pwrite(descriptor, layout.JOURNAL_HEADER.pack(layout.RUNS_MAGIC, layout.FORMAT_VERSION, 0), 0)
+        os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -106,7 +140,7 @@ def decode_run(record: bytes, slot: int) -> Run | None:
         return None
     try:
         plain: dict[str, Any] = msgpack.unpackb(payload, max_array_len=0)
-        kinds = {"boot_id": str, "ended": str, "writer": str}
+        kinds = {"boot_id": str, "ended": str, "writer": str, "machine": str}
         facts: dict[str, Any] = {each.name: kinds.get(each.name, int)(plain[each.name]) for each in attrs.fields(Run)}
         run = Run(**facts)
     except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException):

@@ -18,6 +18,7 @@ Make = Callable[..., "Counter"]
 REFUSED = "rondo_samples_refused_total"
 SERIES_REFUSED = "rondo_series_refused_total"
 PLUGIN_FAILURES = "rondo_plugin_failures_total"
+ROWS_LOST = "rondo_rows_lost_total"
 EXPORTED = "rondo_export_samples_total"
 EXPORT_FAILURES = "rondo_export_failures_total"
 EXPORT_REFUSED = "rondo_export_refused_samples_total"
@@ -27,6 +28,7 @@ _HELP = {
     REFUSED: "Samples that were not taken, by reason.",
     SERIES_REFUSED: "Series that were not taken because their schema was full.",
     PLUGIN_FAILURES: "Failures of a plugin.",
+    ROWS_LOST: "Rows that were not on the disk when the machine stopped.",
     EXPORTED: "Samples that an exporter's receiver acknowledged.",
     EXPORT_FAILURES: "Requests of an exporter that failed.",
     EXPORT_REFUSED: "Samples that an exporter's receiver refused for good.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _WORD = 8
 MAX_INSTANT_NS = 1 << 62  # the year 2116: what no clock says, and what all arithmetic here has room for
-_MAX_SEQUENCE = 1 << 62
+_MAX_GENERATION = 1 << 62
 
 
 def allocate(path: Path, size_bytes: int) -> int:
@@ -78,6 +79,7 @@ class Slab:
         self._arrays: dict[str, NDArray[Any]] = {}
         self._headers: list[NDArray[np.int64] | None] = [None, None]
         self._changes = 0
+        self._bytes = view
         if writable and spec.tier == 0:
             self._forget_impossible()
 
@@ -86,9 +88,9 @@ class Slab:
         first, count = self.row_word(0), self.spec.slot_count
         headers = self.words[first : first + count * self.row_words : self.row_words].tolist()
         sequences = self.words[first + 1 : first + 1 + count * self.row_words : self.row_words].tolist()
-        if min(sequences) < 0 or max(sequences) >= _MAX_SEQUENCE:
+        if min(sequences) < 0:
             for slot, sequence in enumerate(sequences):
-                if not 0 <= sequence < _MAX_SEQUENCE:
+                if sequence < 0:
                     self.words[self.row_word(slot) + 1] = 0
         newest = MAX_INSTANT_NS // self.spec.interval_ns
         if _are_a_ring(headers, newest):
@@ -139,7 +141,52 @@ class Slab:
         self._changes -= 1
         if not self._changes:
             words, at = self.words, layout.SLAB_GENERATION // _WORD
-            words[at] = ((words[at] | 1) + 1) % _MAX_SEQUENCE
+            words[at] = ((words[at] | 1) + 1) % _MAX_GENERATION
+
+    # -- seals: checksums of rows that no record goes straight into any more
+
+    def seal(self, slot: int, provisional: int = 0) -> None:
+        """Put a row's checksum beside its sequence; `provisional`: the row may still change (layout.PROVISIONAL)."""
+        word = self.row_word(slot)
+        self.words[word + 1] = self.words[word + 1] & layout.SEQUENCE_MASK | (self._checksum(slot) | provisional) << 32
+
+    def unseal(self, slot: int) -> None:
+        """Take the checksum away, before the row changes."""
+        self.words[self.row_word(slot) + 1] &= layout.SEQUENCE_MASK
+
+    def seal_of(self, slot: int) -> bool | None:
+        """Say whether a row's checksum fits; None where it has none, or a provisional one that is out of date."""
+        kept = self.words[self.row_word(slot) + 1] >> 32
+        if kept == 0:
+            return None
+        fits = kept & ~layout.PROVISIONAL == self._checksum(slot)
+        return True if fits else None if kept & layout.PROVISIONAL else False
+
+    def _checksum(self, slot: int) -> int:
+        start = layout.PAGE_BYTES + slot * self.spec.row_bytes
+        return layout.seal_of(self._bytes[start : start + self.spec.row_bytes])
+
+    def held(self) -> list[int]:
+        """Give the slots whose row holds a bucket."""
+        first = self.row_word(0)
+        buckets = self.words[first : first + self.spec.slot_count * self.row_words : self.row_words].tolist()
+        return [slot for slot, bucket in enumerate(buckets) if bucket > 0]
+
+    def torn(self, *, copied: bool) -> list[int]:
+        """Give the slots of rows that may not be what was recorded, after the machine stopped under them.
+
+        Args: `copied`: the files came here from another machine: a row without a seal is then taken for one that a
+        killed process wrote to last, unless some seal does not fit.
+        """
+        seals = {slot: self.seal_of(slot) for slot in self.held()}
+        if copied and False not in seals.values():
+            return []
+        return [slot for slot, fits in seals.items() if not fits]
+
+    def drop(self, slots: Iterable[int]) -> None:
+        """Mark rows as not there; what lay in them before is not to be looked for in this tier."""
+        for slot in slots:
+            self.words[self.row_word(slot)] = ~self.words[self.row_word(slot)]
 
     def headers(self) -> NDArray[np.int64]:
         """View the bucket of every row: int64 [slots], strided.
@@ -197,8 +244,12 @@ class Slab:
         return array
 
     def sync(self) -> None:
-        """Write what was stored to the disk, and wait for it."""
-        self._map.flush()
+        """Write what was stored to the disk, and wait for it, letting other threads go on meanwhile."""
+        descriptor = open_file(self.path)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Drop the views; the map goes when the last view that was handed out does."""
@@ -207,7 +258,27 @@ class Slab:
         with contextlib.suppress(BufferError):
             self.words.release()
             self.cells.release()
+            self._bytes.release()
             self._map.close()
+
+
+def blank_columns(slab: Slab, n_series: int) -> None:
+    """Make columns from `n_series` on absent in every row: the series they belonged to are not known any more."""
+    import numpy as np
+
+    if n_series == slab.spec.max_series:
+        return
+    names = [cell.name for cell in slab.spec.cells]
+    for slot in slab.held():
+        if slab.spec.tier:
+            blank = slab.block("coverage")[slot, n_series:] == 0
+        else:
+            blank = np.isnan(slab.block(names[0])[slot, n_series:])
+        if not blank.all():
+            for cell in slab.spec.cells:
+                values = slab.block(cell.name)[slot, n_series:]
+                values[...] = np.nan if values.dtype.kind == "f" else 0
+            slab.seal(slot)
 
 
 def _are_a_ring(headers: list[int], newest: int) -> bool:

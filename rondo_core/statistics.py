@@ -211,8 +211,7 @@ class WindowMerge:
             counts: Values = self._block(values, 0).sum(axis=1, dtype=np.int64)
             return counts
         if statistic == SKETCH:
-            places = np.arange(self._shape[0] * self._shape[1])[self._places]
-            return sketch.merge(values, places // self._shape[1], self._shape[0])
+            return sketch.merge(values, self.windows(), self._shape[0])
         _, block, holed = self._blocks.get(id(values)) or self._prepared(values)
         merge = _MERGED_AS.get(statistic, statistic)
         if holed is None:
@@ -223,6 +222,14 @@ class WindowMerge:
         merged[holed] = _HOLED[merge](block[holed])
         merged[~holed] = _WHOLE[merge](block[~holed])
         return merged
+
+    def windows(self) -> Values:
+        """Give the window of each row: int64 [rows]."""
+        import numpy as np
+
+        ratio = self._shape[1]
+        windows: Values = np.arange(self._shape[0] * ratio)[self._places] // ratio
+        return windows
 
     def coverage(self, values: Values) -> Values:
         """Count the buckets of each window in which a value is not absent: int64 [windows, series]."""

@@ -30,10 +30,10 @@ from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summ
 from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
 from rondo_core.lock import WriterLock
 from rondo_core.registry import Registry
-from rondo_core.runs import CLOSED, Run, read_runs, this_run, write_run
+from rondo_core.runs import CLOSED, Run, Survival, read_runs, survival, this_run, write_run
 from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
 from rondo_core.selector import parse_selector
-from rondo_core.slab import Slab
+from rondo_core.slab import Slab, blank_columns
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Store:
         clock: Clock = wall_ns,
         writer: str = "",
         tick_interval_s: float | None = None,
+        sync_interval_s: float | None = None,
         create_missing: bool = True,
     ) -> None:
         """Open the store at `path` for writing; make it first where it is missing.
@@ -68,6 +69,9 @@ class Store:
                 For a store that exists: what it must have been made with, or None for whatever that is.
             clock: read where a record gives no `now_ns`.
             writer: what the program calls itself, for the record of runs.
+            sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
+                half a minute. It is what a loss of power, or a crash of the kernel, takes at most; a death of the
+                process takes nothing.
             tick_interval_s: tick from a thread of the store's own that often; None: the owner calls `tick`.
         Raises: StoreLockedError: another process writes it; SchemaError: the schemas are not those on disk, and in
             what; StoreError and those below it: the path cannot be made or read.
@@ -76,6 +80,10 @@ class Store:
         asked = None if schemas is None else check_schemas(schemas)
         if tick_interval_s is not None and tick_interval_s <= 0:
             raise UsageError(f"tick interval {tick_interval_s:g} s: must be more than 0")
+        if sync_interval_s is not None and sync_interval_s < 0:
+            raise UsageError(f"sync interval {sync_interval_s:g} s: must not be negative; 0 syncs in every tick")
+        self._sync_interval_ns = None if sync_interval_s is None else round(sync_interval_s * NS_PER_S)
+        self._synced_ns = 0
         if create_missing and not self.path.exists():
             with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
                 create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), clock())
@@ -106,7 +114,10 @@ class Store:
 
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
-        self.registry = Registry(self.path / layout.REGISTRY_FILE, meta.schemas, writable=True)
+        runs = read_runs(self.path / layout.RUNS_FILE)
+        became = survival(runs)
+        restarted = became is Survival.RESTARTED
+        self.registry = Registry(self.path / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
         self.slabs = {
             schema.name: [
                 Slab(self.path / schema.slab_name(tier), schema.slab_spec(tier), writable=True)
@@ -114,13 +125,20 @@ class Store:
             ]
             for schema in meta.schemas
         }
+        lost = 0
+        if became is not Survival.SAME_BOOT:
+            lost = sum(self._drop_torn(schema, copied=not restarted) for schema in meta.schemas)
+        if became is not Survival.SAME_BOOT or (runs and not runs[-1].ended):
+            self._seal_left()
         self._selectors = {schema.name: parse_selector(schema.match) for schema in meta.schemas}
         self._writers: dict[str, Writer] = {}
         self._consolidations: dict[str, Consolidation] = {}
         for schema in meta.schemas:
             slabs, n_series = self.slabs[schema.name], len(self.registry.by_schema[schema.name])
             self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(self.path))
-            self._consolidations[schema.name] = Consolidation(schema, slabs, self._writers[schema.name])
+            self._consolidations[schema.name] = Consolidation(
+                schema, slabs, self._writers[schema.name], anew=bool(lost)
+            )
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._declaring = threading.RLock()
         self._ticking = threading.Lock()
@@ -135,11 +153,37 @@ class Store:
         self._view: View | None = None
         self._series_refused = 0
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
+        if lost:
+            self._report_lost(lost)
         self._take_back_future()
-        runs = read_runs(self.path / layout.RUNS_FILE)
         self.run: Run = this_run(runs[-1].number + 1 if runs else 1, clock(), writer)
         write_run(self.path / layout.RUNS_FILE, self.run)
         _live.add(self)
+
+    def _drop_torn(self, schema: Schema, *, copied: bool) -> int:
+        """Drop the rows that the machine's stop has left in part, and values of series that it took; count the rows."""
+        lost, n_series = 0, len(self.registry.by_schema[schema.name])
+        for slab in self.slabs[schema.name]:
+            torn = slab.torn(copied=copied)
+            slab.drop(torn)
+            lost += len(torn)
+            blank_columns(slab, n_series)
+        return lost
+
+    def _seal_left(self) -> None:
+        """Seal the rows that a killed process left without: the kernel has kept all of them."""
+        for slabs in self.slabs.values():
+            for slab in slabs:
+                for slot in slab.held():
+                    if slab.seal_of(slot) is None:
+                        slab.seal(slot)
+
+    def _report_lost(self, rows: int) -> None:
+        import logging
+
+        self.self_metrics.set_total(selfmetrics.ROWS_LOST, rows)
+        what = "rows were not on the disk when the machine stopped; they are absent"
+        logging.getLogger("rondo.store").warning("%s: %d %s", self.path, rows, what)
 
     # -- declaring
 
@@ -286,6 +330,11 @@ class Store:
             if writer.n_series:
                 writer.enter(now_ns)
                 self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
+        if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
+            self.registry.sync()  # a series is to be known before its values are; seldom is there anything to do
+        else:
+            self._synced_ns = now_ns
+            self.sync()
 
     def _count(self) -> None:
         totals: dict[str, int] = {}
@@ -347,7 +396,9 @@ class Store:
     # -- the end
 
     def sync(self) -> None:
-        """Write everything to the disk, and wait for it."""
+        """Write everything to the disk, and wait for it; recording goes on meanwhile."""
+        for writer in self._writers.values():
+            writer.seal(layout.PROVISIONAL)
         self.registry.sync()
         for slabs in self.slabs.values():
             for slab in slabs:
@@ -377,6 +428,7 @@ class Store:
             self._closed = True
             try:
                 for name, writer in self._writers.items():
+                    writer.seal()
                     if writer.n_series:
                         self._consolidations[name].fold_closed(writer.bucket)
                         self._consolidations[name].fold_open()

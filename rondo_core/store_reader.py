@@ -15,7 +15,7 @@ from rondo_core.lock import writer_pid
 from rondo_core.query import AUTO, Consolidators, Found, Range, parse_range, pick, tier_index
 from rondo_core.reader import SlabReader
 from rondo_core.registry import Registry
-from rondo_core.runs import Run, read_runs
+from rondo_core.runs import Run, Survival, read_runs, survival
 from rondo_core.schema import SELF_SCHEMA
 from rondo_core.schema_query import Plan, SchemaQuery
 from rondo_core.selector import Selector, parse_selector
@@ -187,8 +187,14 @@ class StoreReader(View):
         """
         root = Path(path)
         meta = read_meta(root)
-        registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=False)
+        became = survival(read_runs(root / layout.RUNS_FILE))
+        restarted = became is Survival.RESTARTED
+        registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
         super().__init__(root, meta, registry, open_slabs(root, meta, writable=False))
+        if became is not Survival.SAME_BOOT and self.writer_pid() is None:
+            for query in self._queries.values():
+                for reader in query.readers:
+                    reader.doubt(copied=not restarted)
 
     def refresh(self) -> None:
         """Take in the series that the writing process has declared since."""

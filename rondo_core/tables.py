@@ -205,3 +205,5 @@ def write_table(schema: Schema, tier: int, slab: Slab, table: Table) -> None:
             block[slots] = np.nan
         block[slots, :n_series] = cells[name]
     slab.headers()[slots] = table.buckets
+    for slot in slots.tolist():
+        slab.seal(slot)

@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rondo_core import faults, ring
+from rondo_core import faults, layout, ring
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current, SketchedSummary
@@ -60,6 +60,7 @@ class Writer:
         "_slots",
         "_summaries",
         "_template",
+        "_touched",
         "_waiting",
         "bucket",
         "clock",
@@ -99,6 +100,7 @@ class Writer:
         self._pid = os.getpid()
         self._ended = ""
         self._busy = False
+        self._touched: set[int] = set()
         self._waiting: deque[tuple[Callable[[int, float, int], None], int, float, int]] = deque()
         # What a new row begins with; a counter's begins with the row before.
         sketch_words = slab.cell_words("sketch_head") if schema.sketch else slab.row_words - 2
@@ -255,8 +257,27 @@ class Writer:
                     call, column, value, now_ns = self._waiting.popleft()
                     call(column, value, now_ns)
             finally:
+                if self._touched:
+                    self._seal_touched()
                 self._busy = False  # no call lies between the last look at what waits and this
                 self.slab.changed()
+
+    def _touch(self, bucket: int) -> None:
+        """Take the seal off a row that is about to change; it is sealed again when the slow record is over."""
+        self._touched.add(bucket)
+        self.slab.unseal(ring.slot_of(bucket, self._slots))
+
+    def _seal_touched(self) -> None:
+        for bucket in self._touched:
+            if bucket != self.bucket and self._holds(bucket):
+                self.slab.seal(ring.slot_of(bucket, self._slots))
+        self._touched.clear()
+
+    def seal(self, provisional: int = 0) -> None:
+        """Seal the current row: at the end for good, before a sync as far as it has come."""
+        with self._lock:
+            if self.bucket and self._holds(self.bucket):
+                self.slab.seal(ring.slot_of(self.bucket, self._slots), provisional)
 
     def _set(self, column: int, value: float, now_ns: int) -> None:
         if self._enter(now_ns):
@@ -272,8 +293,9 @@ class Writer:
         first = max(ring.bucket_of(now_ns, self.interval_ns), self._oldest_open(self.bucket))
         self._changed(first)
         # The newest first: a process killed in between leaves no total above a later one.
-        for row in reversed(self._rows_from(first)):
-            row[column] += amount
+        for bucket in reversed(self._held_from(first)):
+            self._touch(bucket)
+            self._row(bucket)[column] += amount
             faults.point("late.inc")
         self._changed(first)
 
@@ -291,13 +313,14 @@ class Writer:
         if row is None:
             return
         bucket = ring.bucket_of(now_ns, self.interval_ns)
-        later = self._rows_from(bucket + 1)
+        later = [(each, self._row(each)) for each in self._held_from(bucket + 1)]
         width = self._summaries.width
         base, total = 7 * width + column, 8 * width + column
         if math.isnan(row[column]):
-            born = bool(later) and not math.isnan(later[0][base])
-            self._summaries.start(row, column, *((later[0][base], later[0][total]) if born else (0.0, 0.0)))
-        for each in reversed(later):
+            born = bool(later) and not math.isnan(later[0][1][base])
+            self._summaries.start(row, column, *((later[0][1][base], later[0][1][total]) if born else (0.0, 0.0)))
+        for known, each in reversed(later):
+            self._touch(known)
             each[base] += 1.0
             faults.point("late.base")
             each[total] += value
@@ -326,6 +349,7 @@ class Writer:
         self.row = self._row(bucket)
         self.header = self.slab.row_header(ring.slot_of(bucket, self._slots))
         start_ns = ring.start_ns(bucket, self.interval_ns)
+        self.slab.unseal(ring.slot_of(bucket, self._slots))
         self.current.point_at(self.row, self.header, start_ns, start_ns + self.interval_ns)
 
     def _advance(self, bucket: int) -> None:
@@ -349,6 +373,8 @@ class Writer:
         so that a process killed in between does not take the totals with it.
         """
         self.current.point_nowhere()
+        if self.bucket:
+            self._touched.add(self.bucket)
         before: Cells = memoryview(array("d", self.row)) if self.bucket else self._template
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
         if overwritten:
@@ -384,11 +410,13 @@ class Writer:
     def _write_row(self, bucket: int, before: Cells) -> None:
         header, row = self.slab.row_header(ring.slot_of(bucket, self._slots)), self._row(bucket)
         known = header[0] == bucket  # a clock that stepped back enters it a second time: what it holds stays
+        self._touch(bucket)
         if known:
             header[1] |= 1
         else:
             header[0] = ~bucket
-            header[1] = (header[1] | 1) + 1  # a reader that saw the row before sees that it was written since
+            # A reader that saw the row before sees that it was written since.
+            header[1] = ((header[1] | 1) + 1) & layout.SEQUENCE_MASK
         faults.point("row.begin")
         if self.kind == "counter":
             row[:] = before
@@ -420,6 +448,7 @@ class Writer:
         if not self.bucket or bucket < max(self._oldest_open(self.bucket), 1):
             self.refused["late"] += 1
             return None
+        self._touch(bucket)
         if not self._holds(bucket):
             header = self.slab.row_header(ring.slot_of(bucket, self._slots))
             header[0] = ~bucket
@@ -428,7 +457,7 @@ class Writer:
             faults.point("late.row")
             if self.kind == "summary":
                 bases = self._summaries.bases()
-                row[bases] = self._rows_from(bucket + 1)[0][bases]
+                row[bases] = self._row(self._held_from(bucket + 1)[0])[bases]
             header[0] = bucket
         self._changed(bucket)
         return self._row(bucket)
@@ -440,10 +469,10 @@ class Writer:
         faults.point("late.rewound")
         self.unfolded_from = min(self.unfolded_from, start)
 
-    def _rows_from(self, bucket: int) -> list[Cells]:
-        """Give the rows from a bucket on to the newest, oldest first."""
+    def _held_from(self, bucket: int) -> list[int]:
+        """Give the buckets that are held, from one on to the newest."""
         first = max(bucket, self.bucket - self._slots + 1, 1)
-        return [self._row(later) for later in range(first, self.bucket + 1) if self._holds(later)]
+        return [later for later in range(first, self.bucket + 1) if self._holds(later)]
 
     def _make_room(self, n_series: int) -> None:
         """Let rows begin with room for as many series."""

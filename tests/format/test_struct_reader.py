@@ -48,7 +48,9 @@ def records(file):
     """Give the records of a journal."""
     data, at, crc = file.read_bytes(), 16, 0
     assert data[:8] == b"RONDOJRN"
-    assert struct.unpack_from("<II", data, 8) == (1, 0)
+    version, synced = struct.unpack_from("<II", data, 8)
+    assert version == 1
+    assert synced <= len(data)
     found = []
     while at + 8 <= len(data):
         length, expected = struct.unpack_from("<II", data, at)
@@ -73,10 +75,12 @@ def rows(file):
     found = {}
     for slot in range(slots):
         start = 4096 + slot * row_bytes
-        bucket, _sequence = struct.unpack_from("<qq", data, start)
+        bucket, _sequence, seal = struct.unpack_from("<qII", data, start)
         if bucket <= 0:
             continue
         assert bucket % slots == slot
+        crc = zlib.crc32(data[start + 16 : start + row_bytes], zlib.crc32(data[start : start + 8]))
+        assert seal >> 1 == (crc >> 2 or 1)
         found[bucket] = {
             name.rstrip(b"\0").decode(): block(code.rstrip(b"\0").decode(), room, data, start + offset)
             for name, code, offset in cells
