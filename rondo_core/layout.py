@@ -84,8 +84,13 @@ class SlabSpec(NamedTuple):
 
 
 def seal_of(row: bytes | memoryview) -> int:
-    """Work out the seal of a whole row as it stands: 30 bits of a CRC-32 of its bucket and cells, never 0."""
-    return (zlib.crc32(row[ROW_HEADER_BYTES:], zlib.crc32(row[:8])) >> 2 or 1) << 1
+    """Work out the seal of a whole row as it stands: 30 bits of the CRC-32 of its cells, started from its bucket."""
+    return seal_from(row[ROW_HEADER_BYTES:], int.from_bytes(row[:8], "little", signed=True))
+
+
+def seal_from(cells: bytes | memoryview, bucket: int) -> int:
+    """Work out the seal of a bucket's cells; never 0."""
+    return (zlib.crc32(cells, bucket & SEQUENCE_MASK) >> 2 or 1) << 1
 
 
 def round_up(value: int, step: int) -> int:

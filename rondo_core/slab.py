@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Words = memoryview[int]
 
 _WORD = 8
+_FIRST_WORD = layout.PAGE_BYTES // _WORD
 MAX_INSTANT_NS = 1 << 62  # the year 2116: what no clock says, and what all arithmetic here has room for
 _MAX_GENERATION = 1 << 62
 
@@ -106,7 +107,7 @@ class Slab:
 
     def row_word(self, slot: int) -> int:
         """Give the index of the row's first word in `words`; its sequence is the next one."""
-        return layout.PAGE_BYTES // _WORD + slot * self.row_words
+        return _FIRST_WORD + slot * self.row_words
 
     def cell_words(self, cell: str) -> int:
         """Give where a float64 cell's block begins, in words from the end of the row's header."""
@@ -147,8 +148,8 @@ class Slab:
 
     def seal(self, slot: int, provisional: int = 0) -> None:
         """Put a row's checksum beside its sequence; `provisional`: the row may still change (layout.PROVISIONAL)."""
-        word = self.row_word(slot)
-        self.words[word + 1] = self.words[word + 1] & layout.SEQUENCE_MASK | (self._checksum(slot) | provisional) << 32
+        words, word = self.words, self.row_word(slot)
+        words[word + 1] = words[word + 1] & layout.SEQUENCE_MASK | (self._checksum(slot) | provisional) << 32
 
     def unseal(self, slot: int) -> None:
         """Take the checksum away, before the row changes."""
@@ -163,8 +164,9 @@ class Slab:
         return True if fits else None if kept & layout.PROVISIONAL else False
 
     def _checksum(self, slot: int) -> int:
-        start = layout.PAGE_BYTES + slot * self.spec.row_bytes
-        return layout.seal_of(self._bytes[start : start + self.spec.row_bytes])
+        word = self.row_word(slot)
+        cells = self._bytes[word * _WORD + layout.ROW_HEADER_BYTES : (word + self.row_words) * _WORD]
+        return layout.seal_from(cells, self.words[word])
 
     def held(self) -> list[int]:
         """Give the slots whose row holds a bucket."""

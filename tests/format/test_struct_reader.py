@@ -79,7 +79,7 @@ def rows(file):
         if bucket <= 0:
             continue
         assert bucket % slots == slot
-        crc = zlib.crc32(data[start + 16 : start + row_bytes], zlib.crc32(data[start : start + 8]))
+        crc = zlib.crc32(data[start + 16 : start + row_bytes], bucket % 2**32)
         assert seal >> 1 == (crc >> 2 or 1)
         found[bucket] = {
             name.rstrip(b"\0").decode(): block(code.rstrip(b"\0").decode(), room, data, start + offset)

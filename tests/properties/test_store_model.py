@@ -86,6 +86,37 @@ class StoreMachine(RuleBasedStateMachine):
             self.model.enter("g", second, self.opened["g"])
             self.model.gauges[name, second] = value
 
+    @rule(values=st.tuples(NUMBERS, NUMBERS), late=st.integers(0, 15))
+    def set_together(self, values, late):
+        """A batch: both gauges in the same second, whenever that is."""
+        gauges = sorted((self.handle("g", name) for name in "ab"), key=lambda gauge: gauge.series.column)
+        batch = self.store.batch(gauges)
+        second = self.now() - late
+        newest = max(self.model.rows["g"], default=0)
+        batch.set(list(values), second * 10**9 + 7)
+        oldest = -(-(newest - SLOTS[0] + 1) // 10) * 10
+        if second >= newest or second >= oldest:
+            self.model.enter("g", second, self.opened["g"])
+            for gauge, value in zip(gauges, values, strict=True):
+                self.model.gauges[gauge.series.name[-1], second] = value
+
+    @rule(ahead=st.sampled_from([2, 60, 86_400, 86_400 * 400]), kind=st.sampled_from("cgs"))
+    def record_the_future(self, ahead, kind):
+        """A sample from beyond the next second changes nothing."""
+        handle = self.handle(kind, "a")
+        record = getattr(handle, {"c": "inc", "g": "set", "s": "observe"}[kind])
+        record(5.0, self.clock() + ahead * 10**9)
+
+    @rule()
+    def read_only(self):
+        """Another opening, for reading only, answers as the writer does, tier by tier."""
+        with StoreReader(self.directory / "s") as reader:
+            for kind, name in self.model.born:
+                for tier in (0, 1, 2, "auto"):
+                    mine, theirs = (view.query(f"{kind}_{name}", "all", tier=tier)[0] for view in (self.store, reader))
+                    assert mine.timestamps_ns.tolist() == theirs.timestamps_ns.tolist()
+                    assert mine.values.tolist() == theirs.values.tolist()
+
     @rule(name=st.sampled_from("ab"), amount=st.integers(0, 50))
     def inc(self, name, amount):
         self.handle("c", name).inc(amount)
@@ -109,7 +140,7 @@ class StoreMachine(RuleBasedStateMachine):
             if declared and self.now() >= max(self.model.rows[kind], default=0):
                 self.model.enter(kind, self.now(), self.opened[kind])
 
-    @rule(seconds=st.sampled_from([0.25, 1, 1, 1, 2, 5, 10, 11, 30, 45, 100, 700]))
+    @rule(seconds=st.sampled_from([0.25, 1, 1, 1, 2, 5, 10, 11, 30, 45, 100, 700, 86_400, 86_400 * 30]))
     def wait(self, seconds):
         self.clock.advance(seconds)
 
