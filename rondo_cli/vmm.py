@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli.params import Duration, LabelSet
+from rondo_cli.terminal import console_input
 from rondo_core.clock import NS_PER_S
-from rondo_vmm.config import MACHINES, VmConfig
+from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
 if TYPE_CHECKING:
@@ -33,13 +34,35 @@ EXPORT_INTERVAL_S = 10.0
     "--machine", type=click.Choice(MACHINES), default="auto", show_default=True, help="auto: kvm where it can be used."
 )
 @click.option(
-    "--kernel", type=click.Path(path_type=Path), default=None, help="A 32-bit ELF kernel; default: the bundled guest."
+    "--kernel",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A Linux bzImage or vmlinux, or a bare 32-bit ELF kernel; default: the bundled guest.",
 )
-@click.option("--cmdline", default="", help="The kernel's command line.")
+@click.option("--initrd", type=click.Path(path_type=Path), default=None, help="Linux's first file system.")
+@click.option("--cmdline", default="", help="The kernel's command line; Linux gets a serial console beside it.")
 @click.option(
     "--duration", type=int, default=None, help="Seconds of workload; adds workload_duration=N to the command line."
 )
-@click.option("--memory-mib", type=int, default=16, show_default=True, help="Guest memory.")
+@click.option(
+    "--memory-mib",
+    type=int,
+    default=None,
+    help=f"Guest memory; default: 16, with --kernel {LINUX_MEMORY_MIB}.",
+)
+@click.option("--vcpus", type=int, default=1, show_default=True, help="Virtual CPUs; more than one with Linux only.")
+@click.option(
+    "--input",
+    "source",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="What a Linux guest's console reads, - for standard input; default: the terminal. Ctrl-A x ends the machine.",
+)
+@click.option(
+    "--emulated-host",
+    is_flag=True,
+    help="/dev/kvm is itself emulated: unpack a bzImage here, and let Linux leave alone what such hosts lack.",
+)
 @click.option("--timeout", type=Duration(), default=None, help="Stop the machine after that long.")
 @click.option(
     "--remote-write",
@@ -54,9 +77,13 @@ def command(
     no_metrics: bool,
     machine: Any,
     kernel: Path | None,
+    initrd: Path | None,
     cmdline: str,
     duration: int | None,
-    memory_mib: int,
+    memory_mib: int | None,
+    vcpus: int,
+    source: Path | None,
+    emulated_host: bool,
     timeout: int | None,
     url: str | None,
     external_labels: dict[str, str] | None,
@@ -68,28 +95,53 @@ def command(
 
     \b
     rondo vmm --store demo.rondo --duration 45
+    rondo vmm --kernel vmlinuz --initrd initrd.img --vcpus 2
     rondo vmm --store vm1.rondo --remote-write http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     """
     if duration is not None:
         if duration < 1:
             raise click.BadParameter(f"{duration}: at least 1 second", param_hint="--duration")
         cmdline = f"{cmdline} workload_duration={duration}".strip()
-    config = VmConfig(machine, kernel, cmdline, memory_mib, timeout / NS_PER_S if timeout else None)
-    if no_metrics:
-        result = Monitor(config, None, _console).run()
-        _summarise(result)
-        return result.exit_status
-    return _run_recorded(config, store, url, external_labels)
+    if memory_mib is None:
+        memory_mib = LINUX_MEMORY_MIB if kernel else VmConfig.memory_mib
+    timeout_s = timeout / NS_PER_S if timeout else None
+    config = VmConfig(machine, kernel, cmdline, memory_mib, timeout_s, initrd, vcpus, emulated_host)
+    with console_input(source, wanted=kernel is not None) as (descriptor, raw):
+        run = _Run(config, descriptor, raw)
+        if no_metrics:
+            result = run.start(None).run()
+            _summarise(result)
+            return result.exit_status
+        return _run_recorded(run, store, url, external_labels)
 
 
-def _run_recorded(config: VmConfig, path: Path, url: str | None, labels: dict[str, str] | None) -> int:
+class _Run:
+    """A monitor to be made, with the console on standard output and its input from a descriptor, perhaps a terminal."""
+
+    def __init__(self, config: VmConfig, descriptor: int | None, raw: bool) -> None:
+        self.config, self._descriptor, self._raw = config, descriptor, raw
+        self._monitor: Monitor | None = None
+
+    def start(self, store: Store | None) -> Monitor:
+        sink = _console_at_once if self._raw else _console
+        self._monitor = Monitor(
+            self.config, store, sink, source=self._descriptor, on_escape=self._escape if self._raw else None
+        )
+        return self._monitor
+
+    def _escape(self) -> None:
+        if self._monitor is not None:
+            self._monitor.stop("stopped")
+
+
+def _run_recorded(run: _Run, path: Path, url: str | None, labels: dict[str, str] | None) -> int:
     from rondo_core import Store
-    from rondo_vmm import VMM_SCHEMAS
+    from rondo_vmm.schemas import vmm_schemas
 
-    with Store(path, None if path.exists() else VMM_SCHEMAS, writer="vmm") as store:
+    with Store(path, None if path.exists() else vmm_schemas(run.config.vcpus), writer="vmm") as store:
         runner = _start_export(store, url, labels)
         try:
-            monitor = Monitor(config, store, _console)
+            monitor = run.start(store)
             click.echo(f"rondo: machine {monitor.machine}: {monitor.why}; recording to {path}", err=True)
             result = monitor.run()
             store.close(result.error or result.ended)
@@ -122,11 +174,20 @@ def _console(data: bytes) -> None:
         sys.stdout.buffer.flush()
 
 
+def _console_at_once(data: bytes) -> None:
+    """Show every byte when it comes: someone is typing."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
+
+
 def _summarise(result: VmResult) -> None:
     sys.stdout.flush()
     total = sum(result.exits.values())
     reasons = ", ".join(f"{reason} {count}" for reason, count in result.exits.items() if count)
     click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s, {total} exits ({reasons})", err=True)
+    if result.completed:
+        done = ", ".join(f"{name} {count}" for name, count in sorted(result.completed.items()))
+        click.echo(f"rondo: instructions completed for this host, which cannot emulate them: {done}", err=True)
     for plugin, failures in result.failed_plugins.items():
         click.echo(f"rondo: plugin {plugin} failed {failures} times", err=True)
     if result.error:

@@ -11,7 +11,9 @@ from rondo_vmm.errors import ConfigError
 
 MACHINES = ("auto", "kvm", "soft")
 MIN_MEMORY_MIB, MAX_MEMORY_MIB = 2, 2047  # KVM's own pages lie at the end of the second GiB
+LINUX_MEMORY_MIB = 256
 MAX_COMMAND_LINE = 2047  # of the x86 boot protocol: 2048 bytes with the closing zero
+MAX_VCPUS = 64
 
 
 @attrs.frozen
@@ -20,10 +22,14 @@ class VmConfig:
 
     Attributes:
         machine: "kvm", "soft", or "auto", which takes kvm where it can be used.
-        kernel: a 32-bit ELF kernel; None for the bundled guest.
+        kernel: a bzImage, a vmlinux, or a bare 32-bit ELF kernel; None for the bundled guest.
         cmdline: the kernel's command line, at most 2047 bytes of ASCII.
         memory_mib: guest memory, MiB.
         timeout_s: stop the machine after that long; None lets it run.
+        initrd: what Linux unpacks as its first file system; None for none.
+        vcpus: virtual CPUs; more than one needs a Linux kernel.
+        emulated_host: /dev/kvm is itself emulated: a bzImage is unpacked by the monitor, and Linux is told to leave
+            alone what such hosts lack.
     Raises: ConfigError: one of them cannot be; the message says which and what can.
     """
 
@@ -32,6 +38,9 @@ class VmConfig:
     cmdline: str = ""
     memory_mib: int = 16
     timeout_s: float | None = None
+    initrd: Path | None = None
+    vcpus: int = 1
+    emulated_host: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -39,7 +48,17 @@ class VmConfig:
             raise ConfigError(f"machine {self.machine!r}: choose {', '.join(MACHINES)}")
         if not MIN_MEMORY_MIB <= self.memory_mib <= MAX_MEMORY_MIB:
             raise ConfigError(f"memory {self.memory_mib} MiB: from {MIN_MEMORY_MIB} to {MAX_MEMORY_MIB}")
-        if not self.cmdline.isascii() or len(self.cmdline) > MAX_COMMAND_LINE or "\0" in self.cmdline:
-            raise ConfigError(f"command line of {len(self.cmdline)} characters: at most {MAX_COMMAND_LINE}, ASCII")
+        check_command_line(self.cmdline)
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise ConfigError(f"timeout {self.timeout_s:g} s: must be more than 0")
+        if not 1 <= self.vcpus <= MAX_VCPUS:
+            raise ConfigError(f"{self.vcpus} virtual CPUs: from 1 to {MAX_VCPUS}")
+        if self.kernel is None and (self.initrd or self.vcpus > 1):
+            what = "no initrd" if self.initrd else "one virtual CPU only"
+            raise ConfigError(f"the bundled guest takes {what}; give a Linux kernel with --kernel")
+
+
+def check_command_line(cmdline: str) -> None:
+    """Refuse what no kernel takes. Raises: ConfigError."""
+    if not cmdline.isascii() or len(cmdline) > MAX_COMMAND_LINE or "\0" in cmdline:
+        raise ConfigError(f"command line of {len(cmdline)} characters: at most {MAX_COMMAND_LINE}, ASCII")

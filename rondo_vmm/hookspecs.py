@@ -7,6 +7,8 @@ from collections.abc import Callable
 from rondo_core.hookspecs import Config, Declare, hookspec
 
 OnExit = Callable[[int, int, int, int], None]
+OnMilestone = Callable[[str, int, int], None]
+Tick = Callable[[int], None]
 
 
 @hookspec
@@ -19,6 +21,31 @@ def rondo_vmm_exit_bind(declare: Declare, config: Config, vcpu: int) -> OnExit |
         `run_ns` the time in the guest before the exit, `exit_ns` the monitor's handling of it, `now_ns` the wall
         clock; it must take well under a microsecond. None to stay out.
     Errors: a raise here disables this plugin alone; a raise in `on_exit` is counted, reported, and ends its calls.
+    """
+
+
+@hookspec
+def rondo_vmm_vcpu_bind(declare: Declare, config: Config, vcpu: int, thread_id: int) -> Tick | None:
+    """Declare series of a virtual CPU's thread, and hand back what is called on every tick.
+
+    Called: once per virtual CPU, when its thread is there and before it runs, on the monitor's thread.
+    Args: `declare` makes handles; `config` is this plugin's own table; `vcpu` is the CPU's number; `thread_id` the
+        kernel's id of its thread, as in /proc/self/task.
+    Returns: `tick(now_ns)`, which must end within 1 ms; None to stay out.
+    Errors: a raise here disables this plugin alone; a raise in `tick` is counted, and reported once per kind.
+    """
+
+
+@hookspec
+def rondo_vmm_milestone_bind(declare: Declare, config: Config) -> OnMilestone | None:
+    """Declare series, and hand back what is called when the guest has come as far as never before.
+
+    Called: once, before the machine runs, on the monitor's thread.
+    Args: `declare` makes handles; `config` is this plugin's own table.
+    Returns: `on_milestone(name, since_ns, now_ns)`, where `name` is one of rondo_vmm.milestones.NAMES, `since_ns` the
+        time since the monitor began to make the machine, and `now_ns` the wall clock; on a CPU's thread. None to stay
+        out.
+    Errors: a raise here disables this plugin alone; a raise in `on_milestone` is counted, and reported once per kind.
     """
 
 

@@ -1,5 +1,7 @@
 """How a monitor's store is kept unless asked otherwise: three tiers and room for 16 series in under 1.5 MB.
 
+Milestones are beside them, in one tier that is as coarse as they are rare: what counts is their value.
+
 What the coarse tiers leave out is what can be had otherwise: a counter's first total is the last one of the window
 before, a gauge's first and last are in the finer tiers, a summary's running totals are those of its finest tier.
 """
@@ -10,8 +12,11 @@ from rondo_core import Schema, Tier
 from rondo_core.schema import SELF_MATCH, SELF_SCHEMA
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.machine import REASONS
+from rondo_vmm.milestones import NAMES
 
 COUNTERS, GAUGES, SUMMARIES = 11, 3, 2
+TIMES = 2  # counters of a virtual CPU beside its exits: CPU time and steal
+MILESTONES = "milestones"
 
 
 def vmm_schemas(vcpus: int = 1) -> tuple[Schema, ...]:
@@ -23,8 +28,9 @@ def vmm_schemas(vcpus: int = 1) -> tuple[Schema, ...]:
         raise ConfigError(f"{vcpus} virtual CPUs: at least 1")
     more = vcpus - 1
     return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
-        Schema("counters", "counter", COUNTERS + len(REASONS) * more, _tiers(("last",), ("last",))),
+        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "6h", ("last",))), SELF_MATCH),
+        Schema(MILESTONES, "gauge", len(NAMES), (Tier("3h", "7d"),), "vmm_milestone_seconds"),
+        Schema("counters", "counter", COUNTERS + (len(REASONS) + TIMES) * more, _tiers(("last",), ("last",))),
         Schema("gauges", "gauge", GAUGES, _tiers(("min", "max", "sum"), ("max", "sum"))),
         Schema("summaries", "summary", SUMMARIES * vcpus, _tiers(("count", "sum", "max"), ("count", "sum", "max"))),
     )
