@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
+from rondo_vmm.errors import ConfigError
 from rondo_vmm.machine import Slot
 from rondo_vmm.memory import GuestMemory
 
@@ -29,18 +30,21 @@ def write_acpi(memory: GuestMemory, vcpus: int, slots: Iterable[Slot]) -> int:
     """Write the tables, and give the RSDP's address.
 
     Args: `vcpus`: how many local APICs, numbered from 0; `slots`: devices to tell of.
+    Raises: ConfigError: there is no room for so many.
     """
-    at = TABLES
+    at, told = TABLES, list(slots)
 
     def put(data: bytes) -> int:
         nonlocal at
         address = at
+        if address + len(data) > TABLES_END:
+            raise ConfigError(f"{vcpus} virtual CPUs and {len(told)} devices: their tables do not fit; give less")
         memory.write(address, data)
         at = address + (len(data) + 15 & ~15)
         return address
 
     facs = put(struct.pack("<4sIIIIIQB31x", b"FACS", 64, 0, 0, 0, 0, 0, 2))
-    dsdt = put(table(b"DSDT", 2, sleep_state() + scope("_SB_", b"".join(virtio(*each) for each in enumerate(slots)))))
+    dsdt = put(table(b"DSDT", 2, sleep_state() + scope("_SB_", b"".join(virtio(*each) for each in enumerate(told)))))
     fadt = put(_fadt(facs, dsdt))
     madt = put(_madt(vcpus))
     xsdt = put(table(b"XSDT", 1, struct.pack("<QQ", fadt, madt)))

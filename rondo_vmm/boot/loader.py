@@ -12,6 +12,7 @@ from rondo_vmm.boot.acpi import write_acpi
 from rondo_vmm.boot.bootparams import write_boot_params
 from rondo_vmm.boot.bzimage import BzImage, is_bzimage, load_bzimage, read_bzimage, unpack
 from rondo_vmm.boot.elf import Elf
+from rondo_vmm.boot.initrd import load_initrd
 from rondo_vmm.boot.longmode import write_long_mode
 from rondo_vmm.boot.pvh import write_start_info
 from rondo_vmm.errors import BootError
@@ -20,7 +21,6 @@ from rondo_vmm.memory import GuestMemory
 
 BUNDLED = Path(__file__).resolve().parent.parent / "data" / "guest.elf"
 MAX_FILE_BYTES = 1 << 30
-PAGE_BYTES = 4096
 INITRD_MAX = 0x7FFFFFFF
 # A console on the serial port, a reset by the keyboard controller, also after a panic; there is no PCI.
 LINUX_CMDLINE = "console=ttyS0 reboot=k panic=-1 pci=off"
@@ -88,26 +88,12 @@ def load(
     else:
         elf.load_elf(source, kernel.data, image, memory)
         entry, header, end, limit = image.entry, b"", image.end, INITRD_MAX
-    placed = _load_initrd(initrd, memory, end, limit) if initrd else None
+    placed = load_initrd(initrd, _read(initrd, "an initrd"), memory, end, limit) if initrd else None
     rsdp = write_acpi(memory, vcpus, slots)
     if isinstance(image, Elf) and image.pvh_entry:
         return Start(image.pvh_entry, rbx=write_start_info(memory, cmdline, placed, rsdp))
     write_long_mode(memory)
     return Start(entry, rsi=write_boot_params(memory, cmdline, header, placed, rsdp), long_mode=True)
-
-
-def _load_initrd(path: Path, memory: GuestMemory, kernel_end: int, limit: int) -> tuple[int, int]:
-    """Put it as high as it may be, and give its address and bytes."""
-    data = _read(path, "an initrd")
-    top = min(memory.size_bytes, limit + 1)
-    address = (top - len(data)) // PAGE_BYTES * PAGE_BYTES
-    if not data:
-        raise BootError(f"{path}: empty; give an initrd")
-    if address < kernel_end:
-        need = -(-(kernel_end + len(data) + PAGE_BYTES) // 2**20)
-        raise BootError(f"{path}: {len(data) >> 20} MiB do not fit behind the kernel; give --memory-mib {need} or more")
-    memory.write(address, data)
-    return address, len(data)
 
 
 def _read(path: Path, what: str) -> bytes:

@@ -10,7 +10,7 @@ from rondo_vmm.memory import GuestMemory
 
 PAGE_BYTES = 4096
 LONGEST_INSTRUCTION = 15
-_U64, _U32 = struct.Struct("<Q"), struct.Struct("<I")
+_U32 = struct.Struct("<I")
 
 
 class CpuState:
@@ -59,13 +59,14 @@ class CpuState:
 
     def set_mxcsr(self, value: int) -> None:
         """Set the control and status register of SSE. Raises: KvmError."""
-        fpu = self._fpu()
-        _U32.pack_into(fpu, uapi.FPU_MXCSR, value)
-        ioctl.call(self._vcpu, uapi.SET_FPU, bytes(fpu))
+        xsave = self._xsave()
+        _U32.pack_into(xsave, uapi.XSAVE_MXCSR, value)
+        xsave[uapi.XSAVE_XSTATE_BV] |= uapi.XSTATE_SSE
+        ioctl.call(self._vcpu, uapi.SET_XSAVE, xsave)
 
     def mxcsr(self) -> int:
         """Give the control and status register of SSE. Raises: KvmError."""
-        value: int = _U32.unpack_from(self._fpu(), uapi.FPU_MXCSR)[0]
+        value: int = _U32.unpack_from(self._xsave(), uapi.XSAVE_MXCSR)[0]
         return value
 
     def inject(self, vector: int) -> None:
@@ -75,10 +76,10 @@ class CpuState:
         events[0:3] = bytes((1, vector, 0))
         ioctl.call(self._vcpu, uapi.SET_VCPU_EVENTS, bytes(events))
 
-    def _fpu(self) -> bytearray:
-        fpu = bytearray(uapi.FPU_BYTES)
-        ioctl.call(self._vcpu, uapi.GET_FPU, fpu)
-        return fpu
+    def _xsave(self) -> bytearray:
+        xsave = bytearray(uapi.XSAVE_BYTES)
+        ioctl.call(self._vcpu, uapi.GET_XSAVE, xsave)
+        return xsave
 
     def _pieces(self, linear: int, length: int) -> list[tuple[int, int]]:
         """Give (guest physical address, bytes) of each page's part, all looked up before any is used."""

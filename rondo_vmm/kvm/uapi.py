@@ -22,9 +22,10 @@ GET_REGS, SET_REGS = 0x8090AE81, 0x4090AE82
 GET_SREGS, SET_SREGS = 0x8138AE83, 0x4138AE84
 TRANSLATE = 0xC018AE85
 SET_MSRS = 0x4008AE89
-GET_FPU, SET_FPU = 0x81A0AE8C, 0x41A0AE8D
+SET_FPU = 0x41A0AE8D
 SET_CPUID2 = 0x4008AE90
 GET_VCPU_EVENTS, SET_VCPU_EVENTS = 0x8040AE9F, 0x4040AEA0
+GET_XSAVE, SET_XSAVE = 0x9000AEA4, 0x5000AEA5
 
 NAMES = {
     value: f"KVM_{name}" for name, value in list(globals().items()) if isinstance(value, int) and name != "API_VERSION"
@@ -54,8 +55,9 @@ CR0_PE_ET = 0x11
 CR0_PG = 1 << 31
 CR4_PAE = 0x20
 EFER_LME_LMA = 0x500
-FPU_BYTES, FPU_FCW, FPU_MXCSR = 416, 128, 408
-FCW_RESET, MXCSR_RESET = 0x37F, 0x1F80
+FPU_BYTES, FPU_FCW, FCW_RESET = 416, 128, 0x37F
+# KVM_GET_FPU and KVM_SET_FPU leave mxcsr out; it is in the XSAVE area, which holds it while bit 1 of XSTATE_BV is set.
+XSAVE_BYTES, XSAVE_MXCSR, XSAVE_XSTATE_BV, XSTATE_SSE = 4096, 24, 512, 2
 TRANSLATION = struct.Struct("<QQB7x")  # linear, physical, valid, then two of no use here
 EVENTS_BYTES = 64  # exception: injected, number, has an error code
 CPUID_HEADER, CPUID_ENTRY = struct.Struct("<I4x"), struct.Struct("<IIIIIII12x")  # function index flags eax ebx ecx edx

@@ -74,7 +74,6 @@ class KvmVcpu:
         ioctl.call(self._vcpu, uapi.SET_CPUID2, cpuid)
         fpu = bytearray(uapi.FPU_BYTES)
         struct.pack_into("<H", fpu, uapi.FPU_FCW, uapi.FCW_RESET)
-        _U32.pack_into(fpu, uapi.FPU_MXCSR, uapi.MXCSR_RESET)
         ioctl.call(self._vcpu, uapi.SET_FPU, bytes(fpu))
         msrs = (
             (uapi.MSR_MTRR_DEFAULT_TYPE, uapi.MTRR_ENABLED_WRITE_BACK),
