@@ -49,7 +49,7 @@ class GuestMemory:
         self.check(address, length)
         return bytes(self._view[address : address + length])
 
-    def write(self, address: int, data: bytes) -> None:
+    def write(self, address: int, data: bytes | memoryview) -> None:
         """Copy bytes in, all or none. Raises: GuestMemoryError: any of them is outside."""
         self.check(address, len(data))
         self._view[address : address + len(data)] = data

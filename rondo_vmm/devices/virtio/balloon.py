@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+
+import attrs
 
 from rondo_vmm.devices.virtio.queue import Chain, Queue, QueueError, total_bytes
 from rondo_vmm.memory import GuestMemory
@@ -17,7 +20,7 @@ STATISTIC = struct.Struct("<HQ")
 MAX_PAGES = 16 << 10  # in one chain; Linux sends 256
 MAX_STATISTICS = 64
 
-# Source: section 5.5.6.4, memory statistics tags, in order; the first five count events, the rest are bytes.
+# Source: section 5.5.6.4, memory statistics tags, in order: bytes, but for faults and allocations, which are counted.
 TAGS = (
     "swap_in",
     "swap_out",
@@ -30,6 +33,19 @@ TAGS = (
     "hugetlb_allocations",
     "hugetlb_failures",
 )
+
+
+@attrs.frozen
+class BalloonState:
+    """How a balloon stands.
+
+    Attributes: `target_bytes`: what the host wants given up; `actual_bytes`: what the guest says it gave up;
+    `statistics`: the guest's last, by the names in TAGS, as it counts them; none before it has told any.
+    """
+
+    target_bytes: int
+    actual_bytes: int
+    statistics: Mapping[str, int]
 
 
 class Balloon:
@@ -100,6 +116,11 @@ class Balloon:
             queue, head = self._asked_for
             self._asked_for = None
             queue.push(head, 0)
+
+    @property
+    def state(self) -> BalloonState:
+        """Say how it stands."""
+        return BalloonState(self.target_pages * PAGE_BYTES, self.actual_pages * PAGE_BYTES, self.statistics)
 
     def want(self, size_bytes: int) -> None:
         """Want that much given up, whole pages of it, as far as there is memory."""

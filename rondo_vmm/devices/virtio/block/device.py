@@ -136,7 +136,7 @@ class Block:
             self._image.write_zeroes(sector, count, unmap=bool(flags & asked.UNMAP))
         if self._write_through:
             self._image.flush()
-        return OK, 0, sum([count for _, count, _ in ranges]) * SECTOR_BYTES
+        return OK, 0, 0
 
     def _ranges(self, request: Request, limit: int, max_sectors: int, flags: int) -> list[tuple[int, int, int]] | int:
         """Give the ranges, each inside the disk, or the status that says why not; all are looked at before one is done.
