@@ -22,6 +22,7 @@ RECORDED, MALFORMED, REFUSED, UNTIMELY = range(len(OUTCOMES))
 PREFIX = "guest_"
 MAX_SERIES = 32
 MAX_LABELS = 8
+MAX_VALUE = 1e100  # so that no sum of them, in any window, is infinite
 NS_PER_MS = 1_000_000
 FUTURE_NS, PAST_NS = 5 * NS_PER_S, 60 * NS_PER_S
 
@@ -103,7 +104,7 @@ def parse(line: bytes) -> tuple[str, tuple[tuple[str, str], ...], float, int | N
         whole = canonical_labels(labels)
     except (UnicodeDecodeError, RondoError):
         return None
-    if value in {float("inf"), float("-inf")}:
+    if not -MAX_VALUE <= value <= MAX_VALUE:
         return None
     return found[1], whole, value, None if found[4] is None else int(found[4])
 

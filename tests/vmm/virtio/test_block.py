@@ -78,7 +78,9 @@ def test_many_requests_at_once_are_done_in_order(disk, image, seen):
     heads = []
     for n in range(10):
         header = disk.place(struct.pack("<IIQ", WRITE, 0, 7))
-        heads.append(disk.chain(0, [(header, 16, False), (disk.place(bytes((n,)) * 512), 512, False), (disk.take(1), 1, True)]))
+        heads.append(
+            disk.chain(0, [(header, 16, False), (disk.place(bytes((n,)) * 512), 512, False), (disk.take(1), 1, True)])
+        )
         disk.offer(0, heads[-1])
     disk.notify(0)
     assert disk.used(0) == [(head, 1) for head in heads]
@@ -143,14 +145,14 @@ def test_a_request_without_header_or_status_makes_the_device_need_a_reset(disk):
 def test_discard_and_write_zeroes(disk, image):
     """Ranges read as zeroes; those given back take no room; all others stay; an unknown flag is unsupported."""
     before = bytearray(image.read_bytes())
-    blocks = os.stat(image).st_blocks
+    blocks = image.stat().st_blocks
     assert disk.block(DISCARD, 0, struct.pack("<QIIQII", 1024, 1024, 0, 8, 8, 0))[0] == OK
     assert disk.block(WRITE_ZEROES, 0, struct.pack("<QII", 3000, 11, 0))[0] == OK
     assert disk.block(WRITE_ZEROES, 0, struct.pack("<QII", 256, 256, 1))[0] == OK
     for first, count in ((1024, 1024), (8, 8), (3000, 11), (256, 256)):
         before[first * 512 : (first + count) * 512] = bytes(count * 512)
     assert image.read_bytes() == before
-    assert os.stat(image).st_blocks <= blocks - 1024
+    assert image.stat().st_blocks <= blocks - 1024
     assert disk.block(DISCARD, 0, struct.pack("<QII", 0, 8, 1))[0] == UNSUPPORTED
     assert disk.block(WRITE_ZEROES, 0, struct.pack("<QII", 0, 8, 2))[0] == UNSUPPORTED
     assert image.read_bytes() == before

@@ -79,7 +79,7 @@ def test_a_target_interrupts_and_the_guest_answers(balloon):
 
 
 def statistics(driver, **told):
-    tags = "swap_in swap_out major_faults minor_faults free total available disk_caches".split()
+    tags = ["swap_in", "swap_out", "major_faults", "minor_faults", "free", "total", "available", "disk_caches"]
     data = b"".join(struct.pack("<HQ", tags.index(name), value) for name, value in told.items())
     return [(driver.place(data), len(data), False)]
 
