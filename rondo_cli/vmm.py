@@ -40,6 +40,19 @@ EXPORT_INTERVAL_S = 10.0
     "--duration", type=int, default=None, help="Seconds of workload; adds workload_duration=N to the command line."
 )
 @click.option("--memory-mib", type=int, default=16, show_default=True, help="Guest memory.")
+@click.option(
+    "--disk",
+    "disks",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A raw disk image, as virtio-blk; made with 64 MiB where it is missing. May be given again.",
+)
+@click.option("--disk-read-only", is_flag=True, help="Let the guest write to no disk.")
+@click.option("--rng", is_flag=True, help="Give the guest randomness, as virtio-rng.")
+@click.option("--balloon", is_flag=True, help="Give the guest a balloon, and record its memory statistics.")
+@click.option(
+    "--guest-samples", is_flag=True, help="Record what the guest writes to its virtio console: `name value` lines."
+)
 @click.option("--timeout", type=Duration(), default=None, help="Stop the machine after that long.")
 @click.option(
     "--remote-write",
@@ -57,6 +70,11 @@ def command(
     cmdline: str,
     duration: int | None,
     memory_mib: int,
+    disks: tuple[Path, ...],
+    disk_read_only: bool,
+    rng: bool,
+    balloon: bool,
+    guest_samples: bool,
     timeout: int | None,
     url: str | None,
     external_labels: dict[str, str] | None,
@@ -74,7 +92,18 @@ def command(
         if duration < 1:
             raise click.BadParameter(f"{duration}: at least 1 second", param_hint="--duration")
         cmdline = f"{cmdline} workload_duration={duration}".strip()
-    config = VmConfig(machine, kernel, cmdline, memory_mib, timeout / NS_PER_S if timeout else None)
+    config = VmConfig(
+        machine,
+        kernel,
+        cmdline,
+        memory_mib,
+        timeout / NS_PER_S if timeout else None,
+        disks=disks,
+        disk_read_only=disk_read_only,
+        rng=rng,
+        balloon=balloon,
+        guest_samples=guest_samples,
+    )
     if no_metrics:
         result = Monitor(config, None, _console).run()
         _summarise(result)
@@ -84,9 +113,9 @@ def command(
 
 def _run_recorded(config: VmConfig, path: Path, url: str | None, labels: dict[str, str] | None) -> int:
     from rondo_core import Store
-    from rondo_vmm import VMM_SCHEMAS
+    from rondo_vmm.schemas import schemas_for
 
-    with Store(path, None if path.exists() else VMM_SCHEMAS, writer="vmm") as store:
+    with Store(path, None if path.exists() else schemas_for(config), writer="vmm") as store:
         runner = _start_export(store, url, labels)
         try:
             monitor = Monitor(config, store, _console)

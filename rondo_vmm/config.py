@@ -13,6 +13,8 @@ MACHINES = ("auto", "kvm", "soft")
 MIN_MEMORY_MIB, MAX_MEMORY_MIB = 2, 2047  # KVM's own pages lie at the end of the second GiB
 MAX_COMMAND_LINE = 2047  # of the x86 boot protocol: 2048 bytes with the closing zero
 
+MAX_DISKS = 4
+
 
 @attrs.frozen
 class VmConfig:
@@ -24,6 +26,9 @@ class VmConfig:
         cmdline: the kernel's command line, at most 2047 bytes of ASCII.
         memory_mib: guest memory, MiB.
         timeout_s: stop the machine after that long; None lets it run.
+        disks: raw disk images, at most 4; one that is missing is made, of 64 MiB. disk_read_only: none is written.
+        rng, balloon, guest_samples: whether there is a source of randomness, a balloon with statistics, and a console
+            on which the guest hands in samples of its own.
     Raises: ConfigError: one of them cannot be; the message says which and what can.
     """
 
@@ -32,6 +37,11 @@ class VmConfig:
     cmdline: str = ""
     memory_mib: int = 16
     timeout_s: float | None = None
+    disks: tuple[Path, ...] = ()
+    disk_read_only: bool = False
+    rng: bool = False
+    balloon: bool = False
+    guest_samples: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -43,3 +53,12 @@ class VmConfig:
             raise ConfigError(f"command line of {len(self.cmdline)} characters: at most {MAX_COMMAND_LINE}, ASCII")
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise ConfigError(f"timeout {self.timeout_s:g} s: must be more than 0")
+        if len(self.disks) > MAX_DISKS:
+            raise ConfigError(f"{len(self.disks)} disks: at most {MAX_DISKS}")
+        if self.disk_read_only and not self.disks:
+            raise ConfigError("a read-only disk: which? name it with --disk")
+
+    @property
+    def has_virtio(self) -> bool:
+        """Say whether the machine has any virtio device."""
+        return bool(self.disks) or self.rng or self.balloon or self.guest_samples

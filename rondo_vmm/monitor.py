@@ -18,13 +18,14 @@ from rondo_vmm.boot.bootparams import write_boot_params
 from rondo_vmm.boot.elf import load_kernel
 from rondo_vmm.config import VmConfig
 from rondo_vmm.devices import clock, finish, serial
+from rondo_vmm.fitting import Fittings, Line
 from rondo_vmm.machine import REASONS, Board, Machine, OnExit
 from rondo_vmm.memory import GuestMemory
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
-RECORDERS = ("vcpu_exits", "vmm_uptime")
+RECORDERS = ("vcpu_exits", "vmm_uptime", "block_io", "guest_memory", "guest_samples")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK_NS = NS_PER_S
 JOIN_S = 10.0
@@ -84,11 +85,11 @@ def choose_machine(config: VmConfig, board: Board) -> tuple[Machine, str]:
     return SoftMachine(board), why
 
 
-def build_board(config: VmConfig, sink: Callable[[bytes], object]) -> tuple[Board, int, int]:
+def build_board(config: VmConfig, sink: Callable[[bytes], object]) -> tuple[Board, Fittings, int, int]:
     """Put memory, devices and kernel together.
 
-    Returns: the board, the kernel's entry and the boot parameters' address.
-    Raises: BootError, ConfigError.
+    Returns: the board, its virtio devices, the kernel's entry and the boot parameters' address.
+    Raises: BootError, ConfigError, DiskError.
     """
     memory = GuestMemory(config.memory_mib << 20)
     board = Board(memory)
@@ -99,7 +100,8 @@ def build_board(config: VmConfig, sink: Callable[[bytes], object]) -> tuple[Boar
     board.bus.add_ports(clock.SCRATCH_PORT, clock.SCRATCH_PORT_COUNT, clock.Scratch(clock.SCRATCH_PORT_COUNT))
     board.bus.add_mmio(clock.SCRATCH_MMIO, clock.SCRATCH_MMIO_BYTES, clock.Scratch(clock.SCRATCH_MMIO_BYTES))
     entry = load_kernel(config.kernel, memory)
-    return board, entry, write_boot_params(memory, config.cmdline)
+    fittings = Fittings(config, board, _no_line)
+    return board, fittings, entry, write_boot_params(memory, f"{config.cmdline} {fittings.words()}".strip())
 
 
 class Monitor:
@@ -119,8 +121,13 @@ class Monitor:
         Raises: VmmError and those below it: the machine cannot be had or the kernel not be loaded.
         """
         self._config, self._store = config, store
-        self._board, entry, boot_params = build_board(config, sink or _nowhere)
-        self._machine, self.why = choose_machine(config, self._board)
+        self._board, self._fittings, entry, boot_params = build_board(config, sink or _nowhere)
+        self._ticks: list[Callable[[int], None]] = []
+        try:
+            self._machine, self.why = choose_machine(config, self._board)
+        except BaseException:
+            self._fittings.close()
+            raise
         self._machine.set_up(entry, boot_params)
         self._plugins = plugins
         self._done = threading.Event()
@@ -149,6 +156,7 @@ class Monitor:
             self._join(vcpu)
         ticking.join()
         self._machine.close()
+        self._fittings.close()
         ended = self._stopped_by or self._ended
         now_ns = wall_ns()
         self._tell("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
@@ -202,11 +210,14 @@ class Monitor:
         if self._plugins is None:
             self._plugins = monitor_plugins()
         self._store.bind_recorders(self._plugins)
+        self._ticks = self._fittings.bind(self._plugins, self._store)
         bound = self._plugins.bind("rondo_vmm_exit_bind", declare=self._store, vcpu=0)
         return [_guarded(self._plugins, name, observe) for name, observe in bound]
 
     def _tick(self, now_ns: int) -> None:
         if self._store is not None:
+            for tick in self._ticks:
+                tick(now_ns)
             self._store.tick(now_ns)
 
     def _tell(self, hook: str, **facts: Any) -> None:
@@ -247,6 +258,11 @@ def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes],
 
 def _nowhere(_data: bytes) -> None:
     """Take the serial console's bytes where no one wants them."""
+
+
+def _no_line(_number: int) -> Line:
+    """Give a line that interrupts nothing: the guests of these machines look at what the devices have done."""
+    return lambda _level: None
 
 
 def _guarded(plugins: Plugins, name: str, observe: OnExit) -> OnExit:

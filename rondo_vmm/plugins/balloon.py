@@ -23,6 +23,8 @@ COUNTERS = {
     "minor_faults": ("minor_faults", "Page faults of the guest that needed none.", ""),
 }
 
+UNTOLD = 2**64 - 1  # what Linux tells of what it does not count
+
 
 @hookimpl
 def rondo_vmm_memory_bind(
@@ -61,7 +63,7 @@ def balloon_tick(declare: Declare, balloon: Callable[[], BalloonState]) -> Tick:
         target.set(state.target_bytes, now_ns)
         actual.set(state.actual_bytes, now_ns)
         for tag, value in state.statistics.items():
-            if tag in setters:
+            if tag in setters and value != UNTOLD:
                 setters[tag](value, now_ns)
 
     return tick

@@ -6,15 +6,16 @@ from rondo_core.handles import Counter
 
 
 class Total:
-    """Turns a guest's running total into what a counter adds."""
+    """Turns another's running total into what a counter adds."""
 
     __slots__ = ("_inc", "_last")
 
-    def __init__(self, counter: Counter) -> None:
-        """Follow from 0 on: the guest has just started."""
-        self._inc, self._last = counter.inc, 0.0
+    def __init__(self, counter: Counter, last: float | None = 0.0) -> None:
+        """Follow from `last` on: 0 where the other has just started, None for whatever it stands at when first seen."""
+        self._inc, self._last = counter.inc, last
 
     def set(self, total: float, now_ns: int) -> None:
         """Add what came since; a total that fell has started again."""
-        self._inc(total - self._last if total >= self._last else total, now_ns)
+        last = total if self._last is None else self._last
+        self._inc(total - last if total >= last else total, now_ns)
         self._last = total

@@ -39,7 +39,7 @@ PAGES_BYTES = b"".join(struct.pack("<I", page) for page in (300, 301, 400, 511))
 ADDRESSES = [0, 1, 0x1000, SIZE - 1, SIZE - 16, SIZE, SIZE + 1, 2**31, 2**32 - 1, 2**32, 2**63, 2**64 - 16, 2**64 - 1]
 LENGTHS = [0, 1, 4, 10, 15, 16, 17, 24, 32, 511, 512, 513, 1024, 4096, 65537, SIZE, SIZE + 1, 2**31, 2**32 - 1]
 SECTOR_NUMBERS = [0, 1, 7, SECTORS - 1, SECTORS, SECTORS + 1, 2**32, 2**55 - 1, 2**55, 2**63, 2**64 - 1]
-KINDS = [0, 0, 1, 1, 4, 8, 11, 13, 2, 99, 2**32 - 1]
+KINDS = [0, 0, 0, 1, 1, 1, 4, 8, 11, 11, 13, 13, 2, 2**32 - 1]
 VALUES = [0, 1, 2, 3, 4, 8, 11, 15, 64, 128, 255, 256, 0xFFFF, 0x2000, 2**31, 2**32 - 1, 2**63, 2**64 - 1]
 LINES = [
     b"load 0.5\n", b'requests_total{path="/a",code="200"} 17\n', b"load 1 1700000000000\n", b"x" * 2000, b"\n\n\r\n",
@@ -247,10 +247,8 @@ class Guest:
                     ),
                 )
         elif index == 3:
-            numbers = (
-                PAGES_BYTES if chance < 0.7 else struct.pack("<IQHI", self.random.getrandbits(32), 2**64 - 1, 4, 7)
-            )
-            self.store(address, numbers)
+            outside = struct.pack("<II", 511, 512 + self.random.getrandbits(int(chance * 20)))
+            self.store(address, PAGES_BYTES if chance < 0.8 else outside)
         elif index == 4:
             self.store(address, self.pick(LINES))
 

@@ -11,7 +11,8 @@ from rondo_vmm.machine import Board
 
 # Behind the scratch registers of the bundled guest, in the hole below 4 GiB that holds no memory.
 FIRST_ADDRESS, SLOT_BYTES = 0xD0001000, 0x1000
-FIRST_INTERRUPT, MAX_DEVICES = 5, 7  # lines 5 to 11: free of the PC's own, serial port and clock
+INTERRUPTS = (5, 6, 7, 10, 11, 12, 14)  # free of a PC's timer, keyboard, serial ports, clock and ACPI
+MAX_DEVICES = len(INTERRUPTS)
 
 
 def address_of(index: int) -> int:
@@ -24,7 +25,7 @@ def address_of(index: int) -> int:
 def interrupt_of(index: int) -> int:
     """Give a slot's interrupt line. Raises: ConfigError: there is no such slot."""
     address_of(index)
-    return FIRST_INTERRUPT + index
+    return INTERRUPTS[index]
 
 
 def add_virtio(board: Board, device: VirtioDevice, index: int, interrupt: Callable[[int], None]) -> Mmio:

@@ -294,7 +294,7 @@ def test_devices_lie_where_the_kernel_is_told():
     line = []
     transports = [add_virtio(board, Echo(), index, line.append) for index in range(7)]
     assert [board.bus.mmio_read(address_of(index) + 8, 4) for index in range(7)] == [42] * 7
-    assert len({interrupt_of(index) for index in range(7)} & {5, 6, 7, 8, 9, 10, 11}) == 7
+    assert sorted({interrupt_of(index) for index in range(7)}) == [5, 6, 7, 10, 11, 12, 14]
     assert command_line(2) == "virtio_mmio.device=4K@0xd0001000:5 virtio_mmio.device=4K@0xd0002000:6"
     assert command_line(0) == ""
     with pytest.raises(ConfigError, match="room for 7"):
