@@ -265,7 +265,7 @@ def test_an_image_in_use_is_refused_in_one_line(image, theirs, ours, refused):
     try:
         assert holder.stdout.readline() == b"held\n"
         if refused:
-            with pytest.raises(DiskError, match="another process uses this disk image; ") as caught:
+            with pytest.raises(DiskError, match="this disk image is in use; ") as caught:
                 RawImage(image, read_only=ours)
             assert "\n" not in str(caught.value)
         else:

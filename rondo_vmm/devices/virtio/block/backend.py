@@ -113,7 +113,7 @@ def _lock(descriptor: int, path: Path, read_only: bool) -> None:
         fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, FLOCK.pack(kind, os.SEEK_SET, 0, 0, 0))
     except (BlockingIOError, PermissionError):
         mend = "stop its user, or take a copy" if read_only else "stop its user, or open it read-only in both"
-        raise DiskError(f"{path}: another process uses this disk image; {mend}") from None
+        raise DiskError(f"{path}: this disk image is in use; {mend}") from None
     except OSError as error:
         raise DiskError(f"{path}: cannot be locked ({error.strerror}); choose another disk image") from None
 
