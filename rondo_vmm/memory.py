@@ -113,4 +113,4 @@ class GuestMemory:
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.mincore(ctypes.c_void_p(self.host_address()), ctypes.c_size_t(self.size_bytes), found):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return (pages - bytes(found).count(0)) * PAGE_BYTES
+        return bytes(found).count(1) * PAGE_BYTES

@@ -175,7 +175,12 @@ class Mmio:
             self.device.accept(self._accepted)
         if status & FEATURES_OK:
             status |= value & DRIVER_OK
+        begins = status & ~self._status & DRIVER_OK
         self._status = status
+        if begins:
+            # Linux's balloon notifies before this, when nothing may be served yet, and not again.
+            for index in range(len(self._queues)):
+                self._notify(index)
 
     def _ready_queue(self, value: int) -> None:
         queue = self._queue

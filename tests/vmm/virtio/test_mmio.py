@@ -157,18 +157,17 @@ def test_the_line_rises_with_the_first_reason_and_falls_with_the_last(echo):
 
 
 def test_nothing_is_served_before_the_driver_is_ready(echo):
-    """A notification before DRIVER_OK, of a queue that is not ready, or that does not exist, does nothing."""
+    """A notification before DRIVER_OK waits for it; one of a queue that is not ready, or does not exist, does nothing."""
     echo.negotiate()
     echo.set_up_queue(0)
     echo.offer(0, echo.chain(0, [(0x1000, 4, True)]))
     echo.notify(0)
     assert echo.used(0) == []
     echo.write(0x070, 15)
+    assert (echo.used(0), echo.status, echo.line) == ([(0, 0)], 15, [1])
     for index in (1, 2, 0xFFFFFFFF):
         echo.notify(index)
-    assert echo.used(0) == []
-    echo.notify(0)
-    assert (echo.used(0), echo.status) == ([(0, 0)], 15)
+    assert (echo.used(0), echo.status) == ([], 15)
 
 
 def test_a_queue_in_use_keeps_its_addresses(echo):
