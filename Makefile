@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-hostile soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -48,6 +48,10 @@ soak-kill: $(VENV)/.tested ## Kill a writing process 1,000 times and compare wha
 
 soak-reader: $(VENV)/.tested ## Read a store for 30 s while another process writes it at full speed.
 	@RONDO_READER_S=$${RONDO_READER_S:-30} $(BIN)/python -m pytest -q tests/crash/test_live_reader.py
+
+soak-hostile: $(VENV)/.tested ## Let a hostile guest loose on every device, ten times a million operations, each time others.
+	@for turn in 1 2 3 4 5 6 7 8 9 10; do RONDO_HOSTILE_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') \
+	  $(BIN)/python -m pytest -q -s tests/vmm/test_hostile_guest.py || exit 1; done
 
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600

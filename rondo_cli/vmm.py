@@ -63,6 +63,19 @@ EXPORT_INTERVAL_S = 10.0
     is_flag=True,
     help="/dev/kvm is itself emulated: unpack a bzImage here, and let Linux leave alone what such hosts lack.",
 )
+@click.option(
+    "--disk",
+    "disks",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A raw disk image, as virtio-blk; made with 64 MiB where it is missing. May be given again.",
+)
+@click.option("--disk-read-only", is_flag=True, help="Let the guest write to no disk.")
+@click.option("--rng", is_flag=True, help="Give the guest randomness, as virtio-rng.")
+@click.option("--balloon", is_flag=True, help="Give the guest a balloon, and record its memory statistics.")
+@click.option(
+    "--guest-samples", is_flag=True, help="Record what the guest writes to its virtio console: `name value` lines."
+)
 @click.option("--timeout", type=Duration(), default=None, help="Stop the machine after that long.")
 @click.option(
     "--remote-write",
@@ -84,6 +97,11 @@ def command(
     vcpus: int,
     source: Path | None,
     emulated_host: bool,
+    disks: tuple[Path, ...],
+    disk_read_only: bool,
+    rng: bool,
+    balloon: bool,
+    guest_samples: bool,
     timeout: int | None,
     url: str | None,
     external_labels: dict[str, str] | None,
@@ -105,7 +123,21 @@ def command(
     if memory_mib is None:
         memory_mib = LINUX_MEMORY_MIB if kernel else VmConfig.memory_mib
     timeout_s = timeout / NS_PER_S if timeout else None
-    config = VmConfig(machine, kernel, cmdline, memory_mib, timeout_s, initrd, vcpus, emulated_host)
+    config = VmConfig(
+        machine,
+        kernel,
+        cmdline,
+        memory_mib,
+        timeout_s,
+        initrd,
+        vcpus,
+        emulated_host,
+        disks=disks,
+        disk_read_only=disk_read_only,
+        rng=rng,
+        balloon=balloon,
+        guest_samples=guest_samples,
+    )
     with console_input(source, wanted=kernel is not None) as (descriptor, raw):
         run = _Run(config, descriptor, raw)
         if no_metrics:
@@ -136,9 +168,9 @@ class _Run:
 
 def _run_recorded(run: _Run, path: Path, url: str | None, labels: dict[str, str] | None) -> int:
     from rondo_core import Store
-    from rondo_vmm.schemas import vmm_schemas
+    from rondo_vmm.schemas import schemas_for
 
-    with Store(path, None if path.exists() else vmm_schemas(run.config.vcpus), writer="vmm") as store:
+    with Store(path, None if path.exists() else schemas_for(run.config), writer="vmm") as store:
         runner = _start_export(store, url, labels)
         try:
             monitor = run.start(store)

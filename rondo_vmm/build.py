@@ -10,24 +10,27 @@ from rondo_vmm.boot.loader import EMULATED_HOST_CMDLINE, LINUX_CMDLINE, Kernel, 
 from rondo_vmm.config import VmConfig, check_command_line
 from rondo_vmm.devices import clock, finish, serial
 from rondo_vmm.errors import ConfigError
+from rondo_vmm.fitting import Fittings
 from rondo_vmm.machine import Board, Machine
 from rondo_vmm.memory import GuestMemory
 
 
 @attrs.frozen
 class Vm:
-    """A machine, the board that it is on, its serial port, and why it is that machine."""
+    """A machine, the board that it is on, its serial port and virtio devices, and why it is that machine."""
 
     machine: Machine
     board: Board
     serial: serial.Serial
+    fittings: Fittings
     why: str
 
 
 def build(config: VmConfig, sink: Callable[[bytes], object]) -> Vm:
     """Make the machine; `sink` takes what the guest writes to its serial port.
 
-    Raises: KvmError, VmmError: the machine cannot be had; BootError, ConfigError: the kernel cannot be loaded.
+    Raises: KvmError, VmmError: the machine cannot be had; BootError, ConfigError: the kernel cannot be loaded;
+    DiskError: a disk image cannot be used.
     """
     kernel = read_kernel(config.kernel, config.emulated_host)
     if kernel.bare and config.vcpus > 1:
@@ -35,13 +38,17 @@ def build(config: VmConfig, sink: Callable[[bytes], object]) -> Vm:
     cmdline = command_line(config, kernel)
     board = Board(GuestMemory(config.memory_mib << 20))
     machine, why = choose_machine(config, board, kernel)
+    fittings: Fittings | None = None
     try:
         uart = add_devices(board, machine, sink)
+        fittings = Fittings(config, board, machine.interrupt_line)
         machine.set_up(load(kernel, board.memory, cmdline, config.initrd, config.vcpus, board.slots))
     except BaseException:
         machine.close()
+        if fittings is not None:
+            fittings.close()
         raise
-    return Vm(machine, board, uart, why)
+    return Vm(machine, board, uart, fittings, why)
 
 
 def command_line(config: VmConfig, kernel: Kernel) -> str:

@@ -14,6 +14,7 @@ MIN_MEMORY_MIB, MAX_MEMORY_MIB = 2, 2047  # KVM's own pages lie at the end of th
 LINUX_MEMORY_MIB = 256
 MAX_COMMAND_LINE = 2047  # of the x86 boot protocol: 2048 bytes with the closing zero
 MAX_VCPUS = 64
+MAX_DISKS = 4
 
 
 @attrs.frozen
@@ -30,6 +31,9 @@ class VmConfig:
         vcpus: virtual CPUs; more than one needs a Linux kernel.
         emulated_host: /dev/kvm is itself emulated: a bzImage is unpacked by the monitor, and Linux is told to leave
             alone what such hosts lack.
+        disks: raw disk images, at most 4; one that is missing is made, of 64 MiB. disk_read_only: none is written.
+        rng, balloon, guest_samples: whether there is a source of randomness, a balloon with statistics, and a console
+            on which the guest hands in samples of its own.
     Raises: ConfigError: one of them cannot be; the message says which and what can.
     """
 
@@ -41,6 +45,11 @@ class VmConfig:
     initrd: Path | None = None
     vcpus: int = 1
     emulated_host: bool = False
+    disks: tuple[Path, ...] = ()
+    disk_read_only: bool = False
+    rng: bool = False
+    balloon: bool = False
+    guest_samples: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Refuse what cannot be."""
@@ -56,6 +65,15 @@ class VmConfig:
         if self.kernel is None and (self.initrd or self.vcpus > 1):
             what = "no initrd" if self.initrd else "one virtual CPU only"
             raise ConfigError(f"the bundled guest takes {what}; give a Linux kernel with --kernel")
+        if len(self.disks) > MAX_DISKS:
+            raise ConfigError(f"{len(self.disks)} disks: at most {MAX_DISKS}")
+        if self.disk_read_only and not self.disks:
+            raise ConfigError("a read-only disk: which? name it with --disk")
+
+    @property
+    def has_virtio(self) -> bool:
+        """Say whether the machine has any virtio device."""
+        return bool(self.disks) or self.rng or self.balloon or self.guest_samples
 
 
 def check_command_line(cmdline: str) -> None:

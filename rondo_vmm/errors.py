@@ -36,6 +36,10 @@ class GuestMemoryError(GuestError):
         self.message = f"guest memory: {length} bytes at {address:#x} are outside its {size:#x} bytes"
 
 
+class DiskError(VmmError):
+    """A disk image that cannot be used."""
+
+
 class KvmError(VmmError):
     """An ioctl of /dev/kvm failed; `ioctl` is its name, `errno` the kernel's answer."""
 

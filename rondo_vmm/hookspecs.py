@@ -1,14 +1,20 @@
-"""The hooks that the monitor adds to rondo's: a virtual CPU's exits, and the life of a machine."""
+"""The hooks that the monitor adds to rondo's: exits, disks, memory, the guest's lines, and the life of a machine."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from rondo_core.hookspecs import Config, Declare, hookspec
+from rondo_core.hookspecs import Config, Declare, Tick, hookspec
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.balloon import BalloonState
+    from rondo_vmm.devices.virtio.block.device import OnRequest
+    from rondo_vmm.devices.virtio.console import OnLine
+    from rondo_vmm.memory import GuestMemory
 
 OnExit = Callable[[int, int, int, int], None]
 OnMilestone = Callable[[str, int, int], None]
-Tick = Callable[[int], None]
 
 
 @hookspec
@@ -37,6 +43,34 @@ def rondo_vmm_vcpu_bind(declare: Declare, config: Config, vcpu: int, thread_id: 
 
 
 @hookspec
+def rondo_vmm_block_bind(declare: Declare, config: Config, disk: str) -> OnRequest | None:
+    """Declare series once, and hand back what is called after every request of a disk.
+
+    Called: once per disk, before the machine runs, on the monitor's thread.
+    Args: `declare` makes handles; `config` is this plugin's own table; `disk` is the disk's name, "vda" for the first.
+    Returns: `on_request(op, size_bytes, status, duration_ns, depth, now_ns)`, where `op` is an index into
+        rondo_vmm.devices.virtio.block.request.OPS, `size_bytes` what was read or written, `status` 0 for done, 1 for
+        failed, 2 for unsupported, `depth` how many requests waited when the driver notified, this one among them. One
+        thread at a time calls it. None to stay out.
+    Errors: a raise here disables this plugin alone; one in `on_request` is counted, reported, and ends its calls.
+    """
+
+
+@hookspec
+def rondo_vmm_memory_bind(
+    declare: Declare, config: Config, memory: GuestMemory, balloon: Callable[[], BalloonState] | None
+) -> Tick | None:
+    """Declare series once, and hand back what is called on every tick to look at the guest's memory.
+
+    Called: once per machine, before it runs, on the monitor's thread.
+    Args: `declare` makes handles; `config` is this plugin's own table; `memory` is the guest's; `balloon()` says how
+        its balloon stands and asks the guest for its next statistics, None where it has no balloon.
+    Returns: `tick(now_ns)`, which must end within 1 ms. None to stay out.
+    Errors: a raise here disables this plugin alone; a raise in `tick` is counted, and reported once per kind.
+    """
+
+
+@hookspec
 def rondo_vmm_milestone_bind(declare: Declare, config: Config) -> OnMilestone | None:
     """Declare series, and hand back what is called when the guest has come as far as never before.
 
@@ -46,6 +80,18 @@ def rondo_vmm_milestone_bind(declare: Declare, config: Config) -> OnMilestone | 
         time since the monitor began to make the machine, and `now_ns` the wall clock; on a CPU's thread. None to stay
         out.
     Errors: a raise here disables this plugin alone; a raise in `on_milestone` is counted, and reported once per kind.
+    """
+
+
+@hookspec
+def rondo_vmm_guest_line_bind(declare: Declare, config: Config) -> OnLine | None:
+    """Declare series once, and hand back what is called with every line that the guest hands in.
+
+    Called: once per channel, before the machine runs, on the monitor's thread.
+    Args: `declare` makes handles, at any time; `config` is this plugin's own table.
+    Returns: `on_line(line, now_ns)`; `line` is bytes that the guest chose, without its end, and at most 1025 of them:
+        one that has more than 1024 was cut. One thread at a time calls it. None to stay out.
+    Errors: a raise here disables this plugin alone; a raise in `on_line` is counted, reported, and ends its calls.
     """
 
 

@@ -103,6 +103,7 @@ class Monitor:
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         recording = Recording(self._store, self._plugins)
+        recording.fit(self._vm.fittings)
         milestones = Milestones(self._began_ns, recording.milestones())
         self._lines.observer = milestones.on_line
         vcpus = self._machine.vcpus
@@ -136,6 +137,7 @@ class Monitor:
             self._input.close()
         self._lines.flush()
         self._machine.close()
+        self._vm.fittings.close()
         ended = self._stopped_by or self._ended
         now_ns = wall_ns()
         recording.tell("rondo_vmm_stopped", ended=ended, now_ns=now_ns)

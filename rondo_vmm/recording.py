@@ -11,8 +11,9 @@ from rondo_vmm.hookspecs import OnExit, OnMilestone
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
+    from rondo_vmm.fitting import Fittings
 
-RECORDERS = ("vcpu_exits", "vcpu_time", "vmm_milestones", "vmm_uptime")
+RECORDERS = ("vcpu_exits", "vcpu_time", "vmm_milestones", "vmm_uptime", "block_io", "guest_memory", "guest_samples")
 
 
 class Recording:
@@ -22,6 +23,7 @@ class Recording:
         """Bind the plugins' recorders; by default the monitor's own plugins."""
         self._store = store
         self._vcpu_ticks: dict[int, list[Callable[[int], None]]] = {}
+        self._fitted: list[Callable[[int], None]] = []
         self._ticking = threading.Lock()
         self.plugins = plugins
         if store is not None:
@@ -35,6 +37,11 @@ class Recording:
     def milestones(self) -> list[OnMilestone]:
         """Give what is called when the guest has come as far as never before."""
         return [_guarded_milestone(*each) for each in self._bind("rondo_vmm_milestone_bind")]
+
+    def fit(self, fittings: Fittings) -> None:
+        """Let plugins observe disks, memory and what the guest hands in."""
+        if self._store is not None and self.plugins is not None:
+            self._fitted = fittings.bind(self.plugins, self._store)
 
     def add_vcpu(self, vcpu: int, thread_id: int) -> None:
         """Let plugins know of a CPU's thread; what they hand back is called on every tick."""
@@ -55,6 +62,8 @@ class Recording:
             for ticks in self._vcpu_ticks.values():
                 for tick in ticks:
                     tick(now_ns)
+            for tick in self._fitted:
+                tick(now_ns)
         self._store.tick(now_ns)
 
     def tell(self, hook: str, **facts: Any) -> None:
