@@ -13,6 +13,7 @@ import pluggy
 
 from rondo_core import entrypoints, hookspecs
 from rondo_core.errors import HookError, PluginError, PluginLoadError, PluginNotFoundError, RondoError, one_line
+from rondo_core.options import Option, read_options
 from rondo_core.query import Consolidator, Consolidators
 
 RECORDERS = "rondo.recorders"
@@ -129,8 +130,31 @@ class Plugins:
         raise PluginError(plugin, f"does not implement {hook}; it cannot be used here")
 
     def _call(self, implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
-        known = {"config": self._config.get(implementation.plugin_name, {}), **arguments}
+        known = dict(arguments)
+        if "config" in implementation.argnames:
+            known["config"] = self.checked(implementation.plugin_name)
         return implementation.function(*(known[each] for each in implementation.argnames))
+
+    def options(self, plugin: str) -> list[Option] | None:
+        """Give the options that a loaded plugin declares; None where it declares none.
+
+        Raises: HookError: its hook gave back something else.
+        """
+        for implementation in self._manager.hook.rondo_options_define.get_hookimpls():
+            if implementation.plugin_name == plugin:
+                defined: list[Option] = list(implementation.function() or ())  # type: ignore[call-overload]
+                if not all(isinstance(each, Option) for each in defined):
+                    raise HookError(plugin, "rondo_options_define: gives back something that is no Option")
+                return defined
+        return None
+
+    def checked(self, plugin: str) -> Mapping[str, Any]:
+        """Give a loaded plugin's own table, checked against the options that it declares.
+
+        Raises: UsageError: names the key, what is wrong and what is allowed.
+        """
+        config, options = self._config.get(plugin, {}), self.options(plugin)
+        return config if options is None else read_options(plugin, options, config)
 
     def guard(self, plugin: str, call: Callable[[int], None]) -> Callable[[int], None]:
         """Wrap a tick so that what it raises is reported and counted, and goes no further."""
