@@ -129,7 +129,8 @@ def check_headers(slab: SlabFile, until_ns: int) -> Rows:
     headers = slab.headers()
     slots = np.arange(len(headers))
     occupants = np.where(headers[:, 0] < 0, ~headers[:, 0], headers[:, 0])
-    newest = min(until_ns, MAX_INSTANT_NS) // spec.interval_ns
+    # A row that was taken back may be of any future that a clock has claimed.
+    newest = np.where(headers[:, 0] < 0, MAX_INSTANT_NS, min(until_ns, MAX_INSTANT_NS)) // spec.interval_ns
     placed = (occupants % spec.slot_count == slots) & (occupants <= newest) | (headers[:, 0] == 0)
     counted = headers[:, 1] >= 0
     sound = placed & counted
