@@ -37,9 +37,17 @@ class PluginInfo:
 class Plugins:
     """The plugins of one owner (a store, a monitor, a command)."""
 
-    def __init__(self, *specs: Any, config: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """Know rondo's own hooks and those of the modules given, and each plugin's own table of `config`."""
-        self._config = config or {}
+    def __init__(
+        self,
+        *specs: Any,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> None:
+        """Know rondo's own hooks and those of the modules given, and each plugin's own table of `config`.
+
+        Args: `where`: what errors call a plugin's table; by default the plugin's name.
+        """
+        self._config, self._where = config or {}, where or {}
         self._manager = pluggy.PluginManager("rondo")
         for spec in (hookspecs, *specs):
             self._manager.add_hookspecs(spec)
@@ -154,7 +162,7 @@ class Plugins:
         Raises: UsageError: names the key, what is wrong and what is allowed.
         """
         config, options = self._config.get(plugin, {}), self.options(plugin)
-        return config if options is None else read_options(plugin, options, config)
+        return config if options is None else read_options(self._where.get(plugin, plugin), options, config)
 
     def guard(self, plugin: str, call: Callable[[int], None]) -> Callable[[int], None]:
         """Wrap a tick so that what it raises is reported and counted, and goes no further."""
