@@ -71,10 +71,14 @@ def rows(batch):
     """Every sample of a batch, series by series, as a receiver is sent it."""
     for part in batch.parts:
         values = part.statistics
-        columns = {"": values["last"]} if part.kind != "summary" else {
-            "_count": values["count_base"] + values["count"],
-            "_sum": values["sum_base"] + values["sum"],
-        }
+        columns = (
+            {"": values["last"]}
+            if part.kind != "summary"
+            else {
+                "_count": values["count_base"] + values["count"],
+                "_sum": values["sum_base"] + values["sum"],
+            }
+        )
         for suffix, block in columns.items():
             for column, series in enumerate(part.series):
                 for row, stamp_ns in enumerate(part.timestamps_ns.tolist()):
@@ -130,7 +134,9 @@ class World:
         """Run an exporter once; the plan's faults meet its requests, and it may be killed at a point between them."""
         self.receiver.faults = list(plan)
         view = self.store.view
-        runner = Runner(view, self.receiver, "x", clock=self.clock, max_samples=max_samples, match='{__name__!~"rondo_.*"}')
+        runner = Runner(
+            view, self.receiver, "x", clock=self.clock, max_samples=max_samples, match='{__name__!~"rondo_.*"}'
+        )
         runner._backoff_s = 1e-4
         real, count = faults.point, 0
 
@@ -170,9 +176,18 @@ class World:
                 yield from values[:1]
 
 
-FAULTS = st.lists(st.sampled_from(["none", "none", "refused now", "lost answer", "killed before", "killed after"]), max_size=8)
+FAULTS = st.lists(
+    st.sampled_from(["none", "none", "refused now", "lost answer", "killed before", "killed after"]), max_size=8
+)
 STEPS = st.lists(
-    st.tuples(st.integers(1, 40), st.booleans(), FAULTS, st.integers(0, 30), st.sampled_from([1, 9, 60, 10_000]), st.booleans()),
+    st.tuples(
+        st.integers(1, 40),
+        st.booleans(),
+        FAULTS,
+        st.integers(0, 30),
+        st.sampled_from([1, 9, 60, 10_000]),
+        st.booleans(),
+    ),
     min_size=1,
     max_size=5,
 )
@@ -181,6 +196,7 @@ BAD = st.sampled_from(["none", "series", "cells", "both"])
 
 def bad_of(kind):
     """Give the rule by which some samples are refused for good: one series, some samples of another, or both."""
+
     def bad(series, stamp_ns):
         return (kind in {"series", "both"} and series == 'g{n="1"}') or (
             kind in {"cells", "both"} and series.startswith('g{n="2"}') and stamp_ns // SECOND_NS % 5 == 0
@@ -189,7 +205,9 @@ def bad_of(kind):
     return bad
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
 @given(STEPS, BAD, st.sampled_from([2, 7, 1000]))
 def test_whatever_happens_nothing_is_lost_doubled_or_invented(steps, kind, limit):
     """Faults, crashes, refusals, small limits, restarts: a strict receiver has every sample once, and no other."""
