@@ -113,14 +113,23 @@ class RawSource:
         return Segment(tier, buckets, stamps, ends, self._schema.tiers[tier].interval_ns, lost, len(pieces) == 1)
 
     def _coarse(self, asked: int, first: int) -> list[tuple[int, NDArray[np.int64]]]:
-        """Find the coarser tiers' windows that lie wholly in the finest buckets asked..first-1, oldest first."""
+        """Find the coarser tiers' windows that lie wholly in the finest buckets asked..first-1, oldest first.
+
+        Where a tier begins in the middle of a coarser window, that one is taken, so that none of it is missing.
+        """
         pieces: list[tuple[int, NDArray[np.int64]]] = []
+        end = first
         for tier in self._standing_in:
             ratio, windows = self._ratios[tier], self._view.reader(self._schema.name, tier).index().buckets
-            windows = windows[(windows * ratio >= asked) & ((windows + 1) * ratio <= first)]
-            if len(windows):
-                pieces.insert(0, (tier, windows))
-                first = int(windows[0]) * ratio
+            windows = windows[(windows * ratio >= asked) & (windows * ratio < end) & ((windows + 1) * ratio <= first)]
+            if not len(windows):
+                continue
+            if pieces:
+                finer, held = pieces.pop(0)
+                held = held[held * self._ratios[finer] >= (int(windows[-1]) + 1) * ratio]
+                pieces = [(finer, held), *pieces] if len(held) else pieces
+            pieces.insert(0, (tier, windows))
+            end = int(windows[0]) * ratio
         return pieces
 
     def _can_stand_in(self, tier: int) -> bool:
