@@ -5,7 +5,7 @@ A plugin that raises is reported once per kind of failure, counted, and stops ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -32,6 +32,7 @@ class PluginInfo:
     version: str
     module: str
     error: str = ""
+    options: Sequence[Option] | None = None
 
 
 class Plugins:
@@ -206,15 +207,34 @@ def installed(groups: Iterable[str] = GROUPS) -> list[PluginInfo]:
     specs = [entrypoints.load(value) for value in entrypoints.find("rondo.hookspecs").values()]
     for group in groups:
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
-            error = ""
+            error, options = "", None
             try:
-                Plugins(*specs)._load(group, point.name, point.value)  # noqa: SLF001 - the same module
-            except PluginLoadError as failure:
+                plugins = Plugins(*specs)
+                plugins._load(group, point.name, point.value)  # noqa: SLF001 - the same module
+                options = plugins.options(point.name)
+            except PluginError as failure:
                 error = failure.what
+            except Exception as failure:  # noqa: BLE001 - isolation is this module's job
+                error = f"rondo_options_define: {one_line(failure)}"
             distribution = point.dist
             name, version = (distribution.name, distribution.version) if distribution else ("", "")
-            infos.append(PluginInfo(group, point.name, name, version, point.value, error))
+            infos.append(PluginInfo(group, point.name, name, version, point.value, error, options))
     return infos
+
+
+def declared_options(group: str, name: str) -> list[Option] | None:
+    """Give the options that an installed plugin declares; None where it declares none.
+
+    Raises: PluginError: it is not installed, does not load, or its hook raises.
+    """
+    plugins = Plugins(*(entrypoints.load(value) for value in entrypoints.find("rondo.hookspecs").values()))
+    plugins.load(group, [name])
+    try:
+        return plugins.options(name)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise HookError(name, f"rondo_options_define: {one_line(error)}") from error
 
 
 def load_consolidators() -> Consolidators:

@@ -22,6 +22,7 @@ class Outcome:
             were sent in their place.
         resumed_buckets: sent as the last of a run, and then recorded into again by the next run.
         acknowledged_ns: the newest timestamp that was acknowledged, ns since the epoch; 0 for none yet.
+        retry_s: when to try again, s from the last try; 0 where nothing is to be tried again.
         stopped: the receiver cannot be used, or takes nothing; what is left stays in the store.
     """
 
@@ -38,6 +39,7 @@ class Outcome:
     resumed_buckets: int = 0
     acknowledged_ns: int = 0
     send_s: float = 0.0
+    retry_s: float = 0.0
 
     def publish(self, count: Callable[..., None], exporter: str) -> None:
         """Hand the counts on as self-metrics; what has not happened yet takes no series, but for the samples sent."""

@@ -19,6 +19,7 @@ import attrs
 
 from rondo_core import faults, layout
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
+from rondo_core.config import check_runner_table
 from rondo_core.errors import ExportError, RetryableExportError, RondoError, StoreError
 from rondo_core.export.batch import Batch
 from rondo_core.export.cursor import MAX_SUSPECTS, CursorLock, load_cursor, save_cursor
@@ -26,7 +27,7 @@ from rondo_core.export.drain import Drain, Drained
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.settle import MAX_REFUSED, SUSPECT_TRIES, Requests, Verdict
 from rondo_core.hookspecs import Exporter
-from rondo_core.options import RUNNER_OPTIONS, read_options
+from rondo_core.options import RUNNER_OPTIONS
 from rondo_core.runs import read_runs
 
 if TYPE_CHECKING:
@@ -68,16 +69,18 @@ class Runner:
             tier, fn, match, backfill: what is sent; see `Drain`.
             deadline_s: how long a final flush may take where `close` is not told otherwise.
             count: `count(metric, total, exporter=name)` receives the self-metrics; None: they stay in `outcome`.
+        Attributes: `outcome`, what was done so far; `complete`, whether a run was sent to its end.
         Raises: StoreError: another process exports this store through it, or the store's directory is read-only;
             UsageError: as `Drain`.
         """
         self._view, self._exporter, self.name = view, exporter, name
         self._interval_s, self._max_samples, self._clock = interval_s, max_samples, clock
-        self._deadline_s, self._count = deadline_s, count
+        self.deadline_s, self._count = deadline_s, count
         self._drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
         self._lock = CursorLock(view.path, name)
         self.cursor = self._saved = load_cursor(view.path, name)
         self.outcome = Outcome()
+        self.complete = False
         self._requests = Requests(exporter, self.outcome, self._on_taken)
         self._requests.doubt = bool(self.cursor.in_flight)
         self._wake = threading.Event()
@@ -117,7 +120,7 @@ class Runner:
 
         Call it after the store was closed: then every bucket is. What is not sent in time stays in the store.
         """
-        limit_s = self._deadline_s if deadline_s is None else deadline_s
+        limit_s = self.deadline_s if deadline_s is None else deadline_s
         self._closing = True
         self._wake.set()
         started = time.monotonic()
@@ -142,8 +145,11 @@ class Runner:
         self.release()
         return self.outcome
 
-    def send_now(self, ended_run: int, deadline_s: float) -> Outcome:
-        """Send as `finish` does, and keep the exporter open and the cursor locked."""
+    def send_now(self, ended_run: int, deadline_s: float, *, retry: bool = True) -> Outcome:
+        """Send as `finish` does, and keep the exporter open and the cursor locked.
+
+        Args: `retry`: False: leave it to the caller to try again, `outcome.retry_s` from now.
+        """
         until = self._requests.until = time.monotonic() + deadline_s
         closed_ns = 1 << 62 if ended_run else self._clock() - SETTLE_NS
         wait_s = self._not_before - time.monotonic()
@@ -157,6 +163,9 @@ class Runner:
                 break
             except RetryableExportError as error:
                 wait_s = self._failed(error)
+                if not retry:
+                    self.outcome.retry_s = wait_s
+                    break
             except Exception as error:  # noqa: BLE001 - an exporter never stops the process
                 self._stop(error)
         self._publish()
@@ -187,6 +196,7 @@ class Runner:
                 self._requests.send(end)
             self.cursor = attrs.evolve(self.cursor, ended_run=ended_run)
         self._save()
+        self.complete = ended_run > 0
         self._publish()
 
     def _next(self, closed_ns: int) -> Drained | None:
@@ -417,7 +427,7 @@ def runner_options(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], d
     Raises: UsageError: names the key and what is allowed.
     """
     mine = {option.name for option in RUNNER_OPTIONS}
-    given = read_options(f"exporters.{name}", RUNNER_OPTIONS, {key: config[key] for key in config if key in mine})
+    given = check_runner_table(f"exporters.{name}", {key: config[key] for key in config if key in mine})
     named = {"interval": "interval_s", "deadline": "deadline_s"}
     options = {named.get(key, key): value for key, value in given.items()}
     return {"plugin": name, **options}, {key: value for key, value in config.items() if key not in mine}
