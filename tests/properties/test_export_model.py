@@ -206,7 +206,7 @@ def bad_of(kind):
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 @given(STEPS, BAD, st.sampled_from([2, 7, 1000]))
 def test_whatever_happens_nothing_is_lost_doubled_or_invented(steps, kind, limit):
