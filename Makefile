@@ -15,8 +15,9 @@ unexport PYTHONDONTWRITEBYTECODE
 	  sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/$$bench.py --out bench/results/$$bench.json || exit 1; done
 	@$(BIN)/python bench/report.py
 
-bench-peers: $(VENV)/.tested ## Install what bench-report compares with where it is there: rrdtool needs librrd-dev.
-	@for peer in whisper rrdtool; do $(BIN)/pip install -q $$peer || echo "bench-peers: $$peer is left out"; done
+bench-peers: $(VENV)/.tested ## Install what bench-report compares with where it is there; rrdtool needs librrd-dev.
+	@$(BIN)/pip install -q --group bench
+	@$(BIN)/pip install -q rrdtool 2>/dev/null || echo "bench-peers: rrdtool does not build here and is left out"
 
 vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
 

@@ -1,18 +1,17 @@
-"""Reading, folding and opening beside the floor (a numpy copy) and other stores, in turn in one process: us a call."""
+"""Reading, folding and opening beside the floor (a numpy copy) and other stores, in turn: us of CPU time."""
 
 from __future__ import annotations
 
 import gc
 import mmap
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import msgpack
 import numpy as np
-from harness import Report, in_turn, machine, options, per_call_ns
+from harness import Report, in_turn, machine, now_ns, options, per_call_ns
 from peers import readers
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
@@ -132,9 +131,9 @@ def store_to_fold(path: Path, n_series: int) -> tuple[object, int]:
 def fold(consolidation: object, end: int) -> float:
     """Fold ten minutes into both upper tiers once more, ns."""
     consolidation.rewind(end - SECONDS)  # type: ignore[attr-defined]
-    start = time.perf_counter_ns()
+    start = now_ns()
     consolidation.fold_closed(end)  # type: ignore[attr-defined]
-    return float(time.perf_counter_ns() - start)
+    return float(now_ns() - start)
 
 
 def closed_store(path: Path, n_series: int) -> Path:
@@ -150,9 +149,9 @@ def open_store(path: Path, number: int) -> float:
     total = 0
     for _ in range(number):
         gc.collect()
-        start = time.perf_counter_ns()
+        start = now_ns()
         store = Store(path)
-        total += time.perf_counter_ns() - start
+        total += now_ns() - start
         store.close()
         del store  # here, not in the next one's time
     return total / number
@@ -163,9 +162,9 @@ def open_reader(path: Path, number: int) -> float:
     total = 0
     for _ in range(number):
         gc.collect()
-        start = time.perf_counter_ns()
+        start = now_ns()
         reader = StoreReader(path)
-        total += time.perf_counter_ns() - start
+        total += now_ns() - start
         reader.close()
         del reader
     return total / number
