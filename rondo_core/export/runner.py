@@ -174,7 +174,7 @@ class Runner:
         self._refused, self._taken = 0, False
         if drained.batch.n_samples or drained.batch.ended:
             sent = self._send(drained.batch)
-            if not sent and drained.batch.n_samples:
+            if not self._taken and drained.batch.n_samples:
                 raise ExportError(f"every sample was refused: {self.outcome.error}")
         self.outcome.samples += sent
         self.outcome.overwritten_buckets += drained.overwritten
@@ -195,7 +195,7 @@ class Runner:
         """
         try:
             self.outcome.requests += 1
-            self._exporter.send(batch)
+            refused = self._exporter.send(batch) or 0
             self._taken = True
         except PermanentExportError as error:
             self._note(error)
@@ -208,7 +208,7 @@ class Runner:
             if halves is None:
                 return 0
             return self._send(halves[0]) + self._send(halves[1])
-        return batch.n_samples
+        return batch.n_samples - min(max(refused, 0), batch.n_samples)
 
     def _failed(self, error: RetryableExportError) -> float:
         """Note a failure that may pass, and say how long to wait, s."""
