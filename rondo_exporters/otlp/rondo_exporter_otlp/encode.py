@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
+from itertools import pairwise
 
 import attrs
 import numpy as np
@@ -27,7 +28,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from rondo_core import Batch, Part, Series
 from rondo_core.clock import Clock, wall_ns
 from rondo_exporter_otlp import wire
-from rondo_exporter_otlp.histograms import Key, Total, Totals, delta_points
+from rondo_exporter_otlp.histograms import Key, Total, Totals, delta_points, ends
 
 # Field numbers of Metric's data, by what a series is sent as.
 _DATA = {"gauge": 5, "sum": 7, "histogram": 10, "summary": 11}
@@ -82,7 +83,8 @@ class Encoder:
         }
         self._totals = None if histograms == "delta" else Totals()
         self._labels: dict[tuple[str, Series], bytes] = {}
-        self._schemas: dict[str, tuple[str, int]] = {}
+        self._summaries: dict[str, str] = {}
+        self._newest_ns = 0
 
     def encode(self, batch: Batch) -> Request:
         """Give the request of a batch.
@@ -95,14 +97,16 @@ class Encoder:
         moved: dict[Key, Total] = {}
         for part in batch.parts:
             what = _sent_as(part)
-            self._schemas[part.schema] = what, part.interval_ns
+            if part.kind == "summary":
+                self._summaries[part.schema] = what
+            self._newest_ns = max([self._newest_ns, *ends(part)[-1:].tolist()])
             written = self._histogram(part, moved) if what == "histogram" else self._numbers(part, what)
             for series, data in written:
                 if data:
                     shells.setdefault((what, series.name), _shell(series))
                     points.setdefault((what, series.name), []).append(data)
         for series in batch.ended:
-            what = {"counter": "sum", "gauge": "gauge"}.get(series.kind, self._schemas.get(series.schema, ("", 0))[0])
+            what = {"counter": "sum", "gauge": "gauge"}.get(series.kind, self._summaries.get(series.schema, ""))
             if what:
                 shells.setdefault((what, series.name), _shell(series))
                 points.setdefault((what, series.name), []).append(self._end(series, what, batch.ended_ns))
@@ -122,25 +126,22 @@ class Encoder:
 
     def _numbers(self, part: Part, what: str) -> Iterator[tuple[Series, bytes]]:
         """Write the points of counters, gauges or summaries without a sketch, series by series."""
-        statistics = part.statistics
-        names = ("count", "sum", "min", "max", "count_base", "sum_base") if what == "summary" else ("last",)
-        columns = {name: np.ascontiguousarray(statistics[name].T, np.float64) for name in names}
-        present = ~np.isnan(columns[names[0]])
-        for column, series in enumerate(part.series):
-            keep = present[column]
-            if keep.any():
-                rows = {name: values[column][keep] for name, values in columns.items()}
-                times = part.timestamps_ns[keep] + part.interval_ns
-                starts = _starts(series, times, part.interval_ns)
-                lead = self._lead(series, what)
-                yield series, _summaries(lead, starts, times, rows) if what == "summary" else wire.points(
-                    lead,
-                    [
-                        *([wire.field(wire.START, starts)] if what == "sum" else []),
-                        wire.field(wire.TIME, times),
-                        wire.field(wire.AS_DOUBLE, rows["last"]),
-                    ],
-                )
+        leads = [self._lead(series, what) for series in part.series]
+        times = np.broadcast_to(ends(part), (len(leads), part.n_rows))
+        created = np.array([series.created_ns for series in part.series], np.int64)[:, None]
+        # A total counts since its series was made, in any run; one of a time before that, since its bucket began.
+        starts = np.where(created < times, created, times - part.interval_ns)
+        at = (
+            [wire.field(wire.TIME, times)]
+            if what == "gauge"
+            else [wire.field(wire.START, starts), wire.field(wire.TIME, times)]
+        )
+        if what == "summary":
+            yield from zip(part.series, _summaries(leads, at, part.statistics), strict=True)
+            return
+        values = np.ascontiguousarray(part.statistics["last"].T, np.float64)
+        fields = [*at, wire.field(wire.AS_DOUBLE, values)]
+        yield from zip(part.series, wire.points(leads, fields, ~np.isnan(values)), strict=True)
 
     def _histogram(self, part: Part, moved: dict[Key, Total]) -> Iterator[tuple[Series, bytes]]:
         written = delta_points(part) if self._totals is None else self._totals.points(part, moved)
@@ -150,9 +151,8 @@ class Encoder:
 
     def _end(self, series: Series, what: str, ended_ns: int) -> bytes:
         """Write the point that says: from here on there is no value."""
-        interval_ns = self._schemas.get(series.schema, ("", 0))[1]
-        # Without an interval all was sent by an earlier process, and no point of it lies beyond now.
-        at_ns = ended_ns + interval_ns + 1 if interval_ns else max(self._clock(), ended_ns + 1)
+        # Where all of the run was sent by an earlier process, no point of it lies beyond now.
+        at_ns = (self._newest_ns if self._newest_ns > ended_ns else max(self._clock(), ended_ns)) + 1
         point = _POINTS[what](time_unix_nano=at_ns, flags=DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK)
         if what in {"sum", "summary"} and series.created_ns < at_ns:
             point.start_time_unix_nano = series.created_ns
@@ -173,38 +173,27 @@ def _sent_as(part: Part) -> str:
     return "sum" if part.kind == "counter" else "gauge"
 
 
-def _starts(series: Series, times: NDArray[np.int64], interval_ns: int) -> NDArray[np.int64]:
-    """Give the instant since which a total counts: when the series was made, which every run goes on from.
-
-    A sample recorded under a time before that counts since its bucket began.
-    """
-    return np.where(series.created_ns < times, np.int64(series.created_ns), times - interval_ns)
-
-
 def _summaries(
-    lead: bytes, starts: NDArray[np.int64], times: NDArray[np.int64], rows: Mapping[str, NDArray[np.float64]]
-) -> bytes:
+    leads: list[bytes], at: list[wire.Field], statistics: Mapping[str, NDArray[np.float64]]
+) -> Iterator[bytes]:
     """Write running totals, with the bucket's min and max as quantiles 0 and 1 where it has observations."""
-    counts = (rows["count_base"] + rows["count"]).astype(np.uint64)
-    fields = [
-        wire.field(wire.START, starts),
-        wire.field(wire.TIME, times),
-        wire.field(wire.COUNT, counts),
-        wire.field(wire.SUM, rows["sum_base"] + rows["sum"]),
-    ]
-    bounds = []
+    columns = {name: np.ascontiguousarray(values.T, np.float64) for name, values in statistics.items()}
+    present, observed = ~np.isnan(columns["count"]), columns["count"] > 0
+    totals = np.where(present, columns["count_base"] + columns["count"], 0).astype(np.uint64)
+    bare = [*at, wire.field(wire.COUNT, totals), wire.field(wire.SUM, columns["sum_base"] + columns["sum"])]
+    whole = [*bare]
     for quantile, name in ((0.0, "min"), (1.0, "max")):
-        bounds += [
-            wire.field(wire.QUANTILE, np.full(len(times), quantile), wire.QUANTILE_HEAD),
-            wire.field(wire.QUANTILE_VALUE, rows[name]),
-        ]
-    observed = rows["count"] > 0
-    written = []
-    # Runs of rows with, and of rows without observations: points of one size each, in time order.
-    for run in np.split(np.arange(len(times)), np.flatnonzero(np.diff(observed)) + 1):
-        mine = [*fields, *bounds] if observed[run[0]] else fields
-        written.append(wire.points(lead, [(before, values[run]) for before, values in mine]))
-    return b"".join(written)
+        whole.append(wire.field(wire.QUANTILE, np.full(observed.shape, quantile), wire.QUANTILE_HEAD))
+        whole.append(wire.field(wire.QUANTILE_VALUE, columns[name]))
+    changes = np.flatnonzero(np.any(observed[:, 1:] != observed[:, :-1], axis=0)) + 1
+    written: list[list[bytes]] = []
+    # Points with and without bounds differ in size; in spans of rows without a change of that, time order stays.
+    for first, end in pairwise([0, *changes.tolist(), observed.shape[1]]):
+        span = slice(first, end)
+        for fields, sent in ((whole, observed), (bare, present & ~observed)):
+            cut = [(before, values[:, span]) for before, values in fields]
+            written.append(wire.points(leads, cut, sent[:, span]))
+    return (b"".join(each) for each in zip(*written, strict=True))
 
 
 def _shell(series: Series) -> Metric:

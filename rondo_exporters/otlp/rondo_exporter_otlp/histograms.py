@@ -1,4 +1,4 @@
-"""Sketches of buckets -> exponential histograms, as the bucket's own (delta) or as totals since a start (cumulative)."""
+"""Sketches of buckets -> exponential histograms: the bucket's own (delta), or totals since a start (cumulative)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Totals:
     """The totals of every series that the receiver has acknowledged since the exporter was opened.
 
     A store keeps the sketch of each bucket and no running one, so the totals of an exporter that is opened anew start
-    anew, and say so by their start. What was not acknowledged is not in them: the same batch gives the same points again.
+    anew, and say so by their start. What was not acknowledged is not in them: a batch gives the same points again.
     """
 
     def __init__(self) -> None:
@@ -62,15 +62,21 @@ def delta_points(part: Part) -> Iterator[tuple[Series, list[Point]]]:
         yield series, [_point(bucket) for bucket in _buckets(part, column)]
 
 
+def ends(part: Part) -> NDArray[np.int64]:
+    """Give where each bucket of a part ends, ns since the epoch; also of one named by its last finest bucket."""
+    return (part.timestamps_ns // part.interval_ns + 1) * part.interval_ns
+
+
 def _buckets(part: Part, column: int) -> Iterator[Total]:
     """Walk over what a series observed in each bucket that it was there for, as totals of that bucket alone."""
     statistics = part.statistics
     cells = statistics["sketch"][:, column].astype(np.int64)
     names = ("count", "sum", "min", "max")
-    facts = zip(part.timestamps_ns.tolist(), *(statistics[name][:, column].tolist() for name in names), strict=True)
-    for row, (at_ns, count, total, low, high) in enumerate(facts):
+    facts = zip(ends(part).tolist(), *(statistics[name][:, column].tolist() for name in names), strict=True)
+    for row, (end_ns, count, total, low, high) in enumerate(facts):
         if count == count:  # noqa: PLR0124 - NaN: absent
-            yield Total(at_ns, at_ns + part.interval_ns, cells[row], total, *((low, high) if count else (np.inf, -np.inf)))
+            bounds = (low, high) if count else (np.inf, -np.inf)
+            yield Total(end_ns - part.interval_ns, end_ns, cells[row], total, *bounds)
 
 
 def _merged(total: Total, bucket: Total) -> Total:

@@ -93,7 +93,9 @@ class OtlpHttp:
         if not request.body:
             return 0
         if len(request.body) > MAX_REQUEST_BYTES:
-            raise BatchTooLargeError(f"{self._settings.shown_url}: a request of {len(request.body)} bytes; 64 MiB at most")
+            raise BatchTooLargeError(
+                f"{self._settings.shown_url}: a request of {len(request.body)} bytes; 64 MiB at most"
+            )
         status, headers, body, complete = self._post(self._session, request.body)
         if not 200 <= status < 300:
             raise self._error(status, headers, body)
@@ -120,9 +122,9 @@ class OtlpHttp:
             ) as response:
                 said, complete = self._read(response)
                 return response.status_code, dict(response.headers), said, complete
-        except requests.exceptions.SSLError:
-            raise ExportError(f"{self._settings.shown_url}: TLS was refused; check ca_file and the certificates") from None
         except (requests.ConnectionError, requests.Timeout) as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise ExportError(f"{self._settings.shown_url}: its certificate is not trusted; check ca_file") from None
             raise RetryableExportError(f"{self._settings.shown_url}: {self._reason(error)}") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             what = f"{self._settings.shown_url}: no request can be made of it ({type(error).__name__}); check endpoint"
@@ -130,7 +132,7 @@ class OtlpHttp:
 
     def _read(self, response: requests.Response) -> tuple[bytes, bool]:
         """Read what was answered, up to 4 MiB and within the timeout, and say whether that is all of it."""
-        until, parts, size = time.monotonic() + self._settings.timeout_s, [], 0
+        until, size, parts = time.monotonic() + self._settings.timeout_s, 0, list[bytes]()
         try:
             while part := response.raw.read1(1 << 16, decode_content=True):
                 size += len(part)

@@ -1,4 +1,4 @@
-"""Data points as bytes: all points of a series are records of equal size, which numpy lays out at once.
+"""Data points as bytes: points whose labels are of one length are records of equal size, which numpy lays out at once.
 
 Every field of a number's or a summary's point but its attributes is eight bytes wide, so a point is its attributes and
 then, for each field, a tag and the eight bytes. Messages around points are concatenated: protobuf merges what follows.
@@ -7,6 +7,8 @@ then, for each field, a tag and the eight bytes. Messages around points are conc
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,29 +23,44 @@ Field = tuple[bytes, NDArray[np.uint64]]
 
 
 def field(tag: int, values: NDArray[np.generic], before: bytes = b"") -> Field:
-    """Give one field of points: what stands before its value, and its values as 64 bits each.
-
-    Args: `values`: [rows] or [rows, series], float64, int64 or uint64.
-    """
+    """Give one field of points: what stands before its value, and its values, of 64 bits each."""
     return before + bytes([tag]), np.ascontiguousarray(values).view(np.uint64)
 
 
-def points(attributes: bytes, fields: Sequence[Field]) -> bytes:
-    """Write the points of one series, each as field 1 of what holds them.
+def points(leads: Sequence[bytes], fields: Sequence[Field], sent: NDArray[np.bool_]) -> list[bytes]:
+    """Write the points of each series, each as field 1 of what holds them.
 
-    Args: `attributes`: fields that all points share, as protobuf writes them; `fields`: values are [rows].
+    Args: `leads`: for each series the fields that all of its points share, as protobuf writes them; `fields`: values
+    are [series, rows]; `sent`: bool [series, rows], which of them are there.
     """
-    size = len(attributes) + sum(len(before) + 8 for before, _ in fields)
-    lead = b"\x0a" + varint(size) + attributes
-    shape: list[tuple[str, str]] = [("lead", f"V{len(lead)}")]
-    for index, (before, _) in enumerate(fields):
-        shape += [(f"before{index}", f"V{len(before)}"), (f"value{index}", "<u8")]
-    rows = np.empty(len(fields[0][1]), np.dtype(shape))
-    rows["lead"] = np.void(lead)
-    for index, (before, values) in enumerate(fields):
-        rows[f"before{index}"] = np.void(before)
-        rows[f"value{index}"] = values
-    return rows.tobytes()
+    lengths = np.array([len(lead) for lead in leads])
+    found = [b""] * len(leads)
+    for length in np.unique(lengths).tolist():
+        mine = np.flatnonzero(lengths == length)
+        keep = sent[mine]
+        size = length + sum(len(before) + 8 for before, _ in fields)
+        head = b"\x0a" + varint(size)
+        rows = np.empty(keep.shape, _record(len(head), length, tuple(len(before) for before, _ in fields)))
+        rows["head"] = np.void(head)
+        if length:
+            rows["lead"] = np.frombuffer(b"".join(leads[index] for index in mine.tolist()), f"V{length}")[:, None]
+        for index, (before, values) in enumerate(fields):
+            rows[f"before{index}"] = np.void(before)
+            rows[f"value{index}"] = values[mine]
+        data = rows[keep].tobytes()
+        ends = (np.cumsum(np.count_nonzero(keep, axis=1)) * rows.itemsize).tolist()
+        for index, (first, end) in zip(mine.tolist(), pairwise([0, *ends]), strict=True):
+            found[index] = data[first:end]
+    return found
+
+
+@lru_cache
+def _record(head: int, lead: int, befores: tuple[int, ...]) -> np.dtype[np.void]:
+    """Lay out one point."""
+    shape = [("head", f"V{head}"), ("lead", f"V{lead}")] if lead else [("head", f"V{head}")]
+    for index, length in enumerate(befores):
+        shape += [(f"before{index}", f"V{length}"), (f"value{index}", "<u8")]
+    return np.dtype(shape)
 
 
 def message(number: int, *parts: bytes) -> bytes:

@@ -7,6 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 
 S = 10**9
@@ -39,6 +40,7 @@ class Receiver:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            wbufsize = 1 << 16
 
             def do_POST(self):
                 receiver.connections.add(self.client_address)
@@ -78,7 +80,7 @@ class Receiver:
             request.DiscardUnknownFields()
             assert request.ByteSize() == size, "fields that the specification does not know"
             points = self.check(request)
-        except Exception as error:
+        except (AssertionError, ArithmeticError, DecodeError, LookupError, OSError, ValueError) as error:
             self.objections.append(f"{type(error).__name__}: {error}")
         self.requests.append((path, headers, request))
         answer = self.answers.pop(0) if self.answers else (self.refuse and self.refuse(request)) or (200, {}, b"")
