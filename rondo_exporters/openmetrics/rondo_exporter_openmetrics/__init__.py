@@ -1,4 +1,4 @@
-"""The exporter `prometheus` of rondo: remote-write 1.0 to Prometheus, VictoriaMetrics, Mimir and their kin."""
+"""The exporter `openmetrics` of rondo: `/metrics`, for a scraper to fetch."""
 
 from __future__ import annotations
 

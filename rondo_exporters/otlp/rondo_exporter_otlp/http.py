@@ -124,7 +124,9 @@ class OtlpHttp:
                 return response.status_code, dict(response.headers), said, complete
         except (requests.ConnectionError, requests.Timeout) as error:
             if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise ExportError(f"{self._settings.shown_url}: its certificate is not trusted; check ca_file") from None
+                raise ExportError(
+                    f"{self._settings.shown_url}: its certificate is not trusted; check ca_file"
+                ) from None
             raise RetryableExportError(f"{self._settings.shown_url}: {self._reason(error)}") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
             what = f"{self._settings.shown_url}: no request can be made of it ({type(error).__name__}); check endpoint"
