@@ -1,4 +1,4 @@
-"""The exporter `prometheus` of rondo: remote-write 1.0 to Prometheus, VictoriaMetrics, Mimir and their kin."""
+"""The exporter `parquet` of rondo: closed buckets as Parquet files, by day and instance."""
 
 from __future__ import annotations
 
