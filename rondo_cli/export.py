@@ -34,7 +34,8 @@ def command(
     the buckets that have closed are sent.
 
     \b
-    rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write
+    rondo export demo.rondo --to csv
+    rondo export demo.rondo --to jsonl -o path=demo.jsonl
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     """
     config: dict[str, object] = {}
@@ -54,7 +55,8 @@ def command(
         outcome = runner.finish(ended_run, deadline / NS_PER_S)
     click.echo(
         f"{outcome.samples} samples sent in {outcome.requests} requests; {outcome.refused_samples} refused,"
-        f" {outcome.overwritten_buckets} buckets overwritten before they were sent"
+        f" {outcome.overwritten_buckets} buckets overwritten before they were sent",
+        err=True,
     )
     if outcome.error and (outcome.stopped or not outcome.samples):
         raise ExportError(f"{exporter}: {outcome.error}")
