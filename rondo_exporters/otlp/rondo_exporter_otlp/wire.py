@@ -55,10 +55,10 @@ def points(leads: Sequence[bytes], fields: Sequence[Field], sent: NDArray[np.boo
 
 
 @lru_cache
-def _record(head: int, lead: int, befores: tuple[int, ...]) -> np.dtype[np.void]:
+def _record(head: int, lead: int, leading: tuple[int, ...]) -> np.dtype[np.void]:
     """Lay out one point."""
     shape = [("head", f"V{head}"), ("lead", f"V{lead}")] if lead else [("head", f"V{head}")]
-    for index, length in enumerate(befores):
+    for index, length in enumerate(leading):
         shape += [(f"before{index}", f"V{length}"), (f"value{index}", "<u8")]
     return np.dtype(shape)
 
