@@ -19,7 +19,7 @@ $rondo query vm.rondo vmm_uptime_seconds | tail -n 1
 for project in "$here"/rondo_exporters/*/; do
     name=$(basename "$project")
     $rondo plugins | grep -q "rondo-exporter-$name" && { echo "wheels: $name without its wheel" >&2; exit 1; }
-    pip install --find-links "$work/wheels" "rondo-exporter-$name"
+    pip install --find-links "$work/wheels" "$work/wheels/rondo_exporter_$name"-*.whl
     $rondo plugins | grep "rondo-exporter-$name"
     pip uninstall --yes "rondo-exporter-$name"
 done
