@@ -66,7 +66,7 @@ check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@cd rondo_exporters/prometheus && ../../$(BIN)/mypy --strict rondo_exporter_prometheus
+	@for project in rondo_exporters/*/; do (cd $$project && ../../$(BIN)/mypy) || exit 1; done
 	@$(BIN)/codespell
 	@echo "check: nothing to mend"
 
