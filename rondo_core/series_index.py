@@ -63,18 +63,22 @@ class SeriesIndex:
         """Give the positions of the series whose label `key` has the value."""
         known, first = self._positions.setdefault(key, {}), self._read.get(key, 0)
         if first < len(self._series):
-            more = self._series[first:] if first else self._series
-            if key == NAME_KEY:
-                held: list[str | None] = [each.name for each in more]
-            else:
-                held = [dict(each.labels).get(key) for each in more]
-            for at, text in enumerate(held, start=first):
-                if text is None:
+            for at in range(first, len(self._series)):
+                series = self._series[at]
+                if key == NAME_KEY:
+                    _note(known, series.name, at)
                     continue
-                positions = known.get(text)
-                if positions is None:
-                    known[text] = array("i", (at,))
-                else:
-                    positions.append(at)
+                for pair in series.labels:
+                    if pair[0] == key:
+                        _note(known, pair[1], at)
+                        break
             self._read[key] = len(self._series)
         return known.get(value, ())
+
+
+def _note(known: dict[str, array[int]], text: str, at: int) -> None:
+    positions = known.get(text)
+    if positions is None:
+        known[text] = array("i", (at,))
+    else:
+        positions.append(at)
