@@ -49,7 +49,8 @@ class Writer:
 
     Attributes: `current`, what handles look at on every record; `row`, the float64 cells of the current row, and
     `header`, its int64 header; `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet
-    consolidated; `fold`, `rewind` and `drop`, consolidation's part; `refused`, counts by reason.
+    consolidated; `fold`, `rewind` and `drop`, consolidation's part; `refused`, counts by reason; `after`, called at the
+    end of a slow record, without the lock.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Writer:
         "_template",
         "_touched",
         "_waiting",
+        "after",
         "bucket",
         "clock",
         "current",
@@ -100,6 +102,7 @@ class Writer:
         self._pid = os.getpid()
         self._ended = ""
         self._busy = False
+        self.after: Callable[[], None] | None = None
         self._touched: set[int] = set()
         self._waiting: deque[tuple[Callable[[int, float, int], None], int, float, int]] = deque()
         # What a new row begins with; a counter's begins with the row before.
@@ -244,23 +247,32 @@ class Writer:
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        with self._lock:
-            if self._ended or self._pid != os.getpid():
-                self._refuse_all()
-            self._waiting.append((call, column, value, now_ns))
-            if self._busy:
-                return
-            self._busy = True
-            self.slab.change()
-            try:
-                while self._waiting:
-                    call, column, value, now_ns = self._waiting.popleft()
-                    call(column, value, now_ns)
-            finally:
-                if self._touched:
-                    self._seal_touched()
-                self._busy = False  # no call lies between the last look at what waits and this
-                self.slab.changed()
+        try:
+            with self._lock:
+                if self._ended or self._pid != os.getpid():
+                    self._refuse_all()
+                self._waiting.append((call, column, value, now_ns))
+                if self._busy:
+                    return
+                self._busy = True
+                self.slab.change()
+                try:
+                    while self._waiting:
+                        call, column, value, now_ns = self._waiting.popleft()
+                        call(column, value, now_ns)
+                finally:
+                    if self._touched:
+                        self._seal_touched()
+                    self._busy = False  # no call lies between the last look at what waits and this
+                    self.slab.changed()
+        finally:
+            if self.after:
+                self.after()
+
+    def held_here(self) -> bool:
+        """Say whether this very thread is in the middle of a slow record: who asks is then a signal handler."""
+        held: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - what Condition asks of it
+        return held
 
     def _touch(self, bucket: int) -> None:
         """Take the seal off a row that is about to change; it is sealed again when the slow record is over."""
@@ -375,7 +387,8 @@ class Writer:
         self.current.point_nowhere()
         if self.bucket:
             self._touched.add(self.bucket)
-        before: Cells = memoryview(array("d", self.row)) if self.bucket else self._template
+        anew = self.kind == "gauge" or not self.bucket
+        before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
         if overwritten:
             self._stage(bucket - 1, before)
