@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power vmm-test-linux check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -28,8 +28,9 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
-tools: ## Fetch what the integration tests start: a Prometheus server.
+tools: ## Fetch what the integration tests start: a Prometheus server, a Linux kernel.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@sh scripts/kernel.sh $(TOOLS)
 
 test: $(VENV)/.tested tools ## Install what the tests need and run them.
 	@$(BIN)/python -m pytest
@@ -51,6 +52,9 @@ soak-reader: $(VENV)/.tested ## Read a store for 30 s while another process writ
 
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600
+
+vmm-test-linux: $(VENV)/.tested tools ## Boot Debian's kernel on /dev/kvm to its first program and back, on one CPU and on two.
+	@RONDO_LINUX=$${RONDO_LINUX:-1} $(BIN)/python -m pytest -q tests/vmm/test_linux.py
 
 check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
