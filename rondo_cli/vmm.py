@@ -11,7 +11,7 @@ import click
 from rondo_cli.params import Duration, LabelSet
 from rondo_cli.terminal import console_input
 from rondo_core.clock import NS_PER_S
-from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, VmConfig
+from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ EXPORT_INTERVAL_S = 10.0
     "--memory-mib",
     type=int,
     default=None,
-    help=f"Guest memory; default: 16, with --kernel {LINUX_MEMORY_MIB}.",
+    help=f"Guest memory; default: {MEMORY_MIB}, with --kernel {LINUX_MEMORY_MIB}.",
 )
 @click.option("--vcpus", type=int, default=1, show_default=True, help="Virtual CPUs; more than one with Linux only.")
 @click.option(
@@ -122,7 +122,7 @@ def command(
             raise click.BadParameter(f"{duration}: at least 1 second", param_hint="--duration")
         cmdline = f"{cmdline} workload_duration={duration}".strip()
     if memory_mib is None:
-        memory_mib = LINUX_MEMORY_MIB if kernel else VmConfig.memory_mib
+        memory_mib = LINUX_MEMORY_MIB if kernel else MEMORY_MIB
     timeout_s = timeout / NS_PER_S if timeout else None
     config = VmConfig(
         machine,

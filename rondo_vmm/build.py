@@ -81,7 +81,7 @@ def choose_machine(config: VmConfig, board: Board, kernel: Kernel) -> tuple[Mach
         from rondo_vmm.kvm.vcpu import install_kick
 
         install_kick()
-        return KvmMachine(board, config.vcpus, linux=not kernel.bare, hide_cx16=config.emulated_host), why
+        return KvmMachine(board, config.vcpus, linux=not kernel.bare, emulated_host=config.emulated_host), why
     if not kernel.bare:
         trouble = f" ({why})" if config.machine == "auto" else ""
         raise ConfigError(f"{kernel.source}: the software CPU runs bare kernels only{trouble}; it needs --machine kvm")

@@ -11,7 +11,7 @@ from rondo_vmm.errors import ConfigError
 
 MACHINES = ("auto", "kvm", "soft")
 MIN_MEMORY_MIB, MAX_MEMORY_MIB = 2, 2047  # KVM's own pages lie at the end of the second GiB
-LINUX_MEMORY_MIB = 256
+MEMORY_MIB, LINUX_MEMORY_MIB = 16, 256  # unless asked otherwise: the bundled guest, and Linux
 MAX_COMMAND_LINE = 2047  # of the x86 boot protocol: 2048 bytes with the closing zero
 MAX_VCPUS = 64
 MAX_DISKS = 4
@@ -40,7 +40,7 @@ class VmConfig:
     machine: Literal["auto", "kvm", "soft"] = "auto"
     kernel: Path | None = None
     cmdline: str = ""
-    memory_mib: int = 16
+    memory_mib: int = MEMORY_MIB
     timeout_s: float | None = None
     initrd: Path | None = None
     vcpus: int = 1

@@ -12,16 +12,19 @@ from rondo_vmm.kvm.vm import Vm
 from rondo_vmm.machine import Board, Start
 
 
+EMULATED_MEND = "if /dev/kvm is itself emulated here, give --emulated-host"
+
+
 class KvmMachine:
     """Virtual CPUs on /dev/kvm. `stop` needs `install_kick` to have been called from the main thread."""
 
     name = "kvm"
 
-    def __init__(self, board: Board, vcpus: int = 1, linux: bool = False, hide_cx16: bool = False) -> None:
+    def __init__(self, board: Board, vcpus: int = 1, linux: bool = False, emulated_host: bool = False) -> None:
         """Create VM and CPUs.
 
         Args: `linux`: with interrupt controllers and CPUID, so that HLT waits for interrupts in the host's kernel;
-            without, HLT is an exit; `hide_cx16`: let CPUID deny cmpxchg16b.
+            without, HLT is an exit; `emulated_host`: let CPUID deny what hosts that emulate /dev/kvm lack.
         Raises: KvmError, VmmError, ConfigError.
         """
         self._board = board
@@ -29,14 +32,15 @@ class KvmMachine:
         self._linux = linux
         self.vcpus: list[KvmVcpu] = []
         lock = threading.Lock() if vcpus > 1 else None
+        mend = ("use another host" if emulated_host else EMULATED_MEND) if linux else "use --machine soft"
         try:
             self._vm.check_vcpus(vcpus)
             supported = self._vm.supported_cpuid() if linux else []
             for number in range(vcpus):
-                vcpu = KvmVcpu(board, self._vm.create_vcpu(number), self._vm.vcpu_map_bytes, lock)
+                vcpu = KvmVcpu(board, self._vm.create_vcpu(number), self._vm.vcpu_map_bytes, lock, mend)
                 self.vcpus.append(vcpu)
                 if linux:
-                    vcpu.set_features(cpuid.pack(cpuid.for_vcpu(supported, number, vcpus, hide_cx16)))
+                    vcpu.set_features(cpuid.pack(cpuid.for_vcpu(supported, number, vcpus, emulated_host)))
         except BaseException:
             self.close()
             raise

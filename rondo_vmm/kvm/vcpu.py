@@ -31,11 +31,23 @@ class KvmVcpu:
     Attributes: `completed`: instructions by name that the monitor ran because the host's KVM cannot.
     """
 
-    def __init__(self, board: Board, descriptor: int, map_bytes: int, lock: threading.Lock | None = None) -> None:
-        """Map its run structure; `lock`: what to hold while devices answer, where other CPUs use them too."""
+    def __init__(
+        self,
+        board: Board,
+        descriptor: int,
+        map_bytes: int,
+        lock: threading.Lock | None = None,
+        mend: str = "use --machine soft",
+    ) -> None:
+        """Map its run structure.
+
+        Args: `lock`: what to hold while devices answer, where other CPUs use them too; `mend`: what to do about an
+            exit that cannot be handled.
+        """
         self._board = board
         self._vcpu = descriptor
         self._lock = lock
+        self._mend = mend
         self._run = mmap.mmap(descriptor, map_bytes)
         self._bytes = memoryview(self._run)
         self.exits = [0] * len(REASONS)
@@ -198,10 +210,10 @@ class KvmVcpu:
         rip = self._rip()
         if number == uapi.EXIT_FAIL_ENTRY:
             what = f"KVM cannot enter the guest (hardware reason {detail:#x}) at rip {rip:#x}"
-            self._fail(VmmError(f"{what}; use --machine soft"))
+            self._fail(VmmError(f"{what}; {self._mend}"))
         else:
             what = f"the guest made KVM exit for reason {number} at rip {rip:#x}"
-            self._fail(GuestError(f"{what}, which this monitor does not know; use --machine soft"))
+            self._fail(GuestError(f"{what}, which this monitor does not know; {self._mend}"))
 
     def _internal_error(self, detail: int) -> None:
         code = b""
@@ -217,7 +229,7 @@ class KvmVcpu:
                 return
         what = uapi.SUBERRORS.get(detail, f"KVM internal error {detail}")
         bytes_there = f" (bytes {code[:8].hex(' ')})" if code else ""
-        self._fail(GuestError(f"the guest reached {what} at rip {self._rip():#x}{bytes_there}; use --machine soft"))
+        self._fail(GuestError(f"the guest reached {what} at rip {self._rip():#x}{bytes_there}; {self._mend}"))
 
     def _fail(self, error: VmmError) -> None:
         """End the run with an error, once the observers have seen the exit."""

@@ -6,6 +6,7 @@ _start:
         mov     $0x8000, %edi
         mov     $second_end - second, %ecx
         rep movsb
+        movl    $0x000001ff, 0xfee000f0         # the local APIC on
         movl    $0x01000000, 0xfee00310         # to APIC 1: INIT, then start-up at page 8
         movl    $0x00004500, 0xfee00300
         movl    $0x01000000, 0xfee00310
