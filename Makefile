@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest guest-linux
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -28,8 +28,10 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
-tools: ## Fetch what the integration tests start: a Prometheus server.
+tools: ## Fetch what the integration tests start: a Prometheus server, QEMU (as root only) and a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@sh scripts/qemu.sh
+	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
 
 test: $(VENV)/.tested tools ## Install what the tests need and run them.
 	@$(BIN)/python -m pytest
@@ -79,6 +81,12 @@ vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check ev
 
 guest: ## Rebuild the bundled guest.
 	@sh guest/build.sh
+
+guest-linux: $(TOOLS)/guest/initramfs.cpio ## Make the Linux guest from Debian's kernel and busybox; once.
+	@cat $(TOOLS)/guest/sources.txt
+
+$(TOOLS)/guest/initramfs.cpio: guest/build.sh guest/initramfs.py guest/init guest/workload.sh
+	@sh guest/build.sh --linux $(TOOLS)/guest >/dev/null
 
 clean: ## Remove what the targets made.
 	rm -rf $(VENV) $(TOOLS) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
