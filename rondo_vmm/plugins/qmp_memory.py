@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rondo_core import hookimpl
@@ -68,7 +68,7 @@ def _bind_balloon(declare: Declare) -> OnReplies:
         tag: Total(declare.counter(f"balloon_{name}_total", help=words, unit=unit), None).set
         for tag, (name, words, unit) in COUNTERS.items()
     }
-    setters = {**gauges, **counters}
+    setters: dict[str, Callable[[float, int], None]] = {**gauges, **counters}
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
         if "balloon" in replies:

@@ -10,8 +10,8 @@ from typing import Any
 
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
-from rondo_core.handles import Counter
 from rondo_core.errors import CapacityError
+from rondo_core.handles import Counter
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
 from rondo_vmm.machine import REASONS

@@ -127,7 +127,7 @@ class QemuMonitor:
     async def _wait(self) -> None:
         try:
             await asyncio.wait_for(self._over.wait(), self._config.timeout_s)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             self._end("timeout")
 
     async def _follow_events(self, qemu: QemuProcess) -> None:

@@ -91,11 +91,11 @@ class QemuProcess:
     async def end(self, patience_s: float = 5.0) -> None:
         """Have it ended: by its monitor, or else by SIGKILL."""
         if self.status is None and self._qmp is not None:
-            with contextlib.suppress(QmpError, TimeoutError, asyncio.TimeoutError):
+            with contextlib.suppress(QmpError, TimeoutError):
                 await asyncio.wait_for(self._qmp.ask("quit"), patience_s)
         try:
             await asyncio.wait_for(self._process.wait(), patience_s if self._qmp else 0.01)
-        except (TimeoutError, asyncio.TimeoutError):
+        except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
         if self._qmp is not None:

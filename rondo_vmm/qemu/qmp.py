@@ -38,10 +38,10 @@ class Qmp:
         client = _new_client()
         try:
             await asyncio.wait_for(client.connect(address), timeout_s)
-        except (TimeoutError, asyncio.TimeoutError):  # noqa: UP041 - two classes before Python 3.11.? of asyncio
+        except TimeoutError:
             mend = "another client holds this monitor, or its QEMU hangs; give QEMU a -qmp of rondo's own"
             raise QmpError(f"{where}: no greeting in {timeout_s:g} s; {mend}") from None
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of many classes; each means that there is no session
             raise QmpError(f"{where}: {_why(error)}") from None
         return cls(client, where)
 
@@ -49,9 +49,7 @@ class Qmp:
         """Execute a command and give what it returns. Raises: QmpError: it was refused, or the connection is lost."""
         try:
             return await self._client.execute(command, dict(arguments or {}))
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - of many classes; each means that there is no answer
             raise QmpError(f"{self.where}: {command}: {one_line(error)}") from None
 
     async def ask_all(self, questions: Mapping[str, Question]) -> dict[str, Any]:

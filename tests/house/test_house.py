@@ -74,10 +74,10 @@ def test_the_core_imports_only_what_it_may():
 
 
 def test_the_monitor_imports_only_what_it_may():
-    """The core and the standard library; unicorn only in soft/."""
+    """The core and the standard library; unicorn only in soft/, qemu.qmp only in qemu/."""
     allowed = set(sys.stdlib_module_names) | {"attrs", "rondo_core", "rondo_vmm"}
     for path in (ROOT / "rondo_vmm").rglob("*.py"):
-        extra = {"unicorn"} if "soft" in path.parts else set()
+        extra = {"soft": {"unicorn"}, "qemu": {"qemu"}}.get(path.parent.name, set())
         assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
 
 
