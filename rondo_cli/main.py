@@ -12,7 +12,7 @@ import click
 
 from rondo_core.errors import RondoError, one_line
 
-COMMANDS = ("check", "export", "info", "migrate", "plan", "plugins", "query", "repair", "vmm")
+COMMANDS = ("check", "export", "info", "migrate", "plan", "plugins", "query", "repair", "vmm", "watch")
 
 
 class _Lazy(click.Group):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import wall_ns
@@ -14,9 +13,9 @@ from rondo_core.errors import RondoError, one_line
 from rondo_vmm.config import VmConfig
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
-from rondo_vmm.monitor import STOP_SIGNALS, VmResult
+from rondo_vmm.monitor import VmResult
 from rondo_vmm.qemu.process import BALLOON, PROGRAM, QemuProcess, how_ended, start
-from rondo_vmm.qemu.recording import Recording
+from rondo_vmm.qemu.recording import Recording, stop_signals
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
@@ -65,7 +64,7 @@ class QemuMonitor:
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         try:
-            with self._signals():
+            with stop_signals(self._loop, self._end):
                 return self._loop.run_until_complete(self._run())
         finally:
             self.close()
@@ -146,20 +145,6 @@ class QemuMonitor:
         status = await qemu.ended()
         what = qemu.complaint()
         self._end("failed", f"{PROGRAM}: process {qemu.pid} ended {how_ended(status)}{what and ': '}{what}")
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into an orderly stop while the VM runs, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        for number in STOP_SIGNALS:
-            self._loop.add_signal_handler(number, self._end, f"signal {int(number)}")
-        try:
-            yield
-        finally:
-            for number in STOP_SIGNALS:
-                self._loop.remove_signal_handler(number)
 
 
 def _nowhere(_data: bytes) -> None:

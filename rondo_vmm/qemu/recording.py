@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+import threading
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_vmm import hookspecs
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
+from rondo_vmm.monitor import STOP_SIGNALS
 from rondo_vmm.qemu.qmp import Qmp, Question
 
 if TYPE_CHECKING:
@@ -33,6 +36,7 @@ class Recording:
         self._records: list[Callable[[int], None]] = []
         self._events: list[str] = []
         self._asking: asyncio.Task[dict[str, Any]] | None = None
+        self._sampling = asyncio.Lock()
         if store is None:
             return
         if self._plugins is None:
@@ -69,6 +73,14 @@ class Recording:
         """Ask, record what was answered in time, and tick. One that has not been answered yet is not asked again."""
         if self._store is None:
             return
+        async with self._sampling:
+            await self._ask(qmp)
+            now_ns = wall_ns()
+            for record in self._records:
+                record(now_ns)
+            self._store.tick(now_ns)
+
+    async def _ask(self, qmp: Qmp | None) -> None:
         self._replies = {}
         if qmp is not None and qmp.connected:
             if self._asking is None:
@@ -79,10 +91,6 @@ class Recording:
             if asked.exception() is None:
                 self._replies = asked.result()
         self._replies["events"], self._events = self._events, []
-        now_ns = wall_ns()
-        for record in self._records:
-            record(now_ns)
-        self._store.tick(now_ns)
 
     async def run(self, qmp: Callable[[], Qmp | None], ended: Callable[[], Awaitable[object]]) -> None:
         """Sample just after each whole second of the wall clock until `ended` has been waited for."""
@@ -94,6 +102,21 @@ class Recording:
                     await self.sample(qmp())
         finally:
             ending.cancel()
+
+
+@contextlib.contextmanager
+def stop_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[str], None]) -> Iterator[None]:
+    """Turn SIGINT and SIGTERM into an orderly stop while the loop runs, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, stop, f"signal {int(number)}")
+    try:
+        yield
+    finally:
+        for number in STOP_SIGNALS:
+            loop.remove_signal_handler(number)
 
 
 async def find_balloon(qmp: Qmp) -> str:
