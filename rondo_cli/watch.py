@@ -74,6 +74,42 @@ def qemu(qmp: Path, store: Path, timeout: int | None) -> int:
     return result.exit_status
 
 
+@command.command("firecracker")
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="The FIFO, or the file, that Firecracker's --metrics-path names.",
+)
+@_shared
+def firecracker(metrics: Path, store: Path, timeout: int | None) -> int:
+    """Record Firecracker's metrics stream until it ends; a file is replayed, each flush at its own time.
+
+    Firecracker flushes once a minute, and whenever its API is asked to:
+
+    \b
+    mkfifo /run/vm2.metrics; firecracker --metrics-path /run/vm2.metrics ... &
+    curl --unix-socket /run/vm2.api -X PUT http://localhost/actions -d '{"action_type": "FlushMetrics"}'
+    """
+    from rondo_core import Store
+    from rondo_vmm.firecracker.watch import OUTCOMES, FirecrackerWatcher, firecracker_schemas
+
+    watcher = FirecrackerWatcher(metrics)
+    try:
+        schemas = None if store.exists() else firecracker_schemas()
+        with Store(store, schemas, clock=watcher.clock, writer="watch firecracker") as opened:
+            click.echo(f"rondo: {'replaying' if watcher.replayed else 'watching'} {metrics} into {store}", err=True)
+            result = watcher.run(opened, timeout / NS_PER_S if timeout else None)
+            lines = {name: opened.counter("vmm_metrics_lines_total", outcome=name).value for name in OUTCOMES}
+            opened.close(result.ended)
+    finally:
+        watcher.close()
+    said = ", ".join(f"{int(count)} {name.replace('_', ' ')}" for name, count in lines.items() if count)
+    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s; lines: {said or 'none'}", err=True)
+    return result.exit_status
+
+
 def _open(path: Path, schemas: tuple[Schema, ...], writer: str) -> Store:
     from rondo_core import Store
 

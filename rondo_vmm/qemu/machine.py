@@ -15,7 +15,8 @@ from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.monitor import VmResult
 from rondo_vmm.qemu.process import BALLOON, PROGRAM, QemuProcess, how_ended, start
-from rondo_vmm.qemu.recording import Recording, stop_signals
+from rondo_vmm.qemu.recording import Recording
+from rondo_vmm.seconds import every_second, stop_signals
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
@@ -97,7 +98,7 @@ class QemuMonitor:
             await recording.sample(qemu.qmp)
             recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
             await qemu.qmp.ask("cont")
-            await recording.run(lambda: qemu.qmp, self._wait)
+            await every_second(lambda: recording.sample(qemu.qmp), self._wait())
         except RondoError as error:
             if qemu.qmp.connected:
                 self._end("failed", one_line(error))

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rondo_core.clock import NS_PER_S, wall_ns
+from rondo_core.clock import wall_ns
 from rondo_vmm import hookspecs
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
-from rondo_vmm.monitor import STOP_SIGNALS
 from rondo_vmm.qemu.qmp import Qmp, Question
 
 if TYPE_CHECKING:
@@ -91,32 +88,6 @@ class Recording:
             if asked.exception() is None:
                 self._replies = asked.result()
         self._replies["events"], self._events = self._events, []
-
-    async def run(self, qmp: Callable[[], Qmp | None], ended: Callable[[], Awaitable[object]]) -> None:
-        """Sample just after each whole second of the wall clock until `ended` has been waited for."""
-        ending = asyncio.ensure_future(ended())
-        try:
-            while not ending.done():
-                await asyncio.wait((ending,), timeout=(NS_PER_S - wall_ns() % NS_PER_S) / NS_PER_S)
-                if not ending.done():
-                    await self.sample(qmp())
-        finally:
-            ending.cancel()
-
-
-@contextlib.contextmanager
-def stop_signals(loop: asyncio.AbstractEventLoop, stop: Callable[[str], None]) -> Iterator[None]:
-    """Turn SIGINT and SIGTERM into an orderly stop while the loop runs, where this is the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, stop, f"signal {int(number)}")
-    try:
-        yield
-    finally:
-        for number in STOP_SIGNALS:
-            loop.remove_signal_handler(number)
 
 
 async def find_balloon(qmp: Qmp) -> str:

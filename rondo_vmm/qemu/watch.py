@@ -17,8 +17,9 @@ from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.monitor import VmResult
 from rondo_vmm.qemu.qmp import Qmp
-from rondo_vmm.qemu.recording import Recording, find_balloon, stop_signals
+from rondo_vmm.qemu.recording import Recording, find_balloon
 from rondo_vmm.qemu.schemas import qemu_schemas
+from rondo_vmm.seconds import every_second, stop_signals
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store
@@ -109,7 +110,7 @@ class QemuWatcher:
             try:
                 await recording.sample(self._qmp)
                 recording.tell("rondo_vmm_started", machine="qemu", now_ns=started_ns)
-                await recording.run(lambda: self._qmp, self._over.wait)
+                await every_second(lambda: recording.sample(self._qmp), self._over.wait())
             finally:
                 following.cancel()
         recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
