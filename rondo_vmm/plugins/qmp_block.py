@@ -7,10 +7,9 @@ from typing import Any
 
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import CapacityError
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, Questions
-from rondo_vmm.plugins.totals import Total
+from rondo_vmm.plugins.totals import Follow, follow
 
 # op -> the prefix of QEMU's fields; Source: BlockDeviceStats of QEMU's QAPI.
 OPS = {"read": "rd", "write": "wr", "flush": "flush", "discard": "unmap"}
@@ -19,8 +18,8 @@ DIRECTIONS = {"read": "rd_bytes", "write": "wr_bytes"}
 
 @hookimpl
 def rondo_qmp_bind(declare: Declare) -> tuple[Questions, OnReplies]:
-    """Follow each disk from when it is first seen; one that the store has no room for is left out."""
-    disks: dict[str, Callable[[Mapping[str, float], int], None] | None] = {}
+    """Follow each disk from when it is first seen; what the store has no room for is left out."""
+    disks: dict[str, Callable[[Mapping[str, float], int], None]] = {}
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
         for found in replies.get("blockstats", ()):
@@ -29,9 +28,7 @@ def rondo_qmp_bind(declare: Declare) -> tuple[Questions, OnReplies]:
                 continue
             if name not in disks:
                 disks[name] = _follow(declare, name)
-            follow = disks[name]
-            if follow is not None:
-                follow(found["stats"], now_ns)
+            disks[name](found["stats"], now_ns)
 
     return {"blockstats": ("query-blockstats", {})}, on_replies
 
@@ -43,30 +40,25 @@ def _name(found: Mapping[str, Any]) -> str:
     return str(found.get("device") or device or found.get("node-name") or "")[:64]
 
 
-def _follow(declare: Declare, disk: str) -> Callable[[Mapping[str, float], int], None] | None:
-    def counter(name: str, words: str, unit: str = "", **labels: str) -> Total:
-        return Total(declare.counter(name, help=words, unit=unit, disk=disk, **labels), None)
+def _follow(declare: Declare, disk: str) -> Callable[[Mapping[str, float], int], None]:
+    fields: dict[str, Follow] = {}
+    times: dict[str, Follow] = {}
+    for op, prefix in OPS.items():
+        words = "Requests of the disk, by what they ask."
+        fields[f"{prefix}_operations"] = follow(declare, "blk_requests_total", words, op=op, disk=disk)
+        words = "Time in requests."
+        name = "blk_request_seconds_total"
+        times[f"{prefix}_total_time_ns"] = follow(declare, name, words, "seconds", op=op, disk=disk)
+    for way, field in DIRECTIONS.items():
+        words = "Bytes moved by requests."
+        fields[field] = follow(declare, "blk_bytes_total", words, "bytes", direction=way, disk=disk)
+    failed = follow(declare, "blk_errors_total", "Requests that failed or are not supported.", disk=disk)
 
-    try:
-        totals = {
-            f"{prefix}_operations": counter("blk_requests_total", "Requests of the disk, by what they ask.", op=op)
-            for op, prefix in OPS.items()
-        }
-        for way, field in DIRECTIONS.items():
-            totals[field] = counter("blk_bytes_total", "Bytes moved by requests.", "bytes", direction=way)
-        times = {
-            f"{prefix}_total_time_ns": counter("blk_request_seconds_total", "Time in requests.", "seconds", op=op)
-            for op, prefix in OPS.items()
-        }
-        failed = counter("blk_errors_total", "Requests that failed or are not supported.")
-    except CapacityError:
-        return None
+    def record(stats: Mapping[str, float], now_ns: int) -> None:
+        for field, put in fields.items():
+            put(stats.get(field, 0), now_ns)
+        for field, put in times.items():
+            put(stats.get(field, 0) / NS_PER_S, now_ns)
+        failed(sum(value for field, value in stats.items() if field.startswith(("failed_", "invalid_"))), now_ns)
 
-    def follow(stats: Mapping[str, float], now_ns: int) -> None:
-        for field, total in totals.items():
-            total.set(stats.get(field, 0), now_ns)
-        for field, total in times.items():
-            total.set(stats.get(field, 0) / NS_PER_S, now_ns)
-        failed.set(sum(value for field, value in stats.items() if field.startswith(("failed_", "invalid_"))), now_ns)
-
-    return follow
+    return record

@@ -8,7 +8,7 @@ from typing import Any
 from rondo_core import hookimpl
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
-from rondo_vmm.plugins.totals import Total
+from rondo_vmm.plugins.totals import follow
 
 GAUGES = {
     "free-memory": ("free", "Memory that the guest uses for nothing."),
@@ -65,8 +65,7 @@ def _bind_balloon(declare: Declare) -> OnReplies:
         for tag, (name, words) in GAUGES.items()
     }
     counters = {
-        tag: Total(declare.counter(f"balloon_{name}_total", help=words, unit=unit), None).set
-        for tag, (name, words, unit) in COUNTERS.items()
+        tag: follow(declare, f"balloon_{name}_total", words, unit) for tag, (name, words, unit) in COUNTERS.items()
     }
     setters: dict[str, Callable[[float, int], None]] = {**gauges, **counters}
 

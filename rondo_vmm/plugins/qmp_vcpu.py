@@ -10,12 +10,10 @@ from typing import Any
 
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import CapacityError
-from rondo_core.handles import Counter
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
 from rondo_vmm.machine import REASONS
-from rondo_vmm.plugins.totals import Total
+from rondo_vmm.plugins.totals import Follow, follow
 from rondo_vmm.plugins.uptime import uptime_tick
 
 # Source: arch/x86/kvm/x86.c, the binary statistics of a vCPU; what is left of "exits" is "other".
@@ -29,7 +27,7 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
     """Declare the process's series, and each virtual CPU's when it is first seen; elsewhere only its exits are had."""
     up = uptime_tick(declare)
     process = _Process(declare, qemu.pid) if qemu.pid else None
-    vcpus: dict[int, _Vcpu | None] = {}
+    vcpus: dict[int, _Vcpu] = {}
     threads: dict[int, int] = {}
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
@@ -41,14 +39,14 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
             index = int(each["cpu-index"])
             threads[index] = int(each["thread-id"])
             if index not in vcpus:
-                vcpus[index] = _new_vcpu(declare, index)
+                vcpus[index] = _Vcpu(declare, index)
         numbers = {each["qom-path"]: int(each["cpu-index"]) for each in found}
         for each in replies.get("stats", ()):
             vcpu = vcpus.get(numbers.get(each.get("qom-path"), -1))
             if vcpu is not None:
                 vcpu.record_exits(each.get("stats", ()), now_ns)
         for index, vcpu in vcpus.items():
-            if vcpu is not None and qemu.pid:
+            if qemu.pid:
                 vcpu.record_time(Path(f"/proc/{qemu.pid}/task/{threads[index]}"), now_ns)
 
     questions: Questions = {
@@ -67,13 +65,13 @@ class _Process:
         self._memory = declare.gauge("vmm_rss_bytes", help=words, unit="bytes")
         self._descriptors = declare.gauge("vmm_open_fds", help="Open file descriptors of the monitor.")
         words = "CPU time of the monitor, its virtual CPUs' included."
-        self._cpu = Total(declare.counter("vmm_cpu_seconds_total", help=words, unit="seconds"), None)
+        self._cpu = follow(declare, "vmm_cpu_seconds_total", words, "seconds")
         self._page_bytes = resource.getpagesize()
 
     def record(self, now_ns: int) -> None:
         try:
             pages = int((self._home / "statm").read_text().split()[1])
-            self._cpu.set(_cpu_s(self._home), now_ns)
+            self._cpu(_cpu_s(self._home), now_ns)
             if pages:  # none: the process has ended, and no one has waited for it yet
                 self._memory.set(pages * self._page_bytes, now_ns)
             self._descriptors.set(sum(1 for _ in (self._home / "fd").iterdir()), now_ns)
@@ -86,16 +84,16 @@ class _Vcpu:
 
     def __init__(self, declare: Declare, vcpu: int) -> None:
         words = "CPU time of the virtual CPU's thread."
-        self._cpu = Total(declare.counter("vcpu_cpu_seconds_total", help=words, unit="seconds", vcpu=vcpu), None)
+        self._cpu = follow(declare, "vcpu_cpu_seconds_total", words, "seconds", vcpu=vcpu)
         words = "Time that the virtual CPU's thread waited for a CPU."
-        self._steal = Total(declare.counter("vcpu_steal_seconds_total", help=words, unit="seconds", vcpu=vcpu), None)
+        self._steal = follow(declare, "vcpu_steal_seconds_total", words, "seconds", vcpu=vcpu)
         self._declare, self._vcpu = declare, vcpu
-        self._exits: dict[str, Total] = {}
+        self._exits: dict[str, Follow] = {}
 
     def record_time(self, thread: Path, now_ns: int) -> None:
         try:
-            self._cpu.set(_cpu_s(thread), now_ns)
-            self._steal.set(int((thread / "schedstat").read_text().split()[1]) / NS_PER_S, now_ns)
+            self._cpu(_cpu_s(thread), now_ns)
+            self._steal(int((thread / "schedstat").read_text().split()[1]) / NS_PER_S, now_ns)
         except OSError:
             return
 
@@ -105,23 +103,16 @@ class _Vcpu:
         if "exits" not in counts:
             return
         if not self._exits:
-            self._exits = {reason: Total(self._counter(reason), None) for reason in REASONS if reason != "shutdown"}
+            words = "Exits of the virtual CPU to the monitor."
+            self._exits = {
+                reason: follow(self._declare, "vcpu_exits_total", words, reason=reason, vcpu=self._vcpu)
+                for reason in REASONS
+                if reason != "shutdown"
+            }
         known = {reason: counts.get(field, 0) for field, reason in EXITS.items()}
         for reason, count in known.items():
-            self._exits[reason].set(count, now_ns)
-        self._exits["other"].set(max(counts["exits"] - sum(known.values()), 0), now_ns)
-
-    def _counter(self, reason: str) -> Counter:
-        words = "Exits of the virtual CPU to the monitor."
-        return self._declare.counter("vcpu_exits_total", help=words, reason=reason, vcpu=self._vcpu)
-
-
-def _new_vcpu(declare: Declare, index: int) -> _Vcpu | None:
-    """Make it where the store has room."""
-    try:
-        return _Vcpu(declare, index)
-    except CapacityError:
-        return None
+            self._exits[reason](count, now_ns)
+        self._exits["other"](max(counts["exits"] - sum(known.values()), 0), now_ns)
 
 
 def _cpu_s(home: Path) -> float:
