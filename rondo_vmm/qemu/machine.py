@@ -26,7 +26,10 @@ ENDS = {"guest-shutdown": "power-off", "guest-reset": "reset", "guest-panic": "f
 
 
 class QemuMonitor:
-    """One VM that QEMU runs. `run` blocks; `stop` may come from another thread or a signal handler."""
+    """One VM that QEMU runs. `run` blocks; `stop` may come from another thread or a signal handler.
+
+    Make and run it on one thread: QEMU does not outlive the thread that started it.
+    """
 
     machine = "qemu"
 
@@ -95,7 +98,7 @@ class QemuMonitor:
             with contextlib.suppress(QmpError):  # without it the statistics of the balloon stay absent
                 interval = {"path": BALLOON, "property": "guest-stats-polling-interval", "value": 1}
                 await qemu.qmp.ask("qom-set", interval)
-            await recording.sample(qemu.qmp)
+            started_ns = await recording.begin(qemu.qmp)
             recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
             await qemu.qmp.ask("cont")
             await every_second(lambda: recording.sample(qemu.qmp), self._wait())
@@ -106,10 +109,8 @@ class QemuMonitor:
         finally:
             for task in tasks:
                 task.cancel()
-        ended_ns = wall_ns()
-        recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=ended_ns)
-        await recording.sample(qemu.qmp)
-        ended_ns = wall_ns()
+        recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
+        ended_ns = await recording.sample(qemu.qmp)
         uptime_s = time.monotonic() - started
         await qemu.end()
         return VmResult(

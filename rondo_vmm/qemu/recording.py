@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
 RECORDERS = ("qmp_block", "qmp_memory", "qmp_vcpu")
+FIRST_REPLY_S = 5.0
 REPLY_S = 0.8  # of each second; a monitor that takes longer is not waited for
 MAX_EVENTS = 1000
 CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon")
@@ -66,28 +67,40 @@ class Recording:
         if len(self._events) < MAX_EVENTS:
             self._events.append(name)
 
-    async def sample(self, qmp: Qmp | None) -> None:
-        """Ask, record what was answered in time, and tick. One that has not been answered yet is not asked again."""
-        if self._store is None:
-            return
+    async def begin(self, qmp: Qmp) -> int:
+        """Take the first sample, as soon as it is answered, and give its time: the life that is recorded begins."""
         async with self._sampling:
-            await self._ask(qmp)
-            now_ns = wall_ns()
-            for record in self._records:
-                record(now_ns)
-            self._store.tick(now_ns)
+            await self._ask(qmp, FIRST_REPLY_S)
+            return self._record(wall_ns())
 
-    async def _ask(self, qmp: Qmp | None) -> None:
+    async def sample(self, qmp: Qmp | None) -> int:
+        """Ask, record what was answered in time, and tick. One that has not been answered yet is not asked again.
+
+        Returns: the sample's time, which is that of its beginning: a slow answer leaves no second without a point.
+        """
+        async with self._sampling:
+            now_ns = wall_ns()
+            await self._ask(qmp, REPLY_S)
+            return self._record(now_ns)
+
+    async def _ask(self, qmp: Qmp | None, patience_s: float) -> None:
         self._replies = {}
-        if qmp is not None and qmp.connected:
+        if qmp is not None and qmp.connected and self._store is not None:
             if self._asking is None:
                 self._asking = asyncio.create_task(qmp.ask_all(self._questions))
-            await asyncio.wait((self._asking,), timeout=REPLY_S)
+            await asyncio.wait((self._asking,), timeout=patience_s)
         if self._asking is not None and self._asking.done():
             asked, self._asking = self._asking, None
             if asked.exception() is None:
                 self._replies = asked.result()
         self._replies["events"], self._events = self._events, []
+
+    def _record(self, now_ns: int) -> int:
+        if self._store is not None:
+            for record in self._records:
+                record(now_ns)
+            self._store.tick(now_ns)
+        return now_ns
 
 
 async def find_balloon(qmp: Qmp) -> str:

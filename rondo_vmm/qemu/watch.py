@@ -108,14 +108,15 @@ class QemuWatcher:
             if timeout_s is not None:
                 self._loop.call_later(timeout_s, self._end, "timeout")
             try:
-                await recording.sample(self._qmp)
+                if self._qmp is not None:
+                    started_ns = await recording.begin(self._qmp)
                 recording.tell("rondo_vmm_started", machine="qemu", now_ns=started_ns)
                 await every_second(lambda: recording.sample(self._qmp), self._over.wait())
             finally:
                 following.cancel()
         recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
-        await recording.sample(self._qmp)
-        ended_ns, uptime_s = wall_ns(), time.monotonic() - started
+        ended_ns = await recording.sample(self._qmp)
+        uptime_s = time.monotonic() - started
         why = f"watched at {self._path}"
         return VmResult("qemu", why, self._ended, "", {}, uptime_s, started_ns, ended_ns, recording.failed_plugins)
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import os
+import select
 import signal
 import socket
 import struct
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -58,6 +60,13 @@ def per_second(reader, selector):
     return dict(zip(seconds[1:], np.diff(data.values).tolist(), strict=True))
 
 
+def assert_every_second(data, lived):
+    """See a point in each second of that life; a counter also has one in that in which it was declared."""
+    seconds = (data.timestamps_ns // NS_PER_S).tolist()
+    assert seconds[-len(lived) :] == lived, data.series
+    assert seconds == list(range(seconds[0], seconds[-1] + 1)), data.series
+
+
 @pytest.mark.qemu
 @pytest.mark.linux_guest
 def test_a_linux_guest_leaves_its_whole_life_and_its_phases_can_be_told_apart(tmp_path, path):
@@ -75,7 +84,7 @@ def test_a_linux_guest_leaves_its_whole_life_and_its_phases_can_be_told_apart(tm
     with StoreReader(path) as reader:
         lived = list(range(result.started_ns // NS_PER_S, result.ended_ns // NS_PER_S + 1))
         for data in reader.query('{__name__!~"rondo_.*|balloon_.*"}', tier=0, fn=None):
-            assert (data.timestamps_ns // NS_PER_S).tolist() == lived, data.series
+            assert_every_second(data, lived)
         assert reader.query("balloon_available_bytes")[0].values[-1] > 64 << 20
 
         began = [console.at_ns[f"rondo-guest phase {name}"] for name in PHASES] + [result.ended_ns]
@@ -142,6 +151,27 @@ def test_a_disk_in_use_and_a_killed_qemu_are_said_in_one_line(tmp_path, path):
         uptime = reader.query("vmm_uptime_seconds", tier=0)[0]
         lived = range(result.started_ns // NS_PER_S, result.ended_ns // NS_PER_S + 1)
         assert (uptime.timestamps_ns // NS_PER_S).tolist() == list(lived)
+
+
+@pytest.mark.qemu
+@pytest.mark.linux_guest
+@pytest.mark.parametrize(("number", "status", "ended"), [(signal.SIGTERM, 143, "signal 15"), (signal.SIGKILL, -9, "")])
+def test_qemu_does_not_outlive_a_monitor_that_is_killed(path, number, status, ended):
+    """SIGTERM ends both in order; SIGKILL leaves the store with all that was recorded, and no QEMU."""
+    command = [sys.executable, "-m", "rondo_cli", "vmm", "--machine", "qemu", "--kernel", KERNEL, "--store", path]
+    command += ["--cmdline", "console=ttyS0"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as monitor:
+        assert monitor.stdout.readline()
+        children = Path(f"/proc/{monitor.pid}/task/{monitor.pid}/children").read_text().split()
+        gone = [os.pidfd_open(int(child)) for child in children]
+        assert gone
+        monitor.send_signal(number)
+        for descriptor in gone:
+            assert select.select([descriptor], [], [], 30)[0]
+            os.close(descriptor)
+        assert monitor.wait(30) == status
+    with StoreReader(path) as reader:
+        assert reader.runs()[-1].ended == ended
 
 
 @pytest.mark.qemu
@@ -281,7 +311,7 @@ def test_a_qemu_of_someone_else_is_watched_until_it_ends(qemu, path, end, how):
     with StoreReader(path) as reader:
         lived = list(range(result.started_ns // NS_PER_S, result.ended_ns // NS_PER_S + 1))
         for name in ("vmm_uptime_seconds", "vmm_cpu_seconds_total", "vcpu_cpu_seconds_total", "blk_requests_total"):
-            assert (reader.query(name, tier=0)[0].timestamps_ns // NS_PER_S).tolist() == lived, name
+            assert_every_second(reader.query(name, tier=0)[0], lived)
         assert reader.query("vm_memory_size_bytes")[0].values[-1] == 32 << 20
         assert reader.query("vmm_rss_bytes")[0].values[-1] > 2**20
         if end == "quit":
