@@ -227,5 +227,6 @@ def _die_with_parent() -> None:
 
 
 async def _pump(source: asyncio.StreamReader, sink: Callable[[bytes], object]) -> None:
+    """Hand over what comes, from a thread: whoever is slow to take it holds up neither recording nor ticks."""
     while data := await source.read(CHUNK_BYTES):
-        sink(data)
+        await asyncio.to_thread(sink, data)
