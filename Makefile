@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest guest-linux
+.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture vmm-bench-linux guest guest-linux
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -78,6 +78,9 @@ vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a
 
 vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check every second of them.
 	@$(BIN)/python bench/capture.py 15 30 45
+
+vmm-bench-linux: $(VENV)/.installed guest-linux ## Run 20 Linux guests of 45 s in QEMU and check every second of them.
+	@$(BIN)/python bench/capture_linux.py $${RONDO_SECONDS:-45} --runs $${RONDO_RUNS:-20}
 
 guest: ## Rebuild the bundled guest.
 	@sh guest/build.sh

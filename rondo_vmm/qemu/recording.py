@@ -88,6 +88,7 @@ class Recording:
         if qmp is not None and qmp.connected and self._store is not None:
             if self._asking is None:
                 self._asking = asyncio.create_task(qmp.ask_all(self._questions))
+                self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
             await asyncio.wait((self._asking,), timeout=patience_s)
         if self._asking is not None and self._asking.done():
             asked, self._asking = self._asking, None

@@ -147,14 +147,14 @@ class QemuWatcher:
     async def _follow_events(self, qmp: Qmp, recording: Recording) -> None:
         """Take note of events until the connection is lost."""
         lost = asyncio.create_task(qmp.lost())
+        coming = asyncio.create_task(qmp.next_event())
         try:
             while True:
-                coming = asyncio.create_task(qmp.next_event())
                 await asyncio.wait((coming, lost), return_when=asyncio.FIRST_COMPLETED)
                 if not coming.done():
-                    coming.cancel()
                     return
                 name, data = coming.result()
+                coming = asyncio.create_task(qmp.next_event())
                 recording.event(name)
                 if name == "SHUTDOWN":
                     self._reason = ENDS.get(str(data.get("reason")), "shutdown")
@@ -163,6 +163,7 @@ class QemuWatcher:
                     self._reason = ""
         finally:
             lost.cancel()
+            coming.cancel()
 
     @contextlib.contextmanager
     def _process_end(self) -> Iterator[asyncio.Event]:
