@@ -28,9 +28,10 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
-tools: ## Fetch what the integration tests start: a Prometheus server, a Linux kernel.
+tools: ## Fetch what the integration tests start: a Prometheus server, QEMU (as root only) and a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
-	@sh scripts/kernel.sh $(TOOLS)
+	@sh scripts/qemu.sh
+	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
 
 test: $(VENV)/.tested tools ## Install what the tests need and run them.
 	@$(BIN)/python -m pytest
@@ -95,8 +96,17 @@ vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a
 vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check every second of them.
 	@$(BIN)/python bench/capture.py 15 30 45
 
+vmm-bench-linux: $(VENV)/.installed guest-linux ## Run 20 Linux guests of 45 s in QEMU and check every second of them.
+	@$(BIN)/python bench/capture_linux.py $${RONDO_SECONDS:-45} --runs $${RONDO_RUNS:-20}
+
 guest: ## Rebuild the bundled guest.
 	@sh guest/build.sh
+
+guest-linux: $(TOOLS)/guest/initramfs.cpio ## Make the Linux guest from Debian's kernel and busybox; once.
+	@cat $(TOOLS)/guest/sources.txt
+
+$(TOOLS)/guest/initramfs.cpio: guest/build.sh guest/initramfs.py guest/init guest/workload.sh
+	@sh guest/build.sh --linux $(TOOLS)/guest >/dev/null
 
 clean: ## Remove what the targets made.
 	rm -rf $(VENV) $(TOOLS) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rondo_core import Store
     from rondo_core.export.outcome import Outcome
     from rondo_core.export.runner import Runner
+    from rondo_vmm.qemu.machine import QemuMonitor
 
 EXPORT_INTERVAL_S = 10.0
 
@@ -115,6 +116,7 @@ def command(
     \b
     rondo vmm --store demo.rondo --duration 45
     rondo vmm --kernel vmlinuz --initrd initrd.img --vcpus 2
+    rondo vmm --machine qemu --kernel vmlinuz --initrd initramfs.cpio --disk disk.img --duration 30
     rondo vmm --store vm1.rondo --remote-write http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     """
     if duration is not None:
@@ -122,7 +124,7 @@ def command(
             raise click.BadParameter(f"{duration}: at least 1 second", param_hint="--duration")
         cmdline = f"{cmdline} workload_duration={duration}".strip()
     if memory_mib is None:
-        memory_mib = LINUX_MEMORY_MIB if kernel else MEMORY_MIB
+        memory_mib = LINUX_MEMORY_MIB if kernel or machine == "qemu" else MEMORY_MIB
     timeout_s = timeout / NS_PER_S if timeout else None
     config = VmConfig(
         machine,
@@ -139,7 +141,9 @@ def command(
         balloon=balloon,
         guest_samples=guest_samples,
     )
-    with console_input(source, wanted=kernel is not None) as (descriptor, raw):
+    if source is not None and machine == "qemu":
+        raise click.BadParameter("the machine qemu reads no console; leave it out", param_hint="--input")
+    with console_input(source, wanted=kernel is not None and machine != "qemu") as (descriptor, raw):
         run = _Run(config, descriptor, raw)
         if no_metrics:
             result = run.start(None).run()
@@ -155,7 +159,11 @@ class _Run:
         self.config, self._descriptor, self._raw = config, descriptor, raw
         self._monitor: Monitor | None = None
 
-    def start(self, store: Store | None) -> Monitor:
+    def start(self, store: Store | None) -> Monitor | QemuMonitor:
+        if self.config.machine == "qemu":
+            from rondo_vmm.qemu.machine import QemuMonitor
+
+            return QemuMonitor(self.config, store, _console)
         sink = _console_at_once if self._raw else _console
         self._monitor = Monitor(
             self.config, store, sink, source=self._descriptor, on_escape=self._escape if self._raw else None
@@ -203,7 +211,7 @@ def _start_export(store: Store, url: str | None, labels: dict[str, str] | None) 
 
 def _console(data: bytes) -> None:
     sys.stdout.buffer.write(data)
-    if data == b"\n":
+    if b"\n" in data:
         sys.stdout.buffer.flush()
 
 
@@ -215,9 +223,9 @@ def _console_at_once(data: bytes) -> None:
 
 def _summarise(result: VmResult) -> None:
     sys.stdout.flush()
-    total = sum(result.exits.values())
     reasons = ", ".join(f"{reason} {count}" for reason, count in result.exits.items() if count)
-    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s, {total} exits ({reasons})", err=True)
+    exits = f", {sum(result.exits.values())} exits ({reasons})" if result.exits else ""
+    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s{exits}", err=True)
     if result.completed:
         done = ", ".join(f"{name} {count}" for name, count in sorted(result.completed.items()))
         click.echo(f"rondo: instructions completed for this host, which cannot emulate them: {done}", err=True)

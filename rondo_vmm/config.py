@@ -9,7 +9,7 @@ import attrs
 
 from rondo_vmm.errors import ConfigError
 
-MACHINES = ("auto", "kvm", "soft")
+MACHINES = ("auto", "kvm", "soft", "qemu")
 MIN_MEMORY_MIB, MAX_MEMORY_MIB = 2, 2047  # KVM's own pages lie at the end of the second GiB
 MEMORY_MIB, LINUX_MEMORY_MIB = 16, 256  # unless asked otherwise: the bundled guest, and Linux
 MAX_COMMAND_LINE = 2047  # of the x86 boot protocol: 2048 bytes with the closing zero
@@ -22,8 +22,9 @@ class VmConfig:
     """What machine to run.
 
     Attributes:
-        machine: "kvm", "soft", or "auto", which takes kvm where it can be used.
-        kernel: a bzImage, a vmlinux, or a bare 32-bit ELF kernel; None for the bundled guest.
+        machine: "kvm", "soft", "qemu", or "auto", which takes kvm where it can be used, and soft elsewhere.
+        kernel: a bzImage, a vmlinux, or a bare 32-bit ELF kernel; None for the bundled guest. For
+            qemu a bzImage or a vmlinux with a PVH entry.
         cmdline: the kernel's command line, at most 2047 bytes of ASCII.
         memory_mib: guest memory, MiB.
         timeout_s: stop the machine after that long; None lets it run.
@@ -33,11 +34,11 @@ class VmConfig:
             alone what such hosts lack.
         disks: raw disk images, at most 4; one that is missing is made, of 64 MiB. disk_read_only: none is written.
         rng, balloon, guest_samples: whether there is a source of randomness, a balloon with statistics, and a console
-            on which the guest hands in samples of its own.
+            on which the guest hands in samples of its own. QEMU has the first two in any case, and not the third.
     Raises: ConfigError: one of them cannot be; the message says which and what can.
     """
 
-    machine: Literal["auto", "kvm", "soft"] = "auto"
+    machine: Literal["auto", "kvm", "soft", "qemu"] = "auto"
     kernel: Path | None = None
     cmdline: str = ""
     memory_mib: int = MEMORY_MIB
@@ -62,7 +63,10 @@ class VmConfig:
             raise ConfigError(f"timeout {self.timeout_s:g} s: must be more than 0")
         if not 1 <= self.vcpus <= MAX_VCPUS:
             raise ConfigError(f"{self.vcpus} virtual CPUs: from 1 to {MAX_VCPUS}")
-        if self.kernel is None and (self.initrd or self.vcpus > 1):
+        if self.machine == "qemu" and (self.emulated_host or self.guest_samples):
+            what = "emulates no /dev/kvm" if self.emulated_host else "takes no samples of the guest"
+            raise ConfigError(f"the machine qemu {what}; leave that out, or choose another machine")
+        if self.machine != "qemu" and self.kernel is None and (self.initrd or self.vcpus > 1):
             what = "no initrd" if self.initrd else "one virtual CPU only"
             raise ConfigError(f"the bundled guest takes {what}; give a Linux kernel with --kernel")
         if len(self.disks) > MAX_DISKS:
@@ -74,6 +78,11 @@ class VmConfig:
     def has_virtio(self) -> bool:
         """Say whether the machine has any virtio device."""
         return bool(self.disks) or self.rng or self.balloon or self.guest_samples
+
+
+def disk_name(index: int) -> str:
+    """Name a disk as Linux does: vda is the first."""
+    return f"vd{chr(ord('a') + index)}"
 
 
 def check_command_line(cmdline: str) -> None:

@@ -22,6 +22,10 @@ class BootError(VmmError):
     """A kernel that cannot be loaded."""
 
 
+class QmpError(VmmError):
+    """QEMU's monitor cannot be reached, or refused a command."""
+
+
 class GuestError(VmmError):
     """The guest's misdeed: it left what a machine can do."""
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from rondo_vmm.config import VmConfig
+from rondo_vmm.config import VmConfig, disk_name
 from rondo_vmm.machine import Board
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Fittings:
 
             for index, path in enumerate(config.disks):
                 self._images.append(RawImage(path, read_only=config.disk_read_only))
-                name = f"vd{chr(ord('a') + index)}"
+                name = disk_name(index)
                 self._disks[name] = Block(self._board.memory, self._images[-1], name)
             devices += self._disks.values()
         if config.rng:

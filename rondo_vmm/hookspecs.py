@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from rondo_core.hookspecs import Config, Declare, Tick, hookspec
 
@@ -15,6 +17,21 @@ if TYPE_CHECKING:
 
 OnExit = Callable[[int, int, int, int], None]
 OnMilestone = Callable[[str, int, int], None]
+Questions = Mapping[str, tuple[str, Mapping[str, object]]]
+OnReplies = Callable[[Mapping[str, Any], int], None]
+
+
+@attrs.frozen
+class QemuFacts:
+    """What is known of a QEMU when its recorders are bound.
+
+    Attributes: `pid`: its process, 0 where it is not on this host; `balloon`: the QOM path of its balloon device, empty
+    where it has none; `ours`: whether this process started it.
+    """
+
+    pid: int
+    balloon: str = ""
+    ours: bool = False
 
 
 @hookspec
@@ -96,10 +113,23 @@ def rondo_vmm_guest_line_bind(declare: Declare, config: Config) -> OnLine | None
 
 
 @hookspec
+def rondo_qmp_bind(declare: Declare, config: Config, qemu: QemuFacts) -> tuple[Questions, OnReplies] | None:
+    """Declare series once, and say what QEMU's monitor is asked once a second and what takes the replies.
+
+    Called: once per QEMU, when its monitor is connected, before its first instruction where it is started here.
+    Args: `declare` makes handles; `config` is this plugin's own table; `qemu` is what is known of the process.
+    Returns: key -> (QMP command, its arguments), and `on_replies(replies, now_ns)`, called once a second with the
+        replies by key: those that were refused or late are missing; "events" holds the names of the QMP events since
+        the call before. None to stay out.
+    Errors: a raise here disables this plugin alone; a raise in `on_replies` is counted, and reported once per kind.
+    """
+
+
+@hookspec
 def rondo_vmm_started(machine: str, now_ns: int) -> None:
     """Learn that a machine is about to run its first instruction.
 
-    Called: once per run, on the monitor's thread. Args: `machine`: "kvm" or "soft"; `now_ns`: the wall clock.
+    Called: once per run, on the monitor's thread. Args: `machine`: "kvm", "soft" or "qemu"; `now_ns`: the wall clock.
     Returns: nothing. Errors: a raise is counted and reported.
     """
 

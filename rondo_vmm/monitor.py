@@ -36,11 +36,12 @@ class VmResult:
         machine, why: which machine ran it and why that one.
         ended: "power-off", "reset", "halted", "timeout", "stopped", "signal 2", "signal 15" or "failed".
         error: the failure in one line; empty where there was none.
-        exits: how often the CPUs left the guest, by reason, as the exit loops counted; exits_by_vcpu: of each CPU.
-        completed: instructions that the monitor ran because the host's KVM cannot, by name: empty on real hardware.
+        exits: how often the CPUs left the guest, by reason, as the exit loops counted; empty where another monitor ran
+            it, as QEMU does; exits_by_vcpu: of each CPU.
         uptime_s: from before the first instruction to after the last; started_ns, ended_ns: the same by the wall
             clock, ns since the epoch.
         failed_plugins: plugin -> number of its failures.
+        completed: instructions that the monitor ran because the host's KVM cannot, by name: empty on real hardware.
     """
 
     machine: str
@@ -48,12 +49,12 @@ class VmResult:
     ended: str
     error: str
     exits: dict[str, int]
-    exits_by_vcpu: tuple[dict[str, int], ...]
-    completed: dict[str, int]
     uptime_s: float
     started_ns: int
     ended_ns: int
     failed_plugins: dict[str, int]
+    exits_by_vcpu: tuple[dict[str, int], ...] = ()
+    completed: dict[str, int] = attrs.Factory(dict)
 
     @property
     def exit_status(self) -> int:

@@ -57,6 +57,10 @@ def vmm_schemas(
 
 def schemas_for(config: VmConfig) -> tuple[Schema, ...]:
     """Give the schemas for the machine that was asked for."""
+    if config.machine == "qemu":
+        from rondo_vmm.qemu.schemas import qemu_schemas
+
+        return qemu_schemas(config.vcpus, len(config.disks))
     return vmm_schemas(
         config.vcpus,
         disks=len(config.disks),

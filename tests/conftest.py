@@ -11,6 +11,7 @@ from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.export.cursor import Cursor, save_cursor
 
 TOOLS = Path(__file__).parents[1] / ".tools"
+NO_QEMU = "no QEMU; install the package qemu-system-x86 and the extra rondo[qemu]"
 START_NS = 1_700_000_000 * 10**9
 KINDS_BY_SCHEMA = {"counters": "counter", "gauges": "gauge", "summaries": "summary"}
 SMALL_TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))
@@ -21,9 +22,8 @@ def pytest_collection_modifyitems(items):
         "kvm": None if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm",
         "emulator": None if importlib.util.find_spec("unicorn") else "the package unicorn is not installed",
         "prometheus": None if shutil.which("prometheus") else "no Prometheus server; install the package prometheus",
-        "linux": None
-        if list(TOOLS.glob("boot/vmlinuz-*"))
-        else "no kernel; make tools fetches linux-image-cloud-amd64",
+        "qemu": None if shutil.which("qemu-system-x86_64") and importlib.util.find_spec("qemu") else NO_QEMU,
+        "linux_guest": None if (TOOLS / "guest" / "initramfs.cpio").exists() else "no Linux guest; make guest-linux",
         "binutils": None if shutil.which("as") else "no assembler; install the package binutils",
     }
     for item in items:

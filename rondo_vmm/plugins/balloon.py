@@ -23,6 +23,8 @@ COUNTERS = {
     "minor_faults": ("minor_faults", "Page faults of the guest that needed none.", ""),
 }
 
+SIZE_HELP = "Memory that the balloon leaves to the guest."
+TARGET_HELP = "Memory that the balloon is asked to leave to the guest."
 UNTOLD = 2**64 - 1  # what Linux tells of what it does not count
 
 
@@ -33,7 +35,7 @@ def rondo_vmm_memory_bind(
     """Declare the gauges; those of the balloon where there is one."""
     size = declare.gauge("vm_memory_size_bytes", help="Memory of the guest.", unit="bytes")
     resident = declare.gauge("vm_memory_resident_bytes", help="Guest memory that the host holds.", unit="bytes")
-    told = balloon_tick(declare, balloon) if balloon is not None else None
+    told = balloon_tick(declare, memory.size_bytes, balloon) if balloon is not None else None
 
     def tick(now_ns: int) -> None:
         size.set(memory.size_bytes, now_ns)
@@ -44,10 +46,10 @@ def rondo_vmm_memory_bind(
     return tick
 
 
-def balloon_tick(declare: Declare, balloon: Callable[[], BalloonState]) -> Tick:
+def balloon_tick(declare: Declare, memory_bytes: int, balloon: Callable[[], BalloonState]) -> Tick:
     """Declare the balloon's series; a statistic that the guest does not tell stays absent."""
-    target = declare.gauge("balloon_target_bytes", help="Memory that the guest is asked to give up.", unit="bytes")
-    actual = declare.gauge("balloon_actual_bytes", help="Memory that the guest has given up.", unit="bytes")
+    target = declare.gauge("vm_balloon_target_bytes", help=TARGET_HELP, unit="bytes")
+    left = declare.gauge("vm_balloon_size_bytes", help=SIZE_HELP, unit="bytes")
     gauges = {
         tag: declare.gauge(f"balloon_{tag}_bytes", help=help_text, unit="bytes").set
         for tag, help_text in GAUGES.items()
@@ -60,8 +62,8 @@ def balloon_tick(declare: Declare, balloon: Callable[[], BalloonState]) -> Tick:
 
     def tick(now_ns: int) -> None:
         state = balloon()
-        target.set(state.target_bytes, now_ns)
-        actual.set(state.actual_bytes, now_ns)
+        target.set(memory_bytes - state.target_bytes, now_ns)
+        left.set(memory_bytes - state.actual_bytes, now_ns)
         for tag, value in state.statistics.items():
             if tag in setters and value != UNTOLD:
                 setters[tag](value, now_ns)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from rondo_core.errors import CapacityError
 from rondo_core.handles import Counter
+from rondo_core.hookspecs import Declare
+
+Follow = Callable[[float, int], None]
 
 
 class Total:
@@ -19,3 +25,15 @@ class Total:
         last = total if self._last is None else self._last
         self._inc(total - last if total >= last else total, now_ns)
         self._last = total
+
+
+def follow(declare: Declare, name: str, words: str, unit: str = "", **labels: object) -> Follow:
+    """Declare a counter that follows a total from when it is first seen, where the store has room for it."""
+    try:
+        return Total(declare.counter(name, help=words, unit=unit, **labels), None).set
+    except CapacityError:
+        return _left_out
+
+
+def _left_out(_total: float, _now_ns: int) -> None:
+    """Take what the store has no room for; it counts such series itself."""

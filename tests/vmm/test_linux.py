@@ -20,12 +20,12 @@ WHOLE = os.environ.get("RONDO_LINUX")
 FIRST_LINE_S = 200
 WHOLE_S = 3000
 
-pytestmark = [pytest.mark.kvm, pytest.mark.linux]
+pytestmark = [pytest.mark.kvm, pytest.mark.linux_guest]
 
 
 @pytest.fixture
 def vmlinuz():
-    return max((TOOLS / "boot").glob("vmlinuz-*cloud-amd64"))
+    return TOOLS / "guest" / "vmlinuz"
 
 
 def test_the_kernel_is_what_its_headers_say(vmlinuz):

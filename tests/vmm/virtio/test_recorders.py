@@ -13,8 +13,8 @@ from rondo_vmm.errors import ConfigError, DiskError
 from rondo_vmm.fitting import Fittings
 from rondo_vmm.machine import Board
 from rondo_vmm.memory import GuestMemory
-from rondo_vmm.recording import monitor_plugins
 from rondo_vmm.plugins.guest_samples import MALFORMED, RECORDED, REFUSED, UNTIMELY, GuestSamples, parse
+from rondo_vmm.recording import monitor_plugins
 from rondo_vmm.schemas import schemas_for, vmm_schemas
 
 NOW_NS = 1_700_000_000 * 10**9
@@ -111,7 +111,8 @@ def test_hook_rondo_vmm_memory_bind(path, whole):
     assert last(path, "vm_memory_size_bytes") == {(): 8 * MIB}
     assert last(path, "vm_memory_resident_bytes") == {(): memory.resident_bytes()}
     assert MIB <= memory.resident_bytes() < 3 * MIB
-    assert last(path, "balloon_actual_bytes") == {(): 3 * 4096}
+    assert last(path, "vm_balloon_size_bytes") == {(): 8 * MIB - 3 * 4096}
+    assert last(path, "vm_balloon_target_bytes") == {(): 8 * MIB}
     assert last(path, "balloon_free_bytes") == {(): 5 * MIB}
     assert last(path, "balloon_major_faults_total") == {(): 7}
     assert last(path, "balloon_available_bytes") == {}
