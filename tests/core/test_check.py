@@ -7,8 +7,8 @@ import struct
 import subprocess
 import sys
 
-import numpy as np
 import attrs
+import numpy as np
 import pytest
 
 from rondo_core import ManualClock, Store, StoreReader, layout

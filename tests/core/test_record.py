@@ -120,7 +120,11 @@ def test_every_kind_is_exact_under_eight_threads(path):
         Schema("s", "summary", 4),
     ]
     with Store(path, schemas, tick_interval_s=0.05) as store:
-        plain, sketched, batch = store.summary("s"), store.summary("q"), store.batch([store.gauge("g", n=n) for n in range(8)])
+        plain, sketched, batch = (
+            store.summary("s"),
+            store.summary("q"),
+            store.batch([store.gauge("g", n=n) for n in range(8)]),
+        )
         start = threading.Barrier(8)
 
         def work(value):
