@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rondo_core.hookspecs import hookimpl as hookimpl
     from rondo_core.hookspecs import hookspec as hookspec
     from rondo_core.labels import Series as Series
+    from rondo_core.options import Option as Option
     from rondo_core.plugins import Plugins as Plugins
     from rondo_core.query import Consolidator as Consolidator
     from rondo_core.query import Range as Range
@@ -38,6 +39,7 @@ _HOME = {
     "Gauge": "handles",
     "GaugeBatch": "handles",
     "ManualClock": "clock",
+    "Option": "options",
     "Part": "export.batch",
     "Plugins": "plugins",
     "Range": "query",

@@ -160,6 +160,10 @@ class PermanentExportError(ExportError):
     """The receiver refused these samples for good; sending them again changes nothing."""
 
 
+class BatchTooLargeError(ExportError):
+    """The receiver does not take that much in one request; in smaller ones it may take all of it."""
+
+
 def one_line(error: BaseException) -> str:
     """Give an error of any kind as one line, class named where it is not ours."""
     text: Any = " ".join(str(error).split())

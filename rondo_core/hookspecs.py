@@ -10,6 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     from rondo_core.export.batch import Batch
     from rondo_core.handles import Counter, Gauge, GaugeBatch, Summary
+    from rondo_core.options import Option
     from rondo_core.query import Consolidator
 
 hookspec = pluggy.HookspecMarker("rondo")
@@ -65,15 +66,29 @@ class Declare(Protocol):
 class Exporter(Protocol):
     """Takes batches to a receiver; one thread calls it, never two at once."""
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch) -> int | None:
         """Deliver the batch; to return is to acknowledge it.
 
-        Raises: RetryableExportError: not now; PermanentExportError: these samples never; ExportError: the
-        receiver cannot be used as configured, so the exporter stops and nothing is lost.
+        Returns: how many of its samples the receiver refused for good while it took the rest; None or 0: it took all.
+        Raises: RetryableExportError: not now; PermanentExportError: these samples never; BatchTooLargeError: not
+        in one piece; ExportError: the receiver cannot be used as configured, so the exporter stops and nothing is
+        lost.
         """
 
     def close(self) -> None:
         """Let go of connections and files."""
+
+
+@hookspec
+def rondo_options_define() -> list[Option]:  # type: ignore[empty-body]
+    """Describe the keys of this plugin's config table, whatever its family.
+
+    Called: once, before any other hook of the plugin is given a config, and by what lists and checks configs.
+    Args: none.
+    Returns: options; a config is checked against them, and given on in their types with defaults filled in. A
+    plugin without this hook is given its table as it stands.
+    Errors: a raise here disables this plugin alone.
+    """
 
 
 @hookspec

@@ -387,7 +387,8 @@ class Writer:
         self.current.point_nowhere()
         if self.bucket:
             self._touched.add(self.bucket)
-        before: Cells = memoryview(array("d", self.row)) if self.bucket else self._template
+        anew = self.kind == "gauge" or not self.bucket
+        before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
         if overwritten:
             self._stage(bucket - 1, before)

@@ -17,11 +17,11 @@ CORE = ROOT / "rondo_core"
 PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
     0: "errors clock faults units ring layout",
-    1: "labels uncompiled sketch statistics schema schema_file",
+    1: "labels options uncompiled sketch statistics schema schema_file",
     2: "files summary_rows slab journal registry lock runs directory swap tables",
     3: "writer handles reader consolidation selector series_index frames query schema_query relay",
-    4: "entrypoints hookspecs plugins selfmetrics export store_reader stores store salvage check_rows check repair plan"
-    " migrate",
+    4: "entrypoints hookspecs plugins selfmetrics exposition export store_reader stores store salvage check_rows check repair plan"
+    " migrate config",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

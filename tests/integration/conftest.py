@@ -62,6 +62,12 @@ class Prometheus:
                 time.sleep(0.05)
         raise RuntimeError(f"Prometheus did not become ready:\n{self.log()[-4000:]}")
 
+    def configure(self, text):
+        """Start the server again with another configuration."""
+        self.stop()
+        self._config.write_text(text)
+        self.start()
+
     def log(self):
         return (self._directory / "prometheus.log").read_text(errors="replace")
 

@@ -1,0 +1,188 @@
+"""What a plugin can be told: options it declares, and config tables checked against them before it is called."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import attrs
+
+from rondo_core.errors import UsageError
+from rondo_core.units import parse_duration_ns, parse_size_bytes
+
+NS_PER_S = 1_000_000_000
+Type = Literal["text", "integer", "number", "duration", "size", "flag", "list", "table"]
+_FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+@attrs.frozen
+class Option:
+    """One key of a plugin's config table.
+
+    Attributes:
+        name: the key.
+        type: text; integer; number; duration ("10s" or seconds; given on as float, s); size ("4MiB"; given on as
+            int, bytes); flag; list (of text; "a,b" on a command line); table (text to text; "a=b,c=d").
+        help: one line for people.
+        default: what is given on where the key is missing; None leaves the key out.
+        choices: the values that are allowed, or those of a list's items; empty: any.
+        required: a config without it is refused.
+        secret: never shown; neither in errors nor in `rondo plugins`.
+    """
+
+    name: str
+    type: Type = "text"
+    help: str = ""
+    default: Any = None
+    choices: Sequence[str] = ()
+    required: bool = False
+    secret: bool = False
+
+
+# What every exporter's table may hold besides the plugin's own keys; the runner takes it.
+RUNNER_OPTIONS = (
+    Option("plugin", help="the exporter plugin; by default the table's name, which is also the cursor's"),
+    Option("interval", "duration", "how often closed buckets are sent; 10s"),
+    Option("deadline", "duration", "how long the last flush may take; 10s"),
+    Option("max_samples", "integer", "the most samples of one request; 10000"),
+    Option("tier", "integer", "the tier that is sent; 0, the finest"),
+    Option("fn", "list", "consolidators: x is sent as the gauges x_avg, x_max ...; a counter's last as itself"),
+    Option("match", help="a selector of the series that are sent; all"),
+    Option("backfill", "flag", "begin with what only coarser tiers still have; false"),
+)
+
+
+def read_options(
+    where: str, options: Iterable[Option], config: Mapping[str, Any], environment: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Check a config table and give the values in their types, defaults filled in.
+
+    A value that is as a whole "${NAME}" stands for the environment variable NAME.
+
+    Args: `where` names the table in errors, such as "exporters.prometheus"; `environment`: by default the process's.
+    Raises: UsageError: names the key, what is wrong and what is allowed, and no secret.
+    """
+    known = {option.name: option for option in options}
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, 1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            raise UsageError(f"{where}.{key}: no such key; {meant}it has {', '.join(sorted(known)) or 'none'}")
+    values: dict[str, Any] = {}
+    for name, option in known.items():
+        value = config.get(name)
+        if value is None:
+            if option.required:
+                raise UsageError(f"{where}.{name}: missing; {option.help or 'give it'}")
+            if option.default is not None:
+                values[name] = option.default
+            continue
+        values[name] = _checked(f"{where}.{name}", option, _expanded(f"{where}.{name}", value, environment))
+    return values
+
+
+def _expanded(where: str, value: Any, environment: Mapping[str, str] | None) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _expanded(f"{where}.{key}", each, environment) for key, each in value.items()}
+    if not (isinstance(value, str) and value.startswith("${") and value.endswith("}")):
+        return value
+    name = value[2:-1]
+    found = (os.environ if environment is None else environment).get(name)
+    if found is None:
+        raise UsageError(f"{where}: the environment has no variable {name}; set it")
+    return found
+
+
+def _checked(where: str, option: Option, value: Any) -> Any:
+    shown = "what it is given" if option.secret else repr(value)
+    try:
+        checked = _READ[option.type](value)
+    except (TypeError, ValueError, OverflowError):
+        raise UsageError(f"{where}: {shown} is not {_WORDS[option.type]}") from None
+    if option.choices:
+        for each in checked if option.type == "list" else (checked,):
+            if each not in option.choices:
+                raise UsageError(f"{where}: {shown}: choose from {', '.join(option.choices)}")
+    return checked
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, (str, Path)):
+        raise TypeError
+    return str(value)
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, bool) or (isinstance(value, float) and not value.is_integer()):
+        raise TypeError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not math.isfinite(float(value)):
+        raise ValueError
+    return float(value)
+
+
+def _duration(value: Any) -> float:
+    seconds = parse_duration_ns(value) / NS_PER_S if isinstance(value, str) else _number(value)
+    if seconds <= 0:
+        raise ValueError
+    return seconds
+
+
+def _size(value: Any) -> int:
+    size = parse_size_bytes(value) if isinstance(value, str) else _integer(value)
+    if size < 0:
+        raise ValueError
+    return size
+
+
+def _flag(value: Any) -> bool:
+    if isinstance(value, str) and value.lower() in _FLAGS:
+        return _FLAGS[value.lower()]
+    if not isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _list(value: Any) -> list[str]:
+    items = [each.strip() for each in value.split(",") if each.strip()] if isinstance(value, str) else list(value)
+    if not all(isinstance(each, str) for each in items):
+        raise TypeError
+    return items
+
+
+def _table(value: Any) -> dict[str, str]:
+    if isinstance(value, str):
+        pairs = [each.partition("=") for each in value.split(",") if each.strip()]
+        if not all(sign for _, sign, _ in pairs):
+            raise ValueError
+        return {name.strip(): text.strip() for name, _, text in pairs}
+    return {str(name): _text(text) if isinstance(text, str) else str(text) for name, text in dict(value).items()}
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "text": _text,
+    "integer": _integer,
+    "number": _number,
+    "duration": _duration,
+    "size": _size,
+    "flag": _flag,
+    "list": _list,
+    "table": _table,
+}
+_WORDS = {
+    "text": "text; write it in quotes",
+    "integer": "a whole number",
+    "number": "a number",
+    "duration": "a duration above 0, such as 10s",
+    "size": "a size, such as 4MiB",
+    "flag": "true or false",
+    "list": "a list of texts",
+    "table": "a table of texts, such as a=b",
+}
