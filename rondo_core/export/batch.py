@@ -70,11 +70,13 @@ class Batch:
         ended: series that will have no further sample, because the process that wrote them has ended; empty
             but for the last batch of a run, which may have no parts.
         ended_ns: the newest sample's timestamp of that run, ns since the epoch; 0 where nothing has ended.
+        sketched: the schemas, of the series that have ended, whose summaries keep a sketch.
     """
 
     parts: tuple[Part, ...]
     ended: tuple[Series, ...] = ()
     ended_ns: int = 0
+    sketched: frozenset[str] = frozenset()
 
     @property
     def n_samples(self) -> int:
@@ -100,7 +102,7 @@ class Batch:
         else:
             return None
         first = Batch(tuple(part for part in early if part.n_rows))
-        return first, Batch(tuple(part for part in late if part.n_rows), self.ended, self.ended_ns)
+        return first, Batch(tuple(part for part in late if part.n_rows), self.ended, self.ended_ns, self.sketched)
 
     def _split_series(self) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
         half = sum(len(part.series) for part in self.parts) // 2

@@ -75,6 +75,10 @@ class Drain:
         """Give every series of the store."""
         return list(self._view.registry)
 
+    def sketched(self) -> frozenset[str]:
+        """Name the schemas whose summaries keep a sketch."""
+        return frozenset(schema.name for schema in self._view.meta.schemas if schema.sketch)
+
     def _schema(self, name: str) -> Schema:
         return next(schema for schema in self._view.meta.schemas if schema.name == name)
 

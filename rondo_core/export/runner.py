@@ -166,7 +166,7 @@ class Runner:
                 return
             self._deliver(drained, 0)
         if ended_run > self.cursor.ended_run and self.cursor.positions:
-            end = Batch((), tuple(self._drain.series()), self._view.newest_ns())
+            end = Batch((), tuple(self._drain.series()), self._view.newest_ns(), self._drain.sketched())
             self._deliver(Drained(end, {}, 0), ended_run)
 
     def _deliver(self, drained: Drained, ended_run: int) -> None:

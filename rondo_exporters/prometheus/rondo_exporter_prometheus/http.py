@@ -1,4 +1,4 @@
-"""A request for each batch, and what the receiver's status means for the samples in it."""
+"""A request for each message, with what proves who sends it, and the answer as plain facts."""
 
 from __future__ import annotations
 
@@ -8,25 +8,29 @@ from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 
+import attrs
 import requests
 import snappy
 import urllib3
 
-from rondo_core import Batch
-from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError, UsageError
-from rondo_exporter_prometheus.encode import Encoder
+from rondo_core.clock import NS_PER_S, Clock
+from rondo_core.errors import BatchTooLargeError, ExportError, RetryableExportError, UsageError
 from rondo_exporter_prometheus.plugin import Settings
 
-# Source: remote-write 1.0, "Protocol".
+# Source: remote-write 1.0 and 2.0, "Protocol".
 PROTOCOL_HEADERS = {
-    "Content-Encoding": "snappy",
-    "Content-Type": "application/x-protobuf",
-    "X-Prometheus-Remote-Write-Version": "0.1.0",
+    "1.0": {
+        "Content-Encoding": "snappy",
+        "Content-Type": "application/x-protobuf",
+        "X-Prometheus-Remote-Write-Version": "0.1.0",
+    },
+    "2.0": {
+        "Content-Encoding": "snappy",
+        "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        "X-Prometheus-Remote-Write-Version": "2.0.0",
+    },
 }
-# These samples were refused, each for itself or for their number; no other status says that of the samples.
-REFUSED = frozenset({400, 413, 422})
-TOO_MANY_REQUESTS = 429
+_WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
 MAX_BODY_CHARACTERS = 200
 # Cut only after credentials were blotted out, so that no half of one stays.
 _BODY_READ_BYTES = 4096
@@ -35,59 +39,87 @@ _KEY_CHARACTERS = 6
 MAX_RETRY_AFTER_S = 3600.0
 
 
-class RemoteWrite:
-    """Takes batches to one remote-write 1.0 receiver, over one connection that stays open."""
+@attrs.frozen
+class Answer:
+    """What a receiver said to one request.
 
-    def __init__(self, settings: Settings, clock: Clock = wall_ns) -> None:
-        """Make the session; the connection is made by the first batch.
+    Attributes:
+        status: HTTP's.
+        said: who answered what, on one line, without credentials.
+        written: how many samples and histograms it says it has written; None where it says nothing of them, as no
+            receiver of 1.0 does.
+        retry_after_s: when it wants to be asked again, if it said so.
+    """
+
+    status: int
+    said: str
+    written: tuple[int, int] | None
+    retry_after_s: float | None
+
+
+class Connection:
+    """Takes messages to one receiver, over one connection that stays open."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Make the session; the connection is made by the first message.
 
         Raises: UsageError: the bearer token's file cannot be read, or holds no token.
         """
         self._settings, self._clock = settings, clock
-        self._encoder = Encoder(settings.external_labels)
         self._session: requests.Session | None = _Session()
         # Options are arguments: no proxies, certificates or netrc passwords out of the environment.
         self._session.trust_env = False
         self._session.headers.clear()
         agent = f"rondo-exporter-prometheus/{version('rondo-exporter-prometheus')}"
-        self._session.headers.update({**settings.headers, **PROTOCOL_HEADERS, "User-Agent": agent})
+        self._session.headers.update({**settings.headers, "User-Agent": agent})
+        self._session.verify = settings.ca_file or not settings.insecure
+        if settings.client_certificate:
+            key = settings.client_key
+            self._session.cert = (settings.client_certificate, key) if key else settings.client_certificate
+        if settings.insecure:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it was chosen, and is documented
         try:
             self._authorization()
         except RetryableExportError as error:
             raise UsageError(str(error)) from None
 
-    def __repr__(self) -> str:
-        """Name the receiver, and nothing that is secret."""
-        return f"RemoteWrite({self._settings.shown_url!r})"
+    def post(self, message: bytes, protocol: str) -> Answer:
+        """Send one message of that version of the protocol.
 
-    def send(self, batch: Batch) -> None:
-        """Deliver the batch in one request.
-
-        Raises: RetryableExportError: no connection, no answer in time, 429 or 5xx; PermanentExportError: 400, 413
-        or 422; ExportError: any other status but 2xx, or the exporter was closed.
+        Raises: BatchTooLargeError: it is larger than `max_bytes`; RetryableExportError: no connection, or no answer in
+        time; ExportError: no request can be made at all, or the connection was closed.
         """
+        settings = self._settings
         if self._session is None:
-            raise ExportError(f"{self._settings.shown_url}: this exporter was closed; open another")
-        body = self._encoder.encode(batch)
-        if not body:
-            return
+            raise ExportError(f"{settings.shown_url}: this exporter was closed; open another")
+        if len(message) > settings.max_bytes:
+            raise BatchTooLargeError(f"max_bytes: a message of {len(message)} bytes; {settings.max_bytes} are allowed")
         authorization = self._authorization()
         try:
             response = self._session.post(
-                self._settings.url,
-                data=snappy.compress(body),
-                headers={"Authorization": authorization} if authorization else None,
-                timeout=self._settings.timeout_s,
+                settings.url,
+                data=snappy.compress(message),
+                headers=PROTOCOL_HEADERS[protocol] | ({"Authorization": authorization} if authorization else {}),
+                timeout=settings.timeout_s,
                 allow_redirects=False,
                 stream=True,
             )
         except (requests.ConnectionError, requests.Timeout) as error:
-            raise RetryableExportError(f"{self._settings.shown_url}: {self._reason(error)}") from None
+            raise RetryableExportError(f"{settings.shown_url}: {self._reason(error)}") from None
         except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            what = f"{self._settings.shown_url}: no request can be made of it ({type(error).__name__}); check url"
+            what = f"{settings.shown_url}: no request can be made of it ({type(error).__name__}); check url"
             raise ExportError(what) from None
+        except OSError:
+            # requests looks for the files of TLS before it connects: they may be exchanged just now.
+            raise RetryableExportError(f"{settings.shown_url}: ca_file or client_certificate is gone") from None
         try:
-            self._judge(response, _body(response), authorization)
+            said = self._presentable(_body(response) or response.reason or "no reason given", authorization)
+            return Answer(
+                response.status_code,
+                f"{settings.shown_url}: answered {response.status_code}: {said}",
+                _written(response.headers),
+                self._retry_after_s(response.headers.get("Retry-After", "")),
+            )
         finally:
             response.close()
 
@@ -96,19 +128,6 @@ class RemoteWrite:
         if self._session is not None:
             self._session.close()
         self._session = None
-
-    def _judge(self, response: requests.Response, body: str, authorization: str) -> None:
-        """Turn a status into an error, or into none."""
-        status = response.status_code
-        if 200 <= status < 300:
-            return
-        said = self._presentable(body or response.reason or "no reason given", authorization)
-        message = f"{self._settings.shown_url}: answered {status}: {said}"
-        if status == TOO_MANY_REQUESTS or status >= 500:
-            raise RetryableExportError(message, self._retry_after_s(response.headers.get("Retry-After", "")))
-        if status in REFUSED:
-            raise PermanentExportError(message)
-        raise ExportError(message)
 
     def _authorization(self) -> str:
         """Give the header's value; a token's file is read anew each time, as tokens are rotated.
@@ -186,3 +205,12 @@ def _body(response: requests.Response) -> str:
         return bytes(response.raw.read(_BODY_READ_BYTES, decode_content=True) or b"").decode("utf-8", "replace")
     except (urllib3.exceptions.HTTPError, OSError):
         return ""
+
+
+def _written(headers: requests.structures.CaseInsensitiveDict[str]) -> tuple[int, int] | None:
+    """Read how much was written; one header that is missing beside the other says none."""
+    found = [headers.get(_WRITTEN.format(each), "").strip() for each in ("Samples", "Histograms")]
+    if not any(found):
+        return None
+    samples, histograms = (int(each) if each.isascii() and each.isdigit() else 0 for each in found)
+    return samples, histograms

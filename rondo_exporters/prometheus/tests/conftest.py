@@ -1,10 +1,12 @@
 """A reader of the wire that shares no code with the exporter, and a receiver that objects to whatever the protocol forbids."""
 
+import importlib.util
 import re
 import struct
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,3 +226,24 @@ def receiver():
     yield running
     running.close()
     assert running.objections == []
+
+
+# -- a receiver of both versions
+
+
+@pytest.fixture
+def strict_receiver():
+    """Start strict receivers; see strict.py."""
+    specification = importlib.util.spec_from_file_location("strict", Path(__file__).with_name("strict.py"))
+    strict = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(strict)
+    running = []
+
+    def start(*args, **options):
+        running.append(strict.StrictReceiver(*args, **options))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()
+        assert each.violations == []

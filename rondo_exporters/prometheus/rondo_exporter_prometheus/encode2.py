@@ -1,0 +1,123 @@
+"""Batch -> bytes of a remote-write 2.0 io.prometheus.write.v2.Request; pure, no I/O.
+
+Source: the specification 2.0-rc.4: strings are in one table, of which the first is empty; a series has samples or
+histograms, never both; each carries its metadata; a running total says when it was 0.
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from rondo_core import Batch, Part, Series
+from rondo_exporter_prometheus.columns import (
+    HISTOGRAM,
+    NS_PER_MS,
+    Column,
+    Labels,
+    LabelSets,
+    columns,
+    ended_columns,
+    sketch_of,
+    start_ms,
+)
+from rondo_exporter_prometheus.histogram import histograms, stale_histogram
+from rondo_exporter_prometheus.wire import field, samples, stale_sample, varint
+
+_REQUEST_SYMBOL, _REQUEST_SERIES = b"\x22", b"\x2a"
+_SERIES_LABELS, _SERIES_METADATA = b"\x0a", b"\x2a"
+_METADATA_TYPE, _METADATA_HELP, _METADATA_UNIT = b"\x08", b"\x18", b"\x20"
+
+
+@attrs.frozen
+class Request:
+    """A message, and how much is in it: what the receiver should say that it has written."""
+
+    body: bytes = b""
+    n_samples: int = 0
+    n_histograms: int = 0
+
+
+class Encoder2:
+    """Encodes batches for one receiver."""
+
+    def __init__(self, label_sets: LabelSets) -> None:
+        """Send series under these label sets."""
+        self._label_sets = label_sets
+
+    def encode(self, batch: Batch, *, samples: bool = True, histograms: bool = True) -> Request:
+        """Give the Request of a batch, or of its samples or histograms alone; no bytes where there is nothing to send.
+
+        Series come in the order of parts, columns and series, symbols in that of their first use; the same batch gives
+        the same bytes.
+        """
+        growing = _Request(self._label_sets)
+        for part in batch.parts:
+            if samples:
+                growing.add_samples(part)
+            if histograms:
+                growing.add_histograms(part)
+        stamp_ms = batch.ended_ns // NS_PER_MS + 1
+        for series in batch.ended:
+            if samples:
+                for column in ended_columns(series, batch.sketched):
+                    growing.add(series, column, stale_sample(stamp_ms), 1)
+            if histograms and series.schema in batch.sketched:
+                growing.add(series, HISTOGRAM, stale_histogram(stamp_ms), 1)
+        return growing.whole()
+
+
+class _Request:
+    """A request that grows: its series, and its table of symbols."""
+
+    def __init__(self, label_sets: LabelSets) -> None:
+        self._label_sets = label_sets
+        self._series: dict[tuple[Labels, bool], list[bytes]] = {}
+        self._symbols: dict[str, int] = {"": 0}
+        self._counts = [0, 0]
+
+    def add_samples(self, part: Part) -> None:
+        stamps_ms = part.timestamps_ns // NS_PER_MS
+        starts: np.ndarray | None = np.array([start_ms(each, part.interval_ns) for each in part.series], np.int64)
+        for column, values in columns(part):
+            counts = np.count_nonzero(~np.isnan(values), axis=0).tolist()
+            written = samples(stamps_ms, values, starts if column.cumulative else None)
+            for series, data, count in zip(part.series, written, counts, strict=True):
+                if data:
+                    self.add(series, column, data, count)
+
+    def add_histograms(self, part: Part) -> None:
+        sketches = sketch_of(part)
+        if sketches is None:
+            return
+        written = histograms(part.timestamps_ns // NS_PER_MS, sketches, part.statistics["sum"])
+        for series, (data, count) in zip(part.series, written, strict=True):
+            if data:
+                self.add(series, HISTOGRAM, data, count)
+
+    def add(self, series: Series, column: Column, data: bytes, count: int) -> None:
+        labels = self._label_sets.of(series, column)
+        if not labels:
+            return
+        key = (labels, column == HISTOGRAM)
+        if key not in self._series:
+            refs = b"".join(varint(self._symbol(text)) for pair in labels for text in pair)
+            about = _METADATA_TYPE + varint(column.type)
+            if series.help:
+                about += _METADATA_HELP + varint(self._symbol(series.help))
+            if series.unit:
+                about += _METADATA_UNIT + varint(self._symbol(series.unit))
+            self._series[key] = [field(_SERIES_LABELS, refs), field(_SERIES_METADATA, about)]
+        self._series[key].append(data)
+        self._counts[column == HISTOGRAM] += count
+
+    def _symbol(self, text: str) -> int:
+        return self._symbols.setdefault(text, len(self._symbols))
+
+    def whole(self) -> Request:
+        if not self._series:
+            return Request()
+        pieces = [field(_REQUEST_SYMBOL, text.encode()) for text in self._symbols]
+        for found in self._series.values():
+            pieces += (_REQUEST_SERIES, varint(sum(map(len, found))), *found)
+        return Request(b"".join(pieces), *self._counts)
