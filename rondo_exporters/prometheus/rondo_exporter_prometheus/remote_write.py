@@ -29,6 +29,7 @@ TOO_MANY_REQUESTS = 429
 # What a receiver that never heard of 2.0 may answer to it, but for 415.
 _NOT_UNDERSTOOD = frozenset({400, 406})
 _NOT_NOW = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})
+HISTOGRAM_ATTEMPTS = 3
 
 
 class RemoteWrite:
@@ -52,6 +53,7 @@ class RemoteWrite:
         self.refused_samples = 0
         self._speaks_2 = False
         self._histograms: bool | None = None  # stored, refused, or not known yet
+        self._attempts, self._taken = 0, b""
         self._warned: set[str] = set()
 
     def __repr__(self) -> str:
@@ -76,13 +78,18 @@ class RemoteWrite:
 
     def _send_2(self, batch: Batch) -> bool:
         """Deliver the batch as 2.0; give False where the receiver does not speak it, after which 1.0 is spoken."""
-        request = self._encoder2.encode(batch, histograms=self._histograms is True)
-        if request.body and not self._deliver_2(request):
+        if self._histograms is not None:
+            request = self._encoder2.encode(batch, histograms=self._histograms)
+            return not request.body or self._deliver_2(request)
+        request = self._encoder2.encode(batch, histograms=False)
+        # Samples that were taken do not go out again while the histograms behind them are retried.
+        if request.body and request.body != self._taken and not self._deliver_2(request):
             return False
-        if self._histograms is None:
-            alone = self._encoder2.encode(batch, samples=False)
-            if alone.body:
-                self._try_histograms(alone, bool(request.body))
+        alone = self._encoder2.encode(batch, samples=False)
+        if alone.body and self._speaks_2:
+            self._taken = request.body
+            self._try_histograms(alone)
+        self._taken = b""
         return True
 
     def _deliver_2(self, request: Request) -> bool:
@@ -116,24 +123,19 @@ class RemoteWrite:
             self.refused_samples += missing
             self._warn("refused", f"{answer.said}: it wrote all but {missing} of the request; those are dropped")
 
-    def _try_histograms(self, request: Request, samples_taken: bool) -> None:
-        """Send histograms to a receiver that may not store them; without them nothing else is missing."""
-        try:
-            answer = self._connection.post(request.body, "2.0")
-            if answer.status in _NOT_NOW:
-                _judge(answer)
-        except (RetryableExportError, BatchTooLargeError) as error:
-            if not samples_taken:
-                raise
-            # The samples are stored: to send the batch again for the histograms' sake would send them twice.
-            self._warn("skipped", f"{error}; the native histograms of one batch are left out")
-            return
+    def _try_histograms(self, request: Request) -> None:
+        """Send histograms to a receiver that may not store them; without them nothing else is missing.
+
+        A receiver that cannot answers 500, as one does that has another trouble: it is asked a few times.
+        """
+        answer = self._connection.post(request.body, "2.0")
         if answer.written is not None and answer.written[1]:
             self._histograms = True
             self._count(request, answer, answer.written)
             return
-        if not samples_taken and self._settings.protocol == "auto" and not self._speaks_2:
-            return  # nothing is known of the receiver yet; the first samples will tell
+        self._attempts += answer.status not in _NOT_NOW
+        if answer.status == TOO_MANY_REQUESTS or (answer.status >= 500 and self._attempts < HISTOGRAM_ATTEMPTS):
+            _judge(answer)
         self._histograms = False
         self._warn("histograms", f"{answer.said}: native histograms are not stored there, and are not sent any more")
 
