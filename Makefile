@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power soak-strict soak-export bench-export check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -28,8 +28,9 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
-tools: ## Fetch what the integration tests start: a Prometheus server.
+tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
 
 test: $(VENV)/.tested tools ## Install what the tests need and run them.
 	@$(BIN)/python -m pytest
@@ -52,6 +53,12 @@ soak-reader: $(VENV)/.tested ## Read a store for 30 s while another process writ
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600
 
+soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a receiver that objects to whatever the protocol forbids.
+	@RONDO_STRICT_REQUESTS=$${RONDO_STRICT_REQUESTS:-10000} $(BIN)/python -m pytest -q -s rondo_exporters/prometheus/tests/test_strict.py -o timeout=7200
+
+soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through every fault, and print what arrived.
+	@RONDO_EXPORT_FULL=1 $(BIN)/python -m pytest -q -s tests/integration/test_faults.py -o timeout=3600
+
 check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -70,6 +77,13 @@ format: $(VENV)/.tested ## Format the code and mend what the linter can.
 bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python and compiled.
 	@$(BIN)/python bench/write_path.py
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
+
+$(VENV)/.benched: $(VENV)/.installed
+	@sh scripts/venv.sh $(VENV) --group bench
+	@touch $@
+
+bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
+	@$(BIN)/python bench/export.py
 
 vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a VM that long and check every second of it.
 	@$(BIN)/python bench/capture.py $*

@@ -8,6 +8,7 @@ import random
 import pytest
 
 from rondo_core import ManualClock, Plugins, Schema, Store, StoreReader, Tier
+from rondo_core.errors import ExportError
 from rondo_core.export import runner as runner_module
 from rondo_core.export.runner import Runner
 from rondo_core.plugins import EXPORTERS
@@ -93,21 +94,30 @@ class Recorded:
         return "".join(self.random.choice('aé"\\\n b7') for _ in range(self.random.randint(0, 6)))
 
 
+class EndsAfter:
+    """An exporter whose process ends before its next batch."""
+
+    def __init__(self, exporter, n_batches):
+        self._exporter, self._left, self.close = exporter, n_batches, exporter.close
+
+    def send(self, batch):
+        if not self._left:
+            raise ExportError("the process ends here")
+        self._left -= 1
+        self._exporter.send(batch)
+
+
 def send(path, receiver, rng, **config):
     """Export a store, perhaps by several processes one after the other; each begins by what the cursor says."""
     plugins = Plugins(config={"prometheus": {"url": receiver.url, **config}})
     plugins.load(EXPORTERS, ["prometheus"])
-    while True:
+    max_samples = rng.choice((20, 60, 300))
+    for n_batches in (*(rng.randint(1, 3) for _ in range(rng.randint(0, 2))), 1 << 30):
+        exporter = plugins.open("rondo_exporter_open", "prometheus")
         with StoreReader(path) as reader:
-            exporter = plugins.open("rondo_exporter_open", "prometheus")
-            runner = Runner(reader, exporter, "strict", max_samples=rng.choice((20, 60, 300)))
-            restart = not receiver.trouble and rng.random() < 0.3 and not runner.cursor.positions
-            if restart:
-                runner._deliver(runner._drain.next({}, 1 << 62, runner._max_samples), 0)
-                exporter.close()
-                runner._lock.release()
-                continue
-            return runner.finish(1, 120), exporter
+            ending = EndsAfter(exporter, n_batches)
+            outcome = Runner(reader, ending, "strict", max_samples=max_samples).finish(1, 120)
+    return outcome, exporter
 
 
 def compare(recorded, receiver, *, native):
