@@ -7,6 +7,7 @@ are records of equal size, which numpy fills at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -24,6 +25,7 @@ _SERIES_SAMPLE, _SAMPLE_VALUE, _SAMPLE_TIMESTAMP, _SAMPLE_START = 0x12, 0x09, 0x
 VARINT_MAX_BYTES = 10
 
 
+@lru_cache(maxsize=1 << 16)
 def varint(number: int) -> bytes:
     """Write a number of at least 0, seven bits a byte, lowest first."""
     written = bytearray()

@@ -231,12 +231,23 @@ def receiver():
 # -- a receiver of both versions
 
 
-@pytest.fixture
-def strict_receiver():
-    """Start strict receivers; see strict.py."""
+@pytest.fixture(name="strict", scope="session")
+def strict_module():
     specification = importlib.util.spec_from_file_location("strict", Path(__file__).with_name("strict.py"))
     strict = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(strict)
+    return strict
+
+
+@pytest.fixture
+def read_2(strict):
+    """Read a message of 2.0, and object to what it may not be."""
+    return strict.read_2
+
+
+@pytest.fixture
+def strict_receiver(strict):
+    """Start strict receivers; see strict.py."""
     running = []
 
     def start(*args, **options):

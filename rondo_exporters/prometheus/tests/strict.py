@@ -191,7 +191,7 @@ def histogram(data):
 
 
 class StrictReceiver:
-    """Speaks `versions` ("1", "12"), or takes everything for 1.0 as old ones do ("old"), and fails as it is told to.
+    """Speaks `versions`: "1", "12"; "old" takes everything for 1.0; "deaf" answers 400 to 2.0. Fails as it is told to.
 
     Attributes:
         taken: labels -> [(ms, value)], of all that was acknowledged; samples and histograms apart.
@@ -267,7 +267,7 @@ class StrictReceiver:
         if self.versions == "old" and version == "2":
             return 204, {}  # an unknown message whose fields it does not know: nothing to store
         if version == "2" and "2" not in self.versions:
-            return 415, {}
+            return 400 if self.versions == "deaf" else 415, {}
         series = (read_1 if version == "1" else read_2)(snappy.decompress(body))
         must(series, "an empty request")
         must(len({(labels, self._is_native(m)) for labels, _, m in series}) == len(series), "a series comes twice")

@@ -103,8 +103,8 @@ class EndsAfter:
     def send(self, batch):
         if not self._left:
             raise ExportError("the process ends here")
-        self._left -= 1
         self._exporter.send(batch)
+        self._left -= 1
 
 
 def send(path, receiver, rng, **config):
@@ -112,7 +112,9 @@ def send(path, receiver, rng, **config):
     plugins = Plugins(config={"prometheus": {"url": receiver.url, **config}})
     plugins.load(EXPORTERS, ["prometheus"])
     max_samples = rng.choice((20, 60, 300))
-    for n_batches in (*(rng.randint(1, 3) for _ in range(rng.randint(0, 2))), 1 << 30):
+    # One that ends while a batch is split or retried leaves it to the next, which begins it anew: no case for this test.
+    ends = rng.randint(0, 2) if not (receiver.trouble or receiver.poison) else 0
+    for n_batches in (*(rng.randint(1, 3) for _ in range(ends)), 1 << 30):
         exporter = plugins.open("rondo_exporter_open", "prometheus")
         with StoreReader(path) as reader:
             ending = EndsAfter(exporter, n_batches)
@@ -191,7 +193,7 @@ def test_no_request_of_a_randomised_store_breaks_a_rule(tmp_path, strict_receive
         assert not outcome.stopped, (number, outcome)
         assert receiver.violations == [], number
         speaks_2 = receiver.versions == "12" and protocol != "1.0"
-        assert exporter.protocol == ("2.0" if speaks_2 else "1.0")
+        assert not outcome.requests or exporter.protocol == ("2.0" if speaks_2 else "1.0")
         compare(recorded, receiver, native=speaks_2 and receiver.native)
         number += 1
     print({versions: each.answers for versions, each in receivers.items()})
