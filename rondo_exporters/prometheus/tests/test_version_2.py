@@ -112,8 +112,26 @@ def test_a_sketch_is_quantiles_and_a_native_histogram(sketched, read_2):
     (first_ms, (schema, zeroes, total, buckets), _), (second_ms, one, _) = points
     assert (first_ms, zeroes, total) == (MS, 1, 10.0)
     assert dict(buckets) == {math.log2(value) * 2**schema: n for value, n in ((0.5, 2), (1.0, 1), (8.0, 1))}
-    assert (second_ms, one) == (MS + 2000, (8, 0, 3.0, ((math.ceil(math.log2(3) * 256), 1),)))
+    assert (second_ms, one) == (MS + 2000, (one[0], 0, 3.0, ((math.ceil(math.log2(3) * 2 ** one[0]), 1),)))
     assert request.n_histograms == 2
+
+
+def test_a_sketch_finer_than_any_native_histogram_is_added_up(tmp_path, read_2):
+    """Scale 20, with which a sketch begins, becomes schema 8: each value lies in the bucket that the schema says."""
+    clock, values = ManualClock(MS * 10**6), [3.0 + 0.00001 * n for n in range(100)]
+    schema = Schema("waits", "summary", 2, (Tier("1s", "60s"),), sketch=True)
+    with Store(tmp_path / "s.rondo", [schema], clock=clock) as store:
+        wait = store.summary("wait_seconds")
+        for value in values:
+            wait.observe(value)
+        clock.advance(1)
+        batch = Drain(store.view).next({}, 1 << 62, 100).batch
+    [(_, value, _)] = named(read_2(Encoder2(LabelSets()).encode(batch).body))["wait_seconds", "", 4][0]
+    expected = {}
+    for each in values:
+        index = math.ceil(math.log2(each) * 256)
+        expected[index] = expected.get(index, 0) + 1
+    assert (value[0], dict(value[3])) == (8, expected)
 
 
 def test_the_end_of_a_run_marks_quantiles_and_histograms_too(sketched, read_2):
