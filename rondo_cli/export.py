@@ -1,60 +1,126 @@
-"""`rondo export`: send what a store still holds through an exporter plugin."""
+"""`rondo export`: send what a store still holds through exporter plugins."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from rondo_cli.params import STORE, Duration, LabelSet
+from rondo_cli.params import CONFIG, STORE, Duration, LabelSet
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import ExportError
-from rondo_core.export.runner import open_runner
-from rondo_core.store_reader import StoreReader
+from rondo_core.errors import ExportError, RondoError, UsageError, one_line
+
+if TYPE_CHECKING:
+    from rondo_core.export.outcome import Outcome
 
 
 @click.command("export")
 @STORE
-@click.option("--to", "exporter", required=True, help="The exporter plugin's name; see `rondo plugins`.")
+@click.option("--to", "exporter", default=None, help="An exporter of the config, or a plugin; see `rondo plugins`.")
+@CONFIG
 @click.option("--url", default=None, help="Where to; the exporter's option url.")
 @click.option("--external-labels", type=LabelSet(), default=None, help="Labels that every series gets on its way out.")
+@click.option("--tier", type=int, default=None, help="The tier that is sent; default: 0, the finest.")
+@click.option("--fn", default=None, metavar="FN,...", help="Send readings, such as avg,max, as series x_avg, x_max.")
+@click.option("--match", default=None, metavar="SELECTOR", help="The series that are sent; default: all.")
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Any other option of the exporter.")
-@click.option("--deadline", type=Duration(), default="60s", show_default=True, help="How long to retry.")
+@click.option("--deadline", type=Duration(), default=None, help="How long to retry; default: 60s.")
 def command(
     store: Path,
-    exporter: str,
+    exporter: str | None,
+    config: Path | None,
     url: str | None,
     external_labels: dict[str, str] | None,
+    tier: int | None,
+    fn: str | None,
+    match: str | None,
     options: tuple[str, ...],
-    deadline: int,
-) -> None:
+    deadline: int | None,
+) -> int:
     """Send what STORE holds and the exporter's receiver has not acknowledged yet.
 
-    The cursor is kept in the store, so a second call sends only what is new. Of a store that a process still writes,
-    the buckets that have closed are sent.
+    Without --to, through every exporter of the config file, each on its own. The cursor is kept in the store, so a
+    second call sends only what is new. Of a store that a process still writes, the buckets that have closed are sent.
 
     \b
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
+    rondo export demo.rondo --config rondo.toml
     """
-    config: dict[str, object] = {}
+    from rondo_core.config import read_config
+
+    given: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
+    given = {key: value for key, value in given.items() if value is not None}
     for option in options:
         key, sign, value = option.partition("=")
         if not sign:
             raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
-        config[key] = value
-    if url is not None:
-        config["url"] = url
-    if external_labels is not None:
-        config["external_labels"] = external_labels
+        given[key] = value
+    known = read_config(config)
+    tables = {name: dict(table) for name, table in known.exporters.items()}
+    if exporter is not None:
+        tables = {exporter: {**tables.get(exporter, {}), **given}}
+    elif given:
+        raise UsageError("options of an exporter without --to; say which exporter they are for")
+    elif not tables:
+        raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
+    for table in tables.values():
+        if deadline is not None:
+            table["deadline"] = deadline / NS_PER_S
+        table.setdefault("deadline", 60)
+    if len(tables) == 1:
+        ((name, table),) = tables.items()
+        outcome = _export(store, name, table)
+        click.echo(_summary(outcome))
+        if outcome.error and (outcome.stopped or not outcome.samples):
+            raise ExportError(f"{name}: {outcome.error}")
+        return 0
+    return _export_all(store, tables)
+
+
+def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
+    from rondo_core.export.fold import fold_dead
+    from rondo_core.export.runner import open_runner, runner_options
+    from rondo_core.store_reader import StoreReader
+
+    if runner_options(name, table)[0].get("tier"):
+        fold_dead(store)
     with StoreReader(store) as reader:
         runs = reader.runs()
         ended_run = runs[-1].number if runs and reader.writer_pid() is None else 0
-        runner = open_runner(reader, exporter, config)
-        outcome = runner.finish(ended_run, deadline / NS_PER_S)
-    click.echo(
+        runner = open_runner(reader, name, table)
+        return runner.finish(ended_run, runner.deadline_s)
+
+
+def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:
+    """Run each exporter in a thread of its own, so that one that hangs or fails holds up no other."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    failed = 0
+    with ThreadPoolExecutor(len(tables)) as pool:
+        waiting = {name: pool.submit(_export, store, name, table) for name, table in tables.items()}
+    for name, future in waiting.items():
+        try:
+            outcome = future.result()
+        except RondoError as error:
+            failed = 1
+            click.echo(f"rondo: {name}: {one_line(error)}", err=True)
+            continue
+        click.echo(f"{name}: {_summary(outcome)}")
+        if outcome.error and (outcome.stopped or not outcome.samples):
+            failed = 1
+            click.echo(f"rondo: {name}: {outcome.error}", err=True)
+    return failed
+
+
+def _summary(outcome: Outcome) -> str:
+    said = (
         f"{outcome.samples} samples sent in {outcome.requests} requests; {outcome.refused_samples} refused,"
         f" {outcome.overwritten_buckets} buckets overwritten before they were sent"
     )
-    if outcome.error and (outcome.stopped or not outcome.samples):
-        raise ExportError(f"{exporter}: {outcome.error}")
+    if outcome.coarse_buckets:
+        said += f", {outcome.coarse_buckets} coarser windows sent in their place"
+    if outcome.doubtful_samples:
+        said += f"; {outcome.doubtful_samples} count as delivered, refused when sent again"
+    return said

@@ -12,7 +12,22 @@ import click
 
 from rondo_core.errors import RondoError, one_line
 
-COMMANDS = ("check", "export", "info", "migrate", "plan", "plugins", "query", "repair", "vmm")
+COMMANDS = (
+    "agent",
+    "check",
+    "config",
+    "export",
+    "export-status",
+    "info",
+    "migrate",
+    "plan",
+    "plugin",
+    "plugins",
+    "query",
+    "repair",
+    "serve",
+    "vmm",
+)
 
 
 class _Lazy(click.Group):
@@ -24,7 +39,7 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"rondo_cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"rondo_cli.{cmd_name.replace('-', '_')}").command
         return command
 
 

@@ -45,3 +45,12 @@ class LabelSet(click.ParamType):  # type: ignore[type-arg]
             return dict(canonical_labels([(key.strip(), text.strip().strip('"')) for key, _, text in pairs]))
         except RondoError as error:
             self.fail(one_line(error), param, ctx)
+
+
+CONFIG = click.option(
+    "--config",
+    "config",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="The config file; default: rondo.toml, where there is one.",
+)

@@ -1,23 +1,56 @@
-"""`rondo plugins`: what is installed, from where, and what is wrong with it."""
+"""`rondo plugins`: what is installed, from where, what it can be told, and what is wrong with it."""
 
 from __future__ import annotations
 
 import click
 
 from rondo_cli import render
-from rondo_core.plugins import installed
+from rondo_core.errors import PluginNotFoundError
+from rondo_core.plugins import PluginInfo, installed
 
 
 @click.command("plugins")
-def command() -> int:
-    """List the installed recorders, consolidators and exporters.
+@click.argument("name", default="")
+def command(name: str) -> int:
+    """List the installed recorders, consolidators and exporters; or show what can be told to the plugin NAME.
 
     A plugin that cannot be used is listed with the reason; the others work all the same.
     """
     infos = installed()
+    if name:
+        found = [info for info in infos if info.name == name]
+        if not found:
+            raise PluginNotFoundError(
+                name, f"not installed; there is {', '.join(sorted({each.name for each in infos}))}"
+            )
+        for info in found:
+            _show_options(info)
+        return 0
     rows = [
         [info.group.removeprefix("rondo."), info.name, info.distribution, info.version, info.error or "ok"]
         for info in infos
     ]
     click.echo(render.table(["family", "name", "distribution", "version", "state"], rows) if rows else "none installed")
     return 0
+
+
+def _show_options(info: PluginInfo) -> None:
+    click.echo(f"{info.name} ({info.group.removeprefix('rondo.')}), {info.distribution} {info.version}")
+    if info.error:
+        click.echo(info.error)
+    elif info.options is None:
+        click.echo("declares no options; what it can be told is in its own documents")
+    elif not info.options:
+        click.echo("takes no options")
+    else:
+        rows = [
+            [
+                each.name,
+                each.type,
+                "required" if each.required else "" if each.default is None or each.secret else str(each.default),
+                "|".join(each.choices),
+                f"{each.help} (secret)" if each.secret else each.help,
+            ]
+            for each in info.options
+        ]
+        click.echo(render.table(["option", "type", "default", "choices", "what"], rows))

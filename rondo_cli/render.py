@@ -44,10 +44,10 @@ def as_table(found: Sequence[SeriesData], *, coverage: bool = False) -> str:
     """
     lines = []
     if len(found) == 1:
-        heads = [f"{found[0].series} ({found[0].fn})"]
+        heads = [f"{found[0].series} ({_reading(found[0])})"]
     else:
         heads = [f"[{index}]" for index in range(1, len(found) + 1)]
-        lines = [f"{head:>5} {data.series} ({data.fn})" for head, data in zip(heads, found, strict=True)] + [""]
+        lines = [f"{head:>5} {data.series} ({_reading(data)})" for head, data in zip(heads, found, strict=True)] + [""]
     if coverage:
         heads = [each for head in heads for each in (head, "coverage")]
     columns = [each for data in found for each in ((_values(data), _coverage(data)) if coverage else (_values(data),))]
@@ -61,6 +61,11 @@ def as_table(found: Sequence[SeriesData], *, coverage: bool = False) -> str:
     return "\n".join([*lines, table(["time", *heads], rows, [False, *[True] * len(heads)])])
 
 
+def _reading(data: SeriesData) -> str:
+    """Name the consolidator, and beside it how far its values may be off: "p99 within 1.1 %"."""
+    return f"{data.fn} within {100 * data.error:.2g} %" if data.error else data.fn
+
+
 def _values(data: SeriesData) -> Iterable[tuple[int, str]]:
     return zip(data.timestamps_ns.tolist(), map(number, data.values.tolist()), strict=True)
 
@@ -71,17 +76,17 @@ def _coverage(data: SeriesData) -> Iterable[tuple[int, str]]:
 
 
 def as_csv(found: Sequence[SeriesData]) -> str:
-    """Write points as series,timestamp_ns,value,interval_ns,coverage; values exact."""
+    """Write points as series,fn,timestamp_ns,value,interval_ns,coverage,error; floats in full; error: see SeriesData."""
     import csv
     import io
 
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["series", "fn", "timestamp_ns", "value", "interval_ns", "coverage"])
+    writer.writerow(["series", "fn", "timestamp_ns", "value", "interval_ns", "coverage", "error"])
     for data in found:
         columns = (data.timestamps_ns, data.values, data.interval_ns, data.coverage)
         for stamp, value, interval_ns, coverage in zip(*(each.tolist() for each in columns), strict=True):
-            writer.writerow([str(data.series), data.fn, stamp, repr(value), interval_ns, coverage])
+            writer.writerow([str(data.series), data.fn, stamp, repr(value), interval_ns, coverage, data.error])
     return out.getvalue().rstrip("\n")
 
 
@@ -105,6 +110,7 @@ def as_json(found: Sequence[SeriesData]) -> str:
             ],
             "interval_ns": data.interval_ns.tolist(),
             "coverage": data.coverage.tolist(),
+            "error": data.error,
         }
         for data in found
     ]
@@ -139,7 +145,7 @@ def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20) -> st
             format_series("" if len(names) == 1 else data.series.name, data.series.labels) if len(drawn) > 1 else None
         )
         plotext.plot(seconds, data.values.tolist(), label=label, marker="braille")
-    plotext.title(f"{', '.join(sorted(names))} ({drawn[0].fn})")
+    plotext.title(f"{', '.join(sorted(names))} ({_reading(max(drawn, key=lambda data: data.error))})")
     plotext.xlabel(f"seconds since {format_instant(start)}")
     text: str = plotext.uncolorize(plotext.build())
     return "\n".join(line.rstrip() for line in text.splitlines())

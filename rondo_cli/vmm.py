@@ -15,7 +15,8 @@ from rondo_vmm.monitor import Monitor, VmResult
 
 if TYPE_CHECKING:
     from rondo_core import Store
-    from rondo_core.export.runner import Outcome, Runner
+    from rondo_core.export.outcome import Outcome
+    from rondo_core.export.runner import Runner
 
 EXPORT_INTERVAL_S = 10.0
 

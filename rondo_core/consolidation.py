@@ -135,7 +135,8 @@ class Consolidation:
         cells = {cell: _take(fine.block(cell), rows, n_series) for cell in self._schema.cells(tier - 1)}
         if (_take(fine.headers(), rows) != buckets).any():
             return self._fold(tier, first, end)  # a signal handler's record has entered one of the rows meanwhile
-        folded = self._merged(tier, cells, merge)
+        with np.errstate(all="ignore"):  # sums of infinities are NaN, of huge numbers infinite; the owner may raise
+            folded = self._merged(tier, cells, merge)
         keep = self._grown(
             self._slabs[tier], windows, folded, np.bincount(merge.windows(), minlength=len(windows)) < ratio
         )

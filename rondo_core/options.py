@@ -43,6 +43,19 @@ class Option:
     secret: bool = False
 
 
+# What every exporter's table may hold besides the plugin's own keys; the runner takes it.
+RUNNER_OPTIONS = (
+    Option("plugin", help="the exporter plugin; by default the table's name, which is also the cursor's"),
+    Option("interval", "duration", "how often closed buckets are sent; 10s"),
+    Option("deadline", "duration", "how long the last flush may take; 10s"),
+    Option("max_samples", "integer", "the most samples of one request; 10000"),
+    Option("tier", "integer", "the tier that is sent; 0, the finest"),
+    Option("fn", "list", "consolidators: x is sent as the gauges x_avg, x_max ...; a counter's last as itself"),
+    Option("match", help="a selector of the series that are sent; all"),
+    Option("backfill", "flag", "begin with what only coarser tiers still have; false"),
+)
+
+
 def read_options(
     where: str, options: Iterable[Option], config: Mapping[str, Any], environment: Mapping[str, str] | None = None
 ) -> dict[str, Any]:

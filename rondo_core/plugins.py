@@ -5,7 +5,7 @@ A plugin that raises is reported once per kind of failure, counted, and stops ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -32,14 +32,23 @@ class PluginInfo:
     version: str
     module: str
     error: str = ""
+    options: Sequence[Option] | None = None
 
 
 class Plugins:
     """The plugins of one owner (a store, a monitor, a command)."""
 
-    def __init__(self, *specs: Any, config: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """Know rondo's own hooks and those of the modules given, and each plugin's own table of `config`."""
-        self._config = config or {}
+    def __init__(
+        self,
+        *specs: Any,
+        config: Mapping[str, Mapping[str, Any]] | None = None,
+        where: Mapping[str, str] | None = None,
+    ) -> None:
+        """Know rondo's own hooks and those of the modules given, and each plugin's own table of `config`.
+
+        Args: `where`: what errors call a plugin's table; by default the plugin's name.
+        """
+        self._config, self._where = config or {}, where or {}
         self._manager = pluggy.PluginManager("rondo")
         for spec in (hookspecs, *specs):
             self._manager.add_hookspecs(spec)
@@ -154,7 +163,7 @@ class Plugins:
         Raises: UsageError: names the key, what is wrong and what is allowed.
         """
         config, options = self._config.get(plugin, {}), self.options(plugin)
-        return config if options is None else read_options(plugin, options, config)
+        return config if options is None else read_options(self._where.get(plugin, plugin), options, config)
 
     def guard(self, plugin: str, call: Callable[[int], None]) -> Callable[[int], None]:
         """Wrap a tick so that what it raises is reported and counted, and goes no further."""
@@ -198,15 +207,34 @@ def installed(groups: Iterable[str] = GROUPS) -> list[PluginInfo]:
     specs = [entrypoints.load(value) for value in entrypoints.find("rondo.hookspecs").values()]
     for group in groups:
         for point in sorted(entry_points(group=group), key=lambda point: point.name):
-            error = ""
+            error, options = "", None
             try:
-                Plugins(*specs)._load(group, point.name, point.value)  # noqa: SLF001 - the same module
-            except PluginLoadError as failure:
+                plugins = Plugins(*specs)
+                plugins._load(group, point.name, point.value)  # noqa: SLF001 - the same module
+                options = plugins.options(point.name)
+            except PluginError as failure:
                 error = failure.what
+            except Exception as failure:  # noqa: BLE001 - isolation is this module's job
+                error = f"rondo_options_define: {one_line(failure)}"
             distribution = point.dist
             name, version = (distribution.name, distribution.version) if distribution else ("", "")
-            infos.append(PluginInfo(group, point.name, name, version, point.value, error))
+            infos.append(PluginInfo(group, point.name, name, version, point.value, error, options))
     return infos
+
+
+def declared_options(group: str, name: str) -> list[Option] | None:
+    """Give the options that an installed plugin declares; None where it declares none.
+
+    Raises: PluginError: it is not installed, does not load, or its hook raises.
+    """
+    plugins = Plugins(*(entrypoints.load(value) for value in entrypoints.find("rondo.hookspecs").values()))
+    plugins.load(group, [name])
+    try:
+        return plugins.options(name)
+    except PluginError:
+        raise
+    except Exception as error:
+        raise HookError(name, f"rondo_options_define: {one_line(error)}") from error
 
 
 def load_consolidators() -> Consolidators:

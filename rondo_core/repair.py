@@ -24,7 +24,6 @@ from rondo_core.registry import encode_series
 from rondo_core.runs import decode_run, run_records, write_run
 from rondo_core.salvage import LOST_NAME, Salvaged, listed, salvage
 from rondo_core.schema import Schema
-from rondo_core.statistics import COVERAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -263,7 +262,8 @@ def _put(target: SlabFile, slot: int, raw: NDArray[np.uint8]) -> None:
 def _blank(slab: SlabFile, raw: NDArray[np.uint8], columns: list[int]) -> None:
     """Make values of one row absent."""
     for cell in slab.spec.cells if columns else ():
-        slab.block(raw, cell.name)[0, columns] = 0 if cell.name == COVERAGE else float("nan")
+        values = slab.block(raw, cell.name)
+        values[0, columns] = float("nan") if values.dtype.kind == "f" else 0
 
 
 class _Carried:

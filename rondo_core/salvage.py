@@ -22,6 +22,7 @@ from rondo_core.journal import check_header, find_whole, parse
 from rondo_core.labels import KINDS, Series, canonical_labels, check_metric_name
 from rondo_core.registry import decode_series, registry_bytes
 from rondo_core.schema import SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
+from rondo_core.statistics import SKETCH_CELLS
 from rondo_core.units import format_size
 
 LOST_NAME = "rondo_repaired_lost"
@@ -148,7 +149,8 @@ def _rebuilt(name: str, specs: Mapping[int, layout.SlabSpec]) -> Schema:
     kind = next((known for known in KINDS if known == whole[0].kind), None)
     if kind is None:
         raise SchemaError(f"kind {whole[0].kind!r}")
-    schema = Schema(name, kind, whole[0].max_series, tiers, own.get(name, ""))
+    sketch = any(cell.name == SKETCH_CELLS[0] for cell in whole[0].cells)
+    schema = Schema(name, kind, whole[0].max_series, tiers, own.get(name, ""), sketch=sketch)
     for tier, spec in enumerate(whole):
         if schema.slab_spec(tier) != spec:
             raise SchemaError(f"tier {tier} is of another schema than tier 0")

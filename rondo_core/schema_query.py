@@ -102,11 +102,14 @@ class SchemaQuery:
 
     def _part(self, plan: Plan, tier: int, index: Index, keep: Keep) -> tuple[Any, Any, dict[str, Any], bool]:
         """Read some rows of one tier: timestamps, intervals, statistics, and whether every row was had."""
+        import numpy as np
+
         schema, reader = self.schema, self.readers[tier]
         kept = schema.cells(tier)
         cells = tuple(dict.fromkeys(cell for name in plan.needs for cell in cells_for(schema.kind, kept, name)))
         copied, good = reader.copy(index, keep, plan.picked, cells)
-        statistics = derived(schema.kind, copied if tier else lift(schema.kind, copied))
+        with np.errstate(all="ignore"):  # whatever the owner's program asks of its own arithmetic
+            statistics = derived(schema.kind, copied if tier else lift(schema.kind, copied))
         stamps, intervals = index.stamps[keep], index.intervals[keep]
         if good is not None:
             stamps, intervals = stamps[good], intervals[good]
@@ -117,8 +120,9 @@ class SchemaQuery:
         import numpy as np
 
         coverage = statistics[COVERAGE]
-        values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
-        error = plan.consolidator.error(statistics) if plan.consolidator.error else None
+        with np.errstate(all="ignore"):
+            values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
+            error = plan.consolidator.error(statistics) if plan.consolidator.error else None
         return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage, error)
 
     # -- all tiers

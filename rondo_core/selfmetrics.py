@@ -23,6 +23,12 @@ EXPORTED = "rondo_export_samples_total"
 EXPORT_FAILURES = "rondo_export_failures_total"
 EXPORT_REFUSED = "rondo_export_refused_samples_total"
 EXPORT_LOST = "rondo_export_overwritten_buckets_total"
+EXPORT_COARSE = "rondo_export_coarse_buckets_total"
+EXPORT_RETRIED = "rondo_export_retried_samples_total"
+EXPORT_DOUBTFUL = "rondo_export_doubtful_samples_total"
+EXPORT_REQUESTS = "rondo_export_requests_total"
+EXPORT_SECONDS = "rondo_export_request_seconds_total"
+EXPORT_ACKNOWLEDGED = "rondo_export_acknowledged_timestamp_seconds"
 
 _HELP = {
     REFUSED: "Samples that were not taken, by reason.",
@@ -33,7 +39,15 @@ _HELP = {
     EXPORT_FAILURES: "Requests of an exporter that failed.",
     EXPORT_REFUSED: "Samples that an exporter's receiver refused for good.",
     EXPORT_LOST: "Buckets that were overwritten before an exporter had sent them.",
+    EXPORT_COARSE: "Windows of coarser tiers that were sent in place of overwritten buckets.",
+    EXPORT_RETRIED: "Samples sent again, because it was not known whether they had arrived.",
+    EXPORT_DOUBTFUL: "Samples that count as delivered because their second try was refused.",
+    EXPORT_REQUESTS: "Requests of an exporter.",
+    EXPORT_SECONDS: "Time spent in an exporter's requests.",
+    EXPORT_ACKNOWLEDGED: "The newest timestamp that an exporter's receiver has acknowledged, since the epoch.",
 }
+# What stands for itself and does not add up: the counter is moved to it.
+_ABSOLUTE = frozenset({EXPORT_ACKNOWLEDGED})
 
 
 class SelfMetrics:
@@ -60,5 +74,5 @@ class SelfMetrics:
                 counter = self._make(name, help=_HELP.get(name, ""), **dict(labels))
             except CapacityError:
                 continue
-            counter.inc(total - (moved or 0), now_ns)
+            counter.inc(max(0.0, total - (counter.value if name in _ABSOLUTE else moved or 0)), now_ns)
             self._moved[key] = total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +12,7 @@ from rondo_core.directory import Meta, read_meta
 from rondo_core.errors import UnknownSeriesError
 from rondo_core.labels import Series
 from rondo_core.lock import writer_pid
-from rondo_core.query import AUTO, Consolidators, Found, Range, parse_range, pick, tier_index
+from rondo_core.query import AUTO, Consolidators, Found, Range, Table, parse_range, pick, tier_index
 from rondo_core.reader import SlabReader
 from rondo_core.registry import Registry
 from rondo_core.runs import Run, Survival, read_runs, survival
@@ -43,9 +43,18 @@ class View:
         """Tell which process writes the store now; None where none does."""
         return writer_pid(self.path / layout.LOCK_FILE)
 
-    def reader(self, schema: str) -> SlabReader:
-        """Give the reader of a schema's finest tier."""
-        return self._queries[schema].readers[0]
+    def reader(self, schema: str, tier: int = 0) -> SlabReader:
+        """Give the reader of one tier of a schema, the finest unless asked otherwise."""
+        return self._queries[schema].readers[tier]
+
+    def plan(self, schema: str, series: Sequence[Series], tier: int, fn: str) -> Callable[[Range], Table]:
+        """Settle how series of one schema are read from one tier, and give what reads a span of it.
+
+        Raises: ConsolidatorError: the consolidator does not read this schema's kind, or not this tier.
+        """
+        query = self._queries[schema]
+        plan = query.plan(series, tier, pick(fn, query.schema.kind, self.consolidators))
+        return lambda span: query.read(plan, span)
 
     @property
     def consolidators(self) -> Consolidators:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -20,10 +20,11 @@ class Part:
 
     Attributes:
         schema, tier, interval_ns: where the rows were drained from.
-        kind: of every series in it.
+        kind: of every series in it. A reading of a tier, such as x_avg, is a gauge, whatever it was read from.
         series: one per column.
-        timestamps_ns: int64 [rows], the first nanosecond of each bucket, strictly increasing.
-        statistics: name -> float64 [rows, series]; NaN: absent. A gauge or counter of the finest tier has
+        timestamps_ns: int64 [rows], the first nanosecond of each bucket, strictly increasing; where a coarser tier
+            stands in for what the finest has overwritten, that of the window's last finest bucket.
+        statistics: name -> float64 [rows, series]; NaN: absent. A gauge or counter has
             "last"; a summary "count", "sum", "min", "max" of the bucket and "count_base", "sum_base", the
             totals before the bucket began, so that base + bucket is the running total; and where its schema keeps
             one, "sketch", int64 [rows, series, 163]: see sketch.py.
@@ -52,13 +53,23 @@ class Part:
         cut = {name: values[:, keep] for name, values in self.statistics.items()}
         return attrs.evolve(self, series=self.series[keep], statistics=cut)
 
+    def picked(self, columns: Sequence[int]) -> Part:
+        """Give the share of the series in these columns."""
+        cut = {name: values[:, columns] for name, values in self.statistics.items()}
+        return attrs.evolve(self, series=tuple(self.series[column] for column in columns), statistics=cut)
+
+    def there(self) -> NDArray[np.bool_]:
+        """Say which (bucket, series) cells hold a value: bool [rows, series]."""
+        import numpy as np
+
+        return ~np.isnan(self.statistics["count" if self.kind == "summary" else "last"])
+
     @property
     def n_samples(self) -> int:
         """Count the (bucket, series) cells that hold a value."""
         import numpy as np
 
-        values = self.statistics["count" if self.kind == "summary" else "last"]
-        return int(np.count_nonzero(~np.isnan(values)))
+        return int(np.count_nonzero(self.there()))
 
 
 @attrs.frozen(eq=False)
@@ -83,29 +94,55 @@ class Batch:
         """Count the cells that hold a value, over all parts."""
         return sum(part.n_samples for part in self.parts)
 
-    def split(self) -> tuple[Batch, Batch] | None:
-        """Halve the batch to find what in it is refused: by time while it has several instants, then by series.
-
-        Returns: the earlier and the later half, or the first and the second half of the series; None for one sample
-        of one series. The end of a run stays with the second half.
-        """
+    def instants(self) -> list[int]:
+        """Give the timestamps at which any series holds a value, ns since the epoch, ascending."""
         import numpy as np
 
-        stamps = np.unique(np.concatenate([np.empty(0, np.int64), *(part.timestamps_ns for part in self.parts)]))
-        if len(stamps) > 1:
-            middle = stamps[len(stamps) // 2]
-            cuts = [int(np.searchsorted(part.timestamps_ns, middle)) for part in self.parts]
-            early = tuple(part.rows(slice(0, cut)) for part, cut in zip(self.parts, cuts, strict=True))
-            late = tuple(part.rows(slice(cut, None)) for part, cut in zip(self.parts, cuts, strict=True))
-        elif sum(len(part.series) for part in self.parts) > 1:
-            early, late = self._split_series()
-        else:
+        stamps = [part.timestamps_ns[part.there().any(axis=1)] for part in self.parts]
+        instants: list[int] = np.unique(np.concatenate([np.empty(0, np.int64), *stamps])).tolist()
+        return instants
+
+    def where(self, wanted: Callable[[Series], bool]) -> Batch:
+        """Give the share of the series that are wanted; nothing has ended in it."""
+        parts = []
+        for part in self.parts:
+            columns = [column for column, series in enumerate(part.series) if wanted(series)]
+            if len(columns) == len(part.series):
+                parts.append(part)
+            elif columns:
+                parts.append(part.picked(columns))
+        return Batch(tuple(parts))
+
+    def filled(self) -> Batch:
+        """Leave out the series that hold no value in it."""
+        import numpy as np
+
+        parts = []
+        for part in self.parts:
+            columns = np.flatnonzero(part.there().any(axis=0)).tolist()
+            if columns:
+                parts.append(part if len(columns) == len(part.series) else part.picked(columns))
+        return Batch(tuple(parts), self.ended, self.ended_ns, self.sketched)
+
+    def split_time(self) -> tuple[Batch, Batch] | None:
+        """Give the earlier and the later half; None for one instant."""
+        import numpy as np
+
+        stamps = self.instants()
+        if len(stamps) < 2:
             return None
+        middle = stamps[len(stamps) // 2]
+        cuts = [int(np.searchsorted(part.timestamps_ns, middle)) for part in self.parts]
+        early = [part.rows(slice(0, cut)) for part, cut in zip(self.parts, cuts, strict=True)]
+        late = [part.rows(slice(cut, None)) for part, cut in zip(self.parts, cuts, strict=True)]
         first = Batch(tuple(part for part in early if part.n_rows))
         return first, Batch(tuple(part for part in late if part.n_rows), self.ended, self.ended_ns, self.sketched)
 
-    def _split_series(self) -> tuple[tuple[Part, ...], tuple[Part, ...]]:
+    def split_series(self) -> tuple[Batch, Batch] | None:
+        """Give the first and the second half of the series; None for one series."""
         half = sum(len(part.series) for part in self.parts) // 2
+        if not half:
+            return None
         first, second = [], []
         for part in self.parts:
             mine = max(0, min(half, len(part.series)))
@@ -114,4 +151,29 @@ class Batch:
                 first.append(part.columns(slice(0, mine)))
             if mine < len(part.series):
                 second.append(part.columns(slice(mine, None)))
-        return tuple(first), tuple(second)
+        return Batch(tuple(first)), Batch(tuple(second), self.ended, self.ended_ns, self.sketched)
+
+    def oldest_followed(self) -> Batch:
+        """Give the oldest instant at which series hold a value that have a later one here too, and only these series.
+
+        A receiver that had this batch takes none of them again: each is older than what it has of its series.
+        """
+        import numpy as np
+
+        firsts = []
+        for part in self.parts:
+            there = part.there()
+            followed = there & (np.cumsum(there[::-1], axis=0)[::-1] > 1)
+            rows = np.flatnonzero(followed.any(axis=1))
+            if len(rows):
+                firsts.append((int(part.timestamps_ns[rows[0]]), int(rows[0]), part, followed[rows[0]]))
+        if not firsts:
+            return Batch(())
+        oldest = min(stamp for stamp, *_ in firsts)
+        return Batch(
+            tuple(
+                part.rows(slice(row, row + 1)).picked(np.flatnonzero(columns).tolist())
+                for stamp, row, part, columns in firsts
+                if stamp == oldest
+            )
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 from pathlib import Path
@@ -16,6 +17,8 @@ from rondo_core.files import read_bytes
 
 VERSION = 1
 MAX_BYTES = 1 << 20
+MAX_SUSPECTS = 100
+_COUNTS = ("refused", "overwritten", "coarse", "doubtful", "error_ns")
 
 
 @attrs.frozen
@@ -27,24 +30,44 @@ class Cursor:
         positions: "schema.tier" -> the first bucket that was not acknowledged yet.
         ended_run: the last run whose end was acknowledged; 0 for none.
         samples: how many samples were acknowledged since the cursor was made.
+        in_flight: "schema.tier" -> where the request under way ends: what is sent again, as it was, after a crash;
+            empty where none is.
+        rest_taken: that of the request under way only the suspects are not settled.
+        suspects: series that the receiver has refused while it took others; they are sent apart.
+        refused, doubtful: samples refused for good, and counted as delivered because their second try was refused.
+        overwritten, coarse: buckets lost before they were sent, and windows sent in place of overwritten buckets.
+        error, error_ns: the last failure in words and when it was, ns since the epoch; empty and 0 for none.
     """
 
     exporter: str
     positions: dict[str, int] = attrs.field(factory=dict)
     ended_run: int = 0
     samples: int = 0
+    in_flight: dict[str, int] = attrs.field(factory=dict)
+    rest_taken: bool = False
+    suspects: tuple[str, ...] = ()
+    refused: int = 0
+    overwritten: int = 0
+    coarse: int = 0
+    doubtful: int = 0
+    error: str = ""
+    error_ns: int = 0
 
-    def moved(self, positions: dict[str, int], samples: int, ended_run: int) -> Self:
-        """Give the cursor after one more acknowledgement."""
+    def moved(self, positions: dict[str, int], **more: int) -> Self:
+        """Give the cursor after what was under way was settled; `more` is added to the counts of these names."""
+        counts = {name: getattr(self, name) + count for name, count in more.items()}
         whole = {**self.positions, **positions}
-        return attrs.evolve(
-            self, positions=whole, samples=self.samples + samples, ended_run=max(self.ended_run, ended_run)
-        )
+        return attrs.evolve(self, positions=whole, in_flight={}, rest_taken=False, **counts)
 
 
 def cursor_path(store: Path, exporter: str) -> Path:
     """Name the exporter's cursor in the store's directory."""
     return store / f"cursor_{exporter}.json"
+
+
+def cursor_names(store: Path) -> list[str]:
+    """Name the exporters that have a cursor in the store, in order."""
+    return sorted(file.stem.removeprefix("cursor_") for file in store.glob("cursor_*.json"))
 
 
 def load_cursor(store: Path, exporter: str) -> Cursor:
@@ -57,9 +80,22 @@ def load_cursor(store: Path, exporter: str) -> Cursor:
     ):
         plain: dict[str, Any] = json.loads(read_bytes(cursor_path(store, exporter), MAX_BYTES))
         if plain["version"] == VERSION:
-            positions = {str(key): int(value) for key, value in plain["positions"].items() if 0 <= value < 1 << 62}
-            return Cursor(exporter, positions, int(plain["ended_run"]), int(plain["samples"]))
+            return Cursor(
+                exporter,
+                _positions(plain["positions"]),
+                int(plain["ended_run"]),
+                int(plain["samples"]),
+                _positions(plain.get("in_flight", {})),
+                bool(plain.get("rest_taken", False)),
+                tuple(str(each) for each in plain.get("suspects", ())[:MAX_SUSPECTS]),
+                error=str(plain.get("error", "")),
+                **{name: int(plain.get(name, 0)) for name in _COUNTS},
+            )
     return Cursor(exporter)
+
+
+def _positions(plain: dict[str, Any]) -> dict[str, int]:
+    return {str(key): int(value) for key, value in plain.items() if 0 <= value < 1 << 62}
 
 
 def save_cursor(store: Path, cursor: Cursor) -> None:
@@ -92,3 +128,48 @@ def _sweep(path: Path) -> None:
         pid = left.suffixes[-2][1:]
         if not Path("/proc", pid).exists():
             left.unlink(missing_ok=True)
+
+
+class CursorLock:
+    """One process at a time moves an exporter's cursor."""
+
+    def __init__(self, store: Path, exporter: str) -> None:
+        """Take the lock.
+
+        Raises: StoreError: another process has it, or the store's directory is read-only.
+        """
+        path = _lock_path(store, exporter)
+        try:
+            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        except OSError as error:
+            raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; export needs a writable store") from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._descriptor)
+            raise StoreError(f"{store}: another process exports it through {exporter}; stop that one first") from None
+
+    def release(self) -> None:
+        """Let the next one in."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def cursor_held(store: Path, exporter: str) -> bool:
+    """Say whether some process exports the store through it now."""
+    try:
+        descriptor = os.open(_lock_path(store, exporter), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_path(store: Path, exporter: str) -> Path:
+    return store / f"cursor_{exporter}.lock"

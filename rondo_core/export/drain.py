@@ -3,131 +3,147 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from rondo_core.export.batch import Batch, Part
+from rondo_core.clock import NS_PER_S
+from rondo_core.errors import RangeError, UsageError
+from rondo_core.export.batch import Batch
+from rondo_core.export.rollup import RollupSource
+from rondo_core.export.sources import Columns, RawSource, Segment, Source
 from rondo_core.labels import Series
-from rondo_core.reader import occupants
-from rondo_core.schema import Schema
-from rondo_core.statistics import COVERAGE, SKETCH, lift
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View
 
-SENT = {
-    "counter": ("last",),
-    "gauge": ("last",),
-    "summary": ("count", "sum", "min", "max", "count_base", "sum_base"),
-}
+# Receivers refuse what is an hour behind the newest that they have; what is sent apart must not come so late.
+MAX_SPAN_NS = 1800 * NS_PER_S
 
 
 @attrs.frozen(eq=False)
 class Drained:
-    """A batch, and where the cursor stands once it is acknowledged.
+    """A batch, and where the cursor stands once it is settled.
 
     Attributes:
         batch: what to send; it may hold no sample.
         positions: "schema.tier" -> first bucket after it.
         overwritten: buckets that the ring had given away before they were sent.
+        coarse: windows of coarser tiers among it, which stand in for buckets that were overwritten.
     """
 
     batch: Batch
     positions: dict[str, int]
     overwritten: int
+    coarse: int = 0
 
 
 class Drain:
-    """Takes what was not sent yet out of the finest tiers of a store."""
+    """Takes what was not sent yet out of a store."""
 
-    def __init__(self, view: View) -> None:
-        """Bind to the reading side of a store."""
-        self._view = view
+    def __init__(
+        self, view: View, *, tier: int = 0, fn: Sequence[str] = (), match: str = "", backfill: bool = False
+    ) -> None:
+        """Bind to the reading side of a store.
 
-    def next(self, positions: Mapping[str, int], closed_ns: int, max_samples: int) -> Drained | None:
+        Args:
+            tier, fn: what is read of it; tier 0 without `fn`: the samples themselves.
+            match: a selector of the series that are sent; empty: all.
+            backfill: where there is no position, begin with what only coarser tiers still have.
+        Raises: SelectorError; ConsolidatorError: an `fn` reads no schema of the store; RangeError: no such tier.
+        """
+        schemas = view.meta.schemas
+        columns = {schema.name: Columns(view, schema, match) for schema in schemas}
+        deepest = max(len(schema.tiers) for schema in schemas)
+        if not 0 <= tier < deepest:
+            raise RangeError(f"tier {tier}: the store has tiers 0 to {deepest - 1}")
+        self._sources: list[Source]
+        if tier or fn:
+            rollups = [RollupSource(view, schema, columns[schema.name], tier, fn) for schema in schemas]
+            for name in fn:
+                if not any(name in each.fns for each in rollups):
+                    errors = [error for each in rollups for error in each.refusals if f"fn {name}:" in str(error)]
+                    raise errors[-1] if errors else UsageError(f"fn {name}: reads no series of the store")
+            self._sources = [each for each in rollups if each.fns]
+        else:
+            self._sources = [RawSource(view, each, columns[each.name], backfill=backfill) for each in schemas]
+
+    def next(
+        self,
+        positions: Mapping[str, int],
+        closed_ns: int,
+        max_samples: int,
+        max_instants: int | None = None,
+    ) -> Drained | None:
         """Give the oldest rows from `positions` on, of buckets that ended by `closed_ns`, ns since the epoch.
 
-        Args: `max_samples` bounds the batch; one instant of all series is never split.
+        Args: `max_samples` bounds the batch, as does `max_instants`; one instant of all series is never split.
         Returns: None where there is nothing more.
         """
-        spans = {schema.name: self._span(schema, positions, closed_ns) for schema in self._view.meta.schemas}
-        starts = [first * _interval(self._schema(name)) for name, (first, end, _) in spans.items() if first < end]
-        if not starts:
+        segments = self._segments(positions, closed_ns)
+        if not segments:
             return None
-        n_series = max(1, sum(len(self._view.registry.by_schema[name]) for name in spans))
-        finest_ns = min(_interval(schema) for schema in self._view.meta.schemas)
-        until_ns = min(starts) + max(1, max_samples // n_series) * finest_ns
-        parts, moved, overwritten = [], {}, 0
-        for name, (first, end, lost) in spans.items():
-            schema = self._schema(name)
-            last = min(end, max(first, -(-until_ns // _interval(schema)))) - 1
-            if last < first:
+        until_ns = _until(segments, max_samples, max_instants)
+        counts = [int(segment.stamps_ns.searchsorted(until_ns)) for _, segment in segments]
+        return self._taken([(*pair, count) for pair, count in zip(segments, counts, strict=True)])
+
+    def up_to(self, positions: Mapping[str, int], ends: Mapping[str, int]) -> Drained | None:
+        """Give the rows from `positions` up to `ends` once more, as they were given before.
+
+        Returns: None where nothing of them is left.
+        """
+        segments = [each for each in self._segments(positions, 1 << 62) if each[0].key in ends]
+        counts = [int(segment.ends.searchsorted(ends[source.key], "right")) for source, segment in segments]
+        if not any(counts):
+            return None
+        taken = self._taken([(*pair, count) for pair, count in zip(segments, counts, strict=True)])
+        # Of a segment that has come to stand in since, the next one still follows.
+        short = {
+            source.key
+            for (source, segment), count in zip(segments, counts, strict=True)
+            if count == len(segment.ends) and not segment.last
+        }
+        return attrs.evolve(taken, positions={**ends, **{key: taken.positions[key] for key in short}})
+
+    def _segments(self, positions: Mapping[str, int], closed_ns: int) -> list[tuple[Source, Segment]]:
+        found = [(source, source.segment(positions.get(source.key), closed_ns)) for source in self._sources]
+        return [(source, segment) for source, segment in found if segment is not None]
+
+    def _taken(self, chosen: list[tuple[Source, Segment, int]]) -> Drained:
+        parts, moved, overwritten, coarse = [], {}, 0, 0
+        for source, segment, count in chosen:
+            if not count:
                 continue
-            overwritten += lost
-            part = self._part(schema, first, last)
-            moved[_key(schema)] = last + 1
-            if part is not None:
-                parts.append(part)
-        return Drained(Batch(tuple(parts)), moved, overwritten)
+            read = source.parts(segment, count)
+            n_rows = max((part.n_rows for part in read), default=0)
+            overwritten += segment.lost + max(0, count - n_rows)
+            coarse += n_rows if isinstance(source, RawSource) and segment.tier else 0
+            moved[source.key] = int(segment.ends[count - 1])
+            parts += read
+        return Drained(Batch(tuple(parts)), moved, overwritten, coarse)
 
     def series(self) -> Sequence[Series]:
-        """Give every series of the store."""
-        return list(self._view.registry)
+        """Give every series that is sent, as it is sent."""
+        return [each for source in self._sources for each in source.series()]
 
     def sketched(self) -> frozenset[str]:
         """Name the schemas whose summaries keep a sketch."""
         return frozenset(schema.name for schema in self._view.meta.schemas if schema.sketch)
 
-    def _schema(self, name: str) -> Schema:
-        return next(schema for schema in self._view.meta.schemas if schema.name == name)
 
-    def _span(self, schema: Schema, positions: Mapping[str, int], closed_ns: int) -> tuple[int, int, int]:
-        """Find the buckets to send, first..end-1, and how many were lost between the position and the first."""
-        held = occupants(self._view.reader(schema.name).index().headers)
-        newest = self._view.reader(schema.name).index().last
-        position = positions.get(_key(schema))
-        if position is not None and position > newest + 1:
-            position = None  # the clock stepped back: all that is there goes once more, rather than nothing
-        if newest <= 0 or not self._view.registry.by_schema[schema.name]:
-            return 0, 0, 0
-        end = min(closed_ns // _interval(schema), newest + 1)
-        asked = 0 if position is None else position
-        there = held[(held >= max(asked, 1)) & (held < end)]
-        first = int(there.min()) if len(there) else end
-        if position is None or first <= position:
-            return first, end, 0
-        return first, end, self._lost(schema, position, first)
+def _until(segments: list[tuple[Source, Segment]], max_samples: int, max_instants: int | None) -> int:
+    """Give the instant before which rows are taken: as many as the bounds allow, and at least the oldest."""
+    import numpy as np
 
-    def _lost(self, schema: Schema, position: int, first: int) -> int:
-        """Count the buckets from `position` to `first` that were there once, as the next tier's coverage knows."""
-        if len(schema.tiers) == 1:
-            return first - position
-        ratio, coarse = schema.ratio(1), self._view.slabs[schema.name][1]
-        headers = coarse.headers()
-        inside = (headers >= max(1, position // ratio)) & (headers <= (first - 1) // ratio)
-        lost = 0
-        for window, seen in zip(
-            headers[inside].tolist(), coarse.block(COVERAGE)[inside].max(axis=1).tolist(), strict=True
-        ):
-            sent, still_here = max(0, position - window * ratio), max(0, (window + 1) * ratio - first)
-            lost += max(0, seen - sent - still_here)
-        return lost
-
-    def _part(self, schema: Schema, first: int, last: int) -> Part | None:
-        series = tuple(self._view.registry.by_schema[schema.name])
-        rows = self._view.reader(schema.name).rows(first, last, range(len(series)), schema.cells(0))
-        if not len(rows.buckets):
-            return None
-        statistics: dict[str, Any] = lift(schema.kind, rows.cells)
-        kept = (*SENT[schema.kind], SKETCH) if schema.sketch else SENT[schema.kind]
-        sent = {name: statistics[name] for name in kept}
-        return Part(schema.name, 0, _interval(schema), schema.kind, series, rows.buckets * _interval(schema), sent)
-
-
-def _interval(schema: Schema) -> int:
-    return schema.tiers[0].interval_ns
-
-
-def _key(schema: Schema) -> str:
-    return f"{schema.name}.0"
+    stamps = np.concatenate([segment.stamps_ns for _, segment in segments])
+    widths = np.concatenate([np.full(len(segment.stamps_ns), max(1, source.width())) for source, segment in segments])
+    instants, places = np.unique(stamps, return_inverse=True)
+    filled = np.cumsum(np.bincount(places, weights=widths))
+    count = max(1, int(filled.searchsorted(max_samples, "right")))
+    count = min(count, max_instants or count)
+    first = int(instants[0])
+    until = int(instants[count]) if count < len(instants) else int(instants[-1]) + 1
+    until = min(until, first + MAX_SPAN_NS)
+    # What follows a segment of the same schema is not known yet, and may be older than the others' rows after it.
+    ends = [int(segment.stamps_ns[-1]) + 1 for _, segment in segments if not segment.last]
+    return max(first + 1, min([until, *ends]))

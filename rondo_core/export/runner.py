@@ -1,39 +1,34 @@
 """Owns drain, batching, cursor, retry and back-off, so that every exporter gets them.
 
-The cursor moves only after `send` has returned. What a receiver refuses for good is split until the refused part is
-found; that part is dropped, counted and logged, and the rest goes through. A receiver that takes nothing at all, or
-that cannot be used as configured, ends the export: the cursor stays, the store keeps what it has.
+What is about to be sent is marked in the cursor first, and the cursor moves only after it was settled: taken, or
+refused for good. So after a crash one request, at most, is sent a second time, as it was. A receiver that takes
+nothing at all, or that cannot be used as configured, ends the export: the cursor stays, the store keeps what it has.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import random
 import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core import selfmetrics
+from rondo_core import faults, layout
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import (
-    ExportError,
-    PermanentExportError,
-    RetryableExportError,
-    RondoError,
-    StoreError,
-    one_line,
-)
+from rondo_core.config import check_runner_table
+from rondo_core.errors import ExportError, RetryableExportError, RondoError, StoreError
 from rondo_core.export.batch import Batch
-from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
+from rondo_core.export.cursor import MAX_SUSPECTS, CursorLock, load_cursor, save_cursor
 from rondo_core.export.drain import Drain, Drained
+from rondo_core.export.outcome import Outcome
+from rondo_core.export.settle import MAX_REFUSED, SUSPECT_TRIES, Requests, Verdict
 from rondo_core.hookspecs import Exporter
+from rondo_core.options import RUNNER_OPTIONS
+from rondo_core.runs import read_runs
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View
@@ -44,21 +39,9 @@ MAX_SAMPLES = 10_000
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.5, 60.0
 # A record that read the clock at the end of a bucket may land a moment after it; such a bucket waits this long.
 SETTLE_NS = NS_PER_S
-# A receiver that refuses that many requests of one batch, and takes none, refuses everything.
-MAX_REFUSED = 500
-
-
-@attrs.define
-class Outcome:
-    """What an exporter has done so far: counts, and the last failure in words (empty where there was none)."""
-
-    samples: int = 0
-    requests: int = 0
-    failures: int = 0
-    refused_samples: int = 0
-    overwritten_buckets: int = 0
-    error: str = ""
-    stopped: bool = False
+# How fast a backlog leaves beside a live store: what the process has to do comes first.
+CATCH_UP_SAMPLES_PER_S = 100_000
+_SKIM_HALVINGS = 3
 
 
 class Runner:
@@ -72,28 +55,45 @@ class Runner:
         *,
         interval_s: float = 10.0,
         max_samples: int = MAX_SAMPLES,
+        deadline_s: float = 10.0,
+        tier: int = 0,
+        fn: Sequence[str] = (),
+        match: str = "",
+        backfill: bool = False,
         clock: Clock = wall_ns,
         count: Callable[..., None] | None = None,
     ) -> None:
         """Take up the cursor of the exporter `name`.
 
-        Args: `count(metric, total, exporter=name)` receives the self-metrics; None: they stay in `outcome`.
-        Raises: StoreError: another process exports this store through it, or the store's directory is read-only.
+        Args:
+            tier, fn, match, backfill: what is sent; see `Drain`.
+            deadline_s: how long a final flush may take where `close` is not told otherwise.
+            count: `count(metric, total, exporter=name)` receives the self-metrics; None: they stay in `outcome`.
+        Attributes: `outcome`, what was done so far; `complete`, whether a run was sent to its end.
+        Raises: StoreError: another process exports this store through it, or the store's directory is read-only;
+            UsageError: as `Drain`.
         """
         self._view, self._exporter, self.name = view, exporter, name
         self._interval_s, self._max_samples, self._clock = interval_s, max_samples, clock
-        self._drain = Drain(view)
-        self._count = count
-        self.cursor: Cursor = load_cursor(view.path, name)
-        self._lock = _CursorLock(view.path, name)
+        self.deadline_s, self._count = deadline_s, count
+        self._drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
+        self._lock = CursorLock(view.path, name)
+        self.cursor = self._saved = load_cursor(view.path, name)
         self.outcome = Outcome()
+        self.complete = False
+        self._requests = Requests(exporter, self.outcome, self._on_taken)
+        self._requests.doubt = bool(self.cursor.in_flight)
         self._wake = threading.Event()
         self._closing = False
         self._thread: threading.Thread | None = None
-        self._backoff_s = BACKOFF_FIRST_S
-        self._logged: set[str] = set()
-        self._until = float("inf")
-        self._refused, self._taken = 0, False
+        self._backoff_s, self._not_before = BACKOFF_FIRST_S, 0.0
+        # The bound in instants while something is refused; where the cursor stood when anything was last taken; what
+        # was refused since; instants refused wholly since; halvings left where refusals are only skimmed.
+        self._instants: int | None = None
+        self._firm = self.cursor.positions
+        self._tentative, self._wholly, self._skimming = 0, 0, -1
+        self._strikes: dict[str, int] = {}
+        self._count_resumed()
 
     # -- as a thread beside a live store
 
@@ -115,20 +115,21 @@ class Runner:
         if self.outcome.stopped and self._closing:
             self._lock.release()  # `close` gave up waiting for this thread
 
-    def close(self, ended_run: int, deadline_s: float = 10.0) -> Outcome:
+    def close(self, ended_run: int, deadline_s: float | None = None) -> Outcome:
         """Stop the thread, send all that is left within `deadline_s`, say that the run has ended, let go.
 
         Call it after the store was closed: then every bucket is. What is not sent in time stays in the store.
         """
+        limit_s = self.deadline_s if deadline_s is None else deadline_s
         self._closing = True
         self._wake.set()
         started = time.monotonic()
         if self._thread is not None:
-            self._thread.join(deadline_s)
+            self._thread.join(limit_s)
             if self._thread.is_alive():
-                self._stop(ExportError(f"{self.name}: still busy after {deadline_s:g} s; the rest stays in the store"))
+                self._stop(ExportError(f"{self.name}: still busy after {limit_s:g} s; the rest stays in the store"))
                 return self.outcome
-        self.finish(ended_run, deadline_s - (time.monotonic() - started))
+        self.finish(ended_run, limit_s - (time.monotonic() - started))
         return self.outcome
 
     # -- in one go
@@ -138,154 +139,332 @@ class Runner:
 
         With `ended_run` every bucket counts as closed; without, those that ended by now.
         """
-        until = self._until = time.monotonic() + deadline_s
+        self.send_now(ended_run, deadline_s)
+        with contextlib.suppress(Exception):
+            self._exporter.close()
+        self.release()
+        return self.outcome
+
+    def send_now(self, ended_run: int, deadline_s: float, *, retry: bool = True) -> Outcome:
+        """Send as `finish` does, and keep the exporter open and the cursor locked.
+
+        Args: `retry`: False: leave it to the caller to try again, `outcome.retry_s` from now.
+        """
+        until = self._requests.until = time.monotonic() + deadline_s
         closed_ns = 1 << 62 if ended_run else self._clock() - SETTLE_NS
+        wait_s = self._not_before - time.monotonic()
         while not self.outcome.stopped:
+            if wait_s > 0:
+                if time.monotonic() + wait_s > until:
+                    break
+                time.sleep(wait_s)
             try:
                 self._send_all(closed_ns, ended_run)
                 break
             except RetryableExportError as error:
                 wait_s = self._failed(error)
-                if time.monotonic() + wait_s > until:
+                if not retry:
+                    self.outcome.retry_s = wait_s
                     break
-                time.sleep(wait_s)
             except Exception as error:  # noqa: BLE001 - an exporter never stops the process
                 self._stop(error)
-        with contextlib.suppress(Exception):
-            self._exporter.close()
-        self._lock.release()
         self._publish()
         return self.outcome
+
+    def release(self) -> None:
+        """Let another process move the cursor; the exporter stays open."""
+        self._lock.release()
 
     # -- one pass
 
     def _send_all(self, closed_ns: int, ended_run: int) -> None:
         """Send every closed bucket beyond the cursor, request by request."""
-        while (drained := self._drain.next(self.cursor.positions, closed_ns, self._max_samples)) is not None:
+        before = self.outcome.samples
+        while (drained := self._next(closed_ns)) is not None:
             if self._closing and not ended_run:
-                return
-            self._deliver(drained, 0)
+                break
+            self._settle(drained)
+            if self._thread is threading.current_thread():
+                self._wake.wait(drained.batch.n_samples / CATCH_UP_SAMPLES_PER_S)
+        if self._tentative:
+            if self.outcome.samples == before:
+                raise ExportError(f"every sample was refused: {self.outcome.error}")
+            self._on_taken()
         if ended_run > self.cursor.ended_run and self.cursor.positions:
             end = Batch((), tuple(self._drain.series()), self._view.newest_ns(), self._drain.sketched())
-            self._deliver(Drained(end, {}, 0), ended_run)
+            if end.ended:
+                self._requests.send(end)
+            self.cursor = attrs.evolve(self.cursor, ended_run=ended_run)
+        self._save()
+        self.complete = ended_run > 0
+        self._publish()
 
-    def _deliver(self, drained: Drained, ended_run: int) -> None:
-        sent = 0
-        self._refused, self._taken = 0, False
-        if drained.batch.n_samples or drained.batch.ended:
-            sent = self._send(drained.batch)
-            if not sent and drained.batch.n_samples:
-                raise ExportError(f"every sample was refused: {self.outcome.error}")
-        self.outcome.samples += sent
-        self.outcome.overwritten_buckets += drained.overwritten
-        self.outcome.refused_samples += drained.batch.n_samples - sent
-        moved = self.cursor.moved(drained.positions, sent, ended_run)
-        try:
-            save_cursor(self._view.path, moved)
-        except StoreError as error:
-            raise RetryableExportError(str(error)) from None
-        self.cursor = moved
+    def _next(self, closed_ns: int) -> Drained | None:
+        """Give what is to be sent: the request that was under way, if there is one, else the oldest rows."""
+        if self.cursor.in_flight:
+            again = self._drain.up_to(self.cursor.positions, self.cursor.in_flight)
+            if again is not None:
+                return again
+            self._unmark()
+        return self._drain.next(self.cursor.positions, closed_ns, self._max_samples, self._instants)
+
+    def _settle(self, drained: Drained) -> None:
+        """Send what was drained; the cursor moves if it is settled, else it is drained again, and shorter."""
+        batch, suspects = drained.batch, frozenset(self.cursor.suspects)
+        whole, sent = batch.n_samples, 0
+        if whole:
+            rest = batch.where(lambda series: str(series) not in suspects) if suspects else batch
+            self.cursor = attrs.evolve(self.cursor, in_flight=drained.positions)
+            self._save()
+            if self._requests.doubt:
+                self.outcome.retried_samples += whole
+            faults.point("export.marked")
+            if self.cursor.rest_taken:
+                sent = rest.n_samples
+            elif rest.n_samples:
+                taken = self._settle_rest(rest)
+                if taken is None:
+                    self._unmark()
+                    return
+                sent = taken
+            faults.point("export.sent")
+            apart = whole - rest.n_samples
+            if apart:
+                sent += self._settle_suspects(batch, suspects)
+        self._requests.doubt = False
+        self._move(drained, sent)
+
+    def _settle_rest(self, batch: Batch) -> int | None:
+        """Send a batch without suspects; give how many samples were taken, None: it is to be made shorter."""
+        requests, doubted = self._requests, self._requests.doubt
+        verdict = requests.send(batch)
+        if verdict is Verdict.TAKEN:
+            self._instants = self._instants * 2 if self._instants and self._instants < MAX_SAMPLES else None
+            return batch.n_samples
+        if doubted and verdict is Verdict.REFUSED and requests.was_applied(batch):
+            logger.warning(
+                "%s: %d samples count as delivered: sent again, they are refused", self.name, batch.n_samples
+            )
+            self.outcome.doubtful_samples += batch.n_samples
+            self.cursor = attrs.evolve(self.cursor, doubtful=self.cursor.doubtful + batch.n_samples)
+            self._on_taken()
+            return batch.n_samples
+        n_instants = len(batch.instants())
+        if verdict is Verdict.TOO_LARGE:
+            self._max_samples = max(1, min(self._max_samples, batch.n_samples) // 2)
+        elif requests.streak >= MAX_REFUSED:
+            return self._skim(batch, n_instants)
+        if n_instants > 1:
+            self._instants = n_instants // 2
+            return None
+        return self._take_apart(batch, doubted=doubted)
+
+    def _take_apart(self, instant: Batch, *, doubted: bool) -> int:
+        # Where instants are refused wholly, as what is too old is, not each of them is looked into: the first, second,
+        # fourth ... is, and of the others the halves.
+        whole = self._wholly
+        taken, bad = self._requests.take_apart(instant, 1 if whole & (whole - 1) else 1 << 30)
+        n_samples = instant.n_samples
+        if not taken and doubted:
+            self.outcome.doubtful_samples += n_samples
+            return n_samples
+        if not taken:
+            self._wholly += 1
+            self._tentative += n_samples
+            return 0
+        self._wholly = 0
+        self._refuse(n_samples - taken)
+        known = dict.fromkeys((*self.cursor.suspects, *bad))
+        for series in bad:
+            self._log_suspect(series)
+        self.cursor = attrs.evolve(self.cursor, suspects=tuple(known)[:MAX_SUSPECTS])
+        return taken
+
+    def _skim(self, batch: Batch, n_instants: int) -> int | None:
+        """Pass over what is refused in a few requests for each batch, to see whether anything newer is taken."""
+        if self._skimming < 0:
+            self._skimming, self._instants = _SKIM_HALVINGS, None
+        if self._skimming and n_instants > 1:
+            self._skimming, self._instants = self._skimming - 1, n_instants // 2
+            return None
+        self._tentative += batch.n_samples
+        return 0
+
+    def _settle_suspects(self, batch: Batch, suspects: frozenset[str]) -> int:
+        """Send each suspect's samples in requests of their own; give how many were taken."""
+        if not self.cursor.rest_taken:
+            self.cursor = attrs.evolve(self.cursor, rest_taken=True)
+            self._save()
+        taken = 0
+        for name in suspects:
+            mine = batch.where(lambda series, name=name: str(series) == name)  # type: ignore[misc]
+            n_samples = mine.n_samples
+            if not n_samples:
+                continue
+            strikes = self._strikes.get(name, 0)
+            got, _ = self._requests.send_alone(mine, max(1, SUSPECT_TRIES >> strikes))
+            taken += got
+            self._refuse(n_samples - got)
+            self._strikes[name] = 0 if got else strikes + 1
+            if got == n_samples:
+                kept = tuple(each for each in self.cursor.suspects if each != name)
+                self.cursor = attrs.evolve(self.cursor, suspects=kept)
+        return taken
+
+    # -- where the cursor stands
+
+    def _move(self, drained: Drained, sent: int) -> None:
+        outcome = self.outcome
+        outcome.samples += sent
+        outcome.overwritten_buckets += drained.overwritten
+        if drained.coarse and not outcome.coarse_buckets:
+            logger.warning(
+                "%s: the finest tier was overwritten before it was sent; coarser windows stand in", self.name
+            )
+        outcome.coarse_buckets += drained.coarse
+        if sent:
+            stamps = [int(part.timestamps_ns[-1]) for part in drained.batch.parts]
+            outcome.acknowledged_ns = max([outcome.acknowledged_ns, *stamps])
+        counts = {"samples": sent, "overwritten": drained.overwritten, "coarse": drained.coarse}
+        self.cursor = self.cursor.moved(drained.positions, **counts)
+        if not self._tentative:
+            self._firm = self.cursor.positions
         self._backoff_s = BACKOFF_FIRST_S
         self._publish()
 
-    def _send(self, batch: Batch) -> int:
-        """Send a batch, or as much of it as is taken; give the number of samples acknowledged.
+    def _on_taken(self) -> None:
+        """Settle what was refused before: the receiver takes other samples, so it is these that it does not want."""
+        self._refuse(self._tentative)
+        self._tentative, self._wholly, self._skimming = 0, 0, -1
+        self._firm = self.cursor.positions
 
-        Raises: ExportError: nothing of it is taken; RetryableExportError: the deadline came while it was split.
+    def _refuse(self, n_samples: int) -> None:
+        self.outcome.refused_samples += n_samples
+        self.cursor = attrs.evolve(self.cursor, refused=self.cursor.refused + n_samples)
+
+    def _unmark(self) -> None:
+        self.cursor = attrs.evolve(self.cursor, in_flight={}, rest_taken=False)
+        self._requests.doubt = False
+
+    def _save(self) -> None:
+        """Save where the cursor stands; while all is refused that is where it stood before, with the rest under way.
+
+        Raises: RetryableExportError: the disk has no room.
         """
+        cursor = self.cursor
+        if self._firm != cursor.positions:
+            behind = {key: end for key, end in cursor.positions.items() if self._firm.get(key) != end}
+            ahead = {**behind, **cursor.in_flight} if cursor.in_flight else {}
+            cursor = attrs.evolve(cursor, positions=self._firm, in_flight=ahead)
+        if cursor == self._saved:
+            return
         try:
-            self.outcome.requests += 1
-            self._exporter.send(batch)
-            self._taken = True
-        except PermanentExportError as error:
-            self._note(error)
-            self._refused += 1
-            if self._refused >= MAX_REFUSED and not self._taken:
-                raise ExportError(f"everything is refused: {error}") from None
-            if time.monotonic() > self._until:
-                raise RetryableExportError(f"no time left to find what is refused: {error}") from None
-            halves = batch.split()
-            if halves is None:
-                return 0
-            return self._send(halves[0]) + self._send(halves[1])
-        return batch.n_samples
+            save_cursor(self._view.path, cursor)
+        except StoreError as error:
+            raise RetryableExportError(str(error)) from None
+        self._saved = cursor
+
+    def _count_resumed(self) -> None:
+        """Count the buckets that were sent as the last of a run, and that the next run has recorded into again."""
+        if not self.cursor.ended_run:
+            return
+        runs = [run for run in read_runs(self._view.path / layout.RUNS_FILE) if run.number > self.cursor.ended_run]
+        intervals = {
+            f"{schema.name}.{at}": tier.interval_ns
+            for schema in self._view.meta.schemas
+            for at, tier in enumerate(schema.tiers)
+        }
+        resumed = [
+            key
+            for key, end in self.cursor.positions.items()
+            if runs and end * intervals.get(key, 0) > runs[0].opened_ns
+        ]
+        self.outcome.resumed_buckets = len(resumed)
+        if resumed:
+            what = "the run's first buckets were sent as the last of the run before; the values sent then stand"
+            logger.warning("%s: %s: %s", self.name, ", ".join(resumed), what)
+
+    # -- failures
 
     def _failed(self, error: RetryableExportError) -> float:
         """Note a failure that may pass, and say how long to wait, s."""
         self._note(error)
-        self._publish()
-        wait_s = self._backoff_s * random.uniform(0.5, 1.5)  # noqa: S311 - jitter
+        wait_s = min(BACKOFF_LAST_S, self._backoff_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter
         self._backoff_s = min(self._backoff_s * 2, BACKOFF_LAST_S)
-        return max(wait_s, error.retry_after_s or 0.0)
+        asked_s = error.retry_after_s or 0.0
+        self._not_before = time.monotonic() + asked_s  # a last flush waits for nothing else
+        return max(wait_s, asked_s)
 
     def _stop(self, error: Exception) -> None:
-        self._note(error)
+        if self._tentative:
+            self.cursor = attrs.evolve(self.cursor, positions=self._firm, in_flight={}, rest_taken=False)
+            self._tentative = 0
         self.outcome.stopped = True
-        self._publish()
+        self._note(error)
 
     def _note(self, error: Exception) -> None:
-        self.outcome.failures += 1
-        self.outcome.error = one_line(error)
-        kind = f"{type(error).__name__}: {error}"[:80]
-        if kind not in self._logged:
-            self._logged.add(kind)
-            logger.warning("%s: %s", self.name, self.outcome.error)
+        self._requests.note(error)
+        self.cursor = attrs.evolve(self.cursor, error=self.outcome.error[:500], error_ns=self._clock())
+        if self._thread is None or self._thread is threading.current_thread() or not self._thread.is_alive():
+            with contextlib.suppress(RetryableExportError):
+                self._save()
+        self._publish()
+
+    def _log_suspect(self, series: str) -> None:
+        if series not in self._strikes:
+            self._strikes[series] = 0
+            logger.warning("%s: %s is refused while others are taken: %s", self.name, series, self.outcome.error)
 
     def _publish(self) -> None:
-        if self._count is None:
-            return
-        for metric, total in (
-            (selfmetrics.EXPORTED, self.outcome.samples),
-            (selfmetrics.EXPORT_FAILURES, self.outcome.failures),
-            (selfmetrics.EXPORT_REFUSED, self.outcome.refused_samples),
-            (selfmetrics.EXPORT_LOST, self.outcome.overwritten_buckets),
-        ):
-            self._count(metric, total, exporter=self.name)
+        if self._count is not None:
+            self.outcome.publish(self._count, self.name)
 
 
-class _CursorLock:
-    """One process at a time moves an exporter's cursor."""
+def runner_options(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take out of an exporter's table what is the runner's.
 
-    def __init__(self, store: Path, exporter: str) -> None:
-        path = store / f"cursor_{exporter}.lock"
-        try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; export needs a writable store") from None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._descriptor)
-            raise StoreError(f"{store}: another process exports it through {exporter}; stop that one first") from None
+    Returns: the runner's own, as `Runner` takes it, and `plugin`; and the rest, which is the plugin's.
+    Raises: UsageError: names the key and what is allowed.
+    """
+    mine = {option.name for option in RUNNER_OPTIONS}
+    given = check_runner_table(f"exporters.{name}", {key: config[key] for key in config if key in mine})
+    named = {"interval": "interval_s", "deadline": "deadline_s"}
+    options = {named.get(key, key): value for key, value in given.items()}
+    return {"plugin": name, **options}, {key: value for key, value in config.items() if key not in mine}
 
-    def release(self) -> None:
-        """Let the next one in."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+
+def open_exporter(name: str, plugin: str, config: dict[str, Any]) -> Exporter:
+    """Open the exporter plugin for the table `name` of a config.
+
+    Raises: PluginNotFoundError, PluginLoadError: it is not installed or does not load; RondoError: what it says of
+    its config.
+    """
+    from rondo_core.plugins import EXPORTERS, Plugins
+
+    plugins = Plugins(config={plugin: config}, where={plugin: f"exporters.{name}"})
+    plugins.load(EXPORTERS, [plugin])
+    exporter: Exporter = plugins.open("rondo_exporter_open", plugin)
+    return exporter
 
 
 def open_runner(
     view: View,
     name: str,
-    config: dict[str, object],
+    config: dict[str, Any],
     *,
-    interval_s: float = 10.0,
     clock: Clock = wall_ns,
     count: Callable[..., None] | None = None,
+    **options: Any,
 ) -> Runner:
     """Open the exporter plugin `name` with its config, and a runner around it.
 
-    Raises: PluginNotFoundError, PluginLoadError: it is not installed or does not load; RondoError: what it says of
-    its config; StoreError: see `Runner`.
+    Args: `options`: the runner's, which those in the config go before.
+    Raises: as `open_exporter`; UsageError: an option is wrong; StoreError: see `Runner`.
     """
-    from rondo_core.plugins import EXPORTERS, Plugins
-
-    plugins = Plugins(config={name: config})
-    plugins.load(EXPORTERS, [name])
-    exporter = plugins.open("rondo_exporter_open", name)
+    mine, rest = runner_options(name, config)
+    exporter = open_exporter(name, mine.pop("plugin"), rest)
     try:
-        return Runner(view, exporter, name, interval_s=interval_s, clock=clock, count=count)
+        return Runner(view, exporter, name, clock=clock, count=count, **{**options, **mine})
     except RondoError:
         exporter.close()
         raise

@@ -180,9 +180,8 @@ def test_what_the_ring_gave_away_before_it_was_sent_is_counted(filled, clock):
         clock.advance(1)
     receiver = Receiver()
     outcome = Runner(filled.view, receiver, "x", clock=clock).finish(0, 0)
-    assert outcome.overwritten_buckets > 0
-    oldest_s = min(stamp for name, stamp in receiver.samples if name == "g") // 10**9
-    assert oldest_s > clock() // 10**9 - 61
+    assert 0 < outcome.overwritten_buckets < 30
+    assert outcome.coarse_buckets > 0
 
 
 def test_two_processes_never_move_one_cursor(filled, clock):

@@ -132,7 +132,7 @@ def test_the_cursor_moves_only_after_the_acknowledgement(store, clock, path):
 
     outcome = Runner(store.view, Refusing(), "x", clock=clock).finish(0, deadline_s=0)
     assert (outcome.samples, outcome.failures) == (0, 1)
-    assert not cursor_path(path, "x").exists()
+    assert load_cursor(path, "x").positions == {}
 
 
 def test_space_is_allocated_when_the_store_is_made(store, path):

@@ -96,7 +96,7 @@ def ended_columns(series: Series, sketched: frozenset[str]) -> tuple[Column, ...
 
     Args: `sketched`: the schemas that keep sketches.
     """
-    return PLAIN[series.kind] + (QUANTILES if series.schema in sketched else ())
+    return PLAIN[series.kind] + (QUANTILES if series.kind == "summary" and series.schema in sketched else ())
 
 
 def start_ms(series: Series, interval_ns: int) -> int:

@@ -62,7 +62,7 @@ class Encoder2:
             if samples:
                 for column in ended_columns(series, batch.sketched):
                     growing.add(series, column, stale_sample(stamp_ms), 1)
-            if histograms and series.schema in batch.sketched:
+            if histograms and series.kind == "summary" and series.schema in batch.sketched:
                 growing.add(series, HISTOGRAM, stale_histogram(stamp_ms), 1)
         return growing.whole()
 

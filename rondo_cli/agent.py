@@ -1,0 +1,49 @@
+"""`rondo agent`: export the stores below a directory, and take up those whose process is gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rondo_cli.params import CONFIG
+from rondo_core.errors import ExportError
+
+
+@click.command("agent")
+@click.argument("directory", type=click.Path(path_type=Path))
+@CONFIG
+@click.option("--once", is_flag=True, help="One walk over the directory, to its end; status 1 if anything failed.")
+def command(directory: Path, config: Path | None, once: bool) -> int:
+    """Export every store below DIRECTORY through the exporters of the config file, again and again.
+
+    Of a store that a process writes, closed buckets are sent, unless the process exports them itself. A store whose
+    process is gone is folded and sent to its end; once every exporter has acknowledged all of it, it is kept,
+    archived or deleted, as `after` in the table [agent] says. The agent may be killed and started at any moment.
+
+    \b
+    rondo agent /var/lib/rondo --config rondo.toml
+    rondo agent runs --once
+    """
+    import signal
+
+    from rondo_core.config import read_config
+    from rondo_core.export.agent import Agent
+
+    agent = Agent(directory, read_config(config))
+    try:
+        if once:
+            done = agent.run_once()
+            click.echo(
+                f"{done.stores} stores, {done.live} live; {done.samples} samples sent; {done.complete} complete,"
+                f" {done.archived} archived, {done.deleted} deleted"
+            )
+            if done.failures:
+                raise ExportError(f"{len(done.failures)} failures, the first: {done.failures[0]}")
+            return 0
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: agent.stop.set())
+        agent.run()
+    finally:
+        agent.close()
+    return 0

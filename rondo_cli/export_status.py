@@ -1,0 +1,70 @@
+"""`rondo export-status`: how far each exporter has come."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from rondo_cli import render
+from rondo_cli.params import STORE
+from rondo_core.errors import RondoError, one_line
+from rondo_core.units import format_duration, format_instant
+
+HEADER = ["exporter", "acknowledged up to", "lag", "samples", "refused", "doubtful", "overwritten", "coarse", "state"]
+
+
+@click.command("export-status")
+@STORE
+@click.option("--format", "style", type=click.Choice(("table", "json")), default="table", show_default=True)
+def command(store: Path, style: str) -> int:
+    """Show how far each exporter of STORE, or of the stores below it, has come, and what it could not send.
+
+    \b
+    acknowledged up to: everything before is settled       lag: from there to the newest bucket
+    refused: samples that the receiver takes never         overwritten: buckets lost before they were sent
+    doubtful: counted as delivered, see docs/limits.md     coarse: windows sent in place of overwritten buckets
+    """
+    from rondo_core import layout
+    from rondo_core.export.status import export_status
+    from rondo_core.stores import find_stores
+
+    single = (store / layout.META_FILE).exists()
+    paths = [store] if single else list(find_stores(store)) or [store]
+    found, failed = [], False
+    for path in paths:
+        try:
+            found += export_status(path)
+        except RondoError as error:
+            if len(paths) == 1:
+                raise
+            failed = True
+            click.echo(f"rondo: {one_line(error)}", err=True)
+    if style == "json":
+        import json
+
+        import attrs
+
+        click.echo(json.dumps([{**attrs.asdict(each), "store": str(each.store)} for each in found], indent=1))
+        return int(failed)
+    if not found:
+        click.echo("no exporter has a cursor here")
+        return int(failed)
+    rows = []
+    for each in found:
+        state = "running" if each.running else "complete" if each.ended else "idle"
+        row = [
+            each.exporter,
+            format_instant(each.acknowledged_ns) if each.acknowledged_ns else "nothing",
+            format_duration(each.lag_ns) if each.lag_ns else "0s",
+            *(str(count) for count in (each.samples, each.refused, each.doubtful, each.overwritten, each.coarse)),
+            state,
+        ]
+        rows.append(row if single else [str(each.store.relative_to(store)), *row])
+    right = [False, False, *[True] * 6]
+    click.echo(render.table(HEADER if single else ["store", *HEADER], rows, right if single else [False, *right]))
+    for each in found:
+        if each.error:
+            where = each.exporter if single else f"{each.store.relative_to(store)} {each.exporter}"
+            click.echo(f"{where}: last failure {format_instant(each.error_ns)}: {each.error}")
+    return int(failed)

@@ -1,0 +1,74 @@
+"""`rondo plugin new`: write a package with a working plugin and its test, to start from."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import click
+
+from rondo_core.errors import UsageError
+
+FAMILIES = ("exporter", "recorder", "consolidator")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
+
+
+@click.group("plugin")
+def command() -> None:
+    """Begin a plugin of your own.
+
+    \b
+    rondo plugin new exporter kafka
+    """
+
+
+@command.command("new")
+@click.argument("family", type=click.Choice(FAMILIES))
+@click.argument("name")
+@click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Where to write it; default: a folder of the distribution's name, here.",
+)
+def new(family: str, name: str, directory: Path | None) -> None:
+    """Write a package with a working FAMILY plugin called NAME, and a test that runs rondo's conformance suite on it.
+
+    \b
+    rondo plugin new exporter kafka
+    cd rondo-exporter-kafka && pip install -e . pytest && pytest
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(f"{name!r}: not a plugin's name; lower-case letters, digits and _ only, letter first")
+    distribution = f"rondo-{family}-{name.replace('_', '-')}"
+    module = f"rondo_{family}_{name}"
+    target = directory or Path(distribution)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(f"{target}: is there already; choose another --directory")
+    words = {"NAME": name, "FAMILY": family, "MODULE": module, "DISTRIBUTION": distribution}
+    written = {
+        "pyproject.toml": "pyproject.toml",
+        "README.md": "README.md",
+        f"{module}/plugin.py": f"{family}.py",
+        "tests/test_conformance.py": f"{family}_test.py",
+    }
+    for path, template in written.items():
+        _write(target / path, _filled(template, words))
+    _write(target / module / "__init__.py", f'"""The rondo {family} plugin {name}."""\n')
+    click.echo(f"{target}/: a working {family}. Next: cd {target} && pip install -e . pytest && pytest")
+
+
+def _filled(template: str, words: dict[str, str]) -> str:
+    text = (files("rondo_cli") / "templates" / f"{template}.txt").read_text("utf-8")
+    for word, value in words.items():
+        text = text.replace(f"@{word}@", value)
+    return text
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}; choose another --directory") from None

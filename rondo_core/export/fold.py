@@ -1,0 +1,70 @@
+"""Fold what a killed process left unfolded, without a new run: the store stays as its last writer ended."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+from rondo_core import layout
+from rondo_core.consolidation import Consolidation
+from rondo_core.directory import read_meta
+from rondo_core.errors import StoreError
+from rondo_core.lock import WriterLock
+from rondo_core.registry import Registry
+from rondo_core.runs import Survival, read_runs, survival
+from rondo_core.schema import Schema
+from rondo_core.slab import Slab, blank_columns
+from rondo_core.store_reader import open_slabs
+from rondo_core.writer import Writer
+
+
+def fold_dead(path: Path) -> bool:
+    """Fold every window of a store whose process is gone, the open ones too; say whether that was to be done.
+
+    A store that is written, or may not be written by this process, stays as it is. Killed in it, the next call goes on.
+    Raises: StoreError and those below it: the store cannot be read.
+    """
+    runs = read_runs(path / layout.RUNS_FILE)
+    if not runs or runs[-1].ended:
+        return False
+    with contextlib.ExitStack() as held:
+        try:
+            lock = WriterLock(path / layout.LOCK_FILE)
+        except StoreError:
+            return False
+        held.callback(lock.release)
+        meta = read_meta(path)
+        became = survival(runs)
+        restarted = became is Survival.RESTARTED
+        registry = Registry(path / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
+        held.callback(registry.close)
+        slabs = open_slabs(path, meta, writable=True)
+        for many in slabs.values():
+            for slab in many:
+                held.callback(slab.close)
+        for schema in meta.schemas:
+            copied = None if became is Survival.SAME_BOOT else not restarted
+            _fold(schema, slabs[schema.name], len(registry.by_schema[schema.name]), str(path), copied)
+    return True
+
+
+def _fold(schema: Schema, slabs: list[Slab], n_series: int, path: str, copied: bool | None) -> None:
+    """Do what the next writer would: drop rows that a stopped machine left in part, seal the others, and fold."""
+    lost = 0
+    for slab in slabs:
+        if copied is not None:
+            torn = slab.torn(copied=copied)
+            slab.drop(torn)
+            blank_columns(slab, n_series)
+            lost += len(torn)
+        for slot in slab.held():
+            if slab.seal_of(slot) is None:
+                slab.seal(slot)
+    if not n_series:
+        return
+    newest_ns = slabs[0].spec.interval_ns * max(0, *slabs[0].headers().tolist())
+    writer = Writer(schema, slabs[0], n_series, lambda: newest_ns, path)
+    consolidation = Consolidation(schema, slabs, writer, anew=bool(lost))
+    writer.seal()
+    consolidation.fold_closed(writer.bucket)
+    consolidation.fold_open()

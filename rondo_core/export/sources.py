@@ -1,0 +1,210 @@
+"""What one schema has to send, oldest first: its finest tier, and where that was overwritten, coarser ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from rondo_core.export.batch import Part
+from rondo_core.labels import Series
+from rondo_core.schema import Schema
+from rondo_core.statistics import COVERAGE, SKETCH, derived, lift
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from rondo_core.store_reader import View
+
+SENT = {
+    "counter": ("last",),
+    "gauge": ("last",),
+    "summary": ("count", "sum", "min", "max", "count_base", "sum_base"),
+}
+FOR_EVER_NS = 1 << 62
+
+
+@attrs.frozen(eq=False)
+class Segment:
+    """Rows of one tier that can be sent one after the other.
+
+    Attributes:
+        tier: which; buckets: int64 [rows], ascending, of that tier.
+        stamps_ns: int64 [rows], the timestamps that they are sent with.
+        ends: int64 [rows], where the position stands after each.
+        interval_ns: of the tier.
+        lost: buckets before the first of them that are nowhere any more.
+        last: whether nothing follows it; after another, the next segment does.
+    """
+
+    tier: int
+    buckets: NDArray[np.int64]
+    stamps_ns: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    interval_ns: int
+    lost: int
+    last: bool
+
+
+class Source(Protocol):
+    """One schema, as a drain sees it; `key` names its position in a cursor."""
+
+    key: str
+
+    def width(self) -> int:
+        """Count the samples of a full row."""
+
+    def series(self) -> Sequence[Series]:
+        """Give the series, as they are sent."""
+
+    def segment(self, position: int | None, closed_ns: int) -> Segment | None:
+        """Give the oldest rows from the position on, of buckets that ended by `closed_ns`; None: nothing to send."""
+
+    def parts(self, segment: Segment, count: int) -> list[Part]:
+        """Read the first `count` rows of a segment."""
+
+
+class RawSource:
+    """The samples of one schema as they were recorded.
+
+    Where the ring has overwritten some, the windows of coarser tiers that lie wholly in what is missing stand in for
+    them, each under the timestamp of its last finest bucket, so that time goes on in order.
+    """
+
+    def __init__(self, view: View, schema: Schema, columns: Columns, *, backfill: bool) -> None:
+        """Bind to a schema; `backfill`: without a position, begin with what only coarser tiers still have."""
+        self._view, self._schema, self._columns, self._backfill = view, schema, columns, backfill
+        self._fine_ns = schema.tiers[0].interval_ns
+        self.key = f"{schema.name}.0"
+        self._ratios = [tier.interval_ns // self._fine_ns for tier in schema.tiers]
+        self._standing_in = [tier for tier in range(1, len(schema.tiers)) if self._can_stand_in(tier)]
+
+    def width(self) -> int:
+        """Count the samples of a full row."""
+        return len(self._columns())
+
+    def series(self) -> Sequence[Series]:
+        """Give the series."""
+        return self._columns()
+
+    def segment(self, position: int | None, closed_ns: int) -> Segment | None:
+        """Give the oldest rows from the position on."""
+        index = self._view.reader(self._schema.name).index()
+        if index.last <= 0 or not self._columns():
+            return None
+        stepped_back = position is not None and position > index.last + 1
+        if stepped_back:  # the clock was: all that is there goes once more, rather than nothing
+            position = None
+        asked, end = max(position or 0, 1), min(closed_ns // self._fine_ns, index.last + 1)
+        held = index.buckets[(index.buckets >= asked) & (index.buckets < end)]
+        first = int(held[0]) if len(held) else max(end, asked)
+        pieces: list[tuple[int, NDArray[np.int64]]] = [(0, held)] if len(held) else []
+        if first > asked and (position is not None or (self._backfill and not stepped_back)):
+            pieces = self._coarse(asked, first) + pieces
+        if not pieces:
+            return None
+        tier, buckets = pieces[0]
+        ends = (buckets + 1) * self._ratios[tier]
+        start = int(buckets[0]) * self._ratios[tier]
+        lost = self._lost(position, start) if position is not None and start > position else 0
+        stamps = (ends - 1) * self._fine_ns
+        return Segment(tier, buckets, stamps, ends, self._schema.tiers[tier].interval_ns, lost, len(pieces) == 1)
+
+    def _coarse(self, asked: int, first: int) -> list[tuple[int, NDArray[np.int64]]]:
+        """Find the coarser tiers' windows that lie wholly in the finest buckets asked..first-1, oldest first.
+
+        Where a tier begins in the middle of a coarser window, that one is taken, so that none of it is missing.
+        """
+        pieces: list[tuple[int, NDArray[np.int64]]] = []
+        end = first
+        for tier in self._standing_in:
+            ratio, windows = self._ratios[tier], self._view.reader(self._schema.name, tier).index().buckets
+            windows = windows[(windows * ratio >= asked) & (windows * ratio < end) & ((windows + 1) * ratio <= first)]
+            if not len(windows):
+                continue
+            if pieces:
+                finer, held = pieces.pop(0)
+                held = held[held * self._ratios[finer] >= (int(windows[-1]) + 1) * ratio]
+                pieces = [(finer, held), *pieces] if len(held) else pieces
+            pieces.insert(0, (tier, windows))
+            end = int(windows[0]) * ratio
+        return pieces
+
+    def _can_stand_in(self, tier: int) -> bool:
+        kept = self._schema.cells(tier)
+        if self._schema.kind == "summary":
+            return {"count", "sum", "count_base", "sum_base"} <= set(kept)
+        return "last" in kept or "sum" in kept
+
+    def _lost(self, position: int, first: int) -> int:
+        """Count the buckets from `position` to `first` that were there once, as the coarser tiers' coverage knows."""
+        lost, end = 0, first
+        for tier in range(1, len(self._schema.tiers)):
+            ratio, slab = self._ratios[tier], self._view.slabs[self._schema.name][tier]
+            headers = slab.headers()
+            inside = (headers >= max(1, position // ratio)) & (headers * ratio < end)
+            windows = headers[inside]
+            for window, seen in zip(
+                windows.tolist(), slab.block(COVERAGE)[inside].max(axis=1).astype(int).tolist(), strict=True
+            ):
+                sent, still_here = max(0, position - window * ratio), max(0, (window + 1) * ratio - end)
+                lost += max(0, seen - sent - still_here)
+            if len(windows):
+                end = max(position, int(windows.min()) * ratio)
+            if end <= position:
+                return lost
+        # What even the coarsest tier has given away: whether anything was recorded in it, no one knows any more.
+        coarsest = self._view.reader(self._schema.name, len(self._schema.tiers) - 1).index()
+        ring_start = (coarsest.last + 1 - len(coarsest.headers)) * self._ratios[-1]
+        return lost + max(0, min(end, ring_start) - position)
+
+    def parts(self, segment: Segment, count: int) -> list[Part]:
+        """Read the first `count` rows of a segment."""
+        series, tier = self._columns(), segment.tier
+        wanted = segment.buckets[:count]
+        cells = self._schema.cells(tier)
+        reader = self._view.reader(self._schema.name, tier)
+        rows = reader.rows(int(wanted[0]), int(wanted[-1]), [each.column for each in series], cells)
+        if not len(rows.buckets):
+            return []
+        stamps = ((rows.buckets + 1) * self._ratios[tier] - 1) * self._fine_ns
+        kind = self._schema.kind
+        statistics = derived(kind, rows.cells) if tier else lift(kind, rows.cells)
+        sent = self._sent(statistics)
+        return [Part(self._schema.name, tier, segment.interval_ns, kind, series, stamps, sent)]
+
+    def _sent(self, statistics: Mapping[str, Any]) -> dict[str, Any]:
+        import numpy as np
+
+        if self._schema.kind == "gauge" and "last" not in statistics:  # the tier keeps the mean only
+            coverage = statistics[COVERAGE]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                return {"last": np.where(coverage > 0, statistics["sum"] / coverage, np.nan)}
+        absent = np.full_like(next(iter(statistics.values())), np.nan, dtype=float)
+        sent = {name: statistics.get(name, absent) for name in SENT[self._schema.kind]}
+        return sent | ({SKETCH: statistics[SKETCH]} if SKETCH in statistics else {})
+
+
+class Columns:
+    """The series of one schema that are to be sent; asked again where more were declared."""
+
+    def __init__(self, view: View, schema: Schema, match: str) -> None:
+        """Bind to a schema.
+
+        Raises: SelectorError: `match` does not parse.
+        """
+        from rondo_core.selector import parse_selector
+
+        self._all = view.registry.by_schema[schema.name]
+        self._selector = parse_selector(match) if match else None
+        self._seen, self._known = -1, tuple[Series, ...]()
+
+    def __call__(self) -> tuple[Series, ...]:
+        """Give them in the order of their columns."""
+        if len(self._all) != self._seen:
+            self._seen = len(self._all)
+            selector = self._selector
+            self._known = tuple(each for each in self._all[: self._seen] if selector is None or selector.matches(each))
+        return self._known

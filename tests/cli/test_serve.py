@@ -1,0 +1,165 @@
+"""`rondo serve` and the API beside a live store: what HTTP answers is what the store holds."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from urllib.parse import quote
+
+import pytest
+
+from rondo_cli.main import run
+from rondo_cli.serve import Sidecar, listen
+from rondo_core import Store
+from rondo_core.errors import UsageError
+
+
+@pytest.fixture
+def served(store, clock):
+    """A store that is being written, and an API beside it."""
+    counter, gauge = store.counter("jobs_total", help="Jobs done.", queue="mail"), store.gauge("level", unit="ratio")
+    for second in range(5):
+        counter.inc(2)
+        gauge.set(second / 4)
+        store.tick()
+        clock.advance(1)
+    with Sidecar(store.path, listen("127.0.0.1", 0)) as sidecar:
+        yield store, sidecar
+
+
+def get(sidecar, path):
+    try:
+        with urllib.request.urlopen(f"{sidecar.url}/{path}", timeout=30) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_a_query_answers_what_the_store_does(served):
+    """The same series, points and intervals as `rondo query --format json`, for selectors, ranges, tiers and fns."""
+    store, sidecar = served
+    status, found = get(sidecar, "query?series=" + quote("jobs_total{queue=mail}"))
+    assert status == 200
+    (data,) = store.query("jobs_total{queue=mail}")
+    assert found[0]["labels"] == {"queue": "mail"}
+    assert found[0]["points"] == [
+        list(each) for each in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True)
+    ]
+    start, end = data.timestamps_ns[1], data.timestamps_ns[3]
+    _, part = get(
+        sidecar, f"query?series=jobs_total&start={start / 1e9:.0f}&end={end / 1e9:.0f}&tier=0&fn=rate&xff=0.5"
+    )
+    assert [value for _, value in part[0]["points"]] == [
+        2.0
+    ]  # the first of a range has nothing before it; the end is not in it
+    _, part = get(sidecar, f"query?series=level&start={end / 1e9:.0f}")
+    assert [stamp for stamp, _ in part[0]["points"]] == data.timestamps_ns[3:].tolist()
+
+
+def test_what_is_declared_and_recorded_later_is_there(served, clock):
+    """A live store is read anew by every request."""
+    store, sidecar = served
+    assert get(sidecar, "query?series=later")[0] == 404
+    store.gauge("later").set(7.0)
+    _, found = get(sidecar, "query?series=later")
+    assert [value for _, value in found[0]["points"]] == [7.0]
+    _, info = get(sidecar, "info")
+    assert {"name": "later", "labels": {}, "kind": "gauge", "unit": "", "help": ""} in info["series"]
+
+
+def test_health_says_who_writes_and_that_it_has_ended(served):
+    """Live with the writer's pid; after the store was closed: ended."""
+    store, sidecar = served
+    status, health = get(sidecar, "health")
+    assert (status, health["status"], health["writer_pid"]) == (200, "live", os.getpid())
+    assert health["newest_ns"] == store.view.newest_ns()
+    store.close()
+    assert get(sidecar, "health")[1]["status"] == "ended"
+    assert get(sidecar, "info")[1]["stores"][0]["runs"][-1]["ended"] == "closed"
+
+
+BAD = (
+    ("", 400, "series: missing"),
+    ("serie=x", 400, "serie: no such parameter; there are series, start"),
+    ("series=x{", 400, ""),
+    ("series=nope", 404, "nope: no such series; nearest:"),
+    ("series=level&range=soon", 400, "soon"),
+    ("series=level&range=15m&start=1", 400, "range: given beside start"),
+    ("series=level&start=yesterday", 400, "'yesterday': not an instant"),
+    ("series=level&tier=9", 400, "tier"),
+    ("series=level&fn=median", 400, "median"),
+    ("series=level&xff=2", 400, "xff: '2' is not a share"),
+)
+
+
+def test_bad_input_is_answered_in_one_line(served):
+    """A status and what is wrong; the server goes on."""
+    _, sidecar = served
+    for query, status, said in BAD:
+        answered, body = get(sidecar, f"query?{quote(query, safe='=&')}")
+        assert answered == status, query
+        assert said in body["error"]
+        assert "\n" not in body["error"]
+    assert get(sidecar, "health")[0] == 200
+
+
+def test_the_api_ends_with_the_process_that_started_it(path):
+    """Also where that one is killed: no process and no listening port is left."""
+    code = f"""
+import os, sys
+from rondo_cli.serve import Sidecar, listen
+from rondo_core import Store
+store = Store({str(path)!r})
+sidecar = Sidecar(store.path, listen("127.0.0.1", 0))
+print(sidecar._child.pid, sidecar.url, flush=True)
+os.kill(os.getpid(), 9)
+"""
+    process = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    assert process.returncode == -9
+    child = int(process.stdout.split()[0])
+    port = int(process.stdout.split(":")[-1].split("/")[0])
+    try:
+        descriptor = os.pidfd_open(child)
+    except ProcessLookupError:
+        pass
+    else:
+        import select
+
+        assert select.select([descriptor], [], [], 30)[0], "it still runs"
+        os.close(descriptor)
+    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
+        probe.connect(("127.0.0.1", port))
+
+
+def test_a_busy_port_is_one_line(path, capsys):
+    """It names the port and the mend; nothing was started."""
+    Store(path).close()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert run(["serve", str(path), "--port", str(port)]) == 2
+    assert f"port {port} on 127.0.0.1: Address already in use; choose another" in capsys.readouterr().err
+    with pytest.raises(UsageError, match="give an address of this machine"):
+        listen("no.such.host.invalid", 0)
+
+
+def test_no_store_is_one_line(tmp_path, capsys):
+    """As for every command."""
+    assert run(["serve", str(tmp_path / "nope"), "--port", "0"]) == 1
+    assert "nope" in capsys.readouterr().err
+
+
+def test_a_directory_of_stores_is_served_together(tmp_path):
+    """The label rondo_store tells them apart."""
+    for name in ("a", "b"):
+        with Store(tmp_path / name) as store:
+            store.gauge("level").set(1.0)
+    with Sidecar(tmp_path, listen("127.0.0.1", 0)) as sidecar:
+        _, found = get(sidecar, "query?series=level")
+        assert [each["labels"] for each in found] == [{"rondo_store": "a"}, {"rondo_store": "b"}]
+        assert len(get(sidecar, "info")[1]["stores"]) == 2

@@ -1,0 +1,243 @@
+"""`rondo agent`: a directory of stores, live and dead, is exported whole, whatever happens to the agent."""
+
+import os
+import signal
+
+import pytest
+
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core.config import read_config
+from rondo_core.errors import StoreError, UsageError
+from rondo_core.export.agent import Agent
+from rondo_core.stores import find_stores
+
+TIERS = (Tier("1s", "60s"), Tier("5s", "5m"), Tier("30s", "1h"))
+SCHEMAS = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS), Schema("s", "summary", 2, TIERS)]
+START_S = 1_700_000_000
+
+
+def record(path, seconds=40, *, close=True):
+    """Record all three kinds for a while."""
+    clock = ManualClock(START_S * 10**9)
+    store = Store(path, SCHEMAS, clock=clock)
+    for second in range(seconds):
+        store.counter("c_total").inc()
+        store.gauge("g").set(second + 0.5)
+        store.summary("s").observe(second)
+        store.tick()
+        clock.advance(1)
+    if close:
+        store.close()
+    return store, clock
+
+
+def record_and_die(path, seconds=40):
+    """Record in a process that is killed in the end."""
+    pid = os.fork()
+    if not pid:
+        try:
+            record(path, seconds, close=False)
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def held(path):
+    """Give every sample of a store's finest tier."""
+    samples = {}
+    with StoreReader(path) as reader:
+        for each in reader.registry:
+            (data,) = reader.query([each], tier=0, fn="total" if each.kind == "summary" else "last")
+            for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True):
+                samples[str(each), stamp] = value
+    return samples
+
+
+def sent(requests, instance):
+    """Give the samples that were sent under an instance, its label taken off."""
+    label = f'instance="{instance}"'
+    found = {}
+    for request in requests:
+        for series, stamp, value in request:
+            if label in series and stamp != "ended":
+                found[
+                    series.replace("{" + label + "}", "").replace(label + ",", "").replace("," + label, ""), stamp
+                ] = value
+    return found
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Write a rondo.toml, and give its path."""
+
+    def write(agent="", exporters='[exporters.ledger]\npath = "{0}/ledger"\n'):
+        file = tmp_path / "rondo.toml"
+        file.write_text(f"[agent]\n{agent}\n" + exporters.format(tmp_path))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def agent(site, config, tmp_path):
+    """Make agents that are closed at the end."""
+    made = []
+
+    def make(*arguments, **options):
+        made.append(Agent(tmp_path / "stores", read_config(config(*arguments)), **options))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+@pytest.fixture
+def stores(tmp_path):
+    folder = tmp_path / "stores"
+    folder.mkdir()
+    return folder
+
+
+def test_dead_stores_are_folded_and_sent_to_their_end(stores, agent, ledger):
+    """The one that was closed and the one whose process was killed: every sample, the end, and whole coarse tiers."""
+    record(stores / "closed.rondo")
+    record_and_die(stores / "killed.rondo")
+    done = agent().run_once()
+    assert (done.stores, done.live, done.complete, done.failures) == (2, 0, 2, [])
+    for name in ("closed", "killed"):
+        assert sent(ledger(), name) == held(stores / f"{name}.rondo")
+        assert [1 for request in ledger() for each in request if each[1] == "ended" and f'"{name}"' in each[0]]
+    with StoreReader(stores / "killed.rondo") as reader:
+        (data,) = reader.query("g", tier=1)
+        assert len(data) == 8
+        assert [run.ended for run in reader.runs()] == [""]
+
+
+def test_of_a_live_store_closed_buckets_leave_and_nothing_is_written(stores, agent, ledger):
+    """The open bucket stays; the store's own files are as they were; when it ends, the rest follows."""
+    store, clock = record(stores / "live.rondo", close=False)
+    files = {file: file.read_bytes() for file in store.path.glob("*.slab")}
+    made = agent("", clock=clock)
+    done = made.run_once()
+    assert (done.live, done.complete) == (1, 0)
+    assert {file: file.read_bytes() for file in files} == files
+    first = sent(ledger(), "live")
+    assert max(stamp for _, stamp in first) // 10**9 == START_S + 38
+    store.close()
+    assert made.run_once().complete == 1
+    assert sent(ledger(), "live") == held(store.path)
+
+
+def test_a_process_that_exports_itself_is_left_alone(stores, agent, tmp_path):
+    """Its cursor is held: the agent stands back."""
+    from rondo_core.export.cursor import CursorLock
+
+    store, clock = record(stores / "own.rondo", close=False)
+    lock = CursorLock(store.path, "ledger")
+    done = agent("", clock=clock).run_once()
+    assert (done.samples, done.failures) == (0, [])
+    assert not (tmp_path / "ledger").exists()
+    lock.release()
+    store.close()
+
+
+@pytest.mark.parametrize("after", ["archive", "delete", "keep"])
+def test_a_store_goes_only_when_every_exporter_has_all_of_it(stores, agent, tmp_path, after):
+    """While one receiver is away nothing goes; afterwards it is archived, deleted or kept, as the policy says."""
+    record(stores / "a" / "one.rondo")
+    (tmp_path / "far").mkdir()
+    (tmp_path / "far" / "down").touch()
+    both = '[exporters.near]\nplugin = "ledger"\npath = "{0}/near"\n[exporters.far]\nplugin = "ledger"\npath = "{0}/far/ledger"\n'
+    made = agent(f'after = "{after}"\narchive = "archive"\n', both)
+    first = made.run_once()
+    assert (first.complete, first.archived, first.deleted) == (0, 0, 0)
+    assert "503" in first.failures[0]
+    assert list(find_stores(stores)) == [stores / "a" / "one.rondo"]
+    (tmp_path / "far" / "down").unlink()
+    made._lanes[1]._not_before_ns = 0
+    second = made.run_once()
+    assert second.complete == 1
+    assert sent_count(tmp_path / "near") == sent_count(tmp_path / "far" / "ledger") == 1
+    assert (second.archived, second.deleted) == (after == "archive", after == "delete")
+    assert list(find_stores(stores)) == ([stores / "a" / "one.rondo"] if after == "keep" else [])
+    assert (tmp_path / "archive" / "a-one.rondo" / "meta").exists() == (after == "archive")
+
+
+def sent_count(path):
+    """Count the ends that a ledger was told of one series."""
+    return path.read_text().count('["g{instance=\\"a/one\\"}", "ended"')
+
+
+def test_a_broken_exporter_holds_up_no_other(stores, agent, ledger):
+    """One that raises in every send is reported; the other has everything."""
+    record(stores / "one.rondo")
+    both = '[exporters.ledger]\npath = "{0}/ledger"\n[exporters.bad]\nplugin = "ledger"\nmode = "broken"\npath = "{0}/bad"\n'
+    done = agent("", both).run_once()
+    assert sent(ledger(), "one") == held(stores / "one.rondo")
+    assert "bad: ZeroDivisionError: a bug" in done.failures[0]
+    assert done.complete == 0
+
+
+def test_what_cannot_be_read_holds_up_no_other(stores, agent, ledger):
+    """A damaged store is reported; the others go through."""
+    record(stores / "good.rondo")
+    record(stores / "bad.rondo")
+    (stores / "bad.rondo" / "runs").write_bytes(b"nonsense")
+    done = agent().run_once()
+    assert (done.complete, len(done.failures)) == (1, 1)
+    assert sent(ledger(), "good") == held(stores / "good.rondo")
+
+
+def test_a_store_that_is_opened_again_is_taken_up_again(stores, agent, ledger):
+    """Complete is what its last run left; another run is another end."""
+    record(stores / "one.rondo")
+    made = agent()
+    made.run_once()
+    with Store(stores / "one.rondo", clock=ManualClock((START_S + 100) * 10**9)) as store:
+        store.gauge("g").set(7.0)
+    assert made.run_once().complete == 1
+    assert sent(ledger(), "one")["g", (START_S + 100) * 10**9] == 7.0
+
+
+def test_a_config_that_an_agent_cannot_follow_is_refused(stores, agent, tmp_path):
+    """No exporter, an archive without a place, a directory that is not there."""
+    with pytest.raises(UsageError, match="no exporter"):
+        agent("", "")
+    with pytest.raises(UsageError, match=r"agent\.archive: missing"):
+        agent('after = "archive"')
+    with pytest.raises(UsageError, match=r"after: 'burn': choose from keep, archive, delete"):
+        agent('after = "burn"')
+    stores.rmdir()
+    with pytest.raises(StoreError, match="no such directory"):
+        agent()
+
+
+def test_an_agent_that_is_killed_again_and_again_loses_and_doubles_nothing(stores, config, rondo, ledger, tmp_path):
+    """SIGKILL at ever later moments: in the end every store is archived, every sample is there, none was changed.
+
+    What was sent twice was sent as one request that is equal to the one before.
+    """
+    for number in range(3):
+        record(stores / f"closed{number}.rondo")
+        record_and_die(stores / f"killed{number}.rondo")
+    file = config('after = "archive"\narchive = "archive"\n')
+    kills = 0
+    for fault in [*range(1, 60, 5), *range(60, 800, 23)]:
+        done = rondo("agent", stores, "--once", "--config", file, fault=f"*:{fault}", status=None)
+        assert done.returncode in {0, -signal.SIGKILL}, done.stderr
+        kills += done.returncode != 0
+        if not done.returncode:
+            break
+    else:
+        pytest.fail("it never came to an end")
+    assert kills > 10
+    assert not list(find_stores(stores))
+    archived = sorted((tmp_path / "archive").iterdir())
+    assert len(archived) == 6
+    seen = {}
+    for request in ledger():
+        for series, stamp, _ in request:
+            assert seen.setdefault((series, stamp), request) == request
+    for path in archived:
+        assert sent(ledger(), path.stem) == held(path)

@@ -1,0 +1,229 @@
+"""The runner against a receiver as strict as Prometheus, through faults and crashes of all kinds."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from rondo_core import ManualClock, Schema, Store, Tier, faults
+from rondo_core.errors import BatchTooLargeError, PermanentExportError, RetryableExportError
+from rondo_core.export.runner import Runner
+
+START_S = 1_700_000_000
+SECOND_NS = 10**9
+TIERS = (Tier("1s", "24s"), Tier("3s", "60s"), Tier("6s", "120s"))
+SCHEMAS = [Schema("c", "counter", 4, TIERS), Schema("g", "gauge", 4, TIERS), Schema("s", "summary", 2, TIERS)]
+HOUR_NS = 3600 * SECOND_NS
+
+
+class Killed(BaseException):
+    """The sender's process ends here."""
+
+
+class StrictReceiver:
+    """Takes and refuses as Prometheus 2.42 does, whole requests only; and never two values for one sample."""
+
+    def __init__(self, bad, max_samples):
+        self.bad, self.max_samples = bad, max_samples
+        self.samples, self.last, self.head_ns = {}, {}, 0
+        self.faults, self.requests, self.closed = [], 0, False
+
+    def send(self, batch):
+        self.requests += 1
+        fault = self.faults.pop(0) if self.faults else "none"
+        if fault == "killed before":
+            raise Killed
+        if fault == "refused now":
+            raise RetryableExportError("503")
+        self._take(list(rows(batch)))
+        if fault == "killed after":
+            raise Killed
+        if fault == "lost answer":
+            raise RetryableExportError("timed out")
+
+    def _take(self, sent):
+        if len(sent) > self.max_samples:
+            raise BatchTooLargeError("413")
+        last, head_ns = dict(self.last), self.head_ns
+        for series, stamp_ns, value in sent:
+            known = last.get(series)
+            if self.bad(series, stamp_ns):
+                raise PermanentExportError("400 this sample never")
+            if self.head_ns and stamp_ns < self.head_ns - HOUR_NS:
+                raise PermanentExportError("400 out of bounds")
+            if known and stamp_ns < known[0]:
+                raise PermanentExportError("400 out of order sample")
+            if known and stamp_ns == known[0] and value != known[1]:
+                raise PermanentExportError("400 duplicate sample for timestamp")
+            last[series] = stamp_ns, value
+            head_ns = max(head_ns, stamp_ns)
+        self.last, self.head_ns = last, head_ns
+        self.samples.update({(series, stamp_ns): value for series, stamp_ns, value in sent})
+
+    def close(self):
+        self.closed = True
+
+
+def rows(batch):
+    """Every sample of a batch, series by series, as a receiver is sent it."""
+    for part in batch.parts:
+        values = part.statistics
+        columns = (
+            {"": values["last"]}
+            if part.kind != "summary"
+            else {
+                "_count": values["count_base"] + values["count"],
+                "_sum": values["sum_base"] + values["sum"],
+            }
+        )
+        for suffix, block in columns.items():
+            for column, series in enumerate(part.series):
+                for row, stamp_ns in enumerate(part.timestamps_ns.tolist()):
+                    if not np.isnan(block[row, column]):
+                        yield f"{series}{suffix}", stamp_ns, float(block[row, column])
+
+
+class World:
+    """A store that is recorded into, a receiver, and what was truly recorded."""
+
+    def __init__(self, path, bad, max_samples):
+        self.path, self.clock = path, ManualClock(START_S * SECOND_NS)
+        self.receiver = StrictReceiver(bad, max_samples)
+        self.truth, self.lost, self.given_up = {}, set(), 0
+        self.arrivals = 0
+        self.open()
+
+    def open(self):
+        self.store = Store(self.path, SCHEMAS, clock=self.clock)
+
+    def record(self, seconds, sparse):
+        """Record a second at a time, and write down what each bucket held when it ended."""
+        for _ in range(seconds):
+            now_s = self.clock() // SECOND_NS
+            for n in range(3):
+                self.store.counter("c_total", n=n).inc(n + 1)
+                if not sparse or now_s % (n + 2) == 0:
+                    self.store.gauge("g", n=n).set(float(now_s * 10 + n))
+                    self.store.summary("s", n=n % 2).observe(float(n + 1))
+            self.store.tick()
+            self.clock.advance(1)
+            self.look()
+
+    def look(self):
+        """Note what is held, and what the ring gave away that the receiver does not have."""
+        held = set()
+        for schema in SCHEMAS:
+            reader = self.store.view.reader(schema.name)
+            held |= {(schema.name, bucket) for bucket in reader.index().buckets.tolist()}
+        for each in self.store.registry:
+            if each.name.startswith("rondo"):
+                continue
+            fns = {"": "last"} if each.kind != "summary" else {"_count": "total"}
+            for suffix, fn in fns.items():
+                (data,) = self.store.view.query([each], tier=0, fn=fn)
+                for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True):
+                    self.truth[f"{each}{suffix}", stamp] = (value, each.schema)
+        for (series, stamp), (_, schema) in self.truth.items():
+            if (schema, stamp // SECOND_NS) not in held and (series, stamp) not in self.receiver.samples:
+                self.lost.add((series, stamp))
+
+    def export(self, plan, kill_at, max_samples, ended_run=0):
+        """Run an exporter once; the plan's faults meet its requests, and it may be killed at a point between them."""
+        self.receiver.faults = list(plan)
+        view = self.store.view
+        runner = Runner(
+            view, self.receiver, "x", clock=self.clock, max_samples=max_samples, match='{__name__!~"rondo_.*"}'
+        )
+        runner._backoff_s = 1e-4
+        real, count = faults.point, 0
+
+        def point(name):
+            nonlocal count
+            count += name.startswith(("cursor.", "export."))
+            if kill_at and count == kill_at:
+                raise Killed
+
+        faults.point = point
+        try:
+            return runner.finish(ended_run, 60)
+        except Killed:
+            runner._lock.release()
+            return None
+        finally:
+            faults.point = real
+            self.receiver.faults = []
+
+    def check(self, bad, out_of_bounds_ok):
+        """Nothing invented; nothing lost but what is bad, or what the ring gave away before."""
+        for (series, stamp), value in self.receiver.samples.items():
+            if series.startswith("s") and series.endswith("_sum"):
+                continue
+            known = self.truth.get((series, stamp))
+            if known is None or known[0] != value:
+                assert value in self.windows(series, stamp), (series, stamp, value)
+        missing = {key for key in self.truth if key not in self.receiver.samples and not bad(*key)}
+        assert missing <= self.lost or out_of_bounds_ok, sorted(missing - self.lost)[:5]
+
+    def windows(self, series, stamp):
+        """What the windows that end with this bucket hold as their last, as the truth knows it."""
+        for length in (3, 6):
+            if (stamp // SECOND_NS + 1) % length == 0:
+                inside = [stamp - back * SECOND_NS for back in range(length)]
+                values = [self.truth[series, each][0] for each in inside if (series, each) in self.truth]
+                yield from values[:1]
+
+
+FAULTS = st.lists(
+    st.sampled_from(["none", "none", "refused now", "lost answer", "killed before", "killed after"]), max_size=8
+)
+STEPS = st.lists(
+    st.tuples(
+        st.integers(1, 40),
+        st.booleans(),
+        FAULTS,
+        st.integers(0, 30),
+        st.sampled_from([1, 9, 60, 10_000]),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=5,
+)
+BAD = st.sampled_from(["none", "series", "cells", "both"])
+
+
+def bad_of(kind):
+    """Give the rule by which some samples are refused for good: one series, some samples of another, or both."""
+
+    def bad(series, stamp_ns):
+        return (kind in {"series", "both"} and series == 'g{n="1"}') or (
+            kind in {"cells", "both"} and series.startswith('g{n="2"}') and stamp_ns // SECOND_NS % 5 == 0
+        )
+
+    return bad
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
+)
+@given(STEPS, BAD, st.sampled_from([2, 7, 1000]))
+def test_whatever_happens_nothing_is_lost_doubled_or_invented(steps, kind, limit):
+    """Faults, crashes, refusals, small limits, restarts: a strict receiver has every sample once, and no other."""
+    bad, folder = bad_of(kind), Path(tempfile.mkdtemp())
+    try:
+        world = World(folder / "store.rondo", bad, limit)
+        for seconds, sparse, plan, kill_at, max_samples, reopen in steps:
+            world.record(seconds, sparse)
+            world.export(plan, kill_at, max_samples)
+            if reopen:
+                world.store.close()
+                world.clock.advance(1)
+                world.open()
+        world.store.close()
+        world.look()
+        world.export([], 0, 10_000, ended_run=world.store.run.number)
+        world.check(bad, out_of_bounds_ok=False)
+    finally:
+        shutil.rmtree(folder)
