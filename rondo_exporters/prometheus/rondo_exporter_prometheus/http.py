@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 
 import attrs
-import requests
 import snappy
 import urllib3
 
@@ -66,16 +66,18 @@ class Connection:
         Raises: UsageError: the bearer token's file cannot be read, or holds no token.
         """
         self._settings, self._clock = settings, clock
-        self._session: requests.Session | None = _Session()
-        # Options are arguments: no proxies, certificates or netrc passwords out of the environment.
-        self._session.trust_env = False
-        self._session.headers.clear()
         agent = f"rondo-exporter-prometheus/{version('rondo-exporter-prometheus')}"
-        self._session.headers.update({**settings.headers, "User-Agent": agent})
-        self._session.verify = settings.ca_file or not settings.insecure
-        if settings.client_certificate:
-            key = settings.client_key
-            self._session.cert = (settings.client_certificate, key) if key else settings.client_certificate
+        self._headers = {**settings.headers, "User-Agent": agent}
+        # Options are arguments: this reads no proxies and no netrc out of the environment, and follows no redirect.
+        self._pool: urllib3.PoolManager | None = urllib3.PoolManager(
+            num_pools=1,
+            retries=False,
+            timeout=settings.timeout_s,
+            cert_reqs="CERT_NONE" if settings.insecure else "CERT_REQUIRED",
+            ca_certs=settings.ca_file or None,
+            cert_file=settings.client_certificate or None,
+            key_file=settings.client_key or None,
+        )
         if settings.insecure:
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it was chosen, and is documented
         try:
@@ -90,33 +92,33 @@ class Connection:
         time; ExportError: no request can be made at all, or the connection was closed.
         """
         settings = self._settings
-        if self._session is None:
+        if self._pool is None:
             raise ExportError(f"{settings.shown_url}: this exporter was closed; open another")
         if len(message) > settings.max_bytes:
             raise BatchTooLargeError(f"max_bytes: a message of {len(message)} bytes; {settings.max_bytes} are allowed")
         authorization = self._authorization()
         try:
-            response = self._session.post(
+            response = self._pool.request(
+                "POST",
                 settings.url,
-                data=snappy.compress(message),
-                headers=PROTOCOL_HEADERS[protocol] | ({"Authorization": authorization} if authorization else {}),
-                timeout=settings.timeout_s,
-                allow_redirects=False,
-                stream=True,
+                body=snappy.compress(message),
+                headers={**self._headers, **PROTOCOL_HEADERS[protocol], **authorization},
+                redirect=False,
+                preload_content=False,
             )
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise RetryableExportError(f"{settings.shown_url}: {self._reason(error)}") from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+        except (urllib3.exceptions.LocationValueError, ValueError) as error:
             what = f"{settings.shown_url}: no request can be made of it ({type(error).__name__}); check url"
             raise ExportError(what) from None
-        except OSError:
-            # requests looks for the files of TLS before it connects: they may be exchanged just now.
-            raise RetryableExportError(f"{settings.shown_url}: ca_file or client_certificate is gone") from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise RetryableExportError(f"{settings.shown_url}: {self._reason(error)}") from None
         try:
-            said = self._presentable(_body(response) or response.reason or "no reason given", authorization)
+            body = _body(response)
+            said = ""
+            if response.status >= 300 or response.status < 200:
+                said = self._presentable(body or response.reason or "no reason given", authorization)
             return Answer(
-                response.status_code,
-                f"{settings.shown_url}: answered {response.status_code}: {said}",
+                response.status,
+                f"{settings.shown_url}: answered {response.status}{said and ': '}{said}",
                 _written(response.headers),
                 self._retry_after_s(response.headers.get("Retry-After", "")),
             )
@@ -125,12 +127,12 @@ class Connection:
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._session is not None:
-            self._session.close()
-        self._session = None
+        if self._pool is not None:
+            self._pool.clear()
+        self._pool = None
 
-    def _authorization(self) -> str:
-        """Give the header's value; a token's file is read anew each time, as tokens are rotated.
+    def _authorization(self) -> dict[str, str]:
+        """Give the header, if there is one; a token's file is read anew each time, as tokens are rotated.
 
         Raises: RetryableExportError: the file cannot be read now, or holds no token.
         """
@@ -147,16 +149,16 @@ class Connection:
                     f"bearer_token_file: {settings.bearer_token_file}: not one token on one line"
                 )
         if token:
-            return f"Bearer {token}"
+            return {"Authorization": f"Bearer {token}"}
         if settings.username:
             pair = f"{settings.username}:{settings.password}"
-            return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-        return ""
+            return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
+        return {}
 
-    def _presentable(self, text: str, authorization: str) -> str:
+    def _presentable(self, text: str, authorization: dict[str, str]) -> str:
         """Put what the receiver said on one line, credentials that it repeated blotted out, and cut it."""
         settings = self._settings
-        secrets = {settings.username, settings.password, authorization.partition(" ")[2]}
+        secrets = {settings.username, settings.password, authorization.get("Authorization", "").partition(" ")[2]}
         # A header may hold a key; what is shorter than one, such as a tenant's number, may stand in any sentence.
         secrets |= {value for value in settings.headers.values() if len(value) >= _KEY_CHARACTERS}
         for secret in sorted(filter(None, secrets), key=len, reverse=True):
@@ -166,7 +168,9 @@ class Connection:
 
     def _reason(self, error: Exception) -> str:
         """Say why there was no answer, in words that hold no URL."""
-        if isinstance(error, requests.Timeout):
+        # urllib3 derives a connection that is refused from one that takes too long.
+        refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+        if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
             return f"no answer within {self._settings.timeout_s:g} s"
         cause: BaseException | None = error
         for _ in range(10):
@@ -191,23 +195,15 @@ class Connection:
         return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
-class _Session(requests.Session):
-    """Sees no redirect: requests would read the whole body of one, even if it is not to be followed."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the base's signature
-        """Give nowhere to go."""
-        return
-
-
-def _body(response: requests.Response) -> str:
+def _body(response: urllib3.BaseHTTPResponse) -> str:
     """Read the beginning of what was answered; nothing where that fails, since the status says enough."""
     try:
-        return bytes(response.raw.read(_BODY_READ_BYTES, decode_content=True) or b"").decode("utf-8", "replace")
+        return bytes(response.read(_BODY_READ_BYTES, decode_content=True) or b"").decode("utf-8", "replace")
     except (urllib3.exceptions.HTTPError, OSError):
         return ""
 
 
-def _written(headers: requests.structures.CaseInsensitiveDict[str]) -> tuple[int, int] | None:
+def _written(headers: Mapping[str, str]) -> tuple[int, int] | None:
     """Read how much was written; one header that is missing beside the other says none."""
     found = [headers.get(_WRITTEN.format(each), "").strip() for each in ("Samples", "Histograms")]
     if not any(found):
