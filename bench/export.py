@@ -44,8 +44,8 @@ def make_store(path: Path, seconds: int) -> None:
             clock.advance(1)
 
 
-def send_rondo(url: str, protocol: str, store: str) -> tuple[int, float, list[float]]:
-    """Export a store; give samples, CPU seconds and resident MiB before and after."""
+def send_rondo(url: str, protocol: str, store: str) -> tuple[int, int, float, list[float]]:
+    """Export a store; give samples, all that were sent, CPU seconds and resident MiB before and after."""
     from rondo_core import StoreReader
     from rondo_core.export.cursor import cursor_path
     from rondo_core.export.runner import open_runner
@@ -59,10 +59,10 @@ def send_rondo(url: str, protocol: str, store: str) -> tuple[int, float, list[fl
             spent = time.process_time() - began
             most = resident_mib()
         assert not outcome.error, outcome
-    return outcome.samples, spent, [*idle, *most]
+    return outcome.samples, 2 * outcome.samples, spent, [*idle, *most]
 
 
-def send_remote_writer(url: str) -> tuple[int, float, list[float]]:
+def send_remote_writer(url: str) -> tuple[int, int, float, list[float]]:
     """Send the same samples as prometheus-remote-writer takes them, in requests of as many samples as rondo's."""
     from prometheus_remote_writer import RemoteWriter
 
@@ -84,10 +84,10 @@ def send_remote_writer(url: str) -> tuple[int, float, list[float]]:
     began = time.process_time()
     for item in items:
         writer.send(item)
-    return SERIES * SECONDS, time.process_time() - began, []
+    return SERIES * SECONDS, SERIES * (SECONDS + rows), time.process_time() - began, []
 
 
-def send_otlp(url: str) -> tuple[int, float, list[float]]:
+def send_otlp(url: str) -> tuple[int, int, float, list[float]]:
     """Export the same samples as opentelemetry-sdk's metrics data, in requests of as many points as rondo's."""
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.sdk.metrics import export as sdk
@@ -116,7 +116,7 @@ def send_otlp(url: str) -> tuple[int, float, list[float]]:
     began = time.process_time()
     for batch in batches:
         assert exporter.export(batch) is sdk.MetricExportResult.SUCCESS
-    return SERIES * SECONDS, time.process_time() - began, []
+    return SERIES * SECONDS, SERIES * (SECONDS + rows), time.process_time() - began, []
 
 
 def resident_mib() -> tuple[float, float]:
@@ -140,8 +140,8 @@ def measure(sender: str, url: str, store: Path) -> tuple[float, float, float, li
     before = taken(url)
     command = [sys.executable, __file__, "--child", sender, url, str(store)]
     said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-    samples, cpu_s, memory = json.loads(said.splitlines()[-1])
-    return samples / cpu_s, (taken(url) - before) / samples, cpu_s / samples * 1e6, memory
+    samples, sent, cpu_s, memory = json.loads(said.splitlines()[-1])
+    return samples / cpu_s, (taken(url) - before) / sent, cpu_s / samples * 1e6, memory
 
 
 def taken(url: str) -> int:
@@ -177,7 +177,9 @@ def main() -> None:
             report.case(f"{sender}: CPU", [each[2] for each in found[sender]], "s/million")
         for case, path in (("backlog of 0.2 million", store), ("backlog of 2 million", backlog)):
             memory = [measure("rondo 1.0", url, path)[3] for _ in range(3)]
-            report.case(f"{case}: memory over idle", [most - idle for idle, most in memory], "MiB")
+            own = [own - idle for idle, _, own, _ in memory]
+            report.case(f"{case}: memory", own, "MiB")
+            report.case(f"{case}: mapped", [most - idle for _, idle, _, most in memory], "MiB")
         receiver.stdin.close()
 
 

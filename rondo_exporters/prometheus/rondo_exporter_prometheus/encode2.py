@@ -6,6 +6,8 @@ histograms, never both; each carries its metadata; a running total says when it 
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import attrs
 import numpy as np
 
@@ -44,6 +46,7 @@ class Encoder2:
     def __init__(self, label_sets: LabelSets) -> None:
         """Send series under these label sets."""
         self._label_sets = label_sets
+        self._heads: list[_Head] = []
 
     def encode(self, batch: Batch, *, samples: bool = True, histograms: bool = True) -> Request:
         """Give the Request of a batch, or of its samples or histograms alone; no bytes where there is nothing to send.
@@ -51,7 +54,7 @@ class Encoder2:
         Series come in the order of parts, columns and series, symbols in that of their first use; the same batch gives
         the same bytes.
         """
-        growing = _Request(self._label_sets)
+        growing = _Request(self._label_sets, self._heads)
         for part in batch.parts:
             if samples:
                 growing.add_samples(part)
@@ -64,21 +67,36 @@ class Encoder2:
                     growing.add(series, column, stale_sample(stamp_ms), 1)
             if histograms and series.kind == "summary" and series.schema in batch.sketched:
                 growing.add(series, HISTOGRAM, stale_histogram(stamp_ms), 1)
+        self._heads = growing.heads
         return growing.whole()
 
 
-class _Request:
-    """A request that grows: its series, and its table of symbols."""
+@attrs.frozen
+class _Head:
+    """What a series begins with in a request, and the symbols that it brought into the table."""
 
-    def __init__(self, label_sets: LabelSets) -> None:
-        self._label_sets = label_sets
+    what: tuple[Labels, bool, str, str]
+    written: bytes
+    symbols: tuple[str, ...]
+
+
+class _Request:
+    """A request that grows: its series, and its table of symbols.
+
+    Requests follow each other with the same series in the same order: as long as they do, heads are those of the
+    request before.
+    """
+
+    def __init__(self, label_sets: LabelSets, before: list[_Head]) -> None:
+        self._label_sets, self._before = label_sets, before
+        self.heads: list[_Head] = []
         self._series: dict[tuple[Labels, bool], list[bytes]] = {}
         self._symbols: dict[str, int] = {"": 0}
         self._counts = [0, 0]
 
     def add_samples(self, part: Part) -> None:
         stamps_ms = part.timestamps_ns // NS_PER_MS
-        starts: np.ndarray | None = np.array([start_ms(each, part.interval_ns) for each in part.series], np.int64)
+        starts = np.array([start_ms(each, part.interval_ns) for each in part.series], np.int64)
         for column, values in columns(part):
             counts = np.count_nonzero(~np.isnan(values), axis=0).tolist()
             written = samples(stamps_ms, values, starts if column.cumulative else None)
@@ -101,15 +119,29 @@ class _Request:
             return
         key = (labels, column == HISTOGRAM)
         if key not in self._series:
-            refs = b"".join(varint(self._symbol(text)) for pair in labels for text in pair)
+            self._series[key] = [self._head(key, series, column).written]
+        self._series[key].append(data)
+        self._counts[column == HISTOGRAM] += count
+
+    def _head(self, key: tuple[Labels, bool], series: Series, column: Column) -> _Head:
+        place, what = len(self.heads), (*key, series.help, series.unit)
+        if place < len(self._before) and self._before[place].what == what:
+            head = self._before[place]
+            for text in head.symbols:
+                self._symbol(text)
+        else:
+            self._before = []
+            known = len(self._symbols)
+            refs = b"".join(varint(self._symbol(text)) for pair in key[0] for text in pair)
             about = _METADATA_TYPE + varint(column.type)
             if series.help:
                 about += _METADATA_HELP + varint(self._symbol(series.help))
             if series.unit:
                 about += _METADATA_UNIT + varint(self._symbol(series.unit))
-            self._series[key] = [field(_SERIES_LABELS, refs), field(_SERIES_METADATA, about)]
-        self._series[key].append(data)
-        self._counts[column == HISTOGRAM] += count
+            written = field(_SERIES_LABELS, refs) + field(_SERIES_METADATA, about)
+            head = _Head(what, written, tuple(self._symbols)[known:])
+        self.heads.append(head)
+        return head
 
     def _symbol(self, text: str) -> int:
         return self._symbols.setdefault(text, len(self._symbols))
@@ -117,7 +149,12 @@ class _Request:
     def whole(self) -> Request:
         if not self._series:
             return Request()
-        pieces = [field(_REQUEST_SYMBOL, text.encode()) for text in self._symbols]
+        pieces = [_symbol_field(text) for text in self._symbols]
         for found in self._series.values():
             pieces += (_REQUEST_SERIES, varint(sum(map(len, found))), *found)
         return Request(b"".join(pieces), *self._counts)
+
+
+@lru_cache(maxsize=1 << 14)
+def _symbol_field(text: str) -> bytes:
+    return field(_REQUEST_SYMBOL, text.encode())

@@ -3,6 +3,7 @@
 import http.server
 import logging
 import math
+import random
 import ssl
 import subprocess
 import threading
@@ -80,6 +81,18 @@ def test_totals_say_when_they_began_and_every_series_what_it_is(read_2):
     )
     assert level == ((("__name__", "level"), ("instance", "vm1")), [(MS, 1.0, 0)], (2, "How high.", "metres"))
     assert (request.n_samples, request.n_histograms) == (3, 0)
+
+
+def test_what_went_before_changes_no_byte(read_2):
+    """An encoder that has encoded other series, more or fewer of them, writes what a new one does."""
+    rng, encoder = random.Random(5), Encoder2(LabelSets())
+    kinds = [gauge(0, name=name).parts[0] for name in ("a", "b", "c")]
+    kinds.append(attrs.evolve(kinds[0], series=(kinds[0].series[0]._replace(help="Another help."),)))
+    for _ in range(60):
+        batch = Batch(tuple(rng.sample(kinds[:3], rng.randint(1, 3))) if rng.random() < 0.8 else (kinds[3],))
+        request = encoder.encode(batch)
+        assert request == Encoder2(LabelSets()).encode(batch)
+        assert [metadata[1] for _, _, metadata in read_2(request.body)] == [part.series[0].help for part in batch.parts]
 
 
 def test_a_start_that_is_not_before_its_samples_is_left_out(read_2):
