@@ -54,7 +54,7 @@ class Encoder2:
         Series come in the order of parts, columns and series, symbols in that of their first use; the same batch gives
         the same bytes.
         """
-        growing = _Request(self._label_sets, self._heads)
+        growing = _Request(self._label_sets, self._heads if samples else [])
         for part in batch.parts:
             if samples:
                 growing.add_samples(part)
@@ -67,7 +67,8 @@ class Encoder2:
                     growing.add(series, column, stale_sample(stamp_ms), 1)
             if histograms and series.kind == "summary" and series.schema in batch.sketched:
                 growing.add(series, HISTOGRAM, stale_histogram(stamp_ms), 1)
-        self._heads = growing.heads
+        if samples:
+            self._heads = growing.heads
         return growing.whole()
 
 
@@ -127,10 +128,10 @@ class _Request:
         place, what = len(self.heads), (*key, series.help, series.unit)
         if place < len(self._before) and self._before[place].what == what:
             head = self._before[place]
-            for text in head.symbols:
-                self._symbol(text)
         else:
-            self._before = []
+            if self._before:  # up to here it was as before, and so is the table
+                self._symbols = self._table()
+                self._before = []
             known = len(self._symbols)
             refs = b"".join(varint(self._symbol(text)) for pair in key[0] for text in pair)
             about = _METADATA_TYPE + varint(column.type)
@@ -143,13 +144,18 @@ class _Request:
         self.heads.append(head)
         return head
 
+    def _table(self) -> dict[str, int]:
+        """Give the table of symbols that the series up to here have brought."""
+        texts = ["", *(text for head in self.heads for text in head.symbols)]
+        return dict(zip(texts, range(len(texts)), strict=True))
+
     def _symbol(self, text: str) -> int:
         return self._symbols.setdefault(text, len(self._symbols))
 
     def whole(self) -> Request:
         if not self._series:
             return Request()
-        pieces = [_symbol_field(text) for text in self._symbols]
+        pieces = [_symbol_field(text) for text in self._table()]
         for found in self._series.values():
             pieces += (_REQUEST_SERIES, varint(sum(map(len, found))), *found)
         return Request(b"".join(pieces), *self._counts)
