@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power soak-strict soak-export bench-export check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+.PHONY: $(shell grep -oE '^[a-z0-9-]+:' $(firstword $(MAKEFILE_LIST)) | tr -d :) vmm-bench-15 vmm-bench-30 vmm-bench-45
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -63,7 +63,7 @@ check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@cd rondo_exporters/prometheus && ../../$(BIN)/mypy --strict rondo_exporter_prometheus
+	@for project in rondo_exporters/*/; do (cd $$project && ../../$(BIN)/mypy) || exit 1; done
 	@$(BIN)/codespell
 	@echo "check: nothing to mend"
 
@@ -84,6 +84,16 @@ $(VENV)/.benched: $(VENV)/.installed
 
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
+
+bench-report: $(VENV)/.tested ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
+	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
+	@for bench in write_path read_path scale; do \
+	  sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/$$bench.py --out bench/results/$$bench.json || exit 1; done
+	@$(BIN)/python bench/report.py
+
+bench-peers: $(VENV)/.tested ## Install what bench-report compares with where it is there; rrdtool needs librrd-dev.
+	@$(BIN)/pip install -q --group bench
+	@$(BIN)/pip install -q rrdtool 2>/dev/null || echo "bench-peers: rrdtool does not build here and is left out"
 
 vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a VM that long and check every second of it.
 	@$(BIN)/python bench/capture.py $*

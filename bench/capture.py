@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from harness import Report, machine
+from harness import Report, machine, outputs
 
 from rondo_core import Store, StoreReader
 from rondo_vmm import VMM_SCHEMAS, VmConfig, run_vm
@@ -49,9 +49,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seconds", type=int, nargs="+")
     parser.add_argument("--machine", default="auto", choices=["auto", "kvm", "soft"])
-    parser.add_argument("--json", action="store_true", help="print one JSON object per case")
+    outputs(parser)
     asked = parser.parse_args()
-    report = Report("capture", asked.json, machine("rondo"))
+    report = Report("capture", asked, machine("rondo"), __doc__ or "")
     failed = 0
     for seconds in asked.seconds:
         with tempfile.TemporaryDirectory() as directory:
@@ -64,6 +64,7 @@ def main() -> int:
         for line in found["wrong"]:
             failed = 1
             print(f"  WRONG: {line}", file=sys.stderr)
+    report.save()
     return failed
 
 

@@ -4,24 +4,36 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
 
 from rondo_core import handles
+
+# CPU time, which other work on the machine lengthens least; nothing that is measured waits for a disk or a network.
+now_ns = time.thread_time_ns
 
 
 def options(description: str, **extra: dict[str, object]) -> argparse.Namespace:
     """Read --json and --repeat, and what a benchmark adds."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--json", action="store_true", help="print one JSON object per case")
+    outputs(parser)
     parser.add_argument("--repeat", type=int, default=5, help="runs of which the median counts")
     for name, settings in extra.items():
         parser.add_argument(f"--{name.replace('_', '-')}", **settings)
     return parser.parse_args()
+
+
+def outputs(parser: argparse.ArgumentParser) -> None:
+    """Add what every benchmark takes: --json and --out."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object per case")
+    parser.add_argument("--out", type=Path, help="write the cases to this file too, for bench/report.py")
 
 
 def machine(*packages: str) -> str:
@@ -33,6 +45,7 @@ def machine(*packages: str) -> str:
             versions.append(f"{package} {version(package)}")
         except PackageNotFoundError:
             continue
+    versions.append(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
     hot = "as Python" if handles.__file__.endswith(".py") else "compiled"
     return ", ".join([*versions, f"hot path {hot}"])
 
@@ -40,10 +53,10 @@ def machine(*packages: str) -> str:
 def per_call_ns(call: Callable[[], object], number: int) -> float:
     """Time `number` calls in a loop and give the ns of one, the loop's own cost included."""
     loop = range(number)
-    start = time.perf_counter_ns()
+    start = now_ns()
     for _ in loop:
         call()
-    return (time.perf_counter_ns() - start) / number
+    return (now_ns() - start) / number
 
 
 def in_turn(cases: dict[str, Callable[[], float]], repeat: int) -> dict[str, list[float]]:
@@ -63,26 +76,51 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 
 
 class Report:
-    """Prints each case as it is known: a line for people, an object for programs."""
+    """Prints each case as it is known: a line for people, an object for programs; and keeps them for --out."""
 
-    def __init__(self, bench: str, as_json: bool, heading: str) -> None:
-        """Print the heading, unless JSON was asked for."""
-        self._bench, self._json = bench, as_json
-        if not as_json:
+    def __init__(self, bench: str, asked: argparse.Namespace, heading: str, title: str) -> None:
+        """Print the heading, unless JSON was asked for.
+
+        Args: `asked`: has `json` and `out`; `title`: a sentence that says what is measured.
+        """
+        self._bench, self._json, self._out = bench, asked.json, asked.out
+        self._whole: dict[str, Any] = {"bench": bench, "title": title.strip(), "machine": heading, "cases": []}
+        if not self._json:
             print(heading)
-            print(f"{'case':34} {'value':>12} {'unit':8} {'peer':26} {'ratio':>7}  spread")
+            print(f"{'case':34} {'value':>12} {'unit':8} {'peer':34} {'ratio':>7} {'target':>7}  spread")
 
-    def case(self, case: str, values: Sequence[float], unit: str, peer: str = "", peers: Sequence[float] = ()) -> float:
-        """Report the median of a case and, beside a peer, the median of the ratios; give that ratio."""
+    def case(
+        self,
+        case: str,
+        values: Sequence[float],
+        unit: str,
+        peer: str = "",
+        peers: Sequence[float] = (),
+        target: float | None = None,
+    ) -> float:
+        """Report the median of a case and, beside a peer, the median of the ratios; give that ratio.
+
+        Args: `target`: the ratio that it should not exceed.
+        """
         value = statistics.median(values)
         each = ratios(values, peers) if peers else []
         ratio = statistics.median(each) if each else None
         spread = [min(each), max(each)] if each else [min(values), max(values)]
+        found = {"bench": self._bench, "case": case, "value": value, "unit": unit, "peer": peer, "ratio": ratio}
+        found |= {"n": len(values), "spread": spread} | ({} if target is None else {"target": target})
+        self._whole["cases"].append(found)
         if self._json:
-            plain = {"bench": self._bench, "case": case, "value": value, "unit": unit, "peer": peer, "ratio": ratio}
-            print(json.dumps({**plain, "n": len(values), "spread": spread}))
+            print(json.dumps(found))
         else:
-            shown = "" if ratio is None else f"{ratio:.3f}"
-            print(f"{case:34} {value:12.1f} {unit:8} {peer:26} {shown:>7}  {spread[0]:.3g} to {spread[1]:.3g}")
+            shown, wanted = ("" if number is None else f"{number:.3g}" for number in (ratio, target))
+            print(
+                f"{case:34} {value:12.1f} {unit:8} {peer:34} {shown:>7} {wanted:>7}  {spread[0]:.3g} to {spread[1]:.3g}"
+            )
         sys.stdout.flush()
         return ratio or 0.0
+
+    def save(self) -> None:
+        """Write everything to the file of --out, where one was given."""
+        if self._out:
+            self._out.parent.mkdir(parents=True, exist_ok=True)
+            self._out.write_text(json.dumps(self._whole, indent=1) + "\n")

@@ -1,21 +1,36 @@
-"""Reading, folding and opening: us a call beside the floor (a numpy copy) and sqlite, in turn in one run."""
+"""Reading, folding and opening beside the floor (a numpy copy) and other stores, in turn: us of CPU time."""
 
 from __future__ import annotations
 
 import gc
-import sqlite3
+import mmap
 import tempfile
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from harness import Report, in_turn, machine, options, per_call_ns
+import msgpack
+import numpy as np
+from harness import Report, in_turn, machine, now_ns, options, per_call_ns
+from peers import readers
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core.journal import parse
 
 START_NS = 1_700_000_100 * 10**9  # where a 5 min window begins
 SECONDS = 600
+COPY, COPY_100 = "floor: copy 600 of a column", "floor: copy 600 rows of 100"
+# What the floors take on the machine for which the targets below were set; what counts is the ratio of both.
+REFERENCE_US = {COPY: 0.5, COPY_100: 17.0}
+TARGETS_US = (
+    ("600 points, query prepared", COPY, 4.0),
+    ("600 points, selector as text", COPY, 15.0),
+    ("100 x 600 points", COPY_100, 60.0),
+    ("fold 600 s x 30", COPY_100, 300.0),
+    ("fold, nothing new", COPY, 20.0),
+    ("open 30 series", COPY_100, 1000.0),
+    ("open 10,000 series", COPY_100, 30_000.0),
+)
 
 
 def main() -> None:
@@ -23,43 +38,51 @@ def main() -> None:
     asked = options(__doc__ or "", number={"type": int, "default": 2000, "help": "reads of a run"})
     with tempfile.TemporaryDirectory() as directory:
         root, number = Path(directory), asked.number
-        store, database = filled(root / "s", 128), peer(128)
+        store, peers = filled(root / "s", 128), readers(root, 128, START_NS // 10**9, SECONDS)
         view, block = store.view, store.slabs["g"][0].block("last")
         one, hundred = view.series("g{n=5}"), view.series("g")[:100]
         prepared, many = view.prepare(one, tier=0), view.prepare(hundred, tier=0)
         folds = {n: store_to_fold(root / f"fold{n}", n) for n in (30, 1000)}
         opened = {n: closed_store(root / f"open{n}", n) for n in (30, 10_000)}
         timed: dict[str, Callable[[], float]] = {
-            "floor: copy 600 of a column": partial(per_call_ns, block[:, 5].copy, number),
+            COPY: partial(per_call_ns, block[:, 5].copy, number),
             "600 points, query prepared": partial(per_call_ns, prepared.read, number),
             "600 points, as one series": partial(per_call_ns, lambda: prepared.read()[0], number),
             "600 points, selector as text": partial(per_call_ns, lambda: view.query("g{n=5}", tier=0), number),
             "600 points, all tiers": partial(per_call_ns, view.prepare(one).read, number // 4),
-            "sqlite: 600 points": partial(per_call_ns, partial(select, database, 5, 5), number // 10),
-            "floor: copy 600 rows of 100": partial(per_call_ns, block[:, :100].copy, number // 10),
+            COPY_100: partial(per_call_ns, block[:, :100].copy, number // 10),
             "100 x 600 points": partial(per_call_ns, many.read, number // 10),
-            "sqlite: 100 x 600 points": partial(per_call_ns, partial(select, database, 0, 99), 3),
-            "fold 600 s x 30": lambda: fold(*folds[30]) / 1,
+            "fold 600 s x 30": lambda: fold(*folds[30]),
             "fold 600 s x 1000": lambda: fold(*folds[1000]),
             "fold, nothing new": partial(per_call_ns, lambda: folds[30][0].fold_closed(folds[30][1]), number // 10),
             "open 30 series": partial(open_store, opened[30], 10),
             "open 10,000 series": partial(open_store, opened[10_000], 1),
             "open 10,000 series to read": partial(open_reader, opened[10_000], 1),
         }
-        found = in_turn(timed, asked.repeat)
+        for n in folds:
+            timed[f"numpy: reduce 600 s x {n}"] = partial(per_call_ns, partial(reduce, np.ones((600, n))), 20)
+        for n, path in opened.items():
+            timed[f"mmap, msgpack: {n:,} series"] = partial(per_call_ns, partial(map_and_decode, path), 5)
+        for name, (read_one, read_hundred) in peers.items():
+            timed[f"{name}: 600 points"] = partial(per_call_ns, read_one, number // 10)
+            timed[f"{name}: 100 x 600 points"] = partial(per_call_ns, read_hundred, 3)
+        found = {case: [ns / 1000 for ns in each] for case, each in in_turn(timed, asked.repeat).items()}
         store.close()
-    report = Report("read_path", asked.json, machine("rondo", "numpy"))
-    pairs = {
-        "600 points, query prepared": "floor: copy 600 of a column",
-        "600 points, as one series": "floor: copy 600 of a column",
-        "600 points, selector as text": "sqlite: 600 points",
-        "600 points, all tiers": "sqlite: 600 points",
-        "100 x 600 points": "floor: copy 600 rows of 100",
-    }
-    for case, values in found.items():
-        peer_name = pairs.get(case, "")
-        in_us = [value / 1000 for value in values]
-        report.case(case, in_us, "us", peer_name, [value / 1000 for value in found[peer_name]] if peer_name else ())
+    report = Report("read_path", asked, machine("rondo", "numpy", "rrdtool", "whisper"), __doc__ or "")
+    for floor, us in REFERENCE_US.items():
+        report.case(floor, found[floor], "us", f"reference machine, {us:g} us", [us] * len(found[floor]))
+    against = [(case, floor, us / REFERENCE_US[floor]) for case, floor, us in TARGETS_US]
+    for name in peers:
+        against += [("600 points, selector as text", f"{name}: 600 points", None)]
+        against += [("100 x 600 points", f"{name}: 100 x 600 points", None)]
+    for n in folds:
+        against.append((f"fold 600 s x {n}", f"numpy: reduce 600 s x {n}", None))
+    for n in opened:
+        against.append((f"open {n:,} series", f"mmap, msgpack: {n:,} series", None))
+    against.append(("open 10,000 series to read", "mmap, msgpack: 10,000 series", None))
+    for case, peer, target in against:
+        report.case(case, found[case], "us", peer, found[peer], target)
+    report.save()
 
 
 def filled(path: Path, n_series: int) -> Store:
@@ -74,19 +97,22 @@ def filled(path: Path, n_series: int) -> Store:
     return store
 
 
-def peer(n_series: int) -> sqlite3.Connection:
-    """Make the same points as a table in memory, indexed as a time-series table is."""
-    database = sqlite3.connect(":memory:")
-    database.execute("create table samples (series integer, time integer, value real, primary key (series, time)) "
-                     "without rowid")  # fmt: skip
-    rows = ((n, START_NS + second * 10**9, float(n + second)) for n in range(n_series) for second in range(SECONDS))
-    database.executemany("insert into samples values (?, ?, ?)", rows)
-    return database
+def reduce(block: np.ndarray) -> None:
+    """Reduce samples to what a coarser tier keeps of them, with nothing looked at and nothing stored."""
+    n_series = block.shape[1]
+    for ratio in (10, 30):
+        block = block.reshape(-1, ratio, n_series)
+        block.min(axis=1), block.max(axis=1), block[:, 0].copy(), block[:, -1].copy()
+        block = block.sum(axis=1)
 
 
-def select(database: sqlite3.Connection, first: int, last: int) -> list[tuple[int, float]]:
-    """Read the points of some series, as a program would."""
-    return database.execute("select time, value from samples where series between ? and ?", (first, last)).fetchall()
+def map_and_decode(path: Path) -> int:
+    """Map the files of a store and decode its registry, and do no more: opening one cannot be quicker."""
+    for file in path.glob("*.slab"):
+        with file.open("rb") as opened:
+            mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ).close()
+    payloads = parse((path / "series").read_bytes())[0]
+    return len([msgpack.unpackb(payload, use_list=False) for payload in payloads])
 
 
 def store_to_fold(path: Path, n_series: int) -> tuple[object, int]:
@@ -105,9 +131,9 @@ def store_to_fold(path: Path, n_series: int) -> tuple[object, int]:
 def fold(consolidation: object, end: int) -> float:
     """Fold ten minutes into both upper tiers once more, ns."""
     consolidation.rewind(end - SECONDS)  # type: ignore[attr-defined]
-    start = time.perf_counter_ns()
+    start = now_ns()
     consolidation.fold_closed(end)  # type: ignore[attr-defined]
-    return float(time.perf_counter_ns() - start)
+    return float(now_ns() - start)
 
 
 def closed_store(path: Path, n_series: int) -> Path:
@@ -123,10 +149,11 @@ def open_store(path: Path, number: int) -> float:
     total = 0
     for _ in range(number):
         gc.collect()
-        start = time.perf_counter_ns()
+        start = now_ns()
         store = Store(path)
-        total += time.perf_counter_ns() - start
+        total += now_ns() - start
         store.close()
+        del store  # here, not in the next one's time
     return total / number
 
 
@@ -135,10 +162,11 @@ def open_reader(path: Path, number: int) -> float:
     total = 0
     for _ in range(number):
         gc.collect()
-        start = time.perf_counter_ns()
+        start = now_ns()
         reader = StoreReader(path)
-        total += time.perf_counter_ns() - start
+        total += now_ns() - start
         reader.close()
+        del reader
     return total / number
 
 

@@ -44,7 +44,8 @@ def command(
     second call sends only what is new. Of a store that a process still writes, the buckets that have closed are sent.
 
     \b
-    rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write
+    rondo export demo.rondo --to csv
+    rondo export demo.rondo --to jsonl -o path=demo.jsonl
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
     """
@@ -72,7 +73,7 @@ def command(
     if len(tables) == 1:
         ((name, table),) = tables.items()
         outcome = _export(store, name, table)
-        click.echo(_summary(outcome))
+        click.echo(_summary(outcome), err=True)
         if outcome.error and (outcome.stopped or not outcome.samples):
             raise ExportError(f"{name}: {outcome.error}")
         return 0
@@ -107,7 +108,7 @@ def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:
             failed = 1
             click.echo(f"rondo: {name}: {one_line(error)}", err=True)
             continue
-        click.echo(f"{name}: {_summary(outcome)}")
+        click.echo(f"{name}: {_summary(outcome)}", err=True)
         if outcome.error and (outcome.stopped or not outcome.samples):
             failed = 1
             click.echo(f"rondo: {name}: {outcome.error}", err=True)

@@ -76,7 +76,7 @@ def _coverage(data: SeriesData) -> Iterable[tuple[int, str]]:
 
 
 def as_csv(found: Sequence[SeriesData]) -> str:
-    """Write points as series,fn,timestamp_ns,value,interval_ns,coverage,error; floats in full; error: see SeriesData."""
+    """Write points as series,fn,timestamp_ns,value,interval_ns,coverage,error (of SeriesData); floats in full."""
     import csv
     import io
 

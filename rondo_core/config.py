@@ -46,7 +46,7 @@ STORE_OPTIONS = (
     Option("sync_interval", "duration", "how often everything is written to the disk; when the kernel does"),
 )
 AGENT_OPTIONS = (
-    Option("interval", "duration", "how often the directory is looked through", 10.0),
+    Option("interval", "duration", "how often the directory is looked through", 30.0),
     Option(
         "after",
         help="what becomes of a store that is exported whole",

@@ -184,8 +184,7 @@ class Consolidation:
                 faults.point("fold.block")
             headers[run] = windows[mine]
             faults.point("fold.published")
-            for slot in range(run.start, run.stop) if isinstance(run, slice) else run.tolist():
-                coarse.seal(slot)
+            coarse.seal_all(range(run.start, run.stop) if isinstance(run, slice) else run.tolist())
             at += length
         coarse.changed()
 

@@ -220,6 +220,10 @@ class SketchedSummary(Summary):
         self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns
         self._version += 1
 
+    def stand_aside(self) -> None:
+        """Leave every observation to the slow path, until `stand`."""
+        self._bucket_ns = -1
+
     def observe(self, value: float, now_ns: int | None = None) -> None:
         """Take one observation; negative ones, NaN and infinities are refused and counted."""
         current = self._current
@@ -352,14 +356,13 @@ class GaugeBatch:
             self._set_slow(values, now)
 
     def _set_slow(self, values: Any, now: int) -> None:
-        floats = [float(value) for value in values]
-        if len(floats) != self._count:
-            raise ValueError(f"batch of {self._count} gauges: {len(floats)} values")
+        if len(values) != self._count:
+            raise ValueError(f"batch of {self._count} gauges: {len(values)} values")
         writer = self._current.writer
         if writer.enter(now) and self._current.since_ns <= now < self._current.until_ns:
-            self.set(floats, now)
+            self.set(values, now)
             return
-        for column, value in enumerate(floats, start=self._column):
+        for column, value in enumerate([float(value) for value in values], start=self._column):
             writer.set_slow(column, value, now)
 
     def __repr__(self) -> str:

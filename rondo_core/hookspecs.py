@@ -66,9 +66,10 @@ class Declare(Protocol):
 class Exporter(Protocol):
     """Takes batches to a receiver; one thread calls it, never two at once."""
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch) -> int | None:
         """Deliver the batch; to return is to acknowledge it.
 
+        Returns: how many of its samples the receiver refused for good while it took the rest; None or 0: it took all.
         Raises: RetryableExportError: not now; PermanentExportError: these samples never; BatchTooLargeError: not
         in one piece; ExportError: the receiver cannot be used as configured, so the exporter stops and nothing is
         lost.

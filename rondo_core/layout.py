@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 import sys
 import zlib
+from functools import lru_cache
 from typing import NamedTuple
 
 FORMAT_VERSION = 1
@@ -98,6 +99,7 @@ def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
+@lru_cache(64)
 def slab_spec(
     *,
     kind: str,
@@ -115,6 +117,7 @@ def slab_spec(
     return SlabSpec(kind, tier, interval_ns, slot_count, offset, max_series, tuple(placed))
 
 
+@lru_cache(64)
 def pack_slab_header(spec: SlabSpec) -> bytes:
     """Write a slab's header, checksum last."""
     head = SLAB_HEADER.pack(

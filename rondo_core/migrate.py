@@ -158,7 +158,7 @@ class _Job:
             reached = [bucket * interval_ns for bucket, interval_ns in stood if bucket is not None]
             if stood and len(reached) == len(stood):
                 positions[f"{schema.name}.0"] = min(reached) // schema.tiers[0].interval_ns
-        return attrs.evolve(cursor, positions=positions)
+        return attrs.evolve(cursor, positions=positions, in_flight={}, rest_taken=False)
 
     def report(self, *, changed: bool) -> Migration:
         """Count windows and bytes, old and new."""

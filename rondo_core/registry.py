@@ -6,7 +6,7 @@ import difflib
 import gc
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import chain
+from itertools import chain, islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from rondo_core.schema import Schema
 # registry before its columns, and the error says so.
 BYTES_PER_SERIES = 256
 MAX_LABELS = 4096
-_MANY = 64
+_WORTH_SPARING = 1000
+_MANY = 8  # records that are read together rather than one by one
 
 
 def registry_bytes(schemas: Iterable[Schema]) -> int:
@@ -64,23 +65,43 @@ def decode_series(payload: bytes, schemas: Mapping[str, Schema]) -> Series:
 
 
 def decode_many(payloads: Sequence[bytes], schemas: Mapping[str, Schema]) -> list[Series] | None:
-    """Read many records by few calls; None where one of them is not as `encode_series` writes it."""
+    """Read many records by few calls, equal texts and labels as one object.
+
+    Returns: the series; None where one of the records is not as `encode_series` writes it.
+    """
     unpacker = msgpack.Unpacker(use_list=False, max_array_len=MAX_LABELS, max_buffer_size=0)
+    texts: dict[Any, Any] = {}
+    pairs: dict[Any, Any] = {}
     try:
         unpacker.feed(b"".join(payloads))
         records = list(unpacker)
         names, labels, known, columns, helps, units, created = zip(*records, strict=True)
-        pairs = list(chain.from_iterable(labels))
-        "".join(chain(names, helps, units, chain.from_iterable(pairs)))  # a TypeError where one is no text
+        shared_texts = [list(map(texts.setdefault, each, each)) for each in (names, helps, units)]
+        flat = list(chain.from_iterable(labels))
+        shared, widths = iter(list(map(pairs.setdefault, flat, flat))), {*map(len, labels)}
+        if len(widths) == 1 and 0 not in widths:
+            whole: Iterator[Any] = zip(*repeat(shared, widths.pop()), strict=True)
+        else:
+            whole = (tuple(islice(shared, len(each))) for each in labels)
         own = {name: (name, schema.kind) for name, schema in schemas.items()}
         homes, kinds = zip(*map(own.__getitem__, known), strict=True)
+        right = {*map(type, labels), *map(type, pairs)} <= {tuple} and {*map(len, pairs)} <= {2}
+        right = right and {*map(type, texts), *map(type, chain.from_iterable(pairs))} <= {str}
+        right = right and {*map(type, columns), *map(type, created)} <= {int}
     except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException):
         return None
-    shapes = {*map(type, labels), *map(type, pairs)}, {*map(len, pairs)}, {*map(type, columns), *map(type, created)}
-    if len(records) != len(payloads) or not (shapes[0] <= {tuple} and shapes[1] <= {2} and shapes[2] <= {int}):
+    if len(records) != len(payloads) or not right:
         return None
-    rows = zip(names, labels, kinds, homes, columns, helps, units, created, strict=True)
+    name, text, unit = shared_texts
+    rows = zip(name, whole, kinds, homes, columns, text, unit, created, strict=True)
     return list(map(partial(tuple.__new__, Series), rows))
+
+
+def _make_old(n_series: int) -> None:
+    """Spare the next collection, of what is young, a walk over all the series that were just read."""
+    if n_series >= _WORTH_SPARING and not gc.get_freeze_count():
+        gc.freeze()
+        gc.unfreeze()  # into the oldest generation
 
 
 class Registry:
@@ -105,6 +126,7 @@ class Registry:
             raise
         finally:
             if collecting:
+                _make_old(len(self))
                 gc.enable()
 
     @property
@@ -172,7 +194,7 @@ class Registry:
         if column >= schema.max_series:
             raise CapacityError(
                 f"{name}: schema {schema.name} has room for {schema.max_series} series and has them all;"
-                " make the store with a larger max_series"
+                " rondo plan says what more of them take, rondo migrate makes room for them"
             )
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
         self._journal.append(encode_series(series))

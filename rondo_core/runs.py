@@ -11,6 +11,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from enum import Enum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,18 @@ class Run:
     machine: str = ""
 
 
+_TEXTS = {"boot_id", "ended", "writer", "machine"}
+_FACTS: tuple[tuple[str, Any], ...] = tuple(
+    (each.name, str if each.name in _TEXTS else int) for each in attrs.fields(Run)
+)
+
+
 def this_run(number: int, opened_ns: int, writer: str) -> Run:
     """Describe the calling process as the writer of run `number`."""
     return Run(number, os.getpid(), _process_start(), boot_id(), opened_ns, writer=writer, machine=machine_id())
 
 
+@cache
 def boot_id() -> str:
     """Give the kernel's identity of this boot; empty where it has none."""
     try:
@@ -62,6 +70,7 @@ def boot_id() -> str:
         return ""
 
 
+@cache
 def machine_id() -> str:
     """Give a digest of the machine's identity, by which a store tells a restart from a copy; empty: not known."""
     for path in ("/etc/machine-id", "/var/lib/dbus/machine-id"):
@@ -140,9 +149,7 @@ def decode_run(record: bytes, slot: int) -> Run | None:
         return None
     try:
         plain: dict[str, Any] = msgpack.unpackb(payload, max_array_len=0)
-        kinds = {"boot_id": str, "ended": str, "writer": str, "machine": str}
-        facts: dict[str, Any] = {each.name: kinds.get(each.name, int)(plain[each.name]) for each in attrs.fields(Run)}
-        run = Run(**facts)
+        run = Run(*(kind(plain[name]) for name, kind in _FACTS))
     except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException):
         return None
     stamps = (run.opened_ns, run.ended_ns)

@@ -184,6 +184,14 @@ def merge(sketches: NDArray[Any], windows: NDArray[Any], n_windows: int) -> NDAr
     return merged
 
 
+def cells(merged: NDArray[Any]) -> tuple[int, int, NDArray[Any], int]:
+    """Take one sketch, int64 [163], apart: scale, index of the first cell, counts of the cells, count of zeroes."""
+    if not merged[0]:
+        return MAX_SCALE, 0, merged[HEAD_WORDS : HEAD_WORDS + CELLS], 0
+    counts = merged[HEAD_WORDS : HEAD_WORDS + CELLS]
+    return int(merged[0]) - _SCALE_BIAS, int(merged[1]) - _FIRST_BIAS, counts, int(merged[HEAD_WORDS + ZERO])
+
+
 def scales(sketches: NDArray[Any]) -> NDArray[Any]:
     """Give the scale of each sketch; of an empty one the finest."""
     import numpy as np

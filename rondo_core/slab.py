@@ -73,6 +73,7 @@ class Slab:
         """
         self.path, self.spec, self.writable = path, spec, writable
         self.row_words = spec.row_bytes // _WORD
+        self._file_bytes = spec.file_bytes
         self._map = _map(path, spec, writable=writable)
         view = memoryview(self._map)
         self.words: Words = view.cast("q")
@@ -151,6 +152,15 @@ class Slab:
         words, word = self.words, self.row_word(slot)
         words[word + 1] = words[word + 1] & layout.SEQUENCE_MASK | (self._checksum(slot) | provisional) << 32
 
+    def seal_all(self, slots: Iterable[int]) -> None:
+        """Seal many rows."""
+        words, raw, first, step = self.words, self._bytes, self.row_word(0), self.row_words
+        seal_from, mask, skip, size = layout.seal_from, layout.SEQUENCE_MASK, layout.ROW_HEADER_BYTES, step * _WORD
+        for slot in slots:
+            word = first + slot * step
+            start = word * _WORD
+            words[word + 1] = words[word + 1] & mask | seal_from(raw[start + skip : start + size], words[word]) << 32
+
     def unseal(self, slot: int) -> None:
         """Take the checksum away, before the row changes."""
         self.words[self.row_word(slot) + 1] &= layout.SEQUENCE_MASK
@@ -203,7 +213,7 @@ class Slab:
 
         Raises: CorruptStoreError: it was truncated while it was open; to read on would end the process.
         """
-        if not self._map.closed and self._map.size() < self.spec.file_bytes:
+        if not self._map.closed and self._map.size() < self._file_bytes:
             what = f"cut to {self._map.size()} bytes, of {self.spec.file_bytes}, while it was open"
             raise CorruptStoreError(str(self.path), what, self._map.size())
 

@@ -142,52 +142,56 @@ def _lift_summary(cells: Mapping[str, Values]) -> dict[str, Values]:
     return statistics
 
 
-# Merging [windows, ratio, series] over the buckets of each window: where every bucket holds a sample, and where some
+# Merging [ratio, windows, series] over the buckets of each window: where every bucket holds a sample, and where some
 # are absent (NaN; coverage: 0), which gives NaN where all are.
-_WHOLE: dict[str, Merge] = {
-    "first": lambda block: block[:, 0, :],
-    "last": lambda block: block[:, -1, :],
-    "min": lambda block: block.min(axis=1),
-    "max": lambda block: block.max(axis=1),
-    "sum": lambda block: block.sum(axis=1),
+_WHOLE: dict[str, Callable[[Values], Any]] = {
+    "first": lambda block: block[0],
+    "last": lambda block: block[-1],
+    "min": lambda block: block.min(axis=0),
+    "max": lambda block: block.max(axis=0),
+    "sum": lambda block: block.sum(axis=0),
 }
 
 
 def _first(block: Values) -> Values:
     import numpy as np
 
-    index = np.argmax(~np.isnan(block), axis=1)
-    return np.take_along_axis(block, index[:, None, :], axis=1)[:, 0, :]
+    index = np.argmax(~np.isnan(block), axis=0)
+    values: Values = np.take_along_axis(block, index[None], axis=0)[0]
+    return values
 
 
 def _last(block: Values) -> Values:
-    return _first(block[:, ::-1, :])
+    return _first(block[::-1])
 
 
 def _sum(block: Values) -> Values:
     import numpy as np
 
     absent = np.isnan(block)
-    sums: Values = np.where(absent, 0.0, block).sum(axis=1)
-    sums[absent.all(axis=1)] = np.nan
+    sums: Values = np.where(absent, 0.0, block).sum(axis=0)
+    sums[absent.all(axis=0)] = np.nan
     return sums
 
 
 def _min(block: Values) -> Values:
     import numpy as np
 
-    values: Values = np.fmin.reduce(block, axis=1)
+    values: Values = np.fmin.reduce(block, axis=0)
     return values
 
 
 def _max(block: Values) -> Values:
     import numpy as np
 
-    values: Values = np.fmax.reduce(block, axis=1)
+    values: Values = np.fmax.reduce(block, axis=0)
     return values
 
 
 _HOLED: dict[str, Merge] = {"first": _first, "last": _last, "min": _min, "max": _max, "sum": _sum}
+# From so many series on a window's buckets are merged where they lie; fewer are first laid out bucket by bucket, so
+# that a merge is a few long passes.
+_WIDE = 256
 _MERGED_AS = {"count": "sum", "count_base": "first", "sum_base": "first"}
 
 
@@ -208,19 +212,20 @@ class WindowMerge:
         import numpy as np
 
         if statistic == COVERAGE:
-            counts: Values = self._block(values, 0).sum(axis=1, dtype=np.int64)
+            counts: Values = self._block(values, 0).sum(axis=0, dtype=np.int64)
             return counts
         if statistic == SKETCH:
             return sketch.merge(values, self.windows(), self._shape[0])
         _, block, holed = self._blocks.get(id(values)) or self._prepared(values)
         merge = _MERGED_AS.get(statistic, statistic)
         if holed is None:
-            return _WHOLE[merge](block)
+            whole: Values = _WHOLE[merge](block)
+            return whole
         if holed.all():
             return _HOLED[merge](block)
-        merged = np.empty((block.shape[0], block.shape[2]))
-        merged[holed] = _HOLED[merge](block[holed])
-        merged[~holed] = _WHOLE[merge](block[~holed])
+        merged = np.empty(block.shape[1:])
+        merged[holed] = _HOLED[merge](block[:, holed])
+        merged[~holed] = _WHOLE[merge](block[:, ~holed])
         return merged
 
     def windows(self) -> Values:
@@ -237,8 +242,8 @@ class WindowMerge:
 
         _, block, holed = self._blocks.get(id(values)) or self._prepared(values)
         if holed is None:
-            return np.full((block.shape[0], block.shape[2]), block.shape[1])
-        counts: Values = (~np.isnan(block)).sum(axis=1)
+            return np.full(block.shape[1:], len(block))
+        counts: Values = (~np.isnan(block)).sum(axis=0)
         return counts
 
     def _prepared(self, values: Values) -> tuple[Values, Values, Values | None]:
@@ -248,19 +253,22 @@ class WindowMerge:
         block = self._block(values, np.nan)
         holed: Any = None
         if np.isnan(block.min()):  # one pass tells whether a NaN is among them
-            holed = np.isnan(block).any(axis=(1, 2))
+            holed = np.isnan(block).any(axis=(0, 2))
         self._blocks[id(values)] = values, block, holed
         return values, block, holed
 
     def _block(self, values: Values, absent: float) -> Values:
+        """Lay rows out as [ratio, windows, series], absent where a window has no row of a bucket."""
         import numpy as np
 
         (n_windows, ratio), series = self._shape, values.shape[1]
-        if len(values) == n_windows * ratio:
-            return values.reshape(n_windows, ratio, series)
-        block = np.full((n_windows * ratio, series), absent, values.dtype)
-        block[self._places] = values
-        return block.reshape(n_windows, ratio, series)
+        if len(values) < n_windows * ratio:
+            whole = np.full((n_windows * ratio, series), absent, values.dtype)
+            whole[self._places] = values
+            values = whole
+        block = values.reshape(n_windows, ratio, series).swapaxes(0, 1)
+        # One series' buckets lie side by side already, and are added up in one order however many windows there are.
+        return np.ascontiguousarray(block) if 1 < series < _WIDE else block
 
 
 def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:

@@ -31,4 +31,7 @@ pip() {
 }
 echo "venv: installing rondo and its exporters into $venv${1:+, and what checks and tests need}"
 pip install --upgrade 'pip>=25.1'
-pip install -e '.[emulator]' -e rondo_exporters/prometheus "$@"
+for project in rondo_exporters/*/; do
+    set -- -e "$project" "$@"
+done
+pip install -e '.[emulator]' "$@"

@@ -16,10 +16,13 @@ rondo=$work/venv/bin/rondo
 $rondo --version
 $rondo vmm --store vm.rondo --duration 1 >/dev/null 2>"$work/vmm.log" || { cat "$work/vmm.log" >&2; exit 1; }
 $rondo query vm.rondo vmm_uptime_seconds | tail -n 1
-$rondo plugins | grep -q prometheus && { echo "wheels: an exporter without its wheel" >&2; exit 1; }
-pip install --find-links "$work/wheels" "$work"/wheels/rondo_exporter_*.whl
-$rondo plugins | grep prometheus
-pip uninstall --yes rondo-exporter-prometheus
+for project in "$here"/rondo_exporters/*/; do
+    name=$(basename "$project")
+    $rondo plugins | grep -q "rondo-exporter-$name" && { echo "wheels: $name without its wheel" >&2; exit 1; }
+    pip install --find-links "$work/wheels" "$work/wheels/rondo_exporter_$name"-*.whl
+    $rondo plugins | grep "rondo-exporter-$name"
+    pip uninstall --yes "rondo-exporter-$name"
+done
 $rondo info vm.rondo | head -n 3
 "$work/venv/bin/python" -c 'import rondo_core, rondo_vmm, pathlib
 for package in (rondo_core, rondo_vmm):

@@ -242,7 +242,7 @@ class Agent:
 
     def run(self) -> None:
         """Walk over the directory at every interval, until `stop` is set."""
-        interval_s = float(self._settings.get("interval", 10.0))
+        interval_s = float(self._settings.get("interval", 30.0))
         while not self.stop.is_set():
             self.run_once(interval_s)
             self.stop.wait(interval_s)

@@ -314,7 +314,11 @@ class Runner:
     # -- where the cursor stands
 
     def _move(self, drained: Drained, sent: int) -> None:
-        outcome = self.outcome
+        outcome, rejected = self.outcome, min(sent, self._requests.rejected)
+        self._requests.rejected = 0
+        if rejected:
+            self._refuse(rejected)
+            sent -= rejected
         outcome.samples += sent
         outcome.overwritten_buckets += drained.overwritten
         if drained.coarse and not outcome.coarse_buckets:

@@ -37,7 +37,8 @@ class Verdict(Enum):
 class Requests:
     """Sends batches through an exporter, one request each, and counts what becomes of them.
 
-    Attributes: `streak`, refusals since anything was taken; `doubt`, whether the last request may have arrived
+    Attributes: `streak`, refusals since anything was taken; `rejected`, samples that receivers refused while they took
+    the rest of a request, until the runner has counted them; `doubt`, whether the last request may have arrived
     although no one said so; `until`, when to give up (monotonic s).
     """
 
@@ -45,6 +46,7 @@ class Requests:
         """Bind to an exporter; `on_taken` is called whenever it has taken something."""
         self._exporter, self._outcome, self._on_taken = exporter, outcome, on_taken
         self.streak, self.doubt, self.until = 0, False, float("inf")
+        self.rejected = 0
         self._logged: set[str] = set()
 
     def send(self, batch: Batch) -> Verdict:
@@ -55,7 +57,7 @@ class Requests:
         outcome, started = self._outcome, monotonic_ns()
         outcome.requests += 1
         try:
-            self._exporter.send(batch)
+            rejected = self._exporter.send(batch) or 0
         except PermanentExportError as error:
             self.note(error)
             self.streak += 1
@@ -72,6 +74,7 @@ class Requests:
             raise
         finally:
             outcome.send_s += (monotonic_ns() - started) / NS_PER_S
+        self.rejected += min(max(rejected, 0), batch.n_samples)
         self.streak = 0
         self._on_taken()
         return Verdict.TAKEN

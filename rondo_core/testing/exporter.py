@@ -12,7 +12,8 @@ import pytest
 from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError, UsageError
 from rondo_core.export.batch import Batch
 from rondo_core.export.drain import Drain
-from rondo_core.export.runner import Outcome, Runner
+from rondo_core.export.outcome import Outcome
+from rondo_core.export.runner import Runner
 from rondo_core.hookspecs import Exporter
 from rondo_core.plugins import Plugins
 from rondo_core.store_reader import StoreReader

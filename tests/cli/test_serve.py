@@ -84,7 +84,7 @@ def test_health_says_who_writes_and_that_it_has_ended(served):
 
 BAD = (
     ("", 400, "series: missing"),
-    ("serie=x", 400, "serie: no such parameter; there are series, start"),
+    ("seriess=x", 400, "seriess: no such parameter; there are series, start"),
     ("series=x{", 400, ""),
     ("series=nope", 404, "nope: no such series; nearest:"),
     ("series=level&range=soon", 400, "soon"),

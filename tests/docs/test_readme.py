@@ -37,3 +37,17 @@ def test_the_recorder_example_records(path):
         store.tick()
         assert len(store.query("system_load{minutes=15}")[0]) == 1
         assert store.query("system_load{minutes=1}")[0].values[0] <= os.getloadavg()[0] + 64
+
+
+def test_the_config_example_is_one(tmp_path):
+    """What the README shows as a rondo.toml reads, and says what it seems to."""
+    from rondo_core.config import check_runner_table, read_config
+    from rondo_core.options import RUNNER_OPTIONS
+
+    (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "rondo.toml").write_text(text)
+    config = read_config(tmp_path / "rondo.toml")
+    assert config.agent["after"] == "archive"
+    mine = {option.name for option in RUNNER_OPTIONS}
+    table = {key: value for key, value in config.exporters["rollups"].items() if key in mine}
+    assert check_runner_table("exporters.rollups", table) == {"plugin": "prometheus", "tier": 1, "fn": ["avg", "max"]}

@@ -58,6 +58,12 @@ class Server:
                 time.sleep(0.05)
         raise RuntimeError(f"{self.program} did not become ready:\n{self.log()[-4000:]}")
 
+    def configure(self, text):
+        """Start the server again with another configuration."""
+        self.stop()
+        self._config.write_text(text)
+        self.start()
+
     def log(self):
         return (self._directory / "server.log").read_text(errors="replace")
 

@@ -4,6 +4,7 @@ import math
 import os
 import shutil
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import hypothesis.strategies as st
@@ -70,7 +71,9 @@ class Model:
         if newest is not None and second > newest and kind != "g" and not (second - newest) % SLOTS[0]:
             # Whole turns of the ring: the slot before keeps a copy meanwhile; it held what the tier need not keep.
             self.copies[kind].add(second - 1)
-            self.lost[kind] |= {row for row in self.rows[kind] if row < second - 1 and not (second - 1 - row) % SLOTS[0]}
+            self.lost[kind] |= {
+                row for row in self.rows[kind] if row < second - 1 and not (second - 1 - row) % SLOTS[0]
+            }
         if second in self.lost[kind]:
             self.enter_anew(kind, second)
         later = min((row for row in self.rows[kind] if row > second), default=None)
@@ -129,9 +132,7 @@ READ = {
     "avg": lambda v: sum(v) / len(v), "min": min, "max": max, "sum": sum, "count": len,
     "first": lambda v: v[0], "last": lambda v: v[-1],
 }  # fmt: skip
-READ |= {
-    fn: lambda v, share=share: sorted(v)[max(0, math.ceil(len(v) * share) - 1)] for fn, share in QUANTILES.items()
-}
+READ |= {fn: lambda v, share=share: sorted(v)[max(0, math.ceil(len(v) * share) - 1)] for fn, share in QUANTILES.items()}
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -320,7 +321,9 @@ class StoreMachine(RuleBasedStateMachine):
         for kind, name in self.model.born:
             for tier in (1, 2):
                 span = RATIOS[tier]
-                there = {start // span for start in self.read(f"{kind}_{name}", tier, "count" if kind != "s" else "total")}
+                there = {
+                    start // span for start in self.read(f"{kind}_{name}", tier, "count" if kind != "s" else "total")
+                }
                 wanted = self.windows(kind, tier)
                 assert {w for w in wanted if w * span > self.stepped_to and self.has(kind, name, w, span)} <= there
                 # One that a step back of a second has opened again is folded again when it has closed.
@@ -377,7 +380,10 @@ class StoreMachine(RuleBasedStateMachine):
             if fn in QUANTILES:
                 assert data.error < 0.0434
                 assert found.keys() == expected.keys(), (kind, name, tier, fn)
-                assert all(abs(found[s] - expected[s]) <= data.error * expected[s] * 1.000001 for s in found), (tier, fn)
+                assert all(abs(found[s] - expected[s]) <= data.error * expected[s] * 1.000001 for s in found), (
+                    tier,
+                    fn,
+                )
             else:
                 assert found == expected, (kind, name, tier, fn, found.items() ^ expected.items())
             coverage = dict(zip(starts, data.coverage.tolist(), strict=True))
@@ -388,7 +394,7 @@ class StoreMachine(RuleBasedStateMachine):
             last = [(s, n, self.model.merged(kind, name, "last", samples)) for s, n, samples in whole if samples]
             return {
                 s: (value - before) / (s + n - was - length if fn == "rate" else 1)
-                for (was, length, before), (s, n, value) in zip(last, last[1:], strict=False)
+                for (was, length, before), (s, n, value) in pairwise(last)
             }
         values = {s: self.model.merged(kind, name, fn, samples) for s, _, samples in whole}
         return {second: value for second, value in values.items() if value is not None}

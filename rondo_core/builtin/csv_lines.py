@@ -1,0 +1,47 @@
+"""The exporter `csv`: a row per sample, under one line of names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rondo_core import Option, hookimpl
+
+if TYPE_CHECKING:
+    from rondo_core.builtin.lines import Key, Lines
+    from rondo_core.builtin.samples import Sample
+
+HEADER = "timestamp_ns,series,kind,value,count,sum,min,max"
+
+
+@hookimpl
+def rondo_options_define() -> list[Option]:
+    """Name the one key."""
+    from rondo_core.builtin.lines import PATH
+
+    return [PATH]
+
+
+@hookimpl
+def rondo_exporter_open(config: Mapping[str, Any]) -> Lines:
+    """Open the file. Raises: UsageError: it cannot be used."""
+    from rondo_core.builtin.lines import Lines
+
+    return Lines(config["path"], _line, _keys, HEADER)
+
+
+def _line(sample: Sample) -> str:
+    name = str(sample.series)
+    if any(character in name for character in '",\r'):
+        name = '"' + name.replace('"', '""') + '"'
+    values = ("" if value is None else repr(value) for value in sample.values)
+    return ",".join((str(sample.timestamp_ns), name, sample.series.kind, *values))
+
+
+def _keys(lines: Sequence[str]) -> list[Key]:
+    import csv
+
+    rows = list(csv.reader(lines, strict=True)) if lines else []
+    if any(len(row) != len(HEADER.split(",")) for row in rows):
+        raise ValueError
+    return [(int(row[0]), row[1]) for row in rows]

@@ -1,0 +1,164 @@
+"""Lines on standard output, or appended to a file that holds each of them once, whatever befell its writer.
+
+A line that a crash cut short is cut off when the file is opened. Samples that are sent again after a crash are found
+among the file's last lines, and left out; as soon as a batch comes of which nothing is there, no more is looked for.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import sys
+from collections.abc import Callable, Sequence
+from typing import IO
+
+from rondo_core import Batch, Option
+from rondo_core.builtin.samples import Sample, samples
+from rondo_core.errors import ExportError, RetryableExportError, UsageError
+
+STDOUT = "-"
+PATH = Option("path", help="the file to append to; -: standard output", default=STDOUT)
+# One request is at most 10,000 samples, but for one instant of more series than that.
+TAIL_LINES = 20_000
+_BLOCK = 1 << 16
+
+Key = tuple[int, str]
+
+
+class Lines:
+    """Writes each sample as a line."""
+
+    def __init__(
+        self, path: str, write: Callable[[Sample], str], read: Callable[[Sequence[str]], list[Key]], header: str = ""
+    ) -> None:
+        """Open the file, and mend its end.
+
+        Args: `write` gives a sample's line, without its end; `read` gives lines' times and series back, and raises
+        ValueError where they are no such lines; `header` is the first line, where there is one.
+        Raises: UsageError: the file cannot be used, is another's, or another process appends to it.
+        """
+        self._path, self._write, self._read, self._header = path, write, read, header.encode()
+        self._stdout: IO[bytes] | None = sys.stdout.buffer if path == STDOUT else None
+        self._descriptor = -1 if path == STDOUT else _open(path)
+        self._closed = self._printed = False
+        # What was among the last lines; None: not looked for yet.
+        self._there: set[Key] | None = None
+        if self._descriptor >= 0:
+            try:
+                self._mend()
+            except BaseException:
+                self.close()
+                raise
+
+    def __repr__(self) -> str:
+        """Say where the lines go."""
+        return f"Lines({self._path!r})"
+
+    def send(self, batch: Batch) -> None:
+        """Write the batch's samples; of a file, they are on the disk when it returns.
+
+        Raises: RetryableExportError: the disk does not take them now; ExportError: standard output was closed, or the
+        exporter.
+        """
+        if self._closed:
+            raise ExportError(f"{self._path}: this exporter was closed; open another")
+        wanted = samples(batch)
+        if not wanted:
+            return
+        if self._stdout is not None:
+            self._print(self._stdout, self._lines(wanted))
+            return
+        if self._there is None:
+            self._there = self._tail(max(TAIL_LINES, 2 * len(wanted)))
+        there = self._there
+        new = [each for each in wanted if (each.timestamp_ns, str(each.series)) not in there] if there else wanted
+        self._append(self._lines(new))
+        if len(new) == len(wanted):
+            self._there = set()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        self._closed = True
+
+    def _lines(self, wanted: Sequence[Sample]) -> bytes:
+        return "".join(self._write(sample) + "\n" for sample in wanted).encode()
+
+    def _print(self, stdout: IO[bytes], data: bytes) -> None:
+        try:
+            stdout.write(self._header + b"\n" + data if self._header and not self._printed else data)
+            stdout.flush()
+        except (OSError, ValueError) as error:
+            raise ExportError(f"standard output: {getattr(error, 'strerror', None) or 'closed'}") from None
+        self._printed = True
+
+    def _append(self, data: bytes) -> None:
+        if not data:
+            return
+        size = os.fstat(self._descriptor).st_size
+        if self._header and not size:
+            data = self._header + b"\n" + data
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+            os.fsync(self._descriptor)
+        except OSError as error:
+            os.ftruncate(self._descriptor, size)
+            what = os.strerror(error.errno or 0)
+            raise RetryableExportError(f"{self._path}: {what}; what was not written stays in the store") from None
+
+    # -- what is there already
+
+    def _mend(self) -> None:
+        """Cut off a line that has no end, of a file that is this exporter's."""
+        size = end = os.fstat(self._descriptor).st_size
+        begins = self._header + b"\n" if self._header else b'{"timestamp_ns": '
+        if not begins.startswith(os.pread(self._descriptor, len(begins), 0)):
+            raise UsageError(f"path: {self._path}: does not begin as this exporter's files do; choose another")
+        while end:
+            begin = max(0, end - _BLOCK)
+            at = os.pread(self._descriptor, end - begin, begin).rfind(b"\n") + 1
+            end = begin + at
+            if at:
+                break
+        if end < size:
+            os.ftruncate(self._descriptor, end)
+            os.fsync(self._descriptor)
+        self._tail(1)
+
+    def _tail(self, count: int) -> set[Key]:
+        """Read the last lines, at least as many as asked for or all there are."""
+        end, parts, found = os.fstat(self._descriptor).st_size, list[bytes](), 0
+        while end and found <= count:
+            begin = max(0, end - _BLOCK)
+            parts.append(os.pread(self._descriptor, end - begin, begin))
+            found += parts[-1].count(b"\n")
+            end = begin
+        # Of the first line there may be only an end; lines end in \n alone, whatever else a label holds.
+        lines = b"".join(reversed(parts)).decode(errors="replace").split("\n")[:-1]
+        lines = lines[bool(end) or bool(self._header) :]
+        try:
+            return set(self._read(lines))
+        except (ValueError, LookupError, TypeError, AttributeError):
+            raise UsageError(f"path: {self._path}: holds lines that are not this exporter's; choose another") from None
+
+
+def _open(path: str) -> int:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+    except OSError as error:
+        raise UsageError(f"path: {path}: {os.strerror(error.errno or 0)}; choose another") from None
+    what = "another process appends to it; choose another"
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        what = "not a regular file; choose another, or - for standard output"
+    except OSError:
+        pass
+    os.close(descriptor)
+    raise UsageError(f"path: {path}: {what}")

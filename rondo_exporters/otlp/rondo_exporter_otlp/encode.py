@@ -1,0 +1,205 @@
+"""Batch -> bytes of an ExportMetricsServiceRequest, and what to remember once it is acknowledged; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from itertools import pairwise
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    AGGREGATION_TEMPORALITY_CUMULATIVE,
+    AGGREGATION_TEMPORALITY_DELTA,
+    DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK,
+    ExponentialHistogram,
+    ExponentialHistogramDataPoint,
+    Metric,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+    Sum,
+    SummaryDataPoint,
+)
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+
+from rondo_core import Batch, Part, Series
+from rondo_core.clock import Clock, wall_ns
+from rondo_exporter_otlp import wire
+from rondo_exporter_otlp.histograms import Key, Total, Totals, delta_points, ends
+
+# Field numbers of Metric's data, by what a series is sent as.
+_DATA = {"gauge": 5, "sum": 7, "histogram": 10, "summary": 11}
+_POINTS = {
+    "gauge": NumberDataPoint,
+    "sum": NumberDataPoint,
+    "histogram": ExponentialHistogramDataPoint,
+    "summary": SummaryDataPoint,
+}
+# Units as UCUM writes them, which OpenTelemetry asks for; any other stands as it is.
+_UCUM = {
+    "amperes": "A",
+    "bytes": "By",
+    "celsius": "Cel",
+    "grams": "g",
+    "hertz": "Hz",
+    "joules": "J",
+    "meters": "m",
+    "milliseconds": "ms",
+    "percent": "%",
+    "ratio": "1",
+    "seconds": "s",
+    "volts": "V",
+}
+Kind = tuple[str, str]
+
+
+@attrs.frozen
+class Request:
+    """A request's bytes, none where there is nothing to send, and what its acknowledgement moves."""
+
+    body: bytes
+    totals: Mapping[Key, Total]
+
+
+class Encoder:
+    """Encodes batches for one receiver; it remembers the bytes of label sets and the totals of histograms."""
+
+    def __init__(self, resource: Mapping[str, str], histograms: str = "cumulative", clock: Clock = wall_ns) -> None:
+        """Say what every metric is about, and the temporality of histograms."""
+        self._clock = clock
+        self._resource = ResourceMetrics(resource=Resource(attributes=_attributes(resource.items())))
+        self._scope = ScopeMetrics(scope=InstrumentationScope(name="rondo", version=version("rondo")))
+        temporality = AGGREGATION_TEMPORALITY_DELTA if histograms == "delta" else AGGREGATION_TEMPORALITY_CUMULATIVE
+        self._heads = {
+            "gauge": b"",
+            "sum": Sum(
+                aggregation_temporality=AGGREGATION_TEMPORALITY_CUMULATIVE, is_monotonic=True
+            ).SerializeToString(),
+            "histogram": ExponentialHistogram(aggregation_temporality=temporality).SerializeToString(),
+            "summary": b"",
+        }
+        self._totals = None if histograms == "delta" else Totals()
+        self._labels: dict[tuple[str, Series], bytes] = {}
+        self._summaries: dict[str, str] = {}
+        self._newest_ns = 0
+
+    def encode(self, batch: Batch) -> Request:
+        """Give the request of a batch.
+
+        A point's time is the end of its bucket, which is what its value is of. Metrics come in the order of parts
+        and columns, points series by series in time order.
+        """
+        shells: dict[Kind, Metric] = {}
+        points: dict[Kind, list[bytes]] = {}
+        moved: dict[Key, Total] = {}
+        for part in batch.parts:
+            what = _sent_as(part)
+            if part.kind == "summary":
+                self._summaries[part.schema] = what
+            self._newest_ns = max([self._newest_ns, *ends(part)[-1:].tolist()])
+            written = self._histogram(part, moved) if what == "histogram" else self._numbers(part, what)
+            for series, data in written:
+                if data:
+                    shells.setdefault((what, series.name), _shell(series))
+                    points.setdefault((what, series.name), []).append(data)
+        for series in batch.ended:
+            what = {"counter": "sum", "gauge": "gauge"}.get(series.kind, self._summaries.get(series.schema, ""))
+            if what:
+                shells.setdefault((what, series.name), _shell(series))
+                points.setdefault((what, series.name), []).append(self._end(series, what, batch.ended_ns))
+        if not points:
+            return Request(b"", moved)
+        metrics = (
+            shells[kind].SerializeToString() + wire.message(_DATA[kind[0]], self._heads[kind[0]], *points[kind])
+            for kind in points
+        )
+        scope = wire.message(2, self._scope.SerializeToString(), wire.messages(2, metrics))
+        return Request(wire.message(1, self._resource.SerializeToString(), scope), moved)
+
+    def acknowledge(self, request: Request) -> None:
+        """Take up the totals that the receiver knows now."""
+        if self._totals is not None:
+            self._totals.acknowledge(request.totals)
+
+    def _numbers(self, part: Part, what: str) -> Iterator[tuple[Series, bytes]]:
+        """Write the points of counters, gauges or summaries without a sketch, series by series."""
+        leads = [self._lead(series, what) for series in part.series]
+        times = np.broadcast_to(ends(part), (len(leads), part.n_rows))
+        created = np.array([series.created_ns for series in part.series], np.int64)[:, None]
+        # A total counts since its series was made, in any run; one of a time before that, since its bucket began.
+        starts = np.where(created < times, created, times - part.interval_ns)
+        at = (
+            [wire.field(wire.TIME, times)]
+            if what == "gauge"
+            else [wire.field(wire.START, starts), wire.field(wire.TIME, times)]
+        )
+        if what == "summary":
+            yield from zip(part.series, _summaries(leads, at, part.statistics), strict=True)
+            return
+        values = np.ascontiguousarray(part.statistics["last"].T, np.float64)
+        fields = [*at, wire.field(wire.AS_DOUBLE, values)]
+        yield from zip(part.series, wire.points(leads, fields, ~np.isnan(values)), strict=True)
+
+    def _histogram(self, part: Part, moved: dict[Key, Total]) -> Iterator[tuple[Series, bytes]]:
+        written = delta_points(part) if self._totals is None else self._totals.points(part, moved)
+        for series, points in written:
+            lead = self._lead(series, "histogram")
+            yield series, wire.messages(1, (lead + point.SerializeToString() for point in points))
+
+    def _end(self, series: Series, what: str, ended_ns: int) -> bytes:
+        """Write the point that says: from here on there is no value."""
+        # Where all of the run was sent by an earlier process, no point of it lies beyond now.
+        at_ns = (self._newest_ns if self._newest_ns > ended_ns else max(self._clock(), ended_ns)) + 1
+        point = _POINTS[what](time_unix_nano=at_ns, flags=DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK)
+        if what in {"sum", "summary"} and series.created_ns < at_ns:
+            point.start_time_unix_nano = series.created_ns
+        return wire.message(1, self._lead(series, what), point.SerializeToString())
+
+    def _lead(self, series: Series, what: str) -> bytes:
+        """Write the attributes of a series' points."""
+        known = self._labels.get((what, series))
+        if known is None:
+            attributes = _attributes(series.labels)
+            known = self._labels[what, series] = _POINTS[what](attributes=attributes).SerializeToString()
+        return known
+
+
+def _sent_as(part: Part) -> str:
+    if part.kind == "summary":
+        return "histogram" if "sketch" in part.statistics else "summary"
+    return "sum" if part.kind == "counter" else "gauge"
+
+
+def _summaries(
+    leads: list[bytes], at: list[wire.Field], statistics: Mapping[str, NDArray[np.float64]]
+) -> Iterator[bytes]:
+    """Write running totals, with the bucket's min and max as quantiles 0 and 1 where it has observations."""
+    columns = {name: np.ascontiguousarray(values.T, np.float64) for name, values in statistics.items()}
+    present, observed = ~np.isnan(columns["count"]), columns["count"] > 0
+    totals = np.where(present, columns["count_base"] + columns["count"], 0).astype(np.uint64)
+    bare = [*at, wire.field(wire.COUNT, totals), wire.field(wire.SUM, columns["sum_base"] + columns["sum"])]
+    whole = [*bare]
+    for quantile, name in ((0.0, "min"), (1.0, "max")):
+        whole.append(wire.field(wire.QUANTILE, np.full(observed.shape, quantile), wire.QUANTILE_HEAD))
+        whole.append(wire.field(wire.QUANTILE_VALUE, columns[name]))
+    changes = np.flatnonzero(np.any(observed[:, 1:] != observed[:, :-1], axis=0)) + 1
+    written: list[list[bytes]] = []
+    # Points with and without bounds differ in size; in spans of rows without a change of that, time order stays.
+    for first, end in pairwise([0, *changes.tolist(), observed.shape[1]]):
+        span = slice(first, end)
+        for fields, sent in ((whole, observed), (bare, present & ~observed)):
+            cut = [(before, values[:, span]) for before, values in fields]
+            written.append(wire.points(leads, cut, sent[:, span]))
+    return (b"".join(each) for each in zip(*written, strict=True))
+
+
+def _shell(series: Series) -> Metric:
+    """Name the metric that a series belongs to; the first series of a name speaks for all."""
+    return Metric(name=series.name, description=series.help, unit=_UCUM.get(series.unit, series.unit))
+
+
+def _attributes(pairs: object) -> list[KeyValue]:
+    return [KeyValue(key=key, value=AnyValue(string_value=value)) for key, value in pairs]  # type: ignore[attr-defined]

@@ -1,0 +1,41 @@
+"""The plugin `parquet`: its hooks and its config; pyarrow is imported when it is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rondo_core import Option, hookimpl
+from rondo_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from rondo_exporter_parquet.lake import Lake
+
+OPTIONS = [
+    Option("directory", help="where the files go; made where it is missing", required=True),
+    Option("instance", help="whose samples they are: one for each store", required=True),
+    Option("rows_per_file", "integer", "a file that has that many rows is left as it is", default=100_000),
+    Option("compression", help="of the files", default="zstd", choices=("zstd", "snappy", "gzip", "none")),
+]
+
+
+@hookimpl
+def rondo_options_define() -> list[Option]:
+    """Name every key of the config."""
+    return OPTIONS
+
+
+@hookimpl
+def rondo_exporter_open(config: Mapping[str, Any]) -> Lake:
+    """Make the directory, and take the instance's part of it.
+
+    Raises: UsageError: the directory cannot be used, or another process writes this instance's files.
+    """
+    if config["rows_per_file"] < 1:
+        raise UsageError(f"rows_per_file: {config['rows_per_file']}: at least 1")
+    if not config["instance"]:
+        raise UsageError("instance: empty; name whose samples they are")
+    from rondo_exporter_parquet.lake import Lake
+
+    return Lake(Path(config["directory"]), config["instance"], config["rows_per_file"], config["compression"])
