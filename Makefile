@@ -28,8 +28,9 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
-tools: ## Fetch what the integration tests start: a Prometheus server.
+tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
 
 test: $(VENV)/.tested tools ## Install what the tests need and run them.
 	@$(BIN)/python -m pytest
@@ -52,6 +53,12 @@ soak-reader: $(VENV)/.tested ## Read a store for 30 s while another process writ
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600
 
+soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a receiver that objects to whatever the protocol forbids.
+	@RONDO_STRICT_REQUESTS=$${RONDO_STRICT_REQUESTS:-10000} $(BIN)/python -m pytest -q -s rondo_exporters/prometheus/tests/test_strict.py -o timeout=7200
+
+soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through every fault, and print what arrived.
+	@RONDO_EXPORT_FULL=1 $(BIN)/python -m pytest -q -s tests/integration/test_faults.py -o timeout=3600
+
 check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -70,6 +77,13 @@ format: $(VENV)/.tested ## Format the code and mend what the linter can.
 bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python and compiled.
 	@$(BIN)/python bench/write_path.py
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
+
+$(VENV)/.benched: $(VENV)/.installed
+	@sh scripts/venv.sh $(VENV) --group bench
+	@touch $@
+
+bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
+	@$(BIN)/python bench/export.py
 
 bench-report: $(VENV)/.tested ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json

@@ -19,6 +19,9 @@ def pytest_collection_modifyitems(items):
         "kvm": None if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm",
         "emulator": None if importlib.util.find_spec("unicorn") else "the package unicorn is not installed",
         "prometheus": None if shutil.which("prometheus") else "no Prometheus server; install the package prometheus",
+        "victoria_metrics": None
+        if shutil.which("victoria-metrics")
+        else "no VictoriaMetrics; install the package victoria-metrics",
         "binutils": None if shutil.which("as") else "no assembler; install the package binutils",
     }
     for item in items:
