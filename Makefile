@@ -9,7 +9,7 @@ SECONDS ?= 15
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture guest
+.PHONY: help demo test test-compiled soak-model soak-fuzz soak-kill soak-reader soak-power check format wheels tools clean bench-write vmm-bench-15 vmm-bench-30 vmm-bench-45 vmm-bench-capture bench-life bench-peers docs manifests guest
 
 help: ## List the targets.
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/' | column -t -s "$$(printf '\t')" 2>/dev/null \
@@ -76,6 +76,19 @@ vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a
 
 vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check every second of them.
 	@$(BIN)/python bench/capture.py 15 30 45
+
+bench-life: $(VENV)/.tested ## Replay 7 days of a store in simulated time, and compare every tier with numpy.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/whole_life.py
+
+bench-peers: $(VENV)/.tested ## Time each record of rondo and its peers: p50, p99, p99.9 and throughput.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_peers.py
+
+docs: $(VENV)/.tested ## Build the site in build/site.
+	@$(BIN)/python -m mkdocs build --strict --quiet && echo "docs: build/site/index.html"
+
+manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the alerts.
+	@$(BIN)/python deploy/generate.py
 
 guest: ## Rebuild the bundled guest.
 	@sh guest/build.sh
