@@ -78,6 +78,9 @@ bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python an
 	@$(BIN)/python bench/write_path.py
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
 
+bench-records: bench-peers ## Time each record of rondo and ten peers: p50, p99, p99.9 and throughput of up to 10 million.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_peers.py --out bench/results/write_peers.json
+
 $(VENV)/.benched: $(VENV)/.installed
 	@sh scripts/venv.sh $(VENV) --group bench
 	@touch $@
@@ -100,6 +103,15 @@ vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a
 
 vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check every second of them.
 	@$(BIN)/python bench/capture.py 15 30 45
+
+bench-life: $(VENV)/.tested ## Replay 7 days of a store in simulated time, and compare every tier with numpy.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/whole_life.py --out bench/results/whole_life.json
+
+docs: $(VENV)/.tested ## Build the site in build/site.
+	@$(BIN)/python -m mkdocs build --strict --quiet && echo "docs: build/site/index.html"
+
+manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the alerts.
+	@$(BIN)/python deploy/generate.py
 
 guest: ## Rebuild the bundled guest.
 	@sh guest/build.sh
