@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rondo_core import faults, layout, ring
+from rondo_core import faults, layout, ring, staging
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current, SketchedSummary
@@ -35,13 +35,9 @@ NAN = math.nan
 INF = math.inf
 
 
-def _nothing_to_fold(_open_bucket: int) -> int:
+def _nothing_to_fold(_bucket: int) -> int:
     """Stand in for consolidation in a schema of one tier."""
     return 0
-
-
-def _nothing_to_rewind(_bucket: int) -> None:
-    """Stand in for consolidation in a schema of one tier."""
 
 
 class Writer:
@@ -94,8 +90,8 @@ class Writer:
         self.n_series = 0
         self.fold: Callable[[int], int] = _nothing_to_fold
         self.unfolded_from = 1 << 62
-        self.rewind: Callable[[int], None] = _nothing_to_rewind
-        self.drop: Callable[[int], None] = _nothing_to_rewind
+        self.rewind: Callable[[int], object] = _nothing_to_fold
+        self.drop: Callable[[int], object] = _nothing_to_fold
         self.refused = {"late": 0, "future": 0, "invalid": 0, "taken_back": 0}
         self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
         self._lock = threading.RLock()
@@ -119,7 +115,7 @@ class Writer:
         self.row = slab.row_cells(0)
         self.header = slab.row_header(0)
         slab.change()  # the last writer may have been killed in the middle of one
-        self._recover()
+        staging.recover(self.slab, copies=self.kind != "gauge")
         self.bucket = self._newest()
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         self._make_room(n_series)
@@ -271,8 +267,7 @@ class Writer:
 
     def held_here(self) -> bool:
         """Say whether this very thread is in the middle of a slow record: who asks is then a signal handler."""
-        held: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - what Condition asks of it
-        return held
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - what Condition asks of it
 
     def _touch(self, bucket: int) -> None:
         """Take the seal off a row that is about to change; it is sealed again when the slow record is over."""
@@ -316,7 +311,10 @@ class Writer:
             if math.isnan(self.row[column]):
                 self._summaries.start(self.row, column)
             if self.sketches is not None:
-                handle, stands = self.sketched.get(column), self.sketches.add(self.row, column, value)
+                handle = self.sketched.get(column)
+                if handle is not None:
+                    handle.stand_aside()  # other threads count in these cells, which may be about to move
+                stands = self.sketches.add(self.row, column, value)
                 if handle is not None:
                     handle.stand(*stands, self.current.since_ns)
             self._summaries.observe(self.row, column, value)
@@ -391,33 +389,11 @@ class Writer:
         before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
         if overwritten:
-            self._stage(bucket - 1, before)
+            staged = staging.stage(self.slab, bucket - 1, self.bucket, before)
             faults.point("enter.staged")
         self._write_row(bucket, before)
         if overwritten:
             faults.point("enter.unstage")
-            self.slab.row_header(ring.slot_of(bucket - 1, self._slots))[1] += 1
-
-    def _stage(self, bucket: int, before: Cells) -> None:
-        """Copy the newest row where no reader looks; an odd sequence says that the copy is whole, and whose it is."""
-        header = self.slab.row_header(ring.slot_of(bucket, self._slots))
-        header[0] = ~bucket
-        header[1] = 2 * self.bucket
-        self._row(bucket)[:] = before
-        header[1] += 1
-
-    def _recover(self) -> None:
-        """Mend what a killed writer left: rows in the middle of a batch, and a newest row half overwritten."""
-        first, step = self.slab.row_word(0), self.slab.row_words
-        sequences = self.slab.words[first + 1 : first + self._slots * step : step].tolist()
-        for slot in [slot for slot, sequence in enumerate(sequences) if sequence % 2]:
-            staged = self.slab.row_header(slot)
-            home = self.slab.row_header(ring.slot_of(sequences[slot] // 2, self._slots))
-            if self.kind != "gauge" and staged[0] < 0 and home[0] == staged[0] - 1:
-                self._row(sequences[slot] // 2)[:] = self.slab.row_cells(slot)
-                faults.point("recover.copied")
-                home[0] = sequences[slot] // 2
-            faults.point("recover.restored")
             staged[1] += 1
 
     def _write_row(self, bucket: int, before: Cells) -> None:

@@ -22,6 +22,9 @@ def pytest_collection_modifyitems(items):
         "kvm": None if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm",
         "emulator": None if importlib.util.find_spec("unicorn") else "the package unicorn is not installed",
         "prometheus": None if shutil.which("prometheus") else "no Prometheus server; install the package prometheus",
+        "victoria_metrics": None
+        if shutil.which("victoria-metrics")
+        else "no VictoriaMetrics; install the package victoria-metrics",
         "qemu": None if shutil.which("qemu-system-x86_64") and importlib.util.find_spec("qemu") else NO_QEMU,
         "linux_guest": None if (TOOLS / "guest" / "initramfs.cpio").exists() else "no Linux guest; make guest-linux",
         "binutils": None if shutil.which("as") else "no assembler; install the package binutils",
