@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Cells = memoryview[float]
     Words = memoryview[int]
 
+FLOATS = "float64"  # names, to `Slab.block`, all cells of float64 together
 _WORD = 8
 _FIRST_WORD = layout.PAGE_BYTES // _WORD
 MAX_INSTANT_NS = 1 << 62  # the year 2116: what no clock says, and what all arithmetic here has room for
@@ -152,14 +153,16 @@ class Slab:
         words, word = self.words, self.row_word(slot)
         words[word + 1] = words[word + 1] & layout.SEQUENCE_MASK | (self._checksum(slot) | provisional) << 32
 
-    def seal_all(self, slots: Iterable[int]) -> None:
-        """Seal many rows."""
-        words, raw, first, step = self.words, self._bytes, self.row_word(0), self.row_words
-        seal_from, mask, skip, size = layout.seal_from, layout.SEQUENCE_MASK, layout.ROW_HEADER_BYTES, step * _WORD
-        for slot in slots:
-            word = first + slot * step
-            start = word * _WORD
-            words[word + 1] = words[word + 1] & mask | seal_from(raw[start + skip : start + size], words[word]) << 32
+    def seal_all(self, rows: slice | NDArray[np.int64]) -> None:
+        """Seal many rows, given by their slots."""
+        import numpy as np
+
+        sequences, buckets = self._header_words(1), self._header_words(0)[rows].tolist()
+        slots = range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
+        raw, size, skip, seal_from = self._bytes, self.spec.row_bytes, layout.ROW_HEADER_BYTES, layout.seal_from
+        ends = [layout.PAGE_BYTES + (slot + 1) * size for slot in slots]
+        seals = [seal_from(raw[end - size + skip : end], bucket) for end, bucket in zip(ends, buckets, strict=True)]
+        sequences[rows] = sequences[rows] & layout.SEQUENCE_MASK | np.array(seals) << 32
 
     def unseal(self, slot: int) -> None:
         """Take the checksum away, before the row changes."""
@@ -222,8 +225,18 @@ class Slab:
         return self._header_words(1)
 
     def block(self, cell: str) -> NDArray[Any]:
-        """View one cell of every row: [slots, max_series], and one more axis where a series has several values."""
+        """View one cell of every row: [slots, max_series], and one more axis where a series has several values.
+
+        FLOATS is all cells of float64, which come first in a row: [slots, max_series, cells].
+        """
         array = self._arrays.get(cell)
+        if array is None and cell == FLOATS:
+            import numpy as np
+
+            spec, offset = self.spec, layout.PAGE_BYTES + layout.ROW_HEADER_BYTES
+            shape = (spec.slot_count, spec.max_series, sum(cell.format == "d" for cell in spec.cells))
+            strides = (spec.row_bytes, _WORD, _WORD * spec.max_series)
+            array = self._arrays[cell] = np.ndarray(shape, "<f8", self._map, offset, strides)
         if array is None:
             import numpy as np
 
