@@ -77,9 +77,8 @@ class Consolidation:
                 horizon = open_bucket // self._schema.ratio(tier)
                 coarse = self._slabs[tier]
                 if horizon > coarse.next_window:
-                    written += self._fold_whole(tier, coarse.next_window, horizon) or self._fold(
-                        tier, coarse.next_window, horizon
-                    )
+                    span = (tier, coarse.next_window, horizon)
+                    written += self._fold_whole(*span) or self._fold(*span)
                     faults.point("fold.move")
                     coarse.next_window = horizon
                     faults.point("fold.moved")
@@ -131,7 +130,7 @@ class Consolidation:
         runs = ring.slices(first * ratio, end * ratio - 1, slots)
         if len(runs) > 1 and slots % ratio:  # a window lies around the ring's end
             return 0
-        headers, buckets = fine.headers(), np.arange(first * ratio, end * ratio)
+        headers, buckets = fine.headers(), np.arange(first * ratio, end * ratio).tobytes()
         if not _are_rows_of(headers, runs, buckets):
             return 0
         with np.errstate(all="ignore"):  # as in `_fold`
@@ -214,15 +213,9 @@ class Consolidation:
         coarse.changed()
 
 
-def _are_rows_of(headers: NDArray[np.int64], runs: tuple[slice, ...], buckets: NDArray[np.int64]) -> bool:
-    """Say whether the rows of these slots hold these buckets, one after the other."""
-    at = 0
-    for run in runs:
-        end = at + run.stop - run.start
-        if (headers[run] != buckets[at:end]).any():
-            return False
-        at = end
-    return True
+def _are_rows_of(headers: NDArray[np.int64], runs: tuple[slice, ...], buckets: bytes) -> bool:
+    """Say whether the rows of these slots hold these buckets, int64 one after the other."""
+    return b"".join([headers[run].tobytes() for run in runs]) == buckets
 
 
 def _runs(buckets: NDArray[np.int64], slot_count: int) -> tuple[Any, ...]:

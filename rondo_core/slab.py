@@ -159,9 +159,12 @@ class Slab:
 
         sequences, buckets = self._header_words(1), self._header_words(0)[rows].tolist()
         slots = range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
-        raw, size, skip, seal_from = self._bytes, self.spec.row_bytes, layout.ROW_HEADER_BYTES, layout.seal_from
-        ends = [layout.PAGE_BYTES + (slot + 1) * size for slot in slots]
-        seals = [seal_from(raw[end - size + skip : end], bucket) for end, bucket in zip(ends, buckets, strict=True)]
+        raw, size, seal_from = self._bytes, self.spec.row_bytes, layout.seal_from
+        first, skip = layout.PAGE_BYTES, size - layout.ROW_HEADER_BYTES
+        seals = []
+        for slot, bucket in zip(slots, buckets, strict=True):
+            end = first + (slot + 1) * size
+            seals.append(seal_from(raw[end - skip : end], bucket))
         sequences[rows] = sequences[rows] & layout.SEQUENCE_MASK | np.array(seals) << 32
 
     def unseal(self, slot: int) -> None:
@@ -230,23 +233,23 @@ class Slab:
         FLOATS is all cells of float64, which come first in a row: [slots, max_series, cells].
         """
         array = self._arrays.get(cell)
-        if array is None and cell == FLOATS:
-            import numpy as np
-
-            spec, offset = self.spec, layout.PAGE_BYTES + layout.ROW_HEADER_BYTES
-            shape = (spec.slot_count, spec.max_series, sum(cell.format == "d" for cell in spec.cells))
-            strides = (spec.row_bytes, _WORD, _WORD * spec.max_series)
-            array = self._arrays[cell] = np.ndarray(shape, "<f8", self._map, offset, strides)
         if array is None:
             import numpy as np
 
-            spec, placed = self.spec, self.spec.cell(cell)
-            kind, each = np.dtype("<" + placed.format[-1]), placed.each
+            spec = self.spec
             shape: tuple[int, ...] = (spec.slot_count, spec.max_series)
-            strides: tuple[int, ...] = (spec.row_bytes, kind.itemsize * each)
-            if each > 1:
-                shape, strides = (*shape, each), (*strides, kind.itemsize)
-            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + placed.offset, strides)
+            strides: tuple[int, ...] = (spec.row_bytes,)
+            if cell == FLOATS:
+                kind, offset = np.dtype("<f8"), layout.ROW_HEADER_BYTES
+                shape = (*shape, sum(placed.format == "d" for placed in spec.cells))
+                strides = (*strides, _WORD, _WORD * spec.max_series)
+            else:
+                placed = spec.cell(cell)
+                kind, offset, each = np.dtype("<" + placed.format[-1]), placed.offset, placed.each
+                strides = (*strides, kind.itemsize * each)
+                if each > 1:
+                    shape, strides = (*shape, each), (*strides, kind.itemsize)
+            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + offset, strides)
             self._arrays[cell] = array
         return array
 

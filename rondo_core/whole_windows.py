@@ -24,7 +24,7 @@ def sources(finer: tuple[str, ...], kept: tuple[str, ...]) -> tuple[tuple[str, i
     Args: `finer`, `kept`: the cells of both tiers, in file order.
     Returns: ("sum", 3) for the fourth; None where a statistic is no plain merge of one cell.
     """
-    if SKETCH in kept or "count" in finer and COVERAGE not in finer:
+    if SKETCH in kept or ("count" in finer and COVERAGE not in finer):
         return None
     named = [name for name in kept if name != COVERAGE]
     # Every statistic of one sample is the sample.
