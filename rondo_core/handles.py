@@ -220,6 +220,10 @@ class SketchedSummary(Summary):
         self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns
         self._version += 1
 
+    def stand_aside(self) -> None:
+        """Leave every observation to the slow path, until `stand`."""
+        self._bucket_ns = -1
+
     def observe(self, value: float, now_ns: int | None = None) -> None:
         """Take one observation; negative ones, NaN and infinities are refused and counted."""
         current = self._current

@@ -194,7 +194,7 @@ class Registry:
         if column >= schema.max_series:
             raise CapacityError(
                 f"{name}: schema {schema.name} has room for {schema.max_series} series and has them all;"
-                " make the store with a larger max_series"
+                " rondo plan says what more of them take, rondo migrate makes room for them"
             )
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
         self._journal.append(encode_series(series))

@@ -252,6 +252,12 @@ class Store:
         if handle is not None and handle.series.kind == kind:
             return handle
         check_metric_name(name)
+        try:
+            return self._declared(kind, name, whole, help_text, unit)
+        finally:
+            self._close_as_asked()
+
+    def _declared(self, kind: Kind, name: str, whole: Labels, help_text: str, unit: str) -> Any:
         with self._declaring:
             self._check_open()
             series = self.registry.get(name, whole, kind)
@@ -310,8 +316,7 @@ class Store:
                 self._tick(self.clock() if now_ns is None else now_ns)
             finally:
                 self._in_tick = 0
-        if self._close_asked:
-            self.close(self._close_asked)
+        self._close_as_asked()
 
     def _check_open(self) -> None:
         if self.run.pid != os.getpid():
@@ -407,13 +412,15 @@ class Store:
     def close(self, ended: str = CLOSED) -> None:
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
 
-        From inside a tick (a recorder, a signal handler) it takes place when the tick is over. A signal handler that
-        may interrupt a record should set a flag, or raise, rather than close.
+        From inside a tick, a record or a declaration (a recorder, a signal handler) it takes place when that is over.
         Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1").
         """
-        if self._in_tick == threading.get_ident():
+        if self._in_tick == threading.get_ident() or self._in_the_middle():
             self._close_asked = ended
+            for writer in self._writers.values():
+                writer.after = self._close_as_asked
             return
+        self._close_asked = ""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -438,6 +445,15 @@ class Store:
                 self.registry.close()
                 self._lock_file.release()
                 _live.discard(self)
+
+    def _in_the_middle(self) -> bool:
+        """Say whether this thread holds a lock already: to wait for others, who may wait for it, would be for ever."""
+        declaring: bool = self._declaring._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - see Writer.held_here
+        return declaring or any(writer.held_here() for writer in self._writers.values())
+
+    def _close_as_asked(self) -> None:
+        if self._close_asked and self._in_tick != threading.get_ident() and not self._in_the_middle():
+            self.close(self._close_asked)
 
     @property
     def closed(self) -> bool:

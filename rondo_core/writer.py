@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rondo_core import faults, layout, ring
+from rondo_core import faults, layout, ring, staging
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current, SketchedSummary
@@ -49,7 +49,8 @@ class Writer:
 
     Attributes: `current`, what handles look at on every record; `row`, the float64 cells of the current row, and
     `header`, its int64 header; `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet
-    consolidated; `fold`, `rewind` and `drop`, consolidation's part; `refused`, counts by reason.
+    consolidated; `fold`, `rewind` and `drop`, consolidation's part; `refused`, counts by reason; `after`, called at the
+    end of a slow record, without the lock.
     """
 
     __slots__ = (
@@ -62,6 +63,7 @@ class Writer:
         "_template",
         "_touched",
         "_waiting",
+        "after",
         "bucket",
         "clock",
         "current",
@@ -100,6 +102,7 @@ class Writer:
         self._pid = os.getpid()
         self._ended = ""
         self._busy = False
+        self.after: Callable[[], None] | None = None
         self._touched: set[int] = set()
         self._waiting: deque[tuple[Callable[[int, float, int], None], int, float, int]] = deque()
         # What a new row begins with; a counter's begins with the row before.
@@ -116,7 +119,7 @@ class Writer:
         self.row = slab.row_cells(0)
         self.header = slab.row_header(0)
         slab.change()  # the last writer may have been killed in the middle of one
-        self._recover()
+        staging.recover(self.slab, copies=self.kind != "gauge")
         self.bucket = self._newest()
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         self._make_room(n_series)
@@ -244,23 +247,32 @@ class Writer:
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        with self._lock:
-            if self._ended or self._pid != os.getpid():
-                self._refuse_all()
-            self._waiting.append((call, column, value, now_ns))
-            if self._busy:
-                return
-            self._busy = True
-            self.slab.change()
-            try:
-                while self._waiting:
-                    call, column, value, now_ns = self._waiting.popleft()
-                    call(column, value, now_ns)
-            finally:
-                if self._touched:
-                    self._seal_touched()
-                self._busy = False  # no call lies between the last look at what waits and this
-                self.slab.changed()
+        try:
+            with self._lock:
+                if self._ended or self._pid != os.getpid():
+                    self._refuse_all()
+                self._waiting.append((call, column, value, now_ns))
+                if self._busy:
+                    return
+                self._busy = True
+                self.slab.change()
+                try:
+                    while self._waiting:
+                        call, column, value, now_ns = self._waiting.popleft()
+                        call(column, value, now_ns)
+                finally:
+                    if self._touched:
+                        self._seal_touched()
+                    self._busy = False  # no call lies between the last look at what waits and this
+                    self.slab.changed()
+        finally:
+            if self.after:
+                self.after()
+
+    def held_here(self) -> bool:
+        """Say whether this very thread is in the middle of a slow record: who asks is then a signal handler."""
+        held: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - what Condition asks of it
+        return held
 
     def _touch(self, bucket: int) -> None:
         """Take the seal off a row that is about to change; it is sealed again when the slow record is over."""
@@ -304,7 +316,10 @@ class Writer:
             if math.isnan(self.row[column]):
                 self._summaries.start(self.row, column)
             if self.sketches is not None:
-                handle, stands = self.sketched.get(column), self.sketches.add(self.row, column, value)
+                handle = self.sketched.get(column)
+                if handle is not None:
+                    handle.stand_aside()  # other threads count in these cells, which may be about to move
+                stands = self.sketches.add(self.row, column, value)
                 if handle is not None:
                     handle.stand(*stands, self.current.since_ns)
             self._summaries.observe(self.row, column, value)
@@ -379,33 +394,11 @@ class Writer:
         before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
         if overwritten:
-            self._stage(bucket - 1, before)
+            staged = staging.stage(self.slab, bucket - 1, self.bucket, before)
             faults.point("enter.staged")
         self._write_row(bucket, before)
         if overwritten:
             faults.point("enter.unstage")
-            self.slab.row_header(ring.slot_of(bucket - 1, self._slots))[1] += 1
-
-    def _stage(self, bucket: int, before: Cells) -> None:
-        """Copy the newest row where no reader looks; an odd sequence says that the copy is whole, and whose it is."""
-        header = self.slab.row_header(ring.slot_of(bucket, self._slots))
-        header[0] = ~bucket
-        header[1] = 2 * self.bucket
-        self._row(bucket)[:] = before
-        header[1] += 1
-
-    def _recover(self) -> None:
-        """Mend what a killed writer left: rows in the middle of a batch, and a newest row half overwritten."""
-        first, step = self.slab.row_word(0), self.slab.row_words
-        sequences = self.slab.words[first + 1 : first + self._slots * step : step].tolist()
-        for slot in [slot for slot, sequence in enumerate(sequences) if sequence % 2]:
-            staged = self.slab.row_header(slot)
-            home = self.slab.row_header(ring.slot_of(sequences[slot] // 2, self._slots))
-            if self.kind != "gauge" and staged[0] < 0 and home[0] == staged[0] - 1:
-                self._row(sequences[slot] // 2)[:] = self.slab.row_cells(slot)
-                faults.point("recover.copied")
-                home[0] = sequences[slot] // 2
-            faults.point("recover.restored")
             staged[1] += 1
 
     def _write_row(self, bucket: int, before: Cells) -> None:

@@ -65,12 +65,15 @@ def fill_once():
     def made(path, seconds=200, *, close=True):
         clock = ManualClock(START_NS)
         tiers = (Tier("1s", "60s"), Tier("10s", "2m"), Tier("1m", "1h"))
-        schemas = [Schema(name, kind, 4, tiers) for name, kind in KINDS_BY_SCHEMA.items()]
+        schemas = [Schema("sketched", "summary", 2, tiers, "q_seconds", sketch=True)]
+        schemas += [Schema(name, kind, 4, tiers) for name, kind in KINDS_BY_SCHEMA.items()]
         store = Store(path, schemas, clock=clock)
+        sketched = store.summary("q_seconds")
         handles = [
             (store.counter("c_total", n=n), store.gauge("g", n=n), store.summary("s_seconds", n=n)) for n in range(3)
         ]
         for second in range(seconds):
+            sketched.observe(second % 7 * 0.5)
             for index, (counter, gauge, summary) in enumerate(handles):
                 counter.inc(second % 3 + index)
                 gauge.set(second * (index - 1) + 0.5)

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from rondo_core import ManualClock, Store
+from rondo_core import ManualClock, Schema, Store
 
 RONDO = [sys.executable, "-m", "rondo_cli"]
 
@@ -101,6 +101,21 @@ def test_tiers_and_consolidators(demo):
     assert [row.split()[1] for row in rows] == ["2.25", "4.75", "7.25"]
     rows = rondo("query", demo, "vcpu_exits_total{reason=io}", "--fn", "rate").stdout.splitlines()[2:]
     assert {row.split()[1] for row in rows} == {"2"}
+
+
+def test_a_quantile_says_how_far_it_may_be_off(tmp_path):
+    """In the table's head, in CSV and in JSON; a reading that is exact says nothing."""
+    path, clock = tmp_path / "s", ManualClock(1_700_000_000 * 10**9)
+    with Store(path, [Schema("s", "summary", 1, sketch=True)], clock=clock) as store:
+        for value in range(1, 101):
+            store.summary("s").observe(value)
+    said = rondo("query", path, "s", "--fn", "p99").stdout.splitlines()
+    assert re.fullmatch(r"time +s \(p99 within \d\.\d %\)", said[0])
+    (row,) = csv.DictReader(io.StringIO(rondo("query", path, "s", "--fn", "p99", "--format", "csv").stdout))
+    (plain,) = json.loads(rondo("query", path, "s", "--fn", "p99", "--format", "json").stdout)
+    assert 0 < plain["error"] == float(row["error"]) < 0.03
+    assert abs(float(row["value"]) - 99) <= 99 * plain["error"]
+    assert "(max)" in rondo("query", path, "s", "--fn", "max").stdout
 
 
 def test_info_says_what_is_there(demo):

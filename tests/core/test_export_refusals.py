@@ -250,3 +250,25 @@ def test_a_bucket_that_was_flushed_and_opened_again_is_counted(path, clock):
     assert outcome.resumed_buckets >= 2
     assert [value for (name, _), value in receiver.samples.items() if name == "c_total"] == [1.0, 2.0]
     assert outcome.refused_samples == 0
+
+
+def test_a_crash_while_all_is_refused_moves_no_cursor(gauges, clock):
+    """What was refused is dropped only when something else is taken; until then the store's cursor stays."""
+
+    class Killed(BaseException):
+        pass
+
+    class Dying(Scripted):
+        def send(self, batch):
+            if len(self.requests) == 60:
+                raise Killed
+            super().send(batch)
+
+    first = runner(gauges, Dying(refuse(*(f'g{{n="{n}"}}' for n in range(8)))), clock)
+    with pytest.raises(Killed):
+        first.finish(0, 30)
+    first.release()
+    assert first._tentative
+    assert load_cursor(gauges.path, "x").positions == {}
+    healed = Scripted()
+    assert runner(gauges, healed, clock).finish(0, 30).samples == len(healed.samples) == 800

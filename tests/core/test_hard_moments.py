@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from rondo_core import ManualClock, Plugins, Schema, Store, StoreReader, hookimpl
+from rondo_core.clock import wall_ns
 from rondo_core.errors import SchemaError, StoreForkedError
 from rondo_core.export.runner import Runner
 from rondo_core.runs import Run, read_runs, write_run
@@ -136,6 +137,50 @@ def test_a_handler_may_record_in_the_middle_of_a_tick(path):
             signal.signal(signal.SIGALRM, before)
         assert calls > 10
         assert counter.value == calls
+
+
+@pytest.mark.parametrize("during", ["record", "declaration", "tick"])
+def test_a_handler_may_close_whatever_it_interrupts(path, during):
+    """What was under way is ended first, and the store is closed right after it, though its own thread waits for it."""
+    wanted, ticking, go_on = threading.Event(), threading.Event(), threading.Event()
+    go_on.set()
+
+    def interrupting():
+        if threading.current_thread() is not threading.main_thread():
+            if not go_on.is_set() and store._in_tick == threading.get_ident():
+                ticking.set()
+                go_on.wait()
+        elif wanted.is_set():
+            wanted.clear()
+            go_on.set()
+            signal.raise_signal(signal.SIGUSR1)
+        return wall_ns()
+
+    store = Store(path, [Schema("c", "counter", 4, (("1ms", "1s"),))], clock=interrupting, tick_interval_s=0.001)
+    closed_inside = []
+
+    def handler(*_):
+        store.close("signal 10")
+        closed_inside.append(store.closed)
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    try:
+        counter = store.counter("c_total")
+        if during != "tick":
+            go_on.clear()
+            ticking.wait()
+        wanted.set()
+        if during == "record":
+            counter.inc(2, wall_ns() + 1_000_000)
+        elif during == "declaration":
+            store.counter("other_total")
+        else:
+            store.tick()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert closed_inside == [False]
+    assert store.closed
+    assert read_runs(path / "runs")[-1].ended == "signal 10"
 
 
 def test_a_close_from_inside_a_tick_takes_place_after_it(short):

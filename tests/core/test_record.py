@@ -111,23 +111,63 @@ def test_counters_are_exact_under_eight_threads(path):
         assert (np.diff(values) >= 0).all()
 
 
-def test_summaries_are_exact_under_threads(path):
-    """Observations of four threads all count, and their sum is exact."""
-    with Store(path) as store:
-        summary = store.summary("s")
+def test_every_kind_is_exact_under_eight_threads(path):
+    """Eight threads observe and set while one reads and one ticks: all observations count, batches are seen whole."""
+    schemas = [
+        Schema("c", "counter", 4),
+        Schema("g", "gauge", 8),
+        Schema("q", "summary", 1, match="q", sketch=True),
+        Schema("s", "summary", 4),
+    ]
+    with Store(path, schemas, tick_interval_s=0.05) as store:
+        plain, sketched, batch = (
+            store.summary("s"),
+            store.summary("q"),
+            store.batch([store.gauge("g", n=n) for n in range(8)]),
+        )
+        start = threading.Barrier(8)
 
         def work(value):
-            for _ in range(50_000):
-                summary.observe(value)
+            start.wait()
+            for _ in range(10_000):
+                plain.observe(value)
+                sketched.observe(value)
+                batch.set([value] * 8)
 
-        threads = [threading.Thread(target=work, args=(value,)) for value in (1, 2, 3, 4)]
+        threads = [threading.Thread(target=work, args=(value,)) for value in range(1, 9)]
         for thread in threads:
             thread.start()
+        while any(thread.is_alive() for thread in threads):
+            (table,) = store.query("g", tier=0, fn="last").tables
+            assert (table.values == table.values[:, :1]).all()
+            assert (store.query("s", fn="max", tier=0)[0].values <= 8).all()
         for thread in threads:
             thread.join()
-        counts = store.query("s", fn="count")[0].values.sum()
-        sums = store.query("s", fn="sum")[0].values.sum()
-    assert (counts, sums) == (200_000, 500_000)
+        for name in "sq":
+            assert store.query(name, fn="count", tier=0)[0].values.sum() == 80_000
+            assert store.query(name, fn="sum", tier=0)[0].values.sum() == 360_000
+            assert store.query(name, fn="total")[0].values[-1] == 80_000
+
+
+def test_huge_numbers_and_infinities_never_stop_a_tick_or_a_read(store, clock):
+    """Whatever the program asks of numpy: a sum of both infinities is absent, all else is there."""
+    gauge, huge, summary = store.gauge("g"), store.gauge("huge"), store.summary("s")
+    with np.errstate(all="raise"):
+        for value in (math.inf, -math.inf, 1.0, 1e308):
+            gauge.set(value)
+            huge.set(1.7e308)
+            summary.observe(1.7e308)
+            summary.observe(1.7e308)
+            clock.advance(1)
+        clock.advance(20)
+        store.tick()
+        for tier in (1, "auto"):
+            for fn in ("avg", "sum", "min", "max"):
+                store.query("{__name__!~'rondo.*'}", tier=tier, fn=fn)[0].values.sum(where=False)
+        assert list(points(store, "g", tier=1, fn="min").values()) == [-math.inf]
+        assert points(store, "g", tier=1, fn="avg") == {}
+        assert list(points(store, "huge", tier=1, fn="last").values()) == [1.7e308]
+        assert list(points(store, "s", tier=1, fn="max").values()) == [1.7e308]
 
 
 def test_a_counter_has_no_gap_while_its_process_lives(store, clock):
@@ -286,7 +326,7 @@ def test_a_full_schema_refuses_visibly(store):
     """The ninth series of eight is an error that says so, and is counted."""
     for n in range(8):
         store.gauge("g", n=n)
-    with pytest.raises(CapacityError, match="room for 8 series"):
+    with pytest.raises(CapacityError, match=r"room for 8 series.*rondo plan.*rondo migrate"):
         store.gauge("one_more")
     store.tick()
     assert list(points(store, "rondo_series_refused_total").values()) == [1]

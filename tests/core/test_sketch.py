@@ -2,6 +2,7 @@
 
 import math
 import random
+import sys
 import threading
 
 import hypothesis.strategies as st
@@ -113,6 +114,8 @@ def test_the_whole_range_of_floats_fits(tmp_path, clock):
 
 def test_eight_threads_lose_no_observation_in_the_sketch(tmp_path):
     """Cells and count agree when all threads are done, with ranges that grow while they observe."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # threads take turns as often as can be, also while cells move
     with Store(tmp_path / "s", SKETCHED, tick_interval_s=0.05) as store:
         summary = store.summary("s")
 
@@ -126,6 +129,7 @@ def test_eight_threads_lose_no_observation_in_the_sketch(tmp_path):
             thread.start()
         for thread in threads:
             thread.join()
+    sys.setswitchinterval(before)
     with StoreReader(tmp_path / "s") as reader:
         rows = reader.reader("s").rows(0, 1 << 40, [0], ("count", "sketch_head", "sketch0", "sketch1"))
         cells = sketch.lift(rows.cells["sketch_head"], (rows.cells["sketch0"], rows.cells["sketch1"]))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rondo_core import errors, hookspecs, layout
+from rondo_vmm import errors as vmm_errors
 from rondo_vmm import hookspecs as vmm_hookspecs
 
 ROOT = Path(__file__).parents[2]
@@ -18,12 +19,15 @@ LAYERS = {
     0: "errors clock faults units ring layout",
     1: "labels options uncompiled sketch statistics schema schema_file",
     2: "files summary_rows slab journal registry lock runs directory swap tables",
-    3: "writer handles reader consolidation whole_windows selector series_index frames query schema_query relay",
+    3: "staging writer handles reader consolidation whole_windows selector series_index frames query schema_query relay",
     4: "entrypoints hookspecs plugins selfmetrics exposition export store_reader stores store salvage check_rows check repair plan"
     " migrate config",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+EXPORTERS = sorted(
+    path for path in (ROOT / "rondo_exporters").glob("*/rondo_exporter_*/*.py") if "_pb2" not in path.name
+)
 
 
 def imports(path):
@@ -46,7 +50,7 @@ def imports(path):
     return found
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("path", [*MODULES, *EXPORTERS], ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_module_can_be_read_in_a_sitting(path):
     """No module has more than 500 lines, and none is called after nothing."""
     assert len(path.read_text().splitlines()) <= 500
@@ -63,6 +67,37 @@ def test_core_modules_import_their_own_layer_or_lower_ones(path):
         parts = name.split(".")
         if parts[0] == "rondo_core" and len(parts) > 1 and parts[1] in LAYER_OF:
             assert LAYER_OF[parts[1]] <= layer, f"{path.stem} imports {parts[1]}"
+
+
+def test_peers_never_import_each_other_in_a_loop():
+    """Modules of the core may import peers, wherever in a module, but never come back to themselves."""
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in CORE.rglob("*.py")}
+    edges = {name: imports(path) & set(names.values()) for path, name in names.items() if path.stem != "__init__"}
+    settled = set()
+
+    def walk(name, above):
+        assert name not in above, " -> ".join([*above, name])
+        if name not in settled:
+            for each in sorted(edges.get(name, ())):
+                walk(each, [*above, name])
+            settled.add(name)
+
+    for name in edges:
+        walk(name, [])
+    assert len(settled) > 40
+
+
+def test_what_the_core_offers_plugin_authors_for_tests_is_imported_by_nobody():
+    """rondo_core.testing needs pytest; no module that runs imports it."""
+    for path in MODULES:
+        if "testing" not in path.parts:
+            assert not any(name.startswith("rondo_core.testing") for name in imports(path)), path
+
+
+def test_the_command_line_reaches_exporters_by_entry_point_only():
+    """No package of ours imports one of the exporters' projects."""
+    for path in MODULES:
+        assert not any(name.startswith("rondo_exporter") for name in imports(path)), path
 
 
 def test_the_core_imports_only_what_it_may():
@@ -93,6 +128,7 @@ def test_only_clock_reads_the_time():
     for path in CORE.rglob("*.py"):
         if path.name not in {"clock.py", "runner.py", "handles.py"}:
             assert "time" not in imports(path), path
+            assert not re.search(r"\.(now|utcnow|today)\(", path.read_text()), path
 
 
 def test_only_plugins_uses_the_plugin_manager():
@@ -130,6 +166,7 @@ def test_every_hook_is_documented_and_tested():
                 for part in ("Called:", "Args:", "Returns:", "Errors:"):
                     assert part in ast.get_docstring(node), (node.name, part)
                 assert re.search(rf"\b{node.name}\b", tests), node.name
+                assert re.search(rf"def test_hook_\w*{node.name.split('_')[-1]}", tests), f"test_hook_{node.name}"
 
 
 def test_every_error_has_one_root_and_pickles():
@@ -137,11 +174,14 @@ def test_every_error_has_one_root_and_pickles():
     import copy
     import pickle
 
-    classes = [each for each in vars(errors).values() if isinstance(each, type) and issubclass(each, BaseException)]
-    assert len(classes) > 20
+    modules = (errors, vmm_errors)
+    classes = {each for module in modules for each in vars(module).values() if isinstance(each, type)}
+    classes = {each for each in classes if issubclass(each, BaseException)}
+    assert len(classes) > 25
     for each in classes:
         assert issubclass(each, errors.RondoError)
-        error = each("what")
+        facts = {"KvmError": ("KVM_RUN", 22), "GuestMemoryError": (4096, 8, 64), "StoreLockedError": ("/s", 71)}
+        error = each(*facts.get(each.__name__, ("what",)))
         again = pickle.loads(pickle.dumps(error))
         assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
         assert str(copy.copy(error)) == str(error)

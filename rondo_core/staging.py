@@ -1,0 +1,43 @@
+"""A copy of the newest row while its slot is overwritten, so that a process killed in between does not take the totals.
+
+The copy lies in the slot of the bucket before, where no reader looks; an odd sequence says that it is whole, and whose.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rondo_core import faults, ring
+
+if TYPE_CHECKING:
+    from rondo_core.slab import Cells, Slab, Words
+
+
+def stage(slab: Slab, bucket: int, newest: int, cells: Cells) -> Words:
+    """Copy the cells of the bucket `newest` into the slot of `bucket`.
+
+    Returns: the copy's header; a step of its sequence, [1], gives the copy up.
+    """
+    slot = ring.slot_of(bucket, slab.spec.slot_count)
+    header = slab.row_header(slot)
+    header[0] = ~bucket
+    header[1] = 2 * newest
+    slab.row_cells(slot)[:] = cells
+    header[1] += 1
+    return header
+
+
+def recover(slab: Slab, *, copies: bool) -> None:
+    """Mend what a killed writer left: rows in the middle of a batch and, with `copies`, a newest row in part."""
+    slots = slab.spec.slot_count
+    first, step = slab.row_word(0), slab.row_words
+    sequences = slab.words[first + 1 : first + slots * step : step].tolist()
+    for slot in [slot for slot, sequence in enumerate(sequences) if sequence % 2]:
+        staged = slab.row_header(slot)
+        home = slab.row_header(ring.slot_of(sequences[slot] // 2, slots))
+        if copies and staged[0] < 0 and home[0] == staged[0] - 1:
+            slab.row_cells(ring.slot_of(sequences[slot] // 2, slots))[:] = slab.row_cells(slot)
+            faults.point("recover.copied")
+            home[0] = sequences[slot] // 2
+        faults.point("recover.restored")
+        staged[1] += 1
