@@ -98,14 +98,15 @@ class Slab:
         newest = MAX_INSTANT_NS // self.spec.interval_ns
         if _are_a_ring(headers, newest):
             return
-        taken = [ring.occupant(header) for header in headers]
-        sound = [bucket <= newest and ring.slot_of(bucket, count) == slot for slot, bucket in enumerate(taken)]
-        latest = max((header for header, good in zip(headers, sound, strict=True) if good), default=0)
-        for slot, good in enumerate(sound):
-            if headers[slot] and not good:
-                # The mark of the bucket that must have lain there: its window is not to be looked for in this tier.
-                bucket = ring.latest_in(slot, latest, count)
-                self.words[self.row_word(slot)] = ~bucket if bucket > 0 else ring.NEVER
+        taken = [(slot, ring.occupant(header)) for slot, header in enumerate(headers) if header]
+        wrong = {slot for slot, bucket in taken if bucket > newest or bucket % count != slot}
+        if not wrong:
+            return
+        latest = max([0, *(headers[slot] for slot, _ in taken if slot not in wrong)])
+        for slot in wrong:
+            # The mark of the bucket that must have lain there: its window is not to be looked for in this tier.
+            bucket = ring.latest_in(slot, latest, count)
+            self.words[self.row_word(slot)] = ~bucket if bucket > 0 else ring.NEVER
 
     def row_word(self, slot: int) -> int:
         """Give the index of the row's first word in `words`; its sequence is the next one."""
