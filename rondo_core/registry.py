@@ -117,6 +117,7 @@ class Registry:
         self._schemas = {schema.name: schema for schema in known}
         self.by_identity: dict[tuple[str, Labels], Series] = {}
         self.by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
+        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}  # of labels declared here: equal ones are one object
         collecting = gc.isenabled()
         gc.disable()  # of what is read here nothing is garbage, and to look for it costs as much as the reading
         try:
@@ -196,6 +197,7 @@ class Registry:
                 f"{name}: schema {schema.name} has room for {schema.max_series} series and has them all;"
                 " rondo plan says what more of them take, rondo migrate makes room for them"
             )
+        labels = tuple(map(self._pairs.setdefault, labels, labels))
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
         self._journal.append(encode_series(series))
         self.by_identity[name, labels] = series

@@ -273,7 +273,7 @@ class Store:
                 handle = Summary(current, series, width)
             else:
                 handle = writer.sketched.setdefault(series.column, SketchedSummary(current, series, width))
-            return self._handles.setdefault((name, whole), handle)
+            return self._handles.setdefault((series.name, series.labels), handle)
 
     def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:
         candidate = Series(name, labels, kind, "", 0)
