@@ -11,7 +11,6 @@ from rondo_vmm.kvm.vcpu import KvmVcpu
 from rondo_vmm.kvm.vm import Vm
 from rondo_vmm.machine import Board, Start
 
-
 EMULATED_MEND = "if /dev/kvm is itself emulated here, give --emulated-host"
 
 

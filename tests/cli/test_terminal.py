@@ -49,7 +49,7 @@ def test_the_terminal_gives_every_key_and_is_put_back(wanted, said):
     attributes = termios.tcgetattr(slave)
     child = subprocess.run(
         [sys.executable, "-c", "import fcntl, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0)\n" + CHILD, wanted],
-        stdin=slave, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True, check=True,
+        stdin=slave, capture_output=True, text=True, start_new_session=True, check=True,
     )  # fmt: skip
     assert child.stdout.splitlines() == [said, "True"]
     assert termios.tcgetattr(slave) == attributes
