@@ -107,9 +107,9 @@ def test_linux_runs_a_program_and_powers_off(guests, vmlinuz, tmp_path, path, vc
     os.close(typist)
     os.close(keyboard)
     said = b"".join(console).replace(b"\r", b"").decode("latin1")
+    assert (result.ended, result.error) == ("power-off", ""), said[-2000:]
     assert f"rondo-guest cpus={vcpus}\n" in said
     assert "rondo-guest heard hello there\n" in said
-    assert (result.ended, result.error) == ("power-off", "")
     with StoreReader(path) as reader:
         for number, counted in enumerate(result.exits_by_vcpu):
             stored = {
