@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from rondo_core.units import parse_instant_ns
 
 if TYPE_CHECKING:
     from starlette.requests import Request
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 QUERY_KEYS = ("series", "start", "end", "range", "tier", "fn", "xff")
 _JSON = "application/json"
@@ -110,6 +111,15 @@ class Api:
             self._reader.close()
             self._reader, self._opened_ns = fresh, now_ns
         return self._reader
+
+
+def by_port(apps: Mapping[int, ASGIApp]) -> ASGIApp:
+    """Give an application that hands each request to the one of the port that it came to."""
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        await apps[scope["server"][1]](scope, receive, send)
+
+    return dispatch
 
 
 def _answering(call: Callable[[Request], Any]) -> Callable[[Request], Awaitable[Response]]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
 
@@ -24,7 +27,8 @@ END_S = 5.0
 @click.option("--host", default=HOST, show_default=True, help="The address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free.")
 @click.option("--listening-fd", type=int, default=None, hidden=True, help="A socket that listens already.")
-def command(store: Path, host: str, port: int, listening_fd: int | None) -> None:
+@click.option("--and", "more", type=(click.Path(path_type=Path), int), multiple=True, hidden=True, help="Another such.")
+def command(store: Path, host: str, port: int, listening_fd: int | None, more: Sequence[tuple[Path, int]]) -> None:
     """Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.
 
     /metrics for a scraper; /metrics/health, /metrics/info and /metrics/query?series=SELECTOR&range=15m&fn=max as JSON.
@@ -37,32 +41,43 @@ def command(store: Path, host: str, port: int, listening_fd: int | None) -> None
     inherited = listening_fd is not None
     if inherited:
         _end_with_parent()
-    with socket.socket(fileno=listening_fd) if inherited else listen(host, port) as listening:
-        serve(store, listening, quiet=inherited)
+    with ExitStack() as stack:
+        listening = socket.socket(fileno=listening_fd) if inherited else listen(host, port)
+        places = [(store, listening), *((path, socket.socket(fileno=each)) for path, each in more)]
+        for _, each in places:
+            stack.enter_context(each)
+        serve(places, quiet=inherited)
 
 
-def serve(store: Path, listening: socket.socket, *, quiet: bool) -> None:
-    """Serve until SIGINT or SIGTERM.
+def check_installed() -> None:
+    """Refuse where the API's packages are missing, before anything is started. Raises: UsageError."""
+    for name in ("starlette", "uvicorn"):
+        if importlib.util.find_spec(name) is None:
+            raise UsageError(f"{name} is not installed; pip install 'rondo[api]'")
+
+
+def serve(places: Sequence[tuple[Path, socket.socket]], *, quiet: bool) -> None:
+    """Serve each store on its socket until SIGINT or SIGTERM.
 
     Raises: UsageError: starlette or uvicorn is not installed; StoreError: there is nothing to read.
     """
-    try:
-        import uvicorn
+    check_installed()
+    import uvicorn
 
-        from rondo_cli.api import Api
-    except ImportError as error:
-        raise UsageError(f"{error.name} is not installed; pip install 'rondo[api]'") from None
-    api = Api(store)
-    address = listening.getsockname()
-    if not quiet:
-        click.echo(f"rondo: serving {store} on http://{address[0]}:{address[1]}/metrics/info", err=True)
-    config = uvicorn.Config(api.app(), log_level="warning", access_log=False, lifespan="off", ws="none")
-    try:
-        uvicorn.Server(config).run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
-    finally:
-        api.close()
+    from rondo_cli.api import Api, by_port
+
+    with ExitStack() as stack:
+        apps = {}
+        for store, listening in places:
+            api = Api(store)
+            stack.callback(api.close)
+            host, port = listening.getsockname()[:2]
+            apps[port] = api.app()
+            if not quiet:
+                click.echo(f"rondo: serving {store} on http://{host}:{port}/metrics/info", err=True)
+        config = uvicorn.Config(by_port(apps), log_level="warning", access_log=False, lifespan="off", ws="none")
+        with suppress(KeyboardInterrupt):
+            uvicorn.Server(config).run(sockets=[listening for _, listening in places])
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -86,16 +101,24 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Sidecar:
-    """`rondo serve` for a store of this process, as a child that ends with it, however it ends."""
+    """`rondo serve` for stores of this process, as a child that ends with it, however it ends."""
 
-    def __init__(self, store: Path, listening: socket.socket) -> None:
-        """Start it on a socket that listens already: requests that come before it is up wait."""
-        descriptor = listening.fileno()
-        arguments = [sys.executable, "-m", "rondo_cli", "serve", str(store), "--listening-fd", str(descriptor)]
+    def __init__(self, store: Path, listening: socket.socket, more: Sequence[tuple[Path, socket.socket]] = ()) -> None:
+        """Start it on a socket that listens already: requests that come before it is up wait.
+
+        Args: `more`: other stores, each on a socket of its own. All sockets are closed here.
+        """
+        arguments = [sys.executable, "-m", "rondo_cli", "serve", str(store), "--listening-fd", str(listening.fileno())]
+        for path, each in more:
+            arguments += ["--and", str(path), str(each.fileno())]
+        sockets = (listening, *(each for _, each in more))
         # The child ends when its standard input does: this process holds the other end.
-        self._child = subprocess.Popen(arguments, stdin=subprocess.PIPE, pass_fds=(descriptor,))  # noqa: S603 - this program
+        self._child = subprocess.Popen(  # noqa: S603 - this program
+            arguments, stdin=subprocess.PIPE, pass_fds=[each.fileno() for each in sockets]
+        )
         self.url = "http://{}:{}/metrics".format(*listening.getsockname()[:2])
-        listening.close()
+        for each in sockets:
+            each.close()
 
     def close(self) -> None:
         """End it."""
@@ -123,7 +146,8 @@ def _end_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not sys.stdin, whose lock an interpreter that ends would wait for
+            pass
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

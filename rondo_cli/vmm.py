@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+import socket
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from rondo_cli.params import Duration, LabelSet
 from rondo_cli.terminal import console_input
+from rondo_cli.vmm_run import Asked, Run, console, console_at_once, stopped_by_signals
 from rondo_core.clock import NS_PER_S
 from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
-from rondo_vmm.monitor import Monitor, VmResult
 
-if TYPE_CHECKING:
-    from rondo_core import Store
-    from rondo_core.export.outcome import Outcome
-    from rondo_core.export.runner import Runner
-    from rondo_vmm.qemu.machine import QemuMonitor
-
-EXPORT_INTERVAL_S = 10.0
+MAX_PORT = 65535
 
 
 @click.command("vmm")
@@ -87,6 +82,24 @@ EXPORT_INTERVAL_S = 10.0
     help="Push to a Prometheus remote-write receiver every 10 s and at the end.",
 )
 @click.option("--external-labels", type=LabelSet(), default=None, help="Labels that every series gets on its way out.")
+@click.option(
+    "--api-port",
+    type=click.IntRange(0, MAX_PORT),
+    default=None,
+    help="Serve the live store over HTTP, as rondo serve does; 0: any port that is free.",
+)
+@click.option("--api-host", default="127.0.0.1", show_default=True, help="The address that --api-port is on.")
+@click.option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=1,
+    show_default=True,
+    help="Machines; --store is then the directory of their stores, and each has the API port after the one before.",
+)
+@click.option("--processes", is_flag=True, help="Run each of them in a process of its own, not on threads of one.")
+@click.option(
+    "--stagger", type=Duration(), default="100ms", show_default=True, help="From one machine's start to the next's."
+)
 def command(
     store: Path,
     no_metrics: bool,
@@ -107,6 +120,11 @@ def command(
     timeout: int | None,
     url: str | None,
     external_labels: dict[str, str] | None,
+    api_port: int | None,
+    api_host: str,
+    count: int,
+    processes: bool,
+    stagger: int,
 ) -> int:
     """Run a virtual machine, its serial console on standard output.
 
@@ -118,6 +136,7 @@ def command(
     rondo vmm --kernel vmlinuz --initrd initrd.img --vcpus 2
     rondo vmm --machine qemu --kernel vmlinuz --initrd initramfs.cpio --disk disk.img --duration 30
     rondo vmm --store vm1.rondo --remote-write http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
+    rondo vmm --store vms --count 10 --api-port 9500
     """
     if duration is not None:
         if duration < 1:
@@ -141,112 +160,53 @@ def command(
         balloon=balloon,
         guest_samples=guest_samples,
     )
+    asked = Asked(config, None if no_metrics else store, url, external_labels or {})
+    listening = _listen(api_port, api_host, count, recorded=not no_metrics)
+    if count > 1:
+        if source is not None:
+            raise click.BadParameter("one console for several machines; leave it out", param_hint="--input")
+        return _run_many(asked, count, listening, processes, stagger)
+    if processes:
+        raise click.BadParameter("one machine has this process; give --count too", param_hint="--processes")
     if source is not None and machine == "qemu":
         raise click.BadParameter("the machine qemu reads no console; leave it out", param_hint="--input")
-    with console_input(source, wanted=kernel is not None and machine != "qemu") as (descriptor, raw):
-        run = _Run(config, descriptor, raw)
-        if no_metrics:
-            result = run.start(None).run()
-            _summarise(result)
-            return result.exit_status
-        return _run_recorded(run, store, url, external_labels)
+    with ExitStack() as stack:
+        descriptor, raw = stack.enter_context(console_input(source, wanted=kernel is not None and machine != "qemu"))
+
+        def serve(path: Path) -> None:
+            for each in listening:
+                from rondo_cli.serve import Sidecar
+
+                sidecar = stack.enter_context(Sidecar(path, each))
+                click.echo(f"rondo: serving {path} on {sidecar.url}/info", err=True)
+
+        run = Run(asked, console_at_once if raw else console, source=descriptor, on_recording=serve)
+        with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
+            return run.run().exit_status
 
 
-class _Run:
-    """A monitor to be made, with the console on standard output and its input from a descriptor, perhaps a terminal."""
+def _listen(port: int | None, host: str, count: int, *, recorded: bool) -> list[socket.socket]:
+    """Take the ports before any machine starts. Raises: UsageError: one is busy, or there is nothing to serve with."""
+    if port is None:
+        return []
+    if not recorded:
+        raise click.BadParameter("nothing is recorded with --no-metrics; leave one out", param_hint="--api-port")
+    from rondo_cli.serve import check_installed, listen
 
-    def __init__(self, config: VmConfig, descriptor: int | None, raw: bool) -> None:
-        self.config, self._descriptor, self._raw = config, descriptor, raw
-        self._monitor: Monitor | None = None
-
-    def start(self, store: Store | None) -> Monitor | QemuMonitor:
-        if self.config.machine == "qemu":
-            from rondo_vmm.qemu.machine import QemuMonitor
-
-            return QemuMonitor(self.config, store, _console)
-        sink = _console_at_once if self._raw else _console
-        self._monitor = Monitor(
-            self.config, store, sink, source=self._descriptor, on_escape=self._escape if self._raw else None
-        )
-        return self._monitor
-
-    def _escape(self) -> None:
-        if self._monitor is not None:
-            self._monitor.stop("stopped")
+    check_installed()
+    if port + count - 1 > MAX_PORT:
+        raise click.BadParameter(f"{port} and {count - 1} more: at most {MAX_PORT}", param_hint="--api-port")
+    with ExitStack() as stack:
+        listening = [stack.enter_context(listen(host, port + index if port else 0)) for index in range(count)]
+        stack.pop_all()
+    return listening
 
 
-def _run_recorded(run: _Run, path: Path, url: str | None, labels: dict[str, str] | None) -> int:
-    from rondo_core import Store
-    from rondo_vmm.schemas import schemas_for
+def _run_many(asked: Asked, count: int, listening: list[socket.socket], processes: bool, stagger_ns: int) -> int:
+    from rondo_cli.vmm_many import many, run_many
 
-    with Store(path, None if path.exists() else schemas_for(run.config), writer="vmm") as store:
-        runner = _start_export(store, url, labels)
-        try:
-            monitor = run.start(store)
-            click.echo(f"rondo: machine {monitor.machine}: {monitor.why}; recording to {path}", err=True)
-            result = monitor.run()
-            store.close(result.error or result.ended)
-        finally:
-            store.close("failed")
-            outcome = runner.close(store.run.number) if runner else None
-    _summarise(result)
-    if outcome is not None:
-        _summarise_export(path, url or "", outcome)
-    return result.exit_status
+    if not processes and asked.config.machine in {"auto", "kvm"}:
+        from rondo_vmm.kvm.vcpu import install_kick
 
-
-def _start_export(store: Store, url: str | None, labels: dict[str, str] | None) -> Runner | None:
-    if url is None:
-        return None
-    from rondo_core.export.runner import open_runner
-
-    config: dict[str, object] = {"url": url}
-    if labels:
-        config["external_labels"] = labels
-    count = store.self_metrics.set_total
-    runner = open_runner(store.view, "prometheus", config, interval_s=EXPORT_INTERVAL_S, count=count)
-    runner.start()
-    return runner
-
-
-def _console(data: bytes) -> None:
-    sys.stdout.buffer.write(data)
-    if b"\n" in data:
-        sys.stdout.buffer.flush()
-
-
-def _console_at_once(data: bytes) -> None:
-    """Show every byte when it comes: someone is typing."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
-
-
-def _summarise(result: VmResult) -> None:
-    sys.stdout.flush()
-    reasons = ", ".join(f"{reason} {count}" for reason, count in result.exits.items() if count)
-    exits = f", {sum(result.exits.values())} exits ({reasons})" if result.exits else ""
-    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s{exits}", err=True)
-    if result.completed:
-        done = ", ".join(f"{name} {count}" for name, count in sorted(result.completed.items()))
-        click.echo(f"rondo: instructions completed for this host, which cannot emulate them: {done}", err=True)
-    for plugin, failures in result.failed_plugins.items():
-        click.echo(f"rondo: plugin {plugin} failed {failures} times", err=True)
-    if result.error:
-        click.echo(f"rondo: {result.error}", err=True)
-
-
-def _summarise_export(path: Path, url: str, outcome: Outcome) -> None:
-    click.echo(f"rondo: {outcome.samples} samples sent in {outcome.requests} requests", err=True)
-    if outcome.error:
-        click.echo(f"rondo: {outcome.failures} failed requests, the last: {outcome.error}", err=True)
-        click.echo(
-            f"rondo: what was not sent is still in the store: rondo export {path} --to prometheus --url {_public(url)}",
-            err=True,
-        )
-
-
-def _public(url: str) -> str:
-    """Leave out the credentials that a URL may carry."""
-    scheme, mark, rest = url.partition("://")
-    host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+        install_kick()
+    return run_many(many(asked, count), listening, processes=processes, stagger_s=stagger_ns / NS_PER_S)

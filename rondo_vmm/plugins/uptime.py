@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from pathlib import Path
 
@@ -18,12 +19,12 @@ def rondo_recorder_bind(declare: Declare) -> Tick:
     up = uptime_tick(declare)
     memory = declare.gauge("vmm_rss_bytes", help="Resident memory of the monitor, the guest's included.", unit="bytes")
     descriptors = declare.gauge("vmm_open_fds", help="Open file descriptors of the monitor.")
-    statm, fds, page_bytes = Path("/proc/self/statm"), Path("/proc/self/fd"), resource.getpagesize()
+    statm, fds, page_bytes = Path("/proc/self/statm"), "/proc/self/fd", resource.getpagesize()
 
     def tick(now_ns: int) -> None:
         up(now_ns)
         memory.set(int(statm.read_text().split()[1]) * page_bytes, now_ns)
-        descriptors.set(sum(1 for _ in fds.iterdir()), now_ns)
+        descriptors.set(len(os.listdir(fds)), now_ns)  # noqa: PTH208 - a thousand paths take milliseconds
 
     return tick
 

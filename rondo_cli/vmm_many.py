@@ -1,0 +1,241 @@
+"""Several machines of one `rondo vmm`: each with its store, port and name, on a thread or in a process of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import attrs
+import click
+
+from rondo_cli.serve import Sidecar
+from rondo_cli.vmm_run import Asked, Run, stopped_by_signals
+from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_vmm.monitor import STOP_SIGNALS
+
+INSTANCE = "instance"
+LONGEST_LINE = 4096
+_PR_SET_PDEATHSIG = 1  # Source: prctl(2)
+
+
+def many(asked: Asked, count: int) -> list[tuple[str, Asked]]:
+    """Give the name of each machine, and what it is asked for: a store and writable disks of its own.
+
+    `asked.store` is the directory of the stores; the names are that directory's, or the external label `instance`, and
+    a number. Raises: UsageError: the directory is a store itself.
+    """
+    directory = asked.store
+    if directory is not None and (directory / "meta").exists():
+        raise UsageError(f"{directory}: a store; give --store a directory, in which each machine gets its own")
+    base = asked.labels.get(INSTANCE) or (directory.stem if directory else "vmm")
+    found = []
+    for index in range(count):
+        name = f"{base}-{index}"
+        config = asked.config
+        if config.disks and not config.disk_read_only:
+            own = tuple(path.with_name(f"{path.stem}-{index}{path.suffix}") for path in config.disks)
+            config = attrs.evolve(config, disks=own)
+        store = directory / name if directory else None
+        found.append((name, Asked(config, store, asked.url, {**asked.labels, INSTANCE: name})))
+    return found
+
+
+def run_many(
+    machines: list[tuple[str, Asked]], listening: list[socket.socket], *, processes: bool, stagger_s: float
+) -> int:
+    """Run them all to their ends, each begun `stagger_s` after the one before; give the exit status.
+
+    What is wrong with one is said, and the others go on.
+    Args: `listening`: sockets that the API of each is served on; none for no API.
+    """
+    _make_room(len(machines))
+    directory = machines[0][1].store
+    if directory is not None:
+        _clear(directory.parent, {name for name, _ in machines})
+    fleet = _Processes(listening) if processes else _Threads()
+    with stopped_by_signals(fleet.stop) as signalled:
+        sidecar = None
+        try:
+            for name, asked in machines:
+                fleet.start(name, asked)
+                if fleet.stopping.wait(stagger_s):
+                    break
+            if listening and not fleet.stopping.is_set():
+                sidecar = _serve(machines, listening)
+            failed = fleet.wait()
+        finally:
+            if sidecar is not None:
+                sidecar.close()
+    click.echo(f"rondo: {len(machines)} machines ended, {failed} of them failed", err=True)
+    return 128 + signalled[0] if signalled else int(failed > 0)
+
+
+class _Threads:
+    """Machines on threads of this process."""
+
+    def __init__(self) -> None:
+        self.stopping = threading.Event()
+        self._runs: list[Run] = []
+        self._threads: list[threading.Thread] = []
+        self._failed: list[str] = []
+        self._console = threading.Lock()
+
+    def start(self, name: str, asked: Asked) -> None:
+        """Start one, and wait until its store is there or it has failed."""
+        begun = threading.Event()
+        run = Run(asked, _Lines(name, self._console), name, on_recording=lambda _path: begun.set())
+        self._runs.append(run)
+        thread = threading.Thread(target=self._run, args=(name, run, begun), name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+        if asked.store is not None:
+            begun.wait()
+
+    def _run(self, name: str, run: Run, begun: threading.Event) -> None:
+        try:
+            if run.run().exit_status:
+                self._failed.append(name)
+        except Exception as error:  # noqa: BLE001 - one machine's fault is not the others'
+            self._failed.append(name)
+            click.echo(f"rondo: {name}: {one_line(error)}", err=True)
+        finally:
+            begun.set()
+
+    def stop(self, number: int) -> None:
+        """End all in order."""
+        self.stopping.set()
+        for run in self._runs:
+            run.stop(f"signal {number}")
+
+    def wait(self) -> int:
+        """Wait for all; give how many failed."""
+        for thread in self._threads:
+            thread.join()
+        return len(self._failed)
+
+
+class _Processes:
+    """Machines in processes of their own, which end in order when this one is killed."""
+
+    def __init__(self, listening: list[socket.socket]) -> None:
+        self.stopping = threading.Event()
+        self._listening = listening
+        self._running: dict[int, str] = {}
+
+    def start(self, name: str, asked: Asked) -> None:
+        """Start one, and wait until its store is there or it has failed."""
+        sys.stdout.flush()
+        parent = os.getpid()
+        begun, begin = os.pipe()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child has its own handlers
+        pid = os.fork()
+        if not pid:
+            os._exit(self._child(name, asked, parent, begin))
+        self._running[pid] = name
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+        click.echo(f"rondo: {name}: process {pid}", err=True)
+        os.close(begin)
+        if asked.store is not None:
+            os.read(begun, 1)  # or its end, where the child has ended
+        os.close(begun)
+
+    def _child(self, name: str, asked: Asked, parent: int, begin: int) -> int:
+        try:
+            for each in self._listening:
+                each.close()
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != parent:
+                return 1
+            lines = _Lines(name, threading.Lock())
+            run = Run(asked, lines, name, on_recording=lambda _path: os.write(begin, b"."))
+            with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+                return run.run().exit_status
+        except BaseException as error:  # noqa: BLE001 - the child ends here, whatever it was
+            click.echo(f"rondo: {name}: {one_line(error)}", err=True)
+            return error.exit_status if isinstance(error, RondoError) else 1
+
+    def stop(self, number: int) -> None:
+        """Pass a signal on to all."""
+        self.stopping.set()
+        for pid in list(self._running):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def wait(self) -> int:
+        """Wait for all; give how many failed. One that was killed is named: it cannot say so itself."""
+        failed = 0
+        while self._running:
+            pid, status = os.wait()
+            name = self._running.pop(pid, None)
+            if name is None:
+                continue
+            failed += bool(status)
+            if os.WIFSIGNALED(status):
+                click.echo(f"rondo: {name}: process {pid} ended by signal {os.WTERMSIG(status)}", err=True)
+        return failed
+
+
+class _Lines:
+    """Shows a machine's console a whole line at a time, its name before each."""
+
+    def __init__(self, name: str, lock: threading.Lock) -> None:
+        self._prefix, self._lock = f"{name}: ".encode(), lock
+        self._line = bytearray()
+
+    def __call__(self, data: bytes) -> None:
+        self._line += data
+        if b"\n" not in data and len(self._line) < LONGEST_LINE:
+            return
+        *lines, rest = bytes(self._line).split(b"\n")
+        if len(rest) >= LONGEST_LINE:
+            lines, rest = [*lines, rest], b""
+        self._line[:] = rest
+        with self._lock:
+            sys.stdout.buffer.write(b"".join(self._prefix + line + b"\n" for line in lines))
+            sys.stdout.buffer.flush()
+
+
+def _serve(machines: list[tuple[str, Asked]], listening: list[socket.socket]) -> Sidecar | None:
+    """Serve those whose store is there, all by one process; say where each is."""
+    there = []
+    for (name, asked), each in zip(machines, listening, strict=True):
+        if asked.store is None or not asked.store.exists():
+            each.close()
+            continue
+        there.append((asked.store, each))
+        click.echo(f"rondo: {name}: serving {asked.store} on http://{_address(each)}/metrics/info", err=True)
+    return Sidecar(*there[0], there[1:]) if there else None
+
+
+def _address(listening: socket.socket) -> str:
+    return "{}:{}".format(*listening.getsockname()[:2])
+
+
+def _make_room(count: int) -> None:
+    """Let this process have as many descriptors as it may, where many machines need them."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if count > 1:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _clear(directory: Path, names: set[str]) -> None:
+    """Remove stores that a killed process had not made whole, and name those that this run leaves alone."""
+    if not directory.is_dir():
+        return
+    for path in sorted(directory.iterdir()):
+        if path.name.endswith(".unfinished"):
+            pid = path.name.split(".")[-2].partition("-")[0]
+            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+                shutil.rmtree(path, ignore_errors=True)
+                click.echo(f"rondo: {path}: removed; process {pid} was killed while it made that store", err=True)
+        elif (path / "meta").exists() and path.name not in names:
+            click.echo(f"rondo: {path}: a store of an earlier run, left as it is", err=True)
