@@ -28,8 +28,11 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
-tools: ## Fetch what the integration tests start: a Prometheus server.
+tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU (as root only), a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
+	@sh scripts/qemu.sh
+	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
 
 test: $(VENV)/.tested tools ## Install what the tests need and run them.
 	@$(BIN)/python -m pytest
@@ -49,8 +52,21 @@ soak-kill: $(VENV)/.tested ## Kill a writing process 1,000 times and compare wha
 soak-reader: $(VENV)/.tested ## Read a store for 30 s while another process writes it at full speed.
 	@RONDO_READER_S=$${RONDO_READER_S:-30} $(BIN)/python -m pytest -q tests/crash/test_live_reader.py
 
+soak-hostile: $(VENV)/.tested ## Let a hostile guest loose on every device, ten times a million operations, each time others.
+	@for turn in 1 2 3 4 5 6 7 8 9 10; do RONDO_HOSTILE_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') \
+	  $(BIN)/python -m pytest -q -s tests/vmm/test_hostile_guest.py || exit 1; done
+
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600
+
+vmm-test-linux: $(VENV)/.tested tools ## Boot Debian's kernel on /dev/kvm to its first program and back, on one CPU and on two.
+	@RONDO_LINUX=$${RONDO_LINUX:-1} $(BIN)/python -m pytest -q tests/vmm/test_linux.py
+
+soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a receiver that objects to whatever the protocol forbids.
+	@RONDO_STRICT_REQUESTS=$${RONDO_STRICT_REQUESTS:-10000} $(BIN)/python -m pytest -q -s rondo_exporters/prometheus/tests/test_strict.py -o timeout=7200
+
+soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through every fault, and print what arrived.
+	@RONDO_EXPORT_FULL=1 $(BIN)/python -m pytest -q -s tests/integration/test_faults.py -o timeout=3600
 
 check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
@@ -71,6 +87,16 @@ bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python an
 	@$(BIN)/python bench/write_path.py
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
 
+bench-records: bench-peers ## Time each record of rondo and ten peers: p50, p99, p99.9 and throughput of up to 10 million.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_peers.py --out bench/results/write_peers.json
+
+$(VENV)/.benched: $(VENV)/.installed
+	@sh scripts/venv.sh $(VENV) --group bench
+	@touch $@
+
+bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
+	@$(BIN)/python bench/export.py
+
 bench-report: $(VENV)/.tested ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
 	@for bench in write_path read_path scale; do \
@@ -87,8 +113,26 @@ vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a
 vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check every second of them.
 	@$(BIN)/python bench/capture.py 15 30 45
 
+vmm-bench-linux: $(VENV)/.installed guest-linux ## Run 20 Linux guests of 45 s in QEMU and check every second of them.
+	@$(BIN)/python bench/capture_linux.py $${RONDO_SECONDS:-45} --runs $${RONDO_RUNS:-20}
+
+bench-life: $(VENV)/.tested ## Replay 7 days of a store in simulated time, and compare every tier with numpy.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/whole_life.py --out bench/results/whole_life.json
+
+docs: $(VENV)/.tested ## Build the site in build/site.
+	@$(BIN)/python -m mkdocs build --strict --quiet && echo "docs: build/site/index.html"
+
+manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the alerts.
+	@$(BIN)/python deploy/generate.py
+
 guest: ## Rebuild the bundled guest.
 	@sh guest/build.sh
+
+guest-linux: $(TOOLS)/guest/initramfs.cpio ## Make the Linux guest from Debian's kernel and busybox; once.
+	@cat $(TOOLS)/guest/sources.txt
+
+$(TOOLS)/guest/initramfs.cpio: guest/build.sh guest/initramfs.py guest/init guest/workload.sh
+	@sh guest/build.sh --linux $(TOOLS)/guest >/dev/null
 
 clean: ## Remove what the targets made.
 	rm -rf $(VENV) $(TOOLS) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

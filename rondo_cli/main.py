@@ -27,6 +27,7 @@ COMMANDS = (
     "repair",
     "serve",
     "vmm",
+    "watch",
 )
 
 

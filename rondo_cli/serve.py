@@ -27,8 +27,8 @@ END_S = 5.0
 def command(store: Path, host: str, port: int, listening_fd: int | None) -> None:
     """Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.
 
-    /metrics/health, /metrics/info and /metrics/query?series=SELECTOR&range=15m&fn=max as JSON. It only reads: the
-    process that writes the store is not slowed.
+    /metrics for a scraper; /metrics/health, /metrics/info and /metrics/query?series=SELECTOR&range=15m&fn=max as JSON.
+    It only reads: the process that writes the store is not slowed.
 
     \b
     rondo serve demo.rondo

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli.params import Duration, LabelSet
+from rondo_cli.terminal import console_input
 from rondo_core.clock import NS_PER_S
-from rondo_vmm.config import MACHINES, VmConfig
+from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
 if TYPE_CHECKING:
     from rondo_core import Store
     from rondo_core.export.outcome import Outcome
     from rondo_core.export.runner import Runner
+    from rondo_vmm.qemu.machine import QemuMonitor
 
 EXPORT_INTERVAL_S = 10.0
 
@@ -34,13 +36,48 @@ EXPORT_INTERVAL_S = 10.0
     "--machine", type=click.Choice(MACHINES), default="auto", show_default=True, help="auto: kvm where it can be used."
 )
 @click.option(
-    "--kernel", type=click.Path(path_type=Path), default=None, help="A 32-bit ELF kernel; default: the bundled guest."
+    "--kernel",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A Linux bzImage or vmlinux, or a bare 32-bit ELF kernel; default: the bundled guest.",
 )
-@click.option("--cmdline", default="", help="The kernel's command line.")
+@click.option("--initrd", type=click.Path(path_type=Path), default=None, help="Linux's first file system.")
+@click.option("--cmdline", default="", help="The kernel's command line; Linux gets a serial console beside it.")
 @click.option(
     "--duration", type=int, default=None, help="Seconds of workload; adds workload_duration=N to the command line."
 )
-@click.option("--memory-mib", type=int, default=16, show_default=True, help="Guest memory.")
+@click.option(
+    "--memory-mib",
+    type=int,
+    default=None,
+    help=f"Guest memory; default: {MEMORY_MIB}, with --kernel {LINUX_MEMORY_MIB}.",
+)
+@click.option("--vcpus", type=int, default=1, show_default=True, help="Virtual CPUs; more than one with Linux only.")
+@click.option(
+    "--input",
+    "source",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="What a Linux guest's console reads, - for standard input; default: the terminal. Ctrl-A x ends the machine.",
+)
+@click.option(
+    "--emulated-host",
+    is_flag=True,
+    help="/dev/kvm is itself emulated: unpack a bzImage here, and let Linux leave alone what such hosts lack.",
+)
+@click.option(
+    "--disk",
+    "disks",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A raw disk image, as virtio-blk; made with 64 MiB where it is missing. May be given again.",
+)
+@click.option("--disk-read-only", is_flag=True, help="Let the guest write to no disk.")
+@click.option("--rng", is_flag=True, help="Give the guest randomness, as virtio-rng.")
+@click.option("--balloon", is_flag=True, help="Give the guest a balloon, and record its memory statistics.")
+@click.option(
+    "--guest-samples", is_flag=True, help="Record what the guest writes to its virtio console: `name value` lines."
+)
 @click.option("--timeout", type=Duration(), default=None, help="Stop the machine after that long.")
 @click.option(
     "--remote-write",
@@ -55,9 +92,18 @@ def command(
     no_metrics: bool,
     machine: Any,
     kernel: Path | None,
+    initrd: Path | None,
     cmdline: str,
     duration: int | None,
-    memory_mib: int,
+    memory_mib: int | None,
+    vcpus: int,
+    source: Path | None,
+    emulated_host: bool,
+    disks: tuple[Path, ...],
+    disk_read_only: bool,
+    rng: bool,
+    balloon: bool,
+    guest_samples: bool,
     timeout: int | None,
     url: str | None,
     external_labels: dict[str, str] | None,
@@ -69,28 +115,74 @@ def command(
 
     \b
     rondo vmm --store demo.rondo --duration 45
+    rondo vmm --kernel vmlinuz --initrd initrd.img --vcpus 2
+    rondo vmm --machine qemu --kernel vmlinuz --initrd initramfs.cpio --disk disk.img --duration 30
     rondo vmm --store vm1.rondo --remote-write http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     """
     if duration is not None:
         if duration < 1:
             raise click.BadParameter(f"{duration}: at least 1 second", param_hint="--duration")
         cmdline = f"{cmdline} workload_duration={duration}".strip()
-    config = VmConfig(machine, kernel, cmdline, memory_mib, timeout / NS_PER_S if timeout else None)
-    if no_metrics:
-        result = Monitor(config, None, _console).run()
-        _summarise(result)
-        return result.exit_status
-    return _run_recorded(config, store, url, external_labels)
+    if memory_mib is None:
+        memory_mib = LINUX_MEMORY_MIB if kernel or machine == "qemu" else MEMORY_MIB
+    timeout_s = timeout / NS_PER_S if timeout else None
+    config = VmConfig(
+        machine,
+        kernel,
+        cmdline,
+        memory_mib,
+        timeout_s,
+        initrd,
+        vcpus,
+        emulated_host,
+        disks=disks,
+        disk_read_only=disk_read_only,
+        rng=rng,
+        balloon=balloon,
+        guest_samples=guest_samples,
+    )
+    if source is not None and machine == "qemu":
+        raise click.BadParameter("the machine qemu reads no console; leave it out", param_hint="--input")
+    with console_input(source, wanted=kernel is not None and machine != "qemu") as (descriptor, raw):
+        run = _Run(config, descriptor, raw)
+        if no_metrics:
+            result = run.start(None).run()
+            _summarise(result)
+            return result.exit_status
+        return _run_recorded(run, store, url, external_labels)
 
 
-def _run_recorded(config: VmConfig, path: Path, url: str | None, labels: dict[str, str] | None) -> int:
+class _Run:
+    """A monitor to be made, with the console on standard output and its input from a descriptor, perhaps a terminal."""
+
+    def __init__(self, config: VmConfig, descriptor: int | None, raw: bool) -> None:
+        self.config, self._descriptor, self._raw = config, descriptor, raw
+        self._monitor: Monitor | None = None
+
+    def start(self, store: Store | None) -> Monitor | QemuMonitor:
+        if self.config.machine == "qemu":
+            from rondo_vmm.qemu.machine import QemuMonitor
+
+            return QemuMonitor(self.config, store, _console)
+        sink = _console_at_once if self._raw else _console
+        self._monitor = Monitor(
+            self.config, store, sink, source=self._descriptor, on_escape=self._escape if self._raw else None
+        )
+        return self._monitor
+
+    def _escape(self) -> None:
+        if self._monitor is not None:
+            self._monitor.stop("stopped")
+
+
+def _run_recorded(run: _Run, path: Path, url: str | None, labels: dict[str, str] | None) -> int:
     from rondo_core import Store
-    from rondo_vmm import VMM_SCHEMAS
+    from rondo_vmm.schemas import schemas_for
 
-    with Store(path, None if path.exists() else VMM_SCHEMAS, writer="vmm") as store:
+    with Store(path, None if path.exists() else schemas_for(run.config), writer="vmm") as store:
         runner = _start_export(store, url, labels)
         try:
-            monitor = Monitor(config, store, _console)
+            monitor = run.start(store)
             click.echo(f"rondo: machine {monitor.machine}: {monitor.why}; recording to {path}", err=True)
             result = monitor.run()
             store.close(result.error or result.ended)
@@ -119,15 +211,24 @@ def _start_export(store: Store, url: str | None, labels: dict[str, str] | None) 
 
 def _console(data: bytes) -> None:
     sys.stdout.buffer.write(data)
-    if data == b"\n":
+    if b"\n" in data:
         sys.stdout.buffer.flush()
+
+
+def _console_at_once(data: bytes) -> None:
+    """Show every byte when it comes: someone is typing."""
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def _summarise(result: VmResult) -> None:
     sys.stdout.flush()
-    total = sum(result.exits.values())
     reasons = ", ".join(f"{reason} {count}" for reason, count in result.exits.items() if count)
-    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s, {total} exits ({reasons})", err=True)
+    exits = f", {sum(result.exits.values())} exits ({reasons})" if result.exits else ""
+    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s{exits}", err=True)
+    if result.completed:
+        done = ", ".join(f"{name} {count}" for name, count in sorted(result.completed.items()))
+        click.echo(f"rondo: instructions completed for this host, which cannot emulate them: {done}", err=True)
     for plugin, failures in result.failed_plugins.items():
         click.echo(f"rondo: plugin {plugin} failed {failures} times", err=True)
     if result.error:

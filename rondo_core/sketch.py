@@ -200,6 +200,13 @@ def scales(sketches: NDArray[Any]) -> NDArray[Any]:
     return np.where(biased > 0, biased - _SCALE_BIAS, MAX_SCALE)
 
 
+def first_indexes(sketches: NDArray[Any]) -> NDArray[Any]:
+    """Give the index of each sketch's first cell; it means nothing for an empty one."""
+    import numpy as np
+
+    return sketches[..., 1].astype(np.int64) - _FIRST_BIAS
+
+
 def quantile(sketches: NDArray[Any], share: float) -> NDArray[Any]:
     """Give the smallest value that at least `share` of the observations do not exceed, within the relative error.
 
@@ -212,7 +219,7 @@ def quantile(sketches: NDArray[Any], share: float) -> NDArray[Any]:
     total = counts.sum(axis=-1) + below
     rank = np.clip(np.ceil(total * share), 1, None)
     position = (counts.cumsum(axis=-1) + below[..., None] >= rank[..., None]).argmax(axis=-1)
-    index = sketches[..., 1].astype(np.int64) - _FIRST_BIAS + position
+    index = first_indexes(sketches) + position
     width = np.exp2(-scales(sketches).astype(float))
     with np.errstate(over="ignore", under="ignore"):
         # Between the edges l and l * base of a cell this is the value whose relative distance to both is the same.

@@ -35,13 +35,9 @@ NAN = math.nan
 INF = math.inf
 
 
-def _nothing_to_fold(_open_bucket: int) -> int:
+def _nothing_to_fold(_bucket: int) -> int:
     """Stand in for consolidation in a schema of one tier."""
     return 0
-
-
-def _nothing_to_rewind(_bucket: int) -> None:
-    """Stand in for consolidation in a schema of one tier."""
 
 
 class Writer:
@@ -94,8 +90,8 @@ class Writer:
         self.n_series = 0
         self.fold: Callable[[int], int] = _nothing_to_fold
         self.unfolded_from = 1 << 62
-        self.rewind: Callable[[int], None] = _nothing_to_rewind
-        self.drop: Callable[[int], None] = _nothing_to_rewind
+        self.rewind: Callable[[int], object] = _nothing_to_fold
+        self.drop: Callable[[int], object] = _nothing_to_fold
         self.refused = {"late": 0, "future": 0, "invalid": 0, "taken_back": 0}
         self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
         self._lock = threading.RLock()
@@ -271,8 +267,7 @@ class Writer:
 
     def held_here(self) -> bool:
         """Say whether this very thread is in the middle of a slow record: who asks is then a signal handler."""
-        held: bool = self._lock._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - what Condition asks of it
-        return held
+        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - what Condition asks of it
 
     def _touch(self, bucket: int) -> None:
         """Take the seal off a row that is about to change; it is sealed again when the slow record is over."""

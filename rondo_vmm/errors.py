@@ -22,6 +22,10 @@ class BootError(VmmError):
     """A kernel that cannot be loaded."""
 
 
+class QmpError(VmmError):
+    """QEMU's monitor cannot be reached, or refused a command."""
+
+
 class GuestError(VmmError):
     """The guest's misdeed: it left what a machine can do."""
 
@@ -34,6 +38,10 @@ class GuestMemoryError(GuestError):
         super().__init__(address, length, size)
         self.address, self.length, self.size = address, length, size
         self.message = f"guest memory: {length} bytes at {address:#x} are outside its {size:#x} bytes"
+
+
+class DiskError(VmmError):
+    """A disk image that cannot be used."""
 
 
 class KvmError(VmmError):

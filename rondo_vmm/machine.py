@@ -1,10 +1,12 @@
-"""The Machine protocol: run, stop, memory; all that the monitor knows of a CPU."""
+"""The Machine protocol: virtual CPUs that run and stop, memory, interrupts; all that the monitor knows of a machine."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
+
+import attrs
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_vmm.bus import Bus
@@ -18,38 +20,74 @@ IO, MMIO, HLT, SHUTDOWN, OTHER = range(len(REASONS))
 OnExit = Callable[[int, int, int, int], None]
 
 
-class Machine(Protocol):
-    """One virtual CPU with its memory, driven by one thread.
+@attrs.frozen
+class Start:
+    """How the first CPU starts: at `entry` in flat 32-bit mode, or in 64-bit mode with boot/longmode's page tables."""
 
-    Attributes: `name`, for people; `exits`, counts by the index of the reason in REASONS.
-    """
+    entry: int
+    rsi: int = 0
+    rbx: int = 0
+    long_mode: bool = False
 
-    name: str
+
+@attrs.frozen
+class Slot:
+    """A memory-mapped device that a kernel is told of: its registers' address, their bytes, its interrupt line."""
+
+    address: int
+    size_bytes: int
+    irq: int
+
+
+class Vcpu(Protocol):
+    """One virtual CPU, driven by one thread. Attributes: `exits`, counts by the index of the reason in REASONS."""
+
     exits: list[int]
 
-    def set_up(self, entry: int, boot_params: int) -> None:
-        """Make the CPU ready in flat 32-bit protected mode at `entry`, %esi holding `boot_params`."""
-
     def run(self, observers: Sequence[OnExit]) -> str:
-        """Run until the guest ends or `stop` is called; give how it ended, "" for stopped.
+        """Run until the guest ends or the machine is stopped; give how it ended, "" for stopped.
 
         Raises: GuestError: the guest left what the machine can do; VmmError: the machine failed.
         """
 
+
+class Machine(Protocol):
+    """Virtual CPUs with their memory. Attributes: `name`, for people."""
+
+    name: str
+
+    @property
+    def vcpus(self) -> Sequence[Vcpu]:
+        """The CPUs, by number."""
+
+    @property
+    def completed(self) -> dict[str, int]:
+        """Instructions by name that the monitor ran because the host's KVM cannot."""
+
+    def set_up(self, start: Start) -> None:
+        """Make the first CPU ready, after all devices are on the bus."""
+
+    def interrupt_line(self, irq: int) -> Callable[[int], None]:
+        """Give what sets the level of an interrupt line, 1 or 0, from any thread."""
+
     def stop(self) -> None:
-        """Make `run` return soon, whatever the guest does; from any thread, more than once is once."""
+        """Make every `run` return soon, whatever the guest does; from any thread, more than once is once."""
 
     def close(self) -> None:
-        """Let go of descriptors; `run` must have returned."""
+        """Let go of descriptors; every `run` must have returned."""
 
 
 class Board:
-    """What is around the CPU, the same for every machine: memory, bus, clock, and how the guest ended it."""
+    """What is around the CPUs, the same for every machine: memory, bus, clock, and how the guest ended it.
+
+    Attributes: `slots`, the memory-mapped devices that a Linux kernel is told of.
+    """
 
     def __init__(self, memory: GuestMemory) -> None:
         """Start with an empty bus."""
         self.memory = memory
         self.bus = Bus()
+        self.slots: list[Slot] = []
         self.clock = Clock(monotonic_ns)
         self.ended = ""
         self._stopped = threading.Event()

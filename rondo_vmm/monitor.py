@@ -1,4 +1,4 @@
-"""VmConfig -> a live VM: its CPU's thread, the 1 Hz maintenance thread, and an orderly stop whatever ends it."""
+"""VmConfig -> a live VM: its CPUs' threads, the 1 Hz maintenance thread, and an orderly stop whatever ends it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import RondoError, one_line
-from rondo_vmm import hookspecs
-from rondo_vmm.boot.bootparams import write_boot_params
-from rondo_vmm.boot.elf import load_kernel
+from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
-from rondo_vmm.devices import clock, finish, serial
-from rondo_vmm.machine import REASONS, Board, Machine, OnExit
-from rondo_vmm.memory import GuestMemory
+from rondo_vmm.console import Input, Lines
+from rondo_vmm.machine import REASONS, OnExit
+from rondo_vmm.milestones import Milestones
+from rondo_vmm.recording import Recording
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
-RECORDERS = ("vcpu_exits", "vmm_uptime")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK_NS = NS_PER_S
 JOIN_S = 10.0
@@ -38,10 +36,12 @@ class VmResult:
         machine, why: which machine ran it and why that one.
         ended: "power-off", "reset", "halted", "timeout", "stopped", "signal 2", "signal 15" or "failed".
         error: the failure in one line; empty where there was none.
-        exits: how often the CPU left the guest, by reason, as the exit loop counted.
+        exits: how often the CPUs left the guest, by reason, as the exit loops counted; empty where another monitor ran
+            it, as QEMU does; exits_by_vcpu: of each CPU.
         uptime_s: from before the first instruction to after the last; started_ns, ended_ns: the same by the wall
             clock, ns since the epoch.
         failed_plugins: plugin -> number of its failures.
+        completed: instructions that the monitor ran because the host's KVM cannot, by name: empty on real hardware.
     """
 
     machine: str
@@ -53,6 +53,8 @@ class VmResult:
     started_ns: int
     ended_ns: int
     failed_plugins: dict[str, int]
+    exits_by_vcpu: tuple[dict[str, int], ...] = ()
+    completed: dict[str, int] = attrs.Factory(dict)
 
     @property
     def exit_status(self) -> int:
@@ -60,46 +62,6 @@ class VmResult:
         if self.ended.startswith("signal "):
             return 128 + int(self.ended.removeprefix("signal "))
         return 1 if self.ended == "failed" else 0
-
-
-def choose_machine(config: VmConfig, board: Board) -> tuple[Machine, str]:
-    """Make the machine that was asked for, or the best that there is; say why it is that one.
-
-    Raises: KvmError, VmmError: it cannot be had.
-    """
-    from rondo_vmm.kvm import vm
-
-    why = "asked for"
-    wanted = config.machine
-    if wanted == "auto":
-        trouble = vm.usable()
-        wanted, why = ("soft", trouble) if trouble else ("kvm", "/dev/kvm can be used")
-    if wanted == "kvm":
-        from rondo_vmm.kvm.machine import KvmMachine, install_kick
-
-        install_kick()
-        return KvmMachine(board), why
-    from rondo_vmm.soft.machine import SoftMachine
-
-    return SoftMachine(board), why
-
-
-def build_board(config: VmConfig, sink: Callable[[bytes], object]) -> tuple[Board, int, int]:
-    """Put memory, devices and kernel together.
-
-    Returns: the board, the kernel's entry and the boot parameters' address.
-    Raises: BootError, ConfigError.
-    """
-    memory = GuestMemory(config.memory_mib << 20)
-    board = Board(memory)
-    board.bus.add_ports(serial.COM1, 8, serial.Serial(sink))
-    board.bus.add_ports(finish.PM1A_CONTROL, 4, finish.PowerOff(board.finish))
-    board.bus.add_ports(finish.I8042_DATA, 5, finish.KeyboardController(board.finish))
-    board.bus.add_ports(clock.CLOCK_PORT, clock.PORT_COUNT, board.clock)
-    board.bus.add_ports(clock.SCRATCH_PORT, clock.SCRATCH_PORT_COUNT, clock.Scratch(clock.SCRATCH_PORT_COUNT))
-    board.bus.add_mmio(clock.SCRATCH_MMIO, clock.SCRATCH_MMIO_BYTES, clock.Scratch(clock.SCRATCH_MMIO_BYTES))
-    entry = load_kernel(config.kernel, memory)
-    return board, entry, write_boot_params(memory, config.cmdline)
 
 
 class Monitor:
@@ -111,18 +73,24 @@ class Monitor:
         store: Store | None = None,
         sink: Callable[[bytes], object] | None = None,
         plugins: Plugins | None = None,
+        source: int | None = None,
+        on_escape: Callable[[], None] | None = None,
     ) -> None:
         """Build the machine.
 
         Args: `store`: where to record, None for nowhere; `sink` takes the serial console's bytes; `plugins`: whose
-            recorders and exit hooks to bind, by default the monitor's own.
+            recorders and hooks to bind, by default the monitor's own; `source`: a descriptor that the guest's serial
+            console reads; `on_escape`: what Ctrl-A x from there does, where it is a raw terminal.
         Raises: VmmError and those below it: the machine cannot be had or the kernel not be loaded.
         """
+        self._began_ns = wall_ns()
         self._config, self._store = config, store
-        self._board, entry, boot_params = build_board(config, sink or _nowhere)
-        self._machine, self.why = choose_machine(config, self._board)
-        self._machine.set_up(entry, boot_params)
+        self._lines = Lines(sink or _nowhere)
+        self._vm = build(config, self._lines)
+        self._machine, self.why = self._vm.machine, self._vm.why
         self._plugins = plugins
+        self._input = None if source is None else Input(source, self._vm.serial, on_escape)
+        self._go = threading.Event()
         self._done = threading.Event()
         self._stopped_by = ""
         self._error = ""
@@ -135,83 +103,97 @@ class Monitor:
 
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
-        observers = self._bind()
+        recording = Recording(self._store, self._plugins)
+        recording.fit(self._vm.fittings)
+        milestones = Milestones(self._began_ns, recording.milestones())
+        self._lines.observer = milestones.on_line
+        vcpus = self._machine.vcpus
+        threads = [
+            threading.Thread(
+                target=self._run_vcpu,
+                args=(number, recording, recording.exits(number)),
+                name=f"rondo-vcpu-{number}",
+                daemon=True,
+            )
+            for number in range(len(vcpus))
+        ]
+        ticking = threading.Thread(target=self._run_ticks, args=(recording,), name="rondo-vmm-tick", daemon=True)
+        for number, thread in enumerate(threads):
+            thread.start()
+            recording.add_vcpu(number, thread.native_id or 0)
         started_ns, started = wall_ns(), time.monotonic()
-        self._tick(started_ns)
-        self._tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
-        vcpu = threading.Thread(target=self._run_vcpu, args=(observers,), name="rondo-vcpu-0")
-        ticking = threading.Thread(target=self._run_ticks, name="rondo-vmm-tick", daemon=True)
+        recording.tick(started_ns)
+        milestones.reach("first_instruction", started_ns)
+        recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
         with self._signals():
-            vcpu.start()
+            self._go.set()
             ticking.start()
+            if self._input:
+                self._input.start()
             if not self._done.wait(self._config.timeout_s):
                 self.stop("timeout")
-            self._join(vcpu)
+            self._join(threads)
         ticking.join()
+        if self._input:
+            self._input.close()
+        self._lines.flush()
         self._machine.close()
+        self._vm.fittings.close()
         ended = self._stopped_by or self._ended
         now_ns = wall_ns()
-        self._tell("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
-        self._tick(now_ns)
+        recording.tell("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
+        recording.tick(now_ns)
+        exits = tuple(dict(zip(REASONS, vcpu.exits, strict=True)) for vcpu in vcpus)
         return VmResult(
-            self.machine,
-            self.why,
-            ended,
-            self._error,
-            dict(zip(REASONS, self._machine.exits, strict=True)),
-            time.monotonic() - started,
-            started_ns,
-            now_ns,
-            dict(self._plugins.failures) if self._plugins else {},
+            machine=self.machine,
+            why=self.why,
+            ended=ended,
+            error=self._error,
+            exits={reason: sum(each[reason] for each in exits) for reason in REASONS},
+            exits_by_vcpu=exits,
+            completed=self._machine.completed,
+            uptime_s=time.monotonic() - started,
+            started_ns=started_ns,
+            ended_ns=now_ns,
+            failed_plugins=dict(recording.plugins.failures) if recording.plugins else {},
         )
 
     def stop(self, why: str = "stopped") -> None:
         """End the run in order; the first reason stands."""
         self._stopped_by = self._stopped_by or why
         self._machine.stop()
+        self._go.set()
         self._done.set()
 
-    def _join(self, vcpu: threading.Thread) -> None:
-        """Wait for the CPU's thread; a kick that came a moment before it entered the guest is given again."""
+    def _join(self, threads: list[threading.Thread]) -> None:
+        """Stop all CPUs and wait; a kick that came a moment before a CPU entered the guest is given again."""
         until = time.monotonic() + JOIN_S
-        while vcpu.is_alive() and time.monotonic() < until:
-            vcpu.join(0.05)
-            if vcpu.is_alive():
-                self._machine.stop()
+        for thread in threads:
+            self._machine.stop()
+            while thread.is_alive() and time.monotonic() < until:
+                thread.join(0.05)
+                if thread.is_alive():
+                    self._machine.stop()
 
-    def _run_vcpu(self, observers: list[OnExit]) -> None:
+    def _run_vcpu(self, number: int, recording: Recording, observers: list[OnExit]) -> None:
+        """Run a CPU; the first that ends, ends the machine."""
+        self._go.wait()
+        ended, failure = "", ""
         try:
-            self._ended = self._machine.run(observers)
+            ended = self._machine.vcpus[number].run(observers)
         except RondoError as error:
-            self._ended, self._error = "failed", one_line(error)
+            ended, failure = "failed", one_line(error)
         except Exception as error:  # noqa: BLE001 - whatever it was, the monitor ends in order and says it
-            self._ended, self._error = "failed", one_line(error)
-        finally:
-            self._done.set()
+            ended, failure = "failed", one_line(error)
+        if not self._ended:
+            self._ended, self._error = ended, failure
+        recording.end_vcpu(number, wall_ns())
+        self._done.set()
 
-    def _run_ticks(self) -> None:
+    def _run_ticks(self, recording: Recording) -> None:
         """Tick just after each whole second of the wall clock, so that every one has its point."""
         while not self._done.wait((TICK_NS - wall_ns() % TICK_NS) / NS_PER_S):
-            self._tick(wall_ns())
-
-    # -- plugins
-
-    def _bind(self) -> list[OnExit]:
-        if self._store is None:
-            return []
-        if self._plugins is None:
-            self._plugins = monitor_plugins()
-        self._store.bind_recorders(self._plugins)
-        bound = self._plugins.bind("rondo_vmm_exit_bind", declare=self._store, vcpu=0)
-        return [_guarded(self._plugins, name, observe) for name, observe in bound]
-
-    def _tick(self, now_ns: int) -> None:
-        if self._store is not None:
-            self._store.tick(now_ns)
-
-    def _tell(self, hook: str, **facts: Any) -> None:
-        if self._plugins is not None:
-            self._plugins.bind(hook, **facts)
+            recording.tick(wall_ns())
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
@@ -230,16 +212,6 @@ class Monitor:
         self.stop(f"signal {number}")
 
 
-def monitor_plugins() -> Plugins:
-    """Load the monitor's own recorders, found by entry point like anyone's."""
-    from rondo_core.plugins import RECORDERS as GROUP
-    from rondo_core.plugins import Plugins
-
-    plugins = Plugins(hookspecs)
-    plugins.load(GROUP, RECORDERS)
-    return plugins
-
-
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:
     """Run a VM from its first instruction to its end; see Monitor."""
     return Monitor(config, store, sink).run()
@@ -247,20 +219,3 @@ def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes],
 
 def _nowhere(_data: bytes) -> None:
     """Take the serial console's bytes where no one wants them."""
-
-
-def _guarded(plugins: Plugins, name: str, observe: OnExit) -> OnExit:
-    """Let an exit hook that raises be reported once and then be left alone."""
-    broken = False
-
-    def guarded(reason: int, run_ns: int, exit_ns: int, now_ns: int) -> None:
-        nonlocal broken
-        if broken:
-            return
-        try:
-            observe(reason, run_ns, exit_ns, now_ns)
-        except Exception as error:  # noqa: BLE001 - isolation
-            broken = True
-            plugins.report(name, error)
-
-    return guarded

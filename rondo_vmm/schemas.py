@@ -1,5 +1,7 @@
 """How a monitor's store is kept unless asked otherwise: three tiers and room for 16 series in under 1.5 MB.
 
+Milestones are beside them, in one tier that is as coarse as they are rare: what counts is their value.
+
 What the coarse tiers leave out is what can be had otherwise: a counter's first total is the last one of the window
 before, a gauge's first and last are in the finer tiers, a summary's running totals are those of its finest tier.
 """
@@ -8,25 +10,63 @@ from __future__ import annotations
 
 from rondo_core import Schema, Tier
 from rondo_core.schema import SELF_MATCH, SELF_SCHEMA
+from rondo_vmm.config import VmConfig
+from rondo_vmm.devices.virtio.block.request import OPS
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.machine import REASONS
+from rondo_vmm.milestones import NAMES
+
+OUTCOMES = 4  # of a line that the guest hands in
 
 COUNTERS, GAUGES, SUMMARIES = 11, 3, 2
+TIMES = 2  # counters of a virtual CPU beside its exits: CPU time and steal
+MILESTONES = "milestones"
+DISK_COUNTERS = len(OPS) + 3  # requests by op, bytes read and written, errors
+BALLOON_COUNTERS, BALLOON_GAUGES, MEMORY_GAUGES = 4, 6, 2
+GUEST_SERIES = 16
 
 
-def vmm_schemas(vcpus: int = 1) -> tuple[Schema, ...]:
-    """Give the schemas for a machine of that many virtual CPUs: room for the exits and durations of each.
+def vmm_schemas(
+    vcpus: int = 1, disks: int = 0, *, memory: bool = False, balloon: bool = False, guest_samples: bool = False
+) -> tuple[Schema, ...]:
+    """Give the schemas for a machine: room for the exits and durations of each virtual CPU, and for its devices.
 
-    Raises: ConfigError: less than one.
+    Args: `memory`: guest memory is recorded; `guest_samples`: the guest hands in series of its own, at most 16
+        counters and 16 gauges.
+    Raises: ConfigError: less than one virtual CPU.
     """
     if vcpus < 1:
         raise ConfigError(f"{vcpus} virtual CPUs: at least 1")
     more = vcpus - 1
+    counters = COUNTERS + (len(REASONS) + TIMES) * more + DISK_COUNTERS * disks
+    gauges = GAUGES + disks + (MEMORY_GAUGES if memory else 0)
+    if balloon:
+        counters, gauges = counters + BALLOON_COUNTERS, gauges + BALLOON_GAUGES
+    if guest_samples:
+        counters, gauges = counters + GUEST_SERIES + OUTCOMES, gauges + GUEST_SERIES
     return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
-        Schema("counters", "counter", COUNTERS + len(REASONS) * more, _tiers(("last",), ("last",))),
-        Schema("gauges", "gauge", GAUGES, _tiers(("min", "max", "sum"), ("max", "sum"))),
-        Schema("summaries", "summary", SUMMARIES * vcpus, _tiers(("count", "sum", "max"), ("count", "sum", "max"))),
+        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "6h", ("last",))), SELF_MATCH),
+        Schema(MILESTONES, "gauge", len(NAMES), (Tier("3h", "7d"),), "vmm_milestone_seconds"),
+        Schema("counters", "counter", counters, _tiers(("last",), ("last",))),
+        Schema("gauges", "gauge", gauges, _tiers(("min", "max", "sum"), ("max", "sum"))),
+        Schema(
+            "summaries", "summary", SUMMARIES * vcpus + disks, _tiers(("count", "sum", "max"), ("count", "sum", "max"))
+        ),
+    )
+
+
+def schemas_for(config: VmConfig) -> tuple[Schema, ...]:
+    """Give the schemas for the machine that was asked for."""
+    if config.machine == "qemu":
+        from rondo_vmm.qemu.schemas import qemu_schemas
+
+        return qemu_schemas(config.vcpus, len(config.disks))
+    return vmm_schemas(
+        config.vcpus,
+        disks=len(config.disks),
+        memory=config.has_virtio,
+        balloon=config.balloon,
+        guest_samples=config.guest_samples,
     )
 
 

@@ -3,12 +3,15 @@
 import importlib.util
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.export.cursor import Cursor, save_cursor
 
+TOOLS = Path(__file__).parents[1] / ".tools"
+NO_QEMU = "no QEMU; install the package qemu-system-x86 and the extra rondo[qemu]"
 START_NS = 1_700_000_000 * 10**9
 KINDS_BY_SCHEMA = {"counters": "counter", "gauges": "gauge", "summaries": "summary"}
 SMALL_TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))
@@ -19,6 +22,11 @@ def pytest_collection_modifyitems(items):
         "kvm": None if os.access("/dev/kvm", os.R_OK | os.W_OK) else "no usable /dev/kvm",
         "emulator": None if importlib.util.find_spec("unicorn") else "the package unicorn is not installed",
         "prometheus": None if shutil.which("prometheus") else "no Prometheus server; install the package prometheus",
+        "victoria_metrics": None
+        if shutil.which("victoria-metrics")
+        else "no VictoriaMetrics; install the package victoria-metrics",
+        "qemu": None if shutil.which("qemu-system-x86_64") and importlib.util.find_spec("qemu") else NO_QEMU,
+        "linux_guest": None if (TOOLS / "guest" / "initramfs.cpio").exists() else "no Linux guest; make guest-linux",
         "binutils": None if shutil.which("as") else "no assembler; install the package binutils",
     }
     for item in items:

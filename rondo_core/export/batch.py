@@ -81,11 +81,13 @@ class Batch:
         ended: series that will have no further sample, because the process that wrote them has ended; empty
             but for the last batch of a run, which may have no parts.
         ended_ns: the newest sample's timestamp of that run, ns since the epoch; 0 where nothing has ended.
+        sketched: the schemas, of the series that have ended, whose summaries keep a sketch.
     """
 
     parts: tuple[Part, ...]
     ended: tuple[Series, ...] = ()
     ended_ns: int = 0
+    sketched: frozenset[str] = frozenset()
 
     @property
     def n_samples(self) -> int:
@@ -120,7 +122,7 @@ class Batch:
             columns = np.flatnonzero(part.there().any(axis=0)).tolist()
             if columns:
                 parts.append(part if len(columns) == len(part.series) else part.picked(columns))
-        return Batch(tuple(parts), self.ended, self.ended_ns)
+        return Batch(tuple(parts), self.ended, self.ended_ns, self.sketched)
 
     def split_time(self) -> tuple[Batch, Batch] | None:
         """Give the earlier and the later half; None for one instant."""
@@ -134,7 +136,7 @@ class Batch:
         early = [part.rows(slice(0, cut)) for part, cut in zip(self.parts, cuts, strict=True)]
         late = [part.rows(slice(cut, None)) for part, cut in zip(self.parts, cuts, strict=True)]
         first = Batch(tuple(part for part in early if part.n_rows))
-        return first, Batch(tuple(part for part in late if part.n_rows), self.ended, self.ended_ns)
+        return first, Batch(tuple(part for part in late if part.n_rows), self.ended, self.ended_ns, self.sketched)
 
     def split_series(self) -> tuple[Batch, Batch] | None:
         """Give the first and the second half of the series; None for one series."""
@@ -149,7 +151,7 @@ class Batch:
                 first.append(part.columns(slice(0, mine)))
             if mine < len(part.series):
                 second.append(part.columns(slice(mine, None)))
-        return Batch(tuple(first)), Batch(tuple(second), self.ended, self.ended_ns)
+        return Batch(tuple(first)), Batch(tuple(second), self.ended, self.ended_ns, self.sketched)
 
     def oldest_followed(self) -> Batch:
         """Give the oldest instant at which series hold a value that have a later one here too, and only these series.

@@ -57,6 +57,7 @@ class Drain:
         deepest = max(len(schema.tiers) for schema in schemas)
         if not 0 <= tier < deepest:
             raise RangeError(f"tier {tier}: the store has tiers 0 to {deepest - 1}")
+        self._sketched = frozenset(schema.name for schema in schemas if schema.sketch and not (tier or fn))
         self._sources: list[Source]
         if tier or fn:
             rollups = [RollupSource(view, schema, columns[schema.name], tier, fn) for schema in schemas]
@@ -125,6 +126,10 @@ class Drain:
     def series(self) -> Sequence[Series]:
         """Give every series that is sent, as it is sent."""
         return [each for source in self._sources for each in source.series()]
+
+    def sketched(self) -> frozenset[str]:
+        """Name the schemas whose summaries are sent with their sketches."""
+        return self._sketched
 
 
 def _until(segments: list[tuple[Source, Segment]], max_samples: int, max_instants: int | None) -> int:

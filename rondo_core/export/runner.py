@@ -191,7 +191,7 @@ class Runner:
                 raise ExportError(f"every sample was refused: {self.outcome.error}")
             self._on_taken()
         if ended_run > self.cursor.ended_run and self.cursor.positions:
-            end = Batch((), tuple(self._drain.series()), self._view.newest_ns())
+            end = Batch((), tuple(self._drain.series()), self._view.newest_ns(), self._drain.sketched())
             if end.ended:
                 self._requests.send(end)
             self.cursor = attrs.evolve(self.cursor, ended_run=ended_run)

@@ -1,75 +1,122 @@
-"""Load a 32-bit ELF kernel, and say in words why another file is none."""
+"""Read an ELF kernel, 32 or 64 bits, put its segments into guest memory, and say in words why another file is none."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from pathlib import Path
+
+import attrs
 
 from rondo_vmm.errors import BootError, GuestMemoryError
 from rondo_vmm.memory import GuestMemory
 
-BUNDLED = Path(__file__).resolve().parent.parent / "data" / "guest.elf"
-MAX_KERNEL_BYTES = 1 << 30
+# Source: System V ABI, chapter 4 (ELF header) and 5 (program header, notes).
+_HEADERS = {1: struct.Struct("<16sHHIIIIIHHHHHH"), 2: struct.Struct("<16sHHIQQQIHHHHHH")}
+_PROGRAMS = {1: struct.Struct("<IIIIIIII"), 2: struct.Struct("<IIQQQQQQ")}
+_NOTE = struct.Struct("<III")
+ELF, LITTLE = b"\x7fELF", 1
+EXECUTABLE, LOAD, NOTE = 2, 1, 4
+MACHINES = {1: 3, 2: 62}  # of a 32-bit and of a 64-bit x86 executable
+OTHERS = {8: "MIPS", 20: "PowerPC", 21: "PowerPC", 22: "S/390", 40: "ARM", 183: "AArch64", 243: "RISC-V"}
+# Source: Xen's public/elfnote.h, XEN_ELFNOTE_PHYS32_ENTRY: where the PVH boot protocol enters.
+PVH_OWNER, PVH_ENTRY = b"Xen\0", 18
+MEND = "give an x86 kernel: a bzImage, a vmlinux or a 32-bit ELF, or leave --kernel out for the bundled guest"
 
-# Source: System V ABI, chapter 4 (ELF header) and 5 (program header).
-_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
-_PROGRAM = struct.Struct("<IIIIIIII")
-_EXECUTABLE, _MACHINE_386, _LOAD = 2, 3, 1
-_ELF, _CLASS_32, _LITTLE = b"\x7fELF", 1, 1
-# Source: Documentation/arch/x86/boot.rst: "HdrS" at 0x202 marks a bzImage.
-_HDRS = slice(0x202, 0x206)
+
+@attrs.frozen
+class Segment:
+    """Bytes of the file and where they belong; memory past them is zero."""
+
+    offset: int
+    physical: int
+    file_bytes: int
+    memory_bytes: int
 
 
-def load_kernel(path: Path | None, memory: GuestMemory) -> int:
-    """Put the kernel's segments into guest memory and give its entry address.
+@attrs.frozen
+class Elf:
+    """What is needed of an ELF kernel: how wide it is, where it starts, where by PVH (0: not), and its segments."""
 
-    Args: `path`: a kernel file; None: the bundled guest.
-    Raises: BootError: it cannot be read, is no kernel, or does not fit into the memory.
-    """
-    source = path or BUNDLED
-    data = _read(source)
-    header = _check(source, data)
-    entry, offset, size, count = header[4], header[5], header[9], header[10]
-    loaded = False
-    for index in range(count):
-        start = offset + index * size
-        if size < _PROGRAM.size or start + _PROGRAM.size > len(data):
+    bits: int
+    entry: int
+    pvh_entry: int
+    segments: tuple[Segment, ...]
+
+    @property
+    def end(self) -> int:
+        """The first address after the kernel."""
+        return max(segment.physical + segment.memory_bytes for segment in self.segments)
+
+
+def read_elf(source: Path, data: bytes) -> Elf:
+    """Read the headers. Raises: BootError: this is no x86 kernel, or a part of one."""
+    if len(data) < _HEADERS[1].size or data[:4] != ELF:
+        raise BootError(f"{source}: not a kernel: no ELF header; {MEND}")
+    width = data[4]
+    if width not in _HEADERS or data[5] != LITTLE or len(data) < _HEADERS[width].size:
+        raise BootError(f"{source}: an ELF file, but not of an x86 kernel; {MEND}")
+    _, kind, machine, _, entry, offset, _, _, _, size, count, *_ = _HEADERS[width].unpack_from(data)
+    _check_kind(source, width, kind, machine)
+    segments, pvh_entry = [], 0
+    for start in range(offset, offset + count * size, max(size, 1)):
+        if size < _PROGRAMS[width].size or start + _PROGRAMS[width].size > len(data):
             raise BootError(f"{source}: a truncated kernel: its program headers are cut off; fetch it again")
-        kind, at, _, physical, file_bytes, memory_bytes, _, _ = _PROGRAM.unpack_from(data, start)
-        if kind != _LOAD:
+        kind, segment = _segment(data, start, width)
+        if kind not in {LOAD, NOTE}:
             continue
-        if at + file_bytes > len(data) or file_bytes > memory_bytes:
+        if segment.offset + segment.file_bytes > len(data) or segment.file_bytes > segment.memory_bytes:
             raise BootError(f"{source}: a truncated kernel: a segment ends after the file; fetch it again")
+        if kind == LOAD:
+            segments.append(segment)
+        else:
+            pvh_entry = _pvh_entry(data[segment.offset : segment.offset + segment.file_bytes]) or pvh_entry
+    if not segments:
+        raise BootError(f"{source}: an ELF file with nothing to load; {MEND}")
+    return Elf(32 * width, int(entry), pvh_entry, tuple(segments))
+
+
+def load_elf(source: Path, data: bytes, elf: Elf, memory: GuestMemory) -> None:
+    """Put the segments into guest memory. Raises: BootError: they do not fit."""
+    view = memoryview(data)
+    for segment in elf.segments:
         try:
-            memory.write(physical, data[at : at + file_bytes])
-            memory.read(physical + memory_bytes, 0)
+            memory.write(segment.physical, view[segment.offset : segment.offset + segment.file_bytes])
+            memory.read(segment.physical + segment.memory_bytes, 0)
         except GuestMemoryError:
-            need = -(-(physical + memory_bytes) // 2**20)
+            need = -(-elf.end // 2**20)
             raise BootError(f"{source}: needs {need} MiB of memory; give --memory-mib {need} or more") from None
-        loaded = True
-    if not loaded:
-        raise BootError(f"{source}: an ELF file with nothing to load; give a kernel")
-    return int(entry)
 
 
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_KERNEL_BYTES + 1)
-    except OSError as error:
-        raise BootError(f"{path}: {error.strerror}; give a kernel that can be read") from None
-    if len(data) > MAX_KERNEL_BYTES:
-        raise BootError(f"{path}: larger than {MAX_KERNEL_BYTES >> 20} MiB; give a kernel")
-    return data
+def _check_kind(source: Path, width: int, kind: int, machine: int) -> None:
+    if machine != MACHINES[width]:
+        what = f"a kernel for {OTHERS[machine]}" if machine in OTHERS else f"an ELF file for machine {machine}"
+        raise BootError(f"{source}: {what}, not x86; {MEND}")
+    if kind != EXECUTABLE:
+        raise BootError(f"{source}: an ELF file, but no executable; {MEND}")
 
 
-def _check(path: Path, data: bytes) -> tuple[int, ...]:
-    mend = "this monitor boots 32-bit x86 ELF kernels, or the bundled guest where --kernel is left out"
-    if data[_HDRS] == b"HdrS":
-        raise BootError(f"{path}: a Linux bzImage; {mend}")
-    if len(data) < _HEADER.size or data[:4] != _ELF:
-        raise BootError(f"{path}: not a kernel: no ELF header; {mend}")
-    fields = _HEADER.unpack_from(data)
-    if data[4] != _CLASS_32 or data[5] != _LITTLE or fields[2] != _MACHINE_386 or fields[1] != _EXECUTABLE:
-        raise BootError(f"{path}: an ELF file, but not a 32-bit x86 executable; {mend}")
-    return fields
+def _segment(data: bytes, start: int, width: int) -> tuple[int, Segment]:
+    if width == 1:
+        kind, at, _, physical, file_bytes, memory_bytes, _, _ = _PROGRAMS[width].unpack_from(data, start)
+    else:
+        kind, _, at, _, physical, file_bytes, memory_bytes, _ = _PROGRAMS[width].unpack_from(data, start)
+    return kind, Segment(at, physical, file_bytes, memory_bytes)
+
+
+def _pvh_entry(notes: bytes) -> int:
+    for owner, kind, content in _notes(notes):
+        if owner == PVH_OWNER and kind == PVH_ENTRY and len(content) in {4, 8}:
+            return int.from_bytes(content, "little")
+    return 0
+
+
+def _notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+    """Give (owner, type, content) of each whole note; names and contents are padded to 4 bytes."""
+    at = 0
+    while at + _NOTE.size <= len(data):
+        owner_bytes, content_bytes, kind = _NOTE.unpack_from(data, at)
+        owner = at + _NOTE.size
+        content = owner + (owner_bytes + 3 & ~3)
+        yield data[owner : owner + owner_bytes], kind, data[content : content + content_bytes]
+        at = content + (content_bytes + 3 & ~3)

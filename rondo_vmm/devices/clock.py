@@ -47,5 +47,5 @@ class Scratch:
 
     def write(self, offset: int, size: int, value: int) -> None:
         """Keep it, as far as the registers reach."""
-        size = min(size, len(self._bytes) - offset)
+        size = max(0, min(size, len(self._bytes) - offset))
         self._bytes[offset : offset + size] = (value & (1 << size * 8) - 1).to_bytes(size, "little")

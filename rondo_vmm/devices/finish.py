@@ -7,6 +7,7 @@ from collections.abc import Callable
 # Source: QEMU's PM1a control block at 0x604; SLP_EN (bit 13) with sleep type 0 is S5, power-off.
 PM1A_CONTROL = 0x604
 SLP_EN = 0x2000
+PM1A_EVENT, PM1A_EVENT_COUNT = 0x600, 4
 # Source: IBM PC AT Technical Reference: command 0xfe on port 0x64 pulses the CPU's reset line.
 I8042_DATA, I8042_COMMAND = 0x60, 0x64
 PULSE_RESET = 0xFE
@@ -24,9 +25,20 @@ class PowerOff:
         return 0
 
     def write(self, offset: int, size: int, value: int) -> None:  # noqa: ARG002 - one register
-        """Power off when the guest asks for it."""
-        if offset == 0 and value & SLP_EN:
+        """Power off when the guest asks for it, in one write or with its upper byte."""
+        if offset in {0, 1} and value << 8 * offset & SLP_EN:
             self._finish("power-off")
+
+
+class PowerEvents:
+    """The PM1a event registers: nothing ever happens, and nothing can be enabled."""
+
+    def read(self, offset: int, size: int) -> int:  # noqa: ARG002 - all the same
+        """Give status and enable: none."""
+        return 0
+
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Take it, and keep nothing."""
 
 
 class KeyboardController:

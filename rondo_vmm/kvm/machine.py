@@ -1,196 +1,77 @@
-"""The exit loop of a virtual CPU on /dev/kvm.
-
-Per exit there is nothing but bound callables: KVM_RUN, three looks at a clock, the handler of the exit's reason and
-the observers, which the plugins handed over before the loop began.
-"""
+"""The machine on /dev/kvm: a VM, its CPUs, and for Linux the interrupt controllers of the host's kernel."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import mmap
-import signal
-import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable
 
-from rondo_core.clock import monotonic_ns, wall_ns
-from rondo_vmm.errors import GuestError, KvmError, VmmError
-from rondo_vmm.kvm import ioctl, uapi
+from rondo_vmm.kvm import cpuid
+from rondo_vmm.kvm.vcpu import KvmVcpu
 from rondo_vmm.kvm.vm import Vm
-from rondo_vmm.machine import HLT, IO, MMIO, OTHER, REASONS, SHUTDOWN, Board, OnExit
+from rondo_vmm.machine import Board, Start
 
-KICK = signal.SIGRTMIN
-_REASON_INDEX = {uapi.EXIT_IO: IO, uapi.EXIT_MMIO: MMIO, uapi.EXIT_HLT: HLT, uapi.EXIT_SHUTDOWN: SHUTDOWN}
-_U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
+EMULATED_MEND = "if /dev/kvm is itself emulated here, give --emulated-host"
 
 
 class KvmMachine:
-    """One virtual CPU on /dev/kvm. `stop` needs `install_kick` to have been called from the main thread."""
+    """Virtual CPUs on /dev/kvm. `stop` needs `install_kick` to have been called from the main thread."""
 
     name = "kvm"
 
-    def __init__(self, board: Board) -> None:
-        """Create VM and CPU. Raises: KvmError, VmmError."""
+    def __init__(self, board: Board, vcpus: int = 1, linux: bool = False, emulated_host: bool = False) -> None:
+        """Create VM and CPUs.
+
+        Args: `linux`: with interrupt controllers and CPUID, so that HLT waits for interrupts in the host's kernel;
+            without, HLT is an exit; `emulated_host`: let CPUID deny what hosts that emulate /dev/kvm lack.
+        Raises: KvmError, VmmError, ConfigError.
+        """
         self._board = board
-        self._vm = Vm(board.memory)
-        self.exits = [0] * len(REASONS)
-        self._thread: int | None = None
-        self._failure: VmmError | None = None
+        self._vm = Vm(board.memory, irqchip=linux)
+        self._linux = linux
+        self.vcpus: list[KvmVcpu] = []
+        lock = threading.Lock() if vcpus > 1 else None
+        mend = ("use another host" if emulated_host else EMULATED_MEND) if linux else "use --machine soft"
         try:
-            self._vcpu = self._vm.create_vcpu()
-            self._run = mmap.mmap(self._vcpu, self._vm.vcpu_map_bytes)
+            self._vm.check_vcpus(vcpus)
+            supported = self._vm.supported_cpuid() if linux else []
+            for number in range(vcpus):
+                vcpu = KvmVcpu(board, self._vm.create_vcpu(number), self._vm.vcpu_map_bytes, lock, mend)
+                self.vcpus.append(vcpu)
+                if linux:
+                    vcpu.set_features(cpuid.pack(cpuid.for_vcpu(supported, number, vcpus, emulated_host)))
         except BaseException:
-            self._vm.close()
+            self.close()
             raise
-        self._bytes = memoryview(self._run)
 
-    def set_up(self, entry: int, boot_params: int) -> None:
-        """Enter flat 32-bit protected mode, paging off, as the boot protocol asks. Raises: KvmError."""
-        sregs = bytearray(uapi.SREGS_BYTES)
-        ioctl.call(self._vcpu, uapi.GET_SREGS, sregs)
-        for index, name in enumerate(uapi.SREGS_SEGMENTS):
-            kind, selector = (0xB, 0x10) if name == "cs" else (0x3, 0x18)
-            flat = uapi.SEGMENT.pack(0, 0xFFFFFFFF, selector, kind, 1, 0, 1, 1, 0, 1, 0)
-            sregs[index * uapi.SEGMENT_BYTES : (index + 1) * uapi.SEGMENT_BYTES] = flat
-        _U64.pack_into(sregs, uapi.SREGS_CR0, uapi.CR0_PE_ET)
-        _U64.pack_into(sregs, uapi.SREGS_CR4, 0)
-        _U64.pack_into(sregs, uapi.SREGS_EFER, 0)
-        ioctl.call(self._vcpu, uapi.SET_SREGS, bytes(sregs))
-        registers = [0] * 18
-        registers[uapi.REGS_RSI], registers[uapi.REGS_RIP], registers[uapi.REGS_RFLAGS] = boot_params, entry, 2
-        ioctl.call(self._vcpu, uapi.SET_REGS, uapi.REGS.pack(*registers))
+    @property
+    def completed(self) -> dict[str, int]:
+        """Instructions by name that the monitor ran because the host's KVM cannot."""
+        total: Counter[str] = Counter()
+        for vcpu in self.vcpus:
+            total.update(vcpu.completed)
+        return dict(total)
 
-    def run(self, observers: Sequence[OnExit]) -> str:
-        """Run until the guest ends or `stop` is called; see Machine.run."""
-        self._thread = threading.get_ident()
-        board, vcpu, exits = self._board, self._vcpu, self.exits
-        reason = self._bytes[uapi.RUN_EXIT_REASON : uapi.RUN_EXIT_REASON + 4].cast("I")
-        handlers: list[Callable[[], None]] = [self._other] * 64
-        handlers[uapi.EXIT_IO] = self._port
-        handlers[uapi.EXIT_MMIO] = self._mmio
-        handlers[uapi.EXIT_HLT] = self._nothing
-        handlers[uapi.EXIT_SHUTDOWN] = self._shutdown
-        indexes = [_REASON_INDEX.get(number, OTHER) for number in range(64)]
-        enter, request, now, wall = fcntl.ioctl, uapi.RUN, monotonic_ns, wall_ns
-        before = now()
-        while not board.stopped:
-            try:
-                enter(vcpu, request, 0)
-            except InterruptedError:
-                continue
-            except OSError as error:
-                raise KvmError("KVM_RUN", error.errno or 0) from None
-            left = now()
-            number = reason[0] & 63
-            index = indexes[number]
-            handlers[number]()
-            exits[index] += 1
-            after = now()
-            for observe in observers:
-                observe(index, left - before, after - left, wall())
-            before = after
-            if index == HLT:
-                board.sleep_until_alarm()
-                before = now()
-            if board.ended:
-                if self._failure is not None:
-                    raise self._failure
-                return board.ended
-        return ""
+    def set_up(self, start: Start) -> None:
+        """Make the first CPU ready; the others wait for it to start them. Raises: KvmError."""
+        self.vcpus[0].set_up(start)
+
+    def interrupt_line(self, irq: int) -> Callable[[int], None]:
+        """Give what sets the level of an interrupt line; without interrupt controllers it does nothing."""
+        return self._vm.interrupt_line(irq) if self._linux else _ignore
 
     def stop(self) -> None:
-        """Take the CPU out of the guest, or out of its sleep."""
+        """Take every CPU out of the guest, or out of its sleep."""
         self._board.stop()
-        self._bytes[uapi.RUN_IMMEDIATE_EXIT] = 1
-        if self._thread is not None and signal.getsignal(KICK) not in {signal.SIG_DFL, None}:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pthread_kill(self._thread, KICK)
+        for vcpu in self.vcpus:
+            vcpu.stop()
 
     def close(self) -> None:
         """Unmap and close."""
-        self._thread = None
-        with contextlib.suppress(BufferError):
-            self._bytes.release()
-            self._run.close()
+        for vcpu in self.vcpus:
+            vcpu.close()
         self._vm.close()
 
-    # -- exits
 
-    def _nothing(self) -> None:
-        """HLT: the loop sleeps after the observers have seen it."""
-
-    def _port(self) -> None:
-        view, bus = self._bytes, self._board.bus
-        size, port = view[uapi.RUN_IO_SIZE], view[uapi.RUN_IO_PORT] | view[uapi.RUN_IO_PORT + 1] << 8
-        (count,) = _U32.unpack_from(view, uapi.RUN_IO_COUNT)
-        (at,) = _U64.unpack_from(view, uapi.RUN_IO_DATA_OFFSET)
-        if view[uapi.RUN_IO_DIRECTION] == uapi.IO_OUT:
-            for start in range(at, at + count * size, size):
-                bus.port_write(port, size, int.from_bytes(view[start : start + size], "little"))
-        else:
-            for start in range(at, at + count * size, size):
-                view[start : start + size] = bus.port_read(port, size).to_bytes(size, "little")
-
-    def _mmio(self) -> None:
-        view, bus = self._bytes, self._board.bus
-        (address,) = _U64.unpack_from(view, uapi.RUN_MMIO_ADDRESS)
-        size = min(_U32.unpack_from(view, uapi.RUN_MMIO_LENGTH)[0], 8)
-        data = view[uapi.RUN_MMIO_DATA : uapi.RUN_MMIO_DATA + size]
-        if view[uapi.RUN_MMIO_IS_WRITE]:
-            bus.mmio_write(address, size, int.from_bytes(data, "little"))
-        else:
-            data[:] = bus.mmio_read(address, size).to_bytes(size, "little")
-
-    def _shutdown(self) -> None:
-        what = f"the guest shut its CPU down (triple fault) at rip {self._rip():#x}; its kernel is at fault"
-        self._fail(GuestError(what))
-
-    def _other(self) -> None:
-        (number,) = _U32.unpack_from(self._bytes, uapi.RUN_EXIT_REASON)
-        if number == uapi.EXIT_INTR:
-            return
-        (detail,) = _U32.unpack_from(self._bytes, uapi.RUN_SUBERROR)
-        if number == uapi.EXIT_SYSTEM_EVENT:
-            self._board.finish(uapi.SYSTEM_EVENTS.get(detail, f"system event {detail}"))
-            return
-        rip = self._rip()
-        if number == uapi.EXIT_INTERNAL_ERROR:
-            what = uapi.SUBERRORS.get(detail, f"KVM internal error {detail}")
-            self._fail(GuestError(f"the guest reached {what} at rip {rip:#x}{self._code(rip)}; use --machine soft"))
-        elif number == uapi.EXIT_FAIL_ENTRY:
-            what = f"KVM cannot enter the guest (hardware reason {detail:#x}) at rip {rip:#x}"
-            self._fail(VmmError(f"{what}; use --machine soft"))
-        else:
-            what = f"the guest made KVM exit for reason {number} at rip {rip:#x}"
-            self._fail(GuestError(f"{what}, which this monitor does not know; use --machine soft"))
-
-    def _fail(self, error: VmmError) -> None:
-        """End the run with an error, once the observers have seen the exit."""
-        self._failure = error
-        self._board.finish("failed")
-
-    def _rip(self) -> int:
-        registers = bytearray(uapi.REGS.size)
-        ioctl.call(self._vcpu, uapi.GET_REGS, registers)
-        rip: int = uapi.REGS.unpack(registers)[uapi.REGS_RIP]
-        return rip
-
-    def _code(self, rip: int) -> str:
-        memory = self._board.memory
-        if rip + 8 > memory.size_bytes:
-            return ""
-        return f" (bytes {memory.read(rip, 8).hex(' ')})"
-
-
-def install_kick() -> None:
-    """Let `stop` interrupt a CPU that runs guest code: a signal that does nothing but end the ioctl.
-
-    Raises: VmmError: not called from the main thread, where alone Python installs signal handlers.
-    """
-    if signal.getsignal(KICK) not in {signal.SIG_DFL, None}:
-        return
-    try:
-        signal.signal(KICK, lambda *_: None)
-    except ValueError:
-        raise VmmError("a VM on /dev/kvm is started from the main thread first; call run_vm there") from None
+def _ignore(_level: int) -> None:
+    """Take a level where there is no interrupt controller."""

@@ -9,15 +9,16 @@ from rondo_vmm.machine import REASONS
 
 
 @hookimpl
-def rondo_vmm_exit_bind(declare: Declare) -> OnExit:
+def rondo_vmm_exit_bind(declare: Declare, vcpu: int) -> OnExit:
     """Declare one counter per reason, all of them from the first second on, and two summaries."""
-    count = [
-        declare.counter("vcpu_exits_total", help="Exits of the virtual CPU to the monitor.", reason=reason).inc
-        for reason in REASONS
-    ]
-    run = declare.summary("vcpu_run_duration_ns", help="Time in the guest before an exit.", unit="nanoseconds").observe
+    cpu = str(vcpu)
+    said = "Exits of the virtual CPU to the monitor."
+    count = [declare.counter("vcpu_exits_total", help=said, reason=reason, vcpu=cpu).inc for reason in REASONS]
+    run = declare.summary(
+        "vcpu_run_duration_ns", help="Time in the guest before an exit.", unit="nanoseconds", vcpu=cpu
+    ).observe
     handling = declare.summary(
-        "vcpu_exit_duration_ns", help="Time in which the monitor handled an exit.", unit="nanoseconds"
+        "vcpu_exit_duration_ns", help="Time in which the monitor handled an exit.", unit="nanoseconds", vcpu=cpu
     ).observe
 
     def on_exit(reason: int, run_ns: int, exit_ns: int, now_ns: int) -> None:

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Callable
 from pathlib import Path
 
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
-from rondo_core.hookspecs import Declare
+from rondo_core.hookspecs import Declare, Tick
 
 LONGEST_SLEEP_S = 300
 
 
 @hookimpl
-def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
+def rondo_recorder_bind(declare: Declare) -> Tick:
     """Declare the gauges; the first tick is when the machine came up."""
-    uptime = declare.gauge("vmm_uptime_seconds", help="Time since the machine came up.", unit="seconds")
+    up = uptime_tick(declare)
     memory = declare.gauge("vmm_rss_bytes", help="Resident memory of the monitor, the guest's included.", unit="bytes")
     descriptors = declare.gauge("vmm_open_fds", help="Open file descriptors of the monitor.")
     statm, fds, page_bytes = Path("/proc/self/statm"), Path("/proc/self/fd"), resource.getpagesize()
+
+    def tick(now_ns: int) -> None:
+        up(now_ns)
+        memory.set(int(statm.read_text().split()[1]) * page_bytes, now_ns)
+        descriptors.set(sum(1 for _ in fds.iterdir()), now_ns)
+
+    return tick
+
+
+def uptime_tick(declare: Declare) -> Tick:
+    """Declare the uptime, which counts from the first tick on."""
+    uptime = declare.gauge("vmm_uptime_seconds", help="Time since the machine came up.", unit="seconds")
     started_ns, newest_s = 0, 0
 
     def tick(now_ns: int) -> None:
@@ -32,7 +43,5 @@ def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
             uptime.set((second * NS_PER_S - started_ns) / NS_PER_S, second * NS_PER_S)
         newest_s = now_s
         uptime.set((now_ns - started_ns) / NS_PER_S, now_ns)
-        memory.set(int(statm.read_text().split()[1]) * page_bytes, now_ns)
-        descriptors.set(sum(1 for _ in fds.iterdir()), now_ns)
 
     return tick

@@ -6,18 +6,18 @@ Its exits are those that the same guest would cause on /dev/kvm; they say nothin
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rondo_core.clock import monotonic_ns, wall_ns
 from rondo_vmm.errors import GuestError, VmmError
-from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, OnExit
+from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, OnExit, Start
 
 SLICE_US = 50_000  # how long the CPU runs before it looks whether it was stopped
 
 
 class SoftMachine:
-    """One virtual CPU in software."""
+    """A machine with one virtual CPU in software, which it is itself."""
 
     name = "soft"
 
@@ -32,6 +32,8 @@ class SoftMachine:
         self._unicorn: Any = unicorn
         self._board = board
         self.exits = [0] * len(REASONS)
+        self.vcpus = [self]
+        self.completed: dict[str, int] = {}
         self._observers: Sequence[OnExit] = ()
         self._before = 0
         self._failure: BaseException | None = None
@@ -39,15 +41,19 @@ class SoftMachine:
         memory = board.memory
         self._cpu.mem_map_ptr(0, memory.size_bytes, unicorn.UC_PROT_ALL, ctypes.c_void_p(memory.host_address()))
 
-    def set_up(self, entry: int, boot_params: int) -> None:
-        """Put the CPU at `entry`; the software CPU starts in flat 32-bit mode."""
+    def set_up(self, start: Start) -> None:
+        """Put the CPU at its entry; the software CPU starts in flat 32-bit mode."""
         cpu, x86 = self._cpu, self._x86
         for base, length in self._board.bus.mmio_ranges():
             cpu.mmio_map(base, length, self._mmio_read, base, self._mmio_write, base)
         cpu.hook_add(self._unicorn.UC_HOOK_INSN, self._port_in, None, 1, 0, x86.UC_X86_INS_IN)
         cpu.hook_add(self._unicorn.UC_HOOK_INSN, self._port_out, None, 1, 0, x86.UC_X86_INS_OUT)
-        cpu.reg_write(x86.UC_X86_REG_ESI, boot_params)
-        cpu.reg_write(x86.UC_X86_REG_EIP, entry)
+        cpu.reg_write(x86.UC_X86_REG_ESI, start.rsi)
+        cpu.reg_write(x86.UC_X86_REG_EIP, start.entry)
+
+    def interrupt_line(self, irq: int) -> Callable[[int], None]:  # noqa: ARG002 - it has no interrupt controller
+        """Give what takes a level and does nothing."""
+        return lambda _level: None
 
     def run(self, observers: Sequence[OnExit]) -> str:
         """Run until the guest ends or `stop` is called; see Machine.run."""

@@ -1,5 +1,6 @@
 """Real receivers, started for the tests and ended by their pid."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -10,39 +11,34 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 import pytest
 
 READY_WITHIN_S = 60
 
 
-class Prometheus:
-    """A server on the loopback interface that takes remote-write."""
+class Server:
+    """A receiver on the loopback interface, which its test starts, stops and ends by its pid."""
+
+    program, ready_path = "", ""
 
     def __init__(self, directory):
         self._directory = directory
-        self._config = directory / "prometheus.yml"
-        self._config.write_text("global: {}\n")
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self._port}"
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         self.write_url = f"{self.url}/api/v1/write"
         self.start()
 
+    def arguments(self):
+        raise NotImplementedError
+
     def start(self):
-        self._log = (self._directory / "prometheus.log").open("ab")
+        self._log = (self._directory / "server.log").open("ab")
         self._process = subprocess.Popen(
-            [
-                shutil.which("prometheus"),
-                f"--config.file={self._config}",
-                f"--storage.tsdb.path={self._directory / 'data'}",
-                f"--web.listen-address=127.0.0.1:{self._port}",
-                "--web.enable-remote-write-receiver",
-            ],
-            stdout=self._log,
-            stderr=self._log,
-            cwd=self._directory,
+            [shutil.which(self.program), *self.arguments()], stdout=self._log, stderr=self._log, cwd=self._directory
         )
         try:
             self._wait_ready()
@@ -56,11 +52,11 @@ class Prometheus:
             if self._process.poll() is not None:
                 break
             try:
-                with urllib.request.urlopen(f"{self.url}/-/ready", timeout=5):
+                with urllib.request.urlopen(self.url + self.ready_path, timeout=5):
                     return
             except OSError:  # refused, or 503 while it replays its log
                 time.sleep(0.05)
-        raise RuntimeError(f"Prometheus did not become ready:\n{self.log()[-4000:]}")
+        raise RuntimeError(f"{self.program} did not become ready:\n{self.log()[-4000:]}")
 
     def configure(self, text):
         """Start the server again with another configuration."""
@@ -69,7 +65,7 @@ class Prometheus:
         self.start()
 
     def log(self):
-        return (self._directory / "prometheus.log").read_text(errors="replace")
+        return (self._directory / "server.log").read_text(errors="replace")
 
     def stop(self, sign=signal.SIGTERM):
         """End the server by its pid; what it stored stays."""
@@ -81,6 +77,22 @@ class Prometheus:
                 self._process.kill()
                 self._process.wait(20)
         self._log.close()
+
+
+class Prometheus(Server):
+    """Prometheus, as a receiver of remote-write."""
+
+    program, ready_path = "prometheus", "/-/ready"
+
+    def arguments(self):
+        config = self._directory / "prometheus.yml"
+        config.write_text("global: {}\n")
+        return (
+            f"--config.file={config}",
+            f"--storage.tsdb.path={self._directory / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            "--web.enable-remote-write-receiver",
+        )
 
     def query(self, expression, at_s):
         """Ask for an instant query's result, as the API gives it."""
@@ -101,11 +113,66 @@ class Prometheus:
         """Give what an instant query sees: {labels: value}."""
         return {frozenset(each["metric"].items()): float(each["value"][1]) for each in self.query(selector, at_s)}
 
+    def points(self, end_s, window):
+        """Give every stored point of a window: {labels: [(ms, value), ...]}."""
+        return self.raw('{__name__=~".+"}', end_s, window)
+
+
+class VictoriaMetrics(Server):
+    """VictoriaMetrics, single-node."""
+
+    program, ready_path = "victoria-metrics", "/health"
+
+    def arguments(self):
+        return (
+            f"-storageDataPath={self._directory / 'data'}",
+            f"-httpListenAddr=127.0.0.1:{self.port}",
+            "-retentionPeriod=1",
+        )
+
+    def points(self, end_s, window):
+        """Give every stored point, a resent one as often as it came: {labels: [(ms, value), ...]}; no stale markers."""
+        with urllib.request.urlopen(f"{self.url}/internal/force_flush", timeout=30):
+            pass
+        asked = urllib.parse.urlencode({"match[]": '{__name__=~".+"}', "end": f"{end_s:.3f}"})
+        with urllib.request.urlopen(f"{self.url}/api/v1/export?{asked}", timeout=30) as response:
+            lines = [json.loads(line) for line in response]
+        found = {}
+        for line in lines:
+            points = [(ms, v) for ms, v in zip(line["timestamps"], line["values"], strict=True) if v is not None]
+            found.setdefault(frozenset(line["metric"].items()), []).extend(points)
+        return found
+
+
+def run(server, directory):
+    directory.mkdir()
+    started = server(directory)
+    yield started
+    started.stop()
+
 
 @pytest.fixture
 def prometheus(tmp_path):
-    directory = tmp_path / "prometheus"
-    directory.mkdir()
-    server = Prometheus(directory)
-    yield server
-    server.stop()
+    yield from run(Prometheus, tmp_path / "prometheus")
+
+
+@pytest.fixture
+def victoria_metrics(tmp_path):
+    yield from run(VictoriaMetrics, tmp_path / "victoria_metrics")
+
+
+@pytest.fixture
+def faulty_proxy():
+    """Put a proxy that fails as it is told to in front of a server; see faulty_proxy.py."""
+    specification = importlib.util.spec_from_file_location("faulty_proxy", Path(__file__).with_name("faulty_proxy.py"))
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    running = []
+
+    def start(*args, **options):
+        running.append(module.FaultyProxy(*args, **options))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()

@@ -5,15 +5,21 @@ import time
 
 import numpy as np
 import pytest
-from rondo_exporter_prometheus.plugin import rondo_exporter_open
 
-from rondo_core import Batch, Part, Series
+from rondo_core import Batch, Part, Plugins, Series
 from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError
+from rondo_core.plugins import EXPORTERS
 
 pytestmark = pytest.mark.prometheus
 
 S, MS = 10**9, 10**6
 NAN, INF = math.nan, math.inf
+
+
+def rondo_exporter_open(config):
+    plugins = Plugins(config={"prometheus": config})
+    plugins.load(EXPORTERS, ["prometheus"])
+    return plugins.open("rondo_exporter_open", "prometheus")
 
 
 def part(kind, series, stamps_ns, **statistics):

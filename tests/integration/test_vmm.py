@@ -42,7 +42,7 @@ def export(path, prometheus):
         [*command, "--external-labels", "instance=vm1"], capture_output=True, text=True, check=False, timeout=60
     )
     assert said.returncode == 0, said.stderr
-    return int(re.match(r"(\d+) samples", said.stdout)[1])
+    return int(re.match(r"(\d+) samples", said.stderr)[1])
 
 
 def expected(path):

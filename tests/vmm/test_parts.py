@@ -6,7 +6,7 @@ import pytest
 
 from rondo_core.errors import UsageError
 from rondo_vmm.boot.bootparams import COMMAND_LINE, ZERO_PAGE, write_boot_params
-from rondo_vmm.boot.elf import BUNDLED, load_kernel
+from rondo_vmm.boot.loader import BUNDLED, load, read_kernel
 from rondo_vmm.bus import Bus
 from rondo_vmm.config import VmConfig
 from rondo_vmm.devices.clock import Clock, Scratch
@@ -110,7 +110,7 @@ def test_the_uart_sends_bytes_and_keeps_its_registers():
     uart.write(3, 1, 3)
     uart.write(1, 1, 0xFF)
     uart.write(7, 1, 0x5A)
-    assert [uart.read(offset, 1) for offset in (0, 1, 2, 3, 5, 7)] == [0, 0x0F, 0x01, 3, 0x60, 0x5A]
+    assert [uart.read(offset, 1) for offset in (0, 1, 2, 2, 3, 5, 7)] == [0, 0x0F, 0x02, 0x01, 3, 0x60, 0x5A]
     uart.write(2, 1, 1)
     assert uart.read(2, 1) == 0xC1
     assert b"".join(sent) == b"ok"
@@ -163,7 +163,7 @@ def test_boot_parameters_point_at_the_command_line():
 def test_the_bundled_guest_loads():
     """Without a kernel the bundled guest is there, at 1 MiB."""
     memory = GuestMemory(4 * MIB)
-    assert load_kernel(None, memory) == 0x100054
+    assert load(read_kernel(None), memory, "", None, 1, []).entry == 0x100054
     assert memory.read(0x100000, 4) == b"\x7fELF"
 
 
@@ -178,9 +178,12 @@ def broken(position, data):
     [
         (b"", "not a kernel"),
         (b"#!/bin/sh\necho no\n" * 9, "not a kernel"),
-        (bytes(0x202) + b"HdrS" + bytes(100), "a Linux bzImage"),
-        (broken(4, b"\x02"), "not a 32-bit x86"),
-        (broken(18, b"\x28\x00"), "not a 32-bit x86"),
+        (bytes(0x202) + b"HdrS" + bytes(50), "its setup header is cut off"),
+        (bytes(0x202) + b"HdrS" + bytes(100), "boot protocol 0.0"),
+        (broken(5, b"\x02"), "not of an x86 kernel"),
+        (broken(18, b"\x28\x00"), "a kernel for ARM, not x86"),
+        (broken(18, b"\xff\x0f"), "an ELF file for machine 4095, not x86"),
+        (broken(16, b"\x01\x00"), "no executable"),
         (BUNDLED.read_bytes()[:60], "program headers are cut off"),
         (BUNDLED.read_bytes()[:200], "ends after the file"),
         (broken(44, b"\x00\x00"), "nothing to load"),
@@ -193,7 +196,7 @@ def test_a_file_that_is_no_kernel_is_refused_in_one_line(tmp_path, data, what):
     path = tmp_path / "kernel"
     path.write_bytes(data)
     with pytest.raises(BootError, match=what) as caught:
-        load_kernel(path, GuestMemory(4 * MIB))
+        load(read_kernel(path), GuestMemory(4 * MIB), "", None, 1, [])
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -202,13 +205,14 @@ def test_a_missing_kernel_is_refused(tmp_path):
     """A path that does not exist, or is a directory, is named."""
     for path in (tmp_path / "none", tmp_path):
         with pytest.raises(BootError, match=str(path)):
-            load_kernel(path, GuestMemory(4 * MIB))
+            read_kernel(path)
 
 
 @pytest.mark.parametrize(
     "options",
     [{"machine": "xen"}, {"memory_mib": 0}, {"memory_mib": 10**6}, {"cmdline": "é"}, {"cmdline": "x" * 2048},
-     {"cmdline": "a\0b"}, {"timeout_s": 0}, {"timeout_s": -1}],
+     {"cmdline": "a\0b"}, {"timeout_s": 0}, {"timeout_s": -1}, {"vcpus": 0}, {"vcpus": 65}, {"vcpus": 2},
+     {"initrd": "x"}],
 )  # fmt: skip
 def test_a_machine_that_cannot_be_is_refused(options):
     """Bad options are usage errors, before anything is built."""

@@ -12,11 +12,12 @@ import pytest
 
 from rondo_core import Plugins, Store, StoreReader, hookimpl
 from rondo_vmm import VMM_SCHEMAS, VmConfig, hookspecs, run_vm
-from rondo_vmm.boot.elf import BUNDLED
+from rondo_vmm.boot.loader import BUNDLED
 from rondo_vmm.errors import KvmError
 from rondo_vmm.kvm.vm import Vm, usable
 from rondo_vmm.memory import GuestMemory
-from rondo_vmm.monitor import Monitor, monitor_plugins
+from rondo_vmm.monitor import Monitor
+from rondo_vmm.recording import monitor_plugins
 
 MACHINES = [pytest.param("kvm", marks=pytest.mark.kvm), pytest.param("soft", marks=pytest.mark.emulator)]
 GUEST = Path(__file__).parents[2] / "guest"

@@ -1,32 +1,36 @@
-"""A request for each batch, and what the receiver's status means for the samples in it."""
+"""A request for each message, with what proves who sends it, and the answer as plain facts."""
 
 from __future__ import annotations
 
 import base64
+from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import requests
+import attrs
 import snappy
 import urllib3
 
-from rondo_core import Batch
-from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError, UsageError
-from rondo_exporter_prometheus.encode import Encoder
+from rondo_core.clock import NS_PER_S, Clock
+from rondo_core.errors import BatchTooLargeError, ExportError, RetryableExportError, UsageError
 from rondo_exporter_prometheus.plugin import Settings
 
-# Source: remote-write 1.0, "Protocol".
+# Source: remote-write 1.0 and 2.0, "Protocol".
 PROTOCOL_HEADERS = {
-    "Content-Encoding": "snappy",
-    "Content-Type": "application/x-protobuf",
-    "X-Prometheus-Remote-Write-Version": "0.1.0",
+    "1.0": {
+        "Content-Encoding": "snappy",
+        "Content-Type": "application/x-protobuf",
+        "X-Prometheus-Remote-Write-Version": "0.1.0",
+    },
+    "2.0": {
+        "Content-Encoding": "snappy",
+        "Content-Type": "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+        "X-Prometheus-Remote-Write-Version": "2.0.0",
+    },
 }
-# These samples were refused, each for itself or for their number; no other status says that of the samples.
-REFUSED = frozenset({400, 413, 422})
-TOO_MANY_REQUESTS = 429
+_WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
 MAX_BODY_CHARACTERS = 200
 # Cut only after credentials were blotted out, so that no half of one stays.
 _BODY_READ_BYTES = 4096
@@ -35,83 +39,100 @@ _KEY_CHARACTERS = 6
 MAX_RETRY_AFTER_S = 3600.0
 
 
-class RemoteWrite:
-    """Takes batches to one remote-write 1.0 receiver, over one connection that stays open."""
+@attrs.frozen
+class Answer:
+    """What a receiver said to one request.
 
-    def __init__(self, settings: Settings, clock: Clock = wall_ns) -> None:
-        """Make the session; the connection is made by the first batch.
+    Attributes:
+        status: HTTP's.
+        said: who answered what, on one line, without credentials.
+        written: how many samples and histograms it says it has written; None where it says nothing of them, as no
+            receiver of 1.0 does.
+        retry_after_s: when it wants to be asked again, if it said so.
+    """
+
+    status: int
+    said: str
+    written: tuple[int, int] | None
+    retry_after_s: float | None
+
+
+class Connection:
+    """Takes messages to one receiver, over one connection that stays open."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        """Make the session; the connection is made by the first message.
 
         Raises: UsageError: the bearer token's file cannot be read, or holds no token.
         """
         self._settings, self._clock = settings, clock
-        self._encoder = Encoder(settings.external_labels)
-        self._session: requests.Session | None = _Session()
-        # Options are arguments: no proxies, certificates or netrc passwords out of the environment.
-        self._session.trust_env = False
-        self._session.headers.clear()
         agent = f"rondo-exporter-prometheus/{version('rondo-exporter-prometheus')}"
-        self._session.headers.update({**settings.headers, **PROTOCOL_HEADERS, "User-Agent": agent})
+        self._headers = {**settings.headers, "User-Agent": agent}
+        # Options are arguments: this reads no proxies and no netrc out of the environment, and follows no redirect.
+        self._pool: urllib3.PoolManager | None = urllib3.PoolManager(
+            num_pools=1,
+            retries=False,
+            timeout=settings.timeout_s,
+            cert_reqs="CERT_NONE" if settings.insecure else "CERT_REQUIRED",
+            ca_certs=settings.ca_file or None,
+            cert_file=settings.client_certificate or None,
+            key_file=settings.client_key or None,
+        )
+        if settings.insecure:
+            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it was chosen, and is documented
         try:
             self._authorization()
         except RetryableExportError as error:
             raise UsageError(str(error)) from None
 
-    def __repr__(self) -> str:
-        """Name the receiver, and nothing that is secret."""
-        return f"RemoteWrite({self._settings.shown_url!r})"
+    def post(self, message: bytes, protocol: str) -> Answer:
+        """Send one message of that version of the protocol.
 
-    def send(self, batch: Batch) -> None:
-        """Deliver the batch in one request.
-
-        Raises: RetryableExportError: no connection, no answer in time, 429 or 5xx; PermanentExportError: 400, 413
-        or 422; ExportError: any other status but 2xx, or the exporter was closed.
+        Raises: BatchTooLargeError: it is larger than `max_bytes`; RetryableExportError: no connection, or no answer in
+        time; ExportError: no request can be made at all, or the connection was closed.
         """
-        if self._session is None:
-            raise ExportError(f"{self._settings.shown_url}: this exporter was closed; open another")
-        body = self._encoder.encode(batch)
-        if not body:
-            return
+        settings = self._settings
+        if self._pool is None:
+            raise ExportError(f"{settings.shown_url}: this exporter was closed; open another")
+        if len(message) > settings.max_bytes:
+            raise BatchTooLargeError(f"max_bytes: a message of {len(message)} bytes; {settings.max_bytes} are allowed")
         authorization = self._authorization()
         try:
-            response = self._session.post(
-                self._settings.url,
-                data=snappy.compress(body),
-                headers={"Authorization": authorization} if authorization else None,
-                timeout=self._settings.timeout_s,
-                allow_redirects=False,
-                stream=True,
+            response = self._pool.request(
+                "POST",
+                settings.url,
+                body=snappy.compress(message),
+                headers={**self._headers, **PROTOCOL_HEADERS[protocol], **authorization},
+                redirect=False,
+                preload_content=False,
             )
-        except (requests.ConnectionError, requests.Timeout) as error:
-            raise RetryableExportError(f"{self._settings.shown_url}: {self._reason(error)}") from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            what = f"{self._settings.shown_url}: no request can be made of it ({type(error).__name__}); check url"
+        except (urllib3.exceptions.LocationValueError, ValueError) as error:
+            what = f"{settings.shown_url}: no request can be made of it ({type(error).__name__}); check url"
             raise ExportError(what) from None
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise RetryableExportError(f"{settings.shown_url}: {self._reason(error)}") from None
         try:
-            self._judge(response, _body(response), authorization)
+            body = _body(response)
+            said = ""
+            if response.status >= 300 or response.status < 200:
+                said = self._presentable(body or response.reason or "no reason given", authorization)
+            return Answer(
+                response.status,
+                f"{settings.shown_url}: answered {response.status}{said and ': '}{said}",
+                _written(response.headers),
+                self._retry_after_s(response.headers.get("Retry-After", "")),
+            )
         finally:
             response.close()
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._session is not None:
-            self._session.close()
-        self._session = None
+        if self._pool is not None:
+            self._pool.clear()
+        self._pool = None
 
-    def _judge(self, response: requests.Response, body: str, authorization: str) -> None:
-        """Turn a status into an error, or into none."""
-        status = response.status_code
-        if 200 <= status < 300:
-            return
-        said = self._presentable(body or response.reason or "no reason given", authorization)
-        message = f"{self._settings.shown_url}: answered {status}: {said}"
-        if status == TOO_MANY_REQUESTS or status >= 500:
-            raise RetryableExportError(message, self._retry_after_s(response.headers.get("Retry-After", "")))
-        if status in REFUSED:
-            raise PermanentExportError(message)
-        raise ExportError(message)
-
-    def _authorization(self) -> str:
-        """Give the header's value; a token's file is read anew each time, as tokens are rotated.
+    def _authorization(self) -> dict[str, str]:
+        """Give the header, if there is one; a token's file is read anew each time, as tokens are rotated.
 
         Raises: RetryableExportError: the file cannot be read now, or holds no token.
         """
@@ -128,16 +149,16 @@ class RemoteWrite:
                     f"bearer_token_file: {settings.bearer_token_file}: not one token on one line"
                 )
         if token:
-            return f"Bearer {token}"
+            return {"Authorization": f"Bearer {token}"}
         if settings.username:
             pair = f"{settings.username}:{settings.password}"
-            return "Basic " + base64.b64encode(pair.encode()).decode("ascii")
-        return ""
+            return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
+        return {}
 
-    def _presentable(self, text: str, authorization: str) -> str:
+    def _presentable(self, text: str, authorization: dict[str, str]) -> str:
         """Put what the receiver said on one line, credentials that it repeated blotted out, and cut it."""
         settings = self._settings
-        secrets = {settings.username, settings.password, authorization.partition(" ")[2]}
+        secrets = {settings.username, settings.password, authorization.get("Authorization", "").partition(" ")[2]}
         # A header may hold a key; what is shorter than one, such as a tenant's number, may stand in any sentence.
         secrets |= {value for value in settings.headers.values() if len(value) >= _KEY_CHARACTERS}
         for secret in sorted(filter(None, secrets), key=len, reverse=True):
@@ -147,7 +168,9 @@ class RemoteWrite:
 
     def _reason(self, error: Exception) -> str:
         """Say why there was no answer, in words that hold no URL."""
-        if isinstance(error, requests.Timeout):
+        # urllib3 derives a connection that is refused from one that takes too long.
+        refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+        if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
             return f"no answer within {self._settings.timeout_s:g} s"
         cause: BaseException | None = error
         for _ in range(10):
@@ -172,17 +195,18 @@ class RemoteWrite:
         return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
-class _Session(requests.Session):
-    """Sees no redirect: requests would read the whole body of one, even if it is not to be followed."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the base's signature
-        """Give nowhere to go."""
-        return
-
-
-def _body(response: requests.Response) -> str:
+def _body(response: urllib3.BaseHTTPResponse) -> str:
     """Read the beginning of what was answered; nothing where that fails, since the status says enough."""
     try:
-        return bytes(response.raw.read(_BODY_READ_BYTES, decode_content=True) or b"").decode("utf-8", "replace")
+        return bytes(response.read(_BODY_READ_BYTES, decode_content=True) or b"").decode("utf-8", "replace")
     except (urllib3.exceptions.HTTPError, OSError):
         return ""
+
+
+def _written(headers: Mapping[str, str]) -> tuple[int, int] | None:
+    """Read how much was written; one header that is missing beside the other says none."""
+    found = [headers.get(_WRITTEN.format(each), "").strip() for each in ("Samples", "Histograms")]
+    if not any(found):
+        return None
+    samples, histograms = (int(each) if each.isascii() and each.isdigit() else 0 for each in found)
+    return samples, histograms

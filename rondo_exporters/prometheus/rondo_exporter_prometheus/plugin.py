@@ -1,31 +1,37 @@
-"""The plugin `prometheus`: its hook, and its config, read and checked; network libraries are imported when opened."""
+"""The plugin `prometheus`: its hooks, and its config, read and checked; network libraries are imported when opened."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 import attrs
 
-from rondo_core import hookimpl
+from rondo_core import Option, hookimpl
 from rondo_core.errors import LabelError, UsageError
 from rondo_core.labels import Labels, canonical_labels
 
 if TYPE_CHECKING:
-    from rondo_exporter_prometheus.http import RemoteWrite
+    from rondo_exporter_prometheus.remote_write import RemoteWrite
 
-KEYS = (
-    "url",
-    "external_labels",
-    "timeout_s",
-    "headers",
-    "bearer_token",
-    "bearer_token_file",
-    "username",
-    "password",
+OPTIONS = (
+    Option("url", help="the receiver's, such as http://localhost:9090/api/v1/write", required=True, secret=True),
+    Option("protocol", help="the version of remote-write", default="auto", choices=("auto", "1.0", "2.0")),
+    Option("external_labels", "table", "labels for every series that does not have them itself"),
+    Option("tenant", help="sent as X-Scope-OrgID"),
+    Option("timeout", "duration", "for the connection, and for each wait for an answer", default=10.0),
+    Option("max_bytes", "size", "the largest message, before it is compressed", default=16 << 20),
+    Option("headers", "table", "further headers; the protocol's own are refused", secret=True),
+    Option("username", help="for basic authentication", secret=True),
+    Option("password", help="for basic authentication", secret=True),
+    Option("bearer_token", help="sent as Authorization: Bearer ...", secret=True),
+    Option("bearer_token_file", help="the same, read from the file for each request"),
+    Option("ca_file", help="PEM certificates to trust, instead of the system's"),
+    Option("client_certificate", help="a PEM file that proves who sends"),
+    Option("client_key", help="its key, unless the certificate's file holds it"),
+    Option("insecure", "flag", "trust any certificate", default=False),
 )
 # Source: remote-write 1.0, "Protocol": reserved headers; and those that HTTP itself or the credentials need.
 RESERVED_HEADERS = frozenset(
@@ -49,6 +55,7 @@ RESERVED_HEADERS = frozenset(
         "x-prometheus-remote-write-version",
     }
 )
+TENANT_HEADER = "X-Scope-OrgID"
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
@@ -59,59 +66,84 @@ class Settings:
 
     Attributes:
         url: without credentials; `shown_url` is without the query too, for messages.
+        protocol: auto, 1.0 or 2.0.
         external_labels: added to every series that does not have them itself.
         timeout_s: for the connection, and for each wait for an answer.
+        max_bytes: of a message, before it is compressed.
         headers: further ones; values are nobody's business.
         bearer_token, bearer_token_file, username, password: at most one way to prove who sends; empty: none.
+        ca_file, client_certificate, client_key: paths; empty: none.
+        insecure: trust any certificate.
     """
 
     url: str = attrs.field(repr=False)
     shown_url: str
+    protocol: str
     external_labels: Labels
     timeout_s: float
+    max_bytes: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     bearer_token: str = attrs.field(repr=False)
     bearer_token_file: str
     username: str = attrs.field(repr=False)
     password: str = attrs.field(repr=False)
+    ca_file: str
+    client_certificate: str
+    client_key: str
+    insecure: bool
+
+
+@hookimpl
+def rondo_options_define() -> list[Option]:
+    """Describe the keys of the config table."""
+    return list(OPTIONS)
 
 
 @hookimpl
 def rondo_exporter_open(config: Mapping[str, Any]) -> RemoteWrite:
     """Open a session with the receiver that `config` names; nothing is sent yet.
 
-    Raises: UsageError: a key is unknown, missing or unreadable, or two contradict each other.
+    Raises: UsageError: a value cannot be used, or two contradict each other.
     """
     settings = read_settings(config)
-    from rondo_exporter_prometheus.http import RemoteWrite
+    from rondo_exporter_prometheus.remote_write import RemoteWrite
 
     return RemoteWrite(settings)
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:
-    """Check a config table, as it comes from code, a file or a command line.
+    """Take a config table whose keys and types were checked against OPTIONS, and check what each of them means.
 
     Raises: UsageError: names the key, what is wrong and the mend, and no credential.
     """
-    for key in config:
-        if key not in KEYS:
-            raise UsageError(f"{key}: the exporter prometheus has no such key; it has {', '.join(KEYS)}")
-    parts = _url(config.get("url"))
+    parts = _url(config["url"])
     user, colon, secret = parts.netloc.rpartition("@")[0].partition(":")
+    if (user or colon) and (config.get("username") or config.get("password")):
+        raise UsageError("url: it holds credentials, and username or password is given too; keep one of them")
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
     settings = Settings(
         url=urlunsplit(bare),
         shown_url=urlunsplit(bare._replace(query="")),
-        external_labels=_external_labels(config.get("external_labels")),
-        timeout_s=_timeout_s(config.get("timeout_s", 10)),
-        headers=_headers(config.get("headers")),
-        bearer_token=_text(config, "bearer_token"),
-        bearer_token_file=_text(config, "bearer_token_file"),
-        username=_text(config, "username") or unquote(user),
-        password=_text(config, "password") or unquote(secret),
+        protocol=config["protocol"],
+        external_labels=_external_labels(config.get("external_labels", {})),
+        timeout_s=config["timeout"],
+        max_bytes=config["max_bytes"],
+        headers=_headers(config.get("headers", {}), config.get("tenant", "")),
+        bearer_token=config.get("bearer_token", ""),
+        bearer_token_file=config.get("bearer_token_file", ""),
+        username=config.get("username", "") or unquote(user),
+        password=config.get("password", "") or unquote(secret),
+        ca_file=config.get("ca_file", ""),
+        client_certificate=config.get("client_certificate", ""),
+        client_key=config.get("client_key", ""),
+        insecure=config["insecure"],
     )
-    if (user or colon) and (config.get("username") or config.get("password")):
-        raise UsageError("url: it holds credentials, and username or password is given too; keep one of them")
+    _check_credentials(settings)
+    _check_tls(settings)
+    return settings
+
+
+def _check_credentials(settings: Settings) -> None:
     ways = [settings.bearer_token, settings.bearer_token_file, settings.username or settings.password]
     if sum(map(bool, ways)) > 1:
         raise UsageError("bearer_token, bearer_token_file, username: each is a way to prove who sends; keep one")
@@ -121,14 +153,38 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         raise UsageError("username: holds a colon, which basic authentication cannot carry")
     if not _HEADER_VALUE.fullmatch(settings.bearer_token):
         raise UsageError("bearer_token: holds what no header can carry; use printable ASCII")
-    return settings
 
 
-def _url(given: object) -> SplitResult:
-    if not given:
-        raise UsageError("url: missing; give the receiver's, such as http://localhost:9090/api/v1/write")
+def _check_tls(settings: Settings) -> None:
+    """Load what TLS needs once, so that what is wrong with it is said at once."""
+    if settings.client_key and not settings.client_certificate:
+        raise UsageError("client_key: given without a client_certificate; add it")
+    if settings.insecure and settings.ca_file:
+        raise UsageError("insecure: it trusts any certificate, and ca_file says which; keep one of them")
+    if not (settings.ca_file or settings.client_certificate):
+        return
+    if not settings.url.startswith("https:"):
+        raise UsageError("url: http, and ca_file or client_certificate is given, which only https can use")
+    import ssl
+
+    context = ssl.create_default_context()
+    key, path = "ca_file", settings.ca_file
     try:
-        parts = urlsplit(given if isinstance(given, str) and given.isprintable() and " " not in given else "")
+        if settings.ca_file:
+            context.load_verify_locations(settings.ca_file)
+        key, path = "client_certificate", settings.client_certificate
+        if settings.client_certificate:
+            # A key under a passphrase would be asked for on the terminal; an empty one is refused instead.
+            context.load_cert_chain(settings.client_certificate, settings.client_key or None, password=lambda: "")
+    except ssl.SSLError:
+        raise UsageError(f"{key}: {path}: not PEM, or its key is another's or under a passphrase") from None
+    except OSError as error:
+        raise UsageError(f"{key}: {path}: {error.strerror or 'cannot be read'}, or its key's file") from None
+
+
+def _url(given: str) -> SplitResult:
+    try:
+        parts = urlsplit(given if given.isprintable() and " " not in given else "")
         if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
             return parts
     except ValueError:
@@ -137,60 +193,27 @@ def _url(given: object) -> SplitResult:
     raise UsageError("url: not an http or https URL with a host, such as http://localhost:9090/api/v1/write")
 
 
-def _external_labels(given: object) -> Labels:
+def _external_labels(given: Mapping[str, str]) -> Labels:
     try:
-        return canonical_labels(_pairs(given, "external_labels", ",", "="))
+        return canonical_labels(given)
     except LabelError as error:
         raise UsageError(f"external_labels: {error}") from None
 
 
-def _headers(given: object) -> dict[str, str]:
+def _headers(given: Mapping[str, str], tenant: str) -> dict[str, str]:
     headers: dict[str, str] = {}
-    for name, value in _pairs(given, "headers", "\n", ":"):
+    for name, value in given.items():
         if not _HEADER_NAME.fullmatch(name):
             raise UsageError("headers: a name is not one of HTTP's; letters, digits and - only")
         if name.lower() == "authorization":
             raise UsageError("headers: Authorization is set by bearer_token or username; use those")
         if name.lower() in RESERVED_HEADERS:
             raise UsageError(f"headers: {name} is the protocol's own; leave it out")
-        if name.lower() in map(str.lower, headers):
+        if name.lower() in map(str.lower, headers) or (tenant and name.lower() == TENANT_HEADER.lower()):
             raise UsageError(f"headers: {name} given twice; keep one")
-        if not isinstance(value, str) or not _HEADER_VALUE.fullmatch(value):
+        if not _HEADER_VALUE.fullmatch(value):
             raise UsageError(f"headers: the value of {name} is not text that a header can carry; use printable ASCII")
         headers[name] = value.strip()
-    return headers
-
-
-def _pairs(given: object, key: str, between: str, inside: str) -> Iterator[tuple[str, object]]:
-    """Give the pairs of a mapping, or of a text such as "a=b,c=d"."""
-    if given is None:
-        return
-    if isinstance(given, Mapping):
-        yield from given.items()
-        return
-    if not isinstance(given, str):
-        raise UsageError(f"{key}: neither a mapping nor text; write it as a{inside}b")
-    for item in filter(str.strip, given.split(between)):
-        name, found, value = item.partition(inside)
-        if not found:
-            raise UsageError(f"{key}: an item without {inside!r}; write it as name{inside}value")
-        yield name.strip(), value.strip()
-
-
-def _timeout_s(given: object) -> float:
-    try:
-        seconds = math.nan if isinstance(given, bool) else float(given)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        seconds = math.nan
-    if not 0 < seconds < math.inf:
-        raise UsageError(f"timeout_s: {given!r} is not a number of seconds above 0")
-    return seconds
-
-
-def _text(config: Mapping[str, Any], key: str) -> str:
-    given = config.get(key)
-    if given is None:
-        return ""
-    if not isinstance(given, str):
-        raise UsageError(f"{key}: not text; write it in quotes")
-    return given
+    if not _HEADER_VALUE.fullmatch(tenant):
+        raise UsageError("tenant: holds what no header can carry; use printable ASCII")
+    return {**headers, TENANT_HEADER: tenant.strip()} if tenant else headers

@@ -1,10 +1,12 @@
 """A reader of the wire that shares no code with the exporter, and a receiver that objects to whatever the protocol forbids."""
 
+import importlib.util
 import re
 import struct
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -224,3 +226,35 @@ def receiver():
     yield running
     running.close()
     assert running.objections == []
+
+
+# -- a receiver of both versions
+
+
+@pytest.fixture(name="strict", scope="session")
+def strict_module():
+    specification = importlib.util.spec_from_file_location("strict", Path(__file__).with_name("strict.py"))
+    strict = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(strict)
+    return strict
+
+
+@pytest.fixture
+def read_2(strict):
+    """Read a message of 2.0, and object to what it may not be."""
+    return strict.read_2
+
+
+@pytest.fixture
+def strict_receiver(strict):
+    """Start strict receivers; see strict.py."""
+    running = []
+
+    def start(*args, **options):
+        running.append(strict.StrictReceiver(*args, **options))
+        return running[-1]
+
+    yield start
+    for each in running:
+        each.close()
+        assert each.violations == []

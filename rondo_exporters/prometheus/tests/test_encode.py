@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rondo_exporter_prometheus.encode import Encoder
+from rondo_exporter_prometheus.columns import LabelSets
+from rondo_exporter_prometheus.encode import Encoder as Encoder1
 from rondo_exporter_prometheus.remote_write_pb2 import WriteRequest
 
 from rondo_core import Batch, Part, Series
@@ -16,6 +17,10 @@ from rondo_core import Batch, Part, Series
 NAN, INF = math.nan, math.inf
 S, MS = 10**9, 1_700_000_000_000
 STALE_BITS = 0x7FF0000000000002
+
+
+def Encoder(external=()):
+    return Encoder1(LabelSets(external))
 
 
 def test_counters_and_gauges_are_sent_under_their_own_name(make_part, read_wire):

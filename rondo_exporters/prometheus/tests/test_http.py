@@ -6,12 +6,13 @@ import socket
 import traceback
 
 import pytest
-from rondo_exporter_prometheus.http import RemoteWrite
-from rondo_exporter_prometheus.plugin import read_settings
+from rondo_exporter_prometheus.plugin import OPTIONS, read_settings
+from rondo_exporter_prometheus.remote_write import RemoteWrite
 
 from rondo_core import Batch, ManualClock, Schema, Store, Tier
-from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError
+from rondo_core.errors import BatchTooLargeError, ExportError, PermanentExportError, RetryableExportError
 from rondo_core.export.runner import open_runner
+from rondo_core.options import read_options
 
 S = 10**9
 MS = 1_700_000_000_000
@@ -23,7 +24,8 @@ def connect(receiver):
     opened = []
 
     def open_exporter(**config):
-        exporter = RemoteWrite(read_settings({"url": receiver.url, **config}), ManualClock())
+        checked = read_options("prometheus", OPTIONS, {"url": receiver.url, "protocol": "1.0", **config})
+        exporter = RemoteWrite(read_settings(checked), ManualClock())
         opened.append(exporter)
         return exporter
 
@@ -82,7 +84,7 @@ def test_nothing_to_send_is_no_request(connect, receiver):
         (404, ExportError),
         (405, ExportError),
         (409, ExportError),
-        (413, PermanentExportError),
+        (413, BatchTooLargeError),
         (415, ExportError),
         (422, PermanentExportError),
         (429, RetryableExportError),
@@ -93,7 +95,7 @@ def test_nothing_to_send_is_no_request(connect, receiver):
     ],
 )
 def test_a_status_means_one_thing(connect, receiver, one_sample, status, kind):
-    """2xx: taken; 429, 5xx: later; 400, 413, 422: never; all else, redirects too: not as configured."""
+    """2xx: taken; 429, 5xx: later; 400, 422: never; 413: in smaller pieces; all else, redirects too: not as configured."""
     receiver.answers = [(status, {"Location": "/elsewhere"}, b"the reason\nof it")]
     if kind is None:
         connect().send(one_sample)
@@ -154,7 +156,7 @@ def test_no_receiver_is_a_reason_to_try_again(connect, one_sample):
 def test_no_answer_is_a_reason_to_try_again(connect, silent, one_sample):
     """A receiver that does not answer in time is retryable."""
     with pytest.raises(RetryableExportError, match=r"no answer within 0\.05 s"):
-        connect(url=f"http://127.0.0.1:{silent}/w", timeout_s=0.05).send(one_sample)
+        connect(url=f"http://127.0.0.1:{silent}/w", timeout=0.05).send(one_sample)
 
 
 def test_an_answer_that_is_no_http_is_a_reason_to_try_again(connect, one_sample):
@@ -291,7 +293,7 @@ def export(recorded, receiver):
 
     def run(ended_run=1, deadline_s=30):
         with StoreReader(recorded) as reader:
-            runner = open_runner(reader, "prometheus", {"url": receiver.url})
+            runner = open_runner(reader, "prometheus", {"url": receiver.url, "protocol": "1.0"})
             return runner.finish(ended_run=ended_run, deadline_s=deadline_s)
 
     return run

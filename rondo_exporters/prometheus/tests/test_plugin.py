@@ -4,13 +4,25 @@ import subprocess
 import sys
 
 import pytest
-from rondo_exporter_prometheus.plugin import KEYS, read_settings, rondo_exporter_open
+from rondo_exporter_prometheus.plugin import OPTIONS
+from rondo_exporter_prometheus.plugin import read_settings as read_checked
 
 from rondo_core import Plugins
 from rondo_core.errors import UsageError
+from rondo_core.options import read_options
 from rondo_core.plugins import EXPORTERS
 
 URL = "http://localhost:9090/api/v1/write"
+
+
+def read_settings(config):
+    return read_checked(read_options("prometheus", OPTIONS, config))
+
+
+def rondo_exporter_open(config):
+    plugins = Plugins(config={"prometheus": config})
+    plugins.load(EXPORTERS, ["prometheus"])
+    return plugins.open("rondo_exporter_open", "prometheus")
 
 
 def test_rondo_finds_the_plugin_by_its_entry_point():
@@ -41,15 +53,23 @@ def test_the_plugin_is_cheap_to_import():
 def test_every_key_is_read_from_code_or_from_text():
     """Mappings and the texts of a command line mean the same."""
     typed = read_settings(
-        {"url": URL, "external_labels": {"b": 1, "a": "x"}, "timeout_s": 2.5, "headers": {"X-Scope-OrgID": "7"}}
+        {
+            "url": URL,
+            "external_labels": {"b": "1", "a": "x"},
+            "timeout": 2.5,
+            "headers": {"X-Key": "7"},
+            "max_bytes": 1024,
+        }
     )
     text = read_settings(
-        {"url": URL, "external_labels": "b=1, a=x,", "timeout_s": "2.5", "headers": "X-Scope-OrgID: 7"}
+        {"url": URL, "external_labels": "b=1, a=x,", "timeout": "2500ms", "headers": "X-Key=7", "max_bytes": "1KiB"}
     )
     assert typed == text
     assert typed.external_labels == (("a", "x"), ("b", "1"))
-    assert (typed.timeout_s, typed.headers) == (2.5, {"X-Scope-OrgID": "7"})
-    assert read_settings({"url": URL}).timeout_s == 10
+    assert (typed.timeout_s, typed.headers, typed.max_bytes) == (2.5, {"X-Key": "7"}, 1024)
+    plain = read_settings({"url": URL})
+    assert (plain.timeout_s, plain.protocol, plain.insecure) == (10, "auto", False)
+    assert read_settings({"url": URL, "tenant": "7"}).headers == {"X-Scope-OrgID": "7"}
 
 
 def test_credentials_in_the_url_are_taken_out_of_it():
@@ -63,26 +83,24 @@ def test_credentials_in_the_url_are_taken_out_of_it():
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({}, "url: missing"),
+        ({}, "prometheus.url: missing"),
         ({"url": "localhost:9090"}, "url: not an http"),
         ({"url": "ftp://hunter2@x/"}, "url: not an http"),
         ({"url": "http://"}, "url: not an http"),
         ({"url": "http://a:hunter2@x:port/"}, "url: not an http"),
         ({"url": "http://x/ y"}, "url: not an http"),
         ({"url": "http://x/\n"}, "url: not an http"),
-        ({"url": 7}, "url: not an http"),
+        ({"url": ["hunter2"]}, "prometheus.url: what it is given is not text"),
         ({"url": "http://[::1/"}, "url: not an http"),
-        ({"urls": URL}, f"urls: the exporter prometheus has no such key; it has {', '.join(KEYS)}"),
-        ({"url": URL, "external_labels": "a"}, "external_labels: an item without '='"),
-        ({"url": URL, "external_labels": ["a"]}, "external_labels: neither a mapping nor text"),
+        ({"urls": URL}, "prometheus.urls: no such key; did you mean url?"),
+        ({"url": URL, "protocol": "3.0"}, "prometheus.protocol: '3.0': choose from auto, 1.0, 2.0"),
+        ({"url": URL, "external_labels": "a"}, "prometheus.external_labels: 'a' is not a table"),
+        ({"url": URL, "external_labels": ["a"]}, "prometheus.external_labels: ['a'] is not a table"),
         ({"url": URL, "external_labels": {"__name__": "x"}}, "external_labels: '__name__'"),
         ({"url": URL, "external_labels": {"a-b": "x"}}, "external_labels: 'a-b'"),
-        ({"url": URL, "external_labels": "a=1,a=2"}, "external_labels: 'a': label given twice"),
-        ({"url": URL, "timeout_s": 0}, "timeout_s: 0 is not"),
-        ({"url": URL, "timeout_s": "soon"}, "timeout_s: 'soon' is not"),
-        ({"url": URL, "timeout_s": "nan"}, "timeout_s: 'nan' is not"),
-        ({"url": URL, "timeout_s": "inf"}, "timeout_s: 'inf' is not"),
-        ({"url": URL, "timeout_s": True}, "timeout_s: True is not"),
+        ({"url": URL, "timeout": 0}, "prometheus.timeout: 0 is not a duration"),
+        ({"url": URL, "timeout": "soon"}, "prometheus.timeout: 'soon' is not a duration"),
+        ({"url": URL, "max_bytes": "many"}, "prometheus.max_bytes: 'many' is not a size"),
         ({"url": URL, "headers": {"User-agent": "x"}}, "headers: User-agent is the protocol's own"),
         ({"url": URL, "headers": {"content-type": "x"}}, "headers: content-type is the protocol's own"),
         ({"url": URL, "headers": {"X-Prometheus-Remote-Write-Version": "2"}}, "headers: X-Prometheus"),
@@ -90,16 +108,24 @@ def test_credentials_in_the_url_are_taken_out_of_it():
         ({"url": URL, "headers": {"Authorization": "Bearer hunter2"}}, "headers: Authorization is set by"),
         ({"url": URL, "headers": {"X-Key": "hunter2\r\nHost: x"}}, "headers: the value of X-Key"),
         ({"url": URL, "headers": {"X Key": "hunter2"}}, "headers: a name"),
-        ({"url": URL, "headers": "A: 1\na: 2"}, "headers: a given twice"),
-        ({"url": URL, "headers": "hunter2"}, "headers: an item without ':'"),
+        ({"url": URL, "headers": "A=1,a=2"}, "headers: a given twice"),
+        ({"url": URL, "headers": "hunter2"}, "prometheus.headers: what it is given is not a table"),
+        ({"url": URL, "headers": "x-scope-orgid=1", "tenant": "2"}, "headers: x-scope-orgid given twice"),
+        ({"url": URL, "tenant": "a\nb"}, "tenant: holds what no header"),
         ({"url": URL, "password": "hunter2"}, "password: given without a username"),
         ({"url": URL, "bearer_token": "hunter2", "username": "me"}, "bearer_token, bearer_token_file, username"),
         ({"url": URL, "bearer_token": "hunter2\n"}, "bearer_token: holds what no header"),
-        ({"url": URL, "bearer_token": b"hunter2"}, "bearer_token: not text"),
+        ({"url": URL, "bearer_token": b"hunter2"}, "prometheus.bearer_token: what it is given is not text"),
         ({"url": URL, "bearer_token_file": "/no/such", "bearer_token": "hunter2"}, "bearer_token, bearer_token_file"),
         ({"url": "http://a:hunter2@x/", "username": "me"}, "url: it holds credentials"),
         ({"url": URL, "username": "a:b", "password": "hunter2"}, "username: holds a colon"),
         ({"url": URL, "bearer_token_file": "/no/such"}, "bearer_token_file: /no/such: No such file"),
+        ({"url": "https://x/", "ca_file": "/no/such"}, "ca_file: /no/such: No such file"),
+        ({"url": "https://x/", "ca_file": __file__}, f"ca_file: {__file__}: not PEM"),
+        ({"url": "https://x/", "client_certificate": "/no/such"}, "client_certificate: /no/such: No such file"),
+        ({"url": "https://x/", "client_key": "/no/such"}, "client_key: given without a client_certificate"),
+        ({"url": URL, "ca_file": "/no/such"}, "url: http, and ca_file"),
+        ({"url": "https://x/", "ca_file": "/no/such", "insecure": True}, "insecure: it trusts any"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_line_without_secrets(config, said):

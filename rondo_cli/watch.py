@@ -1,0 +1,116 @@
+"""`rondo watch`: record a virtual machine that another monitor runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from rondo_cli.params import Duration
+from rondo_core.clock import NS_PER_S
+
+if TYPE_CHECKING:
+    from rondo_core import Schema, Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@click.group("watch")
+def command() -> None:
+    """Record a virtual machine that QEMU or Firecracker runs.
+
+    \b
+    rondo watch qemu --qmp /run/vm1.qmp --store vm1.rondo
+    rondo watch firecracker --metrics /run/vm2.metrics --store vm2.rondo
+    """
+
+
+def _shared(function: F) -> F:
+    function = click.option(
+        "--timeout", type=Duration(), default=None, help="Stop watching after that long; the machine goes on."
+    )(function)
+    return click.option(
+        "--store",
+        type=click.Path(path_type=Path),
+        default=Path("vm.rondo"),
+        show_default=True,
+        help="Where to record; made where it is missing.",
+    )(function)
+
+
+@command.command("qemu")
+@click.option(
+    "--qmp",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="SOCKET",
+    help="A QMP socket for rondo alone.",
+)
+@_shared
+def qemu(qmp: Path, store: Path, timeout: int | None) -> int:
+    """Record a QEMU through its monitor, once a second, until it ends.
+
+    QEMU takes one client at each monitor: give it one more, beside that of libvirt or another manager:
+
+    \b
+    qemu-system-x86_64 ... -qmp unix:/run/vm1.qmp,server=on,wait=off
+    """
+    from rondo_vmm.qemu.watch import QemuWatcher
+
+    watcher = QemuWatcher(qmp)
+    try:
+        with _open(store, watcher.watched.schemas, "watch qemu") as opened:
+            pid = watcher.watched.facts.pid
+            click.echo(f"rondo: watching {f'process {pid}' if pid else qmp}; recording to {store}", err=True)
+            result = watcher.run(opened, timeout_s=timeout / NS_PER_S if timeout else None)
+            opened.close(result.ended)
+    finally:
+        watcher.close()
+    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s", err=True)
+    for plugin, failures in result.failed_plugins.items():
+        click.echo(f"rondo: plugin {plugin} failed {failures} times", err=True)
+    return result.exit_status
+
+
+@command.command("firecracker")
+@click.option(
+    "--metrics",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="PATH",
+    help="The FIFO, or the file, that Firecracker's --metrics-path names.",
+)
+@_shared
+def firecracker(metrics: Path, store: Path, timeout: int | None) -> int:
+    """Record Firecracker's metrics stream until it ends; a file is replayed, each flush at its own time.
+
+    Firecracker flushes once a minute, and whenever its API is asked to:
+
+    \b
+    mkfifo /run/vm2.metrics; firecracker --metrics-path /run/vm2.metrics ... &
+    curl --unix-socket /run/vm2.api -X PUT http://localhost/actions -d '{"action_type": "FlushMetrics"}'
+    """
+    from rondo_core import Store
+    from rondo_vmm.firecracker.watch import OUTCOMES, FirecrackerWatcher, firecracker_schemas
+
+    watcher = FirecrackerWatcher(metrics)
+    try:
+        schemas = None if store.exists() else firecracker_schemas()
+        with Store(store, schemas, clock=watcher.clock, writer="watch firecracker") as opened:
+            click.echo(f"rondo: {'replaying' if watcher.replayed else 'watching'} {metrics} into {store}", err=True)
+            result = watcher.run(opened, timeout / NS_PER_S if timeout else None)
+            lines = {name: opened.counter("vmm_metrics_lines_total", outcome=name).value for name in OUTCOMES}
+            opened.close(result.ended)
+    finally:
+        watcher.close()
+    said = ", ".join(f"{int(count)} {name.replace('_', ' ')}" for name, count in lines.items() if count)
+    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s; lines: {said or 'none'}", err=True)
+    return result.exit_status
+
+
+def _open(path: Path, schemas: tuple[Schema, ...], writer: str) -> Store:
+    from rondo_core import Store
+
+    return Store(path, None if path.exists() else schemas, writer=writer)

@@ -1,0 +1,55 @@
+"""An initrd: at the top of memory, and whole as far as its own form tells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rondo_vmm.errors import BootError
+from rondo_vmm.memory import GuestMemory
+
+PAGE_BYTES = 4096
+CHUNK_BYTES = 1 << 20
+# Source: RFC 1952 (gzip), the .xz file format, Documentation/driver-api/early-userspace/buffer-format.rst (cpio).
+GZIP, XZ, CPIO = b"\x1f\x8b", b"\xfd7zXZ\0", b"07070"
+XZ_FOOTER, CPIO_TRAILER = b"YZ", b"TRAILER!!!"
+
+
+def load_initrd(source: Path, data: bytes, memory: GuestMemory, kernel_end: int, limit: int) -> tuple[int, int]:
+    """Put it as high as it may be, and give its address and bytes.
+
+    Args: `kernel_end`: the first address that the kernel does not need; `limit`: the last that an initrd may use.
+    Raises: BootError: it is empty, cut off, or does not fit.
+    """
+    if not data:
+        raise BootError(f"{source}: empty; give an initrd")
+    if not _whole(data):
+        raise BootError(f"{source}: a truncated initrd: its end is missing; fetch or build it again")
+    address = (min(memory.size_bytes, limit + 1) - len(data)) // PAGE_BYTES * PAGE_BYTES
+    if address < kernel_end:
+        need = -(-(kernel_end + len(data) + PAGE_BYTES) // 2**20)
+        size_mib = -(-len(data) // 2**20)
+        raise BootError(f"{source}: {size_mib} MiB do not fit behind the kernel; give --memory-mib {need} or more")
+    memory.write(address, data)
+    return address, len(data)
+
+
+def _whole(data: bytes) -> bool:
+    """Say whether the first archive ends; kinds that do not tell quickly pass."""
+    if data.startswith(GZIP):
+        return _gzip_ends(data)
+    if data.startswith(XZ):
+        return data.rstrip(b"\0").endswith(XZ_FOOTER)
+    return not data.startswith(CPIO) or CPIO_TRAILER in data
+
+
+def _gzip_ends(data: bytes) -> bool:
+    import zlib
+
+    unpacker, at = zlib.decompressobj(31), 0
+    try:
+        while at < len(data) and not unpacker.eof:
+            unpacker.decompress(data[at : at + CHUNK_BYTES])
+            at += CHUNK_BYTES
+    except zlib.error:
+        return False
+    return unpacker.eof

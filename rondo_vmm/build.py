@@ -1,0 +1,104 @@
+"""VmConfig -> a machine that is ready to run: memory, the CPUs, the devices around them, and the kernel in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+
+from rondo_vmm.boot.loader import EMULATED_HOST_CMDLINE, LINUX_CMDLINE, Kernel, load, read_kernel
+from rondo_vmm.config import VmConfig, check_command_line
+from rondo_vmm.devices import clock, finish, serial
+from rondo_vmm.errors import ConfigError
+from rondo_vmm.fitting import Fittings
+from rondo_vmm.machine import Board, Machine
+from rondo_vmm.memory import GuestMemory
+
+
+@attrs.frozen
+class Vm:
+    """A machine, the board that it is on, its serial port and virtio devices, and why it is that machine."""
+
+    machine: Machine
+    board: Board
+    serial: serial.Serial
+    fittings: Fittings
+    why: str
+
+
+def build(config: VmConfig, sink: Callable[[bytes], object]) -> Vm:
+    """Make the machine; `sink` takes what the guest writes to its serial port.
+
+    Raises: KvmError, VmmError: the machine cannot be had; BootError, ConfigError: the kernel cannot be loaded;
+    DiskError: a disk image cannot be used.
+    """
+    kernel = read_kernel(config.kernel, config.emulated_host)
+    if kernel.bare and config.vcpus > 1:
+        raise ConfigError(f"{kernel.source}: a bare kernel runs on one virtual CPU only; give a Linux kernel")
+    cmdline = command_line(config, kernel)
+    board = Board(GuestMemory(config.memory_mib << 20))
+    machine, why = choose_machine(config, board, kernel)
+    fittings: Fittings | None = None
+    try:
+        uart = add_devices(board, machine, sink)
+        fittings = Fittings(config, board, machine.interrupt_line)
+        machine.set_up(load(kernel, board.memory, cmdline, config.initrd, config.vcpus, board.slots))
+    except BaseException:
+        machine.close()
+        if fittings is not None:
+            fittings.close()
+        raise
+    return Vm(machine, board, uart, fittings, why)
+
+
+def command_line(config: VmConfig, kernel: Kernel) -> str:
+    """Give what the kernel is told: what a Linux kernel needs on this machine, then what was asked for.
+
+    Raises: ConfigError: it is too long.
+    """
+    if kernel.bare:
+        return config.cmdline
+    needed = [LINUX_CMDLINE, EMULATED_HOST_CMDLINE] if config.emulated_host else [LINUX_CMDLINE]
+    cmdline = " ".join([*needed, config.cmdline]).strip()
+    check_command_line(cmdline)
+    return cmdline
+
+
+def choose_machine(config: VmConfig, board: Board, kernel: Kernel) -> tuple[Machine, str]:
+    """Make the machine that was asked for, or the best that there is; say why it is that one.
+
+    Raises: KvmError, VmmError: it cannot be had; ConfigError: it cannot run this kernel.
+    """
+    from rondo_vmm.kvm import vm
+
+    why = "asked for"
+    wanted = config.machine
+    if wanted == "auto":
+        trouble = vm.usable()
+        wanted, why = ("soft", trouble) if trouble else ("kvm", "/dev/kvm can be used")
+    if wanted == "kvm":
+        from rondo_vmm.kvm.machine import KvmMachine
+        from rondo_vmm.kvm.vcpu import install_kick
+
+        install_kick()
+        return KvmMachine(board, config.vcpus, linux=not kernel.bare, emulated_host=config.emulated_host), why
+    if not kernel.bare:
+        trouble = f" ({why})" if config.machine == "auto" else ""
+        raise ConfigError(f"{kernel.source}: the software CPU runs bare kernels only{trouble}; it needs --machine kvm")
+    from rondo_vmm.soft.machine import SoftMachine
+
+    return SoftMachine(board), why
+
+
+def add_devices(board: Board, machine: Machine, sink: Callable[[bytes], object]) -> serial.Serial:
+    """Put the devices on the bus, and give the serial port."""
+    bus = board.bus
+    uart = serial.Serial(sink, machine.interrupt_line(serial.COM1_IRQ))
+    bus.add_ports(serial.COM1, 8, uart)
+    bus.add_ports(finish.PM1A_EVENT, finish.PM1A_EVENT_COUNT, finish.PowerEvents())
+    bus.add_ports(finish.PM1A_CONTROL, 4, finish.PowerOff(board.finish))
+    bus.add_ports(finish.I8042_DATA, 5, finish.KeyboardController(board.finish))
+    bus.add_ports(clock.CLOCK_PORT, clock.PORT_COUNT, board.clock)
+    bus.add_ports(clock.SCRATCH_PORT, clock.SCRATCH_PORT_COUNT, clock.Scratch(clock.SCRATCH_PORT_COUNT))
+    bus.add_mmio(clock.SCRATCH_MMIO, clock.SCRATCH_MMIO_BYTES, clock.Scratch(clock.SCRATCH_MMIO_BYTES))
+    return uart

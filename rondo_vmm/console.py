@@ -1,0 +1,112 @@
+"""The serial console's two ways: what the guest says, line by line for those who look for something in it, and
+what it is told, from a descriptor, no faster than it reads.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+
+from rondo_core.clock import wall_ns
+from rondo_vmm.devices.serial import FIFO_BYTES, Serial
+
+OnLine = Callable[[bytes, int], None]
+LONGEST_LINE = 256
+ROOM_CHECK_S = 0.5
+
+
+class Lines:
+    """Passes the guest's bytes on, and tells `observer` of each line: its bytes, and when its first one came.
+
+    What has no end is cut every LONGEST_LINE bytes, so that a flood takes no memory.
+    """
+
+    def __init__(self, sink: Callable[[bytes], object]) -> None:
+        """Pass bytes on to `sink`."""
+        self._sink = sink
+        self._line = bytearray()
+        self._began_ns = 0
+        self.observer: OnLine | None = None
+
+    def __call__(self, data: bytes) -> None:
+        """Take one byte."""
+        self._sink(data)
+        if self.observer is None:
+            return
+        line = self._line
+        if not line:
+            self._began_ns = wall_ns()
+        line += data
+        if data == b"\n" or len(line) >= LONGEST_LINE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tell of what has come so far."""
+        if self._line:
+            line = bytes(self._line).rstrip(b"\r\n")
+            self._line.clear()
+            if self.observer is not None:
+                self.observer(line, self._began_ns)
+
+
+class Input:
+    """A thread that gives the guest what comes from a descriptor. Nothing is read that the guest has no room for."""
+
+    def __init__(self, descriptor: int, uart: Serial, on_escape: Callable[[], None] | None = None) -> None:
+        """Read `descriptor`; `on_escape`: what Ctrl-A x does, where the descriptor is a raw terminal."""
+        self._descriptor, self._uart, self._on_escape = descriptor, uart, on_escape
+        self._escaped = False
+        self._ended = threading.Event()
+        self._wake_reader, self._wake_writer = os.pipe2(os.O_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="rondo-console", daemon=True)
+
+    def start(self) -> None:
+        """Start reading."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End the thread; what was not read stays where it is."""
+        self._ended.set()
+        os.write(self._wake_writer, b"x")
+        self._thread.join()
+        os.close(self._wake_reader)
+        os.close(self._wake_writer)
+
+    def _run(self) -> None:
+        while not self._ended.is_set():
+            ready, _, _ = select.select([self._descriptor, self._wake_reader], [], [])
+            if self._ended.is_set() or self._descriptor not in ready:
+                continue
+            try:
+                data = os.read(self._descriptor, FIFO_BYTES)
+            except OSError:
+                return
+            if not data:
+                return
+            self._give(self._unescaped(data) if self._on_escape else data)
+
+    def _give(self, data: bytes) -> None:
+        while data and not self._ended.is_set():
+            data = data[self._uart.receive(data) :]
+            if data:
+                self._uart.wait_for_room(ROOM_CHECK_S)
+
+    def _unescaped(self, data: bytes) -> bytes:
+        """Take Ctrl-A x out of what was typed; Ctrl-A Ctrl-A is one Ctrl-A."""
+        kept = bytearray()
+        for byte in data:
+            if self._escaped:
+                self._escaped = False
+                if byte == ord("x") and self._on_escape:
+                    self._on_escape()
+                elif byte == 1:
+                    kept.append(byte)
+                else:
+                    kept += bytes((1, byte))
+            elif byte == 1:
+                self._escaped = True
+            else:
+                kept.append(byte)
+        return bytes(kept)

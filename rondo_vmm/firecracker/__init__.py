@@ -1,0 +1,1 @@
+"""Firecracker's metrics stream, recorded while the machine runs or replayed from a file."""

@@ -1,0 +1,153 @@
+"""The QEMU machine: VmConfig -> a QEMU of our own that is recorded from its first instruction to its last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rondo_core.clock import wall_ns
+from rondo_core.errors import RondoError, one_line
+from rondo_vmm.config import VmConfig
+from rondo_vmm.errors import QmpError
+from rondo_vmm.hookspecs import QemuFacts
+from rondo_vmm.monitor import VmResult
+from rondo_vmm.qemu.process import BALLOON, PROGRAM, QemuProcess, how_ended, start
+from rondo_vmm.qemu.recording import Recording
+from rondo_vmm.seconds import every_second, stop_signals
+
+if TYPE_CHECKING:
+    from rondo_core import Plugins, Store
+
+# Source: ShutdownCause of QEMU's QAPI.
+ENDS = {"guest-shutdown": "power-off", "guest-reset": "reset", "guest-panic": "failed"}
+
+
+class QemuMonitor:
+    """One VM that QEMU runs. `run` blocks; `stop` may come from another thread or a signal handler.
+
+    Make and run it on one thread: QEMU does not outlive the thread that started it.
+    """
+
+    machine = "qemu"
+
+    def __init__(
+        self,
+        config: VmConfig,
+        store: Store | None = None,
+        sink: Callable[[bytes], object] | None = None,
+        plugins: Plugins | None = None,
+    ) -> None:
+        """Start QEMU, before its first instruction. Args: as of rondo_vmm.monitor.Monitor.
+
+        Raises: VmmError and those below it: QEMU cannot be had, or not start with this kernel or disk.
+        """
+        self._config = config
+        self._loop = asyncio.new_event_loop()
+        self._ended, self._error = "", ""
+        self._over = asyncio.Event()
+        try:
+            self._qemu = self._loop.run_until_complete(start(config, sink or _nowhere))
+        except BaseException:
+            self._loop.close()
+            raise
+        try:
+            self._recording = Recording(store, QemuFacts(self._qemu.pid, BALLOON, ours=True), plugins)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def why(self) -> str:
+        """QEMU's accelerator, and why it is that one."""
+        accelerator = self._qemu.accelerator
+        return f"accelerator {accelerator.name}: {accelerator.why}"
+
+    def run(self) -> VmResult:
+        """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
+        try:
+            with stop_signals(self._loop, self._end):
+                return self._loop.run_until_complete(self._run())
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End QEMU if it still runs; more than once is once."""
+        if not self._loop.is_closed():
+            if self._qemu.status is None:
+                self._loop.run_until_complete(self._qemu.end())
+            self._loop.close()
+
+    def stop(self, why: str = "stopped") -> None:
+        """End the run in order; the first reason stands."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+            self._loop.call_soon_threadsafe(self._end, why)
+
+    def _end(self, ended: str, error: str = "") -> None:
+        if not self._ended:
+            self._ended, self._error = ended, error
+        self._over.set()
+
+    async def _run(self) -> VmResult:
+        qemu, recording = self._qemu, self._recording
+        tasks = [asyncio.create_task(each) for each in (self._follow_events(qemu), self._follow_process(qemu))]
+        started_ns, started = wall_ns(), time.monotonic()
+        try:
+            with contextlib.suppress(QmpError):  # without it the statistics of the balloon stay absent
+                interval = {"path": BALLOON, "property": "guest-stats-polling-interval", "value": 1}
+                await qemu.qmp.ask("qom-set", interval)
+            started_ns = await recording.begin(qemu.qmp)
+            recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
+            await qemu.qmp.ask("cont")
+            await every_second(lambda: recording.sample(qemu.qmp), self._wait())
+        except RondoError as error:
+            if qemu.qmp.connected:
+                self._end("failed", one_line(error))
+            await self._over.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+        recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
+        ended_ns = await recording.sample(qemu.qmp)
+        uptime_s = time.monotonic() - started
+        await qemu.end()
+        return VmResult(
+            machine=self.machine,
+            why=self.why,
+            ended=self._ended,
+            error=self._error,
+            exits={},
+            uptime_s=uptime_s,
+            started_ns=started_ns,
+            ended_ns=ended_ns,
+            failed_plugins=recording.failed_plugins,
+        )
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._over.wait(), self._config.timeout_s)
+        except TimeoutError:
+            self._end("timeout")
+
+    async def _follow_events(self, qemu: QemuProcess) -> None:
+        while True:
+            name, data = await qemu.qmp.next_event()
+            self._recording.event(name)
+            self._on_event(name, data)
+
+    def _on_event(self, name: str, data: Mapping[str, Any]) -> None:
+        if name == "GUEST_PANICKED":
+            self._end("failed", f"{PROGRAM}: the guest's kernel panicked; its console says why")
+        elif name == "SHUTDOWN" and data.get("reason") in ENDS:
+            self._end(ENDS[data["reason"]])
+
+    async def _follow_process(self, qemu: QemuProcess) -> None:
+        status = await qemu.ended()
+        what = qemu.complaint()
+        self._end("failed", f"{PROGRAM}: process {qemu.pid} ended {how_ended(status)}{what and ': '}{what}")
+
+
+def _nowhere(_data: bytes) -> None:
+    """Take the serial console's bytes where no one wants them."""

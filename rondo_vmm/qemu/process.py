@@ -1,0 +1,235 @@
+"""VmConfig -> a QEMU process that stands before its first instruction, with its monitor connected."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import shutil
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+
+import attrs
+
+from rondo_vmm.config import VmConfig, disk_name
+from rondo_vmm.errors import QmpError, VmmError
+from rondo_vmm.kvm import vm
+from rondo_vmm.qemu.kernel import check_initrd, check_kernel, prepare_disk
+from rondo_vmm.qemu.qmp import Qmp
+
+PROGRAM = "qemu-system-x86_64"
+DISK_BYTES = 64 << 20
+BALLOON = "/machine/peripheral/balloon0"
+DEFAULT_CMDLINE = "console=ttyS0 panic=-1 quiet"
+START_S = 30.0
+CHUNK_BYTES = 1 << 16
+STDERR_LINES = 20
+_PR_SET_PDEATHSIG = 1  # Source: prctl(2)
+_libc = ctypes.CDLL(None)
+
+
+@attrs.frozen
+class Accelerator:
+    """How QEMU runs the guest's instructions, and why so.
+
+    The machine goes with it: microvm has no clock but KVM's, so that an emulated processor gets the machine pc, without
+    what would only be probed in vain.
+    """
+
+    name: str
+    why: str
+
+    def arguments(self) -> tuple[list[str], str]:
+        """Give QEMU's machine and processor, and the bus of its virtio devices."""
+        if self.name == "kvm":
+            return ["-M", "microvm,accel=kvm,rtc=on", "-cpu", "host"], "device"
+        return ["-M", "pc,accel=tcg,hpet=off,usb=off,vmport=off", "-cpu", "max"], "pci"
+
+
+class QemuProcess:
+    """A QEMU that this process started; it does not outlive it.
+
+    Attributes: `accelerator`, `qmp`; `pid`; `status`: QEMU's exit status once it has ended, -n for signal n.
+    """
+
+    def __init__(self, process: asyncio.subprocess.Process, accelerator: Accelerator) -> None:
+        """Wrap a process; `start` makes it."""
+        self._process, self.accelerator = process, accelerator
+        self._qmp: Qmp | None = None
+        self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._readers: list[asyncio.Task[None]] = []
+
+    @property
+    def qmp(self) -> Qmp:
+        """Its monitor."""
+        if self._qmp is None:
+            raise QmpError(f"{PROGRAM}: its monitor is not connected")
+        return self._qmp
+
+    def connected(self, qmp: Qmp) -> None:
+        """Take note of its monitor."""
+        self._qmp = qmp
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """Its exit status; None while it lives."""
+        return self._process.returncode
+
+    async def ended(self) -> int:
+        """Wait until it has ended, and all that it wrote was taken."""
+        status = await self._process.wait()
+        await asyncio.gather(*self._readers)
+        return status
+
+    async def end(self, patience_s: float = 5.0) -> None:
+        """Have it ended: by its monitor, or else by SIGKILL."""
+        if self.status is None and self._qmp is not None:
+            with contextlib.suppress(QmpError, TimeoutError):
+                await asyncio.wait_for(self._qmp.ask("quit"), patience_s)
+        try:
+            await asyncio.wait_for(self._process.wait(), patience_s if self._qmp else 0.01)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+        if self._qmp is not None:
+            await self._qmp.close()
+        await self.ended()
+
+    def complaint(self) -> str:
+        """Give the line of its standard error that says what is wrong: the last that names an error, or the last."""
+        lines = [line for line in self._stderr if line]
+        errors = [line for line in lines if "error" in line.lower()]
+        return (errors or lines or [""])[-1].removeprefix(f"{PROGRAM}: ")
+
+    def said(self, words: str) -> bool:
+        """Whether its standard error has these words."""
+        return any(words in line for line in self._stderr)
+
+    def read(self, sink: Callable[[bytes], object]) -> None:
+        """Have its output read: the serial console into `sink`, complaints into a short memory."""
+        console, complaints = self._process.stdout, self._process.stderr
+        if console is not None and complaints is not None:
+            self._readers = [
+                asyncio.create_task(_pump(console, sink)),
+                asyncio.create_task(_pump(complaints, self._complain)),
+            ]
+
+    def _complain(self, data: bytes) -> None:
+        self._stderr.extend(line.strip()[:500] for line in data.decode(errors="replace").splitlines())
+
+
+async def start(config: VmConfig, sink: Callable[[bytes], object]) -> QemuProcess:
+    """Start QEMU before its first instruction: with KVM where it can be used, else with an emulated processor.
+
+    Raises: VmmError and those below it: QEMU is missing, ends at once, or the kernel or the disk cannot be used.
+    """
+    if config.kernel is None:
+        raise VmmError("machine qemu: boots Linux only; give --kernel and --initrd (make guest-linux makes both)")
+    if shutil.which(PROGRAM) is None:
+        raise VmmError(f"{PROGRAM}: not installed; install the package qemu-system-x86, or use --machine kvm or soft")
+    check_kernel(config.kernel)
+    if config.initrd is not None:
+        check_initrd(config.initrd)
+    for disk in config.disks:
+        prepare_disk(disk, DISK_BYTES)
+    trouble = vm.usable()
+    if not trouble:
+        qemu = await _spawn(config, Accelerator("kvm", "/dev/kvm can be used"), sink)
+        if qemu.status is None:
+            return qemu
+        _check_disk(config, qemu)
+        trouble = f"QEMU cannot use /dev/kvm ({qemu.complaint()})"
+    qemu = await _spawn(config, Accelerator("tcg", trouble), sink)
+    if qemu.status is None:
+        return qemu
+    _check_disk(config, qemu)
+    raise VmmError(f"{PROGRAM}: ended at start, {how_ended(qemu.status)}: {qemu.complaint() or 'it said nothing'}")
+
+
+async def _spawn(config: VmConfig, accelerator: Accelerator, sink: Callable[[bytes], object]) -> QemuProcess:
+    """Start it and wait until its monitor answers, or it has ended."""
+    ours, its = socket.socketpair()
+    with its:
+        arguments = command_line(config, accelerator, its.fileno())
+        process = await asyncio.create_subprocess_exec(
+            PROGRAM,
+            *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            pass_fds=[its.fileno()],
+            start_new_session=True,  # a terminal's Ctrl-C is for the monitor, which ends QEMU in order
+            preexec_fn=_die_with_parent,
+        )
+    qemu = QemuProcess(process, accelerator)
+    qemu.read(sink)
+    connecting = asyncio.create_task(Qmp.connect(ours, PROGRAM, START_S))
+    ending = asyncio.create_task(process.wait())
+    await asyncio.wait((connecting, ending), return_when=asyncio.FIRST_COMPLETED)
+    try:
+        connected = await connecting
+    except QmpError:
+        ours.close()
+        await qemu.end()
+        return qemu
+    finally:
+        ending.cancel()
+    qemu.connected(connected)
+    return qemu
+
+
+def command_line(config: VmConfig, accelerator: Accelerator, qmp_fd: int) -> list[str]:
+    """Say to QEMU what machine it is: paused before its start and after its end, so that both are recorded."""
+    machine, bus = accelerator.arguments()
+    cmdline = config.cmdline
+    if "console=" not in cmdline:
+        cmdline = f"{DEFAULT_CMDLINE} {cmdline}".strip()
+    arguments = [
+        *machine,
+        *("-m", f"{config.memory_mib}M", "-smp", str(config.vcpus)),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-S"),
+        *("-action", "reboot=shutdown,shutdown=pause,panic=pause"),
+        *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
+        *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control"),
+        *("-kernel", str(config.kernel), "-append", cmdline),
+        *("-device", f"virtio-rng-{bus}", "-device", f"virtio-balloon-{bus},id=balloon0"),
+    ]
+    if config.initrd is not None:
+        arguments += ["-initrd", str(config.initrd)]
+    access = ",readonly=on" if config.disk_read_only else ""
+    for index, disk in enumerate(config.disks):
+        path, name = str(disk).replace(",", ",,"), disk_name(index)
+        arguments += ["-drive", f"id={name},file={path},format=raw,if=none{access}"]
+        arguments += ["-device", f"virtio-blk-{bus},drive={name}"]
+    return arguments
+
+
+def how_ended(status: int | None) -> str:
+    """Say how a process ended."""
+    if status is not None and status < 0:
+        return f"by signal {-status}"
+    return f"with exit status {status}"
+
+
+def _check_disk(config: VmConfig, qemu: QemuProcess) -> None:
+    if qemu.said("Failed to get") and qemu.said("lock"):
+        disk = next((each for each in config.disks if qemu.said(f"[{each}]")), config.disks[0])
+        raise VmmError(f"{disk}: another process uses this disk; stop it, or give another")
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end QEMU when the monitor is killed."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+async def _pump(source: asyncio.StreamReader, sink: Callable[[bytes], object]) -> None:
+    """Hand over what comes, from a thread: whoever is slow to take it holds up neither recording nor ticks."""
+    while data := await source.read(CHUNK_BYTES):
+        await asyncio.to_thread(sink, data)

@@ -1,0 +1,211 @@
+"""Watch a QEMU that someone else started: through a monitor of its own, until that QEMU ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from rondo_core.clock import wall_ns
+from rondo_vmm.errors import QmpError
+from rondo_vmm.hookspecs import QemuFacts
+from rondo_vmm.monitor import VmResult
+from rondo_vmm.qemu.qmp import Qmp
+from rondo_vmm.qemu.recording import Recording, find_balloon
+from rondo_vmm.qemu.schemas import qemu_schemas
+from rondo_vmm.seconds import every_second, stop_signals
+
+if TYPE_CHECKING:
+    from rondo_core import Plugins, Schema, Store
+
+# Source: ShutdownCause of QEMU's QAPI.
+ENDS = {
+    "guest-shutdown": "power-off",
+    "guest-reset": "reset",
+    "guest-panic": "panic",
+    "host-qmp-quit": "quit",
+    "host-qmp-system-reset": "reset",
+    "host-signal": "ended by a signal",
+    "host-ui": "closed",
+}
+GONE = "gone"
+RECONNECT_S = 1.0
+GRACE_S = 2.0  # between a lost monitor and the end of its process
+
+
+@attrs.frozen
+class Watched:
+    """What is found when a QEMU is first seen."""
+
+    facts: QemuFacts
+    vcpus: int
+    disks: int
+
+    @property
+    def schemas(self) -> tuple[Schema, ...]:
+        """Schemas with room for it."""
+        return qemu_schemas(self.vcpus, self.disks)
+
+
+class QemuWatcher:
+    """One QEMU at a QMP socket. It is asked, never told: nothing of it is changed."""
+
+    def __init__(self, path: Path) -> None:
+        """Connect and look. Raises: QmpError: there is no monitor at that socket, or it is silent."""
+        self._path = path
+        self._loop = asyncio.new_event_loop()
+        self._over = asyncio.Event()
+        self._ended, self._reason = "", ""
+        self._qmp: Qmp | None = None
+        try:
+            self.watched = self._loop.run_until_complete(self._look())
+        except BaseException:
+            self._loop.close()
+            raise
+
+    async def _look(self) -> Watched:
+        qmp = self._qmp = await Qmp.connect(str(self._path), str(self._path))
+        cpus = await qmp.ask("query-cpus-fast")
+        disks = await qmp.ask("query-block")
+        pid = _process_of(int(cpus[0]["thread-id"])) if cpus else 0
+        return Watched(QemuFacts(pid, await find_balloon(qmp)), max(len(cpus), 1), len(disks))
+
+    def run(self, store: Store, plugins: Plugins | None = None, timeout_s: float | None = None) -> VmResult:
+        """Record until QEMU ends, `timeout_s` is over, or `stop` is called. The store is left open."""
+        recording = Recording(store, self.watched.facts, plugins)
+        try:
+            with stop_signals(self._loop, self._end):
+                return self._loop.run_until_complete(self._run(recording, timeout_s))
+        finally:
+            self.close()
+
+    def stop(self, why: str = "stopped") -> None:
+        """End the watch; from any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the watch is over
+            self._loop.call_soon_threadsafe(self._end, why)
+
+    def close(self) -> None:
+        """Let go of the monitor."""
+        if not self._loop.is_closed():
+            if self._qmp is not None:
+                self._loop.run_until_complete(self._qmp.close())
+            self._loop.close()
+
+    def _end(self, how: str) -> None:
+        self._ended = self._ended or how
+        self._over.set()
+
+    async def _run(self, recording: Recording, timeout_s: float | None) -> VmResult:
+        started_ns, started = wall_ns(), time.monotonic()
+        with self._process_end() as process_ended:
+            following = asyncio.create_task(self._follow(recording, process_ended))
+            if timeout_s is not None:
+                self._loop.call_later(timeout_s, self._end, "timeout")
+            try:
+                if self._qmp is not None:
+                    started_ns = await recording.begin(self._qmp)
+                recording.tell("rondo_vmm_started", machine="qemu", now_ns=started_ns)
+                await every_second(lambda: recording.sample(self._qmp), self._over.wait())
+            finally:
+                following.cancel()
+        recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
+        ended_ns = await recording.sample(self._qmp)
+        uptime_s = time.monotonic() - started
+        return VmResult(
+            machine="qemu",
+            why=f"watched at {self._path}",
+            ended=self._ended,
+            error="",
+            exits={},
+            uptime_s=uptime_s,
+            started_ns=started_ns,
+            ended_ns=ended_ns,
+            failed_plugins=recording.failed_plugins,
+        )
+
+    async def _follow(self, recording: Recording, process_ended: asyncio.Event) -> None:
+        """Take events, and come back after a lost connection as long as the process lives."""
+        while True:
+            if self._qmp is not None:
+                await self._follow_events(self._qmp, recording)
+                await self._qmp.close()
+                self._qmp = None
+            if await self._has_ended(process_ended):
+                self._end(self._reason or GONE)
+                return
+            try:
+                self._qmp = await Qmp.connect(str(self._path), str(self._path))
+            except QmpError:
+                if not self.watched.facts.pid:
+                    self._end(self._reason or GONE)
+                    return
+                await _wait(process_ended, RECONNECT_S)
+
+    async def _has_ended(self, process_ended: asyncio.Event) -> bool:
+        """Look whether the process is gone; after a shutdown it may need a moment for that."""
+        if not self.watched.facts.pid:
+            return False
+        return await _wait(process_ended, GRACE_S if self._reason else 0.1)
+
+    async def _follow_events(self, qmp: Qmp, recording: Recording) -> None:
+        """Take note of events until the connection is lost."""
+        lost = asyncio.create_task(qmp.lost())
+        coming = asyncio.create_task(qmp.next_event())
+        try:
+            while True:
+                await asyncio.wait((coming, lost), return_when=asyncio.FIRST_COMPLETED)
+                if not coming.done():
+                    return
+                name, data = coming.result()
+                coming = asyncio.create_task(qmp.next_event())
+                recording.event(name)
+                if name == "SHUTDOWN":
+                    self._reason = ENDS.get(str(data.get("reason")), "shutdown")
+                    await recording.sample(qmp)  # what the guest did last is known only now
+                elif name in {"RESET", "RESUME"}:
+                    self._reason = ""
+        finally:
+            lost.cancel()
+            coming.cancel()
+
+    @contextlib.contextmanager
+    def _process_end(self) -> Iterator[asyncio.Event]:
+        """Give what is set when the process ends; never, where it is not on this host."""
+        ended = asyncio.Event()
+        pid = self.watched.facts.pid
+        try:
+            descriptor = os.pidfd_open(pid) if pid else -1
+        except ProcessLookupError:
+            ended.set()
+            descriptor = -1
+        if descriptor >= 0:
+            self._loop.add_reader(descriptor, ended.set)
+        try:
+            yield ended
+        finally:
+            if descriptor >= 0:
+                self._loop.remove_reader(descriptor)
+                os.close(descriptor)
+
+
+async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), timeout_s)
+    return event.is_set()
+
+
+def _process_of(thread: int) -> int:
+    """Give the process that a thread belongs to, 0 where there is none here that looks like a QEMU."""
+    try:
+        status = Path(f"/proc/{thread}/status").read_text()
+        pid = int(status.partition("\nTgid:")[2].split()[0])
+        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
+    except (OSError, ValueError, IndexError):
+        return 0
+    return pid if b"qemu" in program or b"kvm" in program else 0

@@ -1,0 +1,117 @@
+"""What of a VM's life goes to plugins: exits, milestones, its CPUs' threads, start and end; and the ticks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from rondo_vmm import hookspecs
+from rondo_vmm.hookspecs import OnExit, OnMilestone
+
+if TYPE_CHECKING:
+    from rondo_core import Plugins, Store
+    from rondo_vmm.fitting import Fittings
+
+RECORDERS = ("vcpu_exits", "vcpu_time", "vmm_milestones", "vmm_uptime", "block_io", "guest_memory", "guest_samples")
+
+
+class Recording:
+    """The store that a VM is recorded in, and the plugins that record it; without a store all of it does nothing."""
+
+    def __init__(self, store: Store | None, plugins: Plugins | None) -> None:
+        """Bind the plugins' recorders; by default the monitor's own plugins."""
+        self._store = store
+        self._vcpu_ticks: dict[int, list[Callable[[int], None]]] = {}
+        self._fitted: list[Callable[[int], None]] = []
+        self._ticking = threading.Lock()
+        self.plugins = plugins
+        if store is not None:
+            self.plugins = plugins or monitor_plugins()
+            store.bind_recorders(self.plugins)
+
+    def exits(self, vcpu: int) -> list[OnExit]:
+        """Give what a CPU's thread calls on every exit."""
+        return [_guarded_exit(*each) for each in self._bind("rondo_vmm_exit_bind", vcpu=vcpu)]
+
+    def milestones(self) -> list[OnMilestone]:
+        """Give what is called when the guest has come as far as never before."""
+        return [_guarded_milestone(*each) for each in self._bind("rondo_vmm_milestone_bind")]
+
+    def fit(self, fittings: Fittings) -> None:
+        """Let plugins observe disks, memory and what the guest hands in."""
+        if self._store is not None and self.plugins is not None:
+            self._fitted = fittings.bind(self.plugins, self._store)
+
+    def add_vcpu(self, vcpu: int, thread_id: int) -> None:
+        """Let plugins know of a CPU's thread; what they hand back is called on every tick."""
+        ticks = self._bind("rondo_vmm_vcpu_bind", vcpu=vcpu, thread_id=thread_id)
+        self._vcpu_ticks[vcpu] = [plugins.guard(name, tick) for plugins, name, tick in ticks]
+
+    def end_vcpu(self, vcpu: int, now_ns: int) -> None:
+        """Tick for a CPU's thread for the last time, while it is still there."""
+        with self._ticking:
+            for tick in self._vcpu_ticks.pop(vcpu, []):
+                tick(now_ns)
+
+    def tick(self, now_ns: int) -> None:
+        """Tick the store and the plugins."""
+        if self._store is None:
+            return
+        with self._ticking:
+            for ticks in self._vcpu_ticks.values():
+                for tick in ticks:
+                    tick(now_ns)
+            for tick in self._fitted:
+                tick(now_ns)
+        self._store.tick(now_ns)
+
+    def tell(self, hook: str, **facts: Any) -> None:
+        """Tell plugins of a rare event."""
+        if self.plugins is not None:
+            self.plugins.bind(hook, **facts)
+
+    def _bind(self, hook: str, **facts: Any) -> list[tuple[Plugins, str, Any]]:
+        if self._store is None or self.plugins is None:
+            return []
+        plugins = self.plugins
+        return [(plugins, name, given) for name, given in plugins.bind(hook, declare=self._store, **facts)]
+
+
+def monitor_plugins() -> Plugins:
+    """Load the monitor's own recorders, found by entry point like anyone's."""
+    from rondo_core.plugins import RECORDERS as GROUP
+    from rondo_core.plugins import Plugins
+
+    plugins = Plugins(hookspecs)
+    plugins.load(GROUP, RECORDERS)
+    return plugins
+
+
+def _guarded_exit(plugins: Plugins, name: str, observe: OnExit) -> OnExit:
+    """Let an exit hook that raises be reported once and then be left alone."""
+    broken = False
+
+    def guarded(reason: int, run_ns: int, exit_ns: int, now_ns: int) -> None:
+        nonlocal broken
+        if broken:
+            return
+        try:
+            observe(reason, run_ns, exit_ns, now_ns)
+        except Exception as error:  # noqa: BLE001 - isolation
+            broken = True
+            plugins.report(name, error)
+
+    return guarded
+
+
+def _guarded_milestone(plugins: Plugins, name: str, observe: OnMilestone) -> OnMilestone:
+    """Let a milestone hook that raises be reported; milestones are few."""
+
+    def guarded(milestone: str, since_ns: int, now_ns: int) -> None:
+        try:
+            observe(milestone, since_ns, now_ns)
+        except Exception as error:  # noqa: BLE001 - isolation
+            plugins.report(name, error)
+
+    return guarded
