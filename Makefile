@@ -125,6 +125,20 @@ docs: $(VENV)/.tested ## Build the site in build/site.
 manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the alerts.
 	@$(BIN)/python deploy/generate.py
 
+vmm-bench-exits: $(VENV)/.tested ## What recording costs an exit, as Python and compiled, and with 100 requests/s to the API.
+	@$(BIN)/python bench/vmm_exits.py
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_exits.py
+
+vmm-demo: demo ## The same as demo.
+
+vmm-demo-disk: $(VENV)/.installed guest-linux ## Boot a Linux VM with a disk in QEMU, and show what its disk did.
+	@sh scripts/qemu.sh
+	@$(BIN)/python scripts/demo_disk.py --seconds $(SECONDS)
+
+vmm-demo-remote-write: $(VENV)/.installed ## Start a Prometheus, let a VM push to it, and ask it for every point.
+	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@$(BIN)/python scripts/demo_remote_write.py --seconds $(SECONDS)
+
 guest: ## Rebuild the bundled guest.
 	@sh guest/build.sh
 
@@ -135,4 +149,4 @@ $(TOOLS)/guest/initramfs.cpio: guest/build.sh guest/initramfs.py guest/init gues
 	@sh guest/build.sh --linux $(TOOLS)/guest >/dev/null
 
 clean: ## Remove what the targets made.
-	rm -rf $(VENV) $(TOOLS) $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(TOOLS) $(DEMO) demo-disk.rondo demo-disk.img demo-remote-write.rondo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import Report, machine
+from harness import Report, machine, outputs
 
 from rondo_core import Store, StoreReader
 from rondo_vmm import VmConfig
@@ -46,9 +46,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("seconds", type=int)
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="print one JSON object per case")
+    outputs(parser)
     asked = parser.parse_args()
-    report = Report("capture_linux", asked.json, machine("rondo"))
+    report = Report("capture_linux", asked, machine("rondo"), __doc__ or "")
     whole = 0
     points, possible = [], []
     for _ in range(asked.runs):
@@ -62,6 +62,7 @@ def main() -> int:
     report.case(f"{asked.seconds} s Linux guest, {found['why']}", points, "points", "seconds lived", possible)
     if not asked.json:
         print(f"  {whole} of {asked.runs} runs whole")
+    report.save()
     return whole != asked.runs
 
 

@@ -23,6 +23,7 @@ from rondo_vmm.monitor import STOP_SIGNALS
 
 INSTANCE = "instance"
 LONGEST_LINE = 4096
+STOPPED = 128  # and the signal: the exit status of a machine that was stopped in order
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 
 
@@ -75,7 +76,7 @@ def run_many(
             if sidecar is not None:
                 sidecar.close()
     click.echo(f"rondo: {len(machines)} machines ended, {failed} of them failed", err=True)
-    return 128 + signalled[0] if signalled else int(failed > 0)
+    return STOPPED + signalled[0] if signalled else int(failed > 0)
 
 
 class _Threads:
@@ -101,7 +102,7 @@ class _Threads:
 
     def _run(self, name: str, run: Run, begun: threading.Event) -> None:
         try:
-            if run.run().exit_status:
+            if run.run().ended == "failed":
                 self._failed.append(name)
         except Exception as error:  # noqa: BLE001 - one machine's fault is not the others'
             self._failed.append(name)
@@ -178,7 +179,7 @@ class _Processes:
             name = self._running.pop(pid, None)
             if name is None:
                 continue
-            failed += bool(status)
+            failed += os.WIFSIGNALED(status) or 0 < os.WEXITSTATUS(status) < STOPPED
             if os.WIFSIGNALED(status):
                 click.echo(f"rondo: {name}: process {pid} ended by signal {os.WTERMSIG(status)}", err=True)
         return failed
