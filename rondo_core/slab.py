@@ -280,6 +280,10 @@ class Slab:
         finally:
             os.close(descriptor)
 
+    def let_go(self) -> None:
+        """Give the memory of the pages that were looked at back; they return from the page cache at the next look."""
+        self._map.madvise(mmap.MADV_DONTNEED)
+
     def close(self) -> None:
         """Drop the views; the map goes when the last view that was handed out does."""
         self._arrays.clear()

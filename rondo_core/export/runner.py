@@ -39,6 +39,8 @@ MAX_SAMPLES = 10_000
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.5, 60.0
 # A record that read the clock at the end of a bucket may land a moment after it; such a bucket waits this long.
 SETTLE_NS = NS_PER_S
+# A slab of more is let go after each request, but for those that this process writes.
+MAX_MAPPED_BYTES = 8 << 20
 # How fast a backlog leaves beside a live store: what the process has to do comes first.
 CATCH_UP_SAMPLES_PER_S = 100_000
 _SKIM_HALVINGS = 3
@@ -177,6 +179,13 @@ class Runner:
 
     # -- one pass
 
+    def _let_go(self, batch: Batch) -> None:
+        """Keep the memory that a long backlog maps within bounds: a look at a slab's headers touches all of its pages."""
+        for part in batch.parts:
+            slab = self._view.slabs[part.schema][part.tier]
+            if not slab.writable and slab.spec.file_bytes > MAX_MAPPED_BYTES:
+                slab.let_go()
+
     def _send_all(self, closed_ns: int, ended_run: int) -> None:
         """Send every closed bucket beyond the cursor, request by request."""
         before = self.outcome.samples
@@ -184,6 +193,7 @@ class Runner:
             if self._closing and not ended_run:
                 break
             self._settle(drained)
+            self._let_go(drained.batch)
             if self._thread is threading.current_thread():
                 self._wake.wait(drained.batch.n_samples / CATCH_UP_SAMPLES_PER_S)
         if self._tentative:
