@@ -180,7 +180,7 @@ class Runner:
     # -- one pass
 
     def _let_go(self, batch: Batch) -> None:
-        """Keep the memory that a long backlog maps within bounds: a look at a slab's headers touches all of its pages."""
+        """Keep what a long backlog maps within bounds: a look at a slab's headers touches all of its pages."""
         for part in batch.parts:
             slab = self._view.slabs[part.schema][part.tier]
             if not slab.writable and slab.spec.file_bytes > MAX_MAPPED_BYTES:
