@@ -167,19 +167,23 @@ def main() -> None:
         for _ in range(asked.repeat):
             for sender in SENDERS:
                 found[sender].append(measure(sender, url, store))
-        report = Report("export", asked.json, machine("rondo", "prometheus-remote-writer", "opentelemetry-sdk"))
-        for sender in SENDERS[:2]:
-            for peer in SENDERS[2:]:
-                rates = [[each[0] for each in found[name]] for name in (sender, peer)]
-                report.case(f"{sender}", rates[0], "samples/s", peer, rates[1])
+        heading = machine("rondo", "prometheus-remote-writer", "opentelemetry-sdk")
+        report = Report("export", asked, heading, __doc__ or "")
         for sender in SENDERS:
+            report.case(f"{sender}: rate", [each[0] for each in found[sender]], "samples/s")
             report.case(f"{sender}: size", [each[1] for each in found[sender]], "B/sample")
-            report.case(f"{sender}: CPU", [each[2] for each in found[sender]], "s/million")
+            cpu_s = {name: [each[2] for each in found[name]] for name in SENDERS}
+            if sender in SENDERS[2:]:
+                report.case(f"{sender}: CPU", cpu_s[sender], "s/million")
+                continue
+            for peer in SENDERS[2:]:
+                report.case(f"{sender}: CPU", cpu_s[sender], "s/million", peer, cpu_s[peer], target=0.2)
         for case, path in (("backlog of 0.2 million", store), ("backlog of 2 million", backlog)):
             memory = [measure("rondo 1.0", url, path)[3] for _ in range(3)]
             own = [own - idle for idle, _, own, _ in memory]
             report.case(f"{case}: memory", own, "MiB")
             report.case(f"{case}: mapped", [most - idle for _, idle, _, most in memory], "MiB")
+        report.save()
         receiver.stdin.close()
 
 

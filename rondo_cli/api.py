@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,12 @@ from rondo_cli import render
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.directory import size_bytes
 from rondo_core.errors import RondoError, StoreNotFoundError, UnknownSeriesError, UsageError, one_line
+from rondo_core.export.newest import Found, newest_of
+from rondo_core.exposition import Value, choose, expose
+from rondo_core.labels import Series
 from rondo_core.query import parse_range
 from rondo_core.store_reader import StoreReader
-from rondo_core.stores import StoresReader, open_reader
+from rondo_core.stores import LABEL, StoresReader, open_reader
 from rondo_core.units import parse_instant_ns
 
 if TYPE_CHECKING:
@@ -42,7 +45,8 @@ class Api:
     def app(self) -> Starlette:
         """Give the application with its routes."""
         routes = {"health": self.health, "info": self.info, "query": self.query}
-        return Starlette(routes=[Route(f"/metrics/{name}", _answering(call)) for name, call in routes.items()])
+        below = [Route(f"/metrics/{name}", _answering(call)) for name, call in routes.items()]
+        return Starlette(routes=[Route("/metrics", self._metrics), *below])
 
     def close(self) -> None:
         """Let go of the store."""
@@ -62,7 +66,7 @@ class Api:
             {"name": each.name, "labels": dict(each.labels), "kind": each.kind, "unit": each.unit, "help": each.help}
             for each in reader.series()
         ]
-        stores = [_describe(each) for each in _readers(reader)]
+        stores = [_describe(each) for each in _named(reader).values()]
         return {"stores": stores, "series": series}
 
     def query(self, request: Request) -> Any:
@@ -84,6 +88,18 @@ class Api:
             xff=_share(asked.get("xff", "0")),
         )
         return json.loads(render.as_json(found))
+
+    async def _metrics(self, request: Request) -> Response:
+        """Say where the series of every live store stand, for a scraper; a store that has ended has none."""
+        content_type = choose(request.headers.get("accept", ""))
+        reader = self._fresh()
+        found = [
+            each
+            for name, store in _named(reader).items()
+            if store.writer_pid() is not None
+            for each in _labelled(newest_of(store), name)
+        ]
+        return Response(expose(found, content_type).text, media_type=content_type)
 
     def _fresh(self) -> StoreReader | StoresReader:
         """Give the reader, with what was declared since; where the path became another store, with that one."""
@@ -124,8 +140,15 @@ def _json(plain: Any, status: int = 200) -> Response:
     return Response(json.dumps(plain) + "\n", status, media_type=_JSON)
 
 
-def _readers(reader: StoreReader | StoresReader) -> list[StoreReader]:
-    return [reader] if isinstance(reader, StoreReader) else list(reader.readers.values())
+def _named(reader: StoreReader | StoresReader) -> dict[str, StoreReader]:
+    return {"": reader} if isinstance(reader, StoreReader) else reader.readers
+
+
+def _labelled(found: list[Found], store: str) -> Iterator[tuple[Series, Value]]:
+    """Tell the series of several stores apart, as queries do."""
+    for series, _, value in found:
+        labels = tuple(sorted({**dict(series.labels), LABEL: store}.items())) if store else series.labels
+        yield series._replace(labels=labels), value
 
 
 def _describe(reader: StoreReader) -> dict[str, Any]:

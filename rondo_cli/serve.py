@@ -31,8 +31,8 @@ END_S = 5.0
 def command(store: Path, host: str, port: int, listening_fd: int | None, more: Sequence[tuple[Path, int]]) -> None:
     """Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.
 
-    /metrics/health, /metrics/info and /metrics/query?series=SELECTOR&range=15m&fn=max as JSON. It only reads: the
-    process that writes the store is not slowed.
+    /metrics for a scraper; /metrics/health, /metrics/info and /metrics/query?series=SELECTOR&range=15m&fn=max as JSON.
+    It only reads: the process that writes the store is not slowed.
 
     \b
     rondo serve demo.rondo
@@ -146,7 +146,8 @@ def _end_with_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        while os.read(0, 4096):  # not sys.stdin, whose lock an interpreter that ends would wait for
+            pass
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

@@ -14,6 +14,7 @@ from rondo_core import faults, layout, ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
+from rondo_core.whole_windows import fold_whole
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -76,7 +77,8 @@ class Consolidation:
                 horizon = open_bucket // self._schema.ratio(tier)
                 coarse = self._slabs[tier]
                 if horizon > coarse.next_window:
-                    written += self._fold(tier, coarse.next_window, horizon)
+                    span = (tier, coarse.next_window, horizon)
+                    written += self._fold_whole(*span) or self._fold(*span)
                     faults.point("fold.move")
                     coarse.next_window = horizon
                     faults.point("fold.moved")
@@ -116,6 +118,28 @@ class Consolidation:
                 if coarse.next_window > bucket:
                     coarse.next_window = bucket
                     faults.point("fold.rewound")
+
+    def _fold_whole(self, tier: int, first: int, end: int) -> int:
+        """Fold windows first..end-1 and count them; 0 where `_fold` has to: a sample is absent, or a bucket's row."""
+        import numpy as np
+
+        ratio, fine, n_series = self._schema.ratio(tier), self._slabs[tier - 1], self._writer.n_series
+        slots, n_rows = fine.spec.slot_count, (end - first) * ratio
+        if not first or not n_series or n_rows > slots:
+            return 0
+        runs = ring.slices(first * ratio, end * ratio - 1, slots)
+        if len(runs) > 1 and slots % ratio:  # a window lies around the ring's end
+            return 0
+        headers, buckets = fine.headers(), np.arange(first * ratio, end * ratio).tobytes()
+        if not _are_rows_of(headers, runs, buckets):
+            return 0
+        with np.errstate(all="ignore"):  # as in `_fold`
+            folded = fold_whole(fine, runs, ratio, n_series, self._schema.cells(tier))
+        # A signal handler's record may have entered one of the rows meanwhile.
+        if folded is None or not _are_rows_of(headers, runs, buckets):
+            return 0
+        self._write(self._slabs[tier], np.arange(first, end), folded)
+        return end - first
 
     def _fold(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 as far as the finer tier holds any of their buckets."""
@@ -184,9 +208,14 @@ class Consolidation:
                 faults.point("fold.block")
             headers[run] = windows[mine]
             faults.point("fold.published")
-            coarse.seal_all(range(run.start, run.stop) if isinstance(run, slice) else run.tolist())
+            coarse.seal_all(run)
             at += length
         coarse.changed()
+
+
+def _are_rows_of(headers: NDArray[np.int64], runs: tuple[slice, ...], buckets: bytes) -> bool:
+    """Say whether the rows of these slots hold these buckets, int64 one after the other."""
+    return b"".join([headers[run].tobytes() for run in runs]) == buckets
 
 
 def _runs(buckets: NDArray[np.int64], slot_count: int) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ import shutil
 import struct
 import uuid
 from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -163,14 +164,18 @@ def read_meta(path: Path) -> Meta:
     Raises: StoreNotFoundError: nothing there; StoreError: it is a file, or a directory without a store;
     FormatVersionError: made by a newer rondo; CorruptStoreError: its metadata does not read.
     """
-    if not path.exists():
-        raise StoreNotFoundError(f"{path}: no such store; check the path")
-    if not path.is_dir():
-        raise StoreError(f"{path}: a file, not a store; a store is a directory")
     file = path / layout.META_FILE
-    if not file.exists():
-        raise StoreNotFoundError(f"{path}: a directory, but not a store: it has no {layout.META_FILE}; check the path")
-    journal = Journal(file, writable=False, max_bytes=MAX_META_BYTES)
+    try:
+        journal = Journal(file, writable=False, max_bytes=MAX_META_BYTES)
+    except StoreError:
+        if not path.exists():
+            raise StoreNotFoundError(f"{path}: no such store; check the path") from None
+        if not path.is_dir():
+            raise StoreError(f"{path}: a file, not a store; a store is a directory") from None
+        if not file.exists():
+            what = f"a directory, but not a store: it has no {layout.META_FILE}; check the path"
+            raise StoreNotFoundError(f"{path}: {what}") from None
+        raise
     if not journal.payloads:
         what = f"no whole record of what the store is; {MENDED_BY}"
         raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size)
@@ -181,6 +186,7 @@ def read_meta(path: Path) -> Meta:
         raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size) from None
 
 
+@lru_cache(16)
 def decode_meta(payload: bytes, file: str) -> Meta:
     """Read the record of what a store is.
 

@@ -23,6 +23,7 @@ from rondo_core.schema import Schema
 BYTES_PER_SERIES = 256
 MAX_LABELS = 4096
 _WORTH_SPARING = 1000
+_AT_ONCE = 512  # records of which the parts are in memory, and in the processor's cache, at a time
 _MANY = 8  # records that are read together rather than one by one
 
 
@@ -69,14 +70,29 @@ def decode_many(payloads: Sequence[bytes], schemas: Mapping[str, Schema]) -> lis
 
     Returns: the series; None where one of the records is not as `encode_series` writes it.
     """
-    unpacker = msgpack.Unpacker(use_list=False, max_array_len=MAX_LABELS, max_buffer_size=0)
     texts: dict[Any, Any] = {}
     pairs: dict[Any, Any] = {}
+    series: list[Series] = []
+    for first in range(0, len(payloads), _AT_ONCE):
+        some = _decode_some(payloads[first : first + _AT_ONCE], schemas, texts, pairs)
+        if some is None:
+            return None
+        series += some
+    right = {*map(type, pairs)} <= {tuple} and {*map(len, pairs)} <= {2}
+    right = right and {*map(type, texts), *map(type, chain.from_iterable(pairs))} <= {str}
+    return series if right else None
+
+
+def _decode_some(
+    payloads: Sequence[bytes], schemas: Mapping[str, Schema], texts: dict[Any, Any], pairs: dict[Any, Any]
+) -> list[Series] | None:
+    """Read records as `decode_many` does; what `texts` and `pairs` have come to hold is still to be looked at."""
+    unpacker = msgpack.Unpacker(use_list=False, max_array_len=MAX_LABELS, max_buffer_size=0)
     try:
         unpacker.feed(b"".join(payloads))
         records = list(unpacker)
         names, labels, known, columns, helps, units, created = zip(*records, strict=True)
-        shared_texts = [list(map(texts.setdefault, each, each)) for each in (names, helps, units)]
+        name, text, unit = [list(map(texts.setdefault, each, each)) for each in (names, helps, units)]
         flat = list(chain.from_iterable(labels))
         shared, widths = iter(list(map(pairs.setdefault, flat, flat))), {*map(len, labels)}
         if len(widths) == 1 and 0 not in widths:
@@ -85,14 +101,11 @@ def decode_many(payloads: Sequence[bytes], schemas: Mapping[str, Schema]) -> lis
             whole = (tuple(islice(shared, len(each))) for each in labels)
         own = {name: (name, schema.kind) for name, schema in schemas.items()}
         homes, kinds = zip(*map(own.__getitem__, known), strict=True)
-        right = {*map(type, labels), *map(type, pairs)} <= {tuple} and {*map(len, pairs)} <= {2}
-        right = right and {*map(type, texts), *map(type, chain.from_iterable(pairs))} <= {str}
-        right = right and {*map(type, columns), *map(type, created)} <= {int}
+        right = {*map(type, labels)} <= {tuple} and {*map(type, columns), *map(type, created)} <= {int}
     except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException):
         return None
     if len(records) != len(payloads) or not right:
         return None
-    name, text, unit = shared_texts
     rows = zip(name, whole, kinds, homes, columns, text, unit, created, strict=True)
     return list(map(partial(tuple.__new__, Series), rows))
 
@@ -117,6 +130,7 @@ class Registry:
         self._schemas = {schema.name: schema for schema in known}
         self.by_identity: dict[tuple[str, Labels], Series] = {}
         self.by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
+        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}  # of labels declared here: equal ones are one object
         collecting = gc.isenabled()
         gc.disable()  # of what is read here nothing is garbage, and to look for it costs as much as the reading
         try:
@@ -196,6 +210,7 @@ class Registry:
                 f"{name}: schema {schema.name} has room for {schema.max_series} series and has them all;"
                 " rondo plan says what more of them take, rondo migrate makes room for them"
             )
+        labels = tuple(map(self._pairs.setdefault, labels, labels))
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
         self._journal.append(encode_series(series))
         self.by_identity[name, labels] = series

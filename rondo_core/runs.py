@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import os
 import zlib
-from collections.abc import Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -58,7 +57,7 @@ _FACTS: tuple[tuple[str, Any], ...] = tuple(
 
 def this_run(number: int, opened_ns: int, writer: str) -> Run:
     """Describe the calling process as the writer of run `number`."""
-    return Run(number, os.getpid(), _process_start(), boot_id(), opened_ns, writer=writer, machine=machine_id())
+    return Run(number, os.getpid(), process_start(), boot_id(), opened_ns, writer=writer, machine=machine_id())
 
 
 @cache
@@ -89,21 +88,26 @@ class Survival(Enum):
     COPIED = "copied"  # another machine: a copy of what was there, or of what a restart had left
 
 
-def survival(runs: Sequence[Run]) -> Survival:
-    """Say what may have happened to a store with these runs, which this machine is about to read."""
-    if not runs:
+def survival(last: Run | None) -> Survival:
+    """Say what may have happened to a store with this last run, which this machine is about to read."""
+    if last is None:
         return Survival.RESTARTED
-    if runs[-1].boot_id == boot_id():
+    if last.boot_id == boot_id():
         return Survival.SAME_BOOT
-    return Survival.RESTARTED if runs[-1].machine and runs[-1].machine == machine_id() else Survival.COPIED
+    return Survival.RESTARTED if last.machine and last.machine == machine_id() else Survival.COPIED
 
 
-def _process_start() -> int:
+@cache
+def process_start() -> int:
+    """Give when this process began, in clock ticks since boot; 0: not known. A forked child looks anew."""
     try:
         # Field 22; the second, the command, may hold spaces and brackets.
         return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0
+
+
+os.register_at_fork(after_in_child=process_start.cache_clear)
 
 
 def create_runs(path: Path) -> None:
@@ -128,6 +132,15 @@ def read_runs(path: Path) -> list[Run]:
     return sorted((run for run in runs if run is not None), key=lambda run: run.number)
 
 
+def newest_run(path: Path) -> Run | None:
+    """Give the last of the runs on record; None where there is none. Raises: as `read_runs`."""
+    records = [(_unpacked(record), slot) for slot, record in enumerate(run_records(path))]
+    for plain, slot in sorted(records, key=_number, reverse=True):
+        if (run := _read(plain, slot)) is not None:
+            return run
+    return None
+
+
 def run_records(path: Path) -> list[bytes]:
     """Give the records as they are, slot by slot. Raises: as `read_runs`."""
     data = read_bytes(path, layout.RUNS_FILE_BYTES)
@@ -143,14 +156,31 @@ def run_records(path: Path) -> list[bytes]:
 
 def decode_run(record: bytes, slot: int) -> Run | None:
     """Read a record; None where it is damaged, or of a run that does not belong into this slot."""
+    return _read(_unpacked(record), slot)
+
+
+def _unpacked(record: bytes) -> Any:
     length, crc = _RECORD.unpack_from(record)
     payload = record[_RECORD.size : _RECORD.size + length]
     if not length or len(payload) != length or zlib.crc32(payload) != crc:
         return None
     try:
-        plain: dict[str, Any] = msgpack.unpackb(payload, max_array_len=0)
-        run = Run(*(kind(plain[name]) for name, kind in _FACTS))
-    except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException):
+        return msgpack.unpackb(payload, max_array_len=0)
+    except (ValueError, msgpack.UnpackException):
+        return None
+
+
+def _number(numbered: tuple[Any, int]) -> int:
+    try:
+        return int(numbered[0]["number"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _read(plain: Any, slot: int) -> Run | None:
+    try:
+        run = Run(*[kind(plain[name]) for name, kind in _FACTS])
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     stamps = (run.opened_ns, run.ended_ns)
     plausible = 0 < run.number < 1 << 48 and all(0 <= stamp < MAX_INSTANT_NS for stamp in stamps)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     Cells = memoryview[float]
     Words = memoryview[int]
 
+FLOATS = "float64"  # names, to `Slab.block`, all cells of float64 together
 _WORD = 8
 _FIRST_WORD = layout.PAGE_BYTES // _WORD
 MAX_INSTANT_NS = 1 << 62  # the year 2116: what no clock says, and what all arithmetic here has room for
@@ -97,14 +98,15 @@ class Slab:
         newest = MAX_INSTANT_NS // self.spec.interval_ns
         if _are_a_ring(headers, newest):
             return
-        taken = [ring.occupant(header) for header in headers]
-        sound = [bucket <= newest and ring.slot_of(bucket, count) == slot for slot, bucket in enumerate(taken)]
-        latest = max((header for header, good in zip(headers, sound, strict=True) if good), default=0)
-        for slot, good in enumerate(sound):
-            if headers[slot] and not good:
-                # The mark of the bucket that must have lain there: its window is not to be looked for in this tier.
-                bucket = ring.latest_in(slot, latest, count)
-                self.words[self.row_word(slot)] = ~bucket if bucket > 0 else ring.NEVER
+        taken = [(slot, ring.occupant(header)) for slot, header in enumerate(headers) if header]
+        wrong = {slot for slot, bucket in taken if bucket > newest or bucket % count != slot}
+        if not wrong:
+            return
+        latest = max([0, *(headers[slot] for slot, _ in taken if slot not in wrong)])
+        for slot in wrong:
+            # The mark of the bucket that must have lain there: its window is not to be looked for in this tier.
+            bucket = ring.latest_in(slot, latest, count)
+            self.words[self.row_word(slot)] = ~bucket if bucket > 0 else ring.NEVER
 
     def row_word(self, slot: int) -> int:
         """Give the index of the row's first word in `words`; its sequence is the next one."""
@@ -152,14 +154,19 @@ class Slab:
         words, word = self.words, self.row_word(slot)
         words[word + 1] = words[word + 1] & layout.SEQUENCE_MASK | (self._checksum(slot) | provisional) << 32
 
-    def seal_all(self, slots: Iterable[int]) -> None:
-        """Seal many rows."""
-        words, raw, first, step = self.words, self._bytes, self.row_word(0), self.row_words
-        seal_from, mask, skip, size = layout.seal_from, layout.SEQUENCE_MASK, layout.ROW_HEADER_BYTES, step * _WORD
-        for slot in slots:
-            word = first + slot * step
-            start = word * _WORD
-            words[word + 1] = words[word + 1] & mask | seal_from(raw[start + skip : start + size], words[word]) << 32
+    def seal_all(self, rows: slice | NDArray[np.int64]) -> None:
+        """Seal many rows, given by their slots."""
+        import numpy as np
+
+        sequences, buckets = self._header_words(1), self._header_words(0)[rows].tolist()
+        slots = range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
+        raw, size, seal_from = self._bytes, self.spec.row_bytes, layout.seal_from
+        first, skip = layout.PAGE_BYTES, size - layout.ROW_HEADER_BYTES
+        seals = []
+        for slot, bucket in zip(slots, buckets, strict=True):
+            end = first + (slot + 1) * size
+            seals.append(seal_from(raw[end - skip : end], bucket))
+        sequences[rows] = sequences[rows] & layout.SEQUENCE_MASK | np.array(seals) << 32
 
     def unseal(self, slot: int) -> None:
         """Take the checksum away, before the row changes."""
@@ -222,18 +229,28 @@ class Slab:
         return self._header_words(1)
 
     def block(self, cell: str) -> NDArray[Any]:
-        """View one cell of every row: [slots, max_series], and one more axis where a series has several values."""
+        """View one cell of every row: [slots, max_series], and one more axis where a series has several values.
+
+        FLOATS is all cells of float64, which come first in a row: [slots, max_series, cells].
+        """
         array = self._arrays.get(cell)
         if array is None:
             import numpy as np
 
-            spec, placed = self.spec, self.spec.cell(cell)
-            kind, each = np.dtype("<" + placed.format[-1]), placed.each
+            spec = self.spec
             shape: tuple[int, ...] = (spec.slot_count, spec.max_series)
-            strides: tuple[int, ...] = (spec.row_bytes, kind.itemsize * each)
-            if each > 1:
-                shape, strides = (*shape, each), (*strides, kind.itemsize)
-            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + placed.offset, strides)
+            strides: tuple[int, ...] = (spec.row_bytes,)
+            if cell == FLOATS:
+                kind, offset = np.dtype("<f8"), layout.ROW_HEADER_BYTES
+                shape = (*shape, sum(placed.format == "d" for placed in spec.cells))
+                strides = (*strides, _WORD, _WORD * spec.max_series)
+            else:
+                placed = spec.cell(cell)
+                kind, offset, each = np.dtype("<" + placed.format[-1]), placed.offset, placed.each
+                strides = (*strides, kind.itemsize * each)
+                if each > 1:
+                    shape, strides = (*shape, each), (*strides, kind.itemsize)
+            array = np.ndarray(shape, kind, self._map, layout.PAGE_BYTES + offset, strides)
             self._arrays[cell] = array
         return array
 

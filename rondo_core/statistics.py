@@ -192,7 +192,15 @@ _HOLED: dict[str, Merge] = {"first": _first, "last": _last, "min": _min, "max": 
 # From so many series on a window's buckets are merged where they lie; fewer are first laid out bucket by bucket, so
 # that a merge is a few long passes.
 _WIDE = 256
-_MERGED_AS = {"count": "sum", "count_base": "first", "sum_base": "first"}
+MERGED_AS = {"count": "sum", "count_base": "first", "sum_base": "first"}
+
+
+def laid_side_by_side(n_series: int) -> bool:
+    """Say whether a window's buckets stay side by side while they are merged.
+
+    One series' buckets lie so already, and are added up in one order however many windows there are.
+    """
+    return not 1 < n_series < _WIDE
 
 
 class WindowMerge:
@@ -217,7 +225,7 @@ class WindowMerge:
         if statistic == SKETCH:
             return sketch.merge(values, self.windows(), self._shape[0])
         _, block, holed = self._blocks.get(id(values)) or self._prepared(values)
-        merge = _MERGED_AS.get(statistic, statistic)
+        merge = MERGED_AS.get(statistic, statistic)
         if holed is None:
             whole: Values = _WHOLE[merge](block)
             return whole
@@ -267,8 +275,7 @@ class WindowMerge:
             whole[self._places] = values
             values = whole
         block = values.reshape(n_windows, ratio, series).swapaxes(0, 1)
-        # One series' buckets lie side by side already, and are added up in one order however many windows there are.
-        return np.ascontiguousarray(block) if 1 < series < _WIDE else block
+        return block if laid_side_by_side(series) else np.ascontiguousarray(block)
 
 
 def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:

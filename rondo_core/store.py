@@ -30,7 +30,7 @@ from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summ
 from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
 from rondo_core.lock import WriterLock
 from rondo_core.registry import Registry
-from rondo_core.runs import CLOSED, Run, Survival, read_runs, survival, this_run, write_run
+from rondo_core.runs import CLOSED, Run, Survival, newest_run, survival, this_run, write_run
 from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
 from rondo_core.selector import parse_selector
 from rondo_core.slab import Slab, blank_columns
@@ -114,8 +114,8 @@ class Store:
 
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
-        runs = read_runs(self.path / layout.RUNS_FILE)
-        became = survival(runs)
+        last = newest_run(self.path / layout.RUNS_FILE)
+        became = survival(last)
         restarted = became is Survival.RESTARTED
         self.registry = Registry(self.path / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
         self.slabs = {
@@ -128,7 +128,7 @@ class Store:
         lost = 0
         if became is not Survival.SAME_BOOT:
             lost = sum(self._drop_torn(schema, copied=not restarted) for schema in meta.schemas)
-        if became is not Survival.SAME_BOOT or (runs and not runs[-1].ended):
+        if became is not Survival.SAME_BOOT or (last and not last.ended):
             self._seal_left()
         self._selectors = {schema.name: parse_selector(schema.match) for schema in meta.schemas}
         self._writers: dict[str, Writer] = {}
@@ -156,7 +156,7 @@ class Store:
         if lost:
             self._report_lost(lost)
         self._take_back_future()
-        self.run: Run = this_run(runs[-1].number + 1 if runs else 1, clock(), writer)
+        self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer)
         write_run(self.path / layout.RUNS_FILE, self.run)
         _live.add(self)
 
@@ -273,7 +273,7 @@ class Store:
                 handle = Summary(current, series, width)
             else:
                 handle = writer.sketched.setdefault(series.column, SketchedSummary(current, series, width))
-            return self._handles.setdefault((name, whole), handle)
+            return self._handles.setdefault((series.name, series.labels), handle)
 
     def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:
         candidate = Series(name, labels, kind, "", 0)

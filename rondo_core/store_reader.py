@@ -15,7 +15,7 @@ from rondo_core.lock import writer_pid
 from rondo_core.query import AUTO, Consolidators, Found, Range, Table, parse_range, pick, tier_index
 from rondo_core.reader import SlabReader
 from rondo_core.registry import Registry
-from rondo_core.runs import Run, Survival, read_runs, survival
+from rondo_core.runs import Run, Survival, newest_run, read_runs, survival
 from rondo_core.schema import SELF_SCHEMA
 from rondo_core.schema_query import Plan, SchemaQuery
 from rondo_core.selector import Selector, parse_selector
@@ -196,7 +196,7 @@ class StoreReader(View):
         """
         root = Path(path)
         meta = read_meta(root)
-        became = survival(read_runs(root / layout.RUNS_FILE))
+        became = survival(newest_run(root / layout.RUNS_FILE))
         restarted = became is Survival.RESTARTED
         registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
         super().__init__(root, meta, registry, open_slabs(root, meta, writable=False))

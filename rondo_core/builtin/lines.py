@@ -10,6 +10,7 @@ import fcntl
 import os
 import stat
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import IO
 
@@ -42,6 +43,7 @@ class Lines:
         self._stdout: IO[bytes] | None = sys.stdout.buffer if path == STDOUT else None
         self._descriptor = -1 if path == STDOUT else _open(path)
         self._closed = self._printed = False
+        self._busy = threading.Lock()
         # What was among the last lines; None: not looked for yet.
         self._there: set[Key] | None = None
         if self._descriptor >= 0:
@@ -61,28 +63,30 @@ class Lines:
         Raises: RetryableExportError: the disk does not take them now; ExportError: standard output was closed, or the
         exporter.
         """
-        if self._closed:
-            raise ExportError(f"{self._path}: this exporter was closed; open another")
-        wanted = samples(batch)
-        if not wanted:
-            return
-        if self._stdout is not None:
-            self._print(self._stdout, self._lines(wanted))
-            return
-        if self._there is None:
-            self._there = self._tail(max(TAIL_LINES, 2 * len(wanted)))
-        there = self._there
-        new = [each for each in wanted if (each.timestamp_ns, str(each.series)) not in there] if there else wanted
-        self._append(self._lines(new))
-        if len(new) == len(wanted):
-            self._there = set()
+        with self._busy:
+            if self._closed:
+                raise ExportError(f"{self._path}: this exporter was closed; open another")
+            wanted = samples(batch)
+            if not wanted:
+                return
+            if self._stdout is not None:
+                self._print(self._stdout, self._lines(wanted))
+                return
+            if self._there is None:
+                self._there = self._tail(max(TAIL_LINES, 2 * len(wanted)))
+            there = self._there
+            new = [each for each in wanted if (each.timestamp_ns, str(each.series)) not in there] if there else wanted
+            self._append(self._lines(new))
+            if len(new) == len(wanted):
+                self._there = set()
 
     def close(self) -> None:
-        """Let go of the file."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
-        self._closed = True
+        """Let go of the file, once a batch that another thread is sending is in it."""
+        with self._busy:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
+            self._closed = True
 
     def _lines(self, wanted: Sequence[Sample]) -> bytes:
         return "".join(self._write(sample) + "\n" for sample in wanted).encode()

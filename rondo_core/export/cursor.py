@@ -105,9 +105,8 @@ def save_cursor(store: Path, cursor: Cursor) -> None:
     """
     path = cursor_path(store, cursor.exporter)
     unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
-    text = json.dumps({"version": VERSION, **attrs.asdict(cursor)}, indent=1) + "\n"
+    text = json.dumps({"version": VERSION, **attrs.asdict(cursor)}) + "\n"
     try:
-        _sweep(path)
         faults.point("cursor.before")
         with unfinished.open("w") as file:
             file.write(text)
@@ -148,6 +147,7 @@ class CursorLock:
         except OSError:
             os.close(self._descriptor)
             raise StoreError(f"{store}: another process exports it through {exporter}; stop that one first") from None
+        _sweep(cursor_path(store, exporter))
 
     def release(self) -> None:
         """Let the next one in."""

@@ -11,7 +11,7 @@ from rondo_core.directory import read_meta
 from rondo_core.errors import StoreError
 from rondo_core.lock import WriterLock
 from rondo_core.registry import Registry
-from rondo_core.runs import Survival, read_runs, survival
+from rondo_core.runs import Survival, newest_run, survival
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab, blank_columns
 from rondo_core.store_reader import open_slabs
@@ -24,8 +24,8 @@ def fold_dead(path: Path) -> bool:
     A store that is written, or may not be written by this process, stays as it is. Killed in it, the next call goes on.
     Raises: StoreError and those below it: the store cannot be read.
     """
-    runs = read_runs(path / layout.RUNS_FILE)
-    if not runs or runs[-1].ended:
+    last = newest_run(path / layout.RUNS_FILE)
+    if last is None or last.ended:
         return False
     with contextlib.ExitStack() as held:
         try:
@@ -34,7 +34,7 @@ def fold_dead(path: Path) -> bool:
             return False
         held.callback(lock.release)
         meta = read_meta(path)
-        became = survival(runs)
+        became = survival(last)
         restarted = became is Survival.RESTARTED
         registry = Registry(path / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
         held.callback(registry.close)

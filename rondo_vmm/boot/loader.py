@@ -24,13 +24,15 @@ MAX_FILE_BYTES = 1 << 30
 INITRD_MAX = 0x7FFFFFFF
 # A console on the serial port, a reset by the keyboard controller, also after a panic; there is no PCI.
 LINUX_CMDLINE = "console=ttyS0 reboot=k panic=-1 pci=off"
-# What hosts that emulate /dev/kvm lack, though CPUID shows it: xsave and x2apic, and by number (word * 32 + bit of
-# Linux's cpufeatures.h) rdtscp, cx16, movbe, popcnt, xsave, rdrand, fsgsbase, smep, erms, invpcid, rdseed, smap,
-# clflushopt, clwb and others of leaf 7. Guards against speculation and the crypto code's tests of itself are left out
-# because every instruction of a kernel costs such a host as much as a thousand on a processor.
+# What hosts that emulate /dev/kvm lack in a kernel's own code, though CPUID shows it: xsave and x2apic, and by number
+# (word * 32 + bit of Linux's cpufeatures.h) rdtscp, pclmulqdq, ssse3, cx16, sse4_1, sse4_2, movbe, popcnt, aes, xsave,
+# rdrand, fsgsbase, smep, erms, invpcid, rdseed, smap, clflushopt, clwb and others of leaf 7. Without ssse3 the kernel's
+# random numbers come from plain code; with it they need arithmetic on SSE registers, which such hosts do not emulate.
+# Guards against speculation and the crypto code's tests of itself are left out because every instruction of a kernel
+# costs such a host as much as a thousand on a processor.
 EMULATED_HOST_CMDLINE = (
     "mitigations=off cryptomgr.notests noxsave nox2apic nofsgsbase nopcid"
-    " clearcpuid=59,141,150,151,154,158,288,295,297,298,306,308,311,312,532,533,534,580"
+    " clearcpuid=59,129,137,141,147,148,150,151,153,154,158,288,295,297,298,306,308,311,312,532,533,534,580"
 )
 
 

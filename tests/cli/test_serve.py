@@ -82,6 +82,29 @@ def test_health_says_who_writes_and_that_it_has_ended(served):
     assert get(sidecar, "info")[1]["stores"][0]["runs"][-1]["ended"] == "closed"
 
 
+def test_a_scraper_reads_where_the_series_of_a_live_store_stand(served):
+    """OpenMetrics where it is asked for; a store whose writer has gone shows nothing, so no last value lingers."""
+    from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+    store, sidecar = served
+    store.summary("took_seconds").observe(0.5)
+
+    def scrape():
+        accept = {"Accept": "application/openmetrics-text; version=1.0.0"}
+        with urllib.request.urlopen(urllib.request.Request(sidecar.url, headers=accept), timeout=30) as response:
+            families = list(text_string_to_metric_families(response.read().decode()))
+            return {
+                (sample.name, *sample.labels.values()): sample.value for each in families for sample in each.samples
+            }
+
+    found = scrape()
+    assert found["jobs_total", "mail"] == 10.0
+    assert found["level",] == 1.0
+    assert found["took_seconds_count",] == 1.0
+    store.close()
+    assert scrape() == {}
+
+
 BAD = (
     ("", 400, "series: missing"),
     ("seriess=x", 400, "seriess: no such parameter; there are series, start"),

@@ -8,7 +8,7 @@ import random
 from typing import NamedTuple
 
 from rondo_core import ManualClock, Schema, Store, Tier
-from rondo_core.export.cursor import load_cursor, save_cursor
+from rondo_core.export.cursor import CursorLock, load_cursor, save_cursor
 from rondo_core.export.drain import Drain
 
 START_NS = 1_700_000_000 * 10**9
@@ -122,7 +122,9 @@ class Process:
 
     def save_cursor(self, index):
         """Acknowledge what the next batch holds; the cursor's count of samples is the step that saved it."""
+        lock = CursorLock(self.path, "soak")
         cursor = load_cursor(self.path, "soak")
         drained = Drain(self.store.view).next(cursor.positions, self.clock(), 200)
         positions = drained.positions if drained else {}
-        save_cursor(self.path, cursor.moved(positions, index - cursor.samples, 0))
+        save_cursor(self.path, cursor.moved(positions, samples=index - cursor.samples))
+        lock.release()

@@ -110,7 +110,7 @@ def test_an_export_without_to_goes_through_every_exporter_of_the_config(demo, to
         ["g_avg", 1_700_000_000 * 10**9, 4.5],
         ["g_avg", 1_700_000_010 * 10**9, 14.5],
     ]
-    again = rondo("export", demo, "--to", "raw").stdout
+    again = rondo("export", demo, "--to", "raw").stderr
     assert again.startswith("0 samples sent")
 
 

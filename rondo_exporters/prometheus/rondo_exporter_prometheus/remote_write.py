@@ -60,17 +60,20 @@ class RemoteWrite:
         """Name the receiver, and nothing that is secret."""
         return f"RemoteWrite({self._settings.shown_url!r})"
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch) -> int:
         """Deliver the batch.
 
+        Returns: how many samples a receiver of 2.0 refused while it took the rest.
         Raises: RetryableExportError: no connection, no answer in time, 429 or 5xx; PermanentExportError: 400 or 422;
         BatchTooLargeError: 413, or more than `max_bytes`; ExportError: any other status but 2xx, or the exporter was
         closed.
         """
+        before = self.refused_samples
         if self.protocol == "2.0" and self._send_2(batch):
-            return
+            return min(self.refused_samples - before, batch.n_samples)
         if message := self._encoder.encode(batch):
             _judge(self._connection.post(message, "1.0"))
+        return 0
 
     def close(self) -> None:
         """Let go of the connection."""

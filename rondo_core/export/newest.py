@@ -5,12 +5,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-import numpy as np
-
-from rondo_core import Batch, Part, Series, sketch
+from rondo_core import sketch
+from rondo_core.clock import NS_PER_S
+from rondo_core.export.batch import Batch, Part
+from rondo_core.export.drain import Drain
 from rondo_core.exposition import SummaryValue, Value
+from rondo_core.labels import Series
+from rondo_core.store_reader import View
 
 QUANTILES = (0.5, 0.9, 0.99)
+# A series without a sample for longer is not shown: a scraper would take its last value for a present one.
+STALE_AFTER_NS = 60 * NS_PER_S
 Found = tuple[Series, int, Value]
 
 
@@ -40,6 +45,8 @@ class Newest:
 
 
 def _newest(part: Part) -> Iterator[Found]:
+    import numpy as np
+
     statistics = part.statistics
     present = ~np.isnan(statistics["count" if part.kind == "summary" else "last"])
     rows = part.n_rows - 1 - present[::-1].argmax(axis=0)
@@ -51,6 +58,8 @@ def _newest(part: Part) -> Iterator[Found]:
 
 def _summary(part: Part, row: int, column: int) -> SummaryValue:
     """Give the running totals, and of the bucket min and max as quantiles 0 and 1 with what a sketch has between."""
+    import numpy as np
+
     at = {name: values[row, column] for name, values in part.statistics.items()}
     quantiles: list[tuple[float, float]] = []
     if at["count"] > 0:
@@ -60,3 +69,14 @@ def _summary(part: Part, row: int, column: int) -> SummaryValue:
             between = [(q, float(np.clip(sketch.quantile(at["sketch"], q), low, high))) for q in QUANTILES]
         quantiles = [(0.0, low), *between, (1.0, high)]
     return SummaryValue(float(at["count_base"] + at["count"]), float(at["sum_base"] + at["sum"]), tuple(quantiles))
+
+
+def newest_of(view: View) -> list[Found]:
+    """Read where each series of a store stands: (series, time in ns since the epoch, value)."""
+    first_ns = max(0, view.newest_ns() - STALE_AFTER_NS)
+    positions = {f"{schema.name}.0": first_ns // schema.tiers[0].interval_ns for schema in view.meta.schemas}
+    newest = Newest()
+    drained = Drain(view).next(positions, 1 << 62, 1 << 40)
+    if drained is not None:
+        newest.take(drained.batch)
+    return newest.values()

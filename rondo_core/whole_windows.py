@@ -1,0 +1,97 @@
+"""Fold windows of which every bucket holds a sample of every series: a few passes over all statistics together.
+
+That is what a store that records once a bucket folds all day. The rows that come out are, bit for bit, those of
+`statistics.WindowMerge`, which folds what has holes, sketches, and summaries of the finest tier.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from rondo_core.slab import FLOATS, Slab
+from rondo_core.statistics import COVERAGE, MERGED_AS, SKETCH, laid_side_by_side
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@lru_cache(64)
+def sources(finer: tuple[str, ...], kept: tuple[str, ...]) -> tuple[tuple[str, int], ...] | None:
+    """Say of each float64 statistic of a coarse tier how it is merged, and from which of the finer tier's cells.
+
+    Args: `finer`, `kept`: the cells of both tiers, in file order.
+    Returns: ("sum", 3) for the fourth; None where a statistic is no plain merge of one cell.
+    """
+    if SKETCH in kept or ("count" in finer and COVERAGE not in finer):
+        return None
+    named = [name for name in kept if name != COVERAGE]
+    # Every statistic of one sample is the sample.
+    cells = {name: finer.index(name) for name in named} if COVERAGE in finer else dict.fromkeys(named, 0)
+    return tuple((MERGED_AS.get(name, name), cells[name]) for name in named)
+
+
+def fold_whole(
+    fine: Slab, runs: tuple[slice, ...], ratio: int, n_series: int, kept: tuple[str, ...]
+) -> dict[str, Any] | None:
+    """Fold the rows of these slots, whole windows one after the other.
+
+    Args: `runs`: each a multiple of `ratio` rows; `kept`: the cells of the coarser tier.
+    Returns: what `Slab.block` is to hold of each window, under its name; None where a sample is absent, or the kinds
+        of cells are not of those that are folded here.
+    """
+    import numpy as np
+
+    plan = sources(tuple(cell.name for cell in fine.spec.cells), kept)
+    if plan is None:
+        return None
+    n_windows = sum(run.stop - run.start for run in runs) // ratio
+    if fine.spec.tier:
+        covered = np.empty((n_windows, ratio, n_series), np.int64)
+        _fill(covered, fine.block(COVERAGE), runs)
+        if not covered.all():
+            return None
+        coverage = covered.sum(axis=1)
+    else:
+        coverage = np.full((n_windows, n_series), ratio)
+    folded = {COVERAGE: coverage}
+    if plan:
+        floats = fine.block(FLOATS)
+        n_cells = floats.shape[2]
+        if laid_side_by_side(n_series):
+            laid = np.empty((n_cells, n_windows, ratio, n_series)).swapaxes(1, 2)
+        else:
+            laid = np.empty((n_cells, ratio, n_windows, n_series))
+        _fill(laid.transpose(2, 1, 3, 0), floats, runs)
+        if np.isnan(laid.min()):
+            return None
+        merged = np.empty((len(plan), n_windows, n_series))
+        for (how, cell), values in zip(plan, merged, strict=True):
+            _merge(how, laid[cell], values)
+        folded[FLOATS] = merged.transpose(1, 2, 0)
+    return folded
+
+
+def _fill(windows: NDArray[Any], block: NDArray[Any], runs: tuple[slice, ...]) -> None:
+    """Copy rows into [windows, ratio, series, ...]."""
+    ratio, n_series, at = windows.shape[1], windows.shape[2], 0
+    for run in runs:
+        rows = block[run, :n_series]
+        end = at + len(rows) // ratio
+        windows[at:end] = rows.reshape(end - at, ratio, *rows.shape[1:])
+        at = end
+
+
+def _merge(how: str, block: NDArray[np.float64], into: NDArray[np.float64]) -> None:
+    """Merge [ratio, windows, series] over the buckets of each window."""
+    import numpy as np
+
+    if how == "sum":
+        np.add.reduce(block, axis=0, out=into)
+    elif how == "min":
+        np.minimum.reduce(block, axis=0, out=into)
+    elif how == "max":
+        np.maximum.reduce(block, axis=0, out=into)
+    else:
+        into[...] = block[0 if how == "first" else -1]
