@@ -1,6 +1,7 @@
 """How a monitor's store is kept unless asked otherwise: three tiers and room for 16 series in under 1.5 MB.
 
-Milestones are beside them, in one tier that is as coarse as they are rare: what counts is their value.
+Milestones are beside them, in tiers as coarse as they are rare: what counts is their value. A receiver takes a point
+that is some minutes behind, and none that is hours behind.
 
 What the coarse tiers leave out is what can be had otherwise: a counter's first total is the last one of the window
 before, a gauge's first and last are in the finer tiers, a summary's running totals are those of its finest tier.
@@ -45,8 +46,10 @@ def vmm_schemas(
     if guest_samples:
         counters, gauges = counters + GUEST_SERIES + OUTCOMES, gauges + GUEST_SERIES
     return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "6h", ("last",))), SELF_MATCH),
-        Schema(MILESTONES, "gauge", len(NAMES), (Tier("3h", "7d"),), "vmm_milestone_seconds"),
+        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "2h", ("last",))), SELF_MATCH),
+        Schema(
+            MILESTONES, "gauge", len(NAMES), (Tier("5m", "6h"), Tier("3h", "7d", ("max",))), "vmm_milestone_seconds"
+        ),
         Schema("counters", "counter", counters, _tiers(("last",), ("last",))),
         Schema("gauges", "gauge", gauges, _tiers(("min", "max", "sum"), ("max", "sum"))),
         Schema(
