@@ -92,6 +92,7 @@ class Monitor:
         self._input = None if source is None else Input(source, self._vm.serial, on_escape)
         self._go = threading.Event()
         self._done = threading.Event()
+        self._closing, self._closed = threading.RLock(), False  # reentrant: a signal handler may stop in the middle
         self._stopped_by = ""
         self._error = ""
         self._ended = ""
@@ -137,7 +138,9 @@ class Monitor:
         if self._input:
             self._input.close()
         self._lines.flush()
-        self._machine.close()
+        with self._closing:
+            self._closed = True
+            self._machine.close()
         self._vm.fittings.close()
         ended = self._stopped_by or self._ended
         now_ns = wall_ns()
@@ -159,9 +162,12 @@ class Monitor:
         )
 
     def stop(self, why: str = "stopped") -> None:
-        """End the run in order; the first reason stands."""
-        self._stopped_by = self._stopped_by or why
-        self._machine.stop()
+        """End the run in order; the first reason stands. After its end this does nothing."""
+        with self._closing:
+            if self._closed:
+                return
+            self._stopped_by = self._stopped_by or why
+            self._machine.stop()
         self._go.set()
         self._done.set()
 

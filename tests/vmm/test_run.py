@@ -172,6 +172,14 @@ def test_signals_end_the_machine_in_order(machine, number, path):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
+def test_a_stop_after_the_end_does_nothing(machine):
+    """As when a terminal's Ctrl-C comes from it and, passed on, from the parent: the second finds the run over."""
+    monitor = Monitor(VmConfig(machine=machine, timeout_s=0.1))
+    assert monitor.run().ended == "timeout"
+    monitor.stop("signal 2")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
 def test_a_broken_exit_hook_stops_neither_the_vm_nor_the_others(machine, path):
     """A plugin that raises on an exit is counted and left alone; the exits are recorded all the same."""
 
