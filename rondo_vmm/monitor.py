@@ -140,8 +140,11 @@ class Monitor:
         self._lines.flush()
         with self._closing:
             self._closed = True
-            self._machine.close()
-        self._vm.fittings.close()
+            if any(thread.is_alive() for thread in threads):
+                self._error = self._error or "a virtual CPU did not stop; its memory is kept until the process ends"
+            else:  # a CPU that still runs would run into memory that is gone
+                self._machine.close()
+                self._vm.fittings.close()
         ended = self._stopped_by or self._ended
         now_ns = wall_ns()
         recording.tell("rondo_vmm_stopped", ended=ended, now_ns=now_ns)

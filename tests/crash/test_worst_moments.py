@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
+from rondo_core.export.cursor import Cursor, CursorLock, load_cursor, save_cursor
 
 TIERS = (Tier("1s", "12s"), Tier("3s", "30s"), Tier("6s", "60s"))
 SCHEMAS = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS), Schema("s", "summary", 2, TIERS)]
@@ -123,13 +123,16 @@ def test_cursors_that_were_never_finished_do_not_pile_up(path):
     Store(path, SCHEMAS).close()
     save_cursor(path, Cursor("x", {"g.0": 5}))
     code = """
-from rondo_core.export.cursor import Cursor, save_cursor
+from rondo_core.export.cursor import Cursor, CursorLock, save_cursor
 from pathlib import Path
+held = CursorLock(Path(sys.argv[1]), "x")
 faults.arm("cursor.written:1"); save_cursor(Path(sys.argv[1]), Cursor("x", {"g.0": 6}))
 """
     for _ in range(3):
         assert killed(path, code)
         assert len(list(path.glob("*.unfinished"))) == 1
         assert load_cursor(path, "x").positions == {"g.0": 5}
+    held = CursorLock(path, "x")
     save_cursor(path, Cursor("x", {"g.0": 7}))
+    held.release()
     assert not list(path.glob("*.unfinished"))

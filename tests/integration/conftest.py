@@ -58,12 +58,6 @@ class Server:
                 time.sleep(0.05)
         raise RuntimeError(f"{self.program} did not become ready:\n{self.log()[-4000:]}")
 
-    def configure(self, text):
-        """Start the server again with another configuration."""
-        self.stop()
-        self._config.write_text(text)
-        self.start()
-
     def log(self):
         return (self._directory / "server.log").read_text(errors="replace")
 
@@ -84,9 +78,17 @@ class Prometheus(Server):
 
     program, ready_path = "prometheus", "/-/ready"
 
+    config = "global: {}\n"
+
+    def configure(self, text):
+        """Start the server again with another configuration."""
+        self.stop()
+        self.config = text
+        self.start()
+
     def arguments(self):
         config = self._directory / "prometheus.yml"
-        config.write_text("global: {}\n")
+        config.write_text(self.config)
         return (
             f"--config.file={config}",
             f"--storage.tsdb.path={self._directory / 'data'}",
