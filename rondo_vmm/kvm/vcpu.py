@@ -53,6 +53,7 @@ class KvmVcpu:
         self.exits = [0] * len(REASONS)
         self.completed: dict[str, int] = {}
         self._thread: int | None = None
+        self._kicking = threading.RLock()  # a thread that has ended cannot be kicked: the C library would crash
         self._failure: VmmError | None = None
 
     def set_up(self, start: Start) -> None:
@@ -99,6 +100,13 @@ class KvmVcpu:
     def run(self, observers: Sequence[OnExit]) -> str:
         """Run until the guest ends or `stop` is called; see Vcpu.run."""
         self._thread = threading.get_ident()
+        try:
+            return self._loop(observers)
+        finally:
+            with self._kicking:
+                self._thread = None
+
+    def _loop(self, observers: Sequence[OnExit]) -> str:
         board, vcpu, exits = self._board, self._vcpu, self.exits
         reason = self._bytes[uapi.RUN_EXIT_REASON : uapi.RUN_EXIT_REASON + 4].cast("I")
         handlers = self._handlers()
@@ -133,8 +141,8 @@ class KvmVcpu:
     def stop(self) -> None:
         """Take the CPU out of the guest."""
         self._bytes[uapi.RUN_IMMEDIATE_EXIT] = 1
-        if self._thread is not None and signal.getsignal(KICK) not in {signal.SIG_DFL, None}:
-            with contextlib.suppress(ProcessLookupError):
+        with self._kicking:
+            if self._thread is not None and signal.getsignal(KICK) not in {signal.SIG_DFL, None}:
                 signal.pthread_kill(self._thread, KICK)
 
     def close(self) -> None:
