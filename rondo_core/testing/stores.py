@@ -35,12 +35,13 @@ def make_part(
     """Make a part of a counter's or gauge's samples.
 
     Args: names: "name" or ("name", {label: value}), one per column; values: rows of one value per name, NaN: absent;
-    the first row's bucket begins at `start_ns`, each further one `step_ns` later.
+    the first row's bucket begins at `start_ns`, when the series were made; each further one `step_ns` later.
     """
     series = []
     for column, given in enumerate(names):
         name, labels = (given, {}) if isinstance(given, str) else given
-        series.append(Series(name, canonical_labels(labels), kind, f"{kind}s", column, "Made for a test.", ""))
+        about = "Made for a test.", "", start_ns
+        series.append(Series(name, canonical_labels(labels), kind, f"{kind}s", column, *about))
     table = np.array([list(row) for row in values], np.float64).reshape(-1, len(series))
     stamps = start_ns + np.arange(len(table), dtype=np.int64) * step_ns
     return Part(f"{kind}s", 0, step_ns, kind, tuple(series), stamps, {"last": table})

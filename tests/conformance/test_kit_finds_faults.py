@@ -15,7 +15,7 @@ class Memory:
     """A receiver in memory; `how` is what the next send is answered."""
 
     def __init__(self):
-        self.config, self.kept, self.how = {}, {}, ""
+        self.config, self.kept, self.how = {"token": "hidden"}, {}, ""
 
     def samples(self):
         return [(name, ms, value) for (name, ms), value in self.kept.items()]
@@ -88,6 +88,13 @@ class Swallows(Sound):
             super().send(batch)
 
 
+class Tells(Sound):
+    """Shows what is nobody's business."""
+
+    def __repr__(self):
+        return f"Tells({self.receiver.config})"
+
+
 class NeverCloses(Sound):
     """Goes on after it was closed."""
 
@@ -111,6 +118,7 @@ FOUND = [
     (Invents, "test_what_is_absent_is_not_sent", ()),
     (Rounds, "test_values_arrive_to_the_bit", (0.1,)),
     (Swallows, "test_not_now_is_a_retryable_error", ()),
+    (Tells, "test_secrets_are_not_shown", ()),
     (NeverCloses, "test_closed_is_closed", ()),
 ]
 

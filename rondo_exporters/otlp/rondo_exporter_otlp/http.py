@@ -87,7 +87,8 @@ class OtlpHttp:
         400, 422 or 500; BatchTooLargeError: over 64 MiB, or 413; ExportError: any other status but 2xx, or the
         exporter was closed.
         """
-        if self._session is None:
+        session = self._session  # `close` may be called meanwhile
+        if session is None:
             raise ExportError(f"{self._settings.shown_url}: this exporter was closed; open another")
         request = self._encoder.encode(batch)
         if not request.body:
@@ -96,7 +97,7 @@ class OtlpHttp:
             raise BatchTooLargeError(
                 f"{self._settings.shown_url}: a request of {len(request.body)} bytes; 64 MiB at most"
             )
-        status, headers, body, complete = self._post(self._session, request.body)
+        status, headers, body, complete = self._post(session, request.body)
         if not 200 <= status < 300:
             raise self._error(status, headers, body)
         self._encoder.acknowledge(request)
@@ -104,9 +105,9 @@ class OtlpHttp:
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._session is not None:
-            self._session.close()
-        self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
     def _post(self, session: requests.Session, body: bytes) -> tuple[int, dict[str, str], bytes, bool]:
         """Give the answer's status, headers and body, and whether the body is all of it."""

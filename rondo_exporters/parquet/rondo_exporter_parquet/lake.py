@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -37,6 +38,7 @@ class Lake:
         """
         self._directory, self._rows_per_file, self._compression = directory, rows_per_file, compression
         self._part = f"instance={quote(instance, safe='')}"
+        self._sending = threading.RLock()
         # Hidden, so that what reads the directory passes over it.
         self._descriptor = _lock(directory, f".{self._part}.lock")
 
@@ -50,22 +52,24 @@ class Lake:
         Raises: RetryableExportError: the disk does not take them now; ExportError: a file that is there cannot be read,
         or the exporter was closed.
         """
-        if self._descriptor < 0:
-            raise ExportError(f"{self._directory}: this exporter was closed; open another")
-        for day, table in days(batch):
-            folder = self._directory / f"day={day}" / self._part
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                self._merge(folder, table)
-            except OSError as error:
-                what = os.strerror(error.errno) if error.errno else str(error)
-                raise RetryableExportError(f"{folder}: {what}; what was not written stays in the store") from None
+        with self._sending:
+            if self._descriptor < 0:
+                raise ExportError(f"{self._directory}: this exporter was closed; open another")
+            for day, table in days(batch):
+                folder = self._directory / f"day={day}" / self._part
+                try:
+                    folder.mkdir(parents=True, exist_ok=True)
+                    self._merge(folder, table)
+                except OSError as error:
+                    what = os.strerror(error.errno) if error.errno else str(error)
+                    raise RetryableExportError(f"{folder}: {what}; what was not written stays in the store") from None
 
     def close(self) -> None:
-        """Let go of the instance."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        """Let go of the instance, once a batch that is being written is on the disk."""
+        with self._sending:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+                self._descriptor = -1
 
     def _merge(self, folder: Path, table: pa.Table) -> None:
         """Put a day's rows into its files."""

@@ -91,14 +91,14 @@ class Connection:
         Raises: BatchTooLargeError: it is larger than `max_bytes`; RetryableExportError: no connection, or no answer in
         time; ExportError: no request can be made at all, or the connection was closed.
         """
-        settings = self._settings
-        if self._pool is None:
+        settings, pool = self._settings, self._pool  # `close` may be called while an answer is waited for
+        if pool is None:
             raise ExportError(f"{settings.shown_url}: this exporter was closed; open another")
         if len(message) > settings.max_bytes:
             raise BatchTooLargeError(f"max_bytes: a message of {len(message)} bytes; {settings.max_bytes} are allowed")
         authorization = self._authorization()
         try:
-            response = self._pool.request(
+            response = pool.request(
                 "POST",
                 settings.url,
                 body=snappy.compress(message),
@@ -127,9 +127,9 @@ class Connection:
 
     def close(self) -> None:
         """Let go of the connection."""
-        if self._pool is not None:
-            self._pool.clear()
-        self._pool = None
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.clear()
 
     def _authorization(self) -> dict[str, str]:
         """Give the header, if there is one; a token's file is read anew each time, as tokens are rotated.
