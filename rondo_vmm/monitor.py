@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import RondoError, one_line
+from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
 from rondo_vmm.console import Input, Lines
@@ -23,7 +22,6 @@ from rondo_vmm.recording import Recording
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 TICK_NS = NS_PER_S
 JOIN_S = 10.0
 
@@ -65,7 +63,7 @@ class VmResult:
 
 
 class Monitor:
-    """One VM. `run` blocks; `stop` may come from another thread or a signal handler."""
+    """One VM. `run` blocks; `stop` may come from another thread."""
 
     def __init__(
         self,
@@ -92,7 +90,10 @@ class Monitor:
         self._input = None if source is None else Input(source, self._vm.serial, on_escape)
         self._go = threading.Event()
         self._done = threading.Event()
-        self._closing, self._closed = threading.RLock(), False  # reentrant: a signal handler may stop in the middle
+        self._closing, self._closed = (
+            threading.RLock(),
+            False,
+        )  # reentrant: a handler of its user may stop in the middle
         self._stopped_by = ""
         self._error = ""
         self._ended = ""
@@ -126,7 +127,7 @@ class Monitor:
         recording.tick(started_ns)
         milestones.reach("first_instruction", started_ns)
         recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
-        with self._signals():
+        with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
             self._go.set()
             ticking.start()
             if self._input:
@@ -203,22 +204,6 @@ class Monitor:
         """Tick just after each whole second of the wall clock, so that every one has its point."""
         while not self._done.wait((TICK_NS - wall_ns() % TICK_NS) / NS_PER_S):
             recording.tick(wall_ns())
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into an orderly stop while the VM runs, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self.stop(f"signal {number}")
 
 
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:
