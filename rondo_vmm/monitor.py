@@ -22,7 +22,6 @@ from rondo_vmm.recording import Recording
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
-TICK_NS = NS_PER_S
 JOIN_S = 10.0
 
 
@@ -90,10 +89,7 @@ class Monitor:
         self._input = None if source is None else Input(source, self._vm.serial, on_escape)
         self._go = threading.Event()
         self._done = threading.Event()
-        self._closing, self._closed = (
-            threading.RLock(),
-            False,
-        )  # reentrant: a handler of its user may stop in the middle
+        self._closing, self._closed = threading.RLock(), False  # reentrant: a signal handler may stop in the middle
         self._stopped_by = ""
         self._error = ""
         self._ended = ""
@@ -119,11 +115,13 @@ class Monitor:
             )
             for number in range(len(vcpus))
         ]
-        ticking = threading.Thread(target=self._run_ticks, args=(recording,), name="rondo-vmm-tick", daemon=True)
         for number, thread in enumerate(threads):
             thread.start()
             recording.add_vcpu(number, thread.native_id or 0)
         started_ns, started = wall_ns(), time.monotonic()
+        ticking = threading.Thread(
+            target=self._run_ticks, args=(recording, started_ns), name="rondo-vmm-tick", daemon=True
+        )
         recording.tick(started_ns)
         milestones.reach("first_instruction", started_ns)
         recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
@@ -200,15 +198,27 @@ class Monitor:
         recording.end_vcpu(number, wall_ns())
         self._done.set()
 
-    def _run_ticks(self, recording: Recording) -> None:
+    def _run_ticks(self, recording: Recording, begun_ns: int) -> None:
         """Tick just after each whole second of the wall clock, so that every one has its point."""
-        while not self._done.wait((TICK_NS - wall_ns() % TICK_NS) / NS_PER_S):
-            recording.tick(wall_ns())
+        while not self._done.wait(until_next_second_s(begun_ns)):
+            begun_ns = wall_ns()
+            recording.tick(begun_ns)
 
 
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:
     """Run a VM from its first instruction to its end; see Monitor."""
     return Monitor(config, store, sink).run()
+
+
+def until_next_second_s(begun_ns: int) -> float:
+    """Give how long it is until a second begins that comes after `begun_ns`; 0 where one has: what was begun took long.
+
+    Where the clock has been set back, that is the next second by the clock as it is.
+    """
+    now_ns = wall_ns()
+    if now_ns // NS_PER_S > begun_ns // NS_PER_S:
+        return 0.0
+    return (NS_PER_S - now_ns % NS_PER_S) / NS_PER_S
 
 
 def _nowhere(_data: bytes) -> None:

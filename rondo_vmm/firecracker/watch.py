@@ -221,8 +221,9 @@ class FirecrackerWatcher:
             loop.call_later(timeout_s, end, "timeout")
         loop.add_reader(self._descriptor, readable)
         with stopped_by_signals(lambda number: loop.call_soon_threadsafe(end, f"signal {number}")):
+            begun_ns = wall_ns()
             await tick()
-            await every_second(tick, over.wait())
+            await every_second(tick, over.wait(), begun_ns)
         with contextlib.suppress(ValueError):
             loop.remove_reader(self._descriptor)
         self._take(self._lines.end(), store, recorder)

@@ -102,7 +102,7 @@ class QemuMonitor:
             started_ns = await recording.begin(qemu.qmp)
             recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
             await qemu.qmp.ask("cont")
-            await every_second(lambda: recording.sample(qemu.qmp), self._wait())
+            await every_second(lambda: recording.sample(qemu.qmp), self._wait(), started_ns)
         except RondoError as error:
             if qemu.qmp.connected:
                 self._end("failed", one_line(error))

@@ -112,7 +112,7 @@ class QemuWatcher:
                 if self._qmp is not None:
                     started_ns = await recording.begin(self._qmp)
                 recording.tell("rondo_vmm_started", machine="qemu", now_ns=started_ns)
-                await every_second(lambda: recording.sample(self._qmp), self._over.wait())
+                await every_second(lambda: recording.sample(self._qmp), self._over.wait(), started_ns)
             finally:
                 following.cancel()
         recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
