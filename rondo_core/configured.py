@@ -10,7 +10,7 @@ from rondo_core.clock import Clock, wall_ns
 from rondo_core.config import Config, read_config
 from rondo_core.errors import UsageError
 from rondo_core.plugins import open_recorders
-from rondo_core.schema import Schema
+from rondo_core.schema import DEFAULT_SCHEMAS, Schema, with_room
 from rondo_core.store import Store
 
 
@@ -22,7 +22,7 @@ def open_store(
     writer: str = "",
     clock: Clock = wall_ns,
 ) -> Iterator[Store]:
-    """Open the store of a config for writing, its recorders bound and all of its exporters at work; tick it each second.
+    """Open the store of a config for writing and tick it, its recorders bound and all of its exporters at work.
 
     At the end of the block the store is closed first, and then each exporter sends what is left, within its deadline. A
     recorder or an exporter that is broken is logged and counted, and stops neither recording nor the others.
@@ -39,9 +39,12 @@ def open_store(
     plugins = open_recorders(known.recorders)
     from rondo_core.export.beside import Exporters
 
+    kept = configured_schemas(known) or schemas
+    if kept is None and not Path(store_path).exists():
+        kept = with_room(DEFAULT_SCHEMAS, len(known.exporters))
     store = Store(
         store_path,
-        configured_schemas(known) or schemas,
+        kept,
         clock=clock,
         writer=writer,
         tick_interval_s=known.store.get("tick_interval", 1.0),

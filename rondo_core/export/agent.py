@@ -87,7 +87,7 @@ class Lane:
         self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
         self._thread: threading.Thread | None = None
         self._deadline_s = float(agent.get("deadline", 60.0))
-        self._give_up_s = 0.0  # until then the store under way may take, monotonic
+        self._runner: Runner | None = None
 
     @property
     def busy(self) -> bool:
@@ -97,7 +97,6 @@ class Lane:
     def walk(self, stores: list[Found], stop: threading.Event, clock: Clock) -> None:
         """Walk over the stores, in a thread of its own."""
         self.samples, self.failures = 0, []
-        self._give_up_s = monotonic_ns() / NS_PER_S + self._deadline_s + PATIENCE_S
         self._thread = threading.Thread(
             target=self._walk, args=(stores, stop, clock), name=f"rondo-agent-{self.name}", daemon=True
         )
@@ -109,10 +108,9 @@ class Lane:
             now_s = monotonic_ns() / NS_PER_S
             if now_s > until_s:
                 return
-            if now_s > self._give_up_s:
-                self.failures.append(
-                    f"{self.name}: still busy after {self._deadline_s + PATIENCE_S:g} s; left to itself"
-                )
+            runner = self._runner
+            if runner is not None and runner.hangs(self._deadline_s):
+                self.failures.append(f"{self.name}: hangs; this exporter is left to itself")
                 return
             if self._thread is not None:
                 self._thread.join(min(_LOOK_S, max(until_s - now_s, 0.0)))
@@ -131,7 +129,6 @@ class Lane:
             if self.complete.get(store.path) == store.run or monotonic_ns() / NS_PER_S < until_s:
                 continue
             try:
-                self._give_up_s = monotonic_ns() / NS_PER_S + self._deadline_s + PATIENCE_S
                 self._export(store, self._exporter, clock)
                 self._asleep.pop(store.path, None)
             except Exception as error:  # noqa: BLE001 - one store, or one plugin, never stops the others
@@ -147,11 +144,12 @@ class Lane:
         with StoreReader(store.path) as reader:
             options = {"backfill": not store.live, **self._options}
             shared = Labelled(exporter, {label: value} if label else {})
-            runner = Runner(reader, shared, self.name, clock=clock, **options)
+            runner = self._runner = Runner(reader, shared, self.name, clock=clock, **options)
             try:
                 ended_run = 0 if store.live else store.run
                 outcome = runner.send_now(ended_run, self._deadline_s, retry=False)
             finally:
+                self._runner = None
                 runner.release()
         self.samples += outcome.samples
         if outcome.stopped:
@@ -185,8 +183,8 @@ class Agent:
     def __init__(self, directory: str | Path, config: Config, *, clock: Clock = wall_ns) -> None:
         """Open every exporter of the config; one that is broken is opened again in each walk, and holds up no other.
 
-        Raises: UsageError: there is none, or an exporter cannot follow its table, or the archive is missing or lies in a
-        store; PluginNotFoundError: an exporter is not installed; StoreError: no such directory.
+        Raises: UsageError: there is none, or one cannot follow its table, or the archive is missing or on another file
+        system; PluginNotFoundError: an exporter is not installed; StoreError: no such directory.
         """
         self.directory, self._clock, self._settings = Path(directory), clock, config.agent
         if not self.directory.is_dir():

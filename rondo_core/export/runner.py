@@ -17,18 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core import faults, layout
+from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import ExportError, RetryableExportError, RondoError, StoreError
+from rondo_core.errors import ExportError, RetryableExportError, RondoError, StoreError, one_line
 from rondo_core.export.batch import Batch
-from rondo_core.export.cursor import MAX_SUSPECTS, CursorLock, load_cursor, save_cursor
+from rondo_core.export.cursor import (
+    MAX_ERROR,
+    MAX_SUSPECTS,
+    CursorLock,
+    load_cursor,
+    note_failure,
+    resumed_tiers,
+    save_cursor,
+)
 from rondo_core.export.drain import Drain, Drained
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.opening import open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.settle import MAX_REFUSED, SUSPECT_TRIES, Requests, Verdict
 from rondo_core.hookspecs import Exporter
-from rondo_core.runs import read_runs
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View
@@ -39,13 +46,14 @@ MAX_SAMPLES = 10_000
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.5, 60.0
 # A record that read the clock at the end of a bucket may land a moment after it; such a bucket waits this long.
 SETTLE_NS = NS_PER_S
-# How much longer than its deadline a request that is under way is waited for.
+# How long a request that is under way at the deadline is waited for; and what no request is said to hang before.
 PATIENCE_S = 5.0
 # A slab of more is let go after each request, but for those that this process writes.
 MAX_MAPPED_BYTES = 8 << 20
 # How fast a backlog leaves beside a live store: what the process has to do comes first.
 CATCH_UP_SAMPLES_PER_S = 100_000
 _SKIM_HALVINGS = 3
+_LOOK_S = 0.2
 
 
 class Runner:
@@ -161,20 +169,27 @@ class Runner:
         try:
             if not self.outcome.stopped:
                 self.send_now(ended_run, until - time.monotonic())
-            with contextlib.suppress(Exception):
-                self._exporter.close()
+            self._requests.close()
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
             self._raised = error
         self.release()
 
+    def hangs(self, limit_s: float) -> bool:
+        """Say whether the exporter has been at one request for longer than that."""
+        return self._requests.under_way_s > max(limit_s, PATIENCE_S)
+
     def wait(self) -> Outcome:
-        """Wait for the end of what `begin_close` began; give up soon after its deadline."""
+        """Wait for the end of what `begin_close` began, or give up soon after its deadline."""
         _, until = self._last or (0, 0.0)
-        if self._thread is not None:
-            self._thread.join(max(0.0, until - time.monotonic()) + PATIENCE_S)
-            if self._thread.is_alive():
-                what = f"{self.name}: still busy {PATIENCE_S:g} s after its deadline; the rest stays in the store"
-                self._stop(ExportError(what))
+        limit_s = until - time.monotonic()
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(_LOOK_S)
+            late = self._closing and time.monotonic() > until + PATIENCE_S
+            if self._thread.is_alive() and (late or self.hangs(limit_s)):
+                spent = f"{self._requests.under_way_s:.0f} s"
+                self._stop(ExportError(f"{self.name}: hangs, for {spent} now; the rest stays in the store"))
+                note_failure(self._view.path, self.name, self.outcome.error, self._clock())
+                break
         if self._raised is not None:
             raise self._raised
         return self.outcome
@@ -228,6 +243,8 @@ class Runner:
                 return
             self._settle(drained)
             self._let_go(drained.batch)
+            if self._closing and time.monotonic() > self._requests.until:
+                raise RetryableExportError("no time left before the end; the rest stays in the store")
             if self._thread is threading.current_thread():
                 self._wake.wait(drained.batch.n_samples / CATCH_UP_SAMPLES_PER_S)
         if self._tentative:
@@ -414,19 +431,7 @@ class Runner:
 
     def _count_resumed(self) -> None:
         """Count the buckets that were sent as the last of a run, and that the next run has recorded into again."""
-        if not self.cursor.ended_run:
-            return
-        runs = [run for run in read_runs(self._view.path / layout.RUNS_FILE) if run.number > self.cursor.ended_run]
-        intervals = {
-            f"{schema.name}.{at}": tier.interval_ns
-            for schema in self._view.meta.schemas
-            for at, tier in enumerate(schema.tiers)
-        }
-        resumed = [
-            key
-            for key, end in self.cursor.positions.items()
-            if runs and end * intervals.get(key, 0) > runs[0].opened_ns
-        ]
+        resumed = resumed_tiers(self._view, self.cursor)
         self.outcome.resumed_buckets = len(resumed)
         if resumed:
             what = "the run's first buckets were sent as the last of the run before; the values sent then stand"
@@ -452,7 +457,7 @@ class Runner:
 
     def _note(self, error: Exception) -> None:
         self._requests.note(error)
-        self.cursor = attrs.evolve(self.cursor, error=self.outcome.error[:500], error_ns=self._clock())
+        self.cursor = attrs.evolve(self.cursor, error=self.outcome.error[:MAX_ERROR], error_ns=self._clock())
         if self._thread is None or self._thread is threading.current_thread() or not self._thread.is_alive():
             with contextlib.suppress(RetryableExportError):
                 self._save()
@@ -485,7 +490,11 @@ def open_runner(
     Raises: as `open_exporter`; UsageError: an option is wrong; StoreError: see `Runner`.
     """
     mine, rest = runner_options(name, config)
-    opened = open_exporter(name, mine.pop("plugin"), rest)
+    try:
+        opened = open_exporter(name, mine.pop("plugin"), rest)
+    except RondoError as error:
+        note_failure(view.path, name, one_line(error), clock())
+        raise
     exporter = Labelled(opened, labels) if labels else opened
     try:
         return Runner(view, exporter, name, clock=clock, count=count, **{**options, **mine})

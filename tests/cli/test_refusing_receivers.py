@@ -46,7 +46,7 @@ def test_the_vm_runs_on_and_the_failure_is_counted_and_shown(refusing, tmp_path)
         [*command, "--remote-write", refusing], check=False, capture_output=True, text=True, timeout=60
     )
     assert said.returncode == 0, said.stderr
-    assert re.search(r"rondo: \d+ failed requests?, the last: ", said.stderr)
+    assert re.search(r"rondo: prometheus: \d+ failed requests?, the last: ", said.stderr)
     assert "Traceback" not in said.stderr
     assert load_cursor(path, "prometheus").positions == {}
     with StoreReader(path) as reader:
