@@ -124,13 +124,14 @@ class Run:
             return read_schemas(known.store["schemas"])
         if path.exists():
             return None
+        from rondo_core import entrypoints
         from rondo_core.options import recorders_asked
+        from rondo_core.plugins import RECORDERS
         from rondo_core.schema import with_room
-        from rondo_vmm.qemu.recording import RECORDERS as QEMU_RECORDERS
-        from rondo_vmm.recording import RECORDERS
         from rondo_vmm.schemas import schemas_for, with_recorders
 
-        more = [name for name in recorders_asked(known.recorders) if name not in {*RECORDERS, *QEMU_RECORDERS}]
+        where = entrypoints.find(RECORDERS) if known.recorders else {}
+        more = [name for name in recorders_asked(known.recorders) if not where[name].startswith("rondo_vmm.")]
         schemas = with_recorders(schemas_for(self._asked.config), len(more))
         return with_room(schemas, len(self._asked.exporters))
 

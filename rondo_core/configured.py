@@ -55,6 +55,7 @@ def open_store(
         with store:
             store.bind_recorders(plugins)
             exporters = Exporters(store, known.exporters)
+            store.tick()
             yield store
     finally:
         if exporters is not None:
