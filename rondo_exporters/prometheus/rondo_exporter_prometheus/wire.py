@@ -125,12 +125,17 @@ def _records(
     stamps_ms: NDArray[np.int64], values: Values, starts_ms: NDArray[np.int64], start_width: int
 ) -> list[bytes]:
     """Fill one record for each cell, timestamps and starts all of one width each."""
-    records = np.tile(_template(stamps_ms, start_width), (values.shape[1], 1))
-    by_series = np.ascontiguousarray(values.T, np.float64)
+    template = _template(stamps_ms, start_width)
+    records = np.empty((values.shape[1], len(stamps_ms)), template.dtype)
+    records[...] = template
+    by_series = values.T
     records["value"] = by_series.view(np.uint64)
     if start_width:
         records["start"] = _varints_of_width(starts_ms, start_width)[:, None, :]
     sent = ~np.isnan(by_series)
+    if sent.all():
+        data, size = records.tobytes(), len(stamps_ms) * records.itemsize
+        return [data[first : first + size] for first in range(0, len(data), size)]
     data = records[sent].tobytes()
     ends = (np.cumsum(np.count_nonzero(sent, axis=1)) * records.itemsize).tolist()
     return [data[first:end] for first, end in pairwise([0, *ends])]
