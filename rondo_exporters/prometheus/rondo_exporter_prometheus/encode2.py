@@ -59,14 +59,15 @@ class Encoder2:
         Series come in the order of parts, columns and series, symbols in that of their first use; the same batch gives
         the same bytes.
         """
-        blocks, counts = self._blocks(batch.parts if samples else ())
+        blocks, sent = self._blocks(batch.parts if samples else ())
         sketched = [part for part in batch.parts if histograms and sketch_of(part) is not None]
         plain = samples and not batch.ended and not sketched
         if plain and (body := self._shape.body(blocks)):
-            return Request(body, sum(map(sum, counts)))
+            return Request(body, sum(map(np.count_nonzero, sent)))
         growing = _Request(self._label_sets)
-        for block, of_block in zip(blocks, counts, strict=True):
-            for series, data, count in zip(block.series, block.data, of_block, strict=True):
+        for block, cells in zip(blocks, sent, strict=True):
+            counts = np.count_nonzero(cells, axis=0).tolist()
+            for series, data, count in zip(block.series, block.data, counts, strict=True):
                 if data:
                     growing.add(series, block.column, data, count)
         for part in sketched:
@@ -76,16 +77,16 @@ class Encoder2:
             self._shape.keep(blocks, *growing.beginnings())
         return growing.whole()
 
-    def _blocks(self, parts: Sequence[Part]) -> tuple[list[Block], list[list[int]]]:
-        """Write the samples of parts, and count those of each series."""
-        blocks, counts = list[Block](), list[list[int]]()
+    def _blocks(self, parts: Sequence[Part]) -> tuple[list[Block], list[NDArray[np.bool_]]]:
+        """Write the samples of parts; give which of their cells, bool [rows, series], are sent."""
+        blocks, sent = list[Block](), list[NDArray[np.bool_]]()
         for part in parts:
             stamps_ms, starts = part.timestamps_ns // NS_PER_MS, self._starts_ms(part)
             for column, values in columns(part):
                 data = samples_of(stamps_ms, values, starts if column.cumulative else None)
                 blocks.append(Block(part.series, column, data))
-                counts.append(np.count_nonzero(~np.isnan(values), axis=0).tolist())
-        return blocks, counts
+                sent.append(~np.isnan(values))
+        return blocks, sent
 
     def _starts_ms(self, part: Part) -> NDArray[np.int64]:
         """Give when the running totals of a part's series were 0."""
