@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RetryableExportError, UsageError
@@ -133,13 +133,17 @@ def read_token(path: str) -> str:
 # -- what is answered
 
 
-def presentable(text: str, secrets: Iterable[str], headers: Mapping[str, str]) -> str:
+def presentable(text: str, secrets: Iterable[str], headers: Mapping[str, str], url: str) -> str:
     """Put what a receiver said on one line, credentials that it repeated blotted out, and cut it.
 
-    Args: `headers`: those of the config, whose values may be keys; what is shorter than one, such as a tenant's number,
-        may stand in any sentence.
+    Args: `headers`, `url`: those of the config: headers' values, and those of the URL's query, may be keys; what is
+        shorter than one, such as a tenant's number, may stand in any sentence.
     """
-    hidden = {*secrets, *(value for value in headers.values() if len(value) >= _KEY_CHARACTERS)}
+    parts = urlsplit(url)
+    asked = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    keys = (*headers.values(), *asked, *map(unquote_plus, asked))
+    own = (parts.username or "", parts.password or "")
+    hidden = {*secrets, *own, *map(unquote, own), *(value for value in keys if len(value) >= _KEY_CHARACTERS)}
     for secret in sorted(filter(None, hidden), key=len, reverse=True):
         text = text.replace(secret, "***")
     printable = "".join(each if each.isprintable() else " " for each in text)

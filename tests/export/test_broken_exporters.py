@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from rondo_cli.main import run
 from rondo_core import ManualClock, Schema, Store, StoreReader, open_store
 from rondo_core.export.runner import Runner
 
@@ -60,6 +61,12 @@ def broken(site, tmp_path):
         sys.modules.pop(name, None)
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """In this process a request hangs after half a second."""
+    monkeypatch.setattr("rondo_core.export.runner.PATIENCE_S", 0.5)
+
+
 def held(path):
     """Every sample of the store's finest tiers."""
     samples = {}
@@ -109,7 +116,7 @@ def test_a_vm_is_recorded_and_the_others_send_all_of_it(broken, rondo, ledger, t
     assert rondo("export-status", path).stdout.count(": last failure ") == len(BROKEN)
 
 
-def test_an_export_goes_through_the_others_and_ends(broken, rondo, ledger, tmp_path):
+def test_an_export_goes_through_the_others_and_ends(broken, rondo, ledger, tmp_path, impatient, capsys):
     """Each fault is said once the others are through; the status is 1."""
     path = make(tmp_path / "demo.rondo")
     failed = rondo("export", path, "--config", broken, "--deadline", "1s", status=1)
@@ -117,8 +124,8 @@ def test_an_export_goes_through_the_others_and_ends(broken, rondo, ledger, tmp_p
         assert what in failed.stderr
     assert "Traceback" not in failed.stderr
     assert sum(series == "g" for series, _ in arrived(ledger())) == 20
-    alone = rondo("export", path, "--to", "bad_hang", "--deadline", "1s", status=1)
-    assert "bad_hang: hangs" in alone.stderr
+    assert run(["export", str(path), "--to", "bad_hang", "--deadline", "500ms"]) == 1
+    assert "bad_hang: hangs" in capsys.readouterr().err
 
 
 def test_an_agent_goes_on_with_the_others_and_keeps_what_they_have_not_all(broken, rondo, ledger, tmp_path):
@@ -137,15 +144,14 @@ def test_an_agent_goes_on_with_the_others_and_keeps_what_they_have_not_all(broke
     assert all(path.exists() for path in paths)
 
 
-def test_a_program_of_ones_own_records_and_ends(broken, ledger, tmp_path, caplog):
+def test_a_program_of_ones_own_records_and_ends(broken, ledger, tmp_path, impatient, caplog):
     """`open_store`: the block runs, the store is closed, what works has sent all; each fault is logged."""
     with open_store(broken) as store:
         store.gauge("g").set(4.0)
     assert store.closed
     assert [value for (series, _), value in arrived(ledger()).items() if series == "g"] == [4.0]
     for what in SAID.values():
-        assert what in caplog.text or what == SAID["bad_hang"]
-    assert SAID["bad_hang"] in caplog.text
+        assert what in caplog.text
 
 
 def test_what_is_wrong_with_an_import_is_in_the_list_itself(broken, rondo):
@@ -156,7 +162,7 @@ def test_what_is_wrong_with_an_import_is_in_the_list_itself(broken, rondo):
     assert rows["ledger"].endswith("ok")
 
 
-def test_an_exporter_that_comes_back_after_it_was_given_up_moves_nothing_on(tmp_path):
+def test_an_exporter_that_comes_back_after_it_was_given_up_moves_nothing_on(tmp_path, impatient):
     """What hung at the end of the block may return later: the cursor is where its request ended, and nothing is sent twice."""
     path, came = make(tmp_path / "demo.rondo"), threading.Event()
     sent = []

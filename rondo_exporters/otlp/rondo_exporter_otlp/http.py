@@ -188,7 +188,7 @@ class OtlpHttp:
             secrets = {self._settings.bearer_token, self._token()}
         except RetryableExportError:
             secrets = {self._settings.bearer_token}
-        return presentable(text, secrets, self._settings.headers)
+        return presentable(text, secrets, self._settings.headers, self._settings.url)
 
     def _reason(self, error: Exception) -> str:
         """Say why there was no answer, in words that hold no URL."""

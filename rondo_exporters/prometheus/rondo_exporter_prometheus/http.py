@@ -144,7 +144,8 @@ class Connection:
     def _presentable(self, text: str, authorization: dict[str, str]) -> str:
         settings = self._settings
         token = authorization.get("Authorization", "").partition(" ")[2]
-        return presentable(text, (settings.username, settings.password, token), settings.headers)
+        secrets = (settings.username, settings.password, token)
+        return presentable(text, secrets, settings.headers, settings.url)
 
     def _reason(self, error: Exception) -> str:
         """Say why there was no answer, in words that hold no URL."""
