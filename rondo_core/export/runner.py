@@ -21,15 +21,7 @@ from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import ExportError, RetryableExportError, RondoError, StoreError, one_line
 from rondo_core.export.batch import Batch
-from rondo_core.export.cursor import (
-    MAX_ERROR,
-    MAX_SUSPECTS,
-    CursorLock,
-    load_cursor,
-    note_failure,
-    resumed_tiers,
-    save_cursor,
-)
+from rondo_core.export.cursor import MAX_SUSPECTS, CursorLock, load_cursor, note_failure, resumed_tiers, save_cursor
 from rondo_core.export.drain import Drain, Drained
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.opening import open_exporter, runner_options
@@ -127,7 +119,6 @@ class Runner:
                 wait_s = self._failed(error)
             except Exception as error:  # noqa: BLE001 - an exporter never stops the process
                 self._stop(error)
-            if self.outcome.stopped:
                 wait_s = None
         self._flush()
 
@@ -457,7 +448,7 @@ class Runner:
 
     def _note(self, error: Exception) -> None:
         self._requests.note(error)
-        self.cursor = attrs.evolve(self.cursor, error=self.outcome.error[:MAX_ERROR], error_ns=self._clock())
+        self.cursor = attrs.evolve(self.cursor, error=self.outcome.error[:500], error_ns=self._clock())
         if self._thread is None or self._thread is threading.current_thread() or not self._thread.is_alive():
             with contextlib.suppress(RetryableExportError):
                 self._save()
