@@ -101,6 +101,8 @@ class Runner:
         self._tentative, self._wholly, self._skimming = 0, 0, -1
         self._strikes: dict[str, int] = {}
         self._count_resumed()
+        for slab in (each for slabs in view.slabs.values() for each in slabs):
+            slab.frugal = not slab.writable and slab.spec.file_bytes > MAX_MAPPED_BYTES
 
     # -- as a thread beside a live store
 
@@ -221,7 +223,7 @@ class Runner:
         """Keep what a long backlog maps within bounds: a look at a slab's headers touches all of its pages."""
         for part in batch.parts:
             slab = self._view.slabs[part.schema][part.tier]
-            if not slab.writable and slab.spec.file_bytes > MAX_MAPPED_BYTES:
+            if slab.frugal:
                 slab.let_go()
 
     def _send_all(self, closed_ns: int, ended_run: int) -> None:
