@@ -63,7 +63,7 @@ class Index:
 
         count, interval_ns = slab.spec.slot_count, slab.spec.interval_ns
         generation = slab.words[_GENERATION]
-        sequences, self.headers = slab.sequences().copy(), slab.headers().copy()
+        sequences, self.headers = slab.copied_headers()
         still = generation == slab.words[_GENERATION] and generation % 2 == 0
         self.generation = generation if still else None
         newest = MAX_INSTANT_NS // interval_ns

@@ -58,12 +58,16 @@ def create_slab(path: Path, spec: layout.SlabSpec) -> None:
         os.close(descriptor)
 
 
+_PASSED_BYTES = 4 << 20  # of a slab whose headers are copied, at most so much is mapped at a time
+
+
 class Slab:
     """One mapped slab file.
 
     Attributes:
         words: memoryview of int64 over the whole file: row headers and the header's own words.
         cells: memoryview of float64 over the whole file; read-only where the slab was opened so.
+        frugal: a look at all headers gives the pages back that it has passed; for who passes once over a large slab.
     A slab maps what other processes write; after fork the map is shared with the parent.
     """
 
@@ -82,6 +86,7 @@ class Slab:
         self._arrays: dict[str, NDArray[Any]] = {}
         self._headers: list[NDArray[np.int64] | None] = [None, None]
         self._changes = 0
+        self.frugal = False
         self._bytes = view
         if writable and spec.tier == 0:
             self._forget_impossible()
@@ -227,6 +232,22 @@ class Slab:
     def sequences(self) -> NDArray[np.int64]:
         """View the sequence of every row: int64 [slots], strided."""
         return self._header_words(1)
+
+    def copied_headers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Copy the sequence and the bucket of every row: int64 [slots] each. Raises: as `headers`."""
+        import numpy as np
+
+        sequences, headers = self.sequences(), self.headers()
+        if not self.frugal:
+            return sequences.copy(), headers.copy()
+        count, row_bytes = self.spec.slot_count, self.spec.row_bytes
+        copies = np.empty(count, "<i8"), np.empty(count, "<i8")
+        at_once = max(1, _PASSED_BYTES // row_bytes)
+        for first in range(0, count, at_once):
+            rows = slice(first, first + at_once)
+            copies[0][rows], copies[1][rows] = sequences[rows], headers[rows]
+            self.let_go()
+        return copies
 
     def block(self, cell: str) -> NDArray[Any]:
         """View one cell of every row: [slots, max_series], and one more axis where a series has several values.
