@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from rondo_core.errors import ConsolidatorError
 from rondo_core.labels import Series
@@ -16,7 +17,6 @@ from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, SKETCH, cells_for, derived, lift
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
     Keep = slice | NDArray[np.intp]
@@ -54,11 +54,18 @@ class SchemaQuery:
         """Bind to the mapped slabs; `is_live` says whether some process writes them."""
         self.schema = schema
         self.readers = [SlabReader(slab, is_live) for slab in slabs]
+        self._intervals_ns = [tier.interval_ns for tier in schema.tiers]
         self._stitches: dict[int, _Stitch] = {}
+
+    def forget(self) -> None:
+        """Let go of what was remembered of the slabs."""
+        self._stitches.clear()
+        for reader in self.readers:
+            reader.forget()
 
     def newest_ns(self) -> int:
         """Give the start of the newest bucket of the finest tier, ns since the epoch; 0 where there is none."""
-        return self.readers[0].index().last * self.schema.tiers[0].interval_ns
+        return self.readers[0].index().last * self._intervals_ns[0]
 
     def plan(self, series: Sequence[Series], tier: int | None, consolidator: Consolidator) -> Plan:
         """Settle what to read of these series, all of this schema.
@@ -81,7 +88,7 @@ class SchemaQuery:
     def read(self, plan: Plan, span: Range) -> Table:
         """Read the points of a plan's series in the span, ascending."""
         table = self._one_tier(plan, span, plan.tier) if plan.tier is not None else self._stitched(plan, span)
-        table.finest_ns = self.schema.tiers[0].interval_ns
+        table.finest_ns = self._intervals_ns[0]
         return table
 
     # -- one tier
@@ -89,11 +96,13 @@ class SchemaQuery:
     def _one_tier(self, plan: Plan, span: Range, tier: int) -> Table:
         reader = self.readers[tier]
         index = reader.index()
-        interval_ns = self.schema.tiers[tier].interval_ns
+        interval_ns = self._intervals_ns[tier]
         keep = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
         if plan.plain and not tier:
             copied, good = reader.copy(index, keep, plan.picked, ("last",))
-            stamps, intervals = index.stamps[keep], index.intervals[keep]
+            stamps, intervals = index.stamps, index.intervals
+            if keep is not index.whole:
+                stamps, intervals = stamps[keep], intervals[keep]
             if good is not None:
                 stamps, intervals = stamps[good], intervals[good]
             return Table(plan.series, plan.consolidator.name, stamps, intervals, copied["last"])
@@ -102,8 +111,6 @@ class SchemaQuery:
 
     def _part(self, plan: Plan, tier: int, index: Index, keep: Keep) -> tuple[Any, Any, dict[str, Any], bool]:
         """Read some rows of one tier: timestamps, intervals, statistics, and whether every row was had."""
-        import numpy as np
-
         schema, reader = self.schema, self.readers[tier]
         kept = schema.cells(tier)
         cells = tuple(dict.fromkeys(cell for name in plan.needs for cell in cells_for(schema.kind, kept, name)))
@@ -117,8 +124,6 @@ class SchemaQuery:
 
     @staticmethod
     def _table(plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
-        import numpy as np
-
         coverage = statistics[COVERAGE]
         with np.errstate(all="ignore"):
             values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
@@ -128,8 +133,6 @@ class SchemaQuery:
     # -- all tiers
 
     def _stitched(self, plan: Plan, span: Range) -> Table:
-        import numpy as np
-
         depth = 1
         while depth < len(self.readers) and self._keeps(depth, plan.needs):
             depth += 1
@@ -154,7 +157,7 @@ class SchemaQuery:
 
     def _within(self, tier: int, index: Index, keep: Any, span: Range) -> Any:
         """Narrow positions, a slice or an ascending array, to the buckets that the span overlaps."""
-        interval_ns = self.schema.tiers[tier].interval_ns
+        interval_ns = self._intervals_ns[tier]
         inside = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
         if isinstance(keep, slice):
             return slice(max(keep.start, inside.start), max(keep.start, inside.start, min(keep.stop, inside.stop)))
@@ -162,8 +165,6 @@ class SchemaQuery:
 
     def _stitch(self, depth: int) -> _Stitch:
         """Find which rows of each tier to take; what was found stands until one of the tiers changes."""
-        import numpy as np
-
         indexes = tuple(reader.index() for reader in self.readers[:depth])
         known = self._stitches.get(depth)
         if known is not None and all(a is b for a, b in zip(known.indexes, indexes, strict=True)):
@@ -172,7 +173,7 @@ class SchemaQuery:
         for tier in range(1, depth):
             taken = np.flatnonzero(self._overwritten(tier, indexes))
             if len(taken):
-                windows, interval_ns = indexes[tier].buckets[taken], self.schema.tiers[tier].interval_ns
+                windows, interval_ns = indexes[tier].buckets[taken], self._intervals_ns[tier]
                 kept = [
                     finer[~_member(indexes[at].stamps[finer] // interval_ns, windows)] for at, finer in enumerate(kept)
                 ]
@@ -182,8 +183,6 @@ class SchemaQuery:
 
     def _overwritten(self, tier: int, indexes: Sequence[Index]) -> NDArray[np.bool_]:
         """Say of each row of a coarse tier whether the finer one has given any slot of its window to a newer bucket."""
-        import numpy as np
-
         ratio, held = self.schema.ratio(tier), occupants(indexes[tier - 1].headers)
         first = indexes[tier].buckets * ratio
         # Slots all taken: whatever is older than the oldest is gone; what is a ring behind the newest may be.
@@ -209,8 +208,6 @@ def _as_slice(positions: NDArray[np.intp]) -> Any:
 
 def _member(values: NDArray[np.int64], sorted_set: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say of each value whether it is in the set, which is ascending and not empty."""
-    import numpy as np
-
     at = np.minimum(sorted_set.searchsorted(values), len(sorted_set) - 1)
     found: NDArray[np.bool_] = sorted_set[at] == values
     return found

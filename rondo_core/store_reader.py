@@ -12,7 +12,7 @@ from rondo_core.directory import Meta, read_meta
 from rondo_core.errors import UnknownSeriesError
 from rondo_core.labels import Series
 from rondo_core.lock import writer_pid
-from rondo_core.query import AUTO, Consolidators, Found, Range, Table, parse_range, pick, tier_index
+from rondo_core.query import ALL, AUTO, Consolidators, Found, Range, Table, parse_range, pick, tier_index
 from rondo_core.reader import SlabReader
 from rondo_core.registry import Registry
 from rondo_core.runs import Run, Survival, newest_run, read_runs, survival
@@ -95,7 +95,7 @@ class View:
     def query(
         self,
         selector: str | Selector | Sequence[Series],
-        span: str | Range = "all",
+        span: str | Range = ALL,
         *,
         tier: int | str = AUTO,
         fn: str | None = None,
@@ -178,7 +178,7 @@ class PreparedQuery:
         self._view = view
         self._plans, self._places = settled
 
-    def read(self, span: str | Range = "all", *, now_ns: int | None = None) -> Found:
+    def read(self, span: str | Range = ALL, *, now_ns: int | None = None) -> Found:
         """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
         asked = parse_range(span) if isinstance(span, str) else span
         if asked.last_ns is not None:
@@ -215,6 +215,8 @@ class StoreReader(View):
 
     def close(self) -> None:
         """Let go of the files."""
+        for query in self._queries.values():
+            query.forget()
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.close()
