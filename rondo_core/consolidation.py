@@ -202,9 +202,10 @@ class Consolidation:
             sequences[run] = ((sequences[run] | 1) + 1) & layout.SEQUENCE_MASK
             for name, values in folded.items():
                 block = coarse.block(name)
-                block[run, : values.shape[1]] = values[mine]
-                if name == COVERAGE:
-                    block[run, values.shape[1] :] = 0
+                n_series = values.shape[1]
+                block[run, :n_series] = values[mine]
+                if name == COVERAGE and n_series < block.shape[1]:
+                    block[run, n_series:] = 0
                 faults.point("fold.block")
             headers[run] = windows[mine]
             faults.point("fold.published")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Words = memoryview[int]
 
 FLOATS = "float64"  # names, to `Slab.block`, all cells of float64 together
+BYTES = "bytes"  # and all cells as they lie in the file
 _WORD = 8
 _FIRST_WORD = layout.PAGE_BYTES // _WORD
 MAX_INSTANT_NS = 1 << 62  # the year 2116: what no clock says, and what all arithmetic here has room for
@@ -158,15 +160,9 @@ class Slab:
         """Seal many rows, given by their slots."""
         import numpy as np
 
-        sequences, buckets = self._header_words(1), self._header_words(0)[rows].tolist()
-        slots = range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
-        raw, size, seal_from = self._bytes, self.spec.row_bytes, layout.seal_from
-        first, skip = layout.PAGE_BYTES, size - layout.ROW_HEADER_BYTES
-        seals = []
-        for slot, bucket in zip(slots, buckets, strict=True):
-            end = first + (slot + 1) * size
-            seals.append(seal_from(raw[end - skip : end], bucket))
-        sequences[rows] = sequences[rows] & layout.SEQUENCE_MASK | np.array(seals) << 32
+        sequences, buckets = self._header_words(1), self._header_words(0)[rows] & layout.SEQUENCE_MASK
+        crcs = np.fromiter(map(zlib.crc32, self.block(BYTES)[rows], buckets.tolist()), np.int64, len(buckets))
+        sequences[rows] = sequences[rows] & layout.SEQUENCE_MASK | layout.seal_from(crcs) << 32
 
     def unseal(self, slot: int) -> None:
         """Take the checksum away, before the row changes."""
@@ -183,7 +179,7 @@ class Slab:
     def _checksum(self, slot: int) -> int:
         word = self.row_word(slot)
         cells = self._bytes[word * _WORD + layout.ROW_HEADER_BYTES : (word + self.row_words) * _WORD]
-        return layout.seal_from(cells, self.words[word])
+        return int(layout.seal_from(zlib.crc32(cells, self.words[word] & layout.SEQUENCE_MASK)))
 
     def held(self) -> list[int]:
         """Give the slots whose row holds a bucket."""
@@ -231,7 +227,8 @@ class Slab:
     def block(self, cell: str) -> NDArray[Any]:
         """View one cell of every row: [slots, max_series], and one more axis where a series has several values.
 
-        FLOATS is all cells of float64, which come first in a row: [slots, max_series, cells].
+        FLOATS is all cells of float64, which come first in a row: [slots, max_series, cells]; BYTES is uint8, all
+        that follows a row's header: [slots, bytes].
         """
         array = self._arrays.get(cell)
         if array is None:
@@ -244,6 +241,9 @@ class Slab:
                 kind, offset = np.dtype("<f8"), layout.ROW_HEADER_BYTES
                 shape = (*shape, sum(placed.format == "d" for placed in spec.cells))
                 strides = (*strides, _WORD, _WORD * spec.max_series)
+            elif cell == BYTES:
+                kind, offset = np.dtype("u1"), layout.ROW_HEADER_BYTES
+                shape, strides = (spec.slot_count, spec.row_bytes - offset), (spec.row_bytes, 1)
             else:
                 placed = spec.cell(cell)
                 kind, offset, each = np.dtype("<" + placed.format[-1]), placed.offset, placed.each

@@ -52,7 +52,7 @@ def fold_whole(
         _fill(covered, fine.block(COVERAGE), runs)
         if not covered.all():
             return None
-        coverage = covered.sum(axis=1)
+        coverage = np.add.reduce(covered, axis=1)
     else:
         coverage = np.full((n_windows, n_series), ratio)
     folded = {COVERAGE: coverage}
@@ -64,13 +64,18 @@ def fold_whole(
         else:
             laid = np.empty((n_cells, ratio, n_windows, n_series))
         _fill(laid.transpose(2, 1, 3, 0), floats, runs)
-        if np.isnan(laid.min()):
-            return None
         merged = np.empty((len(plan), n_windows, n_series))
         for (how, cell), values in zip(plan, merged, strict=True):
             _merge(how, laid[cell], values)
+        # A NaN of any bucket is in its window's min, max and sum; which first or last it is counts in the finest tier.
+        if np.isnan(np.minimum.reduce(merged if fine.spec.tier or _tells_all(plan) else laid, axis=None)):
+            return None
         folded[FLOATS] = merged.transpose(1, 2, 0)
     return folded
+
+
+def _tells_all(plan: tuple[tuple[str, int], ...]) -> bool:
+    return any(how not in {"first", "last"} for how, _ in plan)
 
 
 def _fill(windows: NDArray[Any], block: NDArray[Any], runs: tuple[slice, ...]) -> None:
