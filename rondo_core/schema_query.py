@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
 from rondo_core.errors import ConsolidatorError
 from rondo_core.labels import Series
@@ -17,6 +16,7 @@ from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, SKETCH, cells_for, derived, lift
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     Keep = slice | NDArray[np.intp]
@@ -111,6 +111,8 @@ class SchemaQuery:
 
     def _part(self, plan: Plan, tier: int, index: Index, keep: Keep) -> tuple[Any, Any, dict[str, Any], bool]:
         """Read some rows of one tier: timestamps, intervals, statistics, and whether every row was had."""
+        import numpy as np
+
         schema, reader = self.schema, self.readers[tier]
         kept = schema.cells(tier)
         cells = tuple(dict.fromkeys(cell for name in plan.needs for cell in cells_for(schema.kind, kept, name)))
@@ -124,6 +126,8 @@ class SchemaQuery:
 
     @staticmethod
     def _table(plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
+        import numpy as np
+
         coverage = statistics[COVERAGE]
         with np.errstate(all="ignore"):
             values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
@@ -133,6 +137,8 @@ class SchemaQuery:
     # -- all tiers
 
     def _stitched(self, plan: Plan, span: Range) -> Table:
+        import numpy as np
+
         depth = 1
         while depth < len(self.readers) and self._keeps(depth, plan.needs):
             depth += 1
@@ -165,6 +171,8 @@ class SchemaQuery:
 
     def _stitch(self, depth: int) -> _Stitch:
         """Find which rows of each tier to take; what was found stands until one of the tiers changes."""
+        import numpy as np
+
         indexes = tuple(reader.index() for reader in self.readers[:depth])
         known = self._stitches.get(depth)
         if known is not None and all(a is b for a, b in zip(known.indexes, indexes, strict=True)):
@@ -183,6 +191,8 @@ class SchemaQuery:
 
     def _overwritten(self, tier: int, indexes: Sequence[Index]) -> NDArray[np.bool_]:
         """Say of each row of a coarse tier whether the finer one has given any slot of its window to a newer bucket."""
+        import numpy as np
+
         ratio, held = self.schema.ratio(tier), occupants(indexes[tier - 1].headers)
         first = indexes[tier].buckets * ratio
         # Slots all taken: whatever is older than the oldest is gone; what is a ring behind the newest may be.
@@ -208,6 +218,8 @@ def _as_slice(positions: NDArray[np.intp]) -> Any:
 
 def _member(values: NDArray[np.int64], sorted_set: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say of each value whether it is in the set, which is ascending and not empty."""
+    import numpy as np
+
     at = np.minimum(sorted_set.searchsorted(values), len(sorted_set) - 1)
     found: NDArray[np.bool_] = sorted_set[at] == values
     return found

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core import layout, ring
 from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreError
-from rondo_core.files import open_file
+from rondo_core.files import StrPath, open_file, open_sized
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +69,7 @@ class Slab:
     A slab maps what other processes write; after fork the map is shared with the parent.
     """
 
-    def __init__(self, path: Path, spec: layout.SlabSpec, *, writable: bool) -> None:
+    def __init__(self, path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> None:
         """Map the slab at `path`, which must be the one that `spec` describes.
 
         Raises: StoreNotFoundError, CorruptStoreError, FormatVersionError, StoreError (permission).
@@ -238,7 +238,8 @@ class Slab:
             shape: tuple[int, ...] = (spec.slot_count, spec.max_series)
             strides: tuple[int, ...] = (spec.row_bytes,)
             if cell == FLOATS:
-                kind, offset = np.dtype("<f8"), layout.ROW_HEADER_BYTES
+                kind: np.dtype[Any] = np.dtype("<f8")
+                offset = layout.ROW_HEADER_BYTES
                 shape = (*shape, sum(placed.format == "d" for placed in spec.cells))
                 strides = (*strides, _WORD, _WORD * spec.max_series)
             elif cell == BYTES:
@@ -326,10 +327,9 @@ def _are_a_ring(headers: list[int], newest: int) -> bool:
     return in_order == list(range(first, last + 1))
 
 
-def _map(path: Path, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
-    descriptor = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
+def _map(path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
+    descriptor, size = open_sized(path, os.O_RDWR if writable else os.O_RDONLY)
     try:
-        size = os.fstat(descriptor).st_size
         header = os.pread(descriptor, layout.PAGE_BYTES, 0)
         _check(path, spec, header, size)
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
@@ -342,7 +342,7 @@ def _map(path: Path, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _check(path: Path, spec: layout.SlabSpec, header: bytes, size: int) -> None:
+def _check(path: StrPath, spec: layout.SlabSpec, header: bytes, size: int) -> None:
     if len(header) < layout.PAGE_BYTES or header[:8] != layout.SLAB_MAGIC:
         raise CorruptStoreError(str(path), f"not a slab: {size} bytes, no slab header", 0)
     version = int.from_bytes(header[8:12], "little")

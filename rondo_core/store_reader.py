@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from rondo_core import layout
-from rondo_core.directory import Meta, read_meta
+from rondo_core.directory import Meta, open_slabs, read_meta
 from rondo_core.errors import UnknownSeriesError
 from rondo_core.labels import Series
 from rondo_core.lock import writer_pid
@@ -36,7 +36,7 @@ class View:
             for schema in meta.schemas
         }
         self._consolidators: Consolidators | None = None
-        self._index = SeriesIndex()
+        self._index = SeriesIndex(registry)
         self._prepared: dict[Any, PreparedQuery] = {}
 
     def writer_pid(self) -> int | None:
@@ -75,8 +75,6 @@ class View:
 
         Raises: SelectorError: it does not parse.
         """
-        if len(self._index) < len(self.registry):
-            self._index.add(list(self.registry))
         return self._index.select(parse_selector(selector) if isinstance(selector, str) else selector)
 
     def newest_ns(self) -> int:
@@ -196,9 +194,9 @@ class StoreReader(View):
         """
         root = Path(path)
         meta = read_meta(root)
-        became = survival(newest_run(root / layout.RUNS_FILE))
+        became = survival(newest_run(f"{root}/{layout.RUNS_FILE}"))
         restarted = became is Survival.RESTARTED
-        registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
+        registry = Registry(f"{root}/{layout.REGISTRY_FILE}", meta.schemas, writable=False, restarted=restarted)
         super().__init__(root, meta, registry, open_slabs(root, meta, writable=False))
         if became is not Survival.SAME_BOOT and self.writer_pid() is None:
             for query in self._queries.values():
@@ -235,17 +233,3 @@ class StoreReader(View):
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""
         return f"<StoreReader {self.path}: {len(self.registry)} series>"
-
-
-def open_slabs(root: Path, meta: Meta, *, writable: bool) -> dict[str, list[Slab]]:
-    """Map every slab of the store.
-
-    Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
-    """
-    return {
-        schema.name: [
-            Slab(root / schema.slab_name(tier), schema.slab_spec(tier), writable=writable)
-            for tier in range(len(schema.tiers))
-        ]
-        for schema in meta.schemas
-    }
