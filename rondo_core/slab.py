@@ -93,6 +93,8 @@ class Slab:
         first, count = self.row_word(0), self.spec.slot_count
         headers = self.words[first : first + count * self.row_words : self.row_words].tolist()
         sequences = self.words[first + 1 : first + 1 + count * self.row_words : self.row_words].tolist()
+        if not any(headers) and not any(sequences):
+            return
         if min(sequences) < 0:
             for slot, sequence in enumerate(sequences):
                 if sequence < 0:
@@ -136,6 +138,11 @@ class Slab:
     @next_window.setter
     def next_window(self, bucket: int) -> None:
         self.words[layout.SLAB_NEXT_WINDOW // _WORD] = bucket
+
+    @property
+    def in_change(self) -> bool:
+        """Whether rows are about to change, or a killed process has left it so."""
+        return self.words[layout.SLAB_GENERATION // _WORD] % 2 == 1
 
     def change(self) -> None:
         """Say to readers that rows are about to change: the generation becomes odd until as many `changed` follow."""
@@ -317,7 +324,7 @@ def blank_columns(slab: Slab, n_series: int) -> None:
 
 def _are_a_ring(headers: list[int], newest: int) -> bool:
     """Say at once of the usual case, buckets that follow each other, each in its slot, that nothing is wrong."""
-    held = [header for header in headers if header]
+    held = list(filter(None, headers))
     if not held:
         return True
     first, last = min(held), max(held)
