@@ -217,7 +217,7 @@ class Registry:
             gc.disable()  # of what is read here nothing is garbage, and to look for it costs as much as the reading
             try:
                 self._take(self.records[len(self._series) :])
-                self._alone.clear()
+                self._alone = {}  # another thread may be at the old one
             finally:
                 if collecting:
                     _make_old(len(self))
