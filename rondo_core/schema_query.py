@@ -87,9 +87,7 @@ class SchemaQuery:
 
     def read(self, plan: Plan, span: Range) -> Table:
         """Read the points of a plan's series in the span, ascending."""
-        table = self._one_tier(plan, span, plan.tier) if plan.tier is not None else self._stitched(plan, span)
-        table.finest_ns = self._intervals_ns[0]
-        return table
+        return self._stitched(plan, span) if plan.tier is None else self._one_tier(plan, span, plan.tier)
 
     # -- one tier
 
@@ -105,7 +103,8 @@ class SchemaQuery:
                 stamps, intervals = stamps[keep], intervals[keep]
             if good is not None:
                 stamps, intervals = stamps[good], intervals[good]
-            return Table(plan.series, plan.consolidator.name, stamps, intervals, copied["last"])
+            values, finest_ns = copied["last"], self._intervals_ns[0]
+            return Table(plan.series, plan.consolidator.name, stamps, intervals, values, None, None, finest_ns)
         stamps, intervals, statistics, _ = self._part(plan, tier, index, keep)
         return self._table(plan, stamps, intervals, statistics)
 
@@ -124,15 +123,15 @@ class SchemaQuery:
             stamps, intervals = stamps[good], intervals[good]
         return stamps, intervals, {name: statistics[name] for name in plan.needs}, good is None
 
-    @staticmethod
-    def _table(plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
+    def _table(self, plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
         import numpy as np
 
         coverage = statistics[COVERAGE]
         with np.errstate(all="ignore"):
             values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
             error = plan.consolidator.error(statistics) if plan.consolidator.error else None
-        return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage, error)
+        finest_ns = self._intervals_ns[0]
+        return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage, error, finest_ns)
 
     # -- all tiers
 

@@ -181,7 +181,10 @@ class PreparedQuery:
         asked = parse_range(span) if isinstance(span, str) else span
         if asked.last_ns is not None:
             asked = asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
-        return Found([query.read(plan, asked) for query, plan in self._plans], self._places)
+        tables = []
+        for query, plan in self._plans:
+            tables.append(query.read(plan, asked))
+        return Found(tables, self._places)
 
 
 class StoreReader(View):
