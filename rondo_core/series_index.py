@@ -7,9 +7,10 @@ that a record without these bytes is not of such a series, and one with them is 
 from __future__ import annotations
 
 import threading
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
+from itertools import accumulate
 
 import msgpack
 
@@ -36,8 +37,7 @@ class SeriesIndex:
         self._registry = registry
         self._positions: dict[str, defaultdict[bytes, list[int]]] = {}  # by every label that was asked for
         self._read: dict[str, int] = {}
-        self._text = b""
-        self._ends: Any = ()
+        self._text, self._ends = b"", list[int]()
         self._reading = threading.Lock()
 
     def select(self, selector: Selector) -> list[Series]:
@@ -84,21 +84,18 @@ class SeriesIndex:
 
     def _holding(self, mark: bytes, n_records: int, limit: int) -> Sequence[int]:
         """Search the text of all records; give all positions where as many as `limit` hold the mark."""
-        import numpy as np
-
         if len(self._ends) != n_records:
             records = self._registry.records[:n_records]
-            self._text = b"".join(records)
-            self._ends = np.cumsum(np.fromiter(map(len, records), np.int64, n_records))
+            self._text, self._ends = b"".join(records), list(accumulate(map(len, records)))
         text, ends = self._text, self._ends
         if text.count(mark) >= limit:
             return range(n_records)
-        found, start = [], text.find(mark)
+        found: list[int] = []
+        start = text.find(mark)
         while start >= 0:
-            found.append(start)
-            start = text.find(mark, start + 1)
-        positions: list[int] = np.unique(ends.searchsorted(found, "right")).tolist()
-        return positions
+            found.append(bisect_right(ends, start))
+            start = text.find(mark, ends[found[-1]])
+        return found
 
     def _having(self, key: str, value: str, n_records: int) -> Sequence[int]:
         """Give the positions of the records that may have the value of a label, all that do among them."""
@@ -112,24 +109,20 @@ class SeriesIndex:
         """Note the value of a label in records first..end-1, under the bytes that msgpack makes of it."""
         records, mark = self._registry.records, b"" if key == NAME_KEY else _PAIR + msgpack.packb(key)
         for at in range(first, end):
-            record = records[at]
-            start = 1  # after the array's own byte lies the name
-            if mark:
-                start = record.find(mark)
-                if start < 0:
-                    continue
-                start += len(mark)
-                if record.find(mark, start) >= 0:  # some other text or number looks like it
-                    for pair in self._registry.at((at,))[0].labels:
-                        if pair[0] == key:
-                            known[msgpack.packb(pair[1])].append(at)
-                    continue
-            if len(head := record[start : start + 3]) == 3:
-                if head[0] < _STR8:
-                    length = 1 + (head[0] & 31)
+            # The name lies behind an array's own byte, a label's value behind the pair's and the key.
+            parts = records[at].split(mark, 2) if mark else (b"", records[at][1:])
+            if len(parts) == 1:
+                continue
+            if len(parts) == 3:  # some other text or number looks like the key
+                for pair in self._registry.at((at,))[0].labels:
+                    if pair[0] == key:
+                        known[msgpack.packb(pair[1])].append(at)
+            elif len(rest := parts[1]) > 2:
+                if rest[0] < _STR8:
+                    length = 1 + (rest[0] & 31)
                 else:
-                    length = 2 + head[1] if head[0] == _STR8 else 3 + (head[1] << 8 | head[2])
-                known[record[start : start + length]].append(at)
+                    length = 2 + rest[1] if rest[0] == _STR8 else 3 + (rest[1] << 8 | rest[2])
+                known[rest[:length]].append(at)
 
 
 def _packed(pair: tuple[str, str]) -> bytes:
