@@ -197,7 +197,8 @@ class Registry:
     def _count(self) -> dict[str, int]:
         """Count the series of each schema by its last record, as columns count up; where it does not fit, read all."""
         counts = dict.fromkeys(self._schemas, 0)
-        for name in self._schemas:
+        newest = self._decode(self.records[-1]).schema if self.records else ""
+        for name in sorted(counts, key=lambda name: name != newest):
             mark = msgpack.packb(name)
             for record in reversed(self.records):
                 if mark in record and (series := self._decode(record)).schema == name:
