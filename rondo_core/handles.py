@@ -46,6 +46,19 @@ def _wall_ns() -> Any:
     return instant.tv_sec * 1_000_000_000 + instant.tv_nsec
 
 
+def _sum_and_bounds(values: Sequence[float]) -> tuple[float, float, float]:
+    """Give the sum, the least and the greatest."""
+    if not cython.compiled:
+        return sum(values), min(values), max(values)
+    total, lowest, highest = 0.0, 1e999, -1e999
+    for each in values:
+        value = each
+        total += value
+        lowest = value if value < lowest else lowest
+        highest = value if value > highest else highest
+    return total, lowest, highest
+
+
 class Current:
     """The current row of one schema, shared by all of its handles.
 
@@ -181,6 +194,43 @@ class Summary:
         else:
             current.writer.observe_slow(self._cells[0], value, now)
 
+    def observe_many(self, values: Sequence[float], now_ns: int | None = None) -> None:
+        """Take observations of one instant in one call; where one is refused the others count all the same."""
+        number = len(values)
+        if not number:
+            return
+        current = self._current
+        total, lowest, highest = _sum_and_bounds(values)
+        if now_ns is not None:
+            now = now_ns
+        elif cython.compiled and current.system_clock:
+            now = _wall_ns()
+        else:
+            now = current.clock()
+        if not -1e999 < total < 1e999:  # not a number or infinite: one of them is, or all of them come to that
+            for each in values:
+                self.observe(each, now)
+        elif current.since_ns <= now < current.until_ns:
+            row = current.row
+            n, sum0, sum1, min0, min1, max0, max1 = self._cells
+            count = row[n]
+            if count < 0.0:
+                row[sum0] = row[sum1] + total
+                bound = row[min1]
+                row[min0] = bound if bound < lowest else lowest
+                bound = row[max1]
+                row[max0] = bound if bound > highest else highest
+                row[n] = number - count
+            else:
+                row[sum1] = row[sum0] + total
+                bound = row[min0]
+                row[min1] = bound if bound < lowest else lowest
+                bound = row[max0]
+                row[max1] = bound if bound > highest else highest
+                row[n] = -number - count
+        else:
+            current.writer.observe_many_slow(self._cells[0], (number, total, lowest, highest), now)
+
     @contextmanager
     def time(self) -> Iterator[None]:
         """Observe how long the block takes, in seconds, whether or not it raises."""
@@ -267,6 +317,12 @@ class SketchedSummary(Summary):
                 row[n] = -1.0 - count
         else:
             current.writer.observe_slow(self._cells[0], value, now)
+
+    def observe_many(self, values: Sequence[float], now_ns: int | None = None) -> None:
+        """Take observations of one instant, each counted where it belongs."""
+        now = self._current.clock() if now_ns is None else now_ns
+        for each in values:
+            self.observe(each, now)
 
 
 class GaugeBatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rondo_vmm.devices.virtio.console import OnLine
     from rondo_vmm.memory import GuestMemory
 
-OnExit = Callable[[int, int, int, int], None]
+OnExits = Callable[[Sequence[int], Sequence[int], Sequence[int], int], None]
 OnMilestone = Callable[[str, int, int], None]
 Questions = Mapping[str, tuple[str, Mapping[str, object]]]
 OnReplies = Callable[[Mapping[str, Any], int], None]
@@ -35,15 +35,17 @@ class QemuFacts:
 
 
 @hookspec
-def rondo_vmm_exit_bind(declare: Declare, config: Config, vcpu: int) -> OnExit | None:
-    """Declare series once, and hand back what the CPU's thread calls on every exit.
+def rondo_vmm_exit_bind(declare: Declare, config: Config, vcpu: int) -> OnExits | None:
+    """Declare series once, and hand back what takes a CPU's exits, all of them, some at a time.
 
     Called: once per virtual CPU, before it runs, on the monitor's thread.
     Args: `declare` makes handles; `config` is this plugin's own table; `vcpu` is the CPU's number.
-    Returns: `on_exit(reason, run_ns, exit_ns, now_ns)`, where `reason` is an index into rondo_vmm.machine.REASONS,
-        `run_ns` the time in the guest before the exit, `exit_ns` the monitor's handling of it, `now_ns` the wall
-        clock; it must take well under a microsecond. None to stay out.
-    Errors: a raise here disables this plugin alone; a raise in `on_exit` is counted, reported, and ends its calls.
+    Returns: `on_exits(reasons, run_ns, exit_ns, now_ns)`, three equally long lists with an item for each exit, in
+        order: `reasons` are indexes into rondo_vmm.machine.REASONS, `run_ns` the times in the guest before the exits,
+        `exit_ns` those of the monitor's handling; `now_ns` is the wall clock at the last of them, and all are of the
+        same second. It is called every 10 ms in which there are exits, before the CPU sleeps, on every tick and at
+        the end, by one thread at a time, and must take well under a microsecond an exit. None to stay out.
+    Errors: a raise here disables this plugin alone; a raise in `on_exits` is counted, reported, and ends its calls.
     """
 
 

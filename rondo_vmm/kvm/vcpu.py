@@ -1,7 +1,7 @@
 """A virtual CPU on /dev/kvm and its exit loop.
 
-Per exit there is nothing but bound callables: KVM_RUN, three looks at a clock, the handler of the exit's reason and
-the observers, which the plugins handed over before the loop began.
+Per exit there is nothing but bound callables: KVM_RUN, two looks at a clock, the handler of the exit's reason and
+one addition to the log from which the plugins have them.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import mmap
 import signal
 import struct
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
-from rondo_core.clock import monotonic_ns, wall_ns
+from rondo_core.clock import monotonic_ns
 from rondo_vmm.boot import longmode
 from rondo_vmm.errors import GuestError, KvmError, VmmError
+from rondo_vmm.exit_log import ExitLog
 from rondo_vmm.kvm import ioctl, uapi
-from rondo_vmm.machine import HLT, IO, MMIO, OTHER, REASONS, SHUTDOWN, Board, OnExit, Start
+from rondo_vmm.machine import HLT, IO, MMIO, OTHER, REASONS, SHUTDOWN, Board, Start
 
 KICK = signal.SIGRTMIN
 _REASON_INDEX = {uapi.EXIT_IO: IO, uapi.EXIT_MMIO: MMIO, uapi.EXIT_HLT: HLT, uapi.EXIT_SHUTDOWN: SHUTDOWN}
@@ -97,21 +98,22 @@ class KvmVcpu:
         with contextlib.suppress(KvmError):
             ioctl.call(self._vcpu, uapi.SET_MSRS, bytearray(table))
 
-    def run(self, observers: Sequence[OnExit]) -> str:
+    def run(self, log: ExitLog) -> str:
         """Run until the guest ends or `stop` is called; see Vcpu.run."""
         self._thread = threading.get_ident()
         try:
-            return self._loop(observers)
+            return self._loop(log)
         finally:
             with self._kicking:
                 self._thread = None
 
-    def _loop(self, observers: Sequence[OnExit]) -> str:
+    def _loop(self, log: ExitLog) -> str:
         board, vcpu, exits = self._board, self._vcpu, self.exits
         reason = self._bytes[uapi.RUN_EXIT_REASON : uapi.RUN_EXIT_REASON + 4].cast("I")
         handlers = self._handlers()
         indexes = [_REASON_INDEX.get(number, OTHER) for number in range(64)]
-        enter, request, now, wall = fcntl.ioctl, uapi.RUN, monotonic_ns, wall_ns
+        enter, request, now = fcntl.ioctl, uapi.RUN, monotonic_ns
+        recorded, add, flush, due = log.wanted, log.add, log.flush, 0
         before = now()
         while not board.stopped:
             try:
@@ -126,8 +128,10 @@ class KvmVcpu:
             handlers[number]()
             exits[index] += 1
             after = now()
-            for observe in observers:
-                observe(index, left - before, after - left, wall())
+            if recorded:
+                add((index, left - before, after - left, after))
+                if after >= due or index == HLT:
+                    due = flush()
             before = after
             if index == HLT:
                 board.sleep_until_alarm()
@@ -176,7 +180,7 @@ class KvmVcpu:
         return alone
 
     def _nothing(self) -> None:
-        """HLT: the loop sleeps after the observers have seen it."""
+        """HLT: the loop sleeps after the plugins have seen it."""
 
     def _port(self) -> None:
         view, bus = self._bytes, self._board.bus

@@ -6,12 +6,13 @@ Its exits are those that the same guest would cause on /dev/kvm; they say nothin
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from rondo_core.clock import monotonic_ns, wall_ns
+from rondo_core.clock import monotonic_ns
 from rondo_vmm.errors import GuestError, VmmError
-from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, OnExit, Start
+from rondo_vmm.exit_log import ExitLog
+from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, Start
 
 SLICE_US = 50_000  # how long the CPU runs before it looks whether it was stopped
 
@@ -34,7 +35,7 @@ class SoftMachine:
         self.exits = [0] * len(REASONS)
         self.vcpus = [self]
         self.completed: dict[str, int] = {}
-        self._observers: Sequence[OnExit] = ()
+        self._log, self._due = ExitLog(()), 0
         self._before = 0
         self._failure: BaseException | None = None
         self._cpu: Any = self._unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
@@ -55,10 +56,10 @@ class SoftMachine:
         """Give what takes a level and does nothing."""
         return lambda _level: None
 
-    def run(self, observers: Sequence[OnExit]) -> str:
+    def run(self, log: ExitLog) -> str:
         """Run until the guest ends or `stop` is called; see Machine.run."""
         board, cpu, eip = self._board, self._cpu, self._x86.UC_X86_REG_EIP
-        self._observers = observers
+        self._log, self._due = log, 0
         self._before = monotonic_ns()
         while not board.stopped:
             started = monotonic_ns()
@@ -104,9 +105,11 @@ class SoftMachine:
             raise self._failure
 
     def _observe(self, index: int, left: int) -> None:
-        after = monotonic_ns()
-        for observe in self._observers:
-            observe(index, left - self._before, after - left, wall_ns())
+        after, log = monotonic_ns(), self._log
+        if log.wanted:
+            log.add((index, left - self._before, after - left, after))
+            if after >= self._due or index == HLT:
+                self._due = log.flush()
         self._before = after
 
     def _exit(self, index: int, left: int) -> None:
