@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +13,9 @@ from rondo_cli.terminal import console_input
 from rondo_cli.vmm_run import Asked, Run, console, console_at_once, stopped_by_signals
 from rondo_core.clock import NS_PER_S
 from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
+
+if TYPE_CHECKING:
+    import socket
 
 MAX_PORT = 65535
 

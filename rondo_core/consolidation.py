@@ -55,10 +55,10 @@ class Consolidation:
             self._note_unfolded(slabs[1].next_window or self._oldest_window(1))
             writer.fold, writer.rewind, writer.drop = self.fold_closed, self.rewind, self.take_back
 
-    def _oldest_window(self, tier: int) -> int:
+    def _oldest_window(self, tier: int, none: int = 0) -> int:
         fine = self._slabs[tier - 1]
         held = [fine.words[fine.row_word(slot)] for slot in fine.held()]
-        return min(held) // self._schema.ratio(tier) if held else 0
+        return min(held) // self._schema.ratio(tier) if held else none
 
     def _note_unfolded(self, window: int) -> None:
         if window:
@@ -78,7 +78,8 @@ class Consolidation:
                 coarse = self._slabs[tier]
                 if horizon > coarse.next_window:
                     span = (tier, coarse.next_window, horizon)
-                    written += self._fold_whole(*span) or self._fold(*span)
+                    if coarse.next_window or self._oldest_window(tier, horizon) < horizon:
+                        written += self._fold_whole(*span) or self._fold(*span)
                     faults.point("fold.move")
                     coarse.next_window = horizon
                     faults.point("fold.moved")

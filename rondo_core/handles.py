@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rondo_core.errors import UsageError
 
-try:
-    import cython
-except ImportError:
+if TYPE_CHECKING:
+    import cython  # the compiler's own name; where the file is not compiled, the package is not looked for
+else:
     from rondo_core import uncompiled as cython
 if cython.compiled:
     from cython.cimports.libc.math import ceil, log2
