@@ -3,9 +3,6 @@ cimport cython
 
 cdef long long _wall_ns() noexcept
 
-@cython.locals(value=cython.double, total=cython.double, lowest=cython.double, highest=cython.double)
-cdef (double, double, double) _sum_and_bounds(values)
-
 cdef class Current:
     cdef public long long since_ns, until_ns
     cdef public double[::1] row
@@ -41,9 +38,9 @@ cdef class Summary:
     @cython.locals(
         current=Current, now=cython.longlong, row=cython.double[::1], count=cython.double, bound=cython.double,
         n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
-        max1=Py_ssize_t, number=Py_ssize_t, total=cython.double, lowest=cython.double, highest=cython.double
+        max1=Py_ssize_t
     )
-    cpdef observe_many(self, values, now_ns=*)
+    cpdef merge(self, Py_ssize_t number, double total, double lowest, double highest, now_ns=*)
 
 cdef class SketchedSummary(Summary):
     cdef double _factor
@@ -55,7 +52,7 @@ cdef class SketchedSummary(Summary):
         max1=Py_ssize_t, version=cython.longlong, place=cython.longlong
     )
     cpdef observe(self, double value, now_ns=*)
-    cpdef observe_many(self, values, now_ns=*)
+    cpdef merge(self, Py_ssize_t number, double total, double lowest, double highest, now_ns=*)
 
 cdef class GaugeBatch:
     cdef Current _current

@@ -46,19 +46,6 @@ def _wall_ns() -> Any:
     return instant.tv_sec * 1_000_000_000 + instant.tv_nsec
 
 
-def _sum_and_bounds(values: Sequence[float]) -> tuple[float, float, float]:
-    """Give the sum, the least and the greatest."""
-    if not cython.compiled:
-        return sum(values), min(values), max(values)
-    total, lowest, highest = 0.0, 1e999, -1e999
-    for each in values:
-        value = each
-        total += value
-        lowest = value if value < lowest else lowest
-        highest = value if value > highest else highest
-    return total, lowest, highest
-
-
 class Current:
     """The current row of one schema, shared by all of its handles.
 
@@ -155,9 +142,10 @@ class Gauge:
 
 
 class Summary:
-    """Observations, kept per bucket as count, sum, min and max."""
+    """Observations, kept per bucket as count, sum, min and max; with a sketch (`sketched`) for quantiles too."""
 
     __slots__ = ("_cells", "_current", "series")
+    sketched = False
 
     def __init__(self, current: Current, series: Series, width: int) -> None:
         """Bind the series to its cells, which lie `width` apart; `Store.summary` does this."""
@@ -194,23 +182,16 @@ class Summary:
         else:
             current.writer.observe_slow(self._cells[0], value, now)
 
-    def observe_many(self, values: Sequence[float], now_ns: int | None = None) -> None:
-        """Take observations of one instant in one call; where one is refused the others count all the same."""
-        number = len(values)
-        if not number:
-            return
+    def merge(self, number: int, total: float, lowest: float, highest: float, now_ns: int | None = None) -> None:
+        """Take finite observations that were added up elsewhere: how many, their sum, the least and the greatest."""
         current = self._current
-        total, lowest, highest = _sum_and_bounds(values)
         if now_ns is not None:
             now = now_ns
         elif cython.compiled and current.system_clock:
             now = _wall_ns()
         else:
             now = current.clock()
-        if not -1e999 < total < 1e999:  # not a number or infinite: one of them is, or all of them come to that
-            for each in values:
-                self.observe(each, now)
-        elif current.since_ns <= now < current.until_ns:
+        if current.since_ns <= now < current.until_ns and number > 0 and -1e999 < total < 1e999:
             row = current.row
             n, sum0, sum1, min0, min1, max0, max1 = self._cells
             count = row[n]
@@ -229,7 +210,7 @@ class Summary:
                 row[max1] = bound if bound > highest else highest
                 row[n] = -number - count
         else:
-            current.writer.observe_many_slow(self._cells[0], (number, total, lowest, highest), now)
+            current.writer.merge_slow(self._cells[0], (number, total, lowest, highest), now)
 
     @contextmanager
     def time(self) -> Iterator[None]:
@@ -259,6 +240,7 @@ class SketchedSummary(Summary):
     """Observations of at least 0, kept per bucket as count, sum, min, max and what quantiles are read from."""
 
     __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version")
+    sketched = True
 
     def __init__(self, current: Current, series: Series, width: int) -> None:
         """Bind the series to its cells; where its sketch stands is known after the first observation of a bucket."""
@@ -318,11 +300,9 @@ class SketchedSummary(Summary):
         else:
             current.writer.observe_slow(self._cells[0], value, now)
 
-    def observe_many(self, values: Sequence[float], now_ns: int | None = None) -> None:
-        """Take observations of one instant, each counted where it belongs."""
-        now = self._current.clock() if now_ns is None else now_ns
-        for each in values:
-            self.observe(each, now)
+    def merge(self, number: int, total: float, lowest: float, highest: float, now_ns: int | None = None) -> None:  # noqa: ARG002 - it takes none
+        """Refuse: sums say nothing of where each observation counts. Raises: UsageError."""
+        raise UsageError(f"{self.series}: its schema keeps a sketch, which needs every observation; use observe")
 
 
 class GaugeBatch:

@@ -240,12 +240,16 @@ class Writer:
         else:
             self.refused["invalid"] += 1
 
-    def observe_many_slow(self, column: int, many: Many, now_ns: int) -> None:
-        """Take a summary's finite observations of one instant outside the current bucket, where it has no sketch.
+    def merge_slow(self, column: int, many: Many, now_ns: int) -> None:
+        """Take a summary's observations, added up, outside the current bucket, where it has no sketch.
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        self._alone(self._observe, column, many, now_ns)
+        number, total, lowest, highest = many
+        if number > 0 and -INF < total < INF and lowest <= highest:
+            self._alone(self._observe, column, many, now_ns)
+        else:
+            self.refused["invalid"] += 1
 
     def _alone(self, call: Slow, column: int, value: Any, now_ns: int) -> None:
         """Run one slow record at a time; one from a signal handler in the middle of another waits for its end.

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from rondo_vmm.devices.virtio.console import OnLine
     from rondo_vmm.memory import GuestMemory
 
-OnExits = Callable[[Sequence[int], Sequence[int], Sequence[int], int], None]
+OnExit = Callable[[int, int, int, int], None]
+Times = tuple[int, int, int]  # sum, least, greatest, ns
+OnExits = Callable[[Sequence[int], Times, Times, int], None]
 OnMilestone = Callable[[str, int, int], None]
 Questions = Mapping[str, tuple[str, Mapping[str, object]]]
 OnReplies = Callable[[Mapping[str, Any], int], None]
@@ -35,17 +37,30 @@ class QemuFacts:
 
 
 @hookspec
-def rondo_vmm_exit_bind(declare: Declare, config: Config, vcpu: int) -> OnExits | None:
-    """Declare series once, and hand back what takes a CPU's exits, all of them, some at a time.
+def rondo_vmm_exits_bind(declare: Declare, config: Config, vcpu: int) -> OnExits | None:
+    """Declare series once, and hand back what takes a CPU's exits, added up, which costs the CPU next to nothing.
 
     Called: once per virtual CPU, before it runs, on the monitor's thread.
     Args: `declare` makes handles; `config` is this plugin's own table; `vcpu` is the CPU's number.
-    Returns: `on_exits(reasons, run_ns, exit_ns, now_ns)`, three equally long lists with an item for each exit, in
-        order: `reasons` are indexes into rondo_vmm.machine.REASONS, `run_ns` the times in the guest before the exits,
-        `exit_ns` those of the monitor's handling; `now_ns` is the wall clock at the last of them, and all are of the
-        same second. It is called every 10 ms in which there are exits, before the CPU sleeps, on every tick and at
-        the end, by one thread at a time, and must take well under a microsecond an exit. None to stay out.
+    Returns: `on_exits(counts, run_ns, exit_ns, now_ns)`, where `counts` are the exits since the last call by index
+        into rondo_vmm.machine.REASONS, `run_ns` is sum, least and greatest of their times in the guest before the
+        exit, `exit_ns` of the monitor's handling, and `now_ns` the wall clock at the last of them; all are of the
+        same second. Called every 10 ms in which there are exits, before the CPU sleeps, on every tick and at the
+        end, by one thread at a time; it must take at most some microseconds. None to stay out.
     Errors: a raise here disables this plugin alone; a raise in `on_exits` is counted, reported, and ends its calls.
+    """
+
+
+@hookspec
+def rondo_vmm_exit_bind(declare: Declare, config: Config, vcpu: int) -> OnExit | None:
+    """Declare series once, and hand back what the CPU's thread calls on every exit, at the price of a call.
+
+    Called: once per virtual CPU, before it runs, on the monitor's thread.
+    Args: `declare` makes handles; `config` is this plugin's own table; `vcpu` is the CPU's number.
+    Returns: `on_exit(reason, run_ns, exit_ns, now_ns)`, where `reason` is an index into rondo_vmm.machine.REASONS,
+        `run_ns` the time in the guest before the exit, `exit_ns` the monitor's handling of it, `now_ns` the wall
+        clock; it must take well under a microsecond. None to stay out.
+    Errors: a raise here disables this plugin alone; a raise in `on_exit` is counted, reported, and ends its calls.
     """
 
 

@@ -11,7 +11,7 @@ import attrs
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_vmm.bus import Bus
 from rondo_vmm.devices.clock import Clock
-from rondo_vmm.exit_log import ExitLog
+from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.memory import GuestMemory
 
 REASONS = ("io", "mmio", "hlt", "shutdown", "other")
@@ -42,8 +42,8 @@ class Vcpu(Protocol):
 
     exits: list[int]
 
-    def run(self, log: ExitLog) -> str:
-        """Run until the guest ends or the machine is stopped, every exit logged; give how it ended, "" for stopped.
+    def run(self, totals: ExitTotals) -> str:
+        """Run until the guest ends or the machine is stopped, every exit added up; give how it ended, "" for stopped.
 
         Raises: GuestError: the guest left what the machine can do; VmmError: the machine failed.
         """

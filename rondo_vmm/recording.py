@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rondo_vmm import hookspecs
-from rondo_vmm.exit_log import ExitLog
-from rondo_vmm.hookspecs import OnExits, OnMilestone
+from rondo_vmm.exit_totals import ExitTotals
+from rondo_vmm.hookspecs import OnMilestone
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
@@ -23,7 +23,7 @@ class Recording:
     def __init__(self, store: Store | None, plugins: Plugins | None) -> None:
         """Bind the plugins' recorders; by default the monitor's own plugins."""
         self._store = store
-        self._exits: dict[int, ExitLog] = {}
+        self._exits: dict[int, ExitTotals] = {}
         self._vcpu_ticks: dict[int, list[Callable[[int], None]]] = {}
         self._fitted: list[Callable[[int], None]] = []
         self._ticking = threading.Lock()
@@ -32,10 +32,11 @@ class Recording:
             self.plugins = plugins or monitor_plugins()
             store.bind_recorders(self.plugins)
 
-    def exits(self, vcpu: int) -> ExitLog:
-        """Give where a CPU's thread logs every exit."""
-        log = ExitLog([_guarded_exits(*each) for each in self._bind("rondo_vmm_exit_bind", vcpu=vcpu)])
-        return self._exits.setdefault(vcpu, log)
+    def exits(self, vcpu: int, counts: list[int]) -> ExitTotals:
+        """Give where a CPU's loop adds up its exits. `counts`: its own counts by reason."""
+        takers = [_guarded_exits(*each) for each in self._bind("rondo_vmm_exits_bind", vcpu=vcpu)]
+        each = [_guarded_exits(*each) for each in self._bind("rondo_vmm_exit_bind", vcpu=vcpu)]
+        return self._exits.setdefault(vcpu, ExitTotals(counts, takers, each))
 
     def milestones(self) -> list[OnMilestone]:
         """Give what is called when the guest has come as far as never before."""
@@ -62,8 +63,8 @@ class Recording:
         """Tick the store and the plugins."""
         if self._store is None:
             return
-        for log in self._exits.values():
-            log.flush()  # before anything else enters the second that has begun: they are of the one before
+        for totals in self._exits.values():
+            totals.flush()  # before anything else enters the second that has begun: they are of the one before
         with self._ticking:
             for ticks in self._vcpu_ticks.values():
                 for tick in ticks:
@@ -94,16 +95,16 @@ def monitor_plugins() -> Plugins:
     return plugins
 
 
-def _guarded_exits(plugins: Plugins, name: str, observe: OnExits) -> OnExits:
+def _guarded_exits(plugins: Plugins, name: str, observe: Callable[..., None]) -> Callable[[Any, Any, Any, int], None]:
     """Let an exit hook that raises be reported once and then be left alone."""
     broken = False
 
-    def guarded(reasons: Sequence[int], run_ns: Sequence[int], exit_ns: Sequence[int], now_ns: int) -> None:
+    def guarded(one: Any, two: Any, three: Any, now_ns: int) -> None:
         nonlocal broken
         if broken:
             return
         try:
-            observe(reasons, run_ns, exit_ns, now_ns)
+            observe(one, two, three, now_ns)
         except Exception as error:  # noqa: BLE001 - isolation
             broken = True
             plugins.report(name, error)

@@ -9,9 +9,9 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from rondo_core.clock import monotonic_ns
+from rondo_core.clock import monotonic_ns, wall_ns
 from rondo_vmm.errors import GuestError, VmmError
-from rondo_vmm.exit_log import ExitLog
+from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, Start
 
 SLICE_US = 50_000  # how long the CPU runs before it looks whether it was stopped
@@ -35,7 +35,7 @@ class SoftMachine:
         self.exits = [0] * len(REASONS)
         self.vcpus = [self]
         self.completed: dict[str, int] = {}
-        self._log, self._due = ExitLog(()), 0
+        self._totals, self._due = ExitTotals(self.exits), 0
         self._before = 0
         self._failure: BaseException | None = None
         self._cpu: Any = self._unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
@@ -56,10 +56,10 @@ class SoftMachine:
         """Give what takes a level and does nothing."""
         return lambda _level: None
 
-    def run(self, log: ExitLog) -> str:
+    def run(self, totals: ExitTotals) -> str:
         """Run until the guest ends or `stop` is called; see Machine.run."""
         board, cpu, eip = self._board, self._cpu, self._x86.UC_X86_REG_EIP
-        self._log, self._due = log, 0
+        self._totals, self._due = totals, 0
         self._before = monotonic_ns()
         while not board.stopped:
             started = monotonic_ns()
@@ -67,7 +67,6 @@ class SoftMachine:
                 cpu.emu_start(cpu.reg_read(eip), 1 << 32, SLICE_US)
             except self._unicorn.UcError as error:
                 self._raise_failure()
-                self.exits[SHUTDOWN] += 1
                 self._observe(SHUTDOWN, monotonic_ns())
                 raise GuestError(
                     f"the guest failed at rip {cpu.reg_read(eip):#x}: {error}; its kernel is at fault"
@@ -76,8 +75,9 @@ class SoftMachine:
             if board.ended:
                 return board.ended
             if not board.stopped and self._halted(started):
-                self.exits[HLT] += 1
                 self._observe(HLT, monotonic_ns())
+                if totals.wanted:
+                    totals.flush()
                 board.sleep_until_alarm()
                 self._before = monotonic_ns()
                 if board.ended:
@@ -105,15 +105,33 @@ class SoftMachine:
             raise self._failure
 
     def _observe(self, index: int, left: int) -> None:
-        after, log = monotonic_ns(), self._log
-        if log.wanted:
-            log.add((index, left - self._before, after - left, after))
-            if after >= self._due or index == HLT:
-                self._due = log.flush()
+        """Count an exit, and add its times to the sums in one stretch; see exit_totals."""
+        totals, before = self._totals, self._before
+        cells, recorded = totals.cells, totals.wanted
+        after = monotonic_ns()
+        if after >= self._due and recorded:
+            self._due = totals.flush()
+            after = monotonic_ns()
+        self.exits[index] += 1
+        if recorded:
+            run = left - before
+            took = after - left
+            cells[0] += run
+            if run < cells[1]:
+                cells[1] = run
+            if run > cells[2]:
+                cells[2] = run
+            cells[3] += took
+            if took < cells[4]:
+                cells[4] = took
+            if took > cells[5]:
+                cells[5] = took
+            cells[6] = after
+        for observe in totals.each:
+            observe(index, left - before, after - left, wall_ns())
         self._before = after
 
     def _exit(self, index: int, left: int) -> None:
-        self.exits[index] += 1
         self._observe(index, left)
         if self._board.ended or self._board.stopped:
             self._cpu.emu_stop()
