@@ -38,7 +38,7 @@ cdef class Summary:
     @cython.locals(
         current=Current, now=cython.longlong, row=cython.double[::1], count=cython.double, bound=cython.double,
         n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
-        max1=Py_ssize_t
+        max1=Py_ssize_t, sound=cython.bint
     )
     cpdef merge(self, Py_ssize_t number, double total, double lowest, double highest, now_ns=*)
 

@@ -191,7 +191,8 @@ class Summary:
             now = _wall_ns()
         else:
             now = current.clock()
-        if current.since_ns <= now < current.until_ns and number > 0 and -1e999 < total < 1e999:
+        sound = number > 0 and -1e999 < lowest <= highest < 1e999 and -1e999 < total < 1e999
+        if sound and current.since_ns <= now < current.until_ns:
             row = current.row
             n, sum0, sum1, min0, min1, max0, max1 = self._cells
             count = row[n]

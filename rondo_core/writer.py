@@ -246,7 +246,7 @@ class Writer:
         Raises: StoreClosedError, StoreForkedError.
         """
         number, total, lowest, highest = many
-        if number > 0 and -INF < total < INF and lowest <= highest:
+        if number > 0 and -INF < lowest <= highest < INF and -INF < total < INF:
             self._alone(self._observe, column, many, now_ns)
         else:
             self.refused["invalid"] += 1

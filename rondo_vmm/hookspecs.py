@@ -12,12 +12,13 @@ from rondo_core.hookspecs import Config, Declare, Tick, hookspec
 if TYPE_CHECKING:
     from rondo_vmm.devices.virtio.balloon import BalloonState
     from rondo_vmm.devices.virtio.block.device import OnRequest
-    from rondo_vmm.devices.virtio.console import OnLine
     from rondo_vmm.memory import GuestMemory
 
 OnExit = Callable[[int, int, int, int], None]
 Times = tuple[int, int, int]  # sum, least, greatest, ns
 OnExits = Callable[[Sequence[int], Times, Times, int], None]
+OnLine = Callable[[bytes, int], None]  # a line without its end, and the wall clock, ns
+MAX_LINE_BYTES = 1024  # of a line that a guest hands in
 OnMilestone = Callable[[str, int, int], None]
 Questions = Mapping[str, tuple[str, Mapping[str, object]]]
 OnReplies = Callable[[Mapping[str, Any], int], None]

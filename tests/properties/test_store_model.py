@@ -232,6 +232,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.observed.setdefault((name, self.now()), []).append(value)
         self.model.born["s", name] = min(self.model.born["s", name], self.now())
 
+    @rule(name=st.sampled_from("ab"), values=st.lists(NUMBERS, min_size=1, max_size=4))
+    def merge(self, name, values):
+        """Observations that come as how many, sum, least and greatest."""
+        if self.sketch:
+            return
+        self.handle("s", name).merge(len(values), sum(values), min(values), max(values))
+        self.model.enter("s", self.now(), self.opened["s"])
+        self.model.observed.setdefault((name, self.now()), []).extend(values)
+        self.model.born["s", name] = min(self.model.born["s", name], self.now())
+
     @rule()
     def tick(self):
         self.store.tick()
