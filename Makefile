@@ -125,9 +125,9 @@ docs: $(VENV)/.tested ## Build the site in build/site.
 manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the alerts.
 	@$(BIN)/python deploy/generate.py
 
-vmm-bench-exits: $(VENV)/.tested ## What recording costs an exit, as Python and compiled, and with 100 requests/s to the API.
-	@$(BIN)/python bench/vmm_exits.py
-	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_exits.py
+vmm-bench-exits: $(VENV)/.tested ## What recording costs an exit, as Python, compiled and with 100 requests/s to the API; the start.
+	@$(BIN)/python bench/vmm_exits.py --out bench/results/vmm_exits_pure.json
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_exits.py --out bench/results/vmm_exits.json
 
 vmm-demo: demo ## The same as demo.
 

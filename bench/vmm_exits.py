@@ -174,9 +174,9 @@ def main() -> int:
     """Measure all of it in turn."""
     parser = argparse.ArgumentParser(description=__doc__)
     outputs(parser)
-    parser.add_argument("--repeat", type=int, default=5, help="runs of which the median counts")
+    parser.add_argument("--repeat", type=int, default=15, help="runs of which the median counts")
     parser.add_argument("--machine", action="append", choices=MOST_START, help="default: all that can be had")
-    parser.add_argument("--seconds", type=float, default=2.0, help="how long each machine runs")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each machine runs")
     parser.add_argument("--ask", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.ask:
@@ -208,7 +208,7 @@ def main() -> int:
             report.case(f"exit on {choice}, recorded", recorded, "ns", "--no-metrics", unrecorded, MOST_LOST)
             name = f"exit on {choice}, {REQUESTS_PER_S} requests/s"
             report.case(name, took["served"], "ns", "no API", recorded, MOST_LOST_BESIDE_API)
-        began = starts(work, machines, stores, 2 * asked.repeat + 1)
+        began = starts(work, machines, stores, asked.repeat)
         for choice in machines:
             wall_ms = [1e3 * each for each in began[choice]]
             click_ms = [1e3 * each for each in began["click"]]

@@ -9,7 +9,7 @@ import ctypes
 from collections.abc import Callable
 from typing import Any
 
-from rondo_core.clock import monotonic_ns, wall_ns
+from rondo_core.clock import monotonic_ns
 from rondo_vmm.errors import GuestError, VmmError
 from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, Start
@@ -35,7 +35,7 @@ class SoftMachine:
         self.exits = [0] * len(REASONS)
         self.vcpus = [self]
         self.completed: dict[str, int] = {}
-        self._totals, self._due = ExitTotals(self.exits), 0
+        self._add = ExitTotals(self.exits).adder()
         self._before = 0
         self._failure: BaseException | None = None
         self._cpu: Any = self._unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
@@ -59,7 +59,7 @@ class SoftMachine:
     def run(self, totals: ExitTotals) -> str:
         """Run until the guest ends or `stop` is called; see Machine.run."""
         board, cpu, eip = self._board, self._cpu, self._x86.UC_X86_REG_EIP
-        self._totals, self._due = totals, 0
+        self._add = totals.adder()
         self._before = monotonic_ns()
         while not board.stopped:
             started = monotonic_ns()
@@ -67,7 +67,7 @@ class SoftMachine:
                 cpu.emu_start(cpu.reg_read(eip), 1 << 32, SLICE_US)
             except self._unicorn.UcError as error:
                 self._raise_failure()
-                self._observe(SHUTDOWN, monotonic_ns())
+                self._add(SHUTDOWN, self._before, monotonic_ns())
                 raise GuestError(
                     f"the guest failed at rip {cpu.reg_read(eip):#x}: {error}; its kernel is at fault"
                 ) from None
@@ -75,7 +75,7 @@ class SoftMachine:
             if board.ended:
                 return board.ended
             if not board.stopped and self._halted(started):
-                self._observe(HLT, monotonic_ns())
+                self._add(HLT, self._before, monotonic_ns())
                 if totals.wanted:
                     totals.flush()
                 board.sleep_until_alarm()
@@ -104,35 +104,8 @@ class SoftMachine:
         if self._failure is not None:
             raise self._failure
 
-    def _observe(self, index: int, left: int) -> None:
-        """Count an exit, and add its times to the sums in one stretch; see exit_totals."""
-        totals, before = self._totals, self._before
-        cells, recorded = totals.cells, totals.wanted
-        after = monotonic_ns()
-        if after >= self._due and recorded:
-            self._due = totals.flush()
-            after = monotonic_ns()
-        self.exits[index] += 1
-        if recorded:
-            run = left - before
-            took = after - left
-            cells[0] += run
-            if run < cells[1]:
-                cells[1] = run
-            if run > cells[2]:
-                cells[2] = run
-            cells[3] += took
-            if took < cells[4]:
-                cells[4] = took
-            if took > cells[5]:
-                cells[5] = took
-            cells[6] = after
-        for observe in totals.each:
-            observe(index, left - before, after - left, wall_ns())
-        self._before = after
-
     def _exit(self, index: int, left: int) -> None:
-        self._observe(index, left)
+        self._before = self._add(index, self._before, left)
         if self._board.ended or self._board.stopped:
             self._cpu.emu_stop()
 

@@ -17,17 +17,6 @@ MACHINES = [pytest.param("kvm", marks=pytest.mark.kvm), pytest.param("soft", mar
 SECOND = 10**9
 
 
-def add(totals, exits, run_ns, took_ns, end_ns, reason=0):
-    """Do what an exit loop does."""
-    cells = totals.cells
-    exits[reason] += 1
-    cells[0] += run_ns
-    cells[1], cells[2] = min(cells[1], run_ns), max(cells[2], run_ns)
-    cells[3] += took_ns
-    cells[4], cells[5] = min(cells[4], took_ns), max(cells[5], took_ns)
-    cells[6] = end_ns
-
-
 @pytest.fixture
 def clocks(monkeypatch):
     """Let the wall clock be 100 s ahead of the other, which stands where the test puts it."""
@@ -41,15 +30,27 @@ def test_exits_are_handed_over_at_the_time_of_the_last_of_them(clocks):
     """However late a tick comes, they are of the second in which they took place; what was handed over is gone."""
     exits, taken = [0, 4, 0], []
     totals = ExitTotals(exits, [lambda *what: taken.append(what)])
-    add(totals, exits, 5, 7, 3 * SECOND + 1)
-    add(totals, exits, 3, 9, 3 * SECOND + 2, reason=1)
+    add = totals.adder()
+    clocks[0] = 3 * SECOND + 20
+    assert add(0, 3 * SECOND, 3 * SECOND + 5) == 3 * SECOND + 20
+    clocks[0] = 3 * SECOND + 27
+    add(1, 3 * SECOND + 20, 3 * SECOND + 23)
     clocks[0] = 9 * SECOND
     totals.flush()
     totals.flush()
-    assert taken == [([1, 1, 0], (8, 3, 5), (16, 7, 9), 103 * SECOND + 2)]
-    add(totals, exits, 1, 1, 9 * SECOND, reason=2)
+    assert taken == [([1, 1, 0], (8, 3, 5), (19, 4, 15), 103 * SECOND + 27)]
+
+
+def test_an_exit_in_the_next_second_finds_those_before_it_handed_over(clocks):
+    """No sum is of two seconds, also without a tick in between."""
+    exits, taken = [0], []
+    totals = ExitTotals(exits, [lambda counts, _run, _took, now_ns: taken.append((counts[0], now_ns))])
+    add = totals.adder()
+    for clocks[0] in (3 * SECOND - 4, 3 * SECOND - 2, 3 * SECOND + 1):
+        add(0, clocks[0], clocks[0])
+    assert taken == [(2, 103 * SECOND - 2)]
     totals.flush()
-    assert taken[1:] == [([0, 0, 1], (1, 1, 1), (1, 1, 1), 109 * SECOND)]
+    assert taken[1:] == [(1, 103 * SECOND + 1)]
 
 
 @pytest.mark.parametrize(("now_ns", "due_ns"), [(5 * SECOND, 10_000_000), (6 * SECOND - 3, 3)])
@@ -65,11 +66,9 @@ def test_no_exit_is_lost_or_counted_twice_between_a_cpu_and_a_tick():
     totals = ExitTotals(exits, [lambda counts, run, _took, _now: taken.append((counts[0], run[0]))])
 
     def cpu():
-        cells, exits_ = totals.cells, exits
+        add, now_ns = totals.adder(), 1
         for _ in range(200_000):
-            exits_[0] += 1
-            cells[0] += 3
-            cells[6] = 1
+            now_ns = add(0, now_ns, now_ns + 3)
         done.set()
 
     thread = threading.Thread(target=cpu)
