@@ -8,10 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, consolidation
 from rondo_core.check import check
 
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
@@ -451,3 +452,22 @@ StoreMachine.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestStoreAgainstModel = StoreMachine.TestCase
+
+
+class StoreMachineWithoutNumpy(StoreMachine):
+    """The same of a process that never loaded numpy: its folds are made without it."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(consolidation, "without_numpy", lambda: True)
+
+    def teardown(self):
+        try:
+            super().teardown()
+        finally:
+            self.patch.undo()
+
+
+StoreMachineWithoutNumpy.TestCase.settings = settings(StoreMachine.TestCase.settings, max_examples=EXAMPLES // 2)
+TestStoreAgainstModelWithoutNumpy = StoreMachineWithoutNumpy.TestCase
