@@ -97,7 +97,7 @@ $(VENV)/.benched: $(VENV)/.installed
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
 
-bench-report: $(VENV)/.tested ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
+bench-report: $(VENV)/.tested vmm-bench-exits ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
 	@for bench in write_path read_path scale; do \
 	  sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/$$bench.py --out bench/results/$$bench.json || exit 1; done

@@ -61,19 +61,13 @@ def recording_ns(directory: Path, number: int) -> float:
 
 def loop_ns(exits: list[int], totals: ExitTotals, number: int) -> float:
     """Go through what an exit loop does besides to run the guest and its devices; give the ns of one turn."""
-    recorded, cells, flush, due, now, observers = (
-        totals.wanted,
-        totals.cells,
-        totals.flush,
-        0,
-        monotonic_ns,
-        totals.each,
-    )
+    recorded, cells, flush, observers, now = totals.wanted, totals.cells, totals.flush, totals.each, monotonic_ns
+    due = 0 if recorded else 1 << 62
     began, before, index = now_ns(), now(), IO
     for _ in range(number):
         left = now()
         after = now()
-        if after >= due and recorded:
+        if after >= due:
             due = flush()
             after = now()
         exits[index] += 1

@@ -59,12 +59,12 @@ class ExitTotals:
         It takes the monotonic clock when the CPU entered the guest and when it left it, and gives it as it is now.
         """
         exits, recorded, cells, flush, each = self._exits, self.wanted, self.cells, self.flush, self.each
-        due = 0
+        due = 0 if recorded else 1 << 62
 
         def add(reason: int, before_ns: int, left_ns: int) -> int:
             nonlocal due
             after_ns = monotonic_ns()
-            if after_ns >= due and recorded:
+            if after_ns >= due:
                 due = flush()
                 after_ns = monotonic_ns()
             exits[reason] += 1

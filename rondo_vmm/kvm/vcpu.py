@@ -113,7 +113,8 @@ class KvmVcpu:
         handlers = self._handlers()
         indexes = [_REASON_INDEX.get(number, OTHER) for number in range(64)]
         enter, request, now = fcntl.ioctl, uapi.RUN, monotonic_ns
-        recorded, cells, flush, due, observers = totals.wanted, totals.cells, totals.flush, 0, totals.each
+        recorded, cells, flush, observers = totals.wanted, totals.cells, totals.flush, totals.each
+        due = 0 if recorded else 1 << 62
         before = now()
         while not board.stopped:
             try:
@@ -127,7 +128,7 @@ class KvmVcpu:
             index = indexes[number]
             handlers[number]()
             after = now()
-            if after >= due and recorded:
+            if after >= due:
                 due = flush()
                 after = now()
             exits[index] += 1
