@@ -97,7 +97,7 @@ $(VENV)/.benched: $(VENV)/.installed
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
 
-bench-report: $(VENV)/.tested ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
+bench-report: $(VENV)/.tested vmm-bench-exits ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
 	@for bench in write_path read_path scale; do \
 	  sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/$$bench.py --out bench/results/$$bench.json || exit 1; done
@@ -125,9 +125,9 @@ docs: $(VENV)/.tested ## Build the site in build/site.
 manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the alerts.
 	@$(BIN)/python deploy/generate.py
 
-vmm-bench-exits: $(VENV)/.tested ## What recording costs an exit, as Python and compiled, and with 100 requests/s to the API.
-	@$(BIN)/python bench/vmm_exits.py
-	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_exits.py
+vmm-bench-exits: $(VENV)/.tested ## What recording costs an exit, as Python, compiled and with 100 requests/s to the API; the start.
+	@$(BIN)/python bench/vmm_exits.py --out bench/results/vmm_exits_pure.json
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_exits.py --out bench/results/vmm_exits.json
 
 vmm-demo: demo ## The same as demo.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +12,14 @@ from rondo_cli.params import CONFIG, Duration, LabelSet
 from rondo_cli.terminal import console_input
 from rondo_cli.vmm_run import Asked, Run, console, console_at_once, with_remote_write
 from rondo_core.clock import NS_PER_S
-from rondo_core.config import Config, read_config
 from rondo_core.errors import UsageError
 from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
+
+if TYPE_CHECKING:
+    import socket
+
+    from rondo_core.config import Config
 
 MAX_PORT = 65535
 
@@ -197,6 +200,8 @@ def command(
 
 
 def _read_config(path: Path | None) -> Config:
+    from rondo_core.config import read_config
+
     known = read_config(path)
     if "tick_interval" in known.store:
         raise UsageError(f"{known.path}: store.tick_interval: a machine ticks its store each second; leave it out")

@@ -28,10 +28,8 @@ A table of `exporters` names a plugin, or has the key `plugin`; its name is that
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -95,6 +93,8 @@ def read_config(path: str | Path | None = None) -> Config:
     file = Path(FILE_NAME) if path is None else Path(path)
     if path is None and not file.exists():
         return Config(agent=read_options("agent", AGENT_OPTIONS, {}))
+    import tomllib
+
     try:
         plain = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
@@ -103,6 +103,8 @@ def read_config(path: str | Path | None = None) -> Config:
         raise UsageError(f"{file}: not TOML: {error}") from None
     for key, table in plain.items():
         if key not in _SECTIONS:
+            import difflib
+
             near = difflib.get_close_matches(key, _SECTIONS, 1)
             meant = f"did you mean {near[0]}? " if near else ""
             raise UsageError(f"{file}: {key}: no such table; {meant}it has {', '.join(_SECTIONS)}")

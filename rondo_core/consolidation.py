@@ -7,6 +7,7 @@ there, so that a process killed at any instruction folds at most the same window
 
 from __future__ import annotations
 
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +58,10 @@ class Consolidation:
             self._note_unfolded(slabs[1].next_window or self._oldest_window(1))
             writer.fold, writer.rewind, writer.drop = self.fold_closed, self.rewind, self.take_back
 
-    def _oldest_window(self, tier: int) -> int:
+    def _oldest_window(self, tier: int, none: int = 0) -> int:
         fine = self._slabs[tier - 1]
         held = [fine.words[fine.row_word(slot)] for slot in fine.held()]
-        return min(held) // self._schema.ratio(tier) if held else 0
+        return min(held) // self._schema.ratio(tier) if held else none
 
     def _note_unfolded(self, window: int) -> None:
         if window:
@@ -80,7 +81,8 @@ class Consolidation:
                 coarse = self._slabs[tier]
                 if horizon > coarse.next_window:
                     span = (tier, coarse.next_window, horizon)
-                    written += self._fold_whole(*span) or self._fold(*span)
+                    if coarse.next_window or self._oldest_window(tier, horizon) < horizon:
+                        written += self._fold_any(*span)
                     faults.point("fold.move")
                     coarse.next_window = horizon
                     faults.point("fold.moved")
@@ -92,7 +94,7 @@ class Consolidation:
         """Fold the newest windows too, as far as they have come; they are folded again when more comes."""
         with self._lock:
             for tier in range(1, len(self._slabs)):
-                self._fold(tier, self._slabs[tier].next_window, 1 << 62)
+                self._fold_any(tier, self._slabs[tier].next_window, (1 << 62) // self._schema.ratio(tier))
 
     def take_back(self, present: int) -> None:
         """Drop the rows from the window on that holds `present`, a bucket of the finest tier; it is folded again."""
@@ -120,6 +122,17 @@ class Consolidation:
                 if coarse.next_window > bucket:
                     coarse.next_window = bucket
                     faults.point("fold.rewound")
+
+    def _fold_any(self, tier: int, first: int, end: int) -> int:
+        """Fold windows first..end-1 and count them."""
+        if without_numpy():
+            from rondo_core.small_fold import fold_small
+
+            slabs = self._slabs[tier - 1], self._slabs[tier]
+            written = fold_small(self._schema.kind, slabs, self._writer.n_series, first, end)
+            if written is not None:
+                return written
+        return self._fold_whole(tier, first, end) or self._fold(tier, first, end)
 
     def _fold_whole(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 and count them; 0 where `_fold` has to: a sample is absent, or a bucket's row."""
@@ -214,6 +227,11 @@ class Consolidation:
             coarse.seal_all(run)
             at += length
         coarse.changed()
+
+
+def without_numpy() -> bool:
+    """Say whether this process has done without numpy so far."""
+    return "numpy" not in sys.modules
 
 
 def _are_rows_of(headers: NDArray[np.int64], runs: tuple[slice, ...], buckets: bytes) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import struct
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
@@ -34,6 +34,7 @@ from rondo_core.slab import MAX_INSTANT_NS, Slab, allocate, create_slab
 LOCK_BYTES = 64
 MAX_META_BYTES = 4 << 20
 MAX_SCHEMAS = 4096
+SYNCED_AT_ONCE = 16  # files of a new store
 
 
 @attrs.frozen
@@ -118,14 +119,14 @@ def create(
         faults.point("create.named")
         sync_directory(path.parent)
     except OSError as error:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove(unfinished)
         if path.exists():
             raise StoreExistsError(f"{path}: exists already; choose another path or open it") from None
         if isinstance(error, StoreError):
             raise
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        _remove(unfinished)
         raise
 
 
@@ -143,10 +144,44 @@ def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> Non
         for tier in range(len(schema.tiers)):
             faults.point("create.slab")
             create_slab(directory / schema.slab_name(tier), schema.slab_spec(tier))
+    sync_files([directory / name for name in os.listdir(directory)])  # noqa: PTH208 - quicker, and it is asked here
+
+
+def _remove(unfinished: Path) -> None:
+    import shutil
+
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _leave_empty(_directory: Path) -> None:
     """Fill nothing in: a new store."""
+
+
+def sync_files(paths: Iterable[Path]) -> None:
+    """Write files to the disk, and wait for it: several at once, of which a file system makes few transactions.
+
+    Raises: OSError: one cannot be written.
+    """
+    waiting, failed = iter(list(paths)), list[OSError]()
+
+    def sync() -> None:
+        for path in waiting:
+            try:
+                descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+                try:
+                    os.fdatasync(descriptor)
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                failed.append(error)
+
+    threads = [threading.Thread(target=sync, name="rondo-sync", daemon=True) for _ in range(SYNCED_AT_ONCE)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
 
 
 def sync_directory(path: Path) -> None:

@@ -6,33 +6,38 @@ directory (a zip file), which this module does not look into.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-_FILES = ("*.dist-info/entry_points.txt", "*.egg-info/entry_points.txt")
+_KINDS = (".dist-info", ".egg-info")
 
 
 def find(group: str) -> dict[str, str]:
     """Give the group's entry points, name -> "module" or "module:attribute"; the first on sys.path stands."""
     found: dict[str, str] = {}
     for entry in dict.fromkeys(sys.path):
-        directory = Path(entry or ".")
-        if directory.is_dir():
-            for pattern in _FILES:
-                for file in sorted(directory.glob(pattern)):
-                    for name, value in _read(file, group):
-                        found.setdefault(name, value)
-        elif directory.is_file():
+        directory = entry or "."
+        try:
+            names = os.listdir(directory)  # noqa: PTH208 - many names, of which a Path each would take long
+        except NotADirectoryError:
             return _ask_importlib(group)
+        except OSError:
+            continue
+        for name in sorted(name for name in names if name.endswith(_KINDS)):
+            for point, value in _read(f"{directory}/{name}/entry_points.txt", group):
+                found.setdefault(point, value)
     return found
 
 
-def _read(file: Path, group: str) -> list[tuple[str, str]]:
+def _read(path: str, group: str) -> list[tuple[str, str]]:
     try:
-        text = file.read_text("utf-8")
+        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as above
+            text = file.read()
     except (OSError, UnicodeDecodeError):
+        return []
+    if f"[{group}]" not in text:
         return []
     inside, found = False, []
     for raw in text.splitlines():

@@ -35,6 +35,12 @@ cdef class Summary:
         max1=Py_ssize_t
     )
     cpdef observe(self, double value, now_ns=*)
+    @cython.locals(
+        current=Current, now=cython.longlong, row=cython.double[::1], count=cython.double, bound=cython.double,
+        n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
+        max1=Py_ssize_t, sound=cython.bint
+    )
+    cpdef merge(self, Py_ssize_t number, double total, double lowest, double highest, now_ns=*)
 
 cdef class SketchedSummary(Summary):
     cdef double _factor
@@ -46,6 +52,7 @@ cdef class SketchedSummary(Summary):
         max1=Py_ssize_t, version=cython.longlong, place=cython.longlong
     )
     cpdef observe(self, double value, now_ns=*)
+    cpdef merge(self, Py_ssize_t number, double total, double lowest, double highest, now_ns=*)
 
 cdef class GaugeBatch:
     cdef Current _current

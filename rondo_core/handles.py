@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rondo_core.errors import UsageError
 
-try:
-    import cython
-except ImportError:
+if TYPE_CHECKING:
+    import cython  # the compiler's own name; where the file is not compiled, the package is not looked for
+else:
     from rondo_core import uncompiled as cython
 if cython.compiled:
     from cython.cimports.libc.math import ceil, log2
@@ -142,9 +142,10 @@ class Gauge:
 
 
 class Summary:
-    """Observations, kept per bucket as count, sum, min and max."""
+    """Observations, kept per bucket as count, sum, min and max; with a sketch (`sketched`) for quantiles too."""
 
     __slots__ = ("_cells", "_current", "series")
+    sketched = False
 
     def __init__(self, current: Current, series: Series, width: int) -> None:
         """Bind the series to its cells, which lie `width` apart; `Store.summary` does this."""
@@ -181,6 +182,37 @@ class Summary:
         else:
             current.writer.observe_slow(self._cells[0], value, now)
 
+    def merge(self, number: int, total: float, lowest: float, highest: float, now_ns: int | None = None) -> None:
+        """Take finite observations that were added up elsewhere: how many, their sum, the least and the greatest."""
+        current = self._current
+        if now_ns is not None:
+            now = now_ns
+        elif cython.compiled and current.system_clock:
+            now = _wall_ns()
+        else:
+            now = current.clock()
+        sound = number > 0 and -1e999 < lowest <= highest < 1e999 and -1e999 < total < 1e999
+        if sound and current.since_ns <= now < current.until_ns:
+            row = current.row
+            n, sum0, sum1, min0, min1, max0, max1 = self._cells
+            count = row[n]
+            if count < 0.0:
+                row[sum0] = row[sum1] + total
+                bound = row[min1]
+                row[min0] = bound if bound < lowest else lowest
+                bound = row[max1]
+                row[max0] = bound if bound > highest else highest
+                row[n] = number - count
+            else:
+                row[sum1] = row[sum0] + total
+                bound = row[min0]
+                row[min1] = bound if bound < lowest else lowest
+                bound = row[max0]
+                row[max1] = bound if bound > highest else highest
+                row[n] = -number - count
+        else:
+            current.writer.merge_slow(self._cells[0], (number, total, lowest, highest), now)
+
     @contextmanager
     def time(self) -> Iterator[None]:
         """Observe how long the block takes, in seconds, whether or not it raises."""
@@ -209,6 +241,7 @@ class SketchedSummary(Summary):
     """Observations of at least 0, kept per bucket as count, sum, min, max and what quantiles are read from."""
 
     __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version")
+    sketched = True
 
     def __init__(self, current: Current, series: Series, width: int) -> None:
         """Bind the series to its cells; where its sketch stands is known after the first observation of a bucket."""
@@ -267,6 +300,10 @@ class SketchedSummary(Summary):
                 row[n] = -1.0 - count
         else:
             current.writer.observe_slow(self._cells[0], value, now)
+
+    def merge(self, number: int, total: float, lowest: float, highest: float, now_ns: int | None = None) -> None:  # noqa: ARG002 - it takes none
+        """Refuse: sums say nothing of where each observation counts. Raises: UsageError."""
+        raise UsageError(f"{self.series}: its schema keeps a sketch, which needs every observation; use observe")
 
 
 class GaugeBatch:

@@ -25,7 +25,7 @@ MENDED_BY = "rondo repair saves what is whole"
 
 
 def create_journal(path: Path, size_bytes: int, records: tuple[bytes, ...] = ()) -> None:
-    """Make a journal at its full size, with the given first records.
+    """Make a journal at its full size, with the given first records; who makes the store syncs it.
 
     Raises: StoreError: the disk has no room; CapacityError: the records do not fit.
     """
@@ -34,7 +34,7 @@ def create_journal(path: Path, size_bytes: int, records: tuple[bytes, ...] = ())
     try:
         for payload in records:
             journal.append(payload)
-        journal.sync()
+        journal.note_synced()  # the store appears when it is
     finally:
         journal.close()
 
@@ -229,11 +229,18 @@ class Journal:
 
     def sync(self) -> None:
         """Write the records to the disk, wait for it, and note how far they are known to be there."""
-        synced = self.offset
-        if self._synced != synced:
+        if self._synced != self.offset:
+            synced = self.offset
             os.fdatasync(self._descriptor)
-            os.pwrite(self._descriptor, synced.to_bytes(4, "little"), layout.JOURNAL_SYNCED)
-            self._synced = synced
+            self._note(synced)
+
+    def note_synced(self) -> None:
+        """Note that all records are on the disk."""
+        self._note(self.offset)
+
+    def _note(self, synced: int) -> None:
+        os.pwrite(self._descriptor, synced.to_bytes(4, "little"), layout.JOURNAL_SYNCED)
+        self._synced = synced
 
     def close(self) -> None:
         """Close the file; more than once is once."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -72,6 +71,8 @@ def read_options(
     known = {option.name: option for option in options}
     for key in config:
         if key not in known:
+            import difflib
+
             near = difflib.get_close_matches(str(key), known, 1)
             meant = f"did you mean {near[0]}? " if near else ""
             raise UsageError(f"{where}.{key}: no such key; {meant}it has {', '.join(sorted(known)) or 'none'}")

@@ -6,7 +6,7 @@ A plugin that raises is reported once per kind of failure, counted, and stops ne
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pluggy
@@ -21,8 +21,10 @@ from rondo_core.errors import (
     UsageError,
     one_line,
 )
-from rondo_core.options import Option, read_options, recorders_asked
-from rondo_core.query import Consolidator, Consolidators
+
+if TYPE_CHECKING:
+    from rondo_core.options import Option
+    from rondo_core.query import Consolidator, Consolidators
 
 RECORDERS = "rondo.recorders"
 CONSOLIDATORS = "rondo.consolidators"
@@ -159,6 +161,8 @@ class Plugins:
         """
         for implementation in self._manager.hook.rondo_options_define.get_hookimpls():
             if implementation.plugin_name == plugin:
+                from rondo_core.options import Option
+
                 defined: list[Option] = list(implementation.function() or ())  # type: ignore[call-overload]
                 if not all(isinstance(each, Option) for each in defined):
                     raise HookError(plugin, "rondo_options_define: gives back something that is no Option")
@@ -171,7 +175,11 @@ class Plugins:
         Raises: UsageError: names the key, what is wrong and what is allowed.
         """
         config, options = self._config.get(plugin, {}), self.options(plugin)
-        return config if options is None else read_options(self._where.get(plugin, plugin), options, config)
+        if options is None:
+            return config
+        from rondo_core.options import read_options
+
+        return read_options(self._where.get(plugin, plugin), options, config)
 
     def guard(self, plugin: str, call: Callable[[int], None]) -> Callable[[int], None]:
         """Wrap a tick so that what it raises is reported and counted, and goes no further."""
@@ -196,6 +204,8 @@ class Plugins:
 
     def consolidators(self) -> Consolidators:
         """Ask every loaded plugin for its consolidators; the first of a name and kind stands."""
+        from rondo_core.query import Consolidator
+
         known: dict[tuple[str, Any], Consolidator] = {}
         for name, defined in self.bind("rondo_consolidator_define"):
             for each in defined:
@@ -251,7 +261,11 @@ def open_recorders(tables: Mapping[str, Mapping[str, Any]], *specs: Any, default
     One that is broken is reported and left out. Args: `specs`: further modules of hook specifications.
     Raises: UsageError: a table is wrong; PluginNotFoundError: one is not installed.
     """
-    asked = recorders_asked(tables, defaults)
+    asked: dict[str, dict[str, Any]] = {name: {} for name in defaults}
+    if tables:
+        from rondo_core.options import recorders_asked
+
+        asked = recorders_asked(tables, defaults)
     plugins = Plugins(*specs, config=asked, where={name: f"recorders.{name}" for name in asked})
     for name in asked:
         try:

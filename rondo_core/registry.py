@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import gc
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -302,6 +301,8 @@ class Registry:
     def nearest(self, name: str) -> tuple[str, ...]:
         """Give the up to three metric names that come closest to `name`, or the first three where none is close."""
         names = sorted({series.name for series in self})
+        import difflib
+
         return tuple(difflib.get_close_matches(name, names, 3, 0.5) or names[:3])
 
     def sync(self) -> None:

@@ -111,14 +111,13 @@ os.register_at_fork(after_in_child=process_start.cache_clear)
 
 
 def create_runs(path: Path) -> None:
-    """Make the file at its full size, with no run in it.
+    """Make the file at its full size, with no run in it; who makes the store syncs it.
 
     Raises: StoreError: the disk has no room.
     """
     descriptor = allocate(path, layout.RUNS_FILE_BYTES)
     try:
         os.pwrite(descriptor, layout.JOURNAL_HEADER.pack(layout.RUNS_MAGIC, layout.FORMAT_VERSION, 0), 0)
-        os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
 

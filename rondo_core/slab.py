@@ -48,14 +48,13 @@ def allocate(path: Path, size_bytes: int) -> int:
 
 
 def create_slab(path: Path, spec: layout.SlabSpec) -> None:
-    """Make a slab in which no row was ever used, at its full size.
+    """Make a slab in which no row was ever used, at its full size; who makes the store syncs it.
 
     Raises: StoreError: see `allocate`.
     """
     descriptor = allocate(path, spec.file_bytes)
     try:
         os.pwrite(descriptor, layout.pack_slab_header(spec), 0)
-        os.fdatasync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -326,12 +325,13 @@ class Slab:
 
 def blank_columns(slab: Slab, n_series: int) -> None:
     """Make columns from `n_series` on absent in every row: the series they belonged to are not known any more."""
+    held = slab.held()
+    if n_series == slab.spec.max_series or not held:
+        return
     import numpy as np
 
-    if n_series == slab.spec.max_series:
-        return
     names = [cell.name for cell in slab.spec.cells]
-    for slot in slab.held():
+    for slot in held:
         if slab.spec.tier:
             blank = slab.block("coverage")[slot, n_series:] == 0
         else:

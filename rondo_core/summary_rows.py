@@ -45,16 +45,16 @@ class SummaryRows:
             row[cell * self.width + column] = value
         row[column] = _EMPTY[0]
 
-    def observe(self, row: Cells, column: int, value: float) -> None:
-        """Take one observation: write the copy that is not in use, then publish it."""
+    def observe(self, row: Cells, column: int, number: int, total: float, lowest: float, highest: float) -> None:
+        """Take observations by how many they are, their sum and bounds: write the copy not in use, then publish it."""
         width, count = self.width, row[column]
         old, new = (width, 0) if count < 0.0 else (0, width)
-        row[width + new + column] = row[width + old + column] + value
+        row[width + new + column] = row[width + old + column] + total
         low = row[3 * width + old + column]
-        row[3 * width + new + column] = low if low < value else value
+        row[3 * width + new + column] = low if low < lowest else lowest
         high = row[5 * width + old + column]
-        row[5 * width + new + column] = high if high > value else value
-        row[column] = 1.0 - count if count < 0.0 else -1.0 - count
+        row[5 * width + new + column] = high if high > highest else highest
+        row[column] = number - count if count < 0.0 else -number - count
 
     def bases(self) -> slice:
         """Give the place of both blocks of totals."""

@@ -16,7 +16,7 @@ import threading
 from array import array
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rondo_core import faults, layout, ring, staging
 from rondo_core.clock import Clock, wall_ns
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 NAN = math.nan
 INF = math.inf
+Slow = Callable[[int, Any, int], None]  # column, what is recorded, now_ns
+Many = tuple[int, float, float, float]  # how many observations, their sum, the least, the greatest
 
 
 def _nothing_to_fold(_bucket: int) -> int:
@@ -100,7 +102,7 @@ class Writer:
         self._busy = False
         self.after: Callable[[], None] | None = None
         self._touched: set[int] = set()
-        self._waiting: deque[tuple[Callable[[int, float, int], None], int, float, int]] = deque()
+        self._waiting: deque[tuple[Slow, int, Any, int]] = deque()
         # What a new row begins with; a counter's begins with the row before.
         sketch_words = slab.cell_words("sketch_head") if schema.sketch else slab.row_words - 2
         self._template: Cells = memoryview(
@@ -239,11 +241,22 @@ class Writer:
         Raises: StoreClosedError, StoreForkedError.
         """
         if -INF < value < INF and (value >= 0.0 or self.sketches is None):
-            self._alone(self._observe, column, value, now_ns)
+            self._alone(self._observe, column, (1, value, value, value), now_ns)
         else:
             self.refused["invalid"] += 1
 
-    def _alone(self, call: Callable[[int, float, int], None], column: int, value: float, now_ns: int) -> None:
+    def merge_slow(self, column: int, many: Many, now_ns: int) -> None:
+        """Take a summary's observations, added up, outside the current bucket, where it has no sketch.
+
+        Raises: StoreClosedError, StoreForkedError.
+        """
+        number, total, lowest, highest = many
+        if number > 0 and -INF < lowest <= highest < INF and -INF < total < INF:
+            self._alone(self._observe, column, many, now_ns)
+        else:
+            self.refused["invalid"] += 1
+
+    def _alone(self, call: Slow, column: int, value: Any, now_ns: int) -> None:
         """Run one slow record at a time; one from a signal handler in the middle of another waits for its end.
 
         Raises: StoreClosedError, StoreForkedError.
@@ -311,7 +324,8 @@ class Writer:
             faults.point("late.inc")
         self._changed(first)
 
-    def _observe(self, column: int, value: float, now_ns: int) -> None:
+    def _observe(self, column: int, many: Many, now_ns: int) -> None:
+        number, total, _, _ = many
         if self._enter(now_ns):
             if math.isnan(self.row[column]):
                 self._summaries.start(self.row, column)
@@ -319,10 +333,10 @@ class Writer:
                 handle = self.sketched.get(column)
                 if handle is not None:
                     handle.stand_aside()  # other threads count in these cells, which may be about to move
-                stands = self.sketches.add(self.row, column, value)
+                stands = self.sketches.add(self.row, column, total)
                 if handle is not None:
                     handle.stand(*stands, self.current.since_ns)
-            self._summaries.observe(self.row, column, value)
+            self._summaries.observe(self.row, column, *many)
             return
         row = self._late_row(now_ns)
         if row is None:
@@ -330,19 +344,19 @@ class Writer:
         bucket = ring.bucket_of(now_ns, self.interval_ns)
         later = [(each, self._row(each)) for each in self._held_from(bucket + 1)]
         width = self._summaries.width
-        base, total = 7 * width + column, 8 * width + column
+        counts, sums = 7 * width + column, 8 * width + column
         if math.isnan(row[column]):
-            born = bool(later) and not math.isnan(later[0][1][base])
-            self._summaries.start(row, column, *((later[0][1][base], later[0][1][total]) if born else (0.0, 0.0)))
+            born = bool(later) and not math.isnan(later[0][1][counts])
+            self._summaries.start(row, column, *((later[0][1][counts], later[0][1][sums]) if born else (0.0, 0.0)))
         for known, each in reversed(later):
             self._touch(known)
-            each[base] += 1.0
+            each[counts] += number
             faults.point("late.base")
-            each[total] += value
+            each[sums] += total
             faults.point("late.bases")
         if self.sketches is not None:
-            self.sketches.add_late(row, column, value)
-        self._summaries.observe(row, column, value)
+            self.sketches.add_late(row, column, total)
+        self._summaries.observe(row, column, *many)
         faults.point("late.observed")
         self._changed(bucket)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,10 +12,13 @@ from rondo_core.hookspecs import Config, Declare, Tick, hookspec
 if TYPE_CHECKING:
     from rondo_vmm.devices.virtio.balloon import BalloonState
     from rondo_vmm.devices.virtio.block.device import OnRequest
-    from rondo_vmm.devices.virtio.console import OnLine
     from rondo_vmm.memory import GuestMemory
 
 OnExit = Callable[[int, int, int, int], None]
+Times = tuple[int, int, int]  # sum, least, greatest, ns
+OnExits = Callable[[Sequence[int], Times, Times, int], None]
+OnLine = Callable[[bytes, int], None]  # a line without its end, and the wall clock, ns
+MAX_LINE_BYTES = 1024  # of a line that a guest hands in
 OnMilestone = Callable[[str, int, int], None]
 Questions = Mapping[str, tuple[str, Mapping[str, object]]]
 OnReplies = Callable[[Mapping[str, Any], int], None]
@@ -35,8 +38,23 @@ class QemuFacts:
 
 
 @hookspec
+def rondo_vmm_exits_bind(declare: Declare, config: Config, vcpu: int) -> OnExits | None:
+    """Declare series once, and hand back what takes a CPU's exits, added up, which costs the CPU next to nothing.
+
+    Called: once per virtual CPU, before it runs, on the monitor's thread.
+    Args: `declare` makes handles; `config` is this plugin's own table; `vcpu` is the CPU's number.
+    Returns: `on_exits(counts, run_ns, exit_ns, now_ns)`, where `counts` are the exits since the last call by index
+        into rondo_vmm.machine.REASONS, `run_ns` is sum, least and greatest of their times in the guest before the
+        exit, `exit_ns` of the monitor's handling, and `now_ns` the wall clock at the last of them; all are of the
+        same second. Called every 10 ms in which there are exits, before the CPU sleeps, on every tick and at the
+        end, by one thread at a time; it must take at most some microseconds. None to stay out.
+    Errors: a raise here disables this plugin alone; a raise in `on_exits` is counted, reported, and ends its calls.
+    """
+
+
+@hookspec
 def rondo_vmm_exit_bind(declare: Declare, config: Config, vcpu: int) -> OnExit | None:
-    """Declare series once, and hand back what the CPU's thread calls on every exit.
+    """Declare series once, and hand back what the CPU's thread calls on every exit, at the price of a call.
 
     Called: once per virtual CPU, before it runs, on the monitor's thread.
     Args: `declare` makes handles; `config` is this plugin's own table; `vcpu` is the CPU's number.

@@ -11,13 +11,11 @@ import attrs
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_vmm.bus import Bus
 from rondo_vmm.devices.clock import Clock
+from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.memory import GuestMemory
 
 REASONS = ("io", "mmio", "hlt", "shutdown", "other")
 IO, MMIO, HLT, SHUTDOWN, OTHER = range(len(REASONS))
-
-# reason's index, ns in the guest, ns in the monitor, wall clock ns
-OnExit = Callable[[int, int, int, int], None]
 
 
 @attrs.frozen
@@ -44,8 +42,8 @@ class Vcpu(Protocol):
 
     exits: list[int]
 
-    def run(self, observers: Sequence[OnExit]) -> str:
-        """Run until the guest ends or the machine is stopped; give how it ended, "" for stopped.
+    def run(self, totals: ExitTotals) -> str:
+        """Run until the guest ends or the machine is stopped, every exit added up; give how it ended, "" for stopped.
 
         Raises: GuestError: the guest left what the machine can do; VmmError: the machine failed.
         """

@@ -15,7 +15,8 @@ from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
 from rondo_vmm.console import Input, Lines
-from rondo_vmm.machine import REASONS, OnExit
+from rondo_vmm.exit_totals import ExitTotals
+from rondo_vmm.machine import REASONS
 from rondo_vmm.milestones import Milestones
 from rondo_vmm.recording import Recording
 
@@ -109,7 +110,7 @@ class Monitor:
         threads = [
             threading.Thread(
                 target=self._run_vcpu,
-                args=(number, recording, recording.exits(number)),
+                args=(number, recording, recording.exits(number, vcpus[number].exits)),
                 name=f"rondo-vcpu-{number}",
                 daemon=True,
             )
@@ -183,12 +184,12 @@ class Monitor:
                 if thread.is_alive():
                     self._machine.stop()
 
-    def _run_vcpu(self, number: int, recording: Recording, observers: list[OnExit]) -> None:
+    def _run_vcpu(self, number: int, recording: Recording, totals: ExitTotals) -> None:
         """Run a CPU; the first that ends, ends the machine."""
         self._go.wait()
         ended, failure = "", ""
         try:
-            ended = self._machine.vcpus[number].run(observers)
+            ended = self._machine.vcpus[number].run(totals)
         except RondoError as error:
             ended, failure = "failed", one_line(error)
         except Exception as error:  # noqa: BLE001 - whatever it was, the monitor ends in order and says it

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_vmm import hookspecs
-from rondo_vmm.hookspecs import OnExit, OnMilestone
+from rondo_vmm.exit_totals import ExitTotals
+from rondo_vmm.hookspecs import OnMilestone
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
@@ -22,6 +23,7 @@ class Recording:
     def __init__(self, store: Store | None, plugins: Plugins | None) -> None:
         """Bind the plugins' recorders; by default the monitor's own plugins."""
         self._store = store
+        self._exits: dict[int, ExitTotals] = {}
         self._vcpu_ticks: dict[int, list[Callable[[int], None]]] = {}
         self._fitted: list[Callable[[int], None]] = []
         self._ticking = threading.Lock()
@@ -30,9 +32,11 @@ class Recording:
             self.plugins = plugins or monitor_plugins()
             store.bind_recorders(self.plugins)
 
-    def exits(self, vcpu: int) -> list[OnExit]:
-        """Give what a CPU's thread calls on every exit."""
-        return [_guarded_exit(*each) for each in self._bind("rondo_vmm_exit_bind", vcpu=vcpu)]
+    def exits(self, vcpu: int, counts: list[int]) -> ExitTotals:
+        """Give where a CPU's loop adds up its exits. `counts`: its own counts by reason."""
+        takers = [_guarded_exits(*each) for each in self._bind("rondo_vmm_exits_bind", vcpu=vcpu)]
+        each = [_guarded_exits(*each) for each in self._bind("rondo_vmm_exit_bind", vcpu=vcpu)]
+        return self._exits.setdefault(vcpu, ExitTotals(counts, takers, each))
 
     def milestones(self) -> list[OnMilestone]:
         """Give what is called when the guest has come as far as never before."""
@@ -49,7 +53,8 @@ class Recording:
         self._vcpu_ticks[vcpu] = [plugins.guard(name, tick) for plugins, name, tick in ticks]
 
     def end_vcpu(self, vcpu: int, now_ns: int) -> None:
-        """Tick for a CPU's thread for the last time, while it is still there."""
+        """Record the last exits of a CPU, and tick for its thread for the last time, while it is still there."""
+        self._exits[vcpu].flush()
         with self._ticking:
             for tick in self._vcpu_ticks.pop(vcpu, []):
                 tick(now_ns)
@@ -58,6 +63,8 @@ class Recording:
         """Tick the store and the plugins."""
         if self._store is None:
             return
+        for totals in self._exits.values():
+            totals.flush()  # before anything else enters the second that has begun: they are of the one before
         with self._ticking:
             for ticks in self._vcpu_ticks.values():
                 for tick in ticks:
@@ -88,16 +95,16 @@ def monitor_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Pl
     return open_recorders(tables or {}, hookspecs, defaults=RECORDERS)
 
 
-def _guarded_exit(plugins: Plugins, name: str, observe: OnExit) -> OnExit:
+def _guarded_exits(plugins: Plugins, name: str, observe: Callable[..., None]) -> Callable[[Any, Any, Any, int], None]:
     """Let an exit hook that raises be reported once and then be left alone."""
     broken = False
 
-    def guarded(reason: int, run_ns: int, exit_ns: int, now_ns: int) -> None:
+    def guarded(one: Any, two: Any, three: Any, now_ns: int) -> None:
         nonlocal broken
         if broken:
             return
         try:
-            observe(reason, run_ns, exit_ns, now_ns)
+            observe(one, two, three, now_ns)
         except Exception as error:  # noqa: BLE001 - isolation
             broken = True
             plugins.report(name, error)

@@ -14,7 +14,6 @@ import attrs
 from rondo_core import Schema, Tier
 from rondo_core.schema import SELF_MATCH, SELF_SCHEMA
 from rondo_vmm.config import VmConfig
-from rondo_vmm.devices.virtio.block.request import OPS
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.machine import REASONS
 from rondo_vmm.milestones import NAMES
@@ -24,7 +23,6 @@ OUTCOMES = 4  # of a line that the guest hands in
 COUNTERS, GAUGES, SUMMARIES = 11, 3, 2
 TIMES = 2  # counters of a virtual CPU beside its exits: CPU time and steal
 MILESTONES = "milestones"
-DISK_COUNTERS = len(OPS) + 3  # requests by op, bytes read and written, errors
 BALLOON_COUNTERS, BALLOON_GAUGES, MEMORY_GAUGES = 4, 6, 2
 GUEST_SERIES = 16
 SERIES_OF_A_RECORDER = 8
@@ -42,7 +40,11 @@ def vmm_schemas(
     if vcpus < 1:
         raise ConfigError(f"{vcpus} virtual CPUs: at least 1")
     more = vcpus - 1
-    counters = COUNTERS + (len(REASONS) + TIMES) * more + DISK_COUNTERS * disks
+    counters = COUNTERS + (len(REASONS) + TIMES) * more
+    if disks:
+        from rondo_vmm.devices.virtio.block.request import OPS
+
+        counters += (len(OPS) + 3) * disks  # requests by op, bytes read and written, errors
     gauges = GAUGES + disks + (MEMORY_GAUGES if memory else 0)
     if balloon:
         counters, gauges = counters + BALLOON_COUNTERS, gauges + BALLOON_GAUGES

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from rondo_vmm.boot import elf
-from rondo_vmm.boot.acpi import write_acpi
 from rondo_vmm.boot.bootparams import write_boot_params
-from rondo_vmm.boot.bzimage import BzImage, is_bzimage, load_bzimage, read_bzimage, unpack
 from rondo_vmm.boot.elf import Elf
-from rondo_vmm.boot.initrd import load_initrd
-from rondo_vmm.boot.longmode import write_long_mode
-from rondo_vmm.boot.pvh import write_start_info
 from rondo_vmm.errors import BootError
 from rondo_vmm.machine import Slot, Start
 from rondo_vmm.memory import GuestMemory
 
+if TYPE_CHECKING:
+    from rondo_vmm.boot.bzimage import BzImage
+
 BUNDLED = Path(__file__).resolve().parent.parent / "data" / "guest.elf"
 MAX_FILE_BYTES = 1 << 30
-INITRD_MAX = 0x7FFFFFFF
 # A console on the serial port, a reset by the keyboard controller, also after a panic; there is no PCI.
 LINUX_CMDLINE = "console=ttyS0 reboot=k panic=-1 pci=off"
 # What hosts that emulate /dev/kvm lack in a kernel's own code, though CPUID shows it: xsave and x2apic, and by number
@@ -61,7 +59,11 @@ def read_kernel(path: Path | None, unpacked: bool = False) -> Kernel:
     Raises: BootError: it cannot be read, or is no kernel for this machine.
     """
     source = path or BUNDLED
-    data = _read(source, "a kernel")
+    data = read_file(source, "a kernel")
+    if data.startswith(elf.ELF):
+        return Kernel(source, data, elf.read_elf(source, data))
+    from rondo_vmm.boot.bzimage import is_bzimage, read_bzimage, unpack
+
     if not is_bzimage(data):
         return Kernel(source, data, elf.read_elf(source, data))
     image = read_bzimage(source, data)
@@ -88,23 +90,13 @@ def load(
             raise BootError(f"{source}: a bare kernel takes no initrd; leave --initrd out")
         elf.load_elf(source, kernel.data, image, memory)
         return Start(image.entry, rsi=write_boot_params(memory, cmdline))
-    if isinstance(image, BzImage):
-        if len(cmdline) > image.cmdline_max:
-            raise BootError(f"command line of {len(cmdline)} characters: {source} takes at most {image.cmdline_max}")
-        entry = load_bzimage(source, kernel.data, image, memory)
-        header, end, limit = image.header, image.address + image.init_bytes, image.initrd_max
-    else:
-        elf.load_elf(source, kernel.data, image, memory)
-        entry, header, end, limit = image.entry, b"", image.end, INITRD_MAX
-    placed = load_initrd(initrd, _read(initrd, "an initrd"), memory, end, limit) if initrd else None
-    rsdp = write_acpi(memory, vcpus, slots)
-    if isinstance(image, Elf) and image.pvh_entry:
-        return Start(image.pvh_entry, rbx=write_start_info(memory, cmdline, placed, rsdp))
-    write_long_mode(memory)
-    return Start(entry, rsi=write_boot_params(memory, cmdline, header, placed, rsdp), long_mode=True)
+    from rondo_vmm.boot.linux import load_linux
+
+    return load_linux(kernel, memory, cmdline, initrd, vcpus, slots)
 
 
-def _read(path: Path, what: str) -> bytes:
+def read_file(path: Path, what: str) -> bytes:
+    """Read a file of at most 1 GiB. Raises: BootError: it cannot be read, or is larger."""
     try:
         with path.open("rb") as file:
             data = file.read(MAX_FILE_BYTES + 1)

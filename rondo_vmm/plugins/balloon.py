@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from rondo_core import hookimpl
 from rondo_core.hookspecs import Declare, Tick
-from rondo_vmm.devices.virtio.balloon import BalloonState
-from rondo_vmm.memory import GuestMemory
 from rondo_vmm.plugins.totals import Total
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.balloon import BalloonState
+    from rondo_vmm.memory import GuestMemory
 
 GAUGES = {
     "free": "Memory that the guest uses for nothing.",

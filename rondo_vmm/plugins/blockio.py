@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rondo_core import hookimpl
 from rondo_core.hookspecs import Declare
-from rondo_vmm.devices.virtio.block.device import OnRequest
-from rondo_vmm.devices.virtio.block.request import OPS, WRITE
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.block.device import OnRequest
 
 
 @hookimpl
 def rondo_vmm_block_bind(declare: Declare, disk: str) -> OnRequest:
     """Declare one counter per op and direction, all of them from the first second on."""
+    from rondo_vmm.devices.virtio.block.request import OPS, WRITE
+
     count = [
         declare.counter("blk_requests_total", help="Requests of the disk, by what they ask.", op=op, disk=disk).inc
         for op in OPS

@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from rondo_core import hookimpl
+from rondo_core.handles import Counter, Summary
 from rondo_core.hookspecs import Declare
-from rondo_vmm.hookspecs import OnExit
+from rondo_vmm.hookspecs import OnExit, OnExits, Times
 from rondo_vmm.machine import REASONS
 
 
 @hookimpl
-def rondo_vmm_exit_bind(declare: Declare, vcpu: int) -> OnExit:
-    """Declare one counter per reason, all of them from the first second on, and two summaries."""
-    cpu = str(vcpu)
-    said = "Exits of the virtual CPU to the monitor."
-    count = [declare.counter("vcpu_exits_total", help=said, reason=reason, vcpu=cpu).inc for reason in REASONS]
-    run = declare.summary(
-        "vcpu_run_duration_ns", help="Time in the guest before an exit.", unit="nanoseconds", vcpu=cpu
-    ).observe
-    handling = declare.summary(
-        "vcpu_exit_duration_ns", help="Time in which the monitor handled an exit.", unit="nanoseconds", vcpu=cpu
-    ).observe
+def rondo_vmm_exits_bind(declare: Declare, vcpu: int) -> OnExits | None:
+    """Declare one counter per reason, all of them from the first second on, and two summaries; none with a sketch."""
+    counters, run, handling = _declared(declare, vcpu)
+    if run.sketched or handling.sketched:
+        return None
+    count = [counter.inc for counter in counters]
+
+    def on_exits(counts: Sequence[int], run_ns: Times, exit_ns: Times, now_ns: int) -> None:
+        number = 0
+        for inc, more in zip(count, counts, strict=True):
+            if more:
+                inc(more, now_ns)
+                number += more
+        run.merge(number, *run_ns, now_ns)
+        handling.merge(number, *exit_ns, now_ns)
+
+    return on_exits
+
+
+@hookimpl
+def rondo_vmm_exit_bind(declare: Declare, vcpu: int) -> OnExit | None:
+    """Declare the same where a summary has a sketch, which counts each exit by itself."""
+    counters, run, handling = _declared(declare, vcpu)
+    if not run.sketched and not handling.sketched:
+        return None
+    count = [counter.inc for counter in counters]
 
     def on_exit(reason: int, run_ns: int, exit_ns: int, now_ns: int) -> None:
         count[reason](1.0, now_ns)
-        run(run_ns, now_ns)
-        handling(exit_ns, now_ns)
+        run.observe(run_ns, now_ns)
+        handling.observe(exit_ns, now_ns)
 
     return on_exit
+
+
+def _declared(declare: Declare, vcpu: int) -> tuple[list[Counter], Summary, Summary]:
+    cpu, said = str(vcpu), "Exits of the virtual CPU to the monitor."
+    counters = [declare.counter("vcpu_exits_total", help=said, reason=reason, vcpu=cpu) for reason in REASONS]
+    run = declare.summary(
+        "vcpu_run_duration_ns", help="Time in the guest before an exit.", unit="nanoseconds", vcpu=cpu
+    )
+    handling = declare.summary(
+        "vcpu_exit_duration_ns", help="Time in which the monitor handled an exit.", unit="nanoseconds", vcpu=cpu
+    )
+    return counters, run, handling

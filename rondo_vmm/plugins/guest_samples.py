@@ -14,7 +14,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RondoError
 from rondo_core.hookspecs import Config, Declare
 from rondo_core.labels import canonical_labels
-from rondo_vmm.devices.virtio.console import MAX_LINE_BYTES, OnLine
+from rondo_vmm.hookspecs import MAX_LINE_BYTES, OnLine
 from rondo_vmm.plugins.totals import Total
 
 OUTCOMES = ("recorded", "malformed", "refused", "untimely")

@@ -6,12 +6,13 @@ Its exits are those that the same guest would cause on /dev/kvm; they say nothin
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from rondo_core.clock import monotonic_ns, wall_ns
+from rondo_core.clock import monotonic_ns
 from rondo_vmm.errors import GuestError, VmmError
-from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, OnExit, Start
+from rondo_vmm.exit_totals import ExitTotals
+from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, Start
 
 SLICE_US = 50_000  # how long the CPU runs before it looks whether it was stopped
 
@@ -34,7 +35,7 @@ class SoftMachine:
         self.exits = [0] * len(REASONS)
         self.vcpus = [self]
         self.completed: dict[str, int] = {}
-        self._observers: Sequence[OnExit] = ()
+        self._add = ExitTotals(self.exits).adder()
         self._before = 0
         self._failure: BaseException | None = None
         self._cpu: Any = self._unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
@@ -55,10 +56,10 @@ class SoftMachine:
         """Give what takes a level and does nothing."""
         return lambda _level: None
 
-    def run(self, observers: Sequence[OnExit]) -> str:
+    def run(self, totals: ExitTotals) -> str:
         """Run until the guest ends or `stop` is called; see Machine.run."""
         board, cpu, eip = self._board, self._cpu, self._x86.UC_X86_REG_EIP
-        self._observers = observers
+        self._add = totals.adder()
         self._before = monotonic_ns()
         while not board.stopped:
             started = monotonic_ns()
@@ -66,8 +67,7 @@ class SoftMachine:
                 cpu.emu_start(cpu.reg_read(eip), 1 << 32, SLICE_US)
             except self._unicorn.UcError as error:
                 self._raise_failure()
-                self.exits[SHUTDOWN] += 1
-                self._observe(SHUTDOWN, monotonic_ns())
+                self._add(SHUTDOWN, self._before, monotonic_ns())
                 raise GuestError(
                     f"the guest failed at rip {cpu.reg_read(eip):#x}: {error}; its kernel is at fault"
                 ) from None
@@ -75,8 +75,9 @@ class SoftMachine:
             if board.ended:
                 return board.ended
             if not board.stopped and self._halted(started):
-                self.exits[HLT] += 1
-                self._observe(HLT, monotonic_ns())
+                self._add(HLT, self._before, monotonic_ns())
+                if totals.wanted:
+                    totals.flush()
                 board.sleep_until_alarm()
                 self._before = monotonic_ns()
                 if board.ended:
@@ -103,15 +104,8 @@ class SoftMachine:
         if self._failure is not None:
             raise self._failure
 
-    def _observe(self, index: int, left: int) -> None:
-        after = monotonic_ns()
-        for observe in self._observers:
-            observe(index, left - self._before, after - left, wall_ns())
-        self._before = after
-
     def _exit(self, index: int, left: int) -> None:
-        self.exits[index] += 1
-        self._observe(index, left)
+        self._before = self._add(index, self._before, left)
         if self._board.ended or self._board.stopped:
             self._cpu.emu_stop()
 

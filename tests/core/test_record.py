@@ -51,6 +51,52 @@ def test_a_summary_keeps_count_sum_min_and_max_of_all_observations(store, clock)
     assert found == {"count": [5], "sum": [16], "min": [-1], "max": [10], "avg": [3.2], "total": [5]}
 
 
+@pytest.mark.parametrize("late_s", [0, 3])
+def test_observations_added_up_elsewhere_count_as_one_by_one(store, clock, late_s):
+    """How many, sum, least and greatest, merged in one call, leave what the observations themselves would; also late."""
+    one_by_one, merged = store.summary("s", way="each"), store.summary("s", way="sum")
+    for values in ((3.0, -1.0, 10.0), (2.0,), (2.0, 4.0)):
+        now_ns = clock()
+        clock.advance(late_s)
+        store.tick()
+        for value in values:
+            one_by_one.observe(value, now_ns)
+        merged.merge(len(values), sum(values), min(values), max(values), now_ns)
+    clock.advance(50)
+    store.tick()
+    for tier in (0, 1):
+        for fn in ("count", "sum", "min", "max", "total"):
+            each, together = ([*points(store, f"s{{way={way}}}", fn=fn, tier=tier).items()] for way in ("each", "sum"))
+            assert each == together
+    assert sum(points(store, "s{way=sum}", fn="count", tier=0).values()) == 6
+
+
+@pytest.mark.parametrize(
+    "many", [(0, 0.0, 0.0, 0.0), (-1, 1.0, 1.0, 1.0), (1, math.nan, math.nan, math.nan), (2, 1.0, 1.0, math.inf)]
+)
+def test_a_summary_refuses_to_merge_what_no_observations_come_to(store, many):
+    """None at all, undefined and infinite ones change nothing and are counted."""
+    summary = store.summary("s")
+    summary.observe(1.0)
+    summary.merge(*many)
+    store.tick()
+    assert list(points(store, "s", fn="count").values()) == [1.0]
+    assert list(points(store, "rondo_samples_refused_total{reason=invalid}").values()) == [1]
+
+
+def test_a_summary_with_a_sketch_takes_no_sums(path):
+    """They do not say where each observation counts: an error says so, and nothing changes."""
+    with Store(path, [Schema("s", "summary", 1, (Tier("1s", "60s"),), sketch=True)]) as store:
+        summary = store.summary("s")
+        assert summary.sketched
+        with pytest.raises(
+            UsageError, match="s: its schema keeps a sketch, which needs every observation; use observe"
+        ):
+            summary.merge(1, 1.0, 1.0, 1.0)
+        summary.observe(1.0)
+        assert list(points(store, "s", fn="count").values()) == [1.0]
+
+
 def test_a_summary_that_saw_nothing_in_a_bucket_is_absent_there(store, clock):
     """No observation is not an observation of zero; the running total goes on."""
     summary = store.summary("s")

@@ -8,10 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, consolidation
 from rondo_core.check import check
 
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
@@ -232,6 +233,16 @@ class StoreMachine(RuleBasedStateMachine):
         self.model.observed.setdefault((name, self.now()), []).append(value)
         self.model.born["s", name] = min(self.model.born["s", name], self.now())
 
+    @rule(name=st.sampled_from("ab"), values=st.lists(NUMBERS, min_size=1, max_size=4))
+    def merge(self, name, values):
+        """Observations that come as how many, sum, least and greatest."""
+        if self.sketch:
+            return
+        self.handle("s", name).merge(len(values), sum(values), min(values), max(values))
+        self.model.enter("s", self.now(), self.opened["s"])
+        self.model.observed.setdefault((name, self.now()), []).extend(values)
+        self.model.born["s", name] = min(self.model.born["s", name], self.now())
+
     @rule()
     def tick(self):
         self.store.tick()
@@ -441,3 +452,22 @@ StoreMachine.TestCase.settings = settings(
     suppress_health_check=list(HealthCheck),
 )
 TestStoreAgainstModel = StoreMachine.TestCase
+
+
+class StoreMachineWithoutNumpy(StoreMachine):
+    """The same of a process that never loaded numpy: its folds are made without it."""
+
+    def __init__(self):
+        super().__init__()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(consolidation, "without_numpy", lambda: True)
+
+    def teardown(self):
+        try:
+            super().teardown()
+        finally:
+            self.patch.undo()
+
+
+StoreMachineWithoutNumpy.TestCase.settings = settings(StoreMachine.TestCase.settings, max_examples=EXAMPLES // 2)
+TestStoreAgainstModelWithoutNumpy = StoreMachineWithoutNumpy.TestCase

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rondo_core.clock import wall_ns
 from rondo_vmm.devices.virtio.queue import Queue, QueueError, split
-
-# A line without its end, and the wall clock, ns
-OnLine = Callable[[bytes, int], None]
+from rondo_vmm.hookspecs import MAX_LINE_BYTES, OnLine
 
 RECEIVE, TRANSMIT = range(2)
-MAX_LINE_BYTES = 1024
 MAX_CHAIN_BYTES = 64 << 10
 
 

@@ -1,0 +1,139 @@
+"""Fold a few rows into coarser ones without numpy, so that a process that only records never loads its 14 MB.
+
+The same rows as consolidation makes with numpy: primitives merged over the buckets of a window that hold a sample.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from itertools import groupby
+from math import isnan, nan
+from operator import add
+from struct import calcsize
+from typing import Any
+
+from rondo_core import faults, layout, ring
+from rondo_core.labels import Kind
+from rondo_core.slab import Slab
+from rondo_core.statistics import COVERAGE, MERGED_AS, SKETCH, SKETCH_CELLS
+
+MOST_VALUES = 5_000  # of the finer rows; with more, numpy is worth its loading
+_MERGE: dict[str, Callable[[list[float]], float]] = {
+    "first": lambda values: values[0],
+    "last": lambda values: values[-1],
+    "min": min,
+    "max": max,
+    "sum": lambda values: reduce(add, values),  # in order; sum() of some interpreters compensates
+}
+Columns = dict[str, list[Any]]
+
+
+def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, end: int) -> int | None:
+    """Fold windows first..end-1 as far as the finer tier holds any of their buckets; see Consolidation.
+
+    Args: `slabs`: the finer and the coarser.
+    Returns: how many rows were written; None where numpy has to do it: rows are many, or have sketches.
+    """
+    fine, coarse = slabs
+    ratio, kept = coarse.spec.interval_ns // fine.spec.interval_ns, [cell.name for cell in coarse.spec.cells]
+    buckets = _held(fine, max(1, first * ratio), end * ratio)
+    fine_cells = [cell.name for cell in fine.spec.cells]
+    if len(buckets) * n_series * len(fine_cells) > MOST_VALUES or SKETCH in kept or SKETCH_CELLS[0] in fine_cells:
+        return None
+    if not n_series:
+        return 0
+    rows = [(bucket, _statistics(kind, _read(fine, bucket, n_series))) for bucket in buckets]
+    if _held(fine, max(1, first * ratio), end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
+        return fold_small(kind, slabs, n_series, first, end)
+    written = 0
+    for window, each in groupby(rows, lambda row: row[0] // ratio):
+        found = [statistics for _, statistics in each]
+        merged = {name: _merged(name, [statistics[name] for statistics in found]) for name in kept}
+        if len(found) == ratio or not _was_more(coarse, window, merged[COVERAGE]):
+            _write(coarse, window, merged)
+            written += 1
+    return written
+
+
+def _held(slab: Slab, first: int, end: int) -> list[int]:
+    """Give the buckets that are held, of `first` to `end` - 1, each in its slot."""
+    word, step, slots = slab.row_word(0), slab.row_words, slab.spec.slot_count
+    headers = slab.words[word : word + slots * step : step].tolist()
+    return sorted(each for slot, each in enumerate(headers) if first <= each < end and each % slots == slot)
+
+
+def _block(slab: Slab, bucket: int, name: str) -> Any:
+    """View one cell of a row, of all series."""
+    slab.check_size()
+    placed, row = slab.spec.cell(name), slab.row_cells(ring.slot_of(bucket, slab.spec.slot_count))
+    begin = placed.offset - layout.ROW_HEADER_BYTES
+    return row.cast("B")[begin : begin + calcsize(placed.format) * slab.spec.max_series].cast(placed.format)  # type: ignore[call-overload]
+
+
+def _read(slab: Slab, bucket: int, n_series: int) -> Columns:
+    return {cell.name: _block(slab, bucket, cell.name)[:n_series].tolist() for cell in slab.spec.cells}
+
+
+def _statistics(kind: Kind, cells: Columns) -> Columns:
+    """Read a row's cells as statistics, absent ones NaN; as `statistics.lift` and `derived` do."""
+    if COVERAGE in cells:
+        covered = cells[COVERAGE]
+        known = {
+            name: values if name == COVERAGE else [v if c else nan for v, c in zip(values, covered, strict=True)]
+            for name, values in cells.items()
+        }
+        if kind == "counter":
+            known |= {name: known[like] for name, like in (("min", "first"), ("max", "last")) if like in known}
+        return known
+    if kind != "summary":
+        last = cells["last"]
+        return dict.fromkeys(("first", "last", "min", "max", "sum"), last) | {
+            COVERAGE: [int(not isnan(v)) for v in last]
+        }
+    counts = [abs(count) for count in cells["count"]]
+    whole: Columns = {"count": counts, COVERAGE: [int(not isnan(count)) for count in counts]}
+    for name, empty in (("sum", 0.0), ("min", nan), ("max", nan)):
+        copies = zip(cells["count"], cells[f"{name}0"], cells[f"{name}1"], strict=True)
+        whole[name] = [
+            (second if count < 0 else one) if count else empty if count == 0 else nan for count, one, second in copies
+        ]
+    return whole | {name: cells[name] for name in ("count_base", "sum_base")}
+
+
+def _merged(name: str, rows: list[list[Any]]) -> list[Any]:
+    """Merge one statistic of a window's rows, series by series."""
+    if name == COVERAGE:
+        return [sum(column) for column in zip(*rows, strict=True)]
+    merge = _MERGE[MERGED_AS.get(name, name)]
+    columns = ([value for value in column if not isnan(value)] for column in zip(*rows, strict=True))
+    return [merge(column) if column else nan for column in columns]
+
+
+def _was_more(coarse: Slab, window: int, covered: Iterable[int]) -> bool:
+    """Say whether the window's row that is there was folded from rows that are gone now."""
+    header = coarse.row_header(ring.slot_of(window, coarse.spec.slot_count))
+    return header[0] == window and any(
+        known > now for known, now in zip(_block(coarse, window, COVERAGE), covered, strict=False)
+    )
+
+
+def _write(coarse: Slab, window: int, merged: Mapping[str, list[Any]]) -> None:
+    slot = ring.slot_of(window, coarse.spec.slot_count)
+    header = coarse.row_header(slot)
+    coarse.change()
+    header[0] = ~window
+    faults.point("fold.begin")
+    # A reader that saw the row before sees that it was written since.
+    header[1] = ((header[1] | 1) + 1) & layout.SEQUENCE_MASK
+    for name, values in merged.items():
+        block = _block(coarse, window, name)
+        if name == COVERAGE:
+            values = values + [0] * (coarse.spec.max_series - len(values))  # noqa: PLW2901
+        block[: len(values)] = array(block.format, values)
+        faults.point("fold.block")
+    header[0] = window
+    faults.point("fold.published")
+    coarse.seal(slot)
+    coarse.changed()

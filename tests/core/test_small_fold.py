@@ -1,0 +1,66 @@
+"""Folding without numpy: the bytes that numpy would have left."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rondo_core import ManualClock, Schema, Store, Tier, consolidation, small_fold
+
+TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
+CODE = """
+import random, sys
+from rondo_core import ManualClock, Schema, Store, Tier
+tiers = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
+schemas = [Schema(kind, kind, 4, tiers) for kind in ("counter", "gauge", "summary")]
+def record(path, clock):
+    chance = random.Random(7)
+    with Store(path, schemas, clock=clock) as store:
+        counter, gauge, summary = store.counter("c_total"), store.gauge("g"), store.summary("s")
+        for second in range(95):
+            if second == 30:
+                gauge, summary = store.gauge("later"), store.summary("later_s")
+            for _ in range(chance.randrange(3)):
+                counter.inc(chance.randrange(9))
+                gauge.set(chance.choice([1.5, -2.0, float("inf"), float("-inf"), 1e308, float("nan")]))
+                summary.observe(chance.uniform(-1e3, 1e3))
+            if chance.random() < 0.2:
+                gauge.set(8.0, clock() - chance.randrange(15) * 10**9)
+            clock.advance(chance.choice([1, 1, 1, 2, 12]))
+            store.tick()
+"""
+
+
+def rows(store):
+    """Give all rows of every slab, as they are in the files."""
+    return {each.name: each.read_bytes()[4096:] for each in sorted(Path(store).glob("*.slab"))}
+
+
+def test_a_process_without_numpy_leaves_the_same_rows(tmp_path):
+    """Holes, late samples, infinities and series that come later: both ways to fold give every byte alike."""
+    known: dict = {}
+    exec(CODE, known)
+    known["record"](tmp_path / "with", ManualClock())
+    code = f"{CODE}\nrecord(sys.argv[1], ManualClock())\nprint('numpy' in sys.modules)"
+    command = [sys.executable, "-c", code, str(tmp_path / "without")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False\n"
+    assert rows(tmp_path / "with") == rows(tmp_path / "without")
+    assert any(rows(tmp_path / "with")["summary.2.slab"])
+
+
+@pytest.mark.parametrize("schema", [Schema("s", "summary", 1, TIERS, sketch=True), Schema("s", "summary", 600, TIERS)])
+def test_numpy_folds_what_is_much_or_has_sketches(tmp_path, monkeypatch, schema):
+    """Which it is left to; the points are there."""
+    monkeypatch.setattr(consolidation, "without_numpy", lambda: True)
+    folded = []
+    small = small_fold.fold_small
+    monkeypatch.setattr(small_fold, "fold_small", lambda *what: folded.append(small(*what)) or folded[-1])
+    clock = ManualClock()
+    with Store(tmp_path / "s", [schema], clock=clock) as store:
+        for index in range(schema.max_series):
+            store.summary("s", index=index).observe(1.0)
+        clock.advance(10)
+        store.tick()
+        assert folded[0] is None
+        assert store.query("s{index=0}", fn="count", tier=1)[0].values.tolist() == [1.0]
