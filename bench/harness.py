@@ -124,3 +124,12 @@ class Report:
         if self._out:
             self._out.parent.mkdir(parents=True, exist_ok=True)
             self._out.write_text(json.dumps(self._whole, indent=1) + "\n")
+
+
+def finish(main: Callable[[], int | None]) -> None:
+    """Run a benchmark and end the process with its status; an interrupt is a line and the status 130."""
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        print(f"{Path(sys.argv[0]).stem}: interrupted", file=sys.stderr)
+        sys.exit(130)
