@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 TOOLS  := $(CURDIR)/.tools
 DEMO   ?= demo.rondo
 SECONDS ?= 15
+COUNTS ?= 10 50 100
+DURATION ?= 15
 
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
@@ -106,6 +108,13 @@ bench-report: $(VENV)/.tested ## Measure recording, reading and scale, and write
 bench-peers: $(VENV)/.tested ## Install what bench-report compares with where it is there; rrdtool needs librrd-dev.
 	@$(BIN)/pip install -q --group bench
 	@$(BIN)/pip install -q rrdtool 2>/dev/null || echo "bench-peers: rrdtool does not build here and is left out"
+
+vmm-bench-scale: $(VENV)/.installed exporters ## What monitoring adds to each VM, beside Prometheus and node_exporters: COUNTS="10 50 100" DURATION=15.
+	@$(BIN)/python bench/vmm_scale.py $(COUNTS) --duration $(DURATION) $(if $(REMOTE_WRITE),--remote-write $(REMOTE_WRITE))
+
+exporters: ## Fetch what rondo is compared with: a Prometheus and its node_exporter.
+	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@sh scripts/deb.sh $(TOOLS) prometheus-node-exporter /usr/bin/prometheus-node-exporter
 
 vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a VM that long and check every second of it.
 	@$(BIN)/python bench/capture.py $*

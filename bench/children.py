@@ -1,4 +1,4 @@
-"""Processes that a benchmark starts, real servers among them: each is ended by its pid, and none outlives the benchmark."""
+"""Processes that a benchmark starts, real servers among them: each is ended by its pid, none outlives the benchmark."""
 
 from __future__ import annotations
 
@@ -84,7 +84,11 @@ def node_exporters(count: int) -> Iterator[tuple[list[subprocess.Popen[Any]], li
     with ExitStack() as stack:
         running = [
             stack.enter_context(
-                child([exporter, f"--web.listen-address=127.0.0.1:{port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                child(
+                    [exporter, f"--web.listen-address=127.0.0.1:{port}"],
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                )
             )
             for port in ports
         ]

@@ -18,6 +18,7 @@ from rondo_core import handles
 
 # CPU time, which other work on the machine lengthens least; nothing that is measured waits for a disk or a network.
 now_ns = time.thread_time_ns
+RESULTS = Path(__file__).parent / "results"
 
 
 def options(description: str, **extra: dict[str, object]) -> argparse.Namespace:
@@ -33,7 +34,7 @@ def options(description: str, **extra: dict[str, object]) -> argparse.Namespace:
 def outputs(parser: argparse.ArgumentParser) -> None:
     """Add what every benchmark takes: --json and --out."""
     parser.add_argument("--json", action="store_true", help="print one JSON object per case")
-    parser.add_argument("--out", type=Path, help="write the cases to this file too, for bench/report.py")
+    parser.add_argument("--out", type=Path, help="write the cases to this file; default: bench/results/NAME.json")
 
 
 def machine(*packages: str) -> str:
@@ -78,15 +79,18 @@ def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
 class Report:
     """Prints each case as it is known: a line for people, an object for programs; and keeps them for --out."""
 
-    def __init__(self, bench: str, asked: argparse.Namespace, heading: str, title: str) -> None:
+    def __init__(self, bench: str, asked: argparse.Namespace, heading: str, title: str, *, lines: bool = True) -> None:
         """Print the heading, unless JSON was asked for.
 
-        Args: `asked`: has `json` and `out`; `title`: a sentence that says what is measured.
+        Args: `asked`: has `json` and `out`; `title`: a sentence that says what is measured; `lines`: print each case,
+            False where the benchmark prints a table of its own.
         """
-        self._bench, self._json, self._out = bench, asked.json, asked.out
+        self._bench, self._json, self._lines = bench, asked.json, lines
+        self._out = asked.out or RESULTS / f"{bench}.json"
         self._whole: dict[str, Any] = {"bench": bench, "title": title.strip(), "machine": heading, "cases": []}
         if not self._json:
             print(heading)
+        if not self._json and lines:
             print(f"{'case':34} {'value':>12} {'unit':8} {'peer':34} {'ratio':>7} {'target':>7}  spread")
 
     def case(
@@ -111,7 +115,7 @@ class Report:
         self._whole["cases"].append(found)
         if self._json:
             print(json.dumps(found))
-        else:
+        elif self._lines:
             shown, wanted = ("" if number is None else f"{number:.3g}" for number in (ratio, target))
             print(
                 f"{case:34} {value:12.1f} {unit:8} {peer:34} {shown:>7} {wanted:>7}  {spread[0]:.3g} to {spread[1]:.3g}"
@@ -120,10 +124,9 @@ class Report:
         return ratio or 0.0
 
     def save(self) -> None:
-        """Write everything to the file of --out, where one was given."""
-        if self._out:
-            self._out.parent.mkdir(parents=True, exist_ok=True)
-            self._out.write_text(json.dumps(self._whole, indent=1) + "\n")
+        """Write everything to bench/results, or to the file of --out."""
+        self._out.parent.mkdir(parents=True, exist_ok=True)
+        self._out.write_text(json.dumps(self._whole, indent=1) + "\n")
 
 
 def finish(main: Callable[[], int | None]) -> None:

@@ -1,9 +1,10 @@
 """What monitoring adds to each of N VMs: rondo within them, or a Prometheus that scrapes a node_exporter for each.
 
-The same VMs run unrecorded, recorded, and unrecorded beside a real Prometheus with N real node_exporters at 15 s and at
-1 s; /proc is read every second. rondo's share is the recorded run less the unrecorded one. The others' share is what their
-own processes take, and what they cost the VMs besides is left out. Memory is the median while all VMs live, CPU "while
-all live" is of that time alone, and "start to end" has the start of every VM, store, exporter and server in it.
+The same VMs run unrecorded, recorded, and unrecorded beside a real Prometheus with N real node_exporters at 15 s and
+at 1 s; /proc is read every second. rondo's share is the recorded run less the unrecorded one. The others' share is what
+their own processes take, and what they cost the VMs besides is left out. Memory is the median while all VMs live, CPU
+"while all live" is of that time alone, and "start to end" has the start of every VM, store, exporter and server in it.
+The loopback interface is the benchmark's own where that is allowed, else the machine's, with what others do on it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from typing import Any
 from children import Prometheus, child, end, node_exporters, prometheus
 from harness import Report, finish, machine, outputs
 from paced import paced_guest
-from procfs import Usage, family, loopback_bytes, usages
+from procfs import Usage, family, loopback_bytes, own_network, usages
 
+from rondo_cli.render import table
 from rondo_vmm.kvm.vm import usable
 
 START_S = {False: 0.2, True: 0.7}  # the most that a recorded VM takes to start, of N at once on 2 cores, by --processes
@@ -33,10 +35,11 @@ LATE_S = 60.0
 MODES = {"one process": (), "a process each": ("--processes",)}
 STACKS = {"Prometheus + node_exporters, 1 s": 1.0, "Prometheus + node_exporters, 15 s": 15.0}
 BARE, RECORDED = "unrecorded", "rondo"
-# The memory that monitoring adds, as a share of what the others add, and the CPU at the same and at a coarser resolution.
+# What monitoring may add as a share of what the others add: memory; CPU at the same and at a coarser resolution.
 MEMORY = {"one process": 0.1, "a process each": 0.6}
 CPU = dict(zip(STACKS, (0.1, 1.0), strict=True))
 FEWEST_SAMPLES = 5
+HEADS = ("VMs", "in", "added", "rondo", "at 1 s", "ratio", "at most", "at 15 s", "ratio", "at most")
 
 
 @dataclass
@@ -45,7 +48,7 @@ class Run:
 
     ended: int = 0
     killed: int = 0
-    seconds: list[tuple[float, dict[int, Usage], int]] = field(default_factory=list)  # while all VMs lived
+    seconds: list[tuple[float, dict[int, Usage]]] = field(default_factory=list)  # while all VMs lived
     written: dict[int, int] = field(default_factory=dict)
     loopback: int = 0
     lasted_s: float = 0.0
@@ -53,13 +56,11 @@ class Run:
 
     def median(self, name: str) -> float:
         """Give the median of what all processes took at once."""
-        return statistics.median(
-            getattr(sum(found.values(), Usage()), name) for _, found, _ in self.seconds
-        )
+        return statistics.median(getattr(sum(found.values(), Usage()), name) for _, found in self.seconds)
 
     def cpu_share(self) -> float:
         """Give CPU seconds per second, of the processes that were there all of the time."""
-        (began, first, _), (ended, last, _) = self.seconds[0], self.seconds[-1]
+        (began, first), (ended, last) = self.seconds[0], self.seconds[-1]
         return sum(last[pid].cpu_s - first[pid].cpu_s for pid in first.keys() & last.keys()) / (ended - began)
 
 
@@ -99,7 +100,7 @@ class Fleet:
                     for run, found in ((vms, usages(pids)), (others, usages(each.pid for each in roots))):
                         run.written |= {pid: each.written_bytes for pid, each in found.items()}
                         if live and found:
-                            run.seconds.append((now, found, 0))
+                            run.seconds.append((now, found))
                 else:
                     vms.killed = kill(process)
                 _, status, spent = os.wait4(process.pid, 0)
@@ -146,22 +147,29 @@ def main() -> int:
     """Measure every count in every mode."""
     parser = argparse.ArgumentParser(description=__doc__)
     outputs(parser)
-    parser.add_argument("counts", type=int, nargs="*", default=[10, 50, 100], help="how many VMs, one run after another")
+    parser.add_argument(
+        "counts", type=int, nargs="*", default=[10, 50, 100], help="how many VMs, one run after another"
+    )
     parser.add_argument("--duration", type=float, default=15.0, help="seconds that all VMs live at once")
     parser.add_argument("--machine", choices=["auto", "kvm", "soft"], default="auto")
     parser.add_argument("--guest", choices=["paced", "bundled"], default="paced", help="bundled takes all CPU there is")
     parser.add_argument("--modes", nargs="*", choices=list(MODES), default=list(MODES))
     parser.add_argument("--remote-write", metavar="URL", help="let recorded VMs push, each under its own instance")
     asked = parser.parse_args()
-    report = Report("vmm_scale", asked, machine("rondo") + f", {where(asked.machine)}", __doc__ or "")
-    failed = 0
+    alone = not asked.remote_write and own_network()
+    heading = f"{machine('rondo')}, {where(asked.machine)}, {'own' if alone else 'shared'} loopback"
+    report = Report("vmm_scale", asked, heading, __doc__ or "", lines=False)
+    failed, rows = 0, []
     for count in asked.counts:
         for mode in asked.modes:
             found = measure(asked, count, mode, quiet=asked.json)
             failed += wrong(found, count, mode)
             if all(len(run.seconds) >= FEWEST_SAMPLES for run, _ in found.values()):
-                tell(report, count, mode, found)
-    report.save()
+                rows += tell(report, count, mode, found)
+            report.save()  # what is known stays, should a later count be interrupted
+    if not asked.json:
+        print("Added per VM, by rondo and by a real Prometheus with a node_exporter for each VM")
+        print(table(HEADS, rows, [True, False, False, *[True] * 7]))
     return int(failed > 0)
 
 
@@ -233,21 +241,25 @@ def shares(found: dict[str, tuple[Run, Run]], kind: str, count: int) -> dict[str
     }
 
 
-def tell(report: Report, count: int, mode: str, found: dict[str, tuple[Run, Run]]) -> None:
-    """Report what each kind of monitoring adds, rondo's beside the others'."""
-    where = f"{count} VMs, {mode}"
+def tell(report: Report, count: int, mode: str, found: dict[str, tuple[Run, Run]]) -> list[list[str]]:
+    """Report what each kind of monitoring adds, rondo's beside the others'; give it as rows of the closing table."""
+    where, rows = f"{count} VMs, {mode}", []
     ours = shares(found, RECORDED, count)
     theirs = {kind: shares(found, kind, count) for kind in STACKS}
     for kind, share in theirs.items():
         for name, (amount, unit) in share.items():
             report.case(f"{where}: {kind}: {name}", [amount], unit)
     for name, (amount, unit) in ours.items():
+        cells = []
         for kind, share in theirs.items():
-            target = MEMORY[mode] if name == "memory (PSS)" else CPU[kind] if name == "CPU while all live" else None
             peer = share[name][0]
-            report.case(f"{where}: rondo: {name}", [amount], unit, *((kind, [peer], target) if peer > 0 else ()))
-    ended = [vms.ended for vms, _ in found.values()]
-    report.case(f"{where}: VMs that came to their end", ended, "VMs")
+            target = MEMORY[mode] if name == "memory (PSS)" else CPU[kind] if name == "CPU while all live" else None
+            beside = (kind, [peer], target) if peer > 0 else ()
+            ratio = report.case(f"{where}: rondo: {name}", [amount], unit, *beside)
+            cells += [f"{peer:,.1f}", f"{ratio:.1%}" if beside else "", f"{target:.0%}" if target and beside else ""]
+        rows.append([str(count), mode, f"{name}, {unit}".rstrip(", "), f"{amount:,.1f}", *cells])
+    report.case(f"{where}: VMs that came to their end, of {count}", [vms.ended for vms, _ in found.values()], "VMs")
+    return rows
 
 
 if __name__ == "__main__":
