@@ -119,8 +119,8 @@ exporters: ## Fetch what rondo is compared with: a Prometheus and its node_expor
 vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a VM that long and check every second of it.
 	@$(BIN)/python bench/capture.py $*
 
-vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check every second of them.
-	@$(BIN)/python bench/capture.py 15 30 45
+vmm-bench-capture: $(VENV)/.installed exporters ## What is left of VMs that live 2 to 45 s: in rondo, and in a Prometheus that scrapes them.
+	@$(BIN)/python bench/vmm_capture.py
 
 vmm-bench-linux: $(VENV)/.installed guest-linux ## Run 20 Linux guests of 45 s in QEMU and check every second of them.
 	@$(BIN)/python bench/capture_linux.py $${RONDO_SECONDS:-45} --runs $${RONDO_RUNS:-20}
