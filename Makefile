@@ -86,7 +86,7 @@ format: $(VENV)/.tested ## Format the code and mend what the linter can.
 	@$(BIN)/ruff format .
 
 bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python and compiled.
-	@$(BIN)/python bench/write_path.py
+	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
 
 bench-records: bench-peers ## Time each record of rondo and ten peers: p50, p99, p99.9 and throughput of up to 10 million.
@@ -95,6 +95,9 @@ bench-records: bench-peers ## Time each record of rondo and ten peers: p50, p99,
 $(VENV)/.benched: $(VENV)/.installed
 	@sh scripts/venv.sh $(VENV) --group bench
 	@touch $@
+
+bench-agent: $(VENV)/.installed ## What an agent costs beside 500 stores, their writers gone and live.
+	@$(BIN)/python bench/agent.py
 
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
@@ -135,7 +138,7 @@ manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the
 	@$(BIN)/python deploy/generate.py
 
 vmm-bench-exits: $(VENV)/.tested ## What recording costs an exit, as Python and compiled, and with 100 requests/s to the API.
-	@$(BIN)/python bench/vmm_exits.py
+	@$(BIN)/python bench/vmm_exits.py --out bench/results/vmm_exits_pure.json
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_exits.py
 
 vmm-demo: demo ## The same as demo.

@@ -24,7 +24,7 @@ __all__ = [
     "ratios",
 ]
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).resolve().parent / "results"
 
 
 def options(description: str, **extra: dict[str, object]) -> argparse.Namespace:
@@ -87,9 +87,13 @@ class Report:
         return found["ratio"] or 0.0
 
     def save(self) -> None:
-        """Write everything to bench/results, or to the file of --out."""
+        """Write everything to bench/results, and the page that is made of it; or to the file of --out."""
         self._out.parent.mkdir(parents=True, exist_ok=True)
         self._out.write_text(json.dumps(self._whole, indent=1) + "\n")
+        if self._out.parent.resolve() == RESULTS:
+            import report
+
+            report.write(report.files())
 
 
 def finish(main: Callable[[], int | None]) -> None:
