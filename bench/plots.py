@@ -57,8 +57,10 @@ def bars(title: str, rows: dict[str, float], *, logarithmic: bool) -> str:
 
     height = TOP + ROW * len(rows) + 8
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
-        'font-size="12">',
+        (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" '
+            'font-size="12">'
+        ),
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
         f'<text x="8" y="24" font-size="15">{escape(title)}{" (logarithmic)" if logarithmic else ""}</text>',
     ]
