@@ -2,7 +2,8 @@
 
 Every VM is booted, recorded, and at the same time scraped from its own /metrics every second, every 15 s and every 30 s
 by a Prometheus that knew of it before it was there. A second is possible when the VM lived in any part of it, by the
-monitor's clock; it is covered when a point of vmm_uptime_seconds lies in it.
+monitor's clock; it is covered when a point of vmm_uptime_seconds lies in it. All VMs share the machine's CPUs, with
+their own /metrics and the server too: where these are scarce, what is scraped comes late or not at all.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _write() -> Iterator[Measured]:
     from rondo_core import Store
 
     with tempfile.TemporaryDirectory() as directory, Store(Path(directory) / "s") as store:
-        calls = {
+        calls: dict[str, Callable[[], object]] = {
             "a call that does nothing": lambda: None,
             "gauge.set": partial(store.gauge("g").set, 1.5),
             "counter.inc": store.counter("c_total").inc,
