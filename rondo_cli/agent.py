@@ -25,10 +25,9 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     rondo agent /var/lib/rondo --config rondo.toml
     rondo agent runs --once
     """
-    import signal
-
     from rondo_core.config import read_config
     from rondo_core.export.agent import Agent
+    from rondo_core.stopping import stopped_by_signals
 
     agent = Agent(directory, read_config(config))
     try:
@@ -41,9 +40,8 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
             if done.failures:
                 raise ExportError(f"{len(done.failures)} failures, the first: {done.failures[0]}")
             return 0
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: agent.stop.set())
-        agent.run()
+        with stopped_by_signals(lambda _number: agent.stop.set()):
+            agent.run()
     finally:
         agent.close()
     return 0

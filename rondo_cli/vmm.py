@@ -11,8 +11,9 @@ import click
 
 from rondo_cli.params import Duration, LabelSet
 from rondo_cli.terminal import console_input
-from rondo_cli.vmm_run import Asked, Run, console, console_at_once, stopped_by_signals
+from rondo_cli.vmm_run import Asked, Run, console, console_at_once
 from rondo_core.clock import NS_PER_S
+from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
 
 MAX_PORT = 65535

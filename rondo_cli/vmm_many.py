@@ -17,9 +17,9 @@ import attrs
 import click
 
 from rondo_cli.serve import Sidecar
-from rondo_cli.vmm_run import Asked, Run, stopped_by_signals
+from rondo_cli.vmm_run import Asked, Run
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_vmm.monitor import STOP_SIGNALS
+from rondo_core.stopping import STOP_SIGNALS, stopped_by_signals
 
 INSTANCE = "instance"
 LONGEST_LINE = 4096
@@ -161,7 +161,10 @@ class _Processes:
             run = Run(asked, lines, name, on_recording=lambda _path: os.write(begin, b"."))
             with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-                return run.run().exit_status
+                try:
+                    return run.run().exit_status
+                finally:  # afterwards signals are again the parent's, and go into its pipe
+                    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         except BaseException as error:  # noqa: BLE001 - the child ends here, whatever it was
             click.echo(f"rondo: {name}: {one_line(error)}", err=True)
             return error.exit_status if isinstance(error, RondoError) else 1

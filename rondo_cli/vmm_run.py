@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +11,7 @@ import attrs
 import click
 
 from rondo_vmm.config import VmConfig
-from rondo_vmm.monitor import STOP_SIGNALS, Monitor, VmResult
+from rondo_vmm.monitor import Monitor, VmResult
 
 if TYPE_CHECKING:
     from rondo_core import Store
@@ -35,7 +33,7 @@ class Asked:
 
 
 class Run:
-    """One machine's run. `run` blocks; `stop` may come before or while it does, from any thread or a signal handler."""
+    """One machine's run. `run` blocks; `stop` may come before or while it does, from any thread."""
 
     def __init__(
         self,
@@ -152,23 +150,6 @@ def _public(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
-
-
-@contextmanager
-def stopped_by_signals(stop: Callable[[int], None]) -> Iterator[list[int]]:
-    """Call `stop` at SIGINT and SIGTERM, from the first moment to the last; give the signals that came."""
-    came: list[int] = []
-
-    def handle(number: int, _frame: object) -> None:
-        came.append(number)
-        stop(number)
-
-    before = {number: signal.signal(number, handle) for number in STOP_SIGNALS}
-    try:
-        yield came
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def console(data: bytes) -> None:

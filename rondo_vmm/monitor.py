@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import attrs
 
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import RondoError, one_line
+from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
 from rondo_vmm.console import Input, Lines
@@ -23,8 +22,6 @@ from rondo_vmm.recording import Recording
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-TICK_NS = NS_PER_S
 JOIN_S = 10.0
 
 
@@ -65,7 +62,7 @@ class VmResult:
 
 
 class Monitor:
-    """One VM. `run` blocks; `stop` may come from another thread or a signal handler."""
+    """One VM. `run` blocks; `stop` may come from another thread."""
 
     def __init__(
         self,
@@ -118,15 +115,17 @@ class Monitor:
             )
             for number in range(len(vcpus))
         ]
-        ticking = threading.Thread(target=self._run_ticks, args=(recording,), name="rondo-vmm-tick", daemon=True)
         for number, thread in enumerate(threads):
             thread.start()
             recording.add_vcpu(number, thread.native_id or 0)
         started_ns, started = wall_ns(), time.monotonic()
+        ticking = threading.Thread(
+            target=self._run_ticks, args=(recording, started_ns), name="rondo-vmm-tick", daemon=True
+        )
         recording.tick(started_ns)
         milestones.reach("first_instruction", started_ns)
         recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
-        with self._signals():
+        with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
             self._go.set()
             ticking.start()
             if self._input:
@@ -199,31 +198,27 @@ class Monitor:
         recording.end_vcpu(number, wall_ns())
         self._done.set()
 
-    def _run_ticks(self, recording: Recording) -> None:
+    def _run_ticks(self, recording: Recording, begun_ns: int) -> None:
         """Tick just after each whole second of the wall clock, so that every one has its point."""
-        while not self._done.wait((TICK_NS - wall_ns() % TICK_NS) / NS_PER_S):
-            recording.tick(wall_ns())
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Turn SIGINT and SIGTERM into an orderly stop while the VM runs, where this is the main thread."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._on_signal) for number in STOP_SIGNALS}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: object) -> None:
-        self.stop(f"signal {number}")
+        while not self._done.wait(until_next_second_s(begun_ns)):
+            begun_ns = wall_ns()
+            recording.tick(begun_ns)
 
 
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:
     """Run a VM from its first instruction to its end; see Monitor."""
     return Monitor(config, store, sink).run()
+
+
+def until_next_second_s(begun_ns: int) -> float:
+    """Give how long it is until a second begins that comes after `begun_ns`; 0 where one has: what was begun took long.
+
+    Where the clock has been set back, that is the next second by the clock as it is.
+    """
+    now_ns = wall_ns()
+    if now_ns // NS_PER_S > begun_ns // NS_PER_S:
+        return 0.0
+    return (NS_PER_S - now_ns % NS_PER_S) / NS_PER_S
 
 
 def _nowhere(_data: bytes) -> None:

@@ -15,11 +15,12 @@ from rondo_core import ManualClock, Schema, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.errors import CapacityError
 from rondo_core.schema import SELF_MATCH, SELF_SCHEMA
+from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.firecracker.flush import COUNTERS, MAX_LINE_BYTES, Flush, Sample, parse_flush
 from rondo_vmm.monitor import VmResult
 from rondo_vmm.plugins.uptime import uptime_tick
-from rondo_vmm.seconds import every_second, stop_signals
+from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
     from rondo_core import Store
@@ -219,9 +220,10 @@ class FirecrackerWatcher:
         if timeout_s is not None:
             loop.call_later(timeout_s, end, "timeout")
         loop.add_reader(self._descriptor, readable)
-        with stop_signals(loop, end):
+        with stopped_by_signals(lambda number: loop.call_soon_threadsafe(end, f"signal {number}")):
+            begun_ns = wall_ns()
             await tick()
-            await every_second(tick, over.wait())
+            await every_second(tick, over.wait(), begun_ns)
         with contextlib.suppress(ValueError):
             loop.remove_reader(self._descriptor)
         self._take(self._lines.end(), store, recorder)

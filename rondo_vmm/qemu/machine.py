@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError, one_line
+from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.config import VmConfig
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.monitor import VmResult
 from rondo_vmm.qemu.process import BALLOON, PROGRAM, QemuProcess, how_ended, start
 from rondo_vmm.qemu.recording import Recording
-from rondo_vmm.seconds import every_second, stop_signals
+from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
@@ -26,7 +27,7 @@ ENDS = {"guest-shutdown": "power-off", "guest-reset": "reset", "guest-panic": "f
 
 
 class QemuMonitor:
-    """One VM that QEMU runs. `run` blocks; `stop` may come from another thread or a signal handler.
+    """One VM that QEMU runs. `run` blocks; `stop` may come from another thread.
 
     Make and run it on one thread: QEMU does not outlive the thread that started it.
     """
@@ -68,7 +69,7 @@ class QemuMonitor:
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         try:
-            with stop_signals(self._loop, self._end):
+            with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
                 return self._loop.run_until_complete(self._run())
         finally:
             self.close()
@@ -101,7 +102,7 @@ class QemuMonitor:
             started_ns = await recording.begin(qemu.qmp)
             recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
             await qemu.qmp.ask("cont")
-            await every_second(lambda: recording.sample(qemu.qmp), self._wait())
+            await every_second(lambda: recording.sample(qemu.qmp), self._wait(), started_ns)
         except RondoError as error:
             if qemu.qmp.connected:
                 self._end("failed", one_line(error))

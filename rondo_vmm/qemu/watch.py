@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import attrs
 
 from rondo_core.clock import wall_ns
+from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.monitor import VmResult
 from rondo_vmm.qemu.qmp import Qmp
 from rondo_vmm.qemu.recording import Recording, find_balloon
 from rondo_vmm.qemu.schemas import qemu_schemas
-from rondo_vmm.seconds import every_second, stop_signals
+from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store
@@ -80,7 +81,7 @@ class QemuWatcher:
         """Record until QEMU ends, `timeout_s` is over, or `stop` is called. The store is left open."""
         recording = Recording(store, self.watched.facts, plugins)
         try:
-            with stop_signals(self._loop, self._end):
+            with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
                 return self._loop.run_until_complete(self._run(recording, timeout_s))
         finally:
             self.close()
@@ -111,7 +112,7 @@ class QemuWatcher:
                 if self._qmp is not None:
                     started_ns = await recording.begin(self._qmp)
                 recording.tell("rondo_vmm_started", machine="qemu", now_ns=started_ns)
-                await every_second(lambda: recording.sample(self._qmp), self._over.wait())
+                await every_second(lambda: recording.sample(self._qmp), self._over.wait(), started_ns)
             finally:
                 following.cancel()
         recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "rondo_core"
 PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
-    0: "errors clock faults units ring layout",
+    0: "errors clock faults stopping units ring layout",
     1: "labels options uncompiled sketch statistics schema schema_file",
     2: "files summary_rows slab journal registry lock runs directory swap tables",
     3: "staging writer handles reader consolidation whole_windows selector series_index frames query schema_query relay",

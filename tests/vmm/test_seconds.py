@@ -1,0 +1,62 @@
+"""The second hand: each second of a life has its point, also where one took longer than a second to record."""
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from rondo_core.clock import NS_PER_S
+from rondo_vmm import monitor, seconds
+from rondo_vmm.monitor import until_next_second_s
+from rondo_vmm.seconds import every_second
+
+BEGUN_NS = 1_795_000_000 * NS_PER_S
+
+
+@pytest.fixture
+def now(monkeypatch):
+    """Set the wall clock, in seconds after BEGUN_NS."""
+
+    def set_now(after_s):
+        ns = BEGUN_NS + round(after_s * NS_PER_S)
+        for module in (monitor, seconds):
+            monkeypatch.setattr(module, "wall_ns", lambda: ns)
+        return ns
+
+    return set_now
+
+
+@pytest.mark.parametrize(
+    ("begun", "at", "left"),
+    [(0, 0.25, 0.75), (0.25, 0.25, 0.75), (0.99, 1.0, 0), (0, 1.5, 0), (0, 3.5, 0), (2, 0.5, 0.5)],
+    ids=["early", "at once", "just over", "late", "very late", "the clock set back"],
+)
+def test_the_next_begins_with_its_second_and_at_once_where_that_has_begun(now, begun, at, left):
+    """A point that took until the next second was under way does not cost that second its own."""
+    begun_ns = now(begun)
+    now(at)
+    assert until_next_second_s(begun_ns) == pytest.approx(left)
+
+
+def test_a_call_that_takes_over_a_second_is_followed_at_once(now, monkeypatch):
+    """The second in which it ended has its own call, which does not wait for the one after."""
+    begun, over, at = [], asyncio.Event(), 0.5
+
+    def advance(by_s):
+        nonlocal at
+        at += by_s
+        now(at)
+
+    async def wait(_ending, timeout):  # noqa: ASYNC109 - stands in for asyncio.wait, time passing at once
+        advance(timeout)
+        await asyncio.sleep(0)
+
+    async def call():
+        begun.append(at)
+        advance(0.1 if begun[1:] else 1.25)
+        if begun[2:]:
+            over.set()
+
+    monkeypatch.setattr(seconds, "asyncio", SimpleNamespace(ensure_future=asyncio.ensure_future, wait=wait))
+    asyncio.run(asyncio.wait_for(every_second(call, over.wait(), now(at)), 30))
+    assert begun[:3] == [1.0, 2.25, 3.0]
