@@ -1,9 +1,12 @@
 """Every command that a page shows is one that there is, with options that there are; those of the README run."""
 
+import json
 import re
 import shlex
 import subprocess
 import sys
+import textwrap
+import tomllib
 from pathlib import Path
 
 import click
@@ -14,14 +17,15 @@ from rondo_cli.main import cli, run
 ROOT = Path(__file__).parents[2]
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "deploy/README.md"]
 PAGES += sorted((ROOT / "rondo_exporters").glob("*/README.md"))
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 README = (ROOT / "README.md").read_text()
 URL = "http://127.0.0.1:9090/api/v1/write"
 
 
 def commands(text):
     """Every line of a fenced block that begins with `rondo `."""
-    return [line for _, block in FENCED.findall(text) for line in block.splitlines() if line.startswith("rondo ")]
+    lines = (line.strip() for _, block in FENCED.findall(text) for line in block.splitlines())
+    return [line for line in lines if line.startswith("rondo ")]
 
 
 def words(line):
@@ -42,6 +46,16 @@ def test_a_command_of_a_page_can_be_given(page, line):
         found = found.get_command(context, name)
         assert found is not None, line
     found.make_context(name, arguments).close()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_block_of_a_page_is_of_its_language(page):
+    """TOML and JSON read as such, Python compiles; what else the blocks do is tested page by page."""
+    readers = {"toml": tomllib.loads, "json": json.loads, "python": lambda text: compile(text, page.name, "exec")}
+    for language, block in FENCED.findall(page.read_text()):
+        assert language in {"", "sql", *readers}, language
+        if language in readers:
+            readers[language](textwrap.dedent(block))
 
 
 def test_every_make_target_of_a_page_is_there():
