@@ -115,8 +115,8 @@ bench-peers: $(VENV)/.tested ## Install what bench-report compares with where it
 	@$(BIN)/pip install -q --group bench
 	@$(BIN)/pip install -q rrdtool 2>/dev/null || echo "bench-peers: rrdtool does not build here and is left out"
 
-vmm-bench-scale: $(VENV)/.installed exporters ## What monitoring adds to each VM, beside Prometheus and node_exporters: COUNTS="10 50 100" DURATION=15.
-	@$(BIN)/python bench/vmm_scale.py $(COUNTS) --duration $(DURATION) $(if $(REMOTE_WRITE),--remote-write $(REMOTE_WRITE))
+vmm-bench-scale: $(VENV)/.tested exporters ## What monitoring adds to each VM, beside Prometheus and node_exporters: COUNTS="10 50 100" DURATION=15.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_scale.py $(COUNTS) --duration $(DURATION) $(if $(REMOTE_WRITE),--remote-write $(REMOTE_WRITE))
 
 exporters: ## Fetch what rondo is compared with: a Prometheus and its node_exporter.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
