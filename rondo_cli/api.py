@@ -157,7 +157,7 @@ def _describe(reader: StoreReader) -> dict[str, Any]:
         {
             "name": schema.name,
             "kind": schema.kind,
-            "series": len(reader.registry.by_schema[schema.name]),
+            "series": reader.registry.counts[schema.name],
             "max_series": schema.max_series,
             "tiers": [str(tier) for tier in schema.tiers],
         }

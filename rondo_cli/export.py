@@ -82,7 +82,8 @@ def command(
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
     from rondo_core.export.fold import fold_dead
-    from rondo_core.export.runner import open_runner, runner_options
+    from rondo_core.export.opening import runner_options
+    from rondo_core.export.runner import open_runner
     from rondo_core.store_reader import StoreReader
 
     if runner_options(name, table)[0].get("tier"):

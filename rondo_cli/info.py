@@ -54,7 +54,7 @@ def describe_run(run: Run, writer_pid: int | None) -> str:
 def _schemas(reader: StoreReader) -> str:
     rows = []
     for schema in reader.meta.schemas:
-        used = len(reader.registry.by_schema[schema.name])
+        used = reader.registry.counts[schema.name]
         tiers = " ".join(str(tier) for tier in schema.tiers)
         rows.append([schema.name, schema.kind, f"{used}/{schema.max_series}", tiers, format_size(schema.size_bytes())])
     return render.table(["schema", "kind", "series", "tiers", "size"], rows, [False, False, True, False, True])

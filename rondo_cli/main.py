@@ -68,6 +68,10 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process with its status: 0, 1 for a failure, 2 for usage."""
+    if arguments is None:
+        from rondo_cli.title import hide_credentials
+
+        hide_credentials(sys.argv[1:])
     sys.exit(run(arguments))
 
 

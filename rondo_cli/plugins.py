@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import click
 
 from rondo_cli import render
+from rondo_cli.params import CONFIG
 from rondo_core.errors import PluginNotFoundError
 from rondo_core.plugins import PluginInfo, installed
 
 
 @click.command("plugins")
 @click.argument("name", default="")
-def command(name: str) -> int:
+@click.option(
+    "--store",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="A store, or a directory of stores, whose exporters' failures are shown; default: the config's.",
+)
+@CONFIG
+def command(name: str, store: Path | None, config: Path | None) -> int:
     """List the installed recorders, consolidators and exporters; or show what can be told to the plugin NAME.
 
-    A plugin that cannot be used is listed with the reason; the others work all the same.
+    A plugin that cannot be used is listed with the reason; the others work all the same. An exporter that fails only
+    when it is opened, or when it sends, has left word of that in the store.
     """
     infos = installed()
     if name:
@@ -31,7 +43,26 @@ def command(name: str) -> int:
         for info in infos
     ]
     click.echo(render.table(["family", "name", "distribution", "version", "state"], rows) if rows else "none installed")
+    for line in _failures(store, config):
+        click.echo(line)
     return 0
+
+
+def _failures(given: Path | None, config: Path | None) -> Iterator[str]:
+    """Say of each exporter that has failed in these stores what was wrong the last time."""
+    from rondo_core.config import read_config
+    from rondo_core.export.cursor import cursor_names, load_cursor
+    from rondo_core.stores import find_stores
+    from rondo_core.units import format_instant
+
+    place = given or read_config(config).store.get("path")
+    if place is None:
+        return
+    for path in (Path(place), *find_stores(Path(place))):
+        for name in cursor_names(path):
+            cursor = load_cursor(path, name)
+            if cursor.error:
+                yield f"exporters.{name}, {path}: last failure {format_instant(cursor.error_ns)}: {cursor.error}"
 
 
 def _show_options(info: PluginInfo) -> None:

@@ -9,24 +9,29 @@ from typing import Any
 
 import click
 
-from rondo_cli.params import Duration, LabelSet
+from rondo_cli.params import CONFIG, Duration, LabelSet
 from rondo_cli.terminal import console_input
-from rondo_cli.vmm_run import Asked, Run, console, console_at_once
+from rondo_cli.vmm_run import Asked, Run, console, console_at_once, with_remote_write
 from rondo_core.clock import NS_PER_S
+from rondo_core.config import Config, read_config
+from rondo_core.errors import UsageError
 from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
 
 MAX_PORT = 65535
 
 
+STORE_PATH = Path("vmm.rondo")
+
+
 @click.command("vmm")
 @click.option(
     "--store",
     type=click.Path(path_type=Path),
-    default=Path("vmm.rondo"),
-    show_default=True,
-    help="Where to record; made where it is missing.",
+    default=None,
+    help=f"Where to record; made where it is missing. Default: the config's, else {STORE_PATH}.",
 )
+@CONFIG
 @click.option("--no-metrics", is_flag=True, help="Record nothing.")
 @click.option(
     "--machine", type=click.Choice(MACHINES), default="auto", show_default=True, help="auto: kvm where it can be used."
@@ -80,7 +85,7 @@ MAX_PORT = 65535
     "url",
     default=None,
     metavar="URL",
-    help="Push to a Prometheus remote-write receiver every 10 s and at the end.",
+    help="Push to a Prometheus remote-write receiver, beside the config's exporters: the short form of such a table.",
 )
 @click.option("--external-labels", type=LabelSet(), default=None, help="Labels that every series gets on its way out.")
 @click.option(
@@ -102,7 +107,8 @@ MAX_PORT = 65535
     "--stagger", type=Duration(), default="100ms", show_default=True, help="From one machine's start to the next's."
 )
 def command(
-    store: Path,
+    store: Path | None,
+    config: Path | None,
     no_metrics: bool,
     machine: Any,
     kernel: Path | None,
@@ -130,13 +136,15 @@ def command(
     """Run a virtual machine, its serial console on standard output.
 
     Without options it boots a bundled guest that works for 15 s in four phases: CPU burst, idle, I/O, mixed. Every
-    second of it is in the store when it ends, however it ends.
+    second of it is in the store when it ends, however it ends. A config file says how the store is kept, which
+    recorders are on, and which exporters send what is recorded while the machine runs, and the rest of it at the end.
 
     \b
     rondo vmm --store demo.rondo --duration 45
     rondo vmm --kernel vmlinuz --initrd initrd.img --vcpus 2
     rondo vmm --machine qemu --kernel vmlinuz --initrd initramfs.cpio --disk disk.img --duration 30
     rondo vmm --store vm1.rondo --remote-write http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
+    rondo vmm --store vm2.rondo --config rondo.toml
     rondo vmm --store vms --count 10 --api-port 9500
     """
     if duration is not None:
@@ -146,7 +154,7 @@ def command(
     if memory_mib is None:
         memory_mib = LINUX_MEMORY_MIB if kernel or machine == "qemu" else MEMORY_MIB
     timeout_s = timeout / NS_PER_S if timeout else None
-    config = VmConfig(
+    vm = VmConfig(
         machine,
         kernel,
         cmdline,
@@ -161,7 +169,9 @@ def command(
         balloon=balloon,
         guest_samples=guest_samples,
     )
-    asked = Asked(config, None if no_metrics else store, url, external_labels or {})
+    known = _read_config(config)
+    where = None if no_metrics else store or Path(known.store.get("path", STORE_PATH))
+    asked = Asked(vm, where, known, with_remote_write(known, url), external_labels or {})
     listening = _listen(api_port, api_host, count, recorded=not no_metrics)
     if count > 1:
         if source is not None:
@@ -184,6 +194,13 @@ def command(
         run = Run(asked, console_at_once if raw else console, source=descriptor, on_recording=serve)
         with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
             return run.run().exit_status
+
+
+def _read_config(path: Path | None) -> Config:
+    known = read_config(path)
+    if "tick_interval" in known.store:
+        raise UsageError(f"{known.path}: store.tick_interval: a machine ticks its store each second; leave it out")
+    return known
 
 
 def _listen(port: int | None, host: str, count: int, *, recorded: bool) -> list[socket.socket]:

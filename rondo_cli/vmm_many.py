@@ -45,7 +45,8 @@ def many(asked: Asked, count: int) -> list[tuple[str, Asked]]:
             own = tuple(path.with_name(f"{path.stem}-{index}{path.suffix}") for path in config.disks)
             config = attrs.evolve(config, disks=own)
         store = directory / name if directory else None
-        found.append((name, Asked(config, store, asked.url, {**asked.labels, INSTANCE: name})))
+        labels = {**asked.labels, INSTANCE: name}
+        found.append((name, attrs.evolve(asked, config=config, store=store, labels=labels)))
     return found
 
 

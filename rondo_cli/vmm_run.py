@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -14,22 +14,36 @@ from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
 if TYPE_CHECKING:
-    from rondo_core import Store
+    from rondo_core import Plugins, Schema, Store
+    from rondo_core.config import Config
+    from rondo_core.export.beside import Exporters
     from rondo_core.export.outcome import Outcome
-    from rondo_core.export.runner import Runner
     from rondo_vmm.qemu.machine import QemuMonitor
 
-EXPORT_INTERVAL_S = 10.0
+REMOTE_WRITE = "prometheus"
 
 
 @attrs.frozen
 class Asked:
-    """What was asked for of one machine: what it is, where it is recorded (None: nowhere), and where that is sent."""
+    """What was asked for of one machine.
+
+    Attributes: `config`, what it is; `store`, where it is recorded (None: nowhere); `known`, what the config file says
+    of stores and recorders; `exporters`, where what is recorded is sent, and with which `labels`.
+    """
 
     config: VmConfig
     store: Path | None
-    url: str | None = None
+    known: Config
+    exporters: Mapping[str, Mapping[str, Any]] = attrs.Factory(dict)
     labels: Mapping[str, str] = attrs.Factory(dict)
+
+
+def with_remote_write(known: Config, url: str | None) -> dict[str, Mapping[str, Any]]:
+    """Give the config's exporters, and that of --remote-write: its URL goes before the one of a table of that name."""
+    tables = dict(known.exporters)
+    if url is not None:
+        tables[REMOTE_WRITE] = {**tables.get(REMOTE_WRITE, {}), "url": url}
+    return tables
 
 
 class Run:
@@ -58,27 +72,30 @@ class Run:
         """Run the machine to its end. Raises: RondoError: it or its store cannot be had."""
         path = self._asked.store
         if path is None:
-            result = self._open(None).run()
+            result = self._open(None, None).run()
             self._summarise(result)
             return result
         from rondo_core import Store
-        from rondo_vmm.schemas import schemas_for
 
-        with Store(path, None if path.exists() else schemas_for(self._asked.config), writer="vmm") as store:
+        plugins = self._plugins()
+        outcomes: dict[str, Outcome] = {}
+        sync_interval_s = self._asked.known.store.get("sync_interval")
+        with Store(path, self._schemas(path), writer="vmm", sync_interval_s=sync_interval_s) as store:
             self._name_what_was_killed(store)
             self._on_recording(path)
-            runner = self._start_export(store)
+            exporters = self._start_export(store)
             try:
-                monitor = self._open(store)
+                monitor = self._open(store, plugins)
                 self._say(f"machine {monitor.machine}: {monitor.why}; recording to {path}")
                 result = monitor.run()
                 store.close(result.error or result.ended)
             finally:
                 store.close("failed")
-                outcome = runner.close(store.run.number) if runner else None
+                if exporters is not None:
+                    outcomes = exporters.close(store.run.number)
         self._summarise(result)
-        if outcome is not None:
-            self._summarise_export(path, outcome)
+        for name, outcome in outcomes.items():
+            self._summarise_export(path, name, outcome)
         return result
 
     def stop(self, why: str = "stopped") -> None:
@@ -87,14 +104,43 @@ class Run:
         if self._monitor is not None:
             self._monitor.stop(why)
 
-    def _open(self, store: Store | None) -> Monitor | QemuMonitor:
+    def _plugins(self) -> Plugins:
+        if self._asked.config.machine == "qemu":
+            from rondo_vmm.qemu.recording import qemu_plugins
+
+            return qemu_plugins(self._asked.known.recorders)
+        from rondo_vmm.recording import monitor_plugins
+
+        return monitor_plugins(self._asked.known.recorders)
+
+    def _schemas(self, path: Path) -> tuple[Schema, ...] | None:
+        """Give those of the config; without, a machine's own for a new store, and whatever is there for an old one."""
+        known = self._asked.known
+        if "schemas" in known.store:
+            from rondo_core import read_schemas
+
+            return read_schemas(known.store["schemas"])
+        if path.exists():
+            return None
+        from rondo_core import entrypoints
+        from rondo_core.options import recorders_asked
+        from rondo_core.plugins import RECORDERS
+        from rondo_core.schema import with_room
+        from rondo_vmm.schemas import schemas_for, with_recorders
+
+        where = entrypoints.find(RECORDERS) if known.recorders else {}
+        more = [name for name in recorders_asked(known.recorders) if not where[name].startswith("rondo_vmm.")]
+        schemas = with_recorders(schemas_for(self._asked.config), len(more))
+        return with_room(schemas, len(self._asked.exporters))
+
+    def _open(self, store: Store | None, plugins: Plugins | None) -> Monitor | QemuMonitor:
         config = self._asked.config
         if config.machine == "qemu":
             from rondo_vmm.qemu.machine import QemuMonitor
 
-            self._monitor = QemuMonitor(config, store, self._sink)
+            self._monitor = QemuMonitor(config, store, self._sink, plugins)
         else:
-            self._monitor = Monitor(config, store, self._sink, source=self._source, on_escape=self.stop)
+            self._monitor = Monitor(config, store, self._sink, plugins, source=self._source, on_escape=self.stop)
         if self._stopped_by:
             self._monitor.stop(self._stopped_by)
         return self._monitor
@@ -108,18 +154,12 @@ class Run:
             if run.number == store.run.number - 1 and not run.ended:
                 self._say(f"{store.path}: process {run.pid} was killed in run {run.number}; what it recorded is kept")
 
-    def _start_export(self, store: Store) -> Runner | None:
-        if self._asked.url is None:
+    def _start_export(self, store: Store) -> Exporters | None:
+        if not self._asked.exporters:
             return None
-        from rondo_core.export.runner import open_runner
+        from rondo_core.export.beside import Exporters
 
-        config: dict[str, object] = {"url": self._asked.url}
-        if self._asked.labels:
-            config["external_labels"] = dict(self._asked.labels)
-        count = store.self_metrics.set_total
-        runner = open_runner(store.view, "prometheus", config, interval_s=EXPORT_INTERVAL_S, count=count)
-        runner.start()
-        return runner
+        return Exporters(store, self._asked.exporters, self._asked.labels)
 
     def _say(self, words: str) -> None:
         click.echo(self._prefix + words, err=True)
@@ -137,19 +177,22 @@ class Run:
         if result.error:
             self._say(result.error)
 
-    def _summarise_export(self, path: Path, outcome: Outcome) -> None:
-        self._say(f"{outcome.samples} samples sent in {outcome.requests} requests")
+    def _summarise_export(self, path: Path, name: str, outcome: Outcome) -> None:
+        self._say(f"{name}: {outcome.samples} samples sent in {outcome.requests} requests")
         if outcome.error:
-            self._say(f"{outcome.failures} failed requests, the last: {outcome.error}")
-            again = f"rondo export {path} --to prometheus --url {_public(self._asked.url or '')}"
-            self._say(f"what was not sent is still in the store: {again}")
+            self._say(f"{name}: {outcome.failures} failed requests, the last: {outcome.error}")
+            if name in self._asked.known.exporters:
+                how = f"--to {name} --config {self._asked.known.path}"
+            else:
+                how = f"--to {name} --url {_public(str(self._asked.exporters[name].get('url', '')))}"
+            self._say(f"what was not sent is still in the store: rondo export {path} {how}")
 
 
 def _public(url: str) -> str:
     """Leave out the credentials that a URL may carry."""
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def console(data: bytes) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rondo_core.clock import ManualClock as ManualClock
+    from rondo_core.configured import open_store as open_store
     from rondo_core.errors import RondoError as RondoError
     from rondo_core.export.batch import Batch as Batch
     from rondo_core.export.batch import Part as Part
@@ -54,6 +55,7 @@ _HOME = {
     "Tier": "schema",
     "hookimpl": "hookspecs",
     "hookspec": "hookspecs",
+    "open_store": "configured",
     "read_schemas": "schema_file",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them

@@ -6,6 +6,9 @@
 
     [recorders.process]
 
+    [recorders.block_io]
+    enabled = false
+
     [exporters.prometheus]
     url = "http://127.0.0.1:9090/api/v1/write"
     bearer_token = "${METRICS_TOKEN}"
@@ -36,7 +39,7 @@ from typing import Any
 import attrs
 
 from rondo_core.errors import RondoError, StoreError, UsageError, one_line
-from rondo_core.options import RUNNER_OPTIONS, Option, read_options
+from rondo_core.options import RECORDER_OPTIONS, RUNNER_OPTIONS, Option, divided, read_options
 
 FILE_NAME = "rondo.toml"
 STORE_OPTIONS = (
@@ -147,14 +150,16 @@ def check_config(config: Config) -> tuple[list[Setting], list[str]]:
 
     for name, table in config.exporters.items():
         where = f"exporters.{name}"
-        mine = {option.name for option in RUNNER_OPTIONS}
-        own = {key: value for key, value in table.items() if key in mine}
-        rest = {key: value for key, value in table.items() if key not in mine}
+        own, rest = divided(table, RUNNER_OPTIONS)
         problems += _problem(check_runner_table, where, own)
         settings += _shown(where, RUNNER_OPTIONS, own)
         _check_plugin(where, EXPORTERS, str(table.get("plugin", name)), rest, settings, problems)
     for name, table in config.recorders.items():
-        _check_plugin(f"recorders.{name}", RECORDERS, name, table, settings, problems)
+        where = f"recorders.{name}"
+        own, rest = divided(table, RECORDER_OPTIONS)
+        problems += _problem(read_options, where, RECORDER_OPTIONS, own)
+        settings += _shown(where, RECORDER_OPTIONS, own)
+        _check_plugin(where, RECORDERS, name, rest, settings, problems)
     return settings, problems
 
 

@@ -34,14 +34,16 @@ class Consolidation:
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
         for slab in slabs[1:]:
-            slab.change()
             # What a closing store folded of an open window is not whole any more. A closed window is, even where a
             # late sample has it folded again: the finest tier may have nothing left of it.
             header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
             is_open = (slab.next_window + 1) * (slab.spec.interval_ns // writer.interval_ns) > writer.bucket
-            if slab.next_window and header[0] == slab.next_window and is_open:
-                header[0] = ~header[0]
-            slab.changed()
+            fold_again = slab.next_window and header[0] == slab.next_window and is_open
+            if fold_again or slab.in_change:
+                slab.change()
+                if fold_again:
+                    header[0] = ~header[0]
+                slab.changed()
         # A writer that was killed as it entered a bucket has folded up to there already.
         bucket = max(writer.bucket, writer.opened_bucket)
         for tier, slab in enumerate(slabs[1:], start=1):
@@ -202,9 +204,10 @@ class Consolidation:
             sequences[run] = ((sequences[run] | 1) + 1) & layout.SEQUENCE_MASK
             for name, values in folded.items():
                 block = coarse.block(name)
-                block[run, : values.shape[1]] = values[mine]
-                if name == COVERAGE:
-                    block[run, values.shape[1] :] = 0
+                n_series = values.shape[1]
+                block[run, :n_series] = values[mine]
+                if name == COVERAGE and n_series < block.shape[1]:
+                    block[run, n_series:] = 0
                 faults.point("fold.block")
             headers[run] = windows[mine]
             faults.point("fold.published")

@@ -24,11 +24,12 @@ from rondo_core.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
+from rondo_core.files import StrPath
 from rondo_core.journal import MENDED_BY, Journal, create_journal
 from rondo_core.registry import create_registry, registry_bytes
 from rondo_core.runs import create_runs
 from rondo_core.schema import Schema
-from rondo_core.slab import MAX_INSTANT_NS, allocate, create_slab
+from rondo_core.slab import MAX_INSTANT_NS, Slab, allocate, create_slab
 
 LOCK_BYTES = 64
 MAX_META_BYTES = 4 << 20
@@ -158,13 +159,27 @@ def sync_directory(path: Path) -> None:
             os.close(descriptor)
 
 
+def open_slabs(path: StrPath, meta: Meta, *, writable: bool) -> dict[str, list[Slab]]:
+    """Map every slab of the store.
+
+    Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
+    """
+    return {
+        schema.name: [
+            Slab(f"{path}/{schema.slab_name(tier)}", schema.slab_spec(tier), writable=writable)
+            for tier in range(len(schema.tiers))
+        ]
+        for schema in meta.schemas
+    }
+
+
 def read_meta(path: Path) -> Meta:
     """Read what the store at `path` is.
 
     Raises: StoreNotFoundError: nothing there; StoreError: it is a file, or a directory without a store;
     FormatVersionError: made by a newer rondo; CorruptStoreError: its metadata does not read.
     """
-    file = path / layout.META_FILE
+    file = f"{path}/{layout.META_FILE}"
     try:
         journal = Journal(file, writable=False, max_bytes=MAX_META_BYTES)
     except StoreError:
@@ -172,18 +187,18 @@ def read_meta(path: Path) -> Meta:
             raise StoreNotFoundError(f"{path}: no such store; check the path") from None
         if not path.is_dir():
             raise StoreError(f"{path}: a file, not a store; a store is a directory") from None
-        if not file.exists():
+        if not Path(file).exists():
             what = f"a directory, but not a store: it has no {layout.META_FILE}; check the path"
             raise StoreNotFoundError(f"{path}: {what}") from None
         raise
     if not journal.payloads:
         what = f"no whole record of what the store is; {MENDED_BY}"
-        raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size)
+        raise CorruptStoreError(file, what, layout.JOURNAL_HEADER.size)
     try:
-        return decode_meta(journal.payloads[0], str(file))
+        return decode_meta(journal.payloads[0], file)
     except ValueError as error:
         what = f"metadata does not read ({error}); {MENDED_BY}"
-        raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size) from None
+        raise CorruptStoreError(file, what, layout.JOURNAL_HEADER.size) from None
 
 
 @lru_cache(16)

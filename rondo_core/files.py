@@ -9,16 +9,22 @@ import contextlib
 import errno
 import os
 import stat
-from pathlib import Path
 
 from rondo_core.errors import CorruptStoreError, StoreError, StoreNotFoundError
 
 BLOCK = 1 << 20
+_ZEROES = bytes(BLOCK)
+StrPath = str | os.PathLike[str]
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
-def open_file(path: Path, flags: int = os.O_RDONLY) -> int:
-    """Open a regular file and give its descriptor.
+def open_file(path: StrPath, flags: int = os.O_RDONLY) -> int:
+    """Open a regular file and give its descriptor; see `open_sized`."""
+    return open_sized(path, flags)[0]
+
+
+def open_sized(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, int]:
+    """Open a regular file and give its descriptor and its size in bytes.
 
     Raises: StoreNotFoundError: it is missing; CorruptStoreError: a link, a directory or a FIFO lies in its place;
     StoreError: it may not be opened.
@@ -33,20 +39,20 @@ def open_file(path: Path, flags: int = os.O_RDONLY) -> int:
         if error.errno in {errno.EISDIR, errno.ENXIO}:
             raise CorruptStoreError(str(path), "not a regular file; put the store's own in its place") from None
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise CorruptStoreError(str(path), "not a regular file; put the store's own in its place")
-    return descriptor
+    return descriptor, found.st_size
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
+def read_bytes(path: StrPath, limit: int) -> bytes:
     """Read a whole small file.
 
     Raises: as `open_file`; CorruptStoreError: it is longer than `limit` bytes.
     """
-    descriptor = open_file(path)
+    descriptor, size = open_sized(path)
     try:
-        size = os.fstat(descriptor).st_size
         if size > limit:
             raise CorruptStoreError(str(path), f"{size} bytes where at most {limit} can be", limit)
         return read_at(descriptor, 0, size)
@@ -67,13 +73,18 @@ def read_at(descriptor: int, offset: int, size: int) -> bytes:
     return b"".join(parts)
 
 
+def is_zero(data: bytes) -> bool:
+    """Say whether all of at most a block's bytes are zeroes."""
+    return data == _ZEROES[: len(data)]
+
+
 def read_used(descriptor: int, offset: int = 0) -> bytes:
     """Read from `offset` up to the first MiB that is all zeroes: what is used of a file made at full size."""
-    parts = []
-    while (part := os.pread(descriptor, BLOCK, offset)) and part.count(0) != len(part):
+    parts, size = [], os.fstat(descriptor).st_size
+    while offset < size and (part := os.pread(descriptor, min(BLOCK, size - offset), offset)) and not is_zero(part):
         parts.append(part)
         offset += len(part)
-    return b"".join(parts)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def used_from(descriptor: int, offset: int) -> int | None:
@@ -84,7 +95,7 @@ def used_from(descriptor: int, offset: int) -> int | None:
             part = os.pread(descriptor, BLOCK, offset)
             if not part:
                 return None
-            if part.count(0) != len(part):
+            if not is_zero(part):
                 return offset
             offset += len(part)
     return None

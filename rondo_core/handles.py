@@ -305,24 +305,27 @@ class GaugeBatch:
             return
         current = self._current
         now = current.clock() if now_ns is None else now_ns
-        if values.__class__ is list or values.__class__ is tuple:
+        kind = values.__class__
+        if kind is list or kind is tuple:
             try:
                 packed = self._pack(*values)
             except struct.error as error:
                 raise ValueError(f"batch of {self._count} gauges: {error}") from None
             if current.since_ns <= now < current.until_ns:
                 header = current.header
-                header[1] += 1
+                sequence = header[1]
+                header[1] = sequence + 1
                 current.row_bytes[self._bytes] = packed
-                header[1] += 1
+                header[1] = sequence + 2
                 return
         elif current.since_ns <= now < current.until_ns:
             header = current.header
-            header[1] += 1
+            sequence = header[1]
+            header[1] = sequence + 1
             try:
                 current.row[self._slice] = values
             finally:
-                header[1] += 1
+                header[1] = sequence + 2
             return
         self._set_slow(values, now)
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rondo_core import faults, layout
 from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError
-from rondo_core.files import BLOCK, open_file, read_used, used_from
+from rondo_core.files import BLOCK, StrPath, open_file, open_sized, read_used, used_from
 from rondo_core.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER
@@ -39,7 +39,7 @@ def create_journal(path: Path, size_bytes: int, records: tuple[bytes, ...] = ())
         journal.close()
 
 
-def check_header(path: Path, data: bytes) -> None:
+def check_header(path: StrPath, data: bytes) -> None:
     """Refuse what is not a journal, or is one of another format.
 
     Raises: CorruptStoreError, FormatVersionError.
@@ -132,7 +132,7 @@ class Journal:
 
     def __init__(
         self,
-        path: Path,
+        path: StrPath,
         *,
         writable: bool,
         size_bytes: int | None = None,
@@ -150,11 +150,10 @@ class Journal:
         self.path = path
         self._descriptor = -1
         self._synced = 0
-        descriptor = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
+        descriptor, self.size_bytes = open_sized(path, os.O_RDWR if writable else os.O_RDONLY)
         try:
             if fresh:
                 os.pwrite(descriptor, _HEADER.pack(layout.JOURNAL_MAGIC, layout.FORMAT_VERSION, 0), 0)
-            self.size_bytes = os.fstat(descriptor).st_size
             if max_bytes is not None and self.size_bytes > max_bytes:
                 what = f"{self.size_bytes} bytes where at most {max_bytes} can be; {MENDED_BY}"
                 raise CorruptStoreError(str(path), what, max_bytes)
@@ -163,7 +162,8 @@ class Journal:
                 what = f"{self.size_bytes} bytes where the schemas make it {size_bytes}; {MENDED_BY}"
                 raise CorruptStoreError(str(path), what, min(self.size_bytes, size_bytes))
             if writable:
-                self._cut(descriptor)
+                if self.torn_bytes or self._more_beyond:
+                    self._cut(descriptor)
                 self._descriptor = descriptor
         finally:
             if self._descriptor < 0:
@@ -175,10 +175,12 @@ class Journal:
             data = read_used(descriptor)
             check_header(self.path, data)
             self.payloads, self.offset, self.crc = parse(data)
-            self.torn_bytes = len(data[self.offset :].rstrip(b"\0"))
+            tail = data[self.offset :]
+            self.torn_bytes = 0 if tail == bytes(len(tail)) else len(tail.rstrip(b"\0"))
             found = find_whole(data, self.offset, self.crc) if self.torn_bytes else None
-            beyond = found.offset if found else used_from(descriptor, len(data))
+            beyond = found.offset if found else self._used_from(descriptor, len(data))
             _, _, synced = _HEADER.unpack_from(data)
+            self._more_beyond = beyond is not None
             if restarted and self.offset >= synced:
                 break  # pages that never came to the disk, though later ones did
             if beyond is not None and not again:
@@ -188,12 +190,14 @@ class Journal:
                 break
 
     def _cut(self, descriptor: int) -> None:
-        if self.torn_bytes:
-            os.pwrite(descriptor, bytes(self.torn_bytes), self.offset)
+        os.pwrite(descriptor, bytes(self.torn_bytes), self.offset)
         beyond = self.offset + self.torn_bytes
-        while (used := used_from(descriptor, beyond)) is not None:
+        while (used := self._used_from(descriptor, beyond)) is not None:
             os.pwrite(descriptor, bytes(min(BLOCK, self.size_bytes - used)), used)
             beyond = used + BLOCK
+
+    def _used_from(self, descriptor: int, offset: int) -> int | None:
+        return used_from(descriptor, offset) if offset < self.size_bytes else None
 
     def append(self, payload: bytes) -> None:
         """Add one record.

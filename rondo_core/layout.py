@@ -10,7 +10,7 @@ import struct
 import sys
 import zlib
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 FORMAT_VERSION = 1
 PAGE_BYTES = 4096
@@ -86,12 +86,12 @@ class SlabSpec(NamedTuple):
 
 def seal_of(row: bytes | memoryview) -> int:
     """Work out the seal of a whole row as it stands: 30 bits of the CRC-32 of its cells, started from its bucket."""
-    return seal_from(row[ROW_HEADER_BYTES:], int.from_bytes(row[:8], "little", signed=True))
+    return int(seal_from(zlib.crc32(row[ROW_HEADER_BYTES:], int.from_bytes(row[:4], "little"))))
 
 
-def seal_from(cells: bytes | memoryview, bucket: int) -> int:
-    """Work out the seal of a bucket's cells; never 0."""
-    return (zlib.crc32(cells, bucket & SEQUENCE_MASK) >> 2 or 1) << 1
+def seal_from(crc: Any) -> Any:
+    """Make a seal, or an array of them, of such a CRC-32; never 0."""
+    return ((crc >> 2) + (crc < 4)) << 1
 
 
 def round_up(value: int, step: int) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rondo_core import faults
 from rondo_core.errors import StoreError, StoreLockedError
-from rondo_core.files import open_file
+from rondo_core.files import StrPath, open_file
 
 # struct flock of the kernel's fcntl.h on 64-bit machines: type, whence, start, length, pid
 _FLOCK = struct.Struct("hhqqi4x")
@@ -26,7 +26,7 @@ class WriterLock:
     After fork the child must call `abandon`: it shares the lock, and would hold it beyond the parent's death.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: StrPath) -> None:
         """Take the lock.
 
         Raises: StoreLockedError: another process has it; StoreError: the file cannot be written.
@@ -37,7 +37,7 @@ class WriterLock:
         except OSError:
             pid = _read_pid(self._descriptor)
             os.close(self._descriptor)
-            raise StoreLockedError(str(path.parent), pid) from None
+            raise StoreLockedError(str(Path(path).parent), pid) from None
         faults.point("lock.taken")
         with contextlib.suppress(OSError):  # a full disk; who holds the lock is then not known, but held it is
             os.pwrite(self._descriptor, f"{os.getpid():<20d}\n".encode(), 0)
@@ -51,7 +51,7 @@ class WriterLock:
     abandon = release
 
 
-def writer_pid(path: Path) -> int | None:
+def writer_pid(path: StrPath) -> int | None:
     """Tell who holds the lock, without taking it: a pid (0: not known), or None where no one does."""
     try:
         descriptor = open_file(path)

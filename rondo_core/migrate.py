@@ -16,7 +16,16 @@ import attrs
 
 from rondo_core import layout, swap
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.directory import Meta, file_sizes, make_files, meta_record, read_meta, size_bytes, sync_directory
+from rondo_core.directory import (
+    Meta,
+    file_sizes,
+    make_files,
+    meta_record,
+    open_slabs,
+    read_meta,
+    size_bytes,
+    sync_directory,
+)
 from rondo_core.errors import RondoError, SchemaError, StoreError, StoreLockedError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
 from rondo_core.labels import Series
@@ -26,7 +35,7 @@ from rondo_core.relay import Relay, Source, relay
 from rondo_core.schema import SELF_SCHEMA, Schema, Tier, check_schemas
 from rondo_core.selector import parse_selector
 from rondo_core.slab import Slab
-from rondo_core.store_reader import StoreReader, open_slabs
+from rondo_core.store_reader import StoreReader
 from rondo_core.tables import Table, read_tables
 from rondo_core.units import format_duration
 
@@ -116,7 +125,7 @@ class _Job:
         self.relays: list[Relay] = []
         total = len(self.meta.schemas) + len(target.schemas)
         for done, schema in enumerate(self.meta.schemas, 1):
-            n_series = len(reader.registry.by_schema[schema.name])
+            n_series = reader.registry.counts[schema.name]
             self.tables[schema.name] = read_tables(schema, reader.slabs[schema.name], n_series)
             progress(done, total)
         for done, schema in enumerate(target.schemas, len(self.meta.schemas) + 1):

@@ -55,6 +55,9 @@ RUNNER_OPTIONS = (
     Option("backfill", "flag", "begin with what only coarser tiers still have; false"),
 )
 
+# What every recorder's table may hold besides the plugin's own keys.
+RECORDER_OPTIONS = (Option("enabled", "flag", "false: leave out a recorder that is otherwise on", default=True),)
+
 
 def read_options(
     where: str, options: Iterable[Option], config: Mapping[str, Any], environment: Mapping[str, str] | None = None
@@ -83,6 +86,29 @@ def read_options(
             continue
         values[name] = _checked(f"{where}.{name}", option, _expanded(f"{where}.{name}", value, environment))
     return values
+
+
+def divided(table: Mapping[str, Any], options: Sequence[Option]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Part a table: the keys of these options, and the rest."""
+    mine = {option.name for option in options}
+    own = {key: value for key, value in table.items() if key in mine}
+    return own, {key: value for key, value in table.items() if key not in mine}
+
+
+def recorders_asked(tables: Mapping[str, Mapping[str, Any]], defaults: Iterable[str] = ()) -> dict[str, dict[str, Any]]:
+    """Give the recorders that are on, in order, each with its own share of its table.
+
+    Args: `tables`: as of `recorders` in a config; `defaults`: those that are on unless a table says otherwise.
+    Raises: UsageError: a table's `enabled` is neither true nor false.
+    """
+    asked: dict[str, dict[str, Any]] = {name: {} for name in defaults}
+    for name, table in tables.items():
+        own, rest = divided(table, RECORDER_OPTIONS)
+        if read_options(f"recorders.{name}", RECORDER_OPTIONS, own)["enabled"]:
+            asked[name] = rest
+        else:
+            asked.pop(name, None)
+    return asked
 
 
 def _expanded(where: str, value: Any, environment: Mapping[str, str] | None) -> Any:

@@ -12,8 +12,16 @@ import attrs
 import pluggy
 
 from rondo_core import entrypoints, hookspecs
-from rondo_core.errors import HookError, PluginError, PluginLoadError, PluginNotFoundError, RondoError, one_line
-from rondo_core.options import Option, read_options
+from rondo_core.errors import (
+    HookError,
+    PluginError,
+    PluginLoadError,
+    PluginNotFoundError,
+    RondoError,
+    UsageError,
+    one_line,
+)
+from rondo_core.options import Option, read_options, recorders_asked
 from rondo_core.query import Consolidator, Consolidators
 
 RECORDERS = "rondo.recorders"
@@ -235,6 +243,25 @@ def declared_options(group: str, name: str) -> list[Option] | None:
         raise
     except Exception as error:
         raise HookError(name, f"rondo_options_define: {one_line(error)}") from error
+
+
+def open_recorders(tables: Mapping[str, Mapping[str, Any]], *specs: Any, defaults: Iterable[str] = ()) -> Plugins:
+    """Load the recorders of a config, and those that are on by default unless it says otherwise.
+
+    One that is broken is reported and left out. Args: `specs`: further modules of hook specifications.
+    Raises: UsageError: a table is wrong; PluginNotFoundError: one is not installed.
+    """
+    asked = recorders_asked(tables, defaults)
+    plugins = Plugins(*specs, config=asked, where={name: f"recorders.{name}" for name in asked})
+    for name in asked:
+        try:
+            plugins.load(RECORDERS, [name])
+            plugins.checked(name)
+        except (UsageError, PluginNotFoundError):
+            raise
+        except Exception as error:  # noqa: BLE001 - a broken recorder is not the others' fault
+            plugins.report(name, error)
+    return plugins
 
 
 def load_consolidators() -> Consolidators:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import gc
+import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice, repeat
@@ -14,6 +15,7 @@ import msgpack
 
 from rondo_core import layout
 from rondo_core.errors import CapacityError, CorruptStoreError, LabelError
+from rondo_core.files import StrPath
 from rondo_core.journal import MENDED_BY, Journal, create_journal
 from rondo_core.labels import Kind, Labels, Series
 from rondo_core.schema import Schema
@@ -24,6 +26,7 @@ BYTES_PER_SERIES = 256
 MAX_LABELS = 4096
 _WORTH_SPARING = 1000
 _AT_ONCE = 512  # records of which the parts are in memory, and in the processor's cache, at a time
+_SHARE = 8  # one in so many asked for at a time, and all are read
 _MANY = 8  # records that are read together rather than one by one
 
 
@@ -118,55 +121,123 @@ def _make_old(n_series: int) -> None:
 
 
 class Registry:
-    """The series of a store, by identity and by schema; columns are given out in order and never change."""
+    """The series of a store, by identity and by schema; columns are given out in order and never change.
 
-    def __init__(self, path: Path, schemas: Iterable[Schema], *, writable: bool, restarted: bool = False) -> None:
-        """Read the registry at `path`; `restarted`: the machine stopped since it was written.
+    Their records are checked against their checksums when the registry opens, and read when they are asked for: all
+    of them, or those that a selector has narrowed them to. Thread-safe, but for `declare`.
+
+    Attributes: `records`, as `encode_series` writes them, in the order of declaration; `counts`, how many series each
+    schema has.
+    """
+
+    def __init__(self, path: StrPath, schemas: Iterable[Schema], *, writable: bool, restarted: bool = False) -> None:
+        """Take up the registry at `path`; `restarted`: the machine stopped since it was written.
 
         Raises: StoreNotFoundError, StoreError, CorruptStoreError, FormatVersionError.
         """
         known = tuple(schemas)
         self._journal = Journal(path, writable=writable, size_bytes=registry_bytes(known), restarted=restarted)
         self._schemas = {schema.name: schema for schema in known}
-        self.by_identity: dict[tuple[str, Labels], Series] = {}
-        self.by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
+        self.records = self._journal.payloads
+        self._series: list[Series] = []  # what was read of the records: the first so many
+        self._alone: dict[int, Series] = {}  # and single ones beyond, by position
+        self._by_identity: dict[tuple[str, Labels], Series] = {}
+        self._by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
         self._pairs: dict[tuple[str, str], tuple[str, str]] = {}  # of labels declared here: equal ones are one object
-        collecting = gc.isenabled()
-        gc.disable()  # of what is read here nothing is garbage, and to look for it costs as much as the reading
+        self._reading = threading.RLock()
         try:
-            self._take(self._journal.payloads)
+            self.counts = self._count()
         except BaseException:
             self._journal.close()
             raise
-        finally:
-            if collecting:
-                _make_old(len(self))
-                gc.enable()
 
     @property
     def torn_bytes(self) -> int:
         """Count the bytes of a record that a crash cut short; they were cut off."""
         return self._journal.torn_bytes
 
+    @property
+    def by_schema(self) -> dict[str, list[Series]]:
+        """The series of each schema, by column; the lists grow with what is declared.
+
+        Raises: CorruptStoreError: a record is no series, or one that has no place.
+        """
+        self._read()
+        return self._by_schema
+
     def __len__(self) -> int:
         """Count the series."""
-        return len(self.by_identity)
+        return len(self.records)
 
     def __iter__(self) -> Iterator[Series]:
-        """Walk over the series in the order of their declaration."""
-        return iter(tuple(self.by_identity.values()))
+        """Walk over the series in the order of their declaration. Raises: as `by_schema`."""
+        self._read()
+        return iter(tuple(self._series))
+
+    def at(self, positions: Sequence[int]) -> list[Series]:
+        """Give the series at these places in the order of declaration. Raises: as `by_schema`."""
+        if len(positions) * _SHARE > len(self.records):
+            self._read()
+        series, alone, n_read = self._series, self._alone, len(self._series)
+        for at in positions:
+            if at >= n_read and at not in alone:
+                alone[at] = self._decode(self.records[at])
+        return [series[at] if at < n_read else alone[at] for at in positions]
 
     def refresh(self) -> None:
-        """Take in what the writing process has declared since."""
-        self._take(self._journal.read_more())
+        """Take in what the writing process has declared since. Raises: as `by_schema`."""
+        with self._reading:
+            follow = len(self._series) == len(self.records)
+            if fresh := self._journal.read_more():
+                self.records += fresh
+                if follow:  # who holds a schema's list sees it grow
+                    self._read()
+                self.counts = self._count()
 
-    def _take(self, payloads: Sequence[bytes]) -> None:
-        if len(payloads) >= _MANY and (series := decode_many(payloads, self._schemas)) and self._place(series):
+    def _count(self) -> dict[str, int]:
+        """Count the series of each schema by its last record, as columns count up; where it does not fit, read all."""
+        counts = dict.fromkeys(self._schemas, 0)
+        newest = self._decode(self.records[-1]).schema if self.records else ""
+        for name in sorted(counts, key=lambda name: name != newest):
+            mark = msgpack.packb(name)
+            for record in reversed(self.records):
+                if mark in record and (series := self._decode(record)).schema == name:
+                    counts[name] = series.column + 1
+                    break
+            if sum(counts.values()) == len(self.records):
+                return counts
+        self._read()
+        return {name: len(group) for name, group in self._by_schema.items()}
+
+    def _read(self) -> None:
+        """Read the records that were not read yet."""
+        if len(self._series) == len(self.records):
             return
-        for payload in payloads:
-            each = self._decode(payload)
-            self.by_identity[each.name, each.labels] = each
-            self.by_schema[each.schema].append(each)
+        with self._reading:
+            collecting = gc.isenabled()
+            gc.disable()  # of what is read here nothing is garbage, and to look for it costs as much as the reading
+            try:
+                self._take(self.records[len(self._series) :])
+                self._alone = {}  # another thread may be at the old one
+            finally:
+                if collecting:
+                    _make_old(len(self))
+                    gc.enable()
+
+    def _take(self, records: Sequence[bytes]) -> None:
+        if len(records) >= _MANY and (series := decode_many(records, self._schemas)) and self._place(series):
+            return
+        for record in records:
+            each = self._decode(record)
+            if each.column != len(self._by_schema[each.schema]) or (each.name, each.labels) in self._by_identity:
+                what = f"{each}: a series that the schemas have no place for; {MENDED_BY}"
+                raise CorruptStoreError(str(self._journal.path), what, self._journal.offset)
+            self._add(each)
+
+    def _add(self, series: Series) -> None:
+        self._by_identity[series.name, series.labels] = series
+        self._by_schema[series.schema].append(series)
+        self._series.append(series)
 
     def _place(self, many: Sequence[Series]) -> bool:
         """Add series whose identities are new and whose columns follow those that are there; False: they do not."""
@@ -175,27 +246,24 @@ class Registry:
         for series in many:
             groups.setdefault(series.schema, []).append(series)
         for name, group in groups.items():
-            first = len(self.by_schema[name])
+            first = len(self._by_schema[name])
             columns = [series.column for series in group]
             if columns != list(range(first, first + len(group))) or columns[-1] >= self._schemas[name].max_series:
                 return False
-        if len(fresh) < len(many) or not fresh.keys().isdisjoint(self.by_identity):
+        if len(fresh) < len(many) or not fresh.keys().isdisjoint(self._by_identity):
             return False
-        self.by_identity.update(fresh)
+        self._by_identity.update(fresh)
         for name, group in groups.items():
-            self.by_schema[name] += group
+            self._by_schema[name] += group
+        self._series += many
         return True
 
-    def _decode(self, payload: bytes) -> Series:
+    def _decode(self, record: bytes) -> Series:
         try:
-            series = decode_series(payload, self._schemas)
+            return decode_series(record, self._schemas)
         except ValueError as error:
             what = f"a record that is no series ({error}); {MENDED_BY}"
             raise CorruptStoreError(str(self._journal.path), what, self._journal.offset) from None
-        if series.column != len(self.by_schema[series.schema]) or (series.name, series.labels) in self.by_identity:
-            what = f"{series}: a series that the schemas have no place for; {MENDED_BY}"
-            raise CorruptStoreError(str(self._journal.path), what, self._journal.offset)
-        return series
 
     def declare(
         self, name: str, labels: Labels, schema: Schema, *, help_text: str, unit: str, created_ns: int
@@ -204,7 +272,7 @@ class Registry:
 
         Raises: CapacityError: the schema has no column left, or the registry's file no room.
         """
-        column = len(self.by_schema[schema.name])
+        column = len(self.by_schema[schema.name])  # which reads what there is
         if column >= schema.max_series:
             raise CapacityError(
                 f"{name}: schema {schema.name} has room for {schema.max_series} series and has them all;"
@@ -212,17 +280,21 @@ class Registry:
             )
         labels = tuple(map(self._pairs.setdefault, labels, labels))
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
-        self._journal.append(encode_series(series))
-        self.by_identity[name, labels] = series
-        self.by_schema[schema.name].append(series)
+        record = encode_series(series)
+        self._journal.append(record)
+        with self._reading:
+            self.records.append(record)
+            self._add(series)
+            self.counts[schema.name] = column + 1
         return series
 
     def get(self, name: str, labels: Labels, kind: Kind) -> Series | None:
         """Find a series by identity.
 
-        Raises: LabelError: it is there, but of another kind.
+        Raises: LabelError: it is there, but of another kind; CorruptStoreError: see `by_schema`.
         """
-        series = self.by_identity.get((name, labels))
+        self._read()
+        series = self._by_identity.get((name, labels))
         if series is not None and series.kind != kind:
             raise LabelError(f"{series}: is a {series.kind} already; use another name for a {kind}")
         return series

@@ -19,7 +19,7 @@ import msgpack
 
 from rondo_core import faults, layout
 from rondo_core.errors import CorruptStoreError, FormatVersionError
-from rondo_core.files import open_file, read_bytes
+from rondo_core.files import StrPath, open_file, read_bytes
 from rondo_core.slab import MAX_INSTANT_NS, allocate
 
 _RECORD = layout.JOURNAL_RECORD
@@ -123,7 +123,7 @@ def create_runs(path: Path) -> None:
         os.close(descriptor)
 
 
-def read_runs(path: Path) -> list[Run]:
+def read_runs(path: StrPath) -> list[Run]:
     """Give the runs on record, oldest first; a record that is damaged is left out.
 
     Raises: StoreNotFoundError, StoreError: the file cannot be read; CorruptStoreError: it is not one of runs.
@@ -132,7 +132,7 @@ def read_runs(path: Path) -> list[Run]:
     return sorted((run for run in runs if run is not None), key=lambda run: run.number)
 
 
-def newest_run(path: Path) -> Run | None:
+def newest_run(path: StrPath) -> Run | None:
     """Give the last of the runs on record; None where there is none. Raises: as `read_runs`."""
     records = [(_unpacked(record), slot) for slot, record in enumerate(run_records(path))]
     for plain, slot in sorted(records, key=_number, reverse=True):
@@ -141,7 +141,7 @@ def newest_run(path: Path) -> Run | None:
     return None
 
 
-def run_records(path: Path) -> list[bytes]:
+def run_records(path: StrPath) -> list[bytes]:
     """Give the records as they are, slot by slot. Raises: as `read_runs`."""
     data = read_bytes(path, layout.RUNS_FILE_BYTES)
     if data[:8] != layout.RUNS_MAGIC or len(data) != layout.RUNS_FILE_BYTES:
@@ -189,15 +189,17 @@ def _read(plain: Any, slot: int) -> Run | None:
 
 def _short(text: str) -> str:
     """Cut a text to 100 bytes, so that the record keeps its size."""
-    return text.encode(errors="replace")[:100].decode(errors="ignore")
+    return text and text.encode(errors="replace")[:100].decode(errors="ignore")
 
 
-def write_run(path: Path, run: Run) -> None:
+def write_run(path: StrPath, run: Run) -> None:
     """Put the run on record, in place of the one fifteen before it.
 
     Raises: StoreError: the file cannot be written.
     """
-    payload: bytes = msgpack.packb(attrs.asdict(attrs.evolve(run, ended=_short(run.ended), writer=_short(run.writer))))
+    facts = {name: getattr(run, name) for name, _ in _FACTS}
+    facts |= {"ended": _short(run.ended), "writer": _short(run.writer)}
+    payload: bytes = msgpack.packb(facts)
     record = (_RECORD.pack(len(payload), zlib.crc32(payload)) + payload).ljust(layout.RUN_BYTES, b"\0")
     offset = layout.RUNS_HEADER_BYTES + run.number % layout.RUN_COUNT * layout.RUN_BYTES
     descriptor = open_file(path, os.O_WRONLY)

@@ -16,6 +16,7 @@ from rondo_core.units import format_duration, parse_duration_ns
 
 SELF_SCHEMA = "rondo"
 SELF_PREFIX = "rondo_"
+SERIES_OF_AN_EXPORTER = 10
 MAX_SERIES = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -206,6 +207,15 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
         if names.count(name) > 1:
             raise SchemaError(f"schema {name!r}: the name is taken; choose another")
     return whole
+
+
+def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
+    """Make room in rondo's own schema for what so many exporters are counted by; it has room for one already."""
+    more = SERIES_OF_AN_EXPORTER * max(0, exporters - 1)
+    return tuple(
+        attrs.evolve(schema, max_series=schema.max_series + more) if schema.name == SELF_SCHEMA else schema
+        for schema in check_schemas(schemas)
+    )
 
 
 def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:

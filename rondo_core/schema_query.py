@@ -54,11 +54,18 @@ class SchemaQuery:
         """Bind to the mapped slabs; `is_live` says whether some process writes them."""
         self.schema = schema
         self.readers = [SlabReader(slab, is_live) for slab in slabs]
+        self._intervals_ns = [tier.interval_ns for tier in schema.tiers]
         self._stitches: dict[int, _Stitch] = {}
+
+    def forget(self) -> None:
+        """Let go of what was remembered of the slabs."""
+        self._stitches.clear()
+        for reader in self.readers:
+            reader.forget()
 
     def newest_ns(self) -> int:
         """Give the start of the newest bucket of the finest tier, ns since the epoch; 0 where there is none."""
-        return self.readers[0].index().last * self.schema.tiers[0].interval_ns
+        return self.readers[0].index().last * self._intervals_ns[0]
 
     def plan(self, series: Sequence[Series], tier: int | None, consolidator: Consolidator) -> Plan:
         """Settle what to read of these series, all of this schema.
@@ -80,23 +87,24 @@ class SchemaQuery:
 
     def read(self, plan: Plan, span: Range) -> Table:
         """Read the points of a plan's series in the span, ascending."""
-        table = self._one_tier(plan, span, plan.tier) if plan.tier is not None else self._stitched(plan, span)
-        table.finest_ns = self.schema.tiers[0].interval_ns
-        return table
+        return self._stitched(plan, span) if plan.tier is None else self._one_tier(plan, span, plan.tier)
 
     # -- one tier
 
     def _one_tier(self, plan: Plan, span: Range, tier: int) -> Table:
         reader = self.readers[tier]
         index = reader.index()
-        interval_ns = self.schema.tiers[tier].interval_ns
+        interval_ns = self._intervals_ns[tier]
         keep = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
         if plan.plain and not tier:
             copied, good = reader.copy(index, keep, plan.picked, ("last",))
-            stamps, intervals = index.stamps[keep], index.intervals[keep]
+            stamps, intervals = index.stamps, index.intervals
+            if keep is not index.whole:
+                stamps, intervals = stamps[keep], intervals[keep]
             if good is not None:
                 stamps, intervals = stamps[good], intervals[good]
-            return Table(plan.series, plan.consolidator.name, stamps, intervals, copied["last"])
+            values, finest_ns = copied["last"], self._intervals_ns[0]
+            return Table(plan.series, plan.consolidator.name, stamps, intervals, values, None, None, finest_ns)
         stamps, intervals, statistics, _ = self._part(plan, tier, index, keep)
         return self._table(plan, stamps, intervals, statistics)
 
@@ -115,15 +123,15 @@ class SchemaQuery:
             stamps, intervals = stamps[good], intervals[good]
         return stamps, intervals, {name: statistics[name] for name in plan.needs}, good is None
 
-    @staticmethod
-    def _table(plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
+    def _table(self, plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
         import numpy as np
 
         coverage = statistics[COVERAGE]
         with np.errstate(all="ignore"):
             values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
             error = plan.consolidator.error(statistics) if plan.consolidator.error else None
-        return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage, error)
+        finest_ns = self._intervals_ns[0]
+        return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage, error, finest_ns)
 
     # -- all tiers
 
@@ -154,7 +162,7 @@ class SchemaQuery:
 
     def _within(self, tier: int, index: Index, keep: Any, span: Range) -> Any:
         """Narrow positions, a slice or an ascending array, to the buckets that the span overlaps."""
-        interval_ns = self.schema.tiers[tier].interval_ns
+        interval_ns = self._intervals_ns[tier]
         inside = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
         if isinstance(keep, slice):
             return slice(max(keep.start, inside.start), max(keep.start, inside.start, min(keep.stop, inside.stop)))
@@ -172,7 +180,7 @@ class SchemaQuery:
         for tier in range(1, depth):
             taken = np.flatnonzero(self._overwritten(tier, indexes))
             if len(taken):
-                windows, interval_ns = indexes[tier].buckets[taken], self.schema.tiers[tier].interval_ns
+                windows, interval_ns = indexes[tier].buckets[taken], self._intervals_ns[tier]
                 kept = [
                     finer[~_member(indexes[at].stamps[finer] // interval_ns, windows)] for at, finer in enumerate(kept)
                 ]

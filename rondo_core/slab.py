@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import layout, ring
 from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreError
-from rondo_core.files import open_file
+from rondo_core.files import StrPath, open_file, open_sized
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Words = memoryview[int]
 
 FLOATS = "float64"  # names, to `Slab.block`, all cells of float64 together
+BYTES = "bytes"  # and all cells as they lie in the file
 _WORD = 8
 _FIRST_WORD = layout.PAGE_BYTES // _WORD
 MAX_INSTANT_NS = 1 << 62  # the year 2116: what no clock says, and what all arithmetic here has room for
@@ -58,16 +60,20 @@ def create_slab(path: Path, spec: layout.SlabSpec) -> None:
         os.close(descriptor)
 
 
+_PASSED_BYTES = 4 << 20  # of a slab whose headers are copied, at most so much is mapped at a time
+
+
 class Slab:
     """One mapped slab file.
 
     Attributes:
         words: memoryview of int64 over the whole file: row headers and the header's own words.
         cells: memoryview of float64 over the whole file; read-only where the slab was opened so.
+        frugal: a look at all headers gives the pages back that it has passed; for who passes once over a large slab.
     A slab maps what other processes write; after fork the map is shared with the parent.
     """
 
-    def __init__(self, path: Path, spec: layout.SlabSpec, *, writable: bool) -> None:
+    def __init__(self, path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> None:
         """Map the slab at `path`, which must be the one that `spec` describes.
 
         Raises: StoreNotFoundError, CorruptStoreError, FormatVersionError, StoreError (permission).
@@ -82,6 +88,7 @@ class Slab:
         self._arrays: dict[str, NDArray[Any]] = {}
         self._headers: list[NDArray[np.int64] | None] = [None, None]
         self._changes = 0
+        self.frugal = False
         self._bytes = view
         if writable and spec.tier == 0:
             self._forget_impossible()
@@ -91,6 +98,8 @@ class Slab:
         first, count = self.row_word(0), self.spec.slot_count
         headers = self.words[first : first + count * self.row_words : self.row_words].tolist()
         sequences = self.words[first + 1 : first + 1 + count * self.row_words : self.row_words].tolist()
+        if not any(headers) and not any(sequences):
+            return
         if min(sequences) < 0:
             for slot, sequence in enumerate(sequences):
                 if sequence < 0:
@@ -135,6 +144,11 @@ class Slab:
     def next_window(self, bucket: int) -> None:
         self.words[layout.SLAB_NEXT_WINDOW // _WORD] = bucket
 
+    @property
+    def in_change(self) -> bool:
+        """Whether rows are about to change, or a killed process has left it so."""
+        return self.words[layout.SLAB_GENERATION // _WORD] % 2 == 1
+
     def change(self) -> None:
         """Say to readers that rows are about to change: the generation becomes odd until as many `changed` follow."""
         self._changes += 1
@@ -158,15 +172,9 @@ class Slab:
         """Seal many rows, given by their slots."""
         import numpy as np
 
-        sequences, buckets = self._header_words(1), self._header_words(0)[rows].tolist()
-        slots = range(rows.start, rows.stop) if isinstance(rows, slice) else rows.tolist()
-        raw, size, seal_from = self._bytes, self.spec.row_bytes, layout.seal_from
-        first, skip = layout.PAGE_BYTES, size - layout.ROW_HEADER_BYTES
-        seals = []
-        for slot, bucket in zip(slots, buckets, strict=True):
-            end = first + (slot + 1) * size
-            seals.append(seal_from(raw[end - skip : end], bucket))
-        sequences[rows] = sequences[rows] & layout.SEQUENCE_MASK | np.array(seals) << 32
+        sequences, buckets = self._header_words(1), self._header_words(0)[rows] & layout.SEQUENCE_MASK
+        crcs = np.fromiter(map(zlib.crc32, self.block(BYTES)[rows], buckets.tolist()), np.int64, len(buckets))
+        sequences[rows] = sequences[rows] & layout.SEQUENCE_MASK | layout.seal_from(crcs) << 32
 
     def unseal(self, slot: int) -> None:
         """Take the checksum away, before the row changes."""
@@ -183,7 +191,7 @@ class Slab:
     def _checksum(self, slot: int) -> int:
         word = self.row_word(slot)
         cells = self._bytes[word * _WORD + layout.ROW_HEADER_BYTES : (word + self.row_words) * _WORD]
-        return layout.seal_from(cells, self.words[word])
+        return int(layout.seal_from(zlib.crc32(cells, self.words[word] & layout.SEQUENCE_MASK)))
 
     def held(self) -> list[int]:
         """Give the slots whose row holds a bucket."""
@@ -228,10 +236,27 @@ class Slab:
         """View the sequence of every row: int64 [slots], strided."""
         return self._header_words(1)
 
+    def copied_headers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Copy the sequence and the bucket of every row: int64 [slots] each. Raises: as `headers`."""
+        import numpy as np
+
+        sequences, headers = self.sequences(), self.headers()
+        if not self.frugal:
+            return sequences.copy(), headers.copy()
+        count, row_bytes = self.spec.slot_count, self.spec.row_bytes
+        copies = np.empty(count, "<i8"), np.empty(count, "<i8")
+        at_once = max(1, _PASSED_BYTES // row_bytes)
+        for first in range(0, count, at_once):
+            rows = slice(first, first + at_once)
+            copies[0][rows], copies[1][rows] = sequences[rows], headers[rows]
+            self.let_go()
+        return copies
+
     def block(self, cell: str) -> NDArray[Any]:
         """View one cell of every row: [slots, max_series], and one more axis where a series has several values.
 
-        FLOATS is all cells of float64, which come first in a row: [slots, max_series, cells].
+        FLOATS is all cells of float64, which come first in a row: [slots, max_series, cells]; BYTES is uint8, all
+        that follows a row's header: [slots, bytes].
         """
         array = self._arrays.get(cell)
         if array is None:
@@ -241,9 +266,13 @@ class Slab:
             shape: tuple[int, ...] = (spec.slot_count, spec.max_series)
             strides: tuple[int, ...] = (spec.row_bytes,)
             if cell == FLOATS:
-                kind, offset = np.dtype("<f8"), layout.ROW_HEADER_BYTES
+                kind: np.dtype[Any] = np.dtype("<f8")
+                offset = layout.ROW_HEADER_BYTES
                 shape = (*shape, sum(placed.format == "d" for placed in spec.cells))
                 strides = (*strides, _WORD, _WORD * spec.max_series)
+            elif cell == BYTES:
+                kind, offset = np.dtype("u1"), layout.ROW_HEADER_BYTES
+                shape, strides = (spec.slot_count, spec.row_bytes - offset), (spec.row_bytes, 1)
             else:
                 placed = spec.cell(cell)
                 kind, offset, each = np.dtype("<" + placed.format[-1]), placed.offset, placed.each
@@ -329,7 +358,7 @@ def blank_columns(slab: Slab, n_series: int) -> None:
 
 def _are_a_ring(headers: list[int], newest: int) -> bool:
     """Say at once of the usual case, buckets that follow each other, each in its slot, that nothing is wrong."""
-    held = [header for header in headers if header]
+    held = list(filter(None, headers))
     if not held:
         return True
     first, last = min(held), max(held)
@@ -339,10 +368,9 @@ def _are_a_ring(headers: list[int], newest: int) -> bool:
     return in_order == list(range(first, last + 1))
 
 
-def _map(path: Path, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
-    descriptor = open_file(path, os.O_RDWR if writable else os.O_RDONLY)
+def _map(path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
+    descriptor, size = open_sized(path, os.O_RDWR if writable else os.O_RDONLY)
     try:
-        size = os.fstat(descriptor).st_size
         header = os.pread(descriptor, layout.PAGE_BYTES, 0)
         _check(path, spec, header, size)
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
@@ -355,7 +383,7 @@ def _map(path: Path, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
         os.close(descriptor)
 
 
-def _check(path: Path, spec: layout.SlabSpec, header: bytes, size: int) -> None:
+def _check(path: StrPath, spec: layout.SlabSpec, header: bytes, size: int) -> None:
     if len(header) < layout.PAGE_BYTES or header[:8] != layout.SLAB_MAGIC:
         raise CorruptStoreError(str(path), f"not a slab: {size} bytes, no slab header", 0)
     version = int.from_bytes(header[8:12], "little")

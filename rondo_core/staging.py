@@ -32,7 +32,10 @@ def recover(slab: Slab, *, copies: bool) -> None:
     slots = slab.spec.slot_count
     first, step = slab.row_word(0), slab.row_words
     sequences = slab.words[first + 1 : first + slots * step : step].tolist()
-    for slot in [slot for slot, sequence in enumerate(sequences) if sequence % 2]:
+    odd = [slot for slot, sequence in enumerate(sequences) if sequence % 2] if any(sequences) else []
+    if odd:
+        slab.change()
+    for slot in odd:
         staged = slab.row_header(slot)
         home = slab.row_header(ring.slot_of(sequences[slot] // 2, slots))
         if copies and staged[0] < 0 and home[0] == staged[0] - 1:
@@ -41,3 +44,5 @@ def recover(slab: Slab, *, copies: bool) -> None:
             home[0] = sequences[slot] // 2
         faults.point("recover.restored")
         staged[1] += 1
+    if odd:
+        slab.changed()

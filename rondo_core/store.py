@@ -16,7 +16,7 @@ import attrs
 from rondo_core import layout, selfmetrics
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.consolidation import Consolidation
-from rondo_core.directory import Meta, create, read_meta
+from rondo_core.directory import Meta, create, open_slabs, read_meta
 from rondo_core.errors import (
     CapacityError,
     SchemaError,
@@ -33,7 +33,7 @@ from rondo_core.registry import Registry
 from rondo_core.runs import CLOSED, Run, Survival, newest_run, survival, this_run, write_run
 from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
 from rondo_core.selector import parse_selector
-from rondo_core.slab import Slab, blank_columns
+from rondo_core.slab import blank_columns
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -84,13 +84,14 @@ class Store:
             raise UsageError(f"sync interval {sync_interval_s:g} s: must not be negative; 0 syncs in every tick")
         self._sync_interval_ns = None if sync_interval_s is None else round(sync_interval_s * NS_PER_S)
         self._synced_ns = 0
+        self._root = str(self.path)
         if create_missing and not self.path.exists():
             with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
                 create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), clock())
         meta = read_meta(self.path)
         if asked is not None and (what := difference(asked, meta.schemas)):
             raise SchemaError(f"{self.path}: {what}; open it without schemas, or choose another path")
-        self._lock_file = WriterLock(self.path / layout.LOCK_FILE)
+        self._lock_file = WriterLock(f"{self._root}/{layout.LOCK_FILE}")
         try:
             self._open(meta, clock, writer)
             if tick_interval_s is not None:
@@ -114,17 +115,13 @@ class Store:
 
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
-        last = newest_run(self.path / layout.RUNS_FILE)
+        root = self._root
+        last = newest_run(f"{root}/{layout.RUNS_FILE}")
         became = survival(last)
         restarted = became is Survival.RESTARTED
-        self.registry = Registry(self.path / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
-        self.slabs = {
-            schema.name: [
-                Slab(self.path / schema.slab_name(tier), schema.slab_spec(tier), writable=True)
-                for tier in range(len(schema.tiers))
-            ]
-            for schema in meta.schemas
-        }
+        registry = f"{root}/{layout.REGISTRY_FILE}"
+        self.registry = Registry(registry, meta.schemas, writable=True, restarted=restarted)
+        self.slabs = open_slabs(root, meta, writable=True)
         lost = 0
         if became is not Survival.SAME_BOOT:
             lost = sum(self._drop_torn(schema, copied=not restarted) for schema in meta.schemas)
@@ -134,8 +131,8 @@ class Store:
         self._writers: dict[str, Writer] = {}
         self._consolidations: dict[str, Consolidation] = {}
         for schema in meta.schemas:
-            slabs, n_series = self.slabs[schema.name], len(self.registry.by_schema[schema.name])
-            self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(self.path))
+            slabs, n_series = self.slabs[schema.name], self.registry.counts[schema.name]
+            self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, root)
             self._consolidations[schema.name] = Consolidation(
                 schema, slabs, self._writers[schema.name], anew=bool(lost)
             )
@@ -158,12 +155,12 @@ class Store:
         self._take_back_future()
         self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer)
         self._new = last is None
-        write_run(self.path / layout.RUNS_FILE, self.run)
+        write_run(f"{root}/{layout.RUNS_FILE}", self.run)
         _live.add(self)
 
     def _drop_torn(self, schema: Schema, *, copied: bool) -> int:
         """Drop the rows that the machine's stop has left in part, and values of series that it took; count the rows."""
-        lost, n_series = 0, len(self.registry.by_schema[schema.name])
+        lost, n_series = 0, self.registry.counts[schema.name]
         for slab in self.slabs[schema.name]:
             torn = slab.torn(copied=copied)
             slab.drop(torn)

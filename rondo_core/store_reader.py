@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from rondo_core import layout
-from rondo_core.directory import Meta, read_meta
+from rondo_core.directory import Meta, open_slabs, read_meta
 from rondo_core.errors import UnknownSeriesError
 from rondo_core.labels import Series
 from rondo_core.lock import writer_pid
-from rondo_core.query import AUTO, Consolidators, Found, Range, Table, parse_range, pick, tier_index
+from rondo_core.query import ALL, AUTO, Consolidators, Found, Range, Table, parse_range, pick, tier_index
 from rondo_core.reader import SlabReader
 from rondo_core.registry import Registry
 from rondo_core.runs import Run, Survival, newest_run, read_runs, survival
@@ -36,7 +36,7 @@ class View:
             for schema in meta.schemas
         }
         self._consolidators: Consolidators | None = None
-        self._index = SeriesIndex()
+        self._index = SeriesIndex(registry)
         self._prepared: dict[Any, PreparedQuery] = {}
 
     def writer_pid(self) -> int | None:
@@ -75,8 +75,6 @@ class View:
 
         Raises: SelectorError: it does not parse.
         """
-        if len(self._index) < len(self.registry):
-            self._index.add(list(self.registry))
         return self._index.select(parse_selector(selector) if isinstance(selector, str) else selector)
 
     def newest_ns(self) -> int:
@@ -95,7 +93,7 @@ class View:
     def query(
         self,
         selector: str | Selector | Sequence[Series],
-        span: str | Range = "all",
+        span: str | Range = ALL,
         *,
         tier: int | str = AUTO,
         fn: str | None = None,
@@ -178,12 +176,15 @@ class PreparedQuery:
         self._view = view
         self._plans, self._places = settled
 
-    def read(self, span: str | Range = "all", *, now_ns: int | None = None) -> Found:
+    def read(self, span: str | Range = ALL, *, now_ns: int | None = None) -> Found:
         """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
         asked = parse_range(span) if isinstance(span, str) else span
         if asked.last_ns is not None:
             asked = asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
-        return Found([query.read(plan, asked) for query, plan in self._plans], self._places)
+        tables = []
+        for query, plan in self._plans:
+            tables.append(query.read(plan, asked))
+        return Found(tables, self._places)
 
 
 class StoreReader(View):
@@ -196,9 +197,9 @@ class StoreReader(View):
         """
         root = Path(path)
         meta = read_meta(root)
-        became = survival(newest_run(root / layout.RUNS_FILE))
+        became = survival(newest_run(f"{root}/{layout.RUNS_FILE}"))
         restarted = became is Survival.RESTARTED
-        registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
+        registry = Registry(f"{root}/{layout.REGISTRY_FILE}", meta.schemas, writable=False, restarted=restarted)
         super().__init__(root, meta, registry, open_slabs(root, meta, writable=False))
         if became is not Survival.SAME_BOOT and self.writer_pid() is None:
             for query in self._queries.values():
@@ -215,6 +216,8 @@ class StoreReader(View):
 
     def close(self) -> None:
         """Let go of the files."""
+        for query in self._queries.values():
+            query.forget()
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.close()
@@ -233,17 +236,3 @@ class StoreReader(View):
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""
         return f"<StoreReader {self.path}: {len(self.registry)} series>"
-
-
-def open_slabs(root: Path, meta: Meta, *, writable: bool) -> dict[str, list[Slab]]:
-    """Map every slab of the store.
-
-    Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
-    """
-    return {
-        schema.name: [
-            Slab(root / schema.slab_name(tier), schema.slab_spec(tier), writable=writable)
-            for tier in range(len(schema.tiers))
-        ]
-        for schema in meta.schemas
-    }

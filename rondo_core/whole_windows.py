@@ -6,6 +6,7 @@ That is what a store that records once a bucket folds all day. The rows that com
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ from rondo_core.statistics import COVERAGE, MERGED_AS, SKETCH, laid_side_by_side
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+
+_AT_ONCE = 1 << 17  # cells that are merged at a time
+_LEAST = 256  # series
 
 
 @lru_cache(64)
@@ -52,25 +57,49 @@ def fold_whole(
         _fill(covered, fine.block(COVERAGE), runs)
         if not covered.all():
             return None
-        coverage = covered.sum(axis=1)
+        coverage = np.add.reduce(covered, axis=1)
     else:
         coverage = np.full((n_windows, n_series), ratio)
     folded = {COVERAGE: coverage}
     if plan:
         floats = fine.block(FLOATS)
-        n_cells = floats.shape[2]
-        if laid_side_by_side(n_series):
-            laid = np.empty((n_cells, n_windows, ratio, n_series)).swapaxes(1, 2)
-        else:
-            laid = np.empty((n_cells, ratio, n_windows, n_series))
-        _fill(laid.transpose(2, 1, 3, 0), floats, runs)
-        if np.isnan(laid.min()):
-            return None
         merged = np.empty((len(plan), n_windows, n_series))
-        for (how, cell), values in zip(plan, merged, strict=True):
-            _merge(how, laid[cell], values)
+        for some in _parts(n_series, n_windows * ratio * floats.shape[2]):
+            laid = _laid(floats[:, some], runs, n_windows, ratio, side_by_side=laid_side_by_side(n_series))
+            for (how, cell), values in zip(plan, merged[:, :, some], strict=True):
+                _merge(how, laid[cell], values)
+            # A NaN of any bucket is in its window's min, max and sum; which first or last it is counts in tier 0.
+            seen = merged[:, :, some] if fine.spec.tier or _tells_all(plan) else laid
+            if np.isnan(np.minimum.reduce(seen, axis=None)):
+                return None
         folded[FLOATS] = merged.transpose(1, 2, 0)
     return folded
+
+
+def _parts(n_series: int, n_each: int) -> Iterator[slice]:
+    """Divide series, of which each has so many cells, into parts of about the same size that a cache can hold."""
+    n_parts = max(1, min(n_series * n_each // _AT_ONCE, n_series // _LEAST))
+    for part in range(n_parts):
+        yield slice(n_series * part // n_parts, n_series * (part + 1) // n_parts)
+
+
+def _laid(
+    floats: NDArray[np.float64], runs: tuple[slice, ...], n_windows: int, ratio: int, *, side_by_side: bool
+) -> NDArray[np.float64]:
+    """Copy rows of [slots, series, cells] into [cells, ratio, windows, series]."""
+    import numpy as np
+
+    _, n_series, n_cells = floats.shape
+    if side_by_side:
+        laid = np.empty((n_cells, n_windows, ratio, n_series)).swapaxes(1, 2)
+    else:
+        laid = np.empty((n_cells, ratio, n_windows, n_series))
+    _fill(laid.transpose(2, 1, 3, 0), floats, runs)
+    return laid
+
+
+def _tells_all(plan: tuple[tuple[str, int], ...]) -> bool:
+    return any(how not in {"first", "last"} for how, _ in plan)
 
 
 def _fill(windows: NDArray[Any], block: NDArray[Any], runs: tuple[slice, ...]) -> None:

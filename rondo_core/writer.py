@@ -114,14 +114,19 @@ class Writer:
         self.current = Current(self, clock, clock is wall_ns)
         self.row = slab.row_cells(0)
         self.header = slab.row_header(0)
-        slab.change()  # the last writer may have been killed in the middle of one
+        killed = slab.in_change  # the last writer was, in the middle of one
+        if killed:
+            slab.change()
         staging.recover(self.slab, copies=self.kind != "gauge")
         self.bucket = self._newest()
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         self._make_room(n_series)
         if self.bucket:
+            slab.change()
             self._publish(self.bucket)
-        slab.changed()
+            slab.changed()
+        if killed:
+            slab.changed()
 
     # -- what a store asks
 
@@ -345,7 +350,8 @@ class Writer:
 
     def _newest(self) -> int:
         words, step, first = self.slab.words, self.slab.row_words, self.slab.row_word(0)
-        return max(0, *words[first : first + self._slots * step : step].tolist())
+        newest: int = max(words[first : first + self._slots * step : step].tolist())
+        return max(newest, 0)
 
     def _row(self, bucket: int) -> Cells:
         return self.slab.row_cells(ring.slot_of(bucket, self._slots))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_vmm import hookspecs
@@ -78,14 +78,14 @@ class Recording:
         return [(plugins, name, given) for name, given in plugins.bind(hook, declare=self._store, **facts)]
 
 
-def monitor_plugins() -> Plugins:
-    """Load the monitor's own recorders, found by entry point like anyone's."""
-    from rondo_core.plugins import RECORDERS as GROUP
-    from rondo_core.plugins import Plugins
+def monitor_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Plugins:
+    """Load the monitor's own recorders, found by entry point like anyone's, and those of a config's tables.
 
-    plugins = Plugins(hookspecs)
-    plugins.load(GROUP, RECORDERS)
-    return plugins
+    Raises: UsageError: a table is wrong; PluginNotFoundError: one is not installed.
+    """
+    from rondo_core.plugins import open_recorders
+
+    return open_recorders(tables or {}, hookspecs, defaults=RECORDERS)
 
 
 def _guarded_exit(plugins: Plugins, name: str, observe: OnExit) -> OnExit:

@@ -9,6 +9,8 @@ before, a gauge's first and last are in the finer tiers, a summary's running tot
 
 from __future__ import annotations
 
+import attrs
+
 from rondo_core import Schema, Tier
 from rondo_core.schema import SELF_MATCH, SELF_SCHEMA
 from rondo_vmm.config import VmConfig
@@ -25,6 +27,7 @@ MILESTONES = "milestones"
 DISK_COUNTERS = len(OPS) + 3  # requests by op, bytes read and written, errors
 BALLOON_COUNTERS, BALLOON_GAUGES, MEMORY_GAUGES = 4, 6, 2
 GUEST_SERIES = 16
+SERIES_OF_A_RECORDER = 8
 
 
 def vmm_schemas(
@@ -70,6 +73,16 @@ def schemas_for(config: VmConfig) -> tuple[Schema, ...]:
         memory=config.has_virtio,
         balloon=config.balloon,
         guest_samples=config.guest_samples,
+    )
+
+
+def with_recorders(schemas: tuple[Schema, ...], more: int) -> tuple[Schema, ...]:
+    """Make room for the series of so many recorders beside the machine's own: 8 counters and 8 gauges of each."""
+    return tuple(
+        attrs.evolve(schema, max_series=schema.max_series + SERIES_OF_A_RECORDER * more)
+        if schema.name in {"counters", "gauges"}
+        else schema
+        for schema in schemas
     )
 
 

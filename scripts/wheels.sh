@@ -19,10 +19,17 @@ $rondo query vm.rondo vmm_uptime_seconds | tail -n 1
 $rondo bench tick --repeat 1 | tail -n 1
 for project in "$here"/rondo_exporters/*/; do
     name=$(basename "$project")
-    $rondo plugins | grep -q "rondo-exporter-$name" && { echo "wheels: $name without its wheel" >&2; exit 1; }
-    pip install --find-links "$work/wheels" "$work/wheels/rondo_exporter_$name"-*.whl
-    $rondo plugins | grep "rondo-exporter-$name"
+    wheel=$(echo "$work/wheels/rondo_exporter_$name"-*.whl)
+    version=$(basename "$wheel" | cut -d- -f2)
+    listed() { $rondo plugins | grep "rondo-exporter-$name"; }
+    listed && { echo "wheels: $name without its wheel" >&2; exit 1; }
+    pip install --find-links "$work/wheels" "$wheel"
+    listed | grep -E " $version +ok\$" || { echo "wheels: $name: not listed as $version, ok" >&2; exit 1; }
+    $rondo plugins "$name" >/dev/null
     pip uninstall --yes "rondo-exporter-$name"
+    listed && { echo "wheels: $name is listed without its wheel" >&2; exit 1; }
+    $rondo export vm.rondo --to csv 2>&1 >"$work/$name.csv" | grep -q "samples sent"
+    rm -f vm.rondo/cursor_csv.json
 done
 $rondo info vm.rondo | head -n 3
 "$work/venv/bin/python" -c 'import rondo_core, rondo_vmm, pathlib

@@ -21,12 +21,12 @@ from rondo_core import faults, layout
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
 from rondo_core.config import Config
 from rondo_core.errors import RondoError, StoreError, StoreLockedError, UsageError, one_line
-from rondo_core.export.batch import Batch
 from rondo_core.export.cursor import cursor_held
 from rondo_core.export.fold import fold_dead
-from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, Runner, open_exporter, runner_options
+from rondo_core.export.labelled import Labelled
+from rondo_core.export.opening import MISTAKES, open_exporter, runner_options
+from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
 from rondo_core.hookspecs import Exporter
-from rondo_core.labels import Series
 from rondo_core.lock import WriterLock, writer_pid
 from rondo_core.runs import read_runs
 from rondo_core.store_reader import StoreReader
@@ -37,6 +37,7 @@ logger = logging.getLogger("rondo.agent")
 # A store that an exporter cannot be brought to take is left alone that long, and twice as long each time.
 SLEEP_FIRST_S, SLEEP_LAST_S = 60.0, 3600.0
 DELETED = ".deleted.unfinished"
+_LOOK_S = 0.2
 
 
 @attrs.define
@@ -52,36 +53,6 @@ class Pass:
     failures: list[str] = attrs.field(factory=list)
 
 
-class Labelled:
-    """An exporter that several stores share: every series gets a label that tells them apart, unless it has it."""
-
-    def __init__(self, exporter: Exporter, label: str, value: str) -> None:
-        """Bind to an exporter; an empty label adds nothing."""
-        self._exporter, self._label, self._value = exporter, label, value
-        self._known: dict[tuple[Series, ...], tuple[Series, ...]] = {}
-
-    def send(self, batch: Batch) -> None:
-        """Send the batch on. Raises: as the exporter."""
-        if not self._label:
-            self._exporter.send(batch)
-            return
-        parts = tuple(attrs.evolve(part, series=self._named(part.series)) for part in batch.parts)
-        self._exporter.send(attrs.evolve(batch, parts=parts, ended=self._named(batch.ended)))
-
-    def _named(self, series: tuple[Series, ...]) -> tuple[Series, ...]:
-        if series not in self._known:
-            self._known[series] = tuple(
-                each
-                if any(key == self._label for key, _ in each.labels)
-                else each._replace(labels=tuple(sorted((*each.labels, (self._label, self._value)))))
-                for each in series
-            )
-        return self._known[series]
-
-    def close(self) -> None:
-        """Leave the exporter open: other stores need it."""
-
-
 @attrs.define
 class Found:
     """A store as one walk found it: the number of its last run, and whether a process writes it."""
@@ -95,16 +66,28 @@ class Lane:
     """One exporter's way through the stores."""
 
     def __init__(self, name: str, table: Mapping[str, Any], directory: Path, agent: Mapping[str, Any]) -> None:
-        """Open the exporter. Raises: as `open_exporter`; UsageError: an option is wrong."""
+        """Open the exporter; one that fails is opened again in the next walk.
+
+        Raises: UsageError: an option is wrong; PluginNotFoundError: it is not installed.
+        """
         options, rest = runner_options(name, dict(table))
         self.name, self._directory, self._agent = name, directory, agent
-        self._exporter = open_exporter(name, options.pop("plugin"), rest)
+        self._plugin, self._table = options.pop("plugin"), rest
+        self._exporter: Exporter | None = None
+        try:
+            self._exporter = open_exporter(name, self._plugin, rest)
+        except MISTAKES:
+            raise
+        except RondoError:
+            pass  # the walk tries again, and says why it cannot
         self._options = {key: value for key, value in options.items() if key not in {"interval_s", "deadline_s"}}
         self.complete: dict[Path, int] = {}
         self.samples, self.failures = 0, list[str]()
         self._asleep: dict[Path, tuple[int, float]] = {}
         self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
         self._thread: threading.Thread | None = None
+        self._deadline_s = float(agent.get("deadline", 60.0))
+        self._runner: Runner | None = None
 
     @property
     def busy(self) -> bool:
@@ -119,12 +102,26 @@ class Lane:
         )
         self._thread.start()
 
-    def join(self, timeout_s: float | None) -> None:
-        """Wait for the end of the walk."""
-        if self._thread is not None:
-            self._thread.join(timeout_s)
+    def join(self, until_s: float, stop: threading.Event) -> None:
+        """Wait for the end of the walk, until an instant (monotonic s), or as long as its exporter does not hang."""
+        while self.busy and not stop.is_set():
+            now_s = monotonic_ns() / NS_PER_S
+            if now_s > until_s:
+                return
+            runner = self._runner
+            if runner is not None and runner.hangs(self._deadline_s):
+                self.failures.append(f"{self.name}: hangs; this exporter is left to itself")
+                return
+            if self._thread is not None:
+                self._thread.join(min(_LOOK_S, max(until_s - now_s, 0.0)))
 
     def _walk(self, stores: list[Found], stop: threading.Event, clock: Clock) -> None:
+        if self._exporter is None:
+            try:
+                self._exporter = open_exporter(self.name, self._plugin, self._table)
+            except RondoError as error:
+                self.failures.append(f"{self.name}: {one_line(error)}")
+                return
         for store in stores:
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return
@@ -132,26 +129,27 @@ class Lane:
             if self.complete.get(store.path) == store.run or monotonic_ns() / NS_PER_S < until_s:
                 continue
             try:
-                self._export(store, clock)
+                self._export(store, self._exporter, clock)
                 self._asleep.pop(store.path, None)
             except Exception as error:  # noqa: BLE001 - one store, or one plugin, never stops the others
                 wait_s = min(SLEEP_LAST_S, SLEEP_FIRST_S * 2**tries)
                 self._asleep[store.path] = tries + 1, monotonic_ns() / NS_PER_S + wait_s
                 self.failures.append(f"{store.path}: {self.name}: {one_line(error)}")
 
-    def _export(self, store: Found, clock: Clock) -> None:
+    def _export(self, store: Found, exporter: Exporter, clock: Clock) -> None:
         if cursor_held(store.path, self.name):  # the process exports itself
             return
         label = str(self._agent.get("instance_label", ""))
         value = str(store.path.relative_to(self._directory)).removesuffix(".rondo")
         with StoreReader(store.path) as reader:
             options = {"backfill": not store.live, **self._options}
-            shared = Labelled(self._exporter, label, value)
-            runner = Runner(reader, shared, self.name, clock=clock, **options)
+            shared = Labelled(exporter, {label: value} if label else {})
+            runner = self._runner = Runner(reader, shared, self.name, clock=clock, **options)
             try:
                 ended_run = 0 if store.live else store.run
-                outcome = runner.send_now(ended_run, float(self._agent.get("deadline", 60.0)), retry=False)
+                outcome = runner.send_now(ended_run, self._deadline_s, retry=False)
             finally:
+                self._runner = None
                 runner.release()
         self.samples += outcome.samples
         if outcome.stopped:
@@ -167,19 +165,26 @@ class Lane:
             self._backoff_s = BACKOFF_FIRST_S
 
     def close(self) -> None:
-        """Let go of the exporter."""
+        """Let go of the exporter, which is not waited for longer than for a request."""
+        if self._exporter is not None:
+            closing = threading.Thread(target=self._close, args=(self._exporter,), daemon=True)
+            closing.start()
+            closing.join(PATIENCE_S)
+
+    @staticmethod
+    def _close(exporter: Exporter) -> None:
         with contextlib.suppress(Exception):
-            self._exporter.close()
+            exporter.close()
 
 
 class Agent:
     """Walks over a directory again and again."""
 
     def __init__(self, directory: str | Path, config: Config, *, clock: Clock = wall_ns) -> None:
-        """Open every exporter of the config.
+        """Open every exporter of the config; one that is broken is opened again in each walk, and holds up no other.
 
-        Raises: UsageError: there is none, or the archive is missing or lies in a store; RondoError: what an exporter
-        says of its table; StoreError: no such directory.
+        Raises: UsageError: there is none, or one cannot follow its table, or the archive is missing or on another file
+        system; PluginNotFoundError: an exporter is not installed; StoreError: no such directory.
         """
         self.directory, self._clock, self._settings = Path(directory), clock, config.agent
         if not self.directory.is_dir():
@@ -208,7 +213,8 @@ class Agent:
     def run_once(self, wait_s: float | None = None) -> Pass:
         """Walk over the directory once: fold, export, and see to the stores that are exported whole.
 
-        Args: `wait_s`: how long to wait for lanes that are still at it; they go on meanwhile. None: to the end.
+        Args: `wait_s`: how long to wait for lanes that are still at it; they go on meanwhile. None: to the end, but for
+        a lane whose exporter hangs.
         """
         result, found = Pass(), []
         for path in self._stores():
@@ -223,9 +229,9 @@ class Agent:
         idle = [lane for lane in self._lanes if not lane.busy]
         for lane in idle:
             lane.walk(found, self.stop, self._clock)
-        until_ns = monotonic_ns() + round((wait_s or 0.0) * NS_PER_S)
+        until_s = float("inf") if wait_s is None else monotonic_ns() / NS_PER_S + wait_s
         for lane in idle:
-            lane.join(None if wait_s is None else max(0.0, (until_ns - monotonic_ns()) / NS_PER_S))
+            lane.join(until_s, self.stop)
         for lane in idle:
             result.samples += lane.samples
             result.failures += lane.failures

@@ -7,17 +7,22 @@ import fcntl
 import json
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from rondo_core import faults
+from rondo_core import faults, layout
 from rondo_core.errors import StoreError
 from rondo_core.files import read_bytes
+from rondo_core.runs import read_runs
+
+if TYPE_CHECKING:
+    from rondo_core.store_reader import View
 
 VERSION = 1
 MAX_BYTES = 1 << 20
 MAX_SUSPECTS = 100
+MAX_ERROR = 500  # characters
 _COUNTS = ("refused", "overwritten", "coarse", "doubtful", "error_ns")
 
 
@@ -119,6 +124,27 @@ def save_cursor(store: Path, cursor: Cursor) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; the cursor stays where it was") from None
+
+
+def note_failure(store: Path, exporter: str, error: str, now_ns: int) -> None:
+    """Leave word in the cursor of a failure, where nobody moves it: an exporter that cannot be opened, or that hangs.
+
+    What cannot be written is left out: the failure was logged.
+    """
+    with contextlib.suppress(StoreError):
+        save_cursor(store, attrs.evolve(load_cursor(store, exporter), error=error[:MAX_ERROR], error_ns=now_ns))
+
+
+def resumed_tiers(view: View, cursor: Cursor) -> list[str]:
+    """Name the tiers, "schema.tier", whose last bucket was sent as the last of a run, and recorded into again since."""
+    if not cursor.ended_run:
+        return []
+    runs = [run for run in read_runs(view.path / layout.RUNS_FILE) if run.number > cursor.ended_run]
+    intervals = {
+        f"{schema.name}.{at}": tier.interval_ns for schema in view.meta.schemas for at, tier in enumerate(schema.tiers)
+    }
+    ends = cursor.positions.items()
+    return [key for key, end in ends if runs and end * intervals.get(key, 0) > runs[0].opened_ns]
 
 
 def _sweep(path: Path) -> None:

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from rondo_core import layout
 from rondo_core.consolidation import Consolidation
-from rondo_core.directory import read_meta
+from rondo_core.directory import open_slabs, read_meta
 from rondo_core.errors import StoreError
 from rondo_core.lock import WriterLock
 from rondo_core.registry import Registry
 from rondo_core.runs import Survival, newest_run, survival
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab, blank_columns
-from rondo_core.store_reader import open_slabs
 from rondo_core.writer import Writer
 
 
@@ -44,7 +43,7 @@ def fold_dead(path: Path) -> bool:
                 held.callback(slab.close)
         for schema in meta.schemas:
             copied = None if became is Survival.SAME_BOOT else not restarted
-            _fold(schema, slabs[schema.name], len(registry.by_schema[schema.name]), str(path), copied)
+            _fold(schema, slabs[schema.name], registry.counts[schema.name], str(path), copied)
     return True
 
 

@@ -12,23 +12,22 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core import faults, layout
+from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.config import check_runner_table
-from rondo_core.errors import ExportError, RetryableExportError, RondoError, StoreError
+from rondo_core.errors import ExportError, RetryableExportError, RondoError, StoreError, one_line
 from rondo_core.export.batch import Batch
-from rondo_core.export.cursor import MAX_SUSPECTS, CursorLock, load_cursor, save_cursor
+from rondo_core.export.cursor import MAX_SUSPECTS, CursorLock, load_cursor, note_failure, resumed_tiers, save_cursor
 from rondo_core.export.drain import Drain, Drained
+from rondo_core.export.labelled import Labelled
+from rondo_core.export.opening import open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.settle import MAX_REFUSED, SUSPECT_TRIES, Requests, Verdict
 from rondo_core.hookspecs import Exporter
-from rondo_core.options import RUNNER_OPTIONS
-from rondo_core.runs import read_runs
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View
@@ -39,11 +38,14 @@ MAX_SAMPLES = 10_000
 BACKOFF_FIRST_S, BACKOFF_LAST_S = 0.5, 60.0
 # A record that read the clock at the end of a bucket may land a moment after it; such a bucket waits this long.
 SETTLE_NS = NS_PER_S
+# How long a request that is under way at the deadline is waited for; and what no request is said to hang before.
+PATIENCE_S = 5.0
 # A slab of more is let go after each request, but for those that this process writes.
 MAX_MAPPED_BYTES = 8 << 20
 # How fast a backlog leaves beside a live store: what the process has to do comes first.
 CATCH_UP_SAMPLES_PER_S = 100_000
 _SKIM_HALVINGS = 3
+_LOOK_S = 0.2
 
 
 class Runner:
@@ -87,6 +89,9 @@ class Runner:
         self._requests.doubt = bool(self.cursor.in_flight)
         self._wake = threading.Event()
         self._closing = False
+        # The run whose end the last flush says, and when it is to be over (monotonic s); set when it is asked for.
+        self._last: tuple[int, float] | None = None
+        self._raised: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._backoff_s, self._not_before = BACKOFF_FIRST_S, 0.0
         # The bound in instants while something is refused; where the cursor stood when anything was last taken; what
@@ -96,6 +101,8 @@ class Runner:
         self._tentative, self._wholly, self._skimming = 0, 0, -1
         self._strikes: dict[str, int] = {}
         self._count_resumed()
+        for slab in (each for slabs in view.slabs.values() for each in slabs):
+            slab.frugal = not slab.writable and slab.spec.file_bytes > MAX_MAPPED_BYTES
 
     # -- as a thread beside a live store
 
@@ -105,8 +112,8 @@ class Runner:
         self._thread.start()
 
     def _run(self) -> None:
-        wait_s = self._interval_s
-        while not self._wake.wait(wait_s) and not self.outcome.stopped:
+        wait_s: float | None = self._interval_s
+        while not self._wake.wait(wait_s):
             wait_s = self._interval_s
             try:
                 self._send_all(self._clock() - SETTLE_NS, ended_run=0)
@@ -114,25 +121,22 @@ class Runner:
                 wait_s = self._failed(error)
             except Exception as error:  # noqa: BLE001 - an exporter never stops the process
                 self._stop(error)
-        if self.outcome.stopped and self._closing:
-            self._lock.release()  # `close` gave up waiting for this thread
+                wait_s = None
+        self._flush()
+
+    def begin_close(self, ended_run: int, deadline_s: float | None = None) -> None:
+        """Ask the thread for what `close` does, and wait for nothing: several runners close at the same time."""
+        self._closing = True
+        self._ask_last(ended_run, self.deadline_s if deadline_s is None else deadline_s)
 
     def close(self, ended_run: int, deadline_s: float | None = None) -> Outcome:
         """Stop the thread, send all that is left within `deadline_s`, say that the run has ended, let go.
 
-        Call it after the store was closed: then every bucket is. What is not sent in time stays in the store.
+        Call it after the store was closed: then every bucket is. What is not sent in time stays in the store. An
+        exporter that hangs is left to itself soon after the deadline.
         """
-        limit_s = self.deadline_s if deadline_s is None else deadline_s
-        self._closing = True
-        self._wake.set()
-        started = time.monotonic()
-        if self._thread is not None:
-            self._thread.join(limit_s)
-            if self._thread.is_alive():
-                self._stop(ExportError(f"{self.name}: still busy after {limit_s:g} s; the rest stays in the store"))
-                return self.outcome
-        self.finish(ended_run, limit_s - (time.monotonic() - started))
-        return self.outcome
+        self.begin_close(ended_run, deadline_s)
+        return self.wait()
 
     # -- in one go
 
@@ -141,10 +145,46 @@ class Runner:
 
         With `ended_run` every bucket counts as closed; without, those that ended by now.
         """
-        self.send_now(ended_run, deadline_s)
-        with contextlib.suppress(Exception):
-            self._exporter.close()
+        self._ask_last(ended_run, deadline_s)
+        return self.wait()
+
+    def _ask_last(self, ended_run: int, deadline_s: float) -> None:
+        """Have everything sent by a thread, so that an exporter that hangs does not keep whoever waits for it."""
+        if self._last is None:
+            self._last = ended_run, time.monotonic() + deadline_s
+        self._wake.set()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._flush, name=f"rondo-export-{self.name}", daemon=True)
+            self._thread.start()
+
+    def _flush(self) -> None:
+        ended_run, until = self._last or (0, 0.0)
+        try:
+            if not self.outcome.stopped:
+                self.send_now(ended_run, until - time.monotonic())
+            self._requests.close()
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._raised = error
         self.release()
+
+    def hangs(self, limit_s: float) -> bool:
+        """Say whether the exporter has been at one request for longer than that."""
+        return self._requests.under_way_s > max(limit_s, PATIENCE_S)
+
+    def wait(self) -> Outcome:
+        """Wait for the end of what `begin_close` began, or give up soon after its deadline."""
+        _, until = self._last or (0, 0.0)
+        limit_s = until - time.monotonic()
+        while self._thread is not None and self._thread.is_alive():
+            self._thread.join(_LOOK_S)
+            late = self._closing and time.monotonic() > until + PATIENCE_S
+            if self._thread.is_alive() and (late or self.hangs(limit_s)):
+                spent = f"{self._requests.under_way_s:.0f} s"
+                self._stop(ExportError(f"{self.name}: hangs, for {spent} now; the rest stays in the store"))
+                note_failure(self._view.path, self.name, self.outcome.error, self._clock())
+                break
+        if self._raised is not None:
+            raise self._raised
         return self.outcome
 
     def send_now(self, ended_run: int, deadline_s: float, *, retry: bool = True) -> Outcome:
@@ -183,7 +223,7 @@ class Runner:
         """Keep what a long backlog maps within bounds: a look at a slab's headers touches all of its pages."""
         for part in batch.parts:
             slab = self._view.slabs[part.schema][part.tier]
-            if not slab.writable and slab.spec.file_bytes > MAX_MAPPED_BYTES:
+            if slab.frugal:
                 slab.let_go()
 
     def _send_all(self, closed_ns: int, ended_run: int) -> None:
@@ -192,8 +232,12 @@ class Runner:
         while (drained := self._next(closed_ns)) is not None:
             if self._closing and not ended_run:
                 break
+            if self.outcome.stopped:  # no one waits for it any more
+                return
             self._settle(drained)
             self._let_go(drained.batch)
+            if self._closing and time.monotonic() > self._requests.until:
+                raise RetryableExportError("no time left before the end; the rest stays in the store")
             if self._thread is threading.current_thread():
                 self._wake.wait(drained.batch.n_samples / CATCH_UP_SAMPLES_PER_S)
         if self._tentative:
@@ -380,19 +424,7 @@ class Runner:
 
     def _count_resumed(self) -> None:
         """Count the buckets that were sent as the last of a run, and that the next run has recorded into again."""
-        if not self.cursor.ended_run:
-            return
-        runs = [run for run in read_runs(self._view.path / layout.RUNS_FILE) if run.number > self.cursor.ended_run]
-        intervals = {
-            f"{schema.name}.{at}": tier.interval_ns
-            for schema in self._view.meta.schemas
-            for at, tier in enumerate(schema.tiers)
-        }
-        resumed = [
-            key
-            for key, end in self.cursor.positions.items()
-            if runs and end * intervals.get(key, 0) > runs[0].opened_ns
-        ]
+        resumed = resumed_tiers(self._view, self.cursor)
         self.outcome.resumed_buckets = len(resumed)
         if resumed:
             what = "the run's first buckets were sent as the last of the run before; the values sent then stand"
@@ -434,33 +466,6 @@ class Runner:
             self.outcome.publish(self._count, self.name)
 
 
-def runner_options(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Take out of an exporter's table what is the runner's.
-
-    Returns: the runner's own, as `Runner` takes it, and `plugin`; and the rest, which is the plugin's.
-    Raises: UsageError: names the key and what is allowed.
-    """
-    mine = {option.name for option in RUNNER_OPTIONS}
-    given = check_runner_table(f"exporters.{name}", {key: config[key] for key in config if key in mine})
-    named = {"interval": "interval_s", "deadline": "deadline_s"}
-    options = {named.get(key, key): value for key, value in given.items()}
-    return {"plugin": name, **options}, {key: value for key, value in config.items() if key not in mine}
-
-
-def open_exporter(name: str, plugin: str, config: dict[str, Any]) -> Exporter:
-    """Open the exporter plugin for the table `name` of a config.
-
-    Raises: PluginNotFoundError, PluginLoadError: it is not installed or does not load; RondoError: what it says of
-    its config.
-    """
-    from rondo_core.plugins import EXPORTERS, Plugins
-
-    plugins = Plugins(config={plugin: config}, where={plugin: f"exporters.{name}"})
-    plugins.load(EXPORTERS, [plugin])
-    exporter: Exporter = plugins.open("rondo_exporter_open", plugin)
-    return exporter
-
-
 def open_runner(
     view: View,
     name: str,
@@ -468,15 +473,22 @@ def open_runner(
     *,
     clock: Clock = wall_ns,
     count: Callable[..., None] | None = None,
+    labels: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Runner:
     """Open the exporter plugin `name` with its config, and a runner around it.
 
-    Args: `options`: the runner's, which those in the config go before.
+    Args: `labels`: what every series gets on its way out, unless it has it; `options`: the runner's, which those in the
+        config go before.
     Raises: as `open_exporter`; UsageError: an option is wrong; StoreError: see `Runner`.
     """
     mine, rest = runner_options(name, config)
-    exporter = open_exporter(name, mine.pop("plugin"), rest)
+    try:
+        opened = open_exporter(name, mine.pop("plugin"), rest)
+    except RondoError as error:
+        note_failure(view.path, name, one_line(error), clock())
+        raise
+    exporter = Labelled(opened, labels) if labels else opened
     try:
         return Runner(view, exporter, name, clock=clock, count=count, **{**options, **mine})
     except RondoError:

@@ -6,6 +6,7 @@ while others are taken is a suspect: from then on it is sent apart, so that it n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from enum import Enum
@@ -47,6 +48,7 @@ class Requests:
         self._exporter, self._outcome, self._on_taken = exporter, outcome, on_taken
         self.streak, self.doubt, self.until = 0, False, float("inf")
         self.rejected = 0
+        self._began_ns = 0
         self._logged: set[str] = set()
 
     def send(self, batch: Batch) -> Verdict:
@@ -56,6 +58,7 @@ class Requests:
         """
         outcome, started = self._outcome, monotonic_ns()
         outcome.requests += 1
+        self._began_ns = started
         try:
             rejected = self._exporter.send(batch) or 0
         except PermanentExportError as error:
@@ -73,11 +76,25 @@ class Requests:
             self.doubt = True
             raise
         finally:
+            self._began_ns = 0
             outcome.send_s += (monotonic_ns() - started) / NS_PER_S
         self.rejected += min(max(rejected, 0), batch.n_samples)
         self.streak = 0
         self._on_taken()
         return Verdict.TAKEN
+
+    def close(self) -> None:
+        """Close the exporter; what it raises no longer matters."""
+        self._began_ns = monotonic_ns()
+        with contextlib.suppress(Exception):
+            self._exporter.close()
+        self._began_ns = 0
+
+    @property
+    def under_way_s(self) -> float:
+        """How long the exporter has been at it now; 0 where it is not."""
+        began_ns = self._began_ns
+        return (monotonic_ns() - began_ns) / NS_PER_S if began_ns else 0.0
 
     def note(self, error: Exception) -> None:
         """Count a failure, and log it if it is the first of its kind."""

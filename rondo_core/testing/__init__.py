@@ -1,15 +1,25 @@
 """What plugin authors test with: a conformance suite for each family, stores and batches to feed them.
 
-A suite is subclassed in a test module and given what it asks for; pytest does the rest. Needs pytest; nothing of rondo
-imports this package.
+A suite is subclassed in a test module and given what it asks for; pytest does the rest. `HttpReceiver` is what an
+exporter by HTTP sends to in a test. Needs pytest; nothing of rondo imports this package.
 """
 
 from rondo_core.testing.consolidator import ConsolidatorTests as ConsolidatorTests
 from rondo_core.testing.exporter import ExporterTests as ExporterTests
 from rondo_core.testing.exporter import Receiver as Receiver
+from rondo_core.testing.http import HttpReceiver as HttpReceiver
 from rondo_core.testing.recorder import RecorderTests as RecorderTests
 from rondo_core.testing.stores import START_NS as START_NS
 from rondo_core.testing.stores import fill_store as fill_store
 from rondo_core.testing.stores import make_part as make_part
 
-__all__ = ["START_NS", "ConsolidatorTests", "ExporterTests", "Receiver", "RecorderTests", "fill_store", "make_part"]
+__all__ = [
+    "START_NS",
+    "ConsolidatorTests",
+    "ExporterTests",
+    "HttpReceiver",
+    "Receiver",
+    "RecorderTests",
+    "fill_store",
+    "make_part",
+]

@@ -28,10 +28,15 @@ LINUX_CMDLINE = "console=ttyS0 reboot=k panic=-1 pci=off"
 # (word * 32 + bit of Linux's cpufeatures.h) rdtscp, pclmulqdq, ssse3, cx16, sse4_1, sse4_2, movbe, popcnt, aes, xsave,
 # rdrand, fsgsbase, smep, erms, invpcid, rdseed, smap, clflushopt, clwb and others of leaf 7. Without ssse3 the kernel's
 # random numbers come from plain code; with it they need arithmetic on SSE registers, which such hosts do not emulate.
-# Guards against speculation and the crypto code's tests of itself are left out because every instruction of a kernel
-# costs such a host as much as a thousand on a processor.
+# Guards against speculation, the crypto code's tests of itself, and what prepares tracing and BPF by walking over every
+# symbol and type of the kernel are left out because every instruction of a kernel costs such a host as much as a
+# thousand on a processor; the watchdogs, because they take that for a fault.
 EMULATED_HOST_CMDLINE = (
-    "mitigations=off cryptomgr.notests noxsave nox2apic nofsgsbase nopcid"
+    "mitigations=off cryptomgr.notests nowatchdog rcupdate.rcu_cpu_stall_suppress=1 initcall_blacklist="
+    "ftrace_check_for_weak_functions,ftrace_check_sync,trace_eval_init,trace_eval_sync,tracer_init_tracefs,"
+    "init_kprobe_trace,cubictcp_register,kfunc_init,bpf_rstat_kfunc_init,bpf_key_sig_kfuncs_init,"
+    "bpf_prog_test_run_init,bpf_tcp_ca_kfunc_init,crypto_kdf108_init"
+    " noxsave nox2apic nofsgsbase nopcid"
     " clearcpuid=59,129,137,141,147,148,150,151,153,154,158,288,295,297,298,306,308,311,312,532,533,534,580"
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import wall_ns
@@ -117,11 +117,8 @@ async def find_balloon(qmp: Qmp) -> str:
     return ""
 
 
-def qemu_plugins() -> Plugins:
-    """Load the recorders of QEMU, found by entry point like anyone's."""
-    from rondo_core.plugins import RECORDERS as GROUP
-    from rondo_core.plugins import Plugins
+def qemu_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Plugins:
+    """Load the recorders of QEMU, found by entry point like anyone's, and those of a config's tables."""
+    from rondo_core.plugins import open_recorders
 
-    plugins = Plugins(hookspecs)
-    plugins.load(GROUP, RECORDERS)
-    return plugins
+    return open_recorders(tables or {}, hookspecs, defaults=RECORDERS)

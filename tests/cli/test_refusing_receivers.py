@@ -3,13 +3,12 @@
 import re
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from rondo_core import StoreReader
 from rondo_core.export.cursor import load_cursor
+from rondo_core.testing import HttpReceiver
 
 pytestmark = pytest.mark.emulator
 
@@ -17,25 +16,10 @@ pytestmark = pytest.mark.emulator
 @pytest.fixture(params=[400, 401, 404, 429, 503])
 def refusing(request):
     """A server on the loopback interface that answers every request with one status."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(request.param)
-            self.send_header("Content-Length", "2")
-            self.end_headers()
-            self.wfile.write(b"no")
-
-        def log_message(self, *_):
-            pass
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/api/v1/write"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    server = HttpReceiver("/api/v1/write")
+    server.take = lambda *_: (request.param, {}, b"no")
+    yield server.url
+    server.close()
 
 
 def test_the_vm_runs_on_and_the_failure_is_counted_and_shown(refusing, tmp_path):
@@ -46,7 +30,7 @@ def test_the_vm_runs_on_and_the_failure_is_counted_and_shown(refusing, tmp_path)
         [*command, "--remote-write", refusing], check=False, capture_output=True, text=True, timeout=60
     )
     assert said.returncode == 0, said.stderr
-    assert re.search(r"rondo: \d+ failed requests?, the last: ", said.stderr)
+    assert re.search(r"rondo: prometheus: \d+ failed requests?, the last: ", said.stderr)
     assert "Traceback" not in said.stderr
     assert load_cursor(path, "prometheus").positions == {}
     with StoreReader(path) as reader:

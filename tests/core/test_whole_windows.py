@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, Tier, consolidation
+from rondo_core import ManualClock, Schema, Store, Tier, consolidation, whole_windows
 
 START_NS = 1_700_000_100 * 10**9
 # The first ring is no multiple of the first window's buckets: windows lie around its end.
@@ -35,12 +35,15 @@ def filled(path, kind, n_series, tiers, holes):
     return {file.name: file.read_bytes() for file in sorted(path.glob("*.slab"))}
 
 
+@pytest.mark.parametrize("at_once", [1 << 17, 100])
 @pytest.mark.parametrize("holes", [False, True])
 @pytest.mark.parametrize("tiers", ["even", "odd"])
 @pytest.mark.parametrize("n_series", [1, 2, 7])
 @pytest.mark.parametrize("kind", ["counter", "gauge", "summary"])
-def test_whole_windows_fold_to_the_same_bytes(tmp_path, monkeypatch, kind, n_series, tiers, holes):
-    """Every slab is byte for byte what the general way to fold makes of the same samples."""
+def test_whole_windows_fold_to_the_same_bytes(tmp_path, monkeypatch, kind, n_series, tiers, holes, at_once):
+    """Every slab is byte for byte what the general way makes of the same samples, in parts of the series or in one."""
+    monkeypatch.setattr(whole_windows, "_AT_ONCE", at_once)
+    monkeypatch.setattr(whole_windows, "_LEAST", 3)
     whole = []
     quick = consolidation.fold_whole
 

@@ -17,10 +17,13 @@ PAGE = (Path(__file__).parents[2] / "docs" / "vmm.md").read_text()
 def test_its_commands_run(tmp_path, monkeypatch, capfd):
     """All that need neither QEMU nor a Linux guest, in order; what they record can be read as shown."""
     monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    (config,) = [text for language, text in blocks if language == "toml"]
+    (tmp_path / "machine.toml").write_text(config)
     shown = [
         line
-        for block in re.findall(r"^```\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-        for line in block.splitlines()
+        for language, text in blocks
+        for line in (text if not language else "").splitlines()
         if line.startswith("rondo ") and "qemu" not in line
     ]
     assert len(shown) >= 6
@@ -29,6 +32,9 @@ def test_its_commands_run(tmp_path, monkeypatch, capfd):
     said = capfd.readouterr()
     assert "vcpu_exits_total" in said.out
     assert "fleet-2: rondo-guest done" in said.out
+    assert "rondo: lines: " in said.err
+    assert "vmm_uptime_seconds" in (tmp_path / "vm3.jsonl").read_text()
+    assert "vcpu_steal_seconds_total" not in (tmp_path / "vm3.jsonl").read_text()
     assert "serving vm2.rondo on http://127.0.0.1:" in said.err
 
 

@@ -7,7 +7,7 @@ import pytest
 from rondo_core import ManualClock, Schema, Store
 from rondo_core.config import check_config, read_config
 from rondo_core.errors import UsageError
-from rondo_core.export.runner import runner_options
+from rondo_core.export.opening import runner_options
 
 
 @pytest.fixture

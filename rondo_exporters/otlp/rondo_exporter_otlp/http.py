@@ -5,10 +5,7 @@ from __future__ import annotations
 import gzip
 import logging
 import time
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import requests
 import urllib3
@@ -19,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 )
 
 from rondo_core import Batch
-from rondo_core.clock import NS_PER_S, Clock, wall_ns
+from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import (
     BatchTooLargeError,
     ExportError,
@@ -27,6 +24,7 @@ from rondo_core.errors import (
     RetryableExportError,
     UsageError,
 )
+from rondo_core.export.http import lost_reason, presentable, read_token, retry_after_s
 from rondo_exporter_otlp.encode import Encoder
 from rondo_exporter_otlp.plugin import Settings
 
@@ -41,10 +39,6 @@ TOO_LARGE = 413
 # Source: OTLP specification, "OTLP/HTTP Request" and "Response": what receivers take, what senders read.
 MAX_REQUEST_BYTES = 64 << 20
 MAX_RESPONSE_BYTES = 4 << 20
-MAX_SAID_CHARACTERS = 200
-_KEY_CHARACTERS = 6
-# A receiver that asks for more patience than this is asked again all the same.
-MAX_RETRY_AFTER_S = 3600.0
 
 
 class OtlpHttp:
@@ -176,7 +170,7 @@ class OtlpHttp:
                 text = ""
         message = f"{self._settings.shown_url}: answered {status}: {self._presentable(text) or 'no reason given'}"
         if status in RETRYABLE:
-            return RetryableExportError(message, self._retry_after_s(known.get("retry-after", "")))
+            return RetryableExportError(message, retry_after_s(known.get("retry-after", ""), self._clock()))
         if status == TOO_LARGE:
             return BatchTooLargeError(message)
         return PermanentExportError(message) if status in REFUSED else ExportError(message)
@@ -187,55 +181,20 @@ class OtlpHttp:
         Raises: RetryableExportError: the file cannot be read now, or holds no token.
         """
         path = self._settings.bearer_token_file
-        if not path:
-            return self._settings.bearer_token
-        try:
-            token = Path(path).read_text("ascii").strip()
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or "not ASCII text"
-            raise RetryableExportError(f"bearer_token_file: {path}: {reason}") from None
-        if not token.isprintable() or not token:
-            raise RetryableExportError(f"bearer_token_file: {path}: not one token on one line")
-        return token
+        return read_token(path) if path else self._settings.bearer_token
 
     def _presentable(self, text: str) -> str:
-        """Put what the receiver said on one line, credentials that it repeated blotted out, and cut it."""
         try:
             secrets = {self._settings.bearer_token, self._token()}
         except RetryableExportError:
             secrets = {self._settings.bearer_token}
-        # A header may hold a key; what is shorter than one, such as a tenant's number, may stand in any sentence.
-        secrets |= {value for value in self._settings.headers.values() if len(value) >= _KEY_CHARACTERS}
-        for secret in sorted(filter(None, secrets), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        printable = "".join(each if each.isprintable() else " " for each in text)
-        return " ".join(printable.split())[:MAX_SAID_CHARACTERS]
+        return presentable(text, secrets, self._settings.headers, self._settings.url)
 
     def _reason(self, error: Exception) -> str:
         """Say why there was no answer, in words that hold no URL."""
         if isinstance(error, requests.Timeout):
             return f"no answer within {self._settings.timeout_s:g} s"
-        cause: BaseException | None = error
-        for _ in range(10):
-            if cause is None:
-                break
-            if isinstance(cause, OSError) and cause.strerror:
-                return f"no connection: {cause.strerror}"
-            known = (getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__)
-            cause = next((each for each in known if isinstance(each, BaseException)), None)
-        return "the connection was lost"
-
-    def _retry_after_s(self, value: str) -> float | None:
-        """Read Retry-After, seconds or an HTTP-date; None where it is neither."""
-        value = value.strip()
-        if value.isascii() and value.isdigit():
-            return min(float(value), MAX_RETRY_AFTER_S)
-        try:
-            when = parsedate_to_datetime(value)
-            seconds = when.replace(tzinfo=when.tzinfo or UTC).timestamp() - self._clock() / NS_PER_S
-        except (TypeError, ValueError, OverflowError):
-            return None
-        return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+        return lost_reason(error)
 
 
 class _Session(requests.Session):

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
+from rondo_core.export.http import check_header_value, check_headers, check_tls, check_url
 
 if TYPE_CHECKING:
     from rondo_exporter_otlp.http import OtlpHttp
@@ -32,11 +32,6 @@ OPTIONS = [
     Option("client_certificate", help="PEM file", default=""),
     Option("client_key", help="PEM file", default=""),
 ]
-RESERVED_HEADERS = frozenset(
-    {"connection", "content-encoding", "content-length", "content-type", "host", "transfer-encoding", "user-agent"}
-)
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 
 @attrs.frozen
@@ -87,13 +82,11 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
     Raises: UsageError: names the key, what is wrong and the mend, and no credential.
     """
-    parts = _url(config["endpoint"])
+    parts = check_url("endpoint", config["endpoint"], ENDPOINT)
     if config["bearer_token"] and config["bearer_token_file"]:
         raise UsageError("bearer_token, bearer_token_file: each is the token; keep one")
-    if not _HEADER_VALUE.fullmatch(config["bearer_token"]):
-        raise UsageError("bearer_token: holds what no header can carry; use printable ASCII")
-    if config["client_key"] and not config["client_certificate"]:
-        raise UsageError("client_key: given without a certificate; add client_certificate")
+    check_header_value("bearer_token", config["bearer_token"])
+    check_tls(config["ca_file"], config["client_certificate"], config["client_key"])
     names = {"service.name": config["service_name"], "service.instance.id": config["service_instance_id"]}
     certificate = config["client_certificate"]
     return Settings(
@@ -106,48 +99,10 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         headers=_headers(config["headers"], authorized=bool(config["bearer_token"] or config["bearer_token_file"])),
         bearer_token=config["bearer_token"],
         bearer_token_file=config["bearer_token_file"],
-        verify=_readable(config, "ca_file") or True,
-        certificate=(certificate, _readable(config, "client_key"))
-        if config["client_key"]
-        else _readable(config, "client_certificate") or None,
+        verify=config["ca_file"] or True,
+        certificate=(certificate, config["client_key"]) if config["client_key"] else certificate or None,
     )
 
 
-def _url(given: str) -> SplitResult:
-    try:
-        parts = urlsplit(given if given.isprintable() and " " not in given else "")
-        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
-            return parts._replace(fragment="")
-    except ValueError:
-        pass
-    # The input is not repeated: it may hold a password.
-    raise UsageError(f"endpoint: not an http or https URL with a host, such as {ENDPOINT}")
-
-
 def _headers(given: Mapping[str, str], *, authorized: bool) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in given.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise UsageError("headers: a name is not one of HTTP's; letters, digits and - only")
-        if name.lower() in RESERVED_HEADERS:
-            raise UsageError(f"headers: {name} is the protocol's own; leave it out")
-        if name.lower() == "authorization" and authorized:
-            raise UsageError("headers: Authorization is set by bearer_token too; keep one")
-        if name.lower() in map(str.lower, headers):
-            raise UsageError(f"headers: {name} given twice; keep one")
-        if not _HEADER_VALUE.fullmatch(value):
-            raise UsageError(f"headers: the value of {name} is not what a header can carry; use printable ASCII")
-        headers[name] = value.strip()
-    return headers
-
-
-def _readable(config: Mapping[str, Any], key: str) -> str:
-    """Give the path that a key names. Raises: UsageError: it cannot be read."""
-    path: str = config[key]
-    if path:
-        try:
-            with open(path, "rb"):  # noqa: PTH123 - to see whether it can be
-                pass
-        except OSError as error:
-            raise UsageError(f"{key}: {path}: {error.strerror}; check the path and its mode") from None
-    return path
+    return check_headers(given, {"authorization": "is set by bearer_token too; keep one"} if authorized else {})

@@ -2,13 +2,12 @@
 
 import gzip
 import math
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+from rondo_core.testing import HttpReceiver
 
 S = 10**9
 NO_VALUE = 1
@@ -24,48 +23,16 @@ def attributes(pairs):
     return found
 
 
-class Receiver:
+class Receiver(HttpReceiver):
     """A strict OTLP/HTTP receiver; what it must not be sent is noted in `objections`."""
 
     def __init__(self):
         self.requests = []  # (path, headers, the decoded request)
-        self.connections = set()
-        self.objections = []
-        self.answers = []  # (status, headers, body), one for each request; then 200 and an empty response
         self.refuse = None  # a function of a decoded request, that gives a status, headers and body, or None
         self.taken = {}  # (metric, labels): every point answered with 2xx, in order
         self.metrics = {}  # name: the last Metric of that name, its points left out
         self.resources = []
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            wbufsize = 1 << 16
-
-            def do_POST(self):
-                receiver.connections.add(self.client_address)
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                status, headers, said = receiver.take(self.path, self.headers, body)
-                self.send_response(status)
-                for name, value in {"Content-Length": str(len(said)), **headers}.items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(said)
-
-            def log_message(self, *_):
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, request, client_address):
-                if not isinstance(sys.exception(), ConnectionError):  # the exporter reads 4 MiB of an answer
-                    receiver.objections.append(repr(sys.exception()))
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/v1/metrics"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        super().__init__("/v1/metrics")
 
     def take(self, path, headers, body):
         request = ExportMetricsServiceRequest()
@@ -159,11 +126,6 @@ class Receiver:
                         if getattr(point, total, 0) < getattr(last, total, 0):
                             self.objections.append(f"{key}: {total} fell without a new start")
             before.append(point)
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @pytest.fixture

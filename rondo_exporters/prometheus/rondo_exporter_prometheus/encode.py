@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from rondo_core import Batch
 from rondo_exporter_prometheus.columns import NS_PER_MS, Labels, LabelSets, columns, ended_columns
+from rondo_exporter_prometheus.shape import Block, Shape
 from rondo_exporter_prometheus.wire import field, samples, stale_sample, varint
 
 _REQUEST_SERIES, _SERIES_LABEL, _LABEL_NAME, _LABEL_VALUE = b"\x0a", b"\x0a", b"\x0a", b"\x12"
@@ -19,6 +20,7 @@ class Encoder:
         """Send series under these label sets."""
         self._label_sets = label_sets
         self._written: dict[Labels, bytes] = {}
+        self._shape = Shape(_REQUEST_SERIES)
 
     def encode(self, batch: Batch) -> bytes:
         """Give the WriteRequest of a batch; no bytes where it holds nothing to send.
@@ -26,24 +28,35 @@ class Encoder:
         Series come in the order of parts, columns and series; samples in time order; the same batch gives the same
         bytes.
         """
-        chunks: dict[Labels, list[bytes]] = {}
-        for part in batch.parts:
-            stamps_ms = part.timestamps_ns // NS_PER_MS
-            for column, values in columns(part):
-                for series, data in zip(part.series, samples(stamps_ms, values), strict=True):
-                    if data and (labels := self._label_sets.of(series, column)):
-                        chunks.setdefault(labels, []).append(data)
-        if batch.ended:
-            marker = stale_sample(batch.ended_ns // NS_PER_MS + 1)
-            for series in batch.ended:
-                for column in ended_columns(series, batch.sketched):
-                    if labels := self._label_sets.of(series, column):
-                        chunks.setdefault(labels, []).append(marker)
+        blocks = [
+            Block(part.series, column, samples(part.timestamps_ns // NS_PER_MS, values))
+            for part in batch.parts
+            for column, values in columns(part)
+        ]
+        if not batch.ended and (body := self._shape.body(blocks)):
+            return body
+        chunks = self._chunks(blocks, batch)
+        heads = [self._written.get(labels) or self._written.setdefault(labels, _labels(labels)) for labels in chunks]
+        if not batch.ended:
+            self._shape.keep(blocks, b"", heads)
         pieces: list[bytes] = []
-        for labels, found in chunks.items():
-            written = self._written.get(labels) or self._written.setdefault(labels, _labels(labels))
+        for written, found in zip(heads, chunks.values(), strict=True):
             pieces += (_REQUEST_SERIES, varint(len(written) + sum(map(len, found))), written, *found)
         return b"".join(pieces)
+
+    def _chunks(self, blocks: list[Block], batch: Batch) -> dict[Labels, list[bytes]]:
+        """Give the samples of each label set, and the markers of those that have ended."""
+        chunks: dict[Labels, list[bytes]] = {}
+        for block in blocks:
+            for series, data in zip(block.series, block.data, strict=True):
+                if data and (labels := self._label_sets.of(series, block.column)):
+                    chunks.setdefault(labels, []).append(data)
+        marker = stale_sample(batch.ended_ns // NS_PER_MS + 1)
+        for series in batch.ended:
+            for column in ended_columns(series, batch.sketched):
+                if labels := self._label_sets.of(series, column):
+                    chunks.setdefault(labels, []).append(marker)
+        return chunks
 
 
 def _labels(labels: Labels) -> bytes:

@@ -6,10 +6,12 @@ histograms, never both; each carries its metadata; a running total says when it 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core import Batch, Part, Series
 from rondo_exporter_prometheus.columns import (
@@ -24,7 +26,9 @@ from rondo_exporter_prometheus.columns import (
     start_ms,
 )
 from rondo_exporter_prometheus.histogram import histograms, stale_histogram
-from rondo_exporter_prometheus.wire import field, samples, stale_sample, varint
+from rondo_exporter_prometheus.shape import Block, Shape
+from rondo_exporter_prometheus.wire import field, stale_sample, varint
+from rondo_exporter_prometheus.wire import samples as samples_of
 
 _REQUEST_SYMBOL, _REQUEST_SERIES = b"\x22", b"\x2a"
 _SERIES_LABELS, _SERIES_METADATA = b"\x0a", b"\x2a"
@@ -46,7 +50,8 @@ class Encoder2:
     def __init__(self, label_sets: LabelSets) -> None:
         """Send series under these label sets."""
         self._label_sets = label_sets
-        self._heads: list[_Head] = []
+        self._shape = Shape(_REQUEST_SERIES)
+        self._starts: dict[tuple[str, int], tuple[tuple[Series, ...], NDArray[np.int64]]] = {}
 
     def encode(self, batch: Batch, *, samples: bool = True, histograms: bool = True) -> Request:
         """Give the Request of a batch, or of its samples or histograms alone; no bytes where there is nothing to send.
@@ -54,56 +59,52 @@ class Encoder2:
         Series come in the order of parts, columns and series, symbols in that of their first use; the same batch gives
         the same bytes.
         """
-        growing = _Request(self._label_sets, self._heads if samples else [])
-        for part in batch.parts:
-            if samples:
-                growing.add_samples(part)
-            if histograms:
-                growing.add_histograms(part)
-        stamp_ms = batch.ended_ns // NS_PER_MS + 1
-        for series in batch.ended:
-            if samples:
-                for column in ended_columns(series, batch.sketched):
-                    growing.add(series, column, stale_sample(stamp_ms), 1)
-            if histograms and series.kind == "summary" and series.schema in batch.sketched:
-                growing.add(series, HISTOGRAM, stale_histogram(stamp_ms), 1)
-        if samples:
-            self._heads = growing.heads
+        blocks, sent = self._blocks(batch.parts if samples else ())
+        sketched = [part for part in batch.parts if histograms and sketch_of(part) is not None]
+        plain = samples and not batch.ended and not sketched
+        if plain and (body := self._shape.body(blocks)):
+            return Request(body, sum(map(np.count_nonzero, sent)))
+        growing = _Request(self._label_sets)
+        for block, cells in zip(blocks, sent, strict=True):
+            counts = np.count_nonzero(cells, axis=0).tolist()
+            for series, data, count in zip(block.series, block.data, counts, strict=True):
+                if data:
+                    growing.add(series, block.column, data, count)
+        for part in sketched:
+            growing.add_histograms(part)
+        growing.add_ends(batch, samples=samples, histograms=histograms)
+        if plain:
+            self._shape.keep(blocks, *growing.beginnings())
         return growing.whole()
 
+    def _blocks(self, parts: Sequence[Part]) -> tuple[list[Block], list[NDArray[np.bool_]]]:
+        """Write the samples of parts; give which of their cells, bool [rows, series], are sent."""
+        blocks, sent = list[Block](), list[NDArray[np.bool_]]()
+        for part in parts:
+            stamps_ms, starts = part.timestamps_ns // NS_PER_MS, self._starts_ms(part)
+            for column, values in columns(part):
+                data = samples_of(stamps_ms, values, starts if column.cumulative else None)
+                blocks.append(Block(part.series, column, data))
+                sent.append(~np.isnan(values))
+        return blocks, sent
 
-@attrs.frozen
-class _Head:
-    """What a series begins with in a request, and the symbols that it brought into the table."""
-
-    what: tuple[Labels, bool, str, str]
-    written: bytes
-    symbols: tuple[str, ...]
+    def _starts_ms(self, part: Part) -> NDArray[np.int64]:
+        """Give when the running totals of a part's series were 0."""
+        series, starts = self._starts.get((part.schema, part.interval_ns), ((), np.empty(0, np.int64)))
+        if series is not part.series:
+            starts = np.array([start_ms(each, part.interval_ns) for each in part.series], np.int64)
+            self._starts[part.schema, part.interval_ns] = part.series, starts
+        return starts
 
 
 class _Request:
-    """A request that grows: its series, and its table of symbols.
+    """A request that grows: its series, and its table of symbols."""
 
-    Requests follow each other with the same series in the same order: as long as they do, heads are those of the
-    request before.
-    """
-
-    def __init__(self, label_sets: LabelSets, before: list[_Head]) -> None:
-        self._label_sets, self._before = label_sets, before
-        self.heads: list[_Head] = []
+    def __init__(self, label_sets: LabelSets) -> None:
+        self._label_sets = label_sets
         self._series: dict[tuple[Labels, bool], list[bytes]] = {}
         self._symbols: dict[str, int] = {"": 0}
         self._counts = [0, 0]
-
-    def add_samples(self, part: Part) -> None:
-        stamps_ms = part.timestamps_ns // NS_PER_MS
-        starts = np.array([start_ms(each, part.interval_ns) for each in part.series], np.int64)
-        for column, values in columns(part):
-            counts = np.count_nonzero(~np.isnan(values), axis=0).tolist()
-            written = samples(stamps_ms, values, starts if column.cumulative else None)
-            for series, data, count in zip(part.series, written, counts, strict=True):
-                if data:
-                    self.add(series, column, data, count)
 
     def add_histograms(self, part: Part) -> None:
         sketches = sketch_of(part)
@@ -114,48 +115,45 @@ class _Request:
             if data:
                 self.add(series, HISTOGRAM, data, count)
 
+    def add_ends(self, batch: Batch, *, samples: bool, histograms: bool) -> None:
+        stamp_ms = batch.ended_ns // NS_PER_MS + 1
+        for series in batch.ended:
+            for column in ended_columns(series, batch.sketched) if samples else ():
+                self.add(series, column, stale_sample(stamp_ms), 1)
+            if histograms and series.kind == "summary" and series.schema in batch.sketched:
+                self.add(series, HISTOGRAM, stale_histogram(stamp_ms), 1)
+
     def add(self, series: Series, column: Column, data: bytes, count: int) -> None:
         labels = self._label_sets.of(series, column)
         if not labels:
             return
         key = (labels, column == HISTOGRAM)
         if key not in self._series:
-            self._series[key] = [self._head(key, series, column).written]
+            self._series[key] = [self._head(labels, series, column)]
         self._series[key].append(data)
         self._counts[column == HISTOGRAM] += count
 
-    def _head(self, key: tuple[Labels, bool], series: Series, column: Column) -> _Head:
-        place, what = len(self.heads), (*key, series.help, series.unit)
-        if place < len(self._before) and self._before[place].what == what:
-            head = self._before[place]
-        else:
-            if self._before:  # up to here it was as before, and so is the table
-                self._symbols = self._table()
-                self._before = []
-            known = len(self._symbols)
-            refs = b"".join(varint(self._symbol(text)) for pair in key[0] for text in pair)
-            about = _METADATA_TYPE + varint(column.type)
-            if series.help:
-                about += _METADATA_HELP + varint(self._symbol(series.help))
-            if series.unit:
-                about += _METADATA_UNIT + varint(self._symbol(series.unit))
-            written = field(_SERIES_LABELS, refs) + field(_SERIES_METADATA, about)
-            head = _Head(what, written, tuple(self._symbols)[known:])
-        self.heads.append(head)
-        return head
-
-    def _table(self) -> dict[str, int]:
-        """Give the table of symbols that the series up to here have brought."""
-        texts = ["", *(text for head in self.heads for text in head.symbols)]
-        return dict(zip(texts, range(len(texts)), strict=True))
+    def _head(self, labels: Labels, series: Series, column: Column) -> bytes:
+        """Write what a series begins with; its strings go into the table."""
+        refs = b"".join(varint(self._symbol(text)) for pair in labels for text in pair)
+        about = _METADATA_TYPE + varint(column.type)
+        if series.help:
+            about += _METADATA_HELP + varint(self._symbol(series.help))
+        if series.unit:
+            about += _METADATA_UNIT + varint(self._symbol(series.unit))
+        return field(_SERIES_LABELS, refs) + field(_SERIES_METADATA, about)
 
     def _symbol(self, text: str) -> int:
         return self._symbols.setdefault(text, len(self._symbols))
 
+    def beginnings(self) -> tuple[bytes, list[bytes]]:
+        """Give the table of symbols, and what each series begins with."""
+        return b"".join(map(_symbol_field, self._symbols)), [found[0] for found in self._series.values()]
+
     def whole(self) -> Request:
         if not self._series:
             return Request()
-        pieces = [_symbol_field(text) for text in self._table()]
+        pieces = [_symbol_field(text) for text in self._symbols]
         for found in self._series.values():
             pieces += (_REQUEST_SERIES, varint(sum(map(len, found))), *found)
         return Request(b"".join(pieces), *self._counts)

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from importlib.metadata import version
-from pathlib import Path
 
 import attrs
 import snappy
 import urllib3
 
-from rondo_core.clock import NS_PER_S, Clock
+from rondo_core.clock import Clock
 from rondo_core.errors import BatchTooLargeError, ExportError, RetryableExportError, UsageError
+from rondo_core.export.http import lost_reason, presentable, read_token, retry_after_s
 from rondo_exporter_prometheus.plugin import Settings
 
 # Source: remote-write 1.0 and 2.0, "Protocol".
@@ -31,12 +29,8 @@ PROTOCOL_HEADERS = {
     },
 }
 _WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
-MAX_BODY_CHARACTERS = 200
 # Cut only after credentials were blotted out, so that no half of one stays.
 _BODY_READ_BYTES = 4096
-_KEY_CHARACTERS = 6
-# A receiver that asks for more patience than this is asked again all the same.
-MAX_RETRY_AFTER_S = 3600.0
 
 
 @attrs.frozen
@@ -120,7 +114,7 @@ class Connection:
                 response.status,
                 f"{settings.shown_url}: answered {response.status}{said and ': '}{said}",
                 _written(response.headers),
-                self._retry_after_s(response.headers.get("Retry-After", "")),
+                retry_after_s(response.headers.get("Retry-After", ""), self._clock()),
             )
         finally:
             response.close()
@@ -139,15 +133,7 @@ class Connection:
         settings = self._settings
         token = settings.bearer_token
         if settings.bearer_token_file:
-            try:
-                token = Path(settings.bearer_token_file).read_text("ascii").strip()
-            except (OSError, ValueError) as error:
-                reason = getattr(error, "strerror", None) or "not ASCII text"
-                raise RetryableExportError(f"bearer_token_file: {settings.bearer_token_file}: {reason}") from None
-            if not token.isprintable() or not token:
-                raise RetryableExportError(
-                    f"bearer_token_file: {settings.bearer_token_file}: not one token on one line"
-                )
+            token = read_token(settings.bearer_token_file)
         if token:
             return {"Authorization": f"Bearer {token}"}
         if settings.username:
@@ -156,15 +142,10 @@ class Connection:
         return {}
 
     def _presentable(self, text: str, authorization: dict[str, str]) -> str:
-        """Put what the receiver said on one line, credentials that it repeated blotted out, and cut it."""
         settings = self._settings
-        secrets = {settings.username, settings.password, authorization.get("Authorization", "").partition(" ")[2]}
-        # A header may hold a key; what is shorter than one, such as a tenant's number, may stand in any sentence.
-        secrets |= {value for value in settings.headers.values() if len(value) >= _KEY_CHARACTERS}
-        for secret in sorted(filter(None, secrets), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        printable = "".join(each if each.isprintable() else " " for each in text)
-        return " ".join(printable.split())[:MAX_BODY_CHARACTERS]
+        token = authorization.get("Authorization", "").partition(" ")[2]
+        secrets = (settings.username, settings.password, token)
+        return presentable(text, secrets, settings.headers, settings.url)
 
     def _reason(self, error: Exception) -> str:
         """Say why there was no answer, in words that hold no URL."""
@@ -172,27 +153,7 @@ class Connection:
         refused = isinstance(error, urllib3.exceptions.NewConnectionError)
         if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
             return f"no answer within {self._settings.timeout_s:g} s"
-        cause: BaseException | None = error
-        for _ in range(10):
-            if cause is None:
-                break
-            if isinstance(cause, OSError) and cause.strerror:
-                return f"no connection: {cause.strerror}"
-            known = (getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__)
-            cause = next((each for each in known if isinstance(each, BaseException)), None)
-        return "the connection was lost"
-
-    def _retry_after_s(self, value: str) -> float | None:
-        """Read Retry-After, seconds or an HTTP-date; None where it is neither."""
-        value = value.strip()
-        if value.isascii() and value.isdigit():
-            return min(float(value), MAX_RETRY_AFTER_S)
-        try:
-            when = parsedate_to_datetime(value)
-            seconds = when.replace(tzinfo=when.tzinfo or UTC).timestamp() - self._clock() / NS_PER_S
-        except (TypeError, ValueError, OverflowError):
-            return None
-        return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
+        return lost_reason(error)
 
 
 def _body(response: urllib3.BaseHTTPResponse) -> str:

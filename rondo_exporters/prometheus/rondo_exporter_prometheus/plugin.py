@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlunsplit
 
 import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import LabelError, UsageError
+from rondo_core.export.http import check_header_value, check_headers, check_tls, check_url
 from rondo_core.labels import Labels, canonical_labels
 
 if TYPE_CHECKING:
@@ -33,31 +33,13 @@ OPTIONS = (
     Option("client_key", help="its key, unless the certificate's file holds it"),
     Option("insecure", "flag", "trust any certificate", default=False),
 )
-# Source: remote-write 1.0, "Protocol": reserved headers; and those that HTTP itself or the credentials need.
-RESERVED_HEADERS = frozenset(
-    {
-        "accept-encoding",
-        "authorization",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "expect",
-        "host",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "user-agent",
-        "www-authenticate",
-        "x-prometheus-remote-write-version",
-    }
-)
+URL = "http://localhost:9090/api/v1/write"
 TENANT_HEADER = "X-Scope-OrgID"
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+# Source: remote-write 1.0, "Protocol": reserved headers.
+RESERVED_HEADERS = {
+    "authorization": "is set by bearer_token or username; use those",
+    "x-prometheus-remote-write-version": "is the protocol's own; leave it out",
+}
 
 
 @attrs.frozen
@@ -116,11 +98,11 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
     Raises: UsageError: names the key, what is wrong and the mend, and no credential.
     """
-    parts = _url(config["url"])
+    parts = check_url("url", config["url"], URL)
     user, colon, secret = parts.netloc.rpartition("@")[0].partition(":")
     if (user or colon) and (config.get("username") or config.get("password")):
         raise UsageError("url: it holds credentials, and username or password is given too; keep one of them")
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="")
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
     settings = Settings(
         url=urlunsplit(bare),
         shown_url=urlunsplit(bare._replace(query="")),
@@ -151,46 +133,17 @@ def _check_credentials(settings: Settings) -> None:
         raise UsageError("password: given without a username; add username")
     if ":" in settings.username:
         raise UsageError("username: holds a colon, which basic authentication cannot carry")
-    if not _HEADER_VALUE.fullmatch(settings.bearer_token):
-        raise UsageError("bearer_token: holds what no header can carry; use printable ASCII")
+    check_header_value("bearer_token", settings.bearer_token)
 
 
 def _check_tls(settings: Settings) -> None:
-    """Load what TLS needs once, so that what is wrong with it is said at once."""
     if settings.client_key and not settings.client_certificate:
         raise UsageError("client_key: given without a client_certificate; add it")
     if settings.insecure and settings.ca_file:
         raise UsageError("insecure: it trusts any certificate, and ca_file says which; keep one of them")
-    if not (settings.ca_file or settings.client_certificate):
-        return
-    if not settings.url.startswith("https:"):
+    if (settings.ca_file or settings.client_certificate) and not settings.url.startswith("https:"):
         raise UsageError("url: http, and ca_file or client_certificate is given, which only https can use")
-    import ssl
-
-    context = ssl.create_default_context()
-    key, path = "ca_file", settings.ca_file
-    try:
-        if settings.ca_file:
-            context.load_verify_locations(settings.ca_file)
-        key, path = "client_certificate", settings.client_certificate
-        if settings.client_certificate:
-            # A key under a passphrase would be asked for on the terminal; an empty one is refused instead.
-            context.load_cert_chain(settings.client_certificate, settings.client_key or None, password=lambda: "")
-    except ssl.SSLError:
-        raise UsageError(f"{key}: {path}: not PEM, or its key is another's or under a passphrase") from None
-    except OSError as error:
-        raise UsageError(f"{key}: {path}: {error.strerror or 'cannot be read'}, or its key's file") from None
-
-
-def _url(given: str) -> SplitResult:
-    try:
-        parts = urlsplit(given if given.isprintable() and " " not in given else "")
-        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
-            return parts
-    except ValueError:
-        pass
-    # The input is not repeated: it may hold a password.
-    raise UsageError("url: not an http or https URL with a host, such as http://localhost:9090/api/v1/write")
+    check_tls(settings.ca_file, settings.client_certificate, settings.client_key)
 
 
 def _external_labels(given: Mapping[str, str]) -> Labels:
@@ -201,19 +154,6 @@ def _external_labels(given: Mapping[str, str]) -> Labels:
 
 
 def _headers(given: Mapping[str, str], tenant: str) -> dict[str, str]:
-    headers: dict[str, str] = {}
-    for name, value in given.items():
-        if not _HEADER_NAME.fullmatch(name):
-            raise UsageError("headers: a name is not one of HTTP's; letters, digits and - only")
-        if name.lower() == "authorization":
-            raise UsageError("headers: Authorization is set by bearer_token or username; use those")
-        if name.lower() in RESERVED_HEADERS:
-            raise UsageError(f"headers: {name} is the protocol's own; leave it out")
-        if name.lower() in map(str.lower, headers) or (tenant and name.lower() == TENANT_HEADER.lower()):
-            raise UsageError(f"headers: {name} given twice; keep one")
-        if not _HEADER_VALUE.fullmatch(value):
-            raise UsageError(f"headers: the value of {name} is not text that a header can carry; use printable ASCII")
-        headers[name] = value.strip()
-    if not _HEADER_VALUE.fullmatch(tenant):
-        raise UsageError("tenant: holds what no header can carry; use printable ASCII")
-    return {**headers, TENANT_HEADER: tenant.strip()} if tenant else headers
+    reserved = {**RESERVED_HEADERS, TENANT_HEADER.lower(): "given twice; keep one"} if tenant else RESERVED_HEADERS
+    headers = check_headers(given, reserved)
+    return {**headers, TENANT_HEADER: check_header_value("tenant", tenant)} if tenant else headers

@@ -89,16 +89,23 @@ def samples(stamps_ms: NDArray[np.int64], values: Values, starts_ms: NDArray[np.
     for rows in _equal_widths(stamps_ms):
         mine = stamps_ms[rows]
         starts = np.zeros(values.shape[1], np.int64) if starts_ms is None else starts_ms * (starts_ms < stamps_ms[0])
-        widths = {int(each): varint_bytes(int(each)) if each else 0 for each in np.unique(starts)}
-        for width in sorted(set(widths.values())):
-            if len(set(widths.values())) == 1:
-                columns = np.arange(values.shape[1])
-            else:
-                columns = np.flatnonzero([widths[each] == width for each in starts.tolist()])
+        least, most = (_start_bytes(int(each)) for each in (starts.min(initial=1 << 62), starts.max(initial=0)))
+        if least == most or not len(starts):
+            found = _records(mine, values[rows], starts, most)
+            written = [before + data for before, data in zip(written, found, strict=True)]
+            continue
+        widths = np.array([_start_bytes(each) for each in starts.tolist()])
+        for width in np.unique(widths).tolist():
+            columns = np.flatnonzero(widths == width)
             found = _records(mine, values[rows][:, columns], starts[columns], width)
             for column, data in zip(columns.tolist(), found, strict=True):
                 written[column] += data
     return written
+
+
+def _start_bytes(start_ms: int) -> int:
+    """Count the bytes of a start; none where it is not set."""
+    return varint_bytes(start_ms) if start_ms else 0
 
 
 def stale_sample(stamp_ms: int) -> bytes:
@@ -125,12 +132,17 @@ def _records(
     stamps_ms: NDArray[np.int64], values: Values, starts_ms: NDArray[np.int64], start_width: int
 ) -> list[bytes]:
     """Fill one record for each cell, timestamps and starts all of one width each."""
-    records = np.tile(_template(stamps_ms, start_width), (values.shape[1], 1))
-    by_series = np.ascontiguousarray(values.T, np.float64)
+    template = _template(stamps_ms, start_width)
+    records = np.empty((values.shape[1], len(stamps_ms)), template.dtype)
+    records[...] = template
+    by_series = values.T
     records["value"] = by_series.view(np.uint64)
     if start_width:
         records["start"] = _varints_of_width(starts_ms, start_width)[:, None, :]
     sent = ~np.isnan(by_series)
+    if sent.all():
+        data, size = records.tobytes(), len(stamps_ms) * records.itemsize
+        return [data[first : first + size] for first in range(0, len(data), size)]
     data = records[sent].tobytes()
     ends = (np.cumsum(np.count_nonzero(sent, axis=1)) * records.itemsize).tolist()
     return [data[first:end] for first, end in pairwise([0, *ends])]

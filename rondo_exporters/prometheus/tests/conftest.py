@@ -3,9 +3,6 @@
 import importlib.util
 import re
 import struct
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +10,7 @@ import pytest
 import snappy
 
 from rondo_core import Batch, Part, Series
+from rondo_core.testing import HttpReceiver
 
 STALE_BITS = 0x7FF0000000000002
 S = 10**9
@@ -123,54 +121,14 @@ def one_sample():
 # -- a receiver
 
 
-class Receiver:
+class Receiver(HttpReceiver):
     """A strict remote-write 1.0 receiver; what it must not be sent is noted in `objections`."""
 
     def __init__(self):
         self.requests = []  # (path, headers, {series: samples})
-        self.connections = set()
-        self.objections = []
-        self.answers = []  # (status, headers, body), one for each request; then 204
         self.refuse = None  # a function of what was sent, that gives a status, headers and body, or None
         self.taken = {}  # series: every sample that was answered with 2xx
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                receiver.connections.add(self.client_address)
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.answer(*receiver.take(self.path, self.headers, body))
-
-            def do_GET(self):
-                receiver.objections.append(f"GET {self.path}")
-                self.answer(405, {}, b"")
-
-            def answer(self, status, headers, body):
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                if status != 204:
-                    self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                if status != 204:
-                    self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, request, client_address):
-                if not isinstance(sys.exception(), ConnectionError):  # the exporter reads the beginning of an answer
-                    receiver.objections.append(repr(sys.exception()))
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.port = self._server.server_address[1]
-        self.url = f"http://127.0.0.1:{self.port}/api/v1/write"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        super().__init__("/api/v1/write")
 
     def take(self, path, headers, body):
         sent = {}
@@ -213,11 +171,6 @@ class Receiver:
             if before and samples[0][0] <= before[-1][0]:
                 self.objections.append(f"{key}: a sample again, or too late")
             before += samples
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
 
 
 @pytest.fixture

@@ -6,11 +6,10 @@ It is written from their text and shares no code with the exporter: it takes the
 import random
 import re
 import struct
-import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import snappy
+
+from rondo_core.testing import HttpReceiver
 
 STALE_BITS = 0x7FF0000000000002
 VARINT, EIGHT, BYTES = 0, 1, 2
@@ -190,7 +189,7 @@ def histogram(data):
 # -- the receiver
 
 
-class StrictReceiver:
+class StrictReceiver(HttpReceiver):
     """Speaks `versions`: "1", "12"; "old" takes everything for 1.0; "deaf" answers 400 to 2.0. Fails as it is told to.
 
     Attributes:
@@ -204,57 +203,25 @@ class StrictReceiver:
     def __init__(self, versions="12", *, seed=0):
         self.versions, self.random = versions, random.Random(seed)
         self.native, self.trouble, self.poison = True, 0.0, set()
-        self.violations, self.n_requests, self.answers = [], 0, {}
+        self.n_requests, self.statuses = 0, {}
         self.forget()
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                status, headers = receiver.take(self.headers, body)
-                self.send_response(status)
-                for name, value in headers.items():
-                    self.send_header(name, value)
-                if status != 204:
-                    self.send_header("Content-Length", "4")
-                self.end_headers()
-                if status != 204:
-                    self.wfile.write(b"said")
-
-            def log_message(self, *_):
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, request, client_address):
-                receiver.violations.append(repr(sys.exception()))
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/api/v1/write"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
+        super().__init__("/api/v1/write")
+        self.violations = self.objections
 
     def forget(self):
         """Begin with a new sender: an empty database."""
         self.taken, self.metadata, self.starts = {}, {}, {}
         self._refused, self._again = set(), None
 
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-    def take(self, headers, body):
+    def take(self, path, headers, body):
         self.n_requests += 1
         try:
             status, answer = self._take(headers, body)
         except (ViolationError, UnicodeDecodeError, snappy.UncompressError) as error:
             self.violations.append(f"request {self.n_requests}: {type(error).__name__}: {error}")
             status, answer = 400, {}
-        self.answers[status] = self.answers.get(status, 0) + 1
-        return status, answer
+        self.statuses[status] = self.statuses.get(status, 0) + 1
+        return status, answer, b"said"
 
     def _take(self, headers, body):
         version = "2" if "proto=" in headers["Content-Type"] else "1"

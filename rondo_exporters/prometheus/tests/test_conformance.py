@@ -26,7 +26,7 @@ class Database:
         self._headers = {**strict.HEADERS[protocol[0]], "Content-Encoding": "snappy"}
         receiver.take = self.take
 
-    def take(self, headers, body):
+    def take(self, path, headers, body):
         for name, value in self._headers.items():
             if headers.get_all(name) != [value]:
                 self._violations.append(f"{name}: {headers.get_all(name)}")
@@ -37,8 +37,8 @@ class Database:
             self.kept.update({(series, ms): value for ms, value, _ in points})
             written += len(points)
         if self.protocol == "1.0":
-            return status, {}
-        return status, {COUNTS.format("Samples"): str(written), COUNTS.format("Histograms"): "0"}
+            return status, {}, b""
+        return status, {COUNTS.format("Samples"): str(written), COUNTS.format("Histograms"): "0"}, b""
 
     def samples(self):
         return [(series, ms, value) for (series, ms), value in self.kept.items() if value != "stale"]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rondo_exporter_prometheus.columns import LabelSets
 from rondo_exporter_prometheus.encode import Encoder as Encoder1
+from rondo_exporter_prometheus.encode2 import Encoder2
 from rondo_exporter_prometheus.remote_write_pb2 import WriteRequest
 
 from rondo_core import Batch, Part, Series
@@ -192,3 +193,30 @@ def test_protobuf_reads_what_was_written(sets, external, stamps, data):
         for each in request.timeseries
     }
     assert read == {labels: samples for labels, samples in expected.items() if samples}
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_what_is_kept_of_the_request_before_changes_no_byte(make_part, version):
+    """Requests that follow each other with the same series, with others, with gaps and with ends are as if each was alone."""
+    labelled = [("a", {"x": "1"}), ("a", {"x": "2"}), "b"]
+    names = make_part("gauge", labelled, 1, last=[1.0, 2.0, 3.0]).series
+    counters = make_part("counter", ["c_total", "d_total"], 1, last=[1.0, 2.0]).series
+
+    def encoder():
+        return (Encoder1 if version == "1.0" else Encoder2)(LabelSets((("site", "lab"),)))
+
+    def batch(row, *, gap=False, short=False, ended=False, more=True):
+        values = [row + 0.5, math.nan if gap else 2.0, 3.0]
+        gauges = attrs.evolve(make_part("gauge", labelled, [(MS // 1000 + row) * S], last=values), series=names)
+        totals = attrs.evolve(
+            make_part("counter", ["c_total", "d_total"], [(MS // 1000 + row) * S], last=[1.0, 2.0]), series=counters
+        )
+        parts = (gauges.columns(slice(2)) if short else gauges, *((totals,) if more else ()))
+        return Batch(parts, names if ended else (), (MS // 1000 + row) * S)
+
+    turns = [{}, {}, {"gap": True}, {}, {}, {"short": True}, {"more": False}, {"more": False}, {}, {"ended": True}, {}]
+    going = encoder()
+    for row, turn in enumerate(turns):
+        alone = encoder().encode(batch(row, **turn))
+        assert going.encode(batch(row, **turn)) == alone
+        assert alone

@@ -196,4 +196,4 @@ def test_no_request_of_a_randomised_store_breaks_a_rule(tmp_path, strict_receive
         assert not outcome.requests or exporter.protocol == ("2.0" if speaks_2 else "1.0")
         compare(recorded, receiver, native=speaks_2 and receiver.native)
         number += 1
-    print({versions: each.answers for versions, each in receivers.items()})
+    print({versions: each.statuses for versions, each in receivers.items()})

@@ -206,7 +206,7 @@ def test_a_receiver_without_native_histograms_gets_everything_else_once(connect,
     with caplog.at_level(logging.WARNING):
         exporter.send(sketched)
     assert "native histograms are not stored there" in caplog.text
-    assert receiver.answers == {204: 1, 500: 3}
+    assert receiver.statuses == {204: 1, 500: 3}
     exporter.send(gauge(0))
     assert exporter.protocol == "2.0"
     assert len(receiver.taken) == 4 + 4 + 1

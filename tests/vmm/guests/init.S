@@ -1,16 +1,17 @@
 # Linux's first program: says hello and how many CPUs there are, answers one line that is typed, powers off.
+# By the system calls of 32-bit programs: emulated hosts do not leave user mode at the instruction SYSCALL.
         .code64
         .globl _start
-        .equ    read, 0
-        .equ    write, 1
-        .equ    sched_getaffinity, 204
-        .equ    reboot, 169
+        .equ    read, 3
+        .equ    write, 4
+        .equ    reboot, 88
+        .equ    sched_getaffinity, 242
 _start:
         mov     $sched_getaffinity, %eax
-        xor     %edi, %edi
-        mov     $128, %esi
-        lea     buffer(%rip), %rdx
-        syscall
+        xor     %ebx, %ebx
+        mov     $128, %ecx
+        mov     $buffer, %edx
+        int     $0x80
         mov     buffer(%rip), %rax
         xor     %ecx, %ecx                      # count bits without popcnt
 1:      mov     %rax, %rbx
@@ -22,30 +23,30 @@ _start:
         jmp     1b
 2:      add     $'0', %cl
         mov     %cl, cpus(%rip)
-        lea     hello(%rip), %rsi
+        mov     $hello, %ecx
         mov     $hello_end - hello, %edx
         call    say
         mov     $read, %eax
-        xor     %edi, %edi
-        lea     buffer(%rip), %rsi
+        xor     %ebx, %ebx
+        mov     $buffer, %ecx
         mov     $128, %edx
-        syscall
-        mov     %rax, %rbx
-        lea     heard(%rip), %rsi
+        int     $0x80
+        mov     %eax, %esi
+        mov     $heard, %ecx
         mov     $heard_end - heard, %edx
         call    say
-        lea     buffer(%rip), %rsi
-        mov     %rbx, %rdx
+        mov     $buffer, %ecx
+        mov     %esi, %edx
         call    say
         mov     $reboot, %eax
-        mov     $0xfee1dead, %edi
-        mov     $672274793, %esi
+        mov     $0xfee1dead, %ebx
+        mov     $672274793, %ecx
         mov     $0x4321fedc, %edx
-        syscall
+        int     $0x80
 3:      jmp     3b
 say:    mov     $write, %eax
-        mov     $1, %edi
-        syscall
+        mov     $1, %ebx
+        int     $0x80
         ret
 hello:  .ascii  "rondo-guest cpus="
 cpus:   .ascii  "?\n"

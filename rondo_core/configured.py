@@ -1,0 +1,71 @@
+"""A store as a rondo.toml says: where and how it is kept, its recorders bound, its exporters sending beside it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from rondo_core.clock import Clock, wall_ns
+from rondo_core.config import Config, read_config
+from rondo_core.errors import UsageError
+from rondo_core.plugins import open_recorders
+from rondo_core.schema import DEFAULT_SCHEMAS, Schema, with_room
+from rondo_core.store import Store
+
+
+@contextlib.contextmanager
+def open_store(
+    config: Config | str | Path | None = None,
+    *,
+    schemas: Iterable[Schema] | None = None,
+    writer: str = "",
+    clock: Clock = wall_ns,
+) -> Iterator[Store]:
+    """Open the store of a config for writing and tick it, its recorders bound and all of its exporters at work.
+
+    At the end of the block the store is closed first, and then each exporter sends what is left, within its deadline. A
+    recorder or an exporter that is broken is logged and counted, and stops neither recording nor the others.
+
+    Args: `config`: a file's path, or what was read of it; None: rondo.toml in the working directory; `schemas`: what to
+        keep where the config has no `schemas`; `writer`, `clock`: as for `Store`.
+    Raises: UsageError: a table is wrong, or store.path is missing; PluginNotFoundError: a plugin is not installed;
+        StoreError and those below it: as `Store`.
+    """
+    known = config if isinstance(config, Config) else read_config(config)
+    store_path = known.store.get("path")
+    if store_path is None:
+        raise UsageError(f"{known.path or 'rondo.toml'}: store.path: missing; say where to record")
+    plugins = open_recorders(known.recorders)
+    from rondo_core.export.beside import Exporters
+
+    kept = configured_schemas(known) or schemas
+    if kept is None and not Path(store_path).exists():
+        kept = with_room(DEFAULT_SCHEMAS, len(known.exporters))
+    store = Store(
+        store_path,
+        kept,
+        clock=clock,
+        writer=writer,
+        tick_interval_s=known.store.get("tick_interval", 1.0),
+        sync_interval_s=known.store.get("sync_interval"),
+    )
+    exporters: Exporters | None = None
+    try:
+        with store:
+            store.bind_recorders(plugins)
+            exporters = Exporters(store, known.exporters)
+            store.tick()
+            yield store
+    finally:
+        if exporters is not None:
+            exporters.close(store.run.number)
+
+
+def configured_schemas(config: Config) -> tuple[Schema, ...] | None:
+    """Read the file that `store.schemas` names; None where it names none. Raises: as `read_schemas`."""
+    if "schemas" not in config.store:
+        return None
+    from rondo_core.schema_file import read_schemas
+
+    return read_schemas(config.store["schemas"])

@@ -1,0 +1,179 @@
+"""What every exporter that speaks HTTP needs, whichever library it speaks it with: addresses, credentials, answers.
+
+What these say of a config or of an answer holds no credential, and is one line. The standard library is enough for it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, unquote_plus, urlsplit
+
+from rondo_core.clock import NS_PER_S
+from rondo_core.errors import RetryableExportError, UsageError
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+# What HTTP itself needs, or has the library set. Source: RFC 9110.
+RESERVED_HEADERS = frozenset(
+    {
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "www-authenticate",
+    }
+)
+# A receiver that asks for more patience than this is asked again all the same.
+MAX_RETRY_AFTER_S = 3600.0
+MAX_SAID_CHARACTERS = 200
+_KEY_CHARACTERS = 6
+_MAX_CAUSES = 10
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
+
+
+# -- what is configured
+
+
+def check_url(option: str, given: str, example: str) -> SplitResult:
+    """Take a URL apart, without its fragment. Raises: UsageError: it is none of http or https with a host."""
+    try:
+        parts = urlsplit(given if given.isprintable() and " " not in given else "")
+        if parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0:
+            return parts._replace(fragment="")
+    except ValueError:
+        pass
+    # The input is not repeated: it may hold a password.
+    raise UsageError(f"{option}: not an http or https URL with a host, such as {example}")
+
+
+def check_header_value(option: str, value: str) -> str:
+    """Give a header's value, stripped. Raises: UsageError: no header can carry it."""
+    if not _HEADER_VALUE.fullmatch(value):
+        raise UsageError(f"{option}: holds what no header can carry; use printable ASCII")
+    return value.strip()
+
+
+def check_headers(given: Mapping[str, str], reserved: Mapping[str, str]) -> dict[str, str]:
+    """Check the further headers of a config.
+
+    Args: `reserved`: lower-case name -> why it may not be given, beside those that HTTP itself needs.
+    Raises: UsageError: names the header and what is wrong, and no value.
+    """
+    headers: dict[str, str] = {}
+    for name, value in given.items():
+        known = name.lower()
+        if not _HEADER_NAME.fullmatch(name):
+            raise UsageError("headers: a name is not one of HTTP's; letters, digits and - only")
+        if known in reserved:
+            raise UsageError(f"headers: {name} {reserved[known]}")
+        if known in RESERVED_HEADERS:
+            raise UsageError(f"headers: {name} is the protocol's own; leave it out")
+        if known in map(str.lower, headers):
+            raise UsageError(f"headers: {name} given twice; keep one")
+        headers[name] = check_header_value(f"headers: the value of {name}", value)
+    return headers
+
+
+def check_tls(ca_file: str, client_certificate: str, client_key: str) -> None:
+    """Load what TLS is given once, so that what is wrong with it is said at once; empty: not given.
+
+    Raises: UsageError: a file cannot be read, is not PEM, or holds a key that is another's or under a passphrase.
+    """
+    if client_key and not client_certificate:
+        raise UsageError("client_key: given without a client_certificate; add it")
+    if not (ca_file or client_certificate):
+        return
+    import ssl
+
+    context = ssl.create_default_context()
+    key, path = "ca_file", ca_file
+    try:
+        if ca_file:
+            context.load_verify_locations(ca_file)
+        key, path = "client_certificate", client_certificate
+        if client_certificate:
+            # A key under a passphrase would be asked for on the terminal; an empty one is refused instead.
+            context.load_cert_chain(client_certificate, client_key or None, password=lambda: "")
+    except ssl.SSLError:
+        raise UsageError(f"{key}: {path}: not PEM, or its key is another's or under a passphrase") from None
+    except OSError as error:
+        raise UsageError(f"{key}: {path}: {error.strerror or 'cannot be read'}, or its key's file") from None
+
+
+def read_token(path: str) -> str:
+    """Read a bearer token's file, for each request anew, as tokens are rotated.
+
+    Raises: RetryableExportError: it cannot be read now, or holds no token.
+    """
+    try:
+        token = Path(path).read_text("ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not ASCII text"
+        raise RetryableExportError(f"bearer_token_file: {path}: {reason}") from None
+    if not token.isprintable() or not token:
+        raise RetryableExportError(f"bearer_token_file: {path}: not one token on one line")
+    return token
+
+
+# -- what is answered
+
+
+def presentable(text: str, secrets: Iterable[str], headers: Mapping[str, str], url: str) -> str:
+    """Put what a receiver said on one line, credentials that it repeated blotted out, and cut it.
+
+    Args: `headers`, `url`: those of the config: headers' values, and those of the URL's query, may be keys; what is
+        shorter than one, such as a tenant's number, may stand in any sentence.
+    """
+    parts = urlsplit(url)
+    asked = [pair.partition("=")[2] for pair in parts.query.split("&")]
+    keys = (*headers.values(), *asked, *map(unquote_plus, asked))
+    own = (parts.username or "", parts.password or "")
+    hidden = {*secrets, *own, *map(unquote, own), *(value for value in keys if len(value) >= _KEY_CHARACTERS)}
+    for secret in sorted(filter(None, hidden), key=len, reverse=True):
+        text = text.replace(secret, "***")
+    printable = "".join(each if each.isprintable() else " " for each in text)
+    return " ".join(printable.split())[:MAX_SAID_CHARACTERS]
+
+
+def lost_reason(error: BaseException) -> str:
+    """Say why there is no connection, in words that hold no URL: the first reason of the system's among the causes."""
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if cause is None:
+            break
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"no connection: {cause.strerror}"
+        known = (getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__)
+        cause = next((each for each in known if isinstance(each, BaseException)), None)
+    return "the connection was lost"
+
+
+def retry_after_s(value: str, now_ns: int) -> float | None:
+    """Read Retry-After, seconds or an HTTP-date, as seconds from now; None where it is neither."""
+    from datetime import UTC
+    from email.utils import parsedate_to_datetime
+
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value), MAX_RETRY_AFTER_S)
+    try:
+        when = parsedate_to_datetime(value)
+        seconds = when.replace(tzinfo=when.tzinfo or UTC).timestamp() - now_ns / NS_PER_S
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)

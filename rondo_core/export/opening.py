@@ -1,0 +1,40 @@
+"""An exporter's table of a config: which part is the runner's, and the exporter that the rest of it opens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rondo_core.config import check_runner_table
+from rondo_core.errors import PluginNotFoundError, UsageError
+from rondo_core.hookspecs import Exporter
+from rondo_core.options import RUNNER_OPTIONS
+
+# What whoever wrote the config is told before anything starts; an exporter that fails in any other way is left out.
+MISTAKES = (UsageError, PluginNotFoundError)
+
+
+def runner_options(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Take out of an exporter's table what is the runner's.
+
+    Returns: the runner's own, as `Runner` takes it, and `plugin`; and the rest, which is the plugin's.
+    Raises: UsageError: names the key and what is allowed.
+    """
+    mine = {option.name for option in RUNNER_OPTIONS}
+    given = check_runner_table(f"exporters.{name}", {key: config[key] for key in config if key in mine})
+    named = {"interval": "interval_s", "deadline": "deadline_s"}
+    options = {named.get(key, key): value for key, value in given.items()}
+    return {"plugin": name, **options}, {key: value for key, value in config.items() if key not in mine}
+
+
+def open_exporter(name: str, plugin: str, config: dict[str, Any]) -> Exporter:
+    """Open the exporter plugin for the table `name` of a config.
+
+    Raises: PluginNotFoundError, PluginLoadError: it is not installed or does not load; RondoError: what it says of
+    its config.
+    """
+    from rondo_core.plugins import EXPORTERS, Plugins
+
+    plugins = Plugins(config={plugin: config}, where={plugin: f"exporters.{name}"})
+    plugins.load(EXPORTERS, [plugin])
+    exporter: Exporter = plugins.open("rondo_exporter_open", plugin)
+    return exporter
