@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 TOOLS  := $(CURDIR)/.tools
 DEMO   ?= demo.rondo
 SECONDS ?= 15
+COUNTS ?= 10 50 100
+DURATION ?= 15
 
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
@@ -62,6 +64,9 @@ soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the 
 vmm-test-linux: $(VENV)/.tested tools ## Boot Debian's kernel on /dev/kvm to its first program and back, on one CPU and on two.
 	@RONDO_LINUX=$${RONDO_LINUX:-1} $(BIN)/python -m pytest -q tests/vmm/test_linux.py
 
+soak-interrupt: $(VENV)/.tested tools exporters ## Interrupt the benchmarks at 30 random moments, and look for what they leave.
+	@RONDO_INTERRUPTS=$${RONDO_INTERRUPTS:-10} $(BIN)/python -m pytest -q tests/bench/test_interrupt.py -o timeout=3600
+
 soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a receiver that objects to whatever the protocol forbids.
 	@RONDO_STRICT_REQUESTS=$${RONDO_STRICT_REQUESTS:-10000} $(BIN)/python -m pytest -q -s rondo_exporters/prometheus/tests/test_strict.py -o timeout=7200
 
@@ -84,7 +89,7 @@ format: $(VENV)/.tested ## Format the code and mend what the linter can.
 	@$(BIN)/ruff format .
 
 bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python and compiled.
-	@$(BIN)/python bench/write_path.py
+	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
 
 bench-records: bench-peers ## Time each record of rondo and ten peers: p50, p99, p99.9 and throughput of up to 10 million.
@@ -93,6 +98,9 @@ bench-records: bench-peers ## Time each record of rondo and ten peers: p50, p99,
 $(VENV)/.benched: $(VENV)/.installed
 	@sh scripts/venv.sh $(VENV) --group bench
 	@touch $@
+
+bench-agent: $(VENV)/.installed ## What an agent costs beside 500 stores, their writers gone and live.
+	@$(BIN)/python bench/agent.py
 
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
@@ -107,11 +115,18 @@ bench-peers: $(VENV)/.tested ## Install what bench-report compares with where it
 	@$(BIN)/pip install -q --group bench
 	@$(BIN)/pip install -q rrdtool 2>/dev/null || echo "bench-peers: rrdtool does not build here and is left out"
 
+vmm-bench-scale: $(VENV)/.tested exporters ## What monitoring adds to each VM, beside Prometheus and node_exporters: COUNTS="10 50 100" DURATION=15.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_scale.py $(COUNTS) --duration $(DURATION) $(if $(REMOTE_WRITE),--remote-write $(REMOTE_WRITE))
+
+exporters: ## Fetch what rondo is compared with: a Prometheus and its node_exporter.
+	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@sh scripts/deb.sh $(TOOLS) prometheus-node-exporter /usr/bin/prometheus-node-exporter
+
 vmm-bench-15 vmm-bench-30 vmm-bench-45: vmm-bench-%: $(VENV)/.installed ## Run a VM that long and check every second of it.
 	@$(BIN)/python bench/capture.py $*
 
-vmm-bench-capture: $(VENV)/.installed ## Run VMs of 15, 30 and 45 s and check every second of them.
-	@$(BIN)/python bench/capture.py 15 30 45
+vmm-bench-capture: $(VENV)/.installed exporters ## What is left of VMs that live 2 to 45 s: in rondo, and in a Prometheus that scrapes them.
+	@$(BIN)/python bench/vmm_capture.py
 
 vmm-bench-linux: $(VENV)/.installed guest-linux ## Run 20 Linux guests of 45 s in QEMU and check every second of them.
 	@$(BIN)/python bench/capture_linux.py $${RONDO_SECONDS:-45} --runs $${RONDO_RUNS:-20}

@@ -1,16 +1,14 @@
 """What `rondo agent` costs beside 500 stores: CPU, memory and descriptors of a walk, first and idle, live and dead.
 
 Every store is a monitor's (1.5 MB), with two minutes of 16 series. The exporter only counts.
-Run: python bench/agent.py [STORES]
 """
 
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from harness import machine
+from harness import Report, finish, machine, options
 
 from rondo_core import ManualClock, Store
 from rondo_core.config import Config
@@ -61,25 +59,33 @@ def descriptors():
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
 
 
-def walk(agent, what):
+def walk(agent, report, case):
+    """Let the agent go round once; report what that took."""
     before, started, sent = time.process_time(), time.monotonic(), (Counting.samples, Counting.requests)
     done = agent.run_once()
     cpu, wall = time.process_time() - before, time.monotonic() - started
-    print(
-        f"{what:28} {done.stores} stores, {done.live} live: CPU {cpu:6.2f} s, wall {wall:6.2f} s,"
-        f" RSS {rss_mib():5.0f} MiB,"
-        f" {descriptors()} descriptors, {Counting.samples - sent[0]} samples in {Counting.requests - sent[1]} requests"
-    )
-    assert not done.failures, done.failures[:2]
+    if done.failures:
+        raise RuntimeError(f"{case}: {done.failures[0]}")
+    for name, value, unit in (
+        ("CPU", cpu * 1000, "ms"),
+        ("wall", wall * 1000, "ms"),
+        ("RSS", rss_mib(), "MiB"),
+        ("descriptors", descriptors(), ""),
+        ("samples", Counting.samples - sent[0], ""),
+        ("requests", Counting.requests - sent[1], ""),
+    ):
+        report.case(f"{case}: {name}", [value], unit)
 
 
-def main(n_stores):
-    print(machine())
+def main():
+    """Walk over stores whose writers are gone, then over stores that are written."""
+    asked = options(__doc__ or "", stores={"type": int, "default": 500, "help": "how many"})
+    report = Report("agent", asked, machine("rondo"), __doc__ or "")
     module.open_exporter = lambda *_: Counting()
     for live in (False, True):
         with tempfile.TemporaryDirectory() as folder:
             kept = []
-            for number in range(n_stores):
+            for number in range(asked.stores):
                 clock = ManualClock(time.time_ns() - 130 * 10**9)
                 store, handles = make(Path(folder) / f"vm{number}.rondo", clock, 120)
                 if live:
@@ -87,19 +93,20 @@ def main(n_stores):
                 else:
                     store.close()
             agent = module.Agent(folder, Config(exporters={"counting": {}}, agent={}))
-            kind = "live" if live else "dead"
-            print(f"{kind}: before the first walk RSS {rss_mib():.0f} MiB, {descriptors()} descriptors")
-            walk(agent, "first walk, all to send")
+            kind = f"{asked.stores} {'live' if live else 'dead'} stores"
+            report.case(f"{kind}, before: RSS", [rss_mib()], "MiB")
+            walk(agent, report, f"{kind}, all to send")
             if live:
                 for store, clock, handles in kept:
                     fill(store, clock, 10, *handles)
                 time.sleep(12)
-                walk(agent, "ten seconds more")
-            walk(agent, "nothing new")
+                walk(agent, report, f"{kind}, ten seconds more")
+            walk(agent, report, f"{kind}, nothing new")
             agent.close()
             for store, *_ in kept:
                 store.close()
+    report.save()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 500)
+    finish(main)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from harness import Report, machine, outputs
+from harness import Report, finish, machine, outputs
 
+from rondo_cli.serve import Sidecar
 from rondo_core import Store, StoreReader
 from rondo_vmm import VMM_SCHEMAS, VmConfig, run_vm
 
 
-def check(path: Path, seconds: int, choice: str) -> dict[str, object]:
-    """Run one VM, then read its store: what is there, and what is wrong."""
-    with Store(path, VMM_SCHEMAS, writer="vmm") as store:
+def check(path: Path, seconds: int, choice: str, listening: socket.socket | None = None) -> dict[str, Any]:
+    """Run one VM, its store served on `listening`, then read the store: what is there, and what is wrong."""
+    with ExitStack() as stack:
+        store = stack.enter_context(Store(path, VMM_SCHEMAS, writer="vmm"))
+        if listening is not None:
+            stack.enter_context(Sidecar(path, listening))
         result = run_vm(VmConfig(machine=choice, cmdline=f"workload_duration={seconds}"), store)
     wrong = [result.error] if result.error else []
     possible = range(result.started_ns // 10**9, result.ended_ns // 10**9 + 1)
@@ -37,6 +44,8 @@ def check(path: Path, seconds: int, choice: str) -> dict[str, object]:
         "machine": result.machine,
         "ended": result.ended,
         "uptime_s": result.uptime_s,
+        "lived": [possible.start, possible.stop - 1],
+        "last": possible.stop - 1 in lived,
         "points": len(uptime),
         "possible": len(possible),
         "exits": sum(result.exits.values()),
@@ -69,4 +78,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    finish(main)

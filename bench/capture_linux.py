@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import Report, machine, outputs
+from harness import Report, finish, machine, outputs
 
 from rondo_core import Store, StoreReader
 from rondo_vmm import VmConfig
@@ -67,4 +67,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    finish(main)

@@ -15,12 +15,12 @@ import time
 import urllib.request
 from pathlib import Path
 
-from harness import Report, machine, options
+from children import child
+from harness import Report, finish, machine, options
 
 SERIES, SECONDS, S = 100, 2000, 10**9
 BACKLOG_SECONDS = 20_000
 SENDERS = ("rondo 1.0", "rondo 2.0", "prometheus-remote-writer", "opentelemetry-sdk OTLP")
-HERE = Path(__file__).parent
 
 
 def make_store(path: Path, seconds: int) -> None:
@@ -127,7 +127,7 @@ def resident_mib() -> tuple[float, float]:
     return own, most
 
 
-def child(sender: str, url: str, store: str) -> None:
+def send(sender: str, url: str, store: str) -> None:
     """Be one sender: print what it measured of itself."""
     if sender.startswith("rondo"):
         found = send_rondo(url + ("/2" if sender.endswith("2.0") else "/1"), sender[-3:], store)
@@ -140,7 +140,10 @@ def measure(sender: str, url: str, store: Path) -> tuple[float, float, float, li
     """Run one sender: samples per CPU second, bytes per sample, CPU seconds per million samples, MiB."""
     before = taken(url)
     command = [sys.executable, __file__, "--child", sender, url, str(store)]
-    said = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+    with child(command, stdout=subprocess.PIPE, text=True) as sending:
+        said, _ = sending.communicate()
+    if sending.returncode:
+        raise RuntimeError(f"{sender}: ended with status {sending.returncode}")
     samples, sent, cpu_s, memory = json.loads(said.splitlines()[-1])
     return samples / cpu_s, (taken(url) - before) / sent, cpu_s / samples * 1e6, memory
 
@@ -156,8 +159,8 @@ def main() -> None:
     asked = options(__doc__ or "")
     with (
         tempfile.TemporaryDirectory() as directory,
-        subprocess.Popen(
-            [sys.executable, HERE / "ack_server.py"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        child(
+            [sys.executable, "-m", "rondo_cli.acknowledge"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as receiver,
     ):
         url = f"http://127.0.0.1:{receiver.stdout.readline().strip()}"
@@ -185,11 +188,10 @@ def main() -> None:
             report.case(f"{case}: memory", own, "MiB")
             report.case(f"{case}: most at any moment", [most - idle for _, idle, _, most in memory], "MiB")
         report.save()
-        receiver.stdin.close()
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        child(*sys.argv[2:])
+        send(*sys.argv[2:])
     else:
-        main()
+        finish(main)

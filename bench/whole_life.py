@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from harness import Report, machine, options
+from harness import Report, finish, machine, options
 from numpy.typing import NDArray
 
 from rondo_core import ManualClock, Schema, Store
@@ -28,7 +28,7 @@ INTERVALS = (1, 10, 300)
 CHUNK_S = 3600
 
 
-def main() -> None:
+def main() -> int:
     """Replay, watch, compare; the exit status says whether every line of the contract held."""
     asked = options(__doc__ or "", days={"type": float, "default": 7.0, "help": "simulated days"})
     seconds = int(asked.days * DAY_S)
@@ -38,7 +38,7 @@ def main() -> None:
     report.save()
     for line in failed:
         print(f"whole_life: {line}", file=sys.stderr)
-    sys.exit(1 if failed else 0)
+    return int(bool(failed))
 
 
 def replay(path: Path, seconds: int, report: Report, *, quiet: bool) -> list[str]:
@@ -214,4 +214,4 @@ def rss_kib() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Report, machine, options
+from harness import Report, finish, machine, options
 
 ROUNDS = 5
 SETTINGS = ("compiled", "pure", "multiprocess")
@@ -282,4 +282,4 @@ def everything(directory: Path) -> Iterator[Contender]:
 CONTENDERS = {"compiled": everything, "pure": rondo, "multiprocess": prometheus}
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -14,6 +14,7 @@ from rondo_core.errors import RondoError, one_line
 
 COMMANDS = (
     "agent",
+    "bench",
     "check",
     "config",
     "export",

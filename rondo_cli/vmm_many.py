@@ -62,7 +62,7 @@ def run_many(
     directory = machines[0][1].store
     if directory is not None:
         _clear(directory.parent, {name for name, _ in machines})
-    fleet = _Processes(listening) if processes else _Threads()
+    fleet = _Processes(listening, recorded=directory is not None) if processes else _Threads()
     with stopped_by_signals(fleet.stop) as signalled:
         sidecar = None
         try:
@@ -127,10 +127,12 @@ class _Threads:
 class _Processes:
     """Machines in processes of their own, which end in order when this one is killed."""
 
-    def __init__(self, listening: list[socket.socket]) -> None:
+    def __init__(self, listening: list[socket.socket], *, recorded: bool) -> None:
         self.stopping = threading.Event()
         self._listening = listening
         self._running: dict[int, str] = {}
+        if recorded:
+            _load()
 
     def start(self, name: str, asked: Asked) -> None:
         """Start one, and wait until its store is there or it has failed."""
@@ -187,6 +189,24 @@ class _Processes:
             if os.WIFSIGNALED(status):
                 click.echo(f"rondo: {name}: process {pid} ended by signal {os.WTERMSIG(status)}", err=True)
         return failed
+
+
+def _load() -> None:
+    """Import what recording needs once, before the first fork: the machines' processes share it, in memory and in time.
+
+    numpy's own threads are not started: a process that only records computes nothing with them.
+    """
+    import gc
+    import importlib
+
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    for module in ("numpy", "rondo_core.store", "rondo_vmm.schemas", "rondo_vmm.plugins.exits"):
+        importlib.import_module(module)
+    from rondo_vmm.recording import monitor_plugins
+
+    monitor_plugins()
+    gc.freeze()  # what is collected in a child would be written to, and be the child's own
 
 
 class _Lines:

@@ -312,6 +312,19 @@ class Slab:
         """Give the memory of the pages that were looked at back; they return from the page cache at the next look."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
+    def leave_unread(self) -> None:
+        """Give back the pages of a new slab that were only looked at, the page cache's too.
+
+        From here on a page comes alone: a writer needs few of them, and their neighbours would count as its memory.
+        """
+        self._map.madvise(mmap.MADV_DONTNEED)
+        self._map.madvise(mmap.MADV_RANDOM)
+        descriptor = open_file(self.path)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # what was written stays
+        finally:
+            os.close(descriptor)
+
     def close(self) -> None:
         """Drop the views; the map goes when the last view that was handed out does."""
         self._arrays.clear()

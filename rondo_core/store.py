@@ -154,6 +154,7 @@ class Store:
             self._report_lost(lost)
         self._take_back_future()
         self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer)
+        self._new = last is None
         write_run(f"{root}/{layout.RUNS_FILE}", self.run)
         _live.add(self)
 
@@ -337,6 +338,11 @@ class Store:
         else:
             self._synced_ns = now_ns
             self.sync()
+        if self._new:  # to open it and to fold for the first time was to look at all of it
+            self._new = False
+            for slabs in self.slabs.values():
+                for slab in slabs:
+                    slab.leave_unread()
 
     def _count(self) -> None:
         totals: dict[str, int] = {}

@@ -16,6 +16,7 @@ rondo=$work/venv/bin/rondo
 $rondo --version
 $rondo vmm --store vm.rondo --duration 1 >/dev/null 2>"$work/vmm.log" || { cat "$work/vmm.log" >&2; exit 1; }
 $rondo query vm.rondo vmm_uptime_seconds | tail -n 1
+$rondo bench tick --repeat 1 | tail -n 1
 for project in "$here"/rondo_exporters/*/; do
     name=$(basename "$project")
     wheel=$(echo "$work/wheels/rondo_exporter_$name"-*.whl)

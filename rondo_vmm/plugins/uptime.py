@@ -24,7 +24,8 @@ def rondo_recorder_bind(declare: Declare) -> Tick:
     def tick(now_ns: int) -> None:
         up(now_ns)
         memory.set(int(statm.read_text().split()[1]) * page_bytes, now_ns)
-        descriptors.set(len(os.listdir(fds)), now_ns)  # noqa: PTH208 - a thousand paths take milliseconds
+        # Since Linux 6.2 their number is the directory's size; to list the thousands of a hundred machines takes long.
+        descriptors.set(os.stat(fds).st_size or len(os.listdir(fds)), now_ns)  # noqa: PTH116, PTH208 - nor are paths made
 
     return tick
 

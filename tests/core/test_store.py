@@ -1,8 +1,10 @@
 """Opening, closing and refusing: a store's directory, its one writer, its runs, its readers."""
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -218,3 +220,20 @@ def test_default_schemas_take_all_three_kinds(path):
         assert {series.kind for series in store.registry if not series.name.startswith("rondo_")} == {
             schema.kind for schema in DEFAULT_SCHEMAS
         }
+
+
+def test_a_new_store_takes_memory_for_what_it_writes_only(path):
+    """Of a slab's pages that opening and the first fold looked at, those that hold nothing are given back."""
+    clock = ManualClock()
+    with Store(path, [Schema("g", "gauge", 32, (Tier("1s", "1h"), Tier("10s", "1d")))], clock=clock) as store:
+        gauge = store.gauge("level")
+        for second in range(5):
+            gauge.set(second)
+            store.tick()
+            clock.advance(1)
+        mapped = Path("/proc/self/smaps").read_text().split(str(path))[1:]
+        resident = sum(int(re.search(r"^Rss: +(\d+) kB", each, re.MULTILINE)[1]) for each in mapped)
+        whole = sum(file.stat().st_size for file in path.glob("*.slab")) // 1024
+        assert whole > 2000
+        assert 0 < resident < whole // 4
+        assert store.query("level")[0].values.tolist() == [0, 1, 2, 3, 4]

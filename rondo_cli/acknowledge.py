@@ -41,7 +41,8 @@ class Server(socketserver.ThreadingTCPServer):
 def main() -> None:
     """Serve until standard input ends."""
     with Server(("127.0.0.1", 0), Acknowledge) as server:
-        print(server.server_address[1], flush=True)
+        sys.stdout.write(f"{server.server_address[1]}\n")
+        sys.stdout.flush()
         threading.Thread(target=server.serve_forever, daemon=True).start()
         sys.stdin.read()
         server.shutdown()

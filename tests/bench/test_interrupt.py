@@ -1,0 +1,77 @@
+"""A benchmark can be stopped at any moment, and leaves no process and no listening port behind."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+BENCH = Path(__file__).parents[2] / "bench"
+TOOLS = Path(__file__).parents[2] / ".tools/usr/bin"
+EXPORTER = shutil.which("prometheus-node-exporter", path=f"{TOOLS}:{os.environ['PATH']}")
+MARK = "RONDO_BENCH_MARK"
+GONE_WITHIN_S = 30
+BENCHES = [
+    pytest.param(
+        ["vmm_scale.py", "2", "--duration", "5", "--machine", "soft"],
+        marks=[
+            pytest.mark.prometheus,
+            pytest.mark.emulator,
+            pytest.mark.skipif(not EXPORTER, reason="no node_exporter; make exporters"),
+        ],
+        id="vmm_scale",
+    ),
+    pytest.param(
+        ["vmm_capture.py", "2", "5", "--vms", "1", "--machine", "soft"],
+        marks=[pytest.mark.prometheus, pytest.mark.emulator],
+        id="vmm_capture",
+    ),
+    pytest.param(["export.py", "--repeat", "1"], id="export"),
+]
+
+
+def marked(mark):
+    """Every process that was started by what carries the mark: a child inherits its environment."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                carries = f"{MARK}={mark}".encode() in (entry / "environ").read_bytes().split(b"\0")
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ")
+            except OSError:
+                continue
+            found += [(int(entry.name), command)] if carries and command else []
+    return found
+
+
+@pytest.mark.parametrize("bench", BENCHES)
+@pytest.mark.parametrize("turn", range(int(os.environ.get("RONDO_INTERRUPTS", "1"))))
+def test_an_interrupt_leaves_nothing(tmp_path, bench, turn):
+    """SIGINT at a random moment, to it alone or as a terminal gives it, ends it and all that it has started."""
+    mark, moment_s, alone = uuid.uuid4().hex, random.uniform(0.2, 6), random.random() < 0.5
+    name, *arguments = bench
+    running = subprocess.Popen(
+        [sys.executable, BENCH / name, *arguments, "--out", tmp_path / "out.json"],
+        env=os.environ | {MARK: mark},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    until = time.monotonic() + moment_s
+    while running.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    started = marked(mark)
+    if running.poll() is None:
+        (os.kill if alone else os.killpg)(running.pid, signal.SIGINT)
+    said, _ = running.communicate(timeout=GONE_WITHIN_S)
+    assert running.returncode in {130, -signal.SIGINT, 0}, said
+    until = time.monotonic() + GONE_WITHIN_S
+    while (left := marked(mark)) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not left, f"{moment_s:.2f} s, {alone=}, {started}: {said}"
