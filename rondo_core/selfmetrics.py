@@ -58,13 +58,14 @@ class SelfMetrics:
         self._make = make
         self._totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._moved: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
+        self._left_out = False
 
     def set_total(self, name: str, total: float, **labels: str) -> None:
         """Say how many there were since the store was opened."""
         self._totals[name, tuple(sorted(labels.items()))] = total
 
     def flush(self, now_ns: int) -> None:
-        """Move what has come since the last flush into the counters; one without a column is left out."""
+        """Move what has come since the last flush into the counters; that some have no column is said once."""
         for key, total in tuple(self._totals.items()):
             moved = self._moved.get(key)
             if moved == total:
@@ -72,7 +73,12 @@ class SelfMetrics:
             name, labels = key
             try:
                 counter = self._make(name, help=_HELP.get(name, ""), **dict(labels))
-            except CapacityError:
+            except CapacityError as error:
+                if not self._left_out:
+                    import logging
+
+                    self._left_out = True
+                    logging.getLogger("rondo.store").warning("%s is left out of rondo's own counters: %s", name, error)
                 continue
             counter.inc(max(0.0, total - (counter.value if name in _ABSOLUTE else moved or 0)), now_ns)
             self._moved[key] = total

@@ -194,6 +194,18 @@ def test_two_processes_never_move_one_cursor(filled, clock):
     Runner(filled.view, Receiver(), "x", clock=clock).finish(0, 0)
 
 
+def test_counters_of_rondos_own_that_find_no_room_are_told_of_once(store, clock, caplog):
+    """What is left out is named, with what to do; the others go on."""
+    for number in range(40):
+        store.self_metrics.set_total("rondo_export_requests_total", 1, exporter=f"e{number}")
+    store.tick(clock())
+    store.tick(clock())
+    told = [record.getMessage() for record in caplog.records if "is left out" in record.getMessage()]
+    assert len(told) == 1
+    assert "rondo_export_requests_total is left out of rondo's own counters: " in told[0]
+    assert 0 < len(store.view.query("rondo_export_requests_total")) < 40
+
+
 def test_the_runners_thread_sends_and_its_self_metrics_are_in_the_store(path):
     """Beside a live store, from a thread of its own, with a last flush at close."""
     receiver, published = Receiver(), threading.Event()
