@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgpack
 import numpy as np
-from harness import Report, in_turn, machine, now_ns, options, per_call_ns
+from harness import Report, finish, in_turn, machine, now_ns, options, per_call_ns
 from peers import readers
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
@@ -174,4 +174,4 @@ def open_reader(path: Path, number: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

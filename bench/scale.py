@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Callable
 from pathlib import Path
 
-from harness import Report, machine, now_ns, options
+from harness import Report, finish, machine, now_ns, options
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 
@@ -98,4 +98,4 @@ def median(call: Callable[[], object], number: int) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import Report, in_turn, machine, now_ns, outputs, per_call_ns
+from harness import Report, finish, in_turn, machine, now_ns, outputs, per_call_ns
 from prometheus_client import Counter
 
 from rondo_cli.serve import Sidecar, listen
@@ -212,4 +212,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    finish(main)

@@ -7,7 +7,7 @@ from array import array
 from functools import partial
 from pathlib import Path
 
-from harness import Report, in_turn, machine, options, per_call_ns
+from harness import Report, finish, in_turn, machine, options, per_call_ns
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as PeerCounter
 from prometheus_client import Gauge as PeerGauge
@@ -75,4 +75,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)
