@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
 from collections.abc import Callable, Sequence
@@ -106,11 +107,20 @@ class GuestMemory:
 
     def resident_bytes(self) -> int:
         """Count what of it the host holds in memory, bytes."""
-        import ctypes
+        found = bytearray((self.size_bytes + PAGE_BYTES - 1) // PAGE_BYTES)
+        _mincore()(self.host_address(), self.size_bytes, found)
+        return found.count(1) * PAGE_BYTES
 
-        pages = (self.size_bytes + PAGE_BYTES - 1) // PAGE_BYTES
-        found = (ctypes.c_ubyte * pages)()
-        libc = ctypes.CDLL(None, use_errno=True)
-        if libc.mincore(ctypes.c_void_p(self.host_address()), ctypes.c_size_t(self.size_bytes), found):
+
+@functools.cache
+def _mincore() -> Callable[[int, int, bytearray], None]:
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def mincore(address: int, size_bytes: int, found: bytearray) -> None:
+        room = (ctypes.c_ubyte * len(found)).from_buffer(found)
+        if libc.mincore(ctypes.c_void_p(address), ctypes.c_size_t(size_bytes), room):
             raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-        return bytes(found).count(1) * PAGE_BYTES
+
+    return mincore

@@ -13,6 +13,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
 from rondo_vmm.machine import REASONS
+from rondo_vmm.plugins.proc import read_proc
 from rondo_vmm.plugins.totals import Follow, follow
 from rondo_vmm.plugins.uptime import uptime_tick
 
@@ -70,7 +71,7 @@ class _Process:
 
     def record(self, now_ns: int) -> None:
         try:
-            pages = int((self._home / "statm").read_text().split()[1])
+            pages = int(read_proc(f"{self._home}/statm").split()[1])
             self._cpu(_cpu_s(self._home), now_ns)
             if pages:  # none: the process has ended, and no one has waited for it yet
                 self._memory.set(pages * self._page_bytes, now_ns)
@@ -93,7 +94,7 @@ class _Vcpu:
     def record_time(self, thread: Path, now_ns: int) -> None:
         try:
             self._cpu(_cpu_s(thread), now_ns)
-            self._steal(int((thread / "schedstat").read_text().split()[1]) / NS_PER_S, now_ns)
+            self._steal(int(read_proc(f"{thread}/schedstat").split()[1]) / NS_PER_S, now_ns)
         except OSError:
             return
 
@@ -117,5 +118,5 @@ class _Vcpu:
 
 def _cpu_s(home: Path) -> float:
     """Read the CPU time of a process or a thread, user and system, in seconds. Raises: OSError: it has ended."""
-    fields = (home / "stat").read_text().rpartition(")")[2].split()
+    fields = read_proc(f"{home}/stat").rpartition(b")")[2].split()
     return (int(fields[_UTIME]) + int(fields[_UTIME + 1])) / _TICKS_PER_S

@@ -9,6 +9,7 @@ from pathlib import Path
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
+from rondo_vmm.plugins.proc import read_proc
 
 CPU_HELP = "CPU time of the virtual CPU's thread, in the guest and out of it."
 STEAL_HELP = "Time that the virtual CPU's thread was ready to run and waited for a host CPU."
@@ -18,8 +19,8 @@ PROCESS_HELP = "CPU time of the monitor's process, its virtual CPUs included."
 @hookimpl
 def rondo_vmm_vcpu_bind(declare: Declare, vcpu: int, thread_id: int) -> Callable[[int], None] | None:
     """Declare two counters, fed from the scheduler's statistics; stay out where the kernel keeps none."""
-    schedstat = Path(f"/proc/self/task/{thread_id}/schedstat")
-    if not schedstat.exists():
+    schedstat = f"/proc/self/task/{thread_id}/schedstat"
+    if not Path(schedstat).exists():
         return None
     spent = declare.counter("vcpu_cpu_seconds_total", help=CPU_HELP, unit="seconds", vcpu=str(vcpu)).inc
     stolen = declare.counter("vcpu_steal_seconds_total", help=STEAL_HELP, unit="seconds", vcpu=str(vcpu)).inc
@@ -35,9 +36,9 @@ def rondo_vmm_vcpu_bind(declare: Declare, vcpu: int, thread_id: int) -> Callable
     return tick
 
 
-def _read(schedstat: Path) -> tuple[int, int]:
+def _read(schedstat: str) -> tuple[int, int]:
     """Give ns on a CPU and ns waiting for one. Source: Documentation/scheduler/sched-stats.rst of the Linux kernel."""
-    spent_ns, stolen_ns, _ = schedstat.read_text().split()
+    spent_ns, stolen_ns, _ = read_proc(schedstat).split()
     return int(spent_ns), int(stolen_ns)
 
 
