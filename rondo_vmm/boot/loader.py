@@ -28,9 +28,9 @@ LINUX_CMDLINE = "console=ttyS0 reboot=k panic=-1 pci=off"
 # random numbers come from plain code; with it they need arithmetic on SSE registers, which such hosts do not emulate.
 # Guards against speculation, the crypto code's tests of itself, and what prepares tracing and BPF by walking over every
 # symbol and type of the kernel are left out because every instruction of a kernel costs such a host as much as a
-# thousand on a processor; the watchdogs, because they take that for a fault.
+# thousand on a processor.
 EMULATED_HOST_CMDLINE = (
-    "mitigations=off cryptomgr.notests nowatchdog rcupdate.rcu_cpu_stall_suppress=1 initcall_blacklist="
+    "mitigations=off cryptomgr.notests initcall_blacklist="
     "ftrace_check_for_weak_functions,ftrace_check_sync,trace_eval_init,trace_eval_sync,tracer_init_tracefs,"
     "init_kprobe_trace,cubictcp_register,kfunc_init,bpf_rstat_kfunc_init,bpf_key_sig_kfuncs_init,"
     "bpf_prog_test_run_init,bpf_tcp_ca_kfunc_init,crypto_kdf108_init"

@@ -1,17 +1,16 @@
 # Linux's first program: says hello and how many CPUs there are, answers one line that is typed, powers off.
-# By the system calls of 32-bit programs: emulated hosts do not leave user mode at the instruction SYSCALL.
         .code64
         .globl _start
-        .equ    read, 3
-        .equ    write, 4
-        .equ    reboot, 88
-        .equ    sched_getaffinity, 242
+        .equ    read, 0
+        .equ    write, 1
+        .equ    sched_getaffinity, 204
+        .equ    reboot, 169
 _start:
         mov     $sched_getaffinity, %eax
-        xor     %ebx, %ebx
-        mov     $128, %ecx
-        mov     $buffer, %edx
-        int     $0x80
+        xor     %edi, %edi
+        mov     $128, %esi
+        lea     buffer(%rip), %rdx
+        syscall
         mov     buffer(%rip), %rax
         xor     %ecx, %ecx                      # count bits without popcnt
 1:      mov     %rax, %rbx
@@ -23,30 +22,30 @@ _start:
         jmp     1b
 2:      add     $'0', %cl
         mov     %cl, cpus(%rip)
-        mov     $hello, %ecx
+        lea     hello(%rip), %rsi
         mov     $hello_end - hello, %edx
         call    say
         mov     $read, %eax
-        xor     %ebx, %ebx
-        mov     $buffer, %ecx
+        xor     %edi, %edi
+        lea     buffer(%rip), %rsi
         mov     $128, %edx
-        int     $0x80
-        mov     %eax, %esi
-        mov     $heard, %ecx
+        syscall
+        mov     %rax, %rbx
+        lea     heard(%rip), %rsi
         mov     $heard_end - heard, %edx
         call    say
-        mov     $buffer, %ecx
-        mov     %esi, %edx
+        lea     buffer(%rip), %rsi
+        mov     %rbx, %rdx
         call    say
         mov     $reboot, %eax
-        mov     $0xfee1dead, %ebx
-        mov     $672274793, %ecx
+        mov     $0xfee1dead, %edi
+        mov     $672274793, %esi
         mov     $0x4321fedc, %edx
-        int     $0x80
+        syscall
 3:      jmp     3b
 say:    mov     $write, %eax
-        mov     $1, %ebx
-        int     $0x80
+        mov     $1, %edi
+        syscall
         ret
 hello:  .ascii  "rondo-guest cpus="
 cpus:   .ascii  "?\n"
