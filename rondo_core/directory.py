@@ -175,9 +175,13 @@ def sync_files(paths: Iterable[Path]) -> None:
             except OSError as error:
                 failed.append(error)
 
-    threads = [threading.Thread(target=sync, name="rondo-sync", daemon=True) for _ in range(SYNCED_AT_ONCE)]
-    for thread in threads:
-        thread.start()
+    threads: list[threading.Thread] = []
+    with contextlib.suppress(RuntimeError):  # no more threads are to be had: this one does it
+        for _ in range(SYNCED_AT_ONCE - 1):
+            thread = threading.Thread(target=sync, name="rondo-sync", daemon=True)
+            thread.start()
+            threads.append(thread)
+    sync()
     for thread in threads:
         thread.join()
     if failed:

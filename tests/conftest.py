@@ -35,6 +35,18 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _unsynced():
+    """What tests write need not outlive the machine, and to wait for the disk took half of their time.
+
+    The tests of power loss model a disk of their own.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        patch.setattr(os, "fdatasync", lambda _descriptor: None)
+        yield
+
+
 @pytest.fixture
 def clock():
     return ManualClock(START_NS)

@@ -237,3 +237,16 @@ def test_a_new_store_takes_memory_for_what_it_writes_only(path):
         assert whole > 2000
         assert 0 < resident < whole // 4
         assert store.query("level")[0].values.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_store_is_made_where_no_more_threads_may_be_had(path, monkeypatch):
+    """As in a process at its limit: its files are synced one after the other."""
+
+    def none_left(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", none_left)
+    with Store(path) as store:
+        store.gauge("depth").set(1)
+    with StoreReader(path) as reader:
+        assert reader.query("depth")[0].values.tolist() == [1]
