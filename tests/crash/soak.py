@@ -191,6 +191,10 @@ class Soak:
         assert self.live("*:0", until) == 0
         self.at = until
         self.judge_settled()
+        if (
+            self.steps[until].verb == "jump"
+        ):  # the next life begins behind a span that the undisturbed store lives through
+            self.blurs += self.partly(self.steps[until])
 
     def judge_settled(self):
         while self.done < self.at:
