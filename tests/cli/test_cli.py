@@ -216,8 +216,10 @@ def test_a_refused_remote_write_never_stops_the_vm(tmp_path):
     """Nobody listens at the URL: the VM runs to its end with its own status, the failure is counted and shown."""
     pytest.importorskip("rondo_exporter_prometheus")
     path = tmp_path / "vm.rondo"
-    url = "http://me:secret@127.0.0.1:9/api/v1/write"
-    said = rondo("vmm", "--store", path, "--machine", "soft", "--duration", "1", "--remote-write", url)
+    url, config = "http://me:secret@127.0.0.1:9/api/v1/write", tmp_path / "rondo.toml"
+    config.write_text("[exporters.prometheus]\ndeadline = '1s'\n")
+    command = ("vmm", "--store", path, "--machine", "soft", "--duration", "1", "--config", config)
+    said = rondo(*command, "--remote-write", url)
     assert said.returncode == 0
     assert "failed requests, the last:" in said.stderr
     assert "is still in the store: rondo export" in said.stderr

@@ -25,9 +25,10 @@ def refusing(request):
 def test_the_vm_runs_on_and_the_failure_is_counted_and_shown(refusing, tmp_path):
     """Whatever it answers: the VM's own exit status, every second recorded, the failure at the end, the cursor unmoved."""
     path = tmp_path / "vm.rondo"
+    (tmp_path / "rondo.toml").write_text("[exporters.prometheus]\ndeadline = '1s'\n")
     command = [sys.executable, "-m", "rondo_cli", "vmm", "--store", str(path), "--machine", "soft", "--duration", "1"]
     said = subprocess.run(
-        [*command, "--remote-write", refusing], check=False, capture_output=True, text=True, timeout=60
+        [*command, "--remote-write", refusing], check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
     assert said.returncode == 0, said.stderr
     assert re.search(r"rondo: prometheus: \d+ failed requests?, the last: ", said.stderr)
