@@ -7,7 +7,7 @@ import os
 import struct
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import attrs
 import msgpack
 
 from rondo_core import faults, layout
+from rondo_core.clock import NS_PER_S
 from rondo_core.errors import (
     CorruptStoreError,
     FormatVersionError,
@@ -34,6 +35,7 @@ from rondo_core.slab import MAX_INSTANT_NS, Slab, allocate, create_slab
 LOCK_BYTES = 64
 MAX_META_BYTES = 4 << 20
 MAX_SCHEMAS = 4096
+LET_GO_NS = 3600 * NS_PER_S  # how often a writer gives memory back
 SYNCED_AT_ONCE = 16  # files of a new store
 
 
@@ -196,6 +198,15 @@ def sync_directory(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
+    """Give back a writer's memory for rows that it will not write again soon. `new`: of files that hold nothing yet."""
+    for slab in (each for tiers in slabs.values() for each in tiers):
+        if new:
+            slab.leave_unread()
+        else:
+            slab.let_go_for_writing()
 
 
 def open_slabs(path: StrPath, meta: Meta, *, writable: bool) -> dict[str, list[Slab]]:

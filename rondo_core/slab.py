@@ -312,13 +312,14 @@ class Slab:
         """Give the memory of the pages that were looked at back; they return from the page cache at the next look."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
-    def leave_unread(self) -> None:
-        """Give back the pages of a new slab that were only looked at, the page cache's too.
-
-        From here on a page comes alone: a writer needs few of them, and their neighbours would count as its memory.
-        """
-        self._map.madvise(mmap.MADV_DONTNEED)
+    def let_go_for_writing(self) -> None:
+        """Do so where few pages are needed from here on: each comes alone; neighbours would count as the writer's."""
+        self.let_go()
         self._map.madvise(mmap.MADV_RANDOM)
+
+    def leave_unread(self) -> None:
+        """Give back the pages of a new slab that were only looked at, the page cache's too."""
+        self.let_go_for_writing()
         descriptor = open_file(self.path)
         try:
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # what was written stays

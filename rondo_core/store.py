@@ -16,7 +16,7 @@ import attrs
 from rondo_core import layout, selfmetrics
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.consolidation import Consolidation
-from rondo_core.directory import Meta, create, open_slabs, read_meta
+from rondo_core.directory import LET_GO_NS, Meta, create, let_go, open_slabs, read_meta
 from rondo_core.errors import (
     CapacityError,
     SchemaError,
@@ -83,7 +83,7 @@ class Store:
         if sync_interval_s is not None and sync_interval_s < 0:
             raise UsageError(f"sync interval {sync_interval_s:g} s: must not be negative; 0 syncs in every tick")
         self._sync_interval_ns = None if sync_interval_s is None else round(sync_interval_s * NS_PER_S)
-        self._synced_ns = 0
+        self._synced_ns = self._let_go_ns = 0
         self._root = str(self.path)
         if create_missing and not self.path.exists():
             with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
@@ -338,11 +338,10 @@ class Store:
         else:
             self._synced_ns = now_ns
             self.sync()
-        if self._new:  # to open it and to fold for the first time was to look at all of it
+        if abs(now_ns - self._let_go_ns) >= LET_GO_NS:
+            self._let_go_ns = now_ns
+            let_go(self.slabs, new=self._new)
             self._new = False
-            for slabs in self.slabs.values():
-                for slab in slabs:
-                    slab.leave_unread()
 
     def _count(self) -> None:
         totals: dict[str, int] = {}

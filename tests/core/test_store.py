@@ -222,6 +222,30 @@ def test_default_schemas_take_all_three_kinds(path):
         }
 
 
+def resident_kib(path):
+    """How much of a store's files is in this process's memory."""
+    mapped = Path("/proc/self/smaps").read_text().split(str(path))[1:]
+    return sum(int(re.search(r"^Rss: +(\d+) kB", each, re.MULTILINE)[1]) for each in mapped)
+
+
+def test_a_long_life_takes_no_more_memory_than_a_short_one(path):
+    """The rows that a ring has behind it are the page cache's to keep, and not the process's."""
+    clock = ManualClock()
+    schemas = [Schema("g", "gauge", 32, (Tier("10s", "1d"), Tier("1m", "3d")))]
+    found = []
+    with Store(path, schemas, clock=clock) as store:
+        gauge = store.gauge("level")
+        for turn in range(360 * 12):
+            gauge.set(turn)
+            store.tick()
+            clock.advance(10)
+            if turn % 360 == 1:
+                found.append(resident_kib(path))
+    whole = sum(file.stat().st_size for file in path.glob("*.slab")) // 1024
+    assert whole > 5000
+    assert max(found) < whole // 16
+
+
 def test_a_new_store_takes_memory_for_what_it_writes_only(path):
     """Of a slab's pages that opening and the first fold looked at, those that hold nothing are given back."""
     clock = ManualClock()
@@ -231,8 +255,7 @@ def test_a_new_store_takes_memory_for_what_it_writes_only(path):
             gauge.set(second)
             store.tick()
             clock.advance(1)
-        mapped = Path("/proc/self/smaps").read_text().split(str(path))[1:]
-        resident = sum(int(re.search(r"^Rss: +(\d+) kB", each, re.MULTILINE)[1]) for each in mapped)
+        resident = resident_kib(path)
         whole = sum(file.stat().st_size for file in path.glob("*.slab")) // 1024
         assert whole > 2000
         assert 0 < resident < whole // 4
