@@ -80,6 +80,8 @@ def test_linux_runs_a_program_and_powers_off(guests, vmlinuz, tmp_path, path, vc
 
     An emulated host runs /init, but may not let it into the kernel: there the way to its first instruction is shown.
     """
+    if vcpus > 1 and WHOLE != "real":
+        pytest.skip("on an emulated /dev/kvm a kernel waits for its second CPU without end")
     kernel = vmlinuz
     if protocol == "64-bit":
         kernel = tmp_path / "vmlinux"
