@@ -116,12 +116,9 @@ class Run:
     def _schemas(self, path: Path) -> tuple[Schema, ...] | None:
         """Give those of the config; without, a machine's own for a new store, and whatever is there for an old one."""
         known = self._asked.known
-        if "schemas" in known.store:
-            from rondo_core import read_schemas
-
-            return read_schemas(known.store["schemas"])
-        if path.exists():
-            return None
+        kept = known.schemas()
+        if kept is not None or path.exists():
+            return kept
         from rondo_core import entrypoints
         from rondo_core.options import recorders_asked
         from rondo_core.plugins import RECORDERS

@@ -32,12 +32,15 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from rondo_core.errors import RondoError, StoreError, UsageError, one_line
 from rondo_core.options import RECORDER_OPTIONS, RUNNER_OPTIONS, Option, divided, read_options
+
+if TYPE_CHECKING:
+    from rondo_core.schema import Schema
 
 FILE_NAME = "rondo.toml"
 STORE_OPTIONS = (
@@ -74,6 +77,14 @@ class Config:
     recorders: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False)
     store: Mapping[str, Any] = attrs.field(factory=dict)
     agent: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def schemas(self) -> tuple[Schema, ...] | None:
+        """Read the file that `store.schemas` names; None where it names none. Raises: as `read_schemas`."""
+        if "schemas" not in self.store:
+            return None
+        from rondo_core.schema_file import read_schemas
+
+        return read_schemas(self.store["schemas"])
 
 
 @attrs.frozen

@@ -39,7 +39,7 @@ def open_store(
     plugins = open_recorders(known.recorders)
     from rondo_core.export.beside import Exporters
 
-    kept = configured_schemas(known) or schemas
+    kept = known.schemas() or schemas
     if kept is None and not Path(store_path).exists():
         kept = with_room(DEFAULT_SCHEMAS, len(known.exporters))
     store = Store(
@@ -60,12 +60,3 @@ def open_store(
     finally:
         if exporters is not None:
             exporters.close(store.run.number)
-
-
-def configured_schemas(config: Config) -> tuple[Schema, ...] | None:
-    """Read the file that `store.schemas` names; None where it names none. Raises: as `read_schemas`."""
-    if "schemas" not in config.store:
-        return None
-    from rondo_core.schema_file import read_schemas
-
-    return read_schemas(config.store["schemas"])

@@ -80,9 +80,8 @@ class Consolidation:
                 horizon = open_bucket // self._schema.ratio(tier)
                 coarse = self._slabs[tier]
                 if horizon > coarse.next_window:
-                    span = (tier, coarse.next_window, horizon)
                     if coarse.next_window or self._oldest_window(tier, horizon) < horizon:
-                        written += self._fold_any(*span)
+                        written += self._fold_any(tier, coarse.next_window, horizon)
                     faults.point("fold.move")
                     coarse.next_window = horizon
                     faults.point("fold.moved")

@@ -40,8 +40,6 @@ class ExitTotals:
 
     def flush(self) -> int:
         """Hand over what there is, at the time of the last exit; give when to do so again, monotonic ns."""
-        if not self.cells[LAST]:
-            return monotonic_ns() + min(FLUSH_NS, NS_PER_S - wall_ns() % NS_PER_S)
         with self._lock:
             cells = self.cells
             taken, exits = cells[:], self._exits[:]

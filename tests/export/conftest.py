@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from rondo_core import StoreReader
+
 LEDGER = '''
 """Write every request as one line of JSON; while a file `down` lies beside the ledger, take nothing."""
 import json, os
@@ -86,3 +88,19 @@ def rondo(site, tmp_path):
 def ledger(tmp_path):
     """Read what a ledger holds: its requests, each a list of [series, timestamp, value]."""
     return lambda name="ledger": [json.loads(line) for line in (tmp_path / name).read_text().splitlines()]
+
+
+@pytest.fixture
+def held():
+    """Give what reads every sample of a store's finest tier: (series, time) -> value."""
+
+    def held(path):
+        samples = {}
+        with StoreReader(path) as reader:
+            for each in reader.registry:
+                (data,) = reader.query([each], tier=0, fn="total" if each.kind == "summary" else "last")
+                for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True):
+                    samples[str(each), stamp] = value
+        return samples
+
+    return held

@@ -42,17 +42,6 @@ def record_and_die(path, seconds=40):
     os.waitpid(pid, 0)
 
 
-def held(path):
-    """Give every sample of a store's finest tier."""
-    samples = {}
-    with StoreReader(path) as reader:
-        for each in reader.registry:
-            (data,) = reader.query([each], tier=0, fn="total" if each.kind == "summary" else "last")
-            for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True):
-                samples[str(each), stamp] = value
-    return samples
-
-
 def sent(requests, instance):
     """Give the samples that were sent under an instance, its label taken off."""
     label = f'instance="{instance}"'
@@ -99,7 +88,7 @@ def stores(tmp_path):
     return folder
 
 
-def test_dead_stores_are_folded_and_sent_to_their_end(stores, agent, ledger):
+def test_dead_stores_are_folded_and_sent_to_their_end(stores, agent, ledger, held):
     """The one that was closed and the one whose process was killed: every sample, the end, and whole coarse tiers."""
     record(stores / "closed.rondo")
     record_and_die(stores / "killed.rondo")
@@ -114,7 +103,7 @@ def test_dead_stores_are_folded_and_sent_to_their_end(stores, agent, ledger):
         assert [run.ended for run in reader.runs()] == [""]
 
 
-def test_of_a_live_store_closed_buckets_leave_and_nothing_is_written(stores, agent, ledger):
+def test_of_a_live_store_closed_buckets_leave_and_nothing_is_written(stores, agent, ledger, held):
     """The open bucket stays; the store's own files are as they were; when it ends, the rest follows."""
     store, clock = record(stores / "live.rondo", close=False)
     files = {file: file.read_bytes() for file in store.path.glob("*.slab")}
@@ -169,7 +158,7 @@ def sent_count(path):
     return path.read_text().count('["g{instance=\\"a/one\\"}", "ended"')
 
 
-def test_a_broken_exporter_holds_up_no_other(stores, agent, ledger):
+def test_a_broken_exporter_holds_up_no_other(stores, agent, ledger, held):
     """One that raises in every send is reported; the other has everything."""
     record(stores / "one.rondo")
     both = '[exporters.ledger]\npath = "{0}/ledger"\n[exporters.bad]\nplugin = "ledger"\nmode = "broken"\npath = "{0}/bad"\n'
@@ -179,7 +168,7 @@ def test_a_broken_exporter_holds_up_no_other(stores, agent, ledger):
     assert done.complete == 0
 
 
-def test_what_cannot_be_read_holds_up_no_other(stores, agent, ledger):
+def test_what_cannot_be_read_holds_up_no_other(stores, agent, ledger, held):
     """A damaged store is reported; the others go through."""
     record(stores / "good.rondo")
     record(stores / "bad.rondo")
@@ -213,7 +202,9 @@ def test_a_config_that_an_agent_cannot_follow_is_refused(stores, agent, tmp_path
         agent()
 
 
-def test_an_agent_that_is_killed_again_and_again_loses_and_doubles_nothing(stores, config, rondo, ledger, tmp_path):
+def test_an_agent_that_is_killed_again_and_again_loses_and_doubles_nothing(
+    stores, config, rondo, ledger, tmp_path, held
+):
     """SIGKILL at ever later moments: in the end every store is archived, every sample is there, none was changed.
 
     What was sent twice was sent as one request that is equal to the one before.

@@ -67,17 +67,6 @@ def impatient(monkeypatch):
     monkeypatch.setattr("rondo_core.export.runner.PATIENCE_S", 0.5)
 
 
-def held(path):
-    """Every sample of the store's finest tiers."""
-    samples = {}
-    with StoreReader(path) as reader:
-        for each in reader.registry:
-            (data,) = reader.query([each], tier=0, fn="total" if each.kind == "summary" else "last")
-            for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True):
-                samples[str(each), stamp] = value
-    return samples
-
-
 def arrived(requests):
     """Every sample that the exporter `ledger` was sent, and that none was sent twice."""
     sent = [(series, stamp, value) for request in requests for series, stamp, value in request if stamp != "ended"]
@@ -96,7 +85,7 @@ def make(path):
 
 
 @pytest.mark.emulator
-def test_a_vm_is_recorded_and_the_others_send_all_of_it(broken, rondo, ledger, tmp_path):
+def test_a_vm_is_recorded_and_the_others_send_all_of_it(broken, rondo, ledger, tmp_path, held):
     """The machine's own status; every sample of its store arrived once; each fault is said, and kept for `rondo plugins`."""
     done = rondo("vmm", "--machine", "soft", "--duration", "1", "--config", broken)
     path = tmp_path / "vm.rondo"
