@@ -25,7 +25,8 @@ def check(config: Path | None) -> int:
     rondo config check
     rondo config check --config /etc/rondo/rondo.toml
     """
-    from rondo_core.config import FILE_NAME, check_config, read_config
+    from rondo_core.config import FILE_NAME, read_config
+    from rondo_core.config_check import check_config
 
     read = read_config(config)
     if read.path is None:

@@ -57,6 +57,26 @@ RUNNER_OPTIONS = (
 # What every recorder's table may hold besides the plugin's own keys.
 RECORDER_OPTIONS = (Option("enabled", "flag", "false: leave out a recorder that is otherwise on", default=True),)
 
+# The tables `store` and `agent` of a config.
+STORE_OPTIONS = (
+    Option("path", help="where to record"),
+    Option("schemas", help="a file of [[schema]] tables; see rondo plan"),
+    Option("tick_interval", "duration", "how often the store is ticked; 1s"),
+    Option("sync_interval", "duration", "how often everything is written to the disk; when the kernel does"),
+)
+AGENT_OPTIONS = (
+    Option("interval", "duration", "how often the directory is looked through", 30.0),
+    Option(
+        "after",
+        help="what becomes of a store that is exported whole",
+        default="keep",
+        choices=("keep", "archive", "delete"),
+    ),
+    Option("archive", help="where archived stores go; a directory on the same file system"),
+    Option("deadline", "duration", "how long one store's export may take in one pass", 60.0),
+    Option("instance_label", help="the label that tells stores apart; empty: none", default="instance"),
+)
+
 
 def read_options(
     where: str, options: Iterable[Option], config: Mapping[str, Any], environment: Mapping[str, str] | None = None

@@ -62,6 +62,7 @@ class Plugins:
         self._manager = pluggy.PluginManager("rondo")
         for spec in (hookspecs, *specs):
             self._manager.add_hookspecs(spec)
+        self._found: dict[str, dict[str, str]] = {}
         self._reported: set[tuple[str, str]] = set()
         self.failures: dict[str, int] = {}
 
@@ -73,7 +74,9 @@ class Plugins:
         Raises: PluginNotFoundError: one that was named is not installed; PluginLoadError: one that was named
         does not load. Where none was named, a plugin that does not load is reported and left out.
         """
-        found = entrypoints.find(group)
+        if group not in self._found:
+            self._found[group] = entrypoints.find(group)
+        found = self._found[group]
         wanted = list(found) if names is None else list(names)
         loaded = []
         for name in wanted:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rondo_core.config import check_runner_table
+from rondo_core.config_check import check_runner_table
 from rondo_core.errors import PluginNotFoundError, UsageError
 from rondo_core.hookspecs import Exporter
 from rondo_core.options import RUNNER_OPTIONS

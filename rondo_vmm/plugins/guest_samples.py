@@ -6,30 +6,21 @@ the store's, and a line that is not a sample is counted and forgotten.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RondoError
 from rondo_core.hookspecs import Config, Declare
-from rondo_core.labels import canonical_labels
-from rondo_vmm.hookspecs import MAX_LINE_BYTES, OnLine
+from rondo_vmm.hookspecs import OnLine
 from rondo_vmm.plugins.totals import Total
 
 OUTCOMES = ("recorded", "malformed", "refused", "untimely")
 RECORDED, MALFORMED, REFUSED, UNTIMELY = range(len(OUTCOMES))
 PREFIX = "guest_"
 MAX_SERIES = 32
-MAX_LABELS = 8
-MAX_VALUE = 1e100  # so that no sum of them, in any window, is infinite
 NS_PER_MS = 1_000_000
 FUTURE_NS, PAST_NS = 5 * NS_PER_S, 60 * NS_PER_S
-
-NUMBER = r"[+-]?(?:\d{1,30}(?:\.\d{0,30})?|\.\d{1,30})(?:[eE][+-]?\d{1,3})?"
-LINE = re.compile(rf"([a-zA-Z_:][a-zA-Z0-9_:]{{0,127}})(?:\{{(.*)\}})? +({NUMBER})(?: +(\d{{1,15}}))? *", re.ASCII)
-LABEL = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]{0,63})="((?:[^"\\]|\\["\\n]){0,128})"(?:,|$)', re.ASCII)
-ESCAPE = re.compile(r'\\(["\\n])')
 
 Record = Callable[[float, int], None]
 
@@ -54,12 +45,15 @@ class GuestSamples:
 
     def __init__(self, declare: Declare, max_series: int) -> None:
         """Start with none."""
+        from rondo_vmm.guest_line import parse  # its patterns take as long to compile as ten modules to import
+
+        self._parse = parse
         self._declare, self._room = declare, max_series
         self._series: dict[tuple[str, tuple[tuple[str, str], ...]], Record] = {}
 
     def take(self, line: bytes, now_ns: int) -> int:
         """Record a line as a sample, and give what became of it: an index into OUTCOMES."""
-        parsed = parse(line)
+        parsed = self._parse(line)
         if parsed is None:
             return MALFORMED
         name, labels, value, at_ms = parsed
@@ -89,33 +83,3 @@ class GuestSamples:
         self._room -= 1
         self._series[name, labels] = record
         return record
-
-
-def parse(line: bytes) -> tuple[str, tuple[tuple[str, str], ...], float, int | None] | None:
-    """Give a line's name, labels in order, value, and time in ms since the epoch if it has one; None: no sample."""
-    if len(line) > MAX_LINE_BYTES:
-        return None
-    try:
-        found = LINE.fullmatch(line.decode())
-        labels = _labels(found[2] or "") if found else None
-        if found is None or labels is None:
-            return None
-        value = float(found[3])
-        whole = canonical_labels(labels)
-    except (UnicodeDecodeError, RondoError):
-        return None
-    if not -MAX_VALUE <= value <= MAX_VALUE:
-        return None
-    return found[1], whole, value, None if found[4] is None else int(found[4])
-
-
-def _labels(text: str) -> list[tuple[str, str]] | None:
-    labels: list[tuple[str, str]] = []
-    at = 0
-    while at < len(text):
-        found = LABEL.match(text, at)
-        if found is None or len(labels) == MAX_LABELS:
-            return None
-        labels.append((found[1], ESCAPE.sub(lambda mark: "\n" if mark[1] == "n" else mark[1], found[2])))
-        at = found.end()
-    return labels

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from rondo_core import ManualClock, Schema, Store
-from rondo_core.config import check_config, read_config
+from rondo_core.config import read_config
+from rondo_core.config_check import check_config
 from rondo_core.errors import UsageError
 from rondo_core.export.opening import runner_options
 

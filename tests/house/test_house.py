@@ -21,7 +21,7 @@ LAYERS = {
     2: "files summary_rows slab journal registry lock runs directory swap tables",
     3: "staging writer handles reader consolidation whole_windows small_fold selector series_index frames query schema_query relay",
     4: "entrypoints hookspecs plugins selfmetrics exposition export store_reader stores store salvage check_rows check repair plan"
-    " migrate config configured",
+    " migrate config config_check configured",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

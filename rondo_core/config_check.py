@@ -1,0 +1,126 @@
+"""Check a config whole, without opening anything, and show what will be used."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from rondo_core.config import Config
+from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_core.options import (
+    AGENT_OPTIONS,
+    RECORDER_OPTIONS,
+    RUNNER_OPTIONS,
+    STORE_OPTIONS,
+    Option,
+    divided,
+    read_options,
+)
+
+
+@attrs.frozen
+class Setting:
+    """One key that will be used: its table, name, and value as people may see it."""
+
+    table: str
+    key: str
+    shown: str
+
+
+def check_config(config: Config) -> tuple[list[Setting], list[str]]:
+    """Check every table against what its plugin declares, without opening anything.
+
+    Returns: what will be used, secrets masked; and what is wrong, a line each.
+    """
+    settings: list[Setting] = []
+    problems: list[str] = []
+    for section, options in (("store", STORE_OPTIONS), ("agent", AGENT_OPTIONS)):
+        settings += _shown(section, options, getattr(config, section))
+    if config.agent.get("after") == "archive" and not config.agent.get("archive"):
+        problems.append('agent.archive: missing; after = "archive" needs a directory')
+    if schemas := config.store.get("schemas"):
+        from rondo_core.schema_file import read_schemas
+
+        problems += _problem(read_schemas, schemas)
+    from rondo_core.plugins import EXPORTERS, RECORDERS
+
+    for name, table in config.exporters.items():
+        where = f"exporters.{name}"
+        own, rest = divided(table, RUNNER_OPTIONS)
+        problems += _problem(check_runner_table, where, own)
+        settings += _shown(where, RUNNER_OPTIONS, own)
+        _check_plugin(where, EXPORTERS, str(table.get("plugin", name)), rest, settings, problems)
+    for name, table in config.recorders.items():
+        where = f"recorders.{name}"
+        own, rest = divided(table, RECORDER_OPTIONS)
+        problems += _problem(read_options, where, RECORDER_OPTIONS, own)
+        settings += _shown(where, RECORDER_OPTIONS, own)
+        _check_plugin(where, RECORDERS, name, rest, settings, problems)
+    return settings, problems
+
+
+def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the runner's share of an exporter's table.
+
+    Raises: UsageError: names the key and what is allowed.
+    """
+    values = read_options(where, RUNNER_OPTIONS, table)
+    for key, least in (("tier", 0), ("max_samples", 1)):
+        if values.get(key, least) < least:
+            raise UsageError(f"{where}.{key}: {values[key]}: at least {least}")
+    if "match" in values:
+        from rondo_core.selector import parse_selector
+
+        try:
+            parse_selector(values["match"])
+        except UsageError as error:
+            raise UsageError(f"{where}.match: {error}") from None
+    if values.get("fn"):
+        from rondo_core.plugins import load_consolidators
+
+        known = sorted({name for name, _ in load_consolidators()})
+        for fn in values["fn"]:
+            if fn not in known:
+                raise UsageError(f"{where}.fn: {fn!r}: choose from {', '.join(known)}")
+    return values
+
+
+def _check_plugin(
+    where: str,
+    group: str,
+    plugin: str,
+    table: Mapping[str, Any],
+    settings: list[Setting],
+    problems: list[str],
+) -> None:
+    from rondo_core.plugins import declared_options
+
+    try:
+        options = declared_options(group, plugin)
+        if options is None:  # a plugin that checks its table when it is opened; what is secret in it, only it knows
+            settings += [Setting(where, key, "(given)") for key in table]
+        else:
+            read_options(where, options, table)
+            settings += _shown(where, options, table)
+    except RondoError as error:
+        problems.append(f"{where}: {one_line(error)}" if where not in str(error) else one_line(error))
+
+
+def _problem(check: Any, *arguments: Any) -> list[str]:
+    try:
+        check(*arguments)
+    except RondoError as error:
+        return [one_line(error)]
+    return []
+
+
+def _shown(where: str, options: Sequence[Option], table: Mapping[str, Any]) -> list[Setting]:
+    settings = []
+    for option in options:
+        value = table.get(option.name, option.default)
+        if value is not None:
+            shown = "(secret)" if option.secret else " ".join(value) if isinstance(value, list) else str(value)
+            settings.append(Setting(where, option.name, shown))
+    return settings
