@@ -11,11 +11,11 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULE = "rondo_core/handles"
+MODULES = ("rondo_core/handles", "rondo_vmm/exit_totals")
 
 
-def compile_into(directory: Path, root: Path) -> Path | None:
-    """Compile the hot path and give the extension module's path; None, and a word why, where that cannot be.
+def compile_into(directory: Path, root: Path) -> dict[str, Path]:
+    """Compile the hot path: where each extension module is and where it belongs; none, and a word why, if it cannot be.
 
     Args: `directory`: for everything that compiling makes; `root`: the project's.
     """
@@ -25,29 +25,33 @@ def compile_into(directory: Path, root: Path) -> Path | None:
         from setuptools.command.build_ext import build_ext
     except ImportError as error:
         return _left_out(error)
-    package = directory / "rondo_core"
-    package.mkdir(parents=True)
-    (package / "__init__.py").touch()
-    for suffix in (".py", ".pxd"):
-        shutil.copy(root / f"{MODULE}{suffix}", package)
-    # The types are those of handles.pxd; the annotations are for people.
+    for module in MODULES:
+        package = (directory / module).parent
+        package.mkdir(parents=True)
+        (package / "__init__.py").touch()
+        for suffix in (".py", ".pxd"):
+            shutil.copy(root / f"{module}{suffix}", package)
+    # The types are those of the .pxd files; the annotations are for people.
     directives = dict.fromkeys(("annotation_typing", "boundscheck", "wraparound", "initializedcheck"), False)
     directives["language_level"] = 3
     try:
         with contextlib.chdir(directory), contextlib.redirect_stdout(sys.stderr):
-            extension = Extension("rondo_core.handles", [f"{MODULE}.py"], extra_compile_args=["-O2"])
-            modules = cythonize([extension], compiler_directives=directives, quiet=True)
+            extensions = [
+                Extension(module.replace("/", "."), [f"{module}.py"], extra_compile_args=["-O2"]) for module in MODULES
+            ]
+            modules = cythonize(extensions, compiler_directives=directives, quiet=True)
             command = build_ext(Distribution({"ext_modules": modules}))
             command.inplace = True
             command.ensure_finalized()
             command.run()
     except Exception as error:  # noqa: BLE001 - whatever stands in the way, the pure wheel is as good
         return _left_out(error)
-    return next(package.glob("handles.*.so"), None)
+    return {str(built.relative_to(directory)): built for built in directory.glob("rondo_*/*.so")}
 
 
-def _left_out(error: Exception) -> None:
+def _left_out(error: Exception) -> dict[str, Path]:
     sys.stderr.write(f"rondo: the hot path is not compiled ({type(error).__name__}: {error}); it runs as Python\n")
+    return {}
 
 
 class HotPath(BuildHookInterface):
@@ -61,8 +65,8 @@ class HotPath(BuildHookInterface):
             return
         self._work = Path(tempfile.mkdtemp())
         compiled = compile_into(self._work / "build", Path(self.root))
-        if compiled is not None:
-            build_data["force_include"][str(compiled)] = f"rondo_core/{compiled.name}"
+        if compiled:
+            build_data["force_include"].update({str(built): place for place, built in compiled.items()})
             build_data["pure_python"] = False
             build_data["infer_tag"] = True
 
@@ -73,10 +77,10 @@ class HotPath(BuildHookInterface):
 
 
 if __name__ == "__main__":
-    # Put the extension module beside its source, for tests of the compiled hot path in a checkout.
+    # Put the extension modules beside their sources, for tests of the compiled hot path in a checkout.
     HERE = Path(__file__).resolve().parent
     with tempfile.TemporaryDirectory() as work:
         built = compile_into(Path(work) / "build", HERE)
-        if built is None:
-            sys.exit(1)
-        shutil.copy(built, HERE / "rondo_core")
+        for place, module_file in built.items():
+            shutil.copy(module_file, HERE / place)
+        sys.exit(not built)

@@ -24,7 +24,7 @@ from prometheus_client import Counter
 
 from rondo_cli.serve import Sidecar, listen
 from rondo_core import Store, handles
-from rondo_core.clock import monotonic_ns, wall_ns
+from rondo_core.clock import monotonic_ns
 from rondo_vmm import VMM_SCHEMAS, VmConfig
 from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.kvm.vm import usable
@@ -56,38 +56,15 @@ def recording_ns(directory: Path, number: int) -> float:
     with Store(directory, VMM_SCHEMAS) as store:
         exits = [0] * len(REASONS)
         totals = Recording(store, monitor_plugins()).exits(0, exits)
-        return loop_ns(exits, totals, number) - loop_ns(exits, ExitTotals(exits), number)
+        return loop_ns(totals, number) - loop_ns(ExitTotals(exits), number)
 
 
-def loop_ns(exits: list[int], totals: ExitTotals, number: int) -> float:
+def loop_ns(totals: ExitTotals, number: int) -> float:
     """Go through what an exit loop does besides to run the guest and its devices; give the ns of one turn."""
-    recorded, cells, flush, observers, now = totals.wanted, totals.cells, totals.flush, totals.each, monotonic_ns
-    due = 0 if recorded else 1 << 62
-    began, before, index = now_ns(), now(), IO
+    add, now, index = totals.add, monotonic_ns, IO
+    began, before = now_ns(), now()
     for _ in range(number):
-        left = now()
-        after = now()
-        if after >= due:
-            due = flush()
-            after = now()
-        exits[index] += 1
-        if recorded:
-            run = left - before
-            took = after - left
-            cells[0] += run
-            if run < cells[1]:
-                cells[1] = run
-            if run > cells[2]:
-                cells[2] = run
-            cells[3] += took
-            if took < cells[4]:
-                cells[4] = took
-            if took > cells[5]:
-                cells[5] = took
-            cells[6] = after
-        for observe in observers:
-            observe(index, left - before, after - left, wall_ns())
-        before = after
+        before = add(index, before, now())
     return (now_ns() - began) / number
 
 

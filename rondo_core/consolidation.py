@@ -92,8 +92,10 @@ class Consolidation:
     def fold_open(self) -> None:
         """Fold the newest windows too, as far as they have come; they are folded again when more comes."""
         with self._lock:
+            newest = self._writer.bucket
             for tier in range(1, len(self._slabs)):
-                self._fold_any(tier, self._slabs[tier].next_window, (1 << 62) // self._schema.ratio(tier))
+                newest //= self._schema.ratio(tier)
+                self._fold_any(tier, self._slabs[tier].next_window, newest + 1)
 
     def take_back(self, present: int) -> None:
         """Drop the rows from the window on that holds `present`, a bucket of the finest tier; it is folded again."""

@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from itertools import groupby
-from math import isnan, nan
+from math import isfinite, isnan, nan
 from operator import add
 from struct import calcsize
 from typing import Any
@@ -26,6 +26,13 @@ _MERGE: dict[str, Callable[[list[float]], float]] = {
     "min": min,
     "max": max,
     "sum": lambda values: reduce(add, values),  # in order; sum() of some interpreters compensates
+}
+_MERGE_WHOLE: dict[str, Callable[[list[list[float]]], list[float]]] = {
+    "first": lambda rows: rows[0],
+    "last": lambda rows: rows[-1],
+    "min": lambda rows: list(map(min, *rows)),
+    "max": lambda rows: list(map(max, *rows)),
+    "sum": lambda rows: reduce(lambda one, other: list(map(add, one, other)), rows),
 }
 Columns = dict[str, list[Any]]
 
@@ -44,7 +51,8 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
         return None
     if not n_series:
         return 0
-    rows = [(bucket, _statistics(kind, _read(fine, bucket, n_series))) for bucket in buckets]
+    read = _reader(fine, n_series)
+    rows = [(bucket, _statistics(kind, read(bucket))) for bucket in buckets]
     if _held(fine, max(1, first * ratio), end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
         return fold_small(kind, slabs, n_series, first, end)
     written = 0
@@ -59,8 +67,10 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
 
 def _held(slab: Slab, first: int, end: int) -> list[int]:
     """Give the buckets that are held, of `first` to `end` - 1, each in its slot."""
-    word, step, slots = slab.row_word(0), slab.row_words, slab.spec.slot_count
-    headers = slab.words[word : word + slots * step : step].tolist()
+    words, word, step, slots = slab.words, slab.row_word(0), slab.row_words, slab.spec.slot_count
+    if end - first <= slots:
+        return [each for each in range(first, end) if words[word + each % slots * step] == each]
+    headers = words[word : word + slots * step : step].tolist()
     return sorted(each for slot, each in enumerate(headers) if first <= each < end and each % slots == slot)
 
 
@@ -72,8 +82,25 @@ def _block(slab: Slab, bucket: int, name: str) -> Any:
     return row.cast("B")[begin : begin + calcsize(placed.format) * slab.spec.max_series].cast(placed.format)  # type: ignore[call-overload]
 
 
-def _read(slab: Slab, bucket: int, n_series: int) -> Columns:
-    return {cell.name: _block(slab, bucket, cell.name)[:n_series].tolist() for cell in slab.spec.cells}
+def _reader(slab: Slab, n_series: int) -> Callable[[int], Columns]:
+    """Give what reads a bucket's row, the first `n_series` of each cell."""
+    slots, floats, others = slab.spec.slot_count, [], []
+    for cell in slab.spec.cells:
+        if cell.format == "d":
+            begin = slab.cell_words(cell.name)
+            floats.append((cell.name, slice(begin, begin + n_series)))
+        else:
+            others.append(cell.name)
+
+    def read(bucket: int) -> Columns:
+        slab.check_size()
+        row = slab.row_cells(ring.slot_of(bucket, slots))
+        columns: Columns = {name: row[where].tolist() for name, where in floats}
+        for name in others:
+            columns[name] = _block(slab, bucket, name)[:n_series].tolist()
+        return columns
+
+    return read
 
 
 def _statistics(kind: Kind, cells: Columns) -> Columns:
@@ -104,9 +131,14 @@ def _statistics(kind: Kind, cells: Columns) -> Columns:
 
 def _merged(name: str, rows: list[list[Any]]) -> list[Any]:
     """Merge one statistic of a window's rows, series by series."""
+    if len(rows) == 1:
+        return rows[0]
     if name == COVERAGE:
         return [sum(column) for column in zip(*rows, strict=True)]
-    merge = _MERGE[MERGED_AS.get(name, name)]
+    merged_as = MERGED_AS.get(name, name)
+    if isfinite(sum(map(sum, rows))):  # so none is absent: the interpreter's own loops do it
+        return _MERGE_WHOLE[merged_as](rows)
+    merge = _MERGE[merged_as]
     columns = ([value for value in column if not isnan(value)] for column in zip(*rows, strict=True))
     return [merge(column) if column else nan for column in columns]
 

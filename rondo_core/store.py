@@ -149,6 +149,7 @@ class Store:
         self._reported: set[str] = set()
         self._view: View | None = None
         self._series_refused = 0
+        self._counted: list[int] = []
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
         if lost:
             self._report_lost(lost)
@@ -344,6 +345,15 @@ class Store:
             self._new = False
 
     def _count(self) -> None:
+        """Move what was counted since the last time into rondo's own series; seldom is there anything."""
+        counted = [self._series_refused]
+        for writer in self._writers.values():
+            counted += writer.refused.values()
+        for plugins in self._plugins:
+            counted += plugins.failures.values()
+        if counted == self._counted:
+            return
+        self._counted = counted
         totals: dict[str, int] = {}
         for writer in self._writers.values():
             for reason, count in writer.refused.items():

@@ -1,89 +1,134 @@
 """One virtual CPU's exits on their way to the plugins: added up by its loop, which has no time for more.
 
-Plugins get the sums of what there is when 10 ms or a second of the wall clock are over and another exit comes, when the
-CPU goes to sleep, on every tick, and at the end. So SIGKILL takes at most the exits of 10 ms, and none from before the
-last tick.
+Plugins get the sums of what there is when 10 ms or a second of the wall clock are over and another exit comes, on every
+tick, and at the end. So SIGKILL takes at most the exits of 10 ms, and none from before the last tick.
 
 Why no lock guards the sums: a loop adds an exit, and `flush` takes what was added, in stretches without a call; CPython
-hands the interpreter over only at calls, loops and function entries.
+hands the interpreter over only at calls, loops and function entries, and compiled code nowhere in between.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_vmm.hookspecs import OnExit, OnExits
 
+if TYPE_CHECKING:
+    import cython  # as in rondo_core.handles
+else:
+    from rondo_core import uncompiled as cython
+if cython.compiled:
+    from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
+
 FLUSH_NS = 10_000_000
-# Of the times in the guest, and of those in the monitor, sum, least and greatest, ns; the end of the last exit,
-# monotonic ns.
-NONE = (0, 1 << 62, -1, 0, 1 << 62, -1, 0)
-LAST = 6
+LEAST = 1 << 62  # of no duration
+Clock = Callable[[], int]
+
+
+def _monotonic_ns() -> Any:
+    """Read the clock as time.monotonic_ns does; only compiled code calls it."""
+    instant = cython.declare(timespec)
+    clock_gettime(CLOCK_MONOTONIC, cython.address(instant))
+    return instant.tv_sec * 1_000_000_000 + instant.tv_nsec
 
 
 class ExitTotals:
     """What of one CPU's exits plugins have not had yet; one thread adds, any may flush.
 
-    Attributes: `wanted`: whether a plugin takes sums; `cells`: these, which the loop keeps, in one stretch with its
-    counts of exits by reason; `each`: what takes every exit by itself.
+    Attributes: `due_ns`: when the next exit is to flush, monotonic.
     """
 
-    def __init__(self, exits: list[int], takers: Sequence[OnExits] = (), each: Sequence[OnExit] = ()) -> None:
-        """Start empty. `exits`: the loop's counts by the index of the reason."""
-        self._exits, self._before = exits, exits[:]
-        self._takers, self.each = takers, each
-        self._lock = threading.Lock()
-        self.wanted = bool(takers)
-        self.cells = list(NONE)
+    __slots__ = (
+        "_before",
+        "_clock",
+        "_each",
+        "_exits",
+        "_last",
+        "_lock",
+        "_run",
+        "_run_max",
+        "_run_min",
+        "_system_clock",
+        "_takers",
+        "_took",
+        "_took_max",
+        "_took_min",
+        "_wall",
+        "_wanted",
+        "due_ns",
+    )
 
-    def flush(self) -> int:
-        """Hand over what there is, at the time of the last exit; give when to do so again, monotonic ns."""
+    def __init__(
+        self,
+        exits: list[int],
+        takers: Sequence[OnExits] = (),
+        each: Sequence[OnExit] = (),
+        clock: Clock = monotonic_ns,
+        wall: Clock = wall_ns,
+    ) -> None:
+        """Start empty.
+
+        Args: `exits`: the CPU's counts by the index of the reason, which `add` keeps; `takers` get sums, `each` every
+            exit by itself.
+        """
+        self._exits, self._before = exits, exits[:]
+        self._takers, self._each = tuple(takers), tuple(each)
+        self._clock, self._system_clock, self._wall = clock, clock is monotonic_ns, wall
+        self._lock = threading.Lock()
+        self._wanted = bool(takers)
+        self._run, self._run_min, self._run_max = 0, LEAST, -1
+        self._took, self._took_min, self._took_max = 0, LEAST, -1
+        self._last = 0
+        self.due_ns = 0 if takers else LEAST
+
+    def add(self, reason: int, before_ns: int, left_ns: int) -> int:
+        """Count an exit that has been handled just now.
+
+        Args: `before_ns`, `left_ns`: when the CPU entered the guest and when it left it, by the monotonic clock.
+        Returns: what that clock says now.
+        """
+        after = _monotonic_ns() if cython.compiled and self._system_clock else self._clock()
+        if after >= self.due_ns:
+            self.flush()
+            after = _monotonic_ns() if cython.compiled and self._system_clock else self._clock()
+        self._exits[reason] += 1
+        if self._wanted:
+            run = left_ns - before_ns
+            took = after - left_ns
+            self._run += run
+            if run < self._run_min:
+                self._run_min = run
+            if run > self._run_max:
+                self._run_max = run
+            self._took += took
+            if took < self._took_min:
+                self._took_min = took
+            if took > self._took_max:
+                self._took_max = took
+            self._last = after
+        if self._each:
+            for observe in self._each:
+                observe(reason, left_ns - before_ns, after - left_ns, self._wall())
+        return after
+
+    def flush(self) -> None:
+        """Hand over what there is, at the time of the last exit, and let exits flush again when they are to."""
         with self._lock:
-            cells = self.cells
-            taken, exits = cells[:], self._exits[:]
-            cells[:] = NONE
-            now_ns, wall = monotonic_ns(), wall_ns()
-            if taken[LAST]:
+            exits = self._exits[:]
+            run = self._run, self._run_min, self._run_max
+            took = self._took, self._took_min, self._took_max
+            last = self._last
+            self._run, self._run_min, self._run_max = 0, LEAST, -1
+            self._took, self._took_min, self._took_max = 0, LEAST, -1
+            self._last = 0
+            now_ns, wall = self._clock(), self._wall()
+            if last:
                 counts = [count - before for count, before in zip(exits, self._before, strict=True)]
                 self._before = exits
-                run, handling = (taken[0], taken[1], taken[2]), (taken[3], taken[4], taken[5])
                 for take in self._takers:
-                    take(counts, run, handling, wall - now_ns + taken[LAST])
-        return now_ns + min(FLUSH_NS, NS_PER_S - wall % NS_PER_S)
-
-    def adder(self) -> Callable[[int, int, int], int]:
-        """Give what counts an exit, as `add(reason, before_ns, left_ns)`, where a call is not too much; see KvmVcpu.
-
-        It takes the monotonic clock when the CPU entered the guest and when it left it, and gives it as it is now.
-        """
-        exits, recorded, cells, flush, each = self._exits, self.wanted, self.cells, self.flush, self.each
-        due = 0 if recorded else 1 << 62
-
-        def add(reason: int, before_ns: int, left_ns: int) -> int:
-            nonlocal due
-            after_ns = monotonic_ns()
-            if after_ns >= due:
-                due = flush()
-                after_ns = monotonic_ns()
-            exits[reason] += 1
-            if recorded:
-                run = left_ns - before_ns
-                took = after_ns - left_ns
-                cells[0] += run
-                if run < cells[1]:
-                    cells[1] = run
-                if run > cells[2]:
-                    cells[2] = run
-                cells[3] += took
-                if took < cells[4]:
-                    cells[4] = took
-                if took > cells[5]:
-                    cells[5] = took
-                cells[6] = after_ns
-            for observe in each:
-                observe(reason, left_ns - before_ns, after_ns - left_ns, wall_ns())
-            return after_ns
-
-        return add
+                    take(counts, run, took, wall - now_ns + last)
+        if self._wanted:
+            self.due_ns = now_ns + min(FLUSH_NS, NS_PER_S - wall % NS_PER_S)

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
 JOIN_S = 10.0
+# A process's machines tick one after the other: at once they would hand the interpreter to and fro at every system
+# call. One that takes long holds up the others for no more than this.
+TURN_S = 0.5
+_turn = threading.Lock()
 
 
 @attrs.frozen
@@ -202,8 +206,13 @@ class Monitor:
     def _run_ticks(self, recording: Recording, begun_ns: int) -> None:
         """Tick just after each whole second of the wall clock, so that every one has its point."""
         while not self._done.wait(until_next_second_s(begun_ns)):
-            begun_ns = wall_ns()
-            recording.tick(begun_ns)
+            mine = _turn.acquire(timeout=TURN_S)
+            try:
+                begun_ns = wall_ns()
+                recording.tick(begun_ns)
+            finally:
+                if mine:
+                    _turn.release()
 
 
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:

@@ -1,7 +1,7 @@
 """A virtual CPU on /dev/kvm and its exit loop.
 
-Per exit there is nothing but bound callables: KVM_RUN, two looks at a clock, the handler of the exit's reason and
-a few sums from which the plugins have them.
+Per exit there is nothing but bound callables: KVM_RUN, a look at a clock, the handler of the exit's reason, and the
+sums from which the plugins have them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import struct
 import threading
 from collections.abc import Callable
 
-from rondo_core.clock import monotonic_ns, wall_ns
+from rondo_core.clock import monotonic_ns
 from rondo_vmm.boot import longmode
 from rondo_vmm.errors import GuestError, KvmError, VmmError
 from rondo_vmm.exit_totals import ExitTotals
@@ -107,14 +107,12 @@ class KvmVcpu:
             with self._kicking:
                 self._thread = None
 
-    def _loop(self, totals: ExitTotals) -> str:  # noqa: C901, PLR0912 - a call for each part would cost more than it
-        board, vcpu, exits = self._board, self._vcpu, self.exits
+    def _loop(self, totals: ExitTotals) -> str:
+        board, vcpu = self._board, self._vcpu
         reason = self._bytes[uapi.RUN_EXIT_REASON : uapi.RUN_EXIT_REASON + 4].cast("I")
         handlers = self._handlers()
         indexes = [_REASON_INDEX.get(number, OTHER) for number in range(64)]
-        enter, request, now = fcntl.ioctl, uapi.RUN, monotonic_ns
-        recorded, cells, flush, observers = totals.wanted, totals.cells, totals.flush, totals.each
-        due = 0 if recorded else 1 << 62
+        enter, request, now, add = fcntl.ioctl, uapi.RUN, monotonic_ns, totals.add
         before = now()
         while not board.stopped:
             try:
@@ -127,31 +125,8 @@ class KvmVcpu:
             number = reason[0] & 63
             index = indexes[number]
             handlers[number]()
-            after = now()
-            if after >= due:
-                due = flush()
-                after = now()
-            exits[index] += 1
-            if recorded:  # in one stretch without a call: see exit_totals
-                run = left - before
-                took = after - left
-                cells[0] += run
-                if run < cells[1]:
-                    cells[1] = run
-                if run > cells[2]:
-                    cells[2] = run
-                cells[3] += took
-                if took < cells[4]:
-                    cells[4] = took
-                if took > cells[5]:
-                    cells[5] = took
-                cells[6] = after
-            for observe in observers:
-                observe(index, left - before, after - left, wall_ns())
-            before = after
+            before = add(index, before, left)
             if index == HLT:
-                if recorded:
-                    flush()
                 board.sleep_until_alarm()
                 before = now()
             if board.ended:

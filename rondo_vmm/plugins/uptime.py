@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import resource
-
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare, Tick
-from rondo_vmm.plugins.proc import read_proc
+from rondo_vmm.plugins.proc import descriptors, rss_bytes
 
 LONGEST_SLEEP_S = 300
 
@@ -18,14 +15,12 @@ def rondo_recorder_bind(declare: Declare) -> Tick:
     """Declare the gauges; the first tick is when the machine came up."""
     up = uptime_tick(declare)
     memory = declare.gauge("vmm_rss_bytes", help="Resident memory of the monitor, the guest's included.", unit="bytes")
-    descriptors = declare.gauge("vmm_open_fds", help="Open file descriptors of the monitor.")
-    statm, fds, page_bytes = "/proc/self/statm", "/proc/self/fd", resource.getpagesize()
+    files = declare.gauge("vmm_open_fds", help="Open file descriptors of the monitor.")
 
     def tick(now_ns: int) -> None:
         up(now_ns)
-        memory.set(int(read_proc(statm).split()[1]) * page_bytes, now_ns)
-        # Since Linux 6.2 their number is the directory's size; to list the thousands of a hundred machines takes long.
-        descriptors.set(os.stat(fds).st_size or len(os.listdir(fds)), now_ns)  # noqa: PTH116, PTH208 - nor are paths made
+        memory.set(rss_bytes(now_ns), now_ns)
+        files.set(descriptors(now_ns), now_ns)
 
     return tick
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 from rondo_core import hookimpl
-from rondo_core.clock import NS_PER_S
+from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.hookspecs import Declare
-from rondo_vmm.plugins.proc import read_proc
+from rondo_vmm.plugins.proc import cpu_ns, read_proc
 
 CPU_HELP = "CPU time of the virtual CPU's thread, in the guest and out of it."
 STEAL_HELP = "Time that the virtual CPU's thread was ready to run and waited for a host CPU."
@@ -46,11 +45,11 @@ def _read(schedstat: str) -> tuple[int, int]:
 def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
     """Declare the process's CPU time."""
     spent = declare.counter("vmm_cpu_seconds_total", help=PROCESS_HELP, unit="seconds").inc
-    spent_ns = time.process_time_ns()
+    spent_ns = cpu_ns(wall_ns())
 
     def tick(now_ns: int) -> None:
         nonlocal spent_ns
-        before, spent_ns = spent_ns, time.process_time_ns()
+        before, spent_ns = spent_ns, cpu_ns(now_ns)
         spent((spent_ns - before) / NS_PER_S, now_ns)
 
     return tick

@@ -35,7 +35,7 @@ class SoftMachine:
         self.exits = [0] * len(REASONS)
         self.vcpus = [self]
         self.completed: dict[str, int] = {}
-        self._add = ExitTotals(self.exits).adder()
+        self._add = ExitTotals(self.exits).add
         self._before = 0
         self._failure: BaseException | None = None
         self._cpu: Any = self._unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
@@ -59,7 +59,7 @@ class SoftMachine:
     def run(self, totals: ExitTotals) -> str:
         """Run until the guest ends or `stop` is called; see Machine.run."""
         board, cpu, eip = self._board, self._cpu, self._x86.UC_X86_REG_EIP
-        self._add = totals.adder()
+        self._add = totals.add
         self._before = monotonic_ns()
         while not board.stopped:
             started = monotonic_ns()
@@ -76,8 +76,6 @@ class SoftMachine:
                 return board.ended
             if not board.stopped and self._halted(started):
                 self._add(HLT, self._before, monotonic_ns())
-                if totals.wanted:
-                    totals.flush()
                 board.sleep_until_alarm()
                 self._before = monotonic_ns()
                 if board.ended:

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from rondo_core import Store, StoreReader, hookimpl
-from rondo_vmm import VMM_SCHEMAS, VmConfig, exit_totals
+from rondo_vmm import VMM_SCHEMAS, VmConfig
 from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.monitor import Monitor
 from rondo_vmm.recording import monitor_plugins
@@ -17,25 +17,30 @@ MACHINES = [pytest.param("kvm", marks=pytest.mark.kvm), pytest.param("soft", mar
 SECOND = 10**9
 
 
+class Clocks:
+    """A clock that stands where the test puts it, and a wall clock that is 100 s ahead of it."""
+
+    now_ns = 0
+
+    def totals(self, exits, takers=()):
+        return ExitTotals(exits, takers, clock=lambda: self.now_ns, wall=lambda: self.now_ns + 100 * SECOND)
+
+
 @pytest.fixture
-def clocks(monkeypatch):
-    """Let the wall clock be 100 s ahead of the other, which stands where the test puts it."""
-    standing = [0]
-    monkeypatch.setattr(exit_totals, "monotonic_ns", lambda: standing[0])
-    monkeypatch.setattr(exit_totals, "wall_ns", lambda: standing[0] + 100 * SECOND)
-    return standing
+def clocks():
+    return Clocks()
 
 
 def test_exits_are_handed_over_at_the_time_of_the_last_of_them(clocks):
     """However late a tick comes, they are of the second in which they took place; what was handed over is gone."""
     exits, taken = [0, 4, 0], []
-    totals = ExitTotals(exits, [lambda *what: taken.append(what)])
-    add = totals.adder()
-    clocks[0] = 3 * SECOND + 20
+    totals = clocks.totals(exits, [lambda *what: taken.append(what)])
+    add = totals.add
+    clocks.now_ns = 3 * SECOND + 20
     assert add(0, 3 * SECOND, 3 * SECOND + 5) == 3 * SECOND + 20
-    clocks[0] = 3 * SECOND + 27
+    clocks.now_ns = 3 * SECOND + 27
     add(1, 3 * SECOND + 20, 3 * SECOND + 23)
-    clocks[0] = 9 * SECOND
+    clocks.now_ns = 9 * SECOND
     totals.flush()
     totals.flush()
     assert taken == [([1, 1, 0], (8, 3, 5), (19, 4, 15), 103 * SECOND + 27)]
@@ -44,10 +49,10 @@ def test_exits_are_handed_over_at_the_time_of_the_last_of_them(clocks):
 def test_an_exit_in_the_next_second_finds_those_before_it_handed_over(clocks):
     """No sum is of two seconds, also without a tick in between."""
     exits, taken = [0], []
-    totals = ExitTotals(exits, [lambda counts, _run, _took, now_ns: taken.append((counts[0], now_ns))])
-    add = totals.adder()
-    for clocks[0] in (3 * SECOND - 4, 3 * SECOND - 2, 3 * SECOND + 1):
-        add(0, clocks[0], clocks[0])
+    totals = clocks.totals(exits, [lambda counts, _run, _took, now_ns: taken.append((counts[0], now_ns))])
+    add = totals.add
+    for clocks.now_ns in (3 * SECOND - 4, 3 * SECOND - 2, 3 * SECOND + 1):
+        add(0, clocks.now_ns, clocks.now_ns)
     assert taken == [(2, 103 * SECOND - 2)]
     totals.flush()
     assert taken[1:] == [(1, 103 * SECOND + 1)]
@@ -56,8 +61,10 @@ def test_an_exit_in_the_next_second_finds_those_before_it_handed_over(clocks):
 @pytest.mark.parametrize(("now_ns", "due_ns"), [(5 * SECOND, 10_000_000), (6 * SECOND - 3, 3)])
 def test_exits_are_handed_over_again_in_10_ms_or_with_the_second(clocks, now_ns, due_ns):
     """So that no sum is of two seconds."""
-    clocks[0] = now_ns
-    assert ExitTotals([0]).flush() == now_ns + due_ns
+    clocks.now_ns = now_ns
+    totals = clocks.totals([0], [lambda *_what: None])
+    totals.flush()
+    assert totals.due_ns == now_ns + due_ns
 
 
 def test_no_exit_is_lost_or_counted_twice_between_a_cpu_and_a_tick():
@@ -66,7 +73,7 @@ def test_no_exit_is_lost_or_counted_twice_between_a_cpu_and_a_tick():
     totals = ExitTotals(exits, [lambda counts, run, _took, _now: taken.append((counts[0], run[0]))])
 
     def cpu():
-        add, now_ns = totals.adder(), 1
+        add, now_ns = totals.add, 1
         for _ in range(200_000):
             now_ns = add(0, now_ns, now_ns + 3)
         done.set()
