@@ -35,5 +35,7 @@ $rondo info vm.rondo | head -n 3
 "$work/venv/bin/python" -c 'import rondo_core, rondo_vmm, pathlib
 for package in (rondo_core, rondo_vmm):
     assert (pathlib.Path(package.__file__).parent / "py.typed").exists(), package'
-"$work/venv/bin/python" -c 'from rondo_core import handles; print("hot path:", handles.__file__.rpartition("/")[2])'
+"$work/venv/bin/python" -c 'from rondo_core import handles
+from rondo_vmm import exit_totals
+print("hot path:", *(each.__file__.rpartition("/")[2] for each in (handles, exit_totals)))'
 echo "wheels: complete"
