@@ -10,7 +10,7 @@ import click
 from rondo_cli import render
 from rondo_cli.params import CONFIG
 from rondo_core.errors import PluginNotFoundError
-from rondo_core.plugins import PluginInfo, installed
+from rondo_core.installed import PluginInfo, installed
 
 
 @click.command("plugins")

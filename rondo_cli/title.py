@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # The user and password of a URL, and the value of an option of an exporter that is called after a credential.
-_SECRET = re.compile(rb"://([^/?#@\0]+)@|[?&][^=&\0]*=([^&#\0]+)|(?:pass|token|secret|header|key|user)\w*=([^\0]+)")
+_SECRET = rb"://([^/?#@\0]+)@|[?&][^=&\0]*=([^&#\0]+)|(?:pass|token|secret|header|key|user)\w*=([^\0]+)"
 _ARG_START = 48  # Source: proc(5), /proc/pid/stat: arg_start is the 48th field
 
 
@@ -19,7 +19,7 @@ def hide_credentials(arguments: Sequence[str]) -> None:
     if not any("@" in each or "=" in each for each in arguments):
         return
     shown = Path("/proc/self/cmdline").read_bytes()
-    found = [(match.start(group), match.end(group)) for match in _SECRET.finditer(shown) for group in (1, 2, 3)]
+    found = [(match.start(group), match.end(group)) for match in re.finditer(_SECRET, shown) for group in (1, 2, 3)]
     spans = [(first, end) for first, end in found if first >= 0]
     if not spans:
         return

@@ -95,7 +95,7 @@ def _check_plugin(
     settings: list[Setting],
     problems: list[str],
 ) -> None:
-    from rondo_core.plugins import declared_options
+    from rondo_core.installed import declared_options
 
     try:
         options = declared_options(group, plugin)

@@ -5,10 +5,9 @@ A plugin that raises is reported once per kind of failure, counted, and stops ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import pluggy
 
 from rondo_core import entrypoints, hookspecs
@@ -30,19 +29,6 @@ RECORDERS = "rondo.recorders"
 CONSOLIDATORS = "rondo.consolidators"
 EXPORTERS = "rondo.exporters"
 GROUPS = (RECORDERS, CONSOLIDATORS, EXPORTERS)
-
-
-@attrs.frozen
-class PluginInfo:
-    """One installed plugin: its family, name, where it comes from, and what is wrong with it, if anything."""
-
-    group: str
-    name: str
-    distribution: str
-    version: str
-    module: str
-    error: str = ""
-    options: Sequence[Option] | None = None
 
 
 class Plugins:
@@ -218,44 +204,6 @@ class Plugins:
                 for kind in each.kinds:
                     known.setdefault((each.name, kind), each)
         return known
-
-
-def installed(groups: Iterable[str] = GROUPS) -> list[PluginInfo]:
-    """List what is installed, each loaded in a manager of its own to see whether it can be used."""
-    from importlib.metadata import entry_points
-
-    infos = []
-    specs = [entrypoints.load(value) for value in entrypoints.find("rondo.hookspecs").values()]
-    for group in groups:
-        for point in sorted(entry_points(group=group), key=lambda point: point.name):
-            error, options = "", None
-            try:
-                plugins = Plugins(*specs)
-                plugins._load(group, point.name, point.value)  # noqa: SLF001 - the same module
-                options = plugins.options(point.name)
-            except PluginError as failure:
-                error = failure.what
-            except Exception as failure:  # noqa: BLE001 - isolation is this module's job
-                error = f"rondo_options_define: {one_line(failure)}"
-            distribution = point.dist
-            name, version = (distribution.name, distribution.version) if distribution else ("", "")
-            infos.append(PluginInfo(group, point.name, name, version, point.value, error, options))
-    return infos
-
-
-def declared_options(group: str, name: str) -> list[Option] | None:
-    """Give the options that an installed plugin declares; None where it declares none.
-
-    Raises: PluginError: it is not installed, does not load, or its hook raises.
-    """
-    plugins = Plugins(*(entrypoints.load(value) for value in entrypoints.find("rondo.hookspecs").values()))
-    plugins.load(group, [name])
-    try:
-        return plugins.options(name)
-    except PluginError:
-        raise
-    except Exception as error:
-        raise HookError(name, f"rondo_options_define: {one_line(error)}") from error
 
 
 def open_recorders(tables: Mapping[str, Mapping[str, Any]], *specs: Any, defaults: Iterable[str] = ()) -> Plugins:

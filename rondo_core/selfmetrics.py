@@ -5,7 +5,7 @@ Counts are kept as plain numbers where they arise and moved into counters on eac
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rondo_core.errors import CapacityError
@@ -59,6 +59,28 @@ class SelfMetrics:
         self._totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._moved: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._left_out = False
+        self._counted: list[int] = []
+
+    def count(
+        self, refused: Sequence[Mapping[str, int]], series_refused: int, failures: Sequence[Mapping[str, int]]
+    ) -> None:
+        """Say what the store counts: samples refused, by reason, of each schema; series; plugins' failures, by name."""
+        counted = [series_refused]
+        for counts in (*refused, *failures):
+            counted += counts.values()
+        if counted == self._counted:
+            return
+        self._counted = counted
+        totals: dict[str, int] = {}
+        for counts in refused:
+            for reason, count in counts.items():
+                totals[reason] = totals.get(reason, 0) + count
+        for reason, count in totals.items():
+            self.set_total(REFUSED, count, reason=reason)
+        self.set_total(SERIES_REFUSED, series_refused)
+        for counts in failures:
+            for plugin, count in counts.items():
+                self.set_total(PLUGIN_FAILURES, count, plugin=plugin)
 
     def set_total(self, name: str, total: float, **labels: str) -> None:
         """Say how many there were since the store was opened."""

@@ -149,7 +149,6 @@ class Store:
         self._reported: set[str] = set()
         self._view: View | None = None
         self._series_refused = 0
-        self._counted: list[int] = []
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
         if lost:
             self._report_lost(lost)
@@ -345,25 +344,8 @@ class Store:
             self._new = False
 
     def _count(self) -> None:
-        """Move what was counted since the last time into rondo's own series; seldom is there anything."""
-        counted = [self._series_refused]
-        for writer in self._writers.values():
-            counted += writer.refused.values()
-        for plugins in self._plugins:
-            counted += plugins.failures.values()
-        if counted == self._counted:
-            return
-        self._counted = counted
-        totals: dict[str, int] = {}
-        for writer in self._writers.values():
-            for reason, count in writer.refused.items():
-                totals[reason] = totals.get(reason, 0) + count
-        for reason, count in totals.items():
-            self.self_metrics.set_total(selfmetrics.REFUSED, count, reason=reason)
-        self.self_metrics.set_total(selfmetrics.SERIES_REFUSED, self._series_refused)
-        for plugins in self._plugins:
-            for plugin, count in plugins.failures.items():
-                self.self_metrics.set_total(selfmetrics.PLUGIN_FAILURES, count, plugin=plugin)
+        refused = [writer.refused for writer in self._writers.values()]
+        self.self_metrics.count(refused, self._series_refused, [plugins.failures for plugins in self._plugins])
 
     def _take_back_future(self) -> None:
         for name, writer in self._writers.items():

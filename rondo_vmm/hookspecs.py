@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rondo_core.hookspecs import Config, Declare, Tick, hookspec
 
@@ -24,8 +22,7 @@ Questions = Mapping[str, tuple[str, Mapping[str, object]]]
 OnReplies = Callable[[Mapping[str, Any], int], None]
 
 
-@attrs.frozen
-class QemuFacts:
+class QemuFacts(NamedTuple):
     """What is known of a QEMU when its recorders are bound.
 
     Attributes: `pid`: its process, 0 where it is not on this host; `balloon`: the QOM path of its balloon device, empty
