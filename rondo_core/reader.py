@@ -42,7 +42,7 @@ class Index:
             are the outer buckets (1 and 0: none).
         stamps, intervals: int64 [rows], ns: what a reader shows of them. Nobody may write to these arrays.
         slices: the slots as one or two slices, in order; empty where they have gaps. `whole`: the positions of all.
-        columns: views of single columns of all rows that were copied before, by cell and column.
+        columns: views of single columns of all slots that were copied before, by cell and column.
     """
 
     __slots__ = (
@@ -87,7 +87,7 @@ class Index:
         self.first, self.last = (int(buckets[0]), int(buckets[-1])) if len(buckets) else (1, 0)
         dense = self.last - self.first + 1 == len(buckets) > 0
         self.slices = ring.slices(self.first, self.last, count) if dense else ()
-        self.columns: dict[tuple[str, int], tuple[NDArray[Any], ...]] = {}
+        self.columns: dict[tuple[str, int], NDArray[Any]] = {}
         self.newest_word = slab.row_word(int(slots[-1])) + 1 if len(slots) else 1
 
     def between(self, first: int, last: int) -> slice:
@@ -129,7 +129,7 @@ class SlabReader:
                 if self._is_live():
                     self._doubted = None
                 else:
-                    torn = self.slab.torn(copied=self._doubted)
+                    torn = self.slab.torn(self.slab.held(), copied=self._doubted)
             self._index = index = Index(self.slab, torn)
         return index
 
@@ -161,8 +161,9 @@ class SlabReader:
         sequence = words[index.newest_word]
         alone = picked.__class__ is slice and picked.stop - picked.start == 1
         for cell in cells:
-            if alone and keep is index.whole and index.slices:
-                copied[cell] = _column(slab, index, cell, picked.start)
+            if alone:
+                slots = index.slots if keep is index.whole else index.slots[keep]
+                copied[cell] = _column(slab, index, cell, picked.start)[slots][:, None]
             else:
                 copied[cell] = _take(slab.block(cell), index, keep, picked)
         if words[_GENERATION] == index.generation and (
@@ -233,17 +234,13 @@ def picker(columns: Sequence[int] | NDArray[np.intp]) -> Any:
 
 
 def _column(slab: Slab, index: Index, cell: str, column: int) -> NDArray[Any]:
-    """Copy one column of all rows, which numpy does faster than it copies rows of one: [rows, 1]."""
-    import numpy as np
-
-    parts = index.columns.get((cell, column))
-    if parts is None:
+    """View one column of all slots, from which numpy takes rows faster than it copies slices of rows."""
+    view = index.columns.get((cell, column))
+    if view is None:
         if len(index.columns) >= _COLUMNS_KEPT:
             index.columns.clear()
-        block = slab.block(cell)
-        parts = index.columns[cell, column] = tuple([block[part, column] for part in index.slices])
-    taken: NDArray[Any] = np.concatenate(parts)
-    return taken[:, None]
+        view = index.columns[cell, column] = slab.block(cell)[:, column]
+    return view
 
 
 def _take(block: NDArray[Any], index: Index, keep: slice | NDArray[np.intp], picked: Any) -> NDArray[Any]:

@@ -196,15 +196,15 @@ class Slab:
         """Give the slots whose row holds a bucket."""
         first = self.row_word(0)
         buckets = self.words[first : first + self.spec.slot_count * self.row_words : self.row_words].tolist()
-        return [slot for slot, bucket in enumerate(buckets) if bucket > 0]
+        return [slot for slot, bucket in enumerate(buckets) if bucket > 0] if any(buckets) else []
 
-    def torn(self, *, copied: bool) -> list[int]:
-        """Give the slots of rows that may not be what was recorded, after the machine stopped under them.
+    def torn(self, held: list[int], *, copied: bool) -> list[int]:
+        """Give the slots of rows, of those that are held, that the machine's stop may have left in part.
 
         Args: `copied`: the files came here from another machine: a row without a seal is then taken for one that a
         killed process wrote to last, unless some seal does not fit.
         """
-        seals = {slot: self.seal_of(slot) for slot in self.held()}
+        seals = {slot: self.seal_of(slot) for slot in held}
         if copied and False not in seals.values():
             return []
         return [slot for slot, fits in seals.items() if not fits]
@@ -337,9 +337,8 @@ class Slab:
             self._map.close()
 
 
-def blank_columns(slab: Slab, n_series: int) -> None:
-    """Make columns from `n_series` on absent in every row: the series they belonged to are not known any more."""
-    held = slab.held()
+def blank_columns(slab: Slab, held: list[int], n_series: int) -> None:
+    """Make columns from `n_series` on absent in these rows: the series they belonged to are not known any more."""
     if n_series == slab.spec.max_series or not held:
         return
     import numpy as np

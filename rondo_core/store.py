@@ -162,10 +162,11 @@ class Store:
         """Drop the rows that the machine's stop has left in part, and values of series that it took; count the rows."""
         lost, n_series = 0, self.registry.counts[schema.name]
         for slab in self.slabs[schema.name]:
-            torn = slab.torn(copied=copied)
+            held = slab.held()
+            torn = slab.torn(held, copied=copied)
             slab.drop(torn)
             lost += len(torn)
-            blank_columns(slab, n_series)
+            blank_columns(slab, [slot for slot in held if slot not in torn] if torn else held, n_series)
         return lost
 
     def _seal_left(self) -> None:

@@ -52,9 +52,9 @@ def _fold(schema: Schema, slabs: list[Slab], n_series: int, path: str, copied: b
     lost = 0
     for slab in slabs:
         if copied is not None:
-            torn = slab.torn(copied=copied)
+            torn = slab.torn(slab.held(), copied=copied)
             slab.drop(torn)
-            blank_columns(slab, n_series)
+            blank_columns(slab, slab.held(), n_series)
             lost += len(torn)
         for slot in slab.held():
             if slab.seal_of(slot) is None:
