@@ -440,6 +440,8 @@ class Writer:
 
     def _fill_between(self, first: int, end: int) -> None:
         """Give the buckets in which this live process added nothing their totals: a counter has no gap."""
+        if first >= end:
+            return
         before = self._row(end)
         for bucket in range(first, end):
             self._write_row(bucket, before)
