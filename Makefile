@@ -36,8 +36,11 @@ tools: ## Fetch what the integration tests start: servers of Prometheus and Vict
 	@sh scripts/qemu.sh
 	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
 
-test: $(VENV)/.tested tools ## Install what the tests need and run them.
-	@$(BIN)/python -m pytest
+# What serves nothing and keeps to no second of the clock: it is run beside the rest, on the second core.
+BESIDE := tests/core tests/vmm/test_linux.py tests/crash tests/fuzz tests/properties
+
+test: $(VENV)/.tested tools ## Install what the tests need and run them, in two processes.
+	@$(BIN)/python scripts/test.py $(BESIDE)
 
 test-compiled: $(VENV)/.tested ## Run what concerns recording again, with the hot path compiled.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python -m pytest -q tests/core tests/properties tests/crash tests/docs tests/vmm

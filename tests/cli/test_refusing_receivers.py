@@ -13,26 +13,43 @@ from rondo_core.testing import HttpReceiver
 pytestmark = pytest.mark.emulator
 
 
-@pytest.fixture(params=[400, 401, 404, 429, 503])
-def refusing(request):
-    """A server on the loopback interface that answers every request with one status."""
-    server = HttpReceiver("/api/v1/write")
-    server.take = lambda *_: (request.param, {}, b"no")
-    yield server.url
-    server.close()
+STATUSES = [400, 401, 404, 429, 503]
 
 
-def test_the_vm_runs_on_and_the_failure_is_counted_and_shown(refusing, tmp_path):
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    """Run a machine a status, all at the same time, each beside a server that gives every request that answer."""
+    servers, running, ended = [], {}, {}
+    try:
+        for status in STATUSES:
+            folder = tmp_path_factory.mktemp(str(status))
+            (folder / "rondo.toml").write_text("[exporters.prometheus]\ndeadline = '1s'\n")
+            servers.append(HttpReceiver("/api/v1/write"))
+            servers[-1].take = lambda *_, status=status: (status, {}, b"no")
+            command = [sys.executable, "-m", "rondo_cli", "vmm", "--store", folder / "vm.rondo", "--machine", "soft"]
+            command += ["--duration", "1", "--remote-write", servers[-1].url]
+            process = subprocess.Popen(
+                command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=folder
+            )
+            running[status] = folder / "vm.rondo", process
+        for status, (path, process) in running.items():
+            ended[status] = path, process.communicate(timeout=60)[1], process.returncode
+        yield ended
+    finally:
+        for _, process in running.values():
+            process.kill()
+            process.wait()
+        for server in servers:
+            server.close()
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_the_vm_runs_on_and_the_failure_is_counted_and_shown(machines, status):
     """Whatever it answers: the VM's own exit status, every second recorded, the failure at the end, the cursor unmoved."""
-    path = tmp_path / "vm.rondo"
-    (tmp_path / "rondo.toml").write_text("[exporters.prometheus]\ndeadline = '1s'\n")
-    command = [sys.executable, "-m", "rondo_cli", "vmm", "--store", str(path), "--machine", "soft", "--duration", "1"]
-    said = subprocess.run(
-        [*command, "--remote-write", refusing], check=False, capture_output=True, text=True, timeout=60, cwd=tmp_path
-    )
-    assert said.returncode == 0, said.stderr
-    assert re.search(r"rondo: prometheus: \d+ failed requests?, the last: ", said.stderr)
-    assert "Traceback" not in said.stderr
+    path, said, exit_status = machines[status]
+    assert exit_status == 0, said
+    assert re.search(r"rondo: prometheus: \d+ failed requests?, the last: ", said)
+    assert "Traceback" not in said
     assert load_cursor(path, "prometheus").positions == {}
     with StoreReader(path) as reader:
         assert len(reader.query("vmm_uptime_seconds")[0]) >= 2

@@ -69,12 +69,18 @@ def site(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def rondo(site, tmp_path):
+def rondo_command():
+    """What starts the command; a module may start it in another way."""
+    return [sys.executable, "-m", "rondo_cli"]
+
+
+@pytest.fixture
+def rondo(site, tmp_path, rondo_command):
     """Run the command in a process of its own, the exporter `ledger` installed."""
 
     def run(*arguments, fault="", status=0):
         environment = {**os.environ, "PYTHONPATH": str(site), "RONDO_FAULT": fault}
-        command = [sys.executable, "-m", "rondo_cli", *map(str, arguments)]
+        command = [*rondo_command, *map(str, arguments)]
         done = subprocess.run(
             command, check=False, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path
         )

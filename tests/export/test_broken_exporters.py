@@ -67,6 +67,13 @@ def impatient(monkeypatch):
     monkeypatch.setattr("rondo_core.export.runner.PATIENCE_S", 0.5)
 
 
+@pytest.fixture
+def rondo_command():
+    """Start the command as it is, but that a request hangs after half a second."""
+    code = "import rondo_core.export.runner as runner; runner.PATIENCE_S = 0.5; from rondo_cli.main import main; main()"
+    return [sys.executable, "-c", code]
+
+
 def arrived(requests):
     """Every sample that the exporter `ledger` was sent, and that none was sent twice."""
     sent = [(series, stamp, value) for request in requests for series, stamp, value in request if stamp != "ended"]

@@ -19,8 +19,12 @@ RONDO = [sys.executable, "-m", "rondo_cli"]
 
 
 def start_vm(path, prometheus, seconds):
-    """Start `rondo vmm` on the software CPU, which every machine has, pushing to Prometheus."""
+    """Start `rondo vmm` on the software CPU, which every machine has, pushing to Prometheus each second."""
+    config = path.with_name("rondo.toml")
+    config.write_text("[exporters.prometheus]\ninterval = '1s'\n")
     options = [
+        "--config",
+        str(config),
         "--machine",
         "soft",
         "--store",
