@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -137,7 +138,6 @@ class World:
         runner = Runner(
             view, self.receiver, "x", clock=self.clock, max_samples=max_samples, match='{__name__!~"rondo_.*"}'
         )
-        runner._backoff_s = 1e-4
         real, count = faults.point, 0
 
         def point(name):
@@ -203,6 +203,14 @@ def bad_of(kind):
         )
 
     return bad
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hasty():
+    """What failed is tried again at once: the model has no time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rondo_core.export.runner.BACKOFF_FIRST_S", 1e-4)
+        yield
 
 
 @settings(
