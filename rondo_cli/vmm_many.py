@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import resource
 import shutil
@@ -133,6 +134,8 @@ class _Processes:
         self._running: dict[int, str] = {}
         if recorded:
             _load()
+        gc.collect()
+        gc.freeze()  # the children share what is there: their collections are not to touch it
 
     def start(self, name: str, asked: Asked) -> None:
         """Start one, and wait until its store is there or it has failed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
+from rondo_cli import USUAL
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
@@ -140,6 +142,7 @@ class Run:
             self._monitor = Monitor(config, store, self._sink, plugins, source=self._source, on_escape=self.stop)
         if self._stopped_by:
             self._monitor.stop(self._stopped_by)
+        gc.set_threshold(*USUAL)  # what lives for long keeps no garbage
         return self._monitor
 
     def _name_what_was_killed(self, store: Store) -> None:

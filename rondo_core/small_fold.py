@@ -45,6 +45,8 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
     """
     fine, coarse = slabs
     ratio, kept = coarse.spec.interval_ns // fine.spec.interval_ns, [cell.name for cell in coarse.spec.cells]
+    for slab in slabs:
+        slab.check_size()
     buckets = _held(fine, max(1, first * ratio), end * ratio)
     fine_cells = [cell.name for cell in fine.spec.cells]
     if len(buckets) * n_series * len(fine_cells) > MOST_VALUES or SKETCH in kept or SKETCH_CELLS[0] in fine_cells:
@@ -76,7 +78,6 @@ def _held(slab: Slab, first: int, end: int) -> list[int]:
 
 def _block(slab: Slab, bucket: int, name: str) -> Any:
     """View one cell of a row, of all series."""
-    slab.check_size()
     placed, row = slab.spec.cell(name), slab.row_cells(ring.slot_of(bucket, slab.spec.slot_count))
     begin = placed.offset - layout.ROW_HEADER_BYTES
     return row.cast("B")[begin : begin + calcsize(placed.format) * slab.spec.max_series].cast(placed.format)  # type: ignore[call-overload]
@@ -93,7 +94,6 @@ def _reader(slab: Slab, n_series: int) -> Callable[[int], Columns]:
             others.append(cell.name)
 
     def read(bucket: int) -> Columns:
-        slab.check_size()
         row = slab.row_cells(ring.slot_of(bucket, slots))
         columns: Columns = {name: row[where].tolist() for name, where in floats}
         for name in others:
