@@ -1,7 +1,8 @@
 """One virtual CPU's exits on their way to the plugins: added up by its loop, which has no time for more.
 
-Plugins get the sums of what there is when 10 ms or a second of the wall clock are over and another exit comes, on every
-tick, and at the end. So SIGKILL takes at most the exits of 10 ms, and none from before the last tick.
+Plugins get the sums of what there is when 250 ms or a second of the wall clock are over and another exit comes, on
+every tick, and at the end. So SIGKILL takes at most the exits of 250 ms, and none from before the last tick. More often
+would be dear where there are many machines that only wake now and then.
 
 Why no lock guards the sums: a loop adds an exit, and `flush` takes what was added, in stretches without a call; CPython
 hands the interpreter over only at calls, loops and function entries, and compiled code nowhere in between.
@@ -23,7 +24,7 @@ else:
 if cython.compiled:
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 
-FLUSH_NS = 10_000_000
+FLUSH_NS = 250_000_000
 LEAST = 1 << 62  # of no duration
 Clock = Callable[[], int]
 

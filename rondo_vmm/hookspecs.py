@@ -43,7 +43,7 @@ def rondo_vmm_exits_bind(declare: Declare, config: Config, vcpu: int) -> OnExits
     Returns: `on_exits(counts, run_ns, exit_ns, now_ns)`, where `counts` are the exits since the last call by index
         into rondo_vmm.machine.REASONS, `run_ns` is sum, least and greatest of their times in the guest before the
         exit, `exit_ns` of the monitor's handling, and `now_ns` the wall clock at the last of them; all are of the
-        same second. Called when there is an exit 10 ms after the last call or in another second, on every tick and at
+        same second. Called when there is an exit 250 ms after the last call or in another second, on every tick and at
         the end, by one thread at a time; it must take at most some microseconds. None to stay out.
     Errors: a raise here disables this plugin alone; a raise in `on_exits` is counted, reported, and ends its calls.
     """
