@@ -201,6 +201,7 @@ class StoreReader(View):
         restarted = became is Survival.RESTARTED
         registry = Registry(f"{root}/{layout.REGISTRY_FILE}", meta.schemas, writable=False, restarted=restarted)
         super().__init__(root, meta, registry, open_slabs(root, meta, writable=False))
+        self._index.keep_up()
         if became is not Survival.SAME_BOOT and self.writer_pid() is None:
             for query in self._queries.values():
                 for reader in query.readers:

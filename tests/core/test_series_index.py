@@ -2,11 +2,13 @@
 
 import random
 
+import msgpack
 import pytest
 
-from rondo_core import Schema, Store, StoreReader, Tier, series_index
+from rondo_core import Schema, Store, StoreReader, Tier, label_hashes, series_index
 from rondo_core.errors import CorruptStoreError
 from rondo_core.journal import Journal
+from rondo_core.labels import Series
 from rondo_core.registry import encode_series
 from rondo_core.selector import parse_selector
 
@@ -36,10 +38,10 @@ def selectors(chance, n_series):
         yield chance.choice(("", "", "shard", "metric", "none")) + "{" + ",".join(conditions) + "}"
 
 
-@pytest.mark.parametrize(("few", "n_series"), [(1, 40), (8, 120), (series_index._FEW, 30)])
+@pytest.mark.parametrize(("few", "n_series"), [(1, 40), (8, 120), (series_index.FEW, 30)])
 def test_the_index_finds_what_a_look_at_every_series_finds(tmp_path, monkeypatch, few, n_series):
     """In a store just opened, by another process that declares more meanwhile, and in the writing one."""
-    monkeypatch.setattr(series_index, "_FEW", few)
+    monkeypatch.setattr(series_index, "FEW", few)
     chance = random.Random(few)
     room = 3 * n_series
     with Store(
@@ -58,6 +60,48 @@ def test_the_index_finds_what_a_look_at_every_series_finds(tmp_path, monkeypatch
                     reader.refresh()
             assert list(reader.registry) == list(store.registry)
             assert reader.registry.counts == {name: len(group) for name, group in store.registry.by_schema.items()}
+
+
+def test_every_label_of_every_record_has_its_entry(monkeypatch):
+    """However long its texts are and however many it has, and wherever the records are divided."""
+    monkeypatch.setattr(label_hashes, "_AT_ONCE", 7)
+    chance, records, expected = random.Random(3), [], []
+    for at in range(60):
+        labels = [(f"l{n}", chance.choice(VALUES)) for n in range(chance.choice((0, 1, 2, 15, 16, 40)))]
+        name = chance.choice(("m", "metric" * 6, "metric" * 60))
+        records.append(encode_series(Series(name, tuple(labels), "gauge", "gauges", at)))
+        expected += [label_hashes.entry_of(msgpack.packb(label)) | at for label in (name, *labels)]
+    found = [*label_hashes.entries_of(records, 0, 25), *label_hashes.entries_of(records, 25, 60)]
+    assert sorted(map(int, found)) == sorted(expected)
+
+
+UNUSUAL = {
+    "a label that is no pair": lambda series: msgpack.packb((series.name, ["xy"], *series[3:])),
+    "a label of a number": lambda series: msgpack.packb((series.name, [("x", 5)], *series[3:])),
+    "labels as a map": lambda series: msgpack.packb((series.name, {"xy": "z"}, *series[3:])),
+    "more labels than there are": lambda _: b"\x97\xa1m\x9f\x92\xa1k\xa1v",
+    "a text that is longer": lambda _: b"\x97\xda\xff\xff",
+}
+
+
+@pytest.mark.parametrize("what", UNUSUAL)
+def test_records_of_another_make_have_no_entries(what):
+    """Hostile records among whole ones are told, and not taken for labels that they do not have."""
+    series = Series("m", (("k", "v"),), "gauge", "gauges", 0)
+    records = [encode_series(series)] * 5 + [UNUSUAL[what](series)]
+    with pytest.raises(ValueError, match=r"label|record"):
+        label_hashes.entries_of(records, 0, len(records))
+
+
+def test_among_labels_that_are_too_many_to_sort_all_are_found(tmp_path, monkeypatch):
+    """Then every record is looked at."""
+    monkeypatch.setattr(series_index, "FEW", 1)
+    monkeypatch.setattr(label_hashes, "_STEPS", 9)
+    monkeypatch.setattr(label_hashes, "_STEPS_OF_SOME", 1)
+    with Store(tmp_path / "s", [Schema("gauges", "gauge", 64, TIERS)]) as store:
+        declared = [store.gauge("metric", long="x" * 1000, n=n).series for n in range(9)]
+        with StoreReader(tmp_path / "s") as reader:
+            assert [reader.series(f"metric{{n={n}}}") for n in range(9)] == [[each] for each in declared]
 
 
 def test_a_selector_of_what_no_label_can_be_finds_nothing(tmp_path):
