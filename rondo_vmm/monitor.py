@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
 JOIN_S = 10.0
-# A process's machines tick one after the other: at once they would hand the interpreter to and fro at every system
+# A process's machines tick one after the other: at once they would hand the interpreter over at every system
 # call. One that takes long holds up the others for no more than this.
 TURN_S = 0.5
 _turn = threading.Lock()
