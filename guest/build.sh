@@ -48,11 +48,11 @@ build_linux() {
     [ "$(id -u)" != 0 ] || apt-get update -qq >/dev/null 2>&1 || true
     kernel=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-.*\)/\1/p' | head -n 1)
     [ -n "$kernel" ] || { echo "guest/build.sh: apt knows no linux-image-cloud-amd64; add Debian's main archive" >&2; exit 1; }
-    fetch "$kernel" "$work/root"
-    fetch busybox-static "$work/root"
-    busybox=$(find "$work/root" -path '*bin/busybox' | head -n 1)
-    modules=$(find "$work/root" -path '*/lib/modules/*' -name kernel -type d | head -n 1)
-    cp "$work/root/boot"/vmlinuz-* "$output/vmlinuz.new"
+    fetch "$kernel" "$work/unpacked"
+    fetch busybox-static "$work/unpacked"
+    busybox=$(find "$work/unpacked" -path '*bin/busybox' | head -n 1)
+    modules=$(find "$work/unpacked" -path '*/lib/modules/*' -name kernel -type d | head -n 1)
+    cp "$work/unpacked/boot"/vmlinuz-* "$output/vmlinuz.new"
     python3 "$here/initramfs.py" "$output/initramfs.new" "$busybox" "${modules%/kernel}"
     mv "$output/vmlinuz.new" "$output/vmlinuz"
     mv "$output/initramfs.new" "$output/initramfs.cpio"

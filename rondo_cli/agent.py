@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rondo_cli import run_long
 from rondo_cli.params import CONFIG
 from rondo_core.errors import ExportError
 
@@ -41,6 +42,7 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
                 raise ExportError(f"{len(done.failures)} failures, the first: {done.failures[0]}")
             return 0
         with stopped_by_signals(lambda _number: agent.stop.set()):
+            run_long()
             agent.run()
     finally:
         agent.close()

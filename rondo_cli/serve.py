@@ -15,6 +15,7 @@ from typing import Self
 
 import click
 
+from rondo_cli import run_long
 from rondo_cli.params import STORE
 from rondo_core.errors import UsageError
 
@@ -76,6 +77,7 @@ def serve(places: Sequence[tuple[Path, socket.socket]], *, quiet: bool) -> None:
             if not quiet:
                 click.echo(f"rondo: serving {store} on http://{host}:{port}/metrics/info", err=True)
         config = uvicorn.Config(by_port(apps), log_level="warning", access_log=False, lifespan="off", ws="none")
+        run_long()
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening for _, listening in places])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from rondo_cli import USUAL
+from rondo_cli import run_long
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
@@ -142,7 +141,7 @@ class Run:
             self._monitor = Monitor(config, store, self._sink, plugins, source=self._source, on_escape=self.stop)
         if self._stopped_by:
             self._monitor.stop(self._stopped_by)
-        gc.set_threshold(*USUAL)  # what lives for long keeps no garbage
+        run_long()
         return self._monitor
 
     def _name_what_was_killed(self, store: Store) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from rondo_cli import run_long
 from rondo_cli.params import Duration
 from rondo_core.clock import NS_PER_S
 
@@ -64,6 +65,7 @@ def qemu(qmp: Path, store: Path, timeout: int | None) -> int:
         with _open(store, watcher.watched.schemas, "watch qemu") as opened:
             pid = watcher.watched.facts.pid
             click.echo(f"rondo: watching {f'process {pid}' if pid else qmp}; recording to {store}", err=True)
+            run_long()
             result = watcher.run(opened, timeout_s=timeout / NS_PER_S if timeout else None)
             opened.close(result.ended)
     finally:
@@ -100,6 +102,7 @@ def firecracker(metrics: Path, store: Path, timeout: int | None) -> int:
         schemas = None if store.exists() else firecracker_schemas()
         with Store(store, schemas, clock=watcher.clock, writer="watch firecracker") as opened:
             click.echo(f"rondo: {'replaying' if watcher.replayed else 'watching'} {metrics} into {store}", err=True)
+            run_long()
             result = watcher.run(opened, timeout / NS_PER_S if timeout else None)
             lines = {name: opened.counter("vmm_metrics_lines_total", outcome=name).value for name in OUTCOMES}
             opened.close(result.ended)

@@ -36,7 +36,7 @@ def installed(groups: Iterable[str] = GROUPS) -> list[PluginInfo]:
             error, options = "", None
             try:
                 plugins = Plugins(*specs)
-                plugins._load(group, point.name, point.value)  # noqa: SLF001 - the same module
+                plugins.load_one(group, point.name, point.value)
                 options = plugins.options(point.name)
             except PluginError as failure:
                 error = failure.what

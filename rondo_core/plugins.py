@@ -70,7 +70,7 @@ class Plugins:
                 have = ", ".join(sorted(found)) or "none"
                 raise PluginNotFoundError(name, f"no such plugin in {group}; installed: {have}")
             try:
-                self._load(group, name, found[name])
+                self.load_one(group, name, found[name])
                 loaded.append(name)
             except PluginLoadError as error:
                 if names is not None:
@@ -78,7 +78,8 @@ class Plugins:
                 self.report(name, error)
         return loaded
 
-    def _load(self, group: str, name: str, value: str) -> None:
+    def load_one(self, group: str, name: str, value: str) -> None:
+        """Load the plugin that an entry point names. Raises: PluginLoadError: it does not load."""
         if self._manager.has_plugin(name):
             return
         try:

@@ -82,8 +82,7 @@ class SeriesIndex:
                 self._usual, self._sorted = False, (None, 0)
                 return
             entries = entries if known is None else np.concatenate((known, entries))
-            entries.sort()
-            self._sorted = entries, n_records
+            self._sorted = np.unique(entries), n_records  # two labels of a record may have the same hash
 
     def _rarest(self, marks: Collection[bytes], n_records: int) -> Sequence[int]:
         """Give the positions, ascending, of the records that may have the rarest of the labels."""

@@ -337,7 +337,27 @@ class Slab:
             self._map.close()
 
 
-def blank_columns(slab: Slab, held: list[int], n_series: int) -> None:
+def take_up(slab: Slab, n_series: int, *, copied: bool | None) -> int:
+    """Do to a slab's rows what its next writer has to, where the last one was killed or the machine has stopped.
+
+    What the stop has left in part is dropped, and values of series that it took; a row without a seal, in which a
+    killed process recorded last, is sealed: the kernel has kept all of it.
+    Args: `copied`: see `Slab.torn`; None: the machine has not stopped.
+    Returns: how many rows were dropped.
+    """
+    held, torn = slab.held(), list[int]()
+    if copied is not None:
+        torn = slab.torn(held, copied=copied)
+        slab.drop(torn)
+        held = slab.held() if torn else held
+        _blank_columns(slab, held, n_series)
+    for slot in held:
+        if slab.seal_of(slot) is None:
+            slab.seal(slot)
+    return len(torn)
+
+
+def _blank_columns(slab: Slab, held: list[int], n_series: int) -> None:
     """Make columns from `n_series` on absent in these rows: the series they belonged to are not known any more."""
     if n_series == slab.spec.max_series or not held:
         return

@@ -33,7 +33,7 @@ from rondo_core.registry import Registry
 from rondo_core.runs import CLOSED, Run, Survival, newest_run, survival, this_run, write_run
 from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
 from rondo_core.selector import parse_selector
-from rondo_core.slab import blank_columns
+from rondo_core.slab import take_up
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ class Store:
         self.registry = Registry(registry, meta.schemas, writable=True, restarted=restarted)
         self.slabs = open_slabs(root, meta, writable=True)
         lost = 0
-        if became is not Survival.SAME_BOOT:
-            lost = sum(self._drop_torn(schema, copied=not restarted) for schema in meta.schemas)
         if became is not Survival.SAME_BOOT or (last and not last.ended):
-            self._seal_left()
+            copied = None if became is Survival.SAME_BOOT else not restarted
+            for name, slabs in self.slabs.items():
+                lost += sum(take_up(slab, self.registry.counts[name], copied=copied) for slab in slabs)
         self._selectors = {schema.name: parse_selector(schema.match) for schema in meta.schemas}
         self._writers: dict[str, Writer] = {}
         self._consolidations: dict[str, Consolidation] = {}
@@ -157,25 +157,6 @@ class Store:
         self._new = last is None
         write_run(f"{root}/{layout.RUNS_FILE}", self.run)
         _live.add(self)
-
-    def _drop_torn(self, schema: Schema, *, copied: bool) -> int:
-        """Drop the rows that the machine's stop has left in part, and values of series that it took; count the rows."""
-        lost, n_series = 0, self.registry.counts[schema.name]
-        for slab in self.slabs[schema.name]:
-            held = slab.held()
-            torn = slab.torn(held, copied=copied)
-            slab.drop(torn)
-            lost += len(torn)
-            blank_columns(slab, [slot for slot in held if slot not in torn] if torn else held, n_series)
-        return lost
-
-    def _seal_left(self) -> None:
-        """Seal the rows that a killed process left without: the kernel has kept all of them."""
-        for slabs in self.slabs.values():
-            for slab in slabs:
-                for slot in slab.held():
-                    if slab.seal_of(slot) is None:
-                        slab.seal(slot)
 
     def _report_lost(self, rows: int) -> None:
         import logging

@@ -25,7 +25,7 @@ if cython.compiled:
     from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
 
 FLUSH_NS = 250_000_000
-LEAST = 1 << 62  # of no duration
+FAR_NS = 1 << 62  # longer than anything takes, later than any clock says
 Clock = Callable[[], int]
 
 
@@ -80,10 +80,10 @@ class ExitTotals:
         self._clock, self._system_clock, self._wall = clock, clock is monotonic_ns, wall
         self._lock = threading.Lock()
         self._wanted = bool(takers)
-        self._run, self._run_min, self._run_max = 0, LEAST, -1
-        self._took, self._took_min, self._took_max = 0, LEAST, -1
+        self._run, self._run_min, self._run_max = 0, FAR_NS, -1
+        self._took, self._took_min, self._took_max = 0, FAR_NS, -1
         self._last = 0
-        self.due_ns = 0 if takers else LEAST
+        self.due_ns = 0 if takers else FAR_NS
 
     def add(self, reason: int, before_ns: int, left_ns: int) -> int:
         """Count an exit that has been handled just now.
@@ -122,8 +122,8 @@ class ExitTotals:
             run = self._run, self._run_min, self._run_max
             took = self._took, self._took_min, self._took_max
             last = self._last
-            self._run, self._run_min, self._run_max = 0, LEAST, -1
-            self._took, self._took_min, self._took_max = 0, LEAST, -1
+            self._run, self._run_min, self._run_max = 0, FAR_NS, -1
+            self._took, self._took_min, self._took_max = 0, FAR_NS, -1
             self._last = 0
             now_ns, wall = self._clock(), self._wall()
             if last:

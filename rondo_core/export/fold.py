@@ -13,7 +13,7 @@ from rondo_core.lock import WriterLock
 from rondo_core.registry import Registry
 from rondo_core.runs import Survival, newest_run, survival
 from rondo_core.schema import Schema
-from rondo_core.slab import Slab, blank_columns
+from rondo_core.slab import Slab, take_up
 from rondo_core.writer import Writer
 
 
@@ -49,16 +49,7 @@ def fold_dead(path: Path) -> bool:
 
 def _fold(schema: Schema, slabs: list[Slab], n_series: int, path: str, copied: bool | None) -> None:
     """Do what the next writer would: drop rows that a stopped machine left in part, seal the others, and fold."""
-    lost = 0
-    for slab in slabs:
-        if copied is not None:
-            torn = slab.torn(slab.held(), copied=copied)
-            slab.drop(torn)
-            blank_columns(slab, slab.held(), n_series)
-            lost += len(torn)
-        for slot in slab.held():
-            if slab.seal_of(slot) is None:
-                slab.seal(slot)
+    lost = sum(take_up(slab, n_series, copied=copied) for slab in slabs)
     if not n_series:
         return
     newest_ns = slabs[0].spec.interval_ns * max(0, *slabs[0].headers().tolist())

@@ -39,8 +39,9 @@ class OfProcess:
         self._read_ns = 0
 
 
-def _rss_bytes() -> int:
-    return int(read_proc("/proc/self/statm").split()[1]) * resource.getpagesize()
+def resident_bytes(process: str) -> int:
+    """Give the resident memory of a process, "self" or a pid; 0 of one that has ended. Raises: as `read_proc`."""
+    return int(read_proc(f"/proc/{process}/statm").split()[1]) * resource.getpagesize()
 
 
 def _descriptors() -> int:
@@ -48,7 +49,8 @@ def _descriptors() -> int:
     return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH116, PTH208 - no paths are made
 
 
-rss_bytes, descriptors, cpu_ns = OfProcess(_rss_bytes), OfProcess(_descriptors), OfProcess(time.process_time_ns)
+rss_bytes = OfProcess(lambda: resident_bytes("self"))
+descriptors, cpu_ns = OfProcess(_descriptors), OfProcess(time.process_time_ns)
 
 
 def _in_child() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
 from rondo_vmm.machine import REASONS
-from rondo_vmm.plugins.proc import read_proc
+from rondo_vmm.plugins.proc import read_proc, resident_bytes
 from rondo_vmm.plugins.totals import Follow, follow
 from rondo_vmm.plugins.uptime import uptime_tick
 
@@ -67,14 +66,13 @@ class _Process:
         self._descriptors = declare.gauge("vmm_open_fds", help="Open file descriptors of the monitor.")
         words = "CPU time of the monitor, its virtual CPUs' included."
         self._cpu = follow(declare, "vmm_cpu_seconds_total", words, "seconds")
-        self._page_bytes = resource.getpagesize()
 
     def record(self, now_ns: int) -> None:
         try:
-            pages = int(read_proc(f"{self._home}/statm").split()[1])
+            memory_bytes = resident_bytes(self._home.name)
             self._cpu(_cpu_s(self._home), now_ns)
-            if pages:  # none: the process has ended, and no one has waited for it yet
-                self._memory.set(pages * self._page_bytes, now_ns)
+            if memory_bytes:  # none: the process has ended, and no one has waited for it yet
+                self._memory.set(memory_bytes, now_ns)
             self._descriptors.set(sum(1 for _ in (self._home / "fd").iterdir()), now_ns)
         except OSError:
             return

@@ -93,6 +93,17 @@ def test_records_of_another_make_have_no_entries(what):
         label_hashes.entries_of(records, 0, len(records))
 
 
+def test_hashes_that_collide_cost_time_and_no_series(tmp_path, monkeypatch):
+    """Also those of labels of the same series: each is found once."""
+    monkeypatch.setattr(series_index, "FEW", 1)
+    monkeypatch.setattr(label_hashes, "_FACTOR", 0)
+    with Store(tmp_path / "s", [Schema("gauges", "gauge", 64, TIERS)]) as store:
+        declared = [store.gauge("metric", n=n, job="x").series for n in range(9)]
+        with StoreReader(tmp_path / "s") as reader:
+            assert [reader.series(f"metric{{job=x,n={n}}}") for n in range(9)] == [[each] for each in declared]
+            assert list(reader.series("metric{job=x}")) == declared
+
+
 def test_among_labels_that_are_too_many_to_sort_all_are_found(tmp_path, monkeypatch):
     """Then every record is looked at."""
     monkeypatch.setattr(series_index, "FEW", 1)
