@@ -147,7 +147,7 @@ def main() -> int:
     outputs(parser)
     parser.add_argument("--repeat", type=int, default=15, help="runs of which the median counts")
     parser.add_argument("--machine", action="append", choices=MOST_START, help="default: all that can be had")
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each machine runs")
+    parser.add_argument("--seconds", type=float, default=2.0, help="how long each machine runs")
     parser.add_argument("--ask", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.ask:
