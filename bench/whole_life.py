@@ -58,7 +58,7 @@ def replay(path: Path, seconds: int, report: Report, *, quiet: bool) -> list[str
     batch = store.batch([store.gauge("level", n=n) for n in range(N_GAUGES)])
     summaries = [store.summary("duration", n=n) for n in range(N_SUMMARIES)]
     size = disk_bytes(path)
-    hours: list[tuple[float, float, float, float]] = []  # RSS KiB, tick us median and p99, query us
+    hours = np.zeros((-(-seconds // CHUNK_S), 4))  # RSS KiB, tick us median and p99, query us; made before it counts
     started = time.perf_counter()
     for first in range(0, seconds, CHUNK_S):
         ticks = array("d")
@@ -76,7 +76,7 @@ def replay(path: Path, seconds: int, report: Report, *, quiet: bool) -> list[str
             ticks.append(timed_us(store.tick))
             clock.advance(1)
         queries = [timed_us(lambda: store.query("level{n=3}", "1h")) for _ in range(50)]
-        hours.append((rss_kib(), statistics.median(ticks), float(np.percentile(ticks, 99)), statistics.median(queries)))
+        hours[first // CHUNK_S] = rss_kib(), statistics.median(ticks), np.percentile(ticks, 99), np.median(queries)
         if not quiet and sys.stderr.isatty():
             print(f"\r{last / DAY_S:6.2f} of {seconds / DAY_S:g} days", end="", file=sys.stderr)
     spent = time.perf_counter() - started
@@ -93,9 +93,9 @@ def replay(path: Path, seconds: int, report: Report, *, quiet: bool) -> list[str
     return failed
 
 
-def judge(report: Report, hours: list[tuple[float, ...]], seconds: int) -> list[str]:
+def judge(report: Report, hours: NDArray[np.float64], seconds: int) -> list[str]:
     """Report how memory and latency went, and say what was not flat; the first hours warm up."""
-    rss, tick, tick_p99, query = (np.array(each) for each in zip(*hours, strict=True))
+    rss, tick, tick_p99, query = hours.T
     settled = slice(min(8, len(rss) // 2), None)  # the upper tiers' pages are touched for the first time before
     days = np.arange(len(rss))[settled] * CHUNK_S / DAY_S
     slope = float(np.polyfit(days, rss[settled], 1)[0]) if len(days) > 1 else 0.0

@@ -7,6 +7,7 @@ again; what a busy writer keeps changing for a thousand tries is left out of thi
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,8 @@ class Index:
         headers: int64 [slots], as they were.
         buckets, slots, sequences: int64 [rows], of the rows that were held, ascending by bucket; `first` and `last`
             are the outer buckets (1 and 0: none).
-        stamps, intervals: int64 [rows], ns: what a reader shows of them. Nobody may write to these arrays.
+        stamps, intervals: int64 [rows], ns: what a reader shows of them. Nobody may write to these arrays; all intervals
+            are one number in memory.
         slices: the slots as one or two slices, in order; empty where they have gaps. `whole`: the positions of all.
         columns: views of single columns of all slots that were copied before, by cell and column.
     """
@@ -75,15 +77,14 @@ class Index:
         held[list(torn)] = False
         slots = np.flatnonzero(held)
         buckets = self.headers[slots]
-        if (buckets[1:] < buckets[:-1]).any():
+        if len(buckets) > 1 and np.subtract(buckets[1:], buckets[:-1]).min() < 0:
             order = np.argsort(buckets, kind="stable")
             slots, buckets = slots[order], buckets[order]
         self.slots, self.buckets, self.sequences = slots, buckets, sequences[slots]
         self.whole = slice(0, len(buckets))
         self.stamps = buckets * interval_ns
-        self.intervals = np.full(len(buckets), interval_ns)
-        for each in (self.stamps, self.intervals):
-            each.setflags(write=False)
+        self.stamps.setflags(write=False)
+        self.intervals = np.ndarray(len(buckets), np.int64, interval_ns.to_bytes(8, sys.byteorder), 0, (0,))
         self.first, self.last = (int(buckets[0]), int(buckets[-1])) if len(buckets) else (1, 0)
         dense = self.last - self.first + 1 == len(buckets) > 0
         self.slices = ring.slices(self.first, self.last, count) if dense else ()

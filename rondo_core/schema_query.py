@@ -178,7 +178,7 @@ class SchemaQuery:
             return known
         kept: list[NDArray[np.intp]] = [np.arange(len(indexes[0].slots))]
         for tier in range(1, depth):
-            taken = np.flatnonzero(self._overwritten(tier, indexes))
+            taken = self._overwritten(tier, indexes)
             if len(taken):
                 windows, interval_ns = indexes[tier].buckets[taken], self._intervals_ns[tier]
                 kept = [
@@ -188,19 +188,25 @@ class SchemaQuery:
         self._stitches[depth] = stitch = _Stitch(indexes, tuple(_as_slice(each) for each in kept))
         return stitch
 
-    def _overwritten(self, tier: int, indexes: Sequence[Index]) -> NDArray[np.bool_]:
-        """Say of each row of a coarse tier whether the finer one has given any slot of its window to a newer bucket."""
+    def _overwritten(self, tier: int, indexes: Sequence[Index]) -> NDArray[np.intp]:
+        """Give the rows of a coarse tier, by position, in whose window the finer one has given a slot to a newer bucket.
+
+        Written without masks of as many bytes as there are rows: numpy keeps small blocks of every size it ever gave,
+        and a filling tier has another size every hour.
+        """
         import numpy as np
 
         ratio, held = self.schema.ratio(tier), occupants(indexes[tier - 1].headers)
         first = indexes[tier].buckets * ratio
+        oldest, newest = int(held.min()), int(held.max())
         # Slots all taken: whatever is older than the oldest is gone; what is a ring behind the newest may be.
-        lost = first < (held.min() if held.min() > 0 else 0)
-        unsure = np.flatnonzero(~lost & (first + len(held) <= held.max()))
-        if len(unsure):
-            buckets = first[unsure, None] + np.arange(ratio)
-            lost[unsure] = (held[buckets % len(held)] > buckets).any(axis=1)
-        return lost
+        gone = int(first.searchsorted(oldest)) if oldest > 0 else 0
+        behind = int(first.searchsorted(newest - len(held), "right"))
+        if behind <= gone:
+            return np.arange(gone)
+        buckets = first[gone:behind, None] + np.arange(ratio)
+        lost = np.flatnonzero((held[buckets % len(held)] > buckets).any(axis=1))
+        return np.concatenate([np.arange(gone), gone + lost])
 
 
 def _count(keep: Any) -> int:
