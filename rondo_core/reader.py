@@ -41,8 +41,8 @@ class Index:
         headers: int64 [slots], as they were.
         buckets, slots, sequences: int64 [rows], of the rows that were held, ascending by bucket; `first` and `last`
             are the outer buckets (1 and 0: none).
-        stamps, intervals: int64 [rows], ns: what a reader shows of them. Nobody may write to these arrays; all intervals
-            are one number in memory.
+        stamps, intervals: int64 [rows], ns: what a reader shows of them. Nobody may write to these arrays; all
+            intervals are one number in memory.
         slices: the slots as one or two slices, in order; empty where they have gaps. `whole`: the positions of all.
         columns: views of single columns of all slots that were copied before, by cell and column.
     """

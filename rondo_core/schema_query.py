@@ -189,9 +189,9 @@ class SchemaQuery:
         return stitch
 
     def _overwritten(self, tier: int, indexes: Sequence[Index]) -> NDArray[np.intp]:
-        """Give the rows of a coarse tier, by position, in whose window the finer one has given a slot to a newer bucket.
+        """Give the positions of a coarse tier's rows in whose window the finer one has given a slot to a newer bucket.
 
-        Written without masks of as many bytes as there are rows: numpy keeps small blocks of every size it ever gave,
+        Written without masks of a byte for each row: numpy keeps small blocks of every size that it ever gave,
         and a filling tier has another size every hour.
         """
         import numpy as np
