@@ -42,6 +42,7 @@ def filled(path, kind, n_series, tiers, holes):
 @pytest.mark.parametrize("kind", ["counter", "gauge", "summary"])
 def test_whole_windows_fold_to_the_same_bytes(tmp_path, monkeypatch, kind, n_series, tiers, holes, at_once):
     """Every slab is byte for byte what the general way makes of the same samples, in parts of the series or in one."""
+    monkeypatch.setattr(consolidation, "without_numpy", lambda: False)
     monkeypatch.setattr(whole_windows, "_AT_ONCE", at_once)
     monkeypatch.setattr(whole_windows, "_LEAST", 3)
     whole = []
