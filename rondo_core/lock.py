@@ -1,5 +1,7 @@
 """Who writes a store: a lock that names its holder and goes when the holder's process does.
 
+Within the process threads take turns by locks of their own; `held_here` asks one of those.
+
 An open-file-description lock (fcntl, Linux): it can be asked about without being taken, so readers never stand
 in a writer's way. On NFS it is as good as the server's own lock manager.
 """
@@ -10,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import threading
 from pathlib import Path
 
 from rondo_core import faults
@@ -18,6 +21,11 @@ from rondo_core.files import StrPath, open_file
 
 # struct flock of the kernel's fcntl.h on 64-bit machines: type, whence, start, length, pid
 _FLOCK = struct.Struct("hhqqi4x")
+
+
+def held_here(lock: threading.RLock) -> bool:
+    """Say whether this very thread holds the lock: who asks is then called from its middle, or is a signal handler."""
+    return bool(lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - what threading.Condition asks of it
 
 
 class WriterLock:

@@ -28,7 +28,7 @@ from rondo_core.errors import (
 )
 from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
 from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
-from rondo_core.lock import WriterLock
+from rondo_core.lock import WriterLock, held_here
 from rondo_core.registry import Registry
 from rondo_core.runs import CLOSED, Run, Survival, newest_run, survival, this_run, write_run
 from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
@@ -138,13 +138,12 @@ class Store:
             )
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._declaring = threading.RLock()
-        self._ticking = threading.Lock()
+        self._ticking = threading.RLock()
         self._ticks: list[Callable[[int], None]] = []
         self._plugins: list[Plugins] = []
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
         self._closed = False
-        self._in_tick = 0
         self._close_asked = ""
         self._reported: set[str] = set()
         self._view: View | None = None
@@ -289,14 +288,14 @@ class Store:
         Called about once a second, by the owner or by the store's own thread; a tick more or less changes no value.
         Raises: StoreClosedError, StoreForkedError.
         """
-        with self._ticking:
-            self._check_open()
-            self._in_tick = threading.get_ident()
-            try:
+        if held_here(self._ticking):
+            return  # a recorder's call, or a signal handler's: the tick is under way
+        try:
+            with self._ticking:
+                self._check_open()
                 self._tick(self.clock() if now_ns is None else now_ns)
-            finally:
-                self._in_tick = 0
-        self._close_as_asked()
+        finally:
+            self._close_as_asked()
 
     def _check_open(self) -> None:
         if self.run.pid != os.getpid():
@@ -391,12 +390,11 @@ class Store:
         From inside a tick, a record or a declaration (a recorder, a signal handler) it takes place when that is over.
         Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1").
         """
-        if self._in_tick == threading.get_ident() or self._in_the_middle():
+        if self._in_the_middle():
             self._close_asked = ended
             for writer in self._writers.values():
                 writer.after = self._close_as_asked
             return
-        self._close_asked = ""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
@@ -421,14 +419,16 @@ class Store:
                 self.registry.close()
                 self._lock_file.release()
                 _live.discard(self)
+                self._close_asked = ""  # not before: who else was asked waits above until all of this is done
 
     def _in_the_middle(self) -> bool:
         """Say whether this thread holds a lock already: to wait for others, who may wait for it, would be for ever."""
-        declaring: bool = self._declaring._is_owned()  # type: ignore[attr-defined]  # noqa: SLF001 - see Writer.held_here
-        return declaring or any(writer.held_here() for writer in self._writers.values())
+        if held_here(self._ticking) or held_here(self._declaring):
+            return True
+        return any(writer.held_here() for writer in self._writers.values())
 
     def _close_as_asked(self) -> None:
-        if self._close_asked and self._in_tick != threading.get_ident() and not self._in_the_middle():
+        if self._close_asked and not self._in_the_middle():
             self.close(self._close_asked)
 
     @property
@@ -454,7 +454,7 @@ class Store:
         for writer in self._writers.values():
             writer.forked()
         self._lock_file.abandon()
-        self._declaring, self._ticking = threading.RLock(), threading.Lock()
+        self._declaring, self._ticking = threading.RLock(), threading.RLock()
 
 
 _HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}

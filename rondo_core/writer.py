@@ -23,6 +23,7 @@ from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current, SketchedSummary
 from rondo_core.labels import Kind
+from rondo_core.lock import held_here
 from rondo_core.schema import Schema
 from rondo_core.sketch import SketchCells
 from rondo_core.slab import Slab
@@ -284,8 +285,8 @@ class Writer:
                 self.after()
 
     def held_here(self) -> bool:
-        """Say whether this very thread is in the middle of a slow record: who asks is then a signal handler."""
-        return bool(self._lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - what Condition asks of it
+        """Say whether this very thread is in the middle of a slow record."""
+        return held_here(self._lock)
 
     def _touch(self, bucket: int) -> None:
         """Take the seal off a row that is about to change; it is sealed again when the slow record is over."""

@@ -11,6 +11,7 @@ from rondo_core import ManualClock, Plugins, Schema, Store, StoreReader, hookimp
 from rondo_core.clock import wall_ns
 from rondo_core.errors import SchemaError, StoreForkedError
 from rondo_core.export.runner import Runner
+from rondo_core.lock import held_here
 from rondo_core.runs import Run, read_runs, write_run
 
 S = 10**9
@@ -139,7 +140,7 @@ def test_a_handler_may_record_in_the_middle_of_a_tick(path):
         assert counter.value == calls
 
 
-@pytest.mark.parametrize("during", ["record", "declaration", "tick"])
+@pytest.mark.parametrize("during", ["record", "declaration", "contended declaration", "tick"])
 def test_a_handler_may_close_whatever_it_interrupts(path, during):
     """What was under way is ended first, and the store is closed right after it, though its own thread waits for it."""
     wanted, ticking, go_on = threading.Event(), threading.Event(), threading.Event()
@@ -147,13 +148,15 @@ def test_a_handler_may_close_whatever_it_interrupts(path, during):
 
     def interrupting():
         if threading.current_thread() is not threading.main_thread():
-            if not go_on.is_set() and store._in_tick == threading.get_ident():
+            if not go_on.is_set() and held_here(store._ticking):
                 ticking.set()
                 go_on.wait()
         elif wanted.is_set():
             wanted.clear()
             go_on.set()
             signal.raise_signal(signal.SIGUSR1)
+            if during == "contended declaration":
+                store._stop.wait()  # its own thread has begun to close it, and waits for the declaration
         return wall_ns()
 
     store = Store(path, [Schema("c", "counter", 4, (("1ms", "1s"),))], clock=interrupting, tick_interval_s=0.001)
@@ -172,7 +175,7 @@ def test_a_handler_may_close_whatever_it_interrupts(path, during):
         wanted.set()
         if during == "record":
             counter.inc(2, wall_ns() + 1_000_000)
-        elif during == "declaration":
+        elif during != "tick":
             store.counter("other_total")
         else:
             store.tick()
@@ -181,6 +184,26 @@ def test_a_handler_may_close_whatever_it_interrupts(path, during):
     assert closed_inside == [False]
     assert store.closed
     assert read_runs(path / "runs")[-1].ended == "signal 10"
+
+
+def test_a_tick_from_inside_a_tick_is_the_one_under_way(short):
+    """A recorder, or a handler that interrupts the tick, may ask for one: it waits for nothing and ticks nothing."""
+    calls = []
+
+    class Ticking:
+        @hookimpl
+        def rondo_recorder_bind(self, declare):
+            def again(now_ns):
+                calls.append(now_ns)
+                short.tick(now_ns)
+
+            return again
+
+    plugins = Plugins()
+    plugins.register(Ticking(), "ticking")
+    short.bind_recorders(plugins)
+    short.tick()
+    assert len(calls) == 1
 
 
 def test_a_close_from_inside_a_tick_takes_place_after_it(short):
