@@ -48,6 +48,8 @@ class Soak:
 
     def live(self, fault, until, kill_after_s=None):
         """Fork a process that takes the sequence up; give how it ended."""
+        if self.steps[self.at].verb == "jump" and self.done == self.at:
+            self.blurs += self.partly(self.steps[self.at])  # it begins behind a span that the other lives through
         self.progress[0] = self.progress[1] = self.at
         child = os.fork()
         if not child:
@@ -191,10 +193,6 @@ class Soak:
         assert self.live("*:0", until) == 0
         self.at = until
         self.judge_settled()
-        if (
-            self.steps[until].verb == "jump"
-        ):  # the next life begins behind a span that the undisturbed store lives through
-            self.blurs += self.partly(self.steps[until])
 
     def judge_settled(self):
         while self.done < self.at:
