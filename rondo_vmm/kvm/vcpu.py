@@ -135,6 +135,18 @@ class KvmVcpu:
                 return board.ended
         return ""
 
+    def enter(self) -> int:
+        """Run until the next exit and give its number in the KVM API, without handling it. Raises: KvmError."""
+        while True:
+            try:
+                fcntl.ioctl(self._vcpu, uapi.RUN, 0)
+            except InterruptedError:
+                continue
+            except OSError as error:
+                raise KvmError("KVM_RUN", error.errno or 0) from None
+            (number,) = _U32.unpack_from(self._bytes, uapi.RUN_EXIT_REASON)
+            return int(number)
+
     def stop(self) -> None:
         """Take the CPU out of the guest."""
         self._bytes[uapi.RUN_IMMEDIATE_EXIT] = 1

@@ -13,9 +13,10 @@ from collections.abc import Callable
 
 import attrs
 
+from rondo_core.errors import one_line
 from rondo_vmm.config import VmConfig, disk_name
 from rondo_vmm.errors import QmpError, VmmError
-from rondo_vmm.kvm import vm
+from rondo_vmm.kvm import speed, vm
 from rondo_vmm.qemu.kernel import check_initrd, check_kernel, prepare_disk
 from rondo_vmm.qemu.qmp import Qmp
 
@@ -126,7 +127,7 @@ class QemuProcess:
 
 
 async def start(config: VmConfig, sink: Callable[[bytes], object]) -> QemuProcess:
-    """Start QEMU before its first instruction: with KVM where it can be used, else with an emulated processor.
+    """Start QEMU before its first instruction: with KVM where it is of use, else with an emulated processor.
 
     Raises: VmmError and those below it: QEMU is missing, ends at once, or the kernel or the disk cannot be used.
     """
@@ -139,7 +140,7 @@ async def start(config: VmConfig, sink: Callable[[bytes], object]) -> QemuProces
         check_initrd(config.initrd)
     for disk in config.disks:
         prepare_disk(disk, DISK_BYTES)
-    trouble = vm.usable()
+    trouble = _kvm_trouble()
     if not trouble:
         qemu = await _spawn(config, Accelerator("kvm", "/dev/kvm can be used"), sink)
         if qemu.status is None:
@@ -151,6 +152,14 @@ async def start(config: VmConfig, sink: Callable[[bytes], object]) -> QemuProces
         return qemu
     _check_disk(config, qemu)
     raise VmmError(f"{PROGRAM}: ended at start, {how_ended(qemu.status)}: {qemu.complaint() or 'it said nothing'}")
+
+
+def _kvm_trouble() -> str:
+    """Say why QEMU had better not use /dev/kvm: an emulated one needs minutes where QEMU's emulator needs seconds."""
+    try:
+        return vm.usable() or speed.emulated()
+    except VmmError as error:
+        return one_line(error)
 
 
 async def _spawn(config: VmConfig, accelerator: Accelerator, sink: Callable[[bytes], object]) -> QemuProcess:

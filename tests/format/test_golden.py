@@ -1,14 +1,10 @@
 """Stores of every released format are read for ever: each value of the golden store, worked out by hand."""
 
-import tarfile
-from pathlib import Path
-
 import pytest
 
 from rondo_core import ManualClock, Store, StoreReader, layout
 from rondo_core.export.cursor import load_cursor
 
-GOLDEN = Path(__file__).parent / "golden"
 START_S = 1_700_000_001
 SECONDS = range(20)
 SPANS = (1, 3, 6)
@@ -27,18 +23,6 @@ READ = {
     "first": lambda values: values[0], "last": lambda values: values[-1], "min": min, "max": max, "sum": sum,
     "count": len, "avg": lambda values: sum(values) / len(values),
 }  # fmt: skip
-
-
-def unpacked(tmp_path, version):
-    path = tmp_path / f"v{version}"
-    with tarfile.open(GOLDEN / f"v{version}.tar.gz") as archive:
-        archive.extractall(path, filter="data")
-    return path
-
-
-@pytest.fixture
-def golden(tmp_path):
-    return unpacked(tmp_path, 1)
 
 
 def windows(tier):
@@ -130,8 +114,8 @@ def test_the_golden_store_can_be_written_on(golden):
         assert read(reader, "requests_total", 0, "last")[19] == FINE["requests_total"][19]
 
 
-def test_every_format_has_its_golden_store(tmp_path):
+def test_every_format_has_its_golden_store(unpacked):
     """A new format version comes with a store of its own, and those before stay readable."""
     for version in range(1, layout.FORMAT_VERSION + 1):
-        with StoreReader(unpacked(tmp_path, version)) as reader:
+        with StoreReader(unpacked(version)) as reader:
             assert len(reader.registry) > 0

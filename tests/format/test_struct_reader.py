@@ -3,15 +3,12 @@
 import math
 import random
 import struct
-import tarfile
 import zlib
-from pathlib import Path
 
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 
-GOLDEN = Path(__file__).parent / "golden"
 READINGS = {
     "counter": ("first", "last", "min", "max", "count"),
     "gauge": ("first", "last", "min", "max", "sum", "count", "avg"),
@@ -207,13 +204,6 @@ def compare(path):
         assert [run["ended"] for run in runs] == [run.ended for run in reader.runs()]
     assert not found
     return points
-
-
-@pytest.fixture
-def golden(tmp_path):
-    with tarfile.open(GOLDEN / "v1.tar.gz") as archive:
-        archive.extractall(tmp_path / "golden", filter="data")
-    return tmp_path / "golden"
 
 
 def test_the_page_is_enough_to_read_the_golden_store(golden):

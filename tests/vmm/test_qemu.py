@@ -24,6 +24,7 @@ from rondo_vmm.errors import BootError, QmpError, VmmError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.plugins import qmp_block, qmp_memory, qmp_vcpu
 from rondo_vmm.plugins.totals import Total
+from rondo_vmm.qemu import process
 from rondo_vmm.qemu.kernel import check_kernel
 from rondo_vmm.qemu.machine import QemuMonitor
 from rondo_vmm.qemu.qmp import Qmp
@@ -116,6 +117,38 @@ def test_a_linux_guest_leaves_its_whole_life_and_its_phases_can_be_told_apart(tm
         assert read.values[-1] - before == console.number("read") > 0
         assert before >= console.number("probed")
         assert reader.runs()[-1].ended == "power-off"
+
+
+@pytest.mark.parametrize(("took_ns", "accelerator"), [(605.0, "tcg"), (0.3, "kvm")])
+def test_an_emulated_kvm_is_left_alone(monkeypatch, tmp_path, took_ns, accelerator):
+    """QEMU's own emulator boots Linux in seconds where a /dev/kvm that is itself emulated takes minutes."""
+    spawned = []
+
+    class Started:
+        status = None
+
+    async def spawn(_config, accelerator, _sink):
+        spawned.append(accelerator)
+        return Started()
+
+    kernel = tmp_path / "vmlinuz"
+    monkeypatch.setattr(process, "_spawn", spawn)
+    monkeypatch.setattr(process, "check_kernel", lambda path: path)
+    monkeypatch.setattr(process.shutil, "which", lambda name: name)
+    monkeypatch.setattr(process.vm, "usable", lambda: "")
+    monkeypatch.setattr(process.speed, "instruction_ns", lambda _device: took_ns)
+    asyncio.run(process.start(VmConfig("qemu", kernel), bytes))
+    (chosen,) = spawned
+    assert chosen.name == accelerator
+    assert accelerator == "kvm" or chosen.why == "/dev/kvm is itself emulated here, 605 ns an instruction"
+
+
+@pytest.mark.kvm
+def test_the_time_of_an_instruction_can_be_had_wherever_kvm_can():
+    """It is measured on the host's own KVM, which a loop of ours does not wear out or leave open."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert process.speed.instruction_ns() > -process.speed.EMULATED_NS
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 @pytest.mark.qemu
