@@ -67,7 +67,7 @@ soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the 
 vmm-test-linux: $(VENV)/.tested tools ## Boot Debian's kernel on /dev/kvm to its first program and back, on one CPU and on two.
 	@RONDO_LINUX=$${RONDO_LINUX:-1} $(BIN)/python -m pytest -q tests/vmm/test_linux.py
 
-soak-interrupt: $(VENV)/.tested tools exporters ## Interrupt the benchmarks at 30 random moments, and look for what they leave.
+soak-interrupt: $(VENV)/.tested tools exporters ## Interrupt each benchmark at 10 random moments, and look for what they leave.
 	@RONDO_INTERRUPTS=$${RONDO_INTERRUPTS:-10} $(BIN)/python -m pytest -q tests/bench/test_interrupt.py -o timeout=3600
 
 soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a receiver that objects to whatever the protocol forbids.

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from harness import Report, finish, machine, outputs
+from harness import Report, finish, machine, outputs, unless_interrupted
 
 from rondo_core import Store, StoreReader
 from rondo_vmm import VmConfig
@@ -26,6 +26,7 @@ def check(directory: Path, seconds: int) -> dict[str, object]:
     config = VmConfig("qemu", kernel, f"workload_duration={seconds}", 256, None, initrd, disks=(disk,))
     with Store(directory / "vm.rondo", qemu_schemas(), writer="vmm") as store:
         result = QemuMonitor(config, store, console.append).run()
+    unless_interrupted(result.ended)
     wrong = [result.error] if result.error else []
     lived = set(range(result.started_ns // 10**9, result.ended_ns // 10**9 + 1))
     least = len(lived)

@@ -96,6 +96,12 @@ class Report:
             report.write(report.files())
 
 
+def unless_interrupted(ended: str) -> None:
+    """Pass a Ctrl-C on that ended a machine: what it cut short is no measurement. Raises: KeyboardInterrupt."""
+    if ended.startswith("signal "):
+        raise KeyboardInterrupt
+
+
 def finish(main: Callable[[], int | None]) -> None:
     """Run a benchmark and end the process with its status; an interrupt is a line and the status 130."""
     try:

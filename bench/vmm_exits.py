@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import Report, finish, in_turn, machine, now_ns, outputs, per_call_ns
+from harness import Report, finish, in_turn, machine, now_ns, outputs, per_call_ns, unless_interrupted
 from prometheus_client import Counter
 
 from rondo_cli.serve import Sidecar, listen
@@ -84,6 +84,7 @@ def exit_ns(kernel_path: Path, choice: str, seconds: float, store: Path | None, 
             stack.enter_context(requests(store))
         began = time.process_time_ns()
         result = monitor.run()
+        unless_interrupted(result.ended)
         return (time.process_time_ns() - began) / sum(result.exits.values())
 
 
