@@ -14,6 +14,7 @@ from rondo_vmm.errors import GuestError, VmmError
 from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, Start
 
+TRANSLATED_BYTES = 1 << 20  # bare kernels are small; unicorn's own 1 GiB costs each machine a whole huge page of 2 MiB
 SLICE_US = 50_000  # how long the CPU runs before it looks whether it was stopped
 
 
@@ -39,6 +40,7 @@ class SoftMachine:
         self._before = 0
         self._failure: BaseException | None = None
         self._cpu: Any = self._unicorn.Uc(unicorn.UC_ARCH_X86, unicorn.UC_MODE_32)
+        self._cpu.ctl_set_tcg_buffer_size(TRANSLATED_BYTES)
         memory = board.memory
         self._cpu.mem_map_ptr(0, memory.size_bytes, unicorn.UC_PROT_ALL, ctypes.c_void_p(memory.host_address()))
 

@@ -207,3 +207,18 @@ def test_each_machine_writes_to_a_disk_of_its_own(tmp_path, capfd):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data-0.img", "data-1.img"]
     out = capfd.readouterr().out.splitlines()
     assert {"vmm-0: rondo-guest done", "vmm-1: rondo-guest done"} <= set(out)
+
+
+@pytest.mark.parametrize("machine", ["soft", pytest.param("kvm", marks=pytest.mark.kvm)])
+def test_a_further_machine_in_the_process_costs_little(tmp_path, machine):
+    """One machine fits into 45 MB with all that its recording needs, its guest's own few pages with it; 8 more into 16."""
+    said = {}
+    for count in (1, 9):
+        path = tmp_path / str(count)
+        options = ["--machine", machine, "--count", str(count), "--stagger", "10ms", "--duration", "3", "--store", path]
+        subprocess.run([sys.executable, "-m", "rondo_cli", "vmm", *options], check=True, capture_output=True)
+        with StoreReader(path if count == 1 else path / f"{path.name}-8") as reader:
+            (rss,) = reader.query("vmm_rss_bytes", tier=0)
+            said[count] = max(rss.values)
+    assert said[1] < 45e6
+    assert said[9] - said[1] < 8 * 2e6
