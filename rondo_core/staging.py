@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rondo_core import faults, ring
+from rondo_core import faults, layout, ring
 
 if TYPE_CHECKING:
     from rondo_core.slab import Cells, Slab, Words
@@ -43,6 +43,7 @@ def recover(slab: Slab, *, copies: bool) -> None:
             faults.point("recover.copied")
             home[0] = sequences[slot] // 2
         faults.point("recover.restored")
-        staged[1] += 1
+        # The seal above the sequence stays what it is: a damaged one may leave no room for a carry.
+        staged[1] = staged[1] & ~layout.SEQUENCE_MASK | (staged[1] + 1) & layout.SEQUENCE_MASK
     if odd:
         slab.changed()

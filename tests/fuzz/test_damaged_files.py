@@ -87,10 +87,12 @@ def write(copy, now_ns):
     try:
         clock = ManualClock(now_ns)
         with Store(again, clock=clock) as store:
+            batch = store.batch([store.gauge("g", n=2)])
             for second in range(25):
                 store.counter("c_total", n=1).inc(1)
                 store.gauge("g", n=1).set(second)
                 store.summary("s_seconds", n=1).observe(second)
+                batch.set([second])
                 if second == 3:
                     store.gauge("g", n=1).set(1.0, now_ns - 10 * 10**9)
                     store.counter("c_total", n=2).inc(1.0, now_ns - 10 * 10**9)
@@ -197,6 +199,17 @@ words = st.one_of(
 ).map(lambda word: struct.pack("<q", word)) | st.sampled_from(
     [float("nan"), float("inf"), -float("inf"), 1e308, -1e308, 5e-324, -0.0, 0.5]
 ).map(lambda value: struct.pack("<d", value))
+
+
+@pytest.mark.parametrize("name", [name for name in SLABS if name.endswith(".0.slab")])
+def test_a_row_may_claim_any_bucket_and_any_sequence(tries, name, sound):
+    """The ends of what a word holds, in the first row and in the last."""
+    row_bytes = layout.SLAB_HEADER.unpack_from((sound[0] / name).read_bytes())[7]
+    for slot in (0, 59):
+        for word in (2**63 - 1, 2**63 - 2, -(2**63), -1, 2**32 - 1, 2**32):
+            for offset in (0, 8):
+                place, data = PAGE + slot * row_bytes + offset, struct.pack("<q", word)
+                tries(lambda copy: put(copy / name, place, data))  # noqa: B023
 
 
 @pytest.mark.parametrize("name", SMALL)
