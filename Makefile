@@ -46,10 +46,10 @@ test-compiled: $(VENV)/.tested ## Run what concerns recording again, with the ho
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python -m pytest -q tests/core tests/properties tests/crash tests/docs tests/vmm
 
 soak-model: $(VENV)/.tested ## Look for sequences that the model and the store disagree about.
-	@RONDO_MODEL_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/properties -o timeout=3600
+	@RONDO_MODEL_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/properties --hypothesis-seed=random -o timeout=3600
 
 soak-fuzz: $(VENV)/.tested ## Look for damage to a store's files that ends in anything but a typed error.
-	@RONDO_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest -q tests/fuzz -o timeout=7200
+	@RONDO_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest -q tests/fuzz --hypothesis-seed=random -o timeout=7200
 
 soak-kill: $(VENV)/.tested ## Kill a writing process 1,000 times and compare what it leaves.
 	@RONDO_KILLS=$${RONDO_KILLS:-1000} $(BIN)/python -m pytest -q tests/crash/test_soak.py -o timeout=3600
