@@ -19,13 +19,13 @@ ENTRY, MEMORY_BYTES = 0x1000, 0x10000
 _LOOP = struct.Struct("<BI4sB")
 
 
-def instruction_ns(device: str = DEVICE) -> float:
+def instruction_ns() -> float:
     """Measure what an instruction of a guest's kernel takes here, in a loop of 2,000 that ends in HLT.
 
     Raises: KvmError, VmmError: /dev/kvm cannot be used, or does not run the loop to its end.
     """
     memory = GuestMemory(MEMORY_BYTES)
-    vm = Vm(memory, device)
+    vm = Vm(memory)
     try:
         vcpu = KvmVcpu(Board(memory), vm.create_vcpu(), vm.vcpu_map_bytes)
         try:
@@ -48,10 +48,10 @@ def _run_ns(vcpu: KvmVcpu, memory: GuestMemory, turns: int) -> int:
     return took_ns
 
 
-def emulated(device: str = DEVICE) -> str:
+def emulated() -> str:
     """Say by what one sees that /dev/kvm is itself emulated; empty where it is not.
 
     Raises: KvmError, VmmError: see `instruction_ns`.
     """
-    took_ns = instruction_ns(device)
-    return f"{device} is itself emulated here, {took_ns:.0f} ns an instruction" if took_ns > EMULATED_NS else ""
+    took_ns = instruction_ns()
+    return f"{DEVICE} is itself emulated here, {took_ns:.0f} ns an instruction" if took_ns > EMULATED_NS else ""

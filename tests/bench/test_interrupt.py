@@ -40,11 +40,7 @@ BENCHES = [
         id="export",
     ),
     pytest.param(["capture_linux.py", "15"], marks=[pytest.mark.qemu, pytest.mark.linux_guest], id="capture_linux"),
-    pytest.param(
-        ["vmm_exits.py", "--machine", "soft"],
-        marks=pytest.mark.emulator,
-        id="vmm_exits",
-    ),
+    pytest.param(["vmm_exits.py", "--machine", "soft"], marks=pytest.mark.emulator, id="vmm_exits"),
     pytest.param(["write_peers.py"], id="write_peers"),
     pytest.param(["scale.py"], id="scale"),
     pytest.param(["whole_life.py"], id="whole_life"),

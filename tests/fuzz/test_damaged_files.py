@@ -165,7 +165,7 @@ def refused(results, *uses):
 # -- flips and cuts
 
 
-@settings(max_examples=EXAMPLES, derandomize=EXAMPLES == 60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_flips_and_strange_words_anywhere_end_in_an_answer_or_a_typed_error(tries, data):
     """One to six flips, words or runs of bytes, in any file of the store."""

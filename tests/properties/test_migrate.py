@@ -109,7 +109,6 @@ MOVES = st.lists(st.tuples(st.sampled_from([0, 1, 1, 1, 2, 3, 9]), st.integers(0
 @settings(
     max_examples=60,
     deadline=None,
-    derandomize=True,
     report_multiple_bugs=False,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),

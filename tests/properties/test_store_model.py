@@ -441,12 +441,10 @@ class StoreMachine(RuleBasedStateMachine):
             shutil.rmtree(self.directory)
 
 
-# The same sequences on every run, so that a change is judged and not chance; `make soak-model` looks for new ones.
 EXAMPLES = int(os.environ.get("RONDO_MODEL_EXAMPLES", "60"))
 StoreMachine.TestCase.settings = settings(
     max_examples=EXAMPLES,
     stateful_step_count=30,
-    derandomize=EXAMPLES == 60,
     deadline=None,
     phases=set(Phase) - {Phase.explain},
     suppress_health_check=list(HealthCheck),

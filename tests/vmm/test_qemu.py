@@ -136,7 +136,7 @@ def test_an_emulated_kvm_is_left_alone(monkeypatch, tmp_path, took_ns, accelerat
     monkeypatch.setattr(process, "check_kernel", lambda path: path)
     monkeypatch.setattr(process.shutil, "which", lambda name: name)
     monkeypatch.setattr(process.vm, "usable", lambda: "")
-    monkeypatch.setattr(process.speed, "instruction_ns", lambda _device: took_ns)
+    monkeypatch.setattr(process.speed, "instruction_ns", lambda: took_ns)
     asyncio.run(process.start(VmConfig("qemu", kernel), bytes))
     (chosen,) = spawned
     assert chosen.name == accelerator
