@@ -19,6 +19,7 @@ Labels = tuple[tuple[str, str], ...]
 METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 MAX_VALUE_BYTES = 1024
+DISPLACED = "exported_"  # before the name of a label that gave way to one that wins
 
 
 def check_metric_name(name: str) -> str:
@@ -55,6 +56,22 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
             raise LabelError(f"{name}: value of {size} bytes; at most {MAX_VALUE_BYTES}")
         seen[name] = value
     return tuple(sorted((name, value) for name, value in seen.items() if value))
+
+
+def overridden(own: Labels, winning: Mapping[str, str]) -> Labels:
+    """Give a label set under labels that win, sorted: what it has under such a name is kept as `exported_NAME`.
+
+    Where there is that already, `exported_` is put before it once more. An empty value wins, and is then left out.
+    Source: Prometheus, the scrape option honor_labels: false.
+    """
+    merged = {**dict(own), **winning}
+    displaced = [(name, value) for name, value in dict(own).items() if name in winning]
+    for name, value in sorted(displaced, key=lambda pair: (len(pair[0]), pair[0])):
+        kept = DISPLACED + name
+        while kept in merged:
+            kept = DISPLACED + kept
+        merged[kept] = value
+    return tuple(sorted((name, value) for name, value in merged.items() if value))
 
 
 def format_series(name: str, labels: Labels) -> str:

@@ -27,7 +27,7 @@ class Exporters:
         """Open every exporter, and start the threads of those that can be opened.
 
         Args: `tables`: name -> table, as of `exporters` in a config; `labels`: what every series gets on its way out,
-            unless it has it.
+            over its own.
         Attributes: `failed`: name -> why it could not be opened; it is logged, and counted as a plugin's failure.
         Raises: UsageError: a table is wrong; PluginNotFoundError: a plugin is not installed; nothing was started then.
         """

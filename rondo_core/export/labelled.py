@@ -8,11 +8,11 @@ import attrs
 
 from rondo_core.export.batch import Batch
 from rondo_core.hookspecs import Exporter
-from rondo_core.labels import Series
+from rondo_core.labels import Series, overridden
 
 
 class Labelled:
-    """An exporter whose series all get labels, but for those that they have themselves."""
+    """An exporter whose series all get labels, which win over their own; see `overridden`."""
 
     def __init__(self, exporter: Exporter, labels: Mapping[str, str]) -> None:
         """Bind to an exporter; no labels add nothing."""
@@ -28,9 +28,7 @@ class Labelled:
 
     def _named(self, series: tuple[Series, ...]) -> tuple[Series, ...]:
         if series not in self._known:
-            self._known[series] = tuple(
-                each._replace(labels=tuple(sorted((self._labels | dict(each.labels)).items()))) for each in series
-            )
+            self._known[series] = tuple(each._replace(labels=overridden(each.labels, self._labels)) for each in series)
         return self._known[series]
 
     def close(self) -> None:

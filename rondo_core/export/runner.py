@@ -478,7 +478,7 @@ def open_runner(
 ) -> Runner:
     """Open the exporter plugin `name` with its config, and a runner around it.
 
-    Args: `labels`: what every series gets on its way out, unless it has it; `options`: the runner's, which those in the
+    Args: `labels`: what every series gets on its way out, over its own; `options`: the runner's, which those in the
         config go before.
     Raises: as `open_exporter`; UsageError: an option is wrong; StoreError: see `Runner`.
     """

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rondo_core import Part, Series, sketch
 from rondo_core.errors import LabelError
-from rondo_core.labels import canonical_labels, check_metric_name
+from rondo_core.labels import canonical_labels, check_metric_name, overridden
 from rondo_exporter_prometheus.wire import Values
 
 logger = logging.getLogger("rondo.export.prometheus")
@@ -110,7 +110,7 @@ class LabelSets:
     """Which label set each series is sent under, and whose it is."""
 
     def __init__(self, external_labels: Labels = ()) -> None:
-        """Add `external_labels` to every series, but for those labels that it has itself."""
+        """Add `external_labels` to every series; they win over its own, see `overridden`."""
         self._external = dict(external_labels)
         self._labels: dict[tuple[str, Labels, Column], Labels] = {}
         self._owners: dict[Labels, tuple[str, Labels, str, bool]] = {}
@@ -140,8 +140,8 @@ class LabelSets:
         return labels
 
     def _whole(self, series: Series, column: Column, what: str) -> Labels:
-        own = dict(canonical_labels((name, value) for name, value in series.labels if value))
-        labels = self._external | own | {"__name__": check_metric_name(what)}
+        own = canonical_labels((name, value) for name, value in series.labels if value)
+        labels = {**dict(overridden(own, self._external)), "__name__": check_metric_name(what)}
         if column.quantile:
             labels["quantile"] = column.quantile
         return tuple(sorted(labels.items()))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 OPTIONS = (
     Option("url", help="the receiver's, such as http://localhost:9090/api/v1/write", required=True, secret=True),
     Option("protocol", help="the version of remote-write", default="auto", choices=("auto", "1.0", "2.0")),
-    Option("external_labels", "table", "labels for every series that does not have them itself"),
+    Option("external_labels", "table", "labels for every series; its own of such a name becomes exported_NAME"),
     Option("tenant", help="sent as X-Scope-OrgID"),
     Option("timeout", "duration", "for the connection, and for each wait for an answer", default=10.0),
     Option("max_bytes", "size", "the largest message, before it is compressed", default=16 << 20),
@@ -49,7 +49,7 @@ class Settings:
     Attributes:
         url: without credentials; `shown_url` is without the query too, for messages.
         protocol: auto, 1.0 or 2.0.
-        external_labels: added to every series that does not have them itself.
+        external_labels: added to every series; they win over its own.
         timeout_s: for the connection, and for each wait for an answer.
         max_bytes: of a message, before it is compressed.
         headers: further ones; values are nobody's business.

@@ -69,12 +69,12 @@ def test_a_summary_is_four_series_of_running_totals_and_extremes(make_part, read
     }
 
 
-def test_labels_are_sorted_by_byte_and_external_ones_give_way(make_part, parse_request):
-    """Upper case comes before __name__; a series' own label stands; an empty one is no label."""
+def test_labels_are_sorted_by_byte_and_external_ones_win(make_part, parse_request):
+    """Upper case comes before __name__; a series' own label is sent as exported_NAME; an empty one is no label."""
     part = make_part("gauge", [("level", {"Zone": "z", "instance": "own", "empty": ""})], 1, last=[1])
     external = (("instance", "vm1"), ("a", "é"), ("B", "b"))
     [(labels, _)] = parse_request(Encoder(external).encode(Batch((part,))))
-    assert labels == (("B", "b"), ("Zone", "z"), ("__name__", "level"), ("a", "é"), ("instance", "own"))
+    assert labels == (("B", "b"), ("Zone", "z"), ("__name__", "level"), ("a", "é"), ("exported_instance", "own"), ("instance", "vm1"))
 
 
 def test_the_end_of_a_run_marks_every_name_stale_once(make_part, parse_request):
@@ -183,7 +183,14 @@ def test_protobuf_reads_what_was_written(sets, external, stamps, data):
     expected = {}
     for column, labels in enumerate(sets):
         own = {key: value for key, value in labels.items() if value}
-        whole = tuple(sorted({**external, **own, "__name__": "m"}.items()))
+        sent = {**own, **external}
+        for name in sorted(own.keys() & external.keys(), key=lambda name: (len(name), name)):
+            kept = "exported_" + name
+            while kept in sent:
+                kept = "exported_" + kept
+            sent[kept] = own[name]
+        sent = {key: value for key, value in sent.items() if value}
+        whole = tuple(sorted({**sent, "__name__": "m"}.items()))
         samples = [(ns // 10**6, v) for ns, v in zip(stamps, values[:, column].tolist(), strict=True) if v == v]
         if samples and whole not in expected:  # another set may have become the same: the first to be sent keeps it
             expected[whole] = samples
