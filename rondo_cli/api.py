@@ -6,7 +6,7 @@ import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.responses import Response
@@ -18,7 +18,7 @@ from rondo_core.directory import size_bytes
 from rondo_core.errors import RondoError, StoreNotFoundError, UnknownSeriesError, UsageError, one_line
 from rondo_core.export.newest import Found, newest_of
 from rondo_core.exposition import Value, choose, expose
-from rondo_core.labels import Series
+from rondo_core.labels import Series, overridden
 from rondo_core.query import parse_range
 from rondo_core.store_reader import StoreReader
 from rondo_core.stores import LABEL, StoresReader, open_reader
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 QUERY_KEYS = ("series", "start", "end", "range", "tier", "fn", "xff")
+T = TypeVar("T")
 _JSON = "application/json"
 _REOPEN_NS = 5 * NS_PER_S
 
@@ -66,7 +67,7 @@ class Api:
             {"name": each.name, "labels": dict(each.labels), "kind": each.kind, "unit": each.unit, "help": each.help}
             for each in reader.series()
         ]
-        stores = [_describe(each) for each in _named(reader).values()]
+        stores = _of_each(reader, lambda _, store: _describe(store))
         return {"stores": stores, "series": series}
 
     def query(self, request: Request) -> Any:
@@ -93,12 +94,11 @@ class Api:
         """Say where the series of every live store stand, for a scraper; a store that has ended has none."""
         content_type = choose(request.headers.get("accept", ""))
         reader = self._fresh()
-        found = [
-            each
-            for name, store in _named(reader).items()
-            if store.writer_pid() is not None
-            for each in _labelled(newest_of(store), name)
-        ]
+
+        def newest(name: str, store: StoreReader) -> list[tuple[Series, Value]]:
+            return list(_labelled(newest_of(store), name)) if store.writer_pid() is not None else []
+
+        found = [each for many in _of_each(reader, newest) for each in many]
         return Response(expose(found, content_type).text, media_type=content_type)
 
     def _fresh(self) -> StoreReader | StoresReader:
@@ -140,14 +140,14 @@ def _json(plain: Any, status: int = 200) -> Response:
     return Response(json.dumps(plain) + "\n", status, media_type=_JSON)
 
 
-def _named(reader: StoreReader | StoresReader) -> dict[str, StoreReader]:
-    return {"": reader} if isinstance(reader, StoreReader) else reader.readers
+def _of_each(reader: StoreReader | StoresReader, read: Callable[[str, StoreReader], T]) -> list[T]:
+    return [read("", reader)] if isinstance(reader, StoreReader) else reader.of_each(read)
 
 
 def _labelled(found: list[Found], store: str) -> Iterator[tuple[Series, Value]]:
     """Tell the series of several stores apart, as queries do."""
     for series, _, value in found:
-        labels = tuple(sorted({**dict(series.labels), LABEL: store}.items())) if store else series.labels
+        labels = overridden(series.labels, {LABEL: store}) if store else series.labels
         yield series._replace(labels=labels), value
 
 

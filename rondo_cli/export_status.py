@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -27,11 +28,14 @@ def command(store: Path, style: str) -> int:
     """
     from rondo_core import layout
     from rondo_core.export.status import export_status
-    from rondo_core.stores import find_stores
+    from rondo_core.stores import Below, look_below
 
-    single = (store / layout.META_FILE).exists()
-    paths = [store] if single else list(find_stores(store)) or [store]
-    found, failed = [], False
+    single = os.path.exists(store / layout.META_FILE)  # noqa: PTH110 - it raises nothing
+    below = Below([store]) if single else look_below(store)
+    paths = below.stores or [store]
+    found, failed = [], bool(below.errors)
+    for line in (*below.errors, *below.passed):
+        click.echo(f"rondo: left out: {line}", err=True)
     for path in paths:
         try:
             found += export_status(path)

@@ -47,10 +47,12 @@ def command(
     if coverage and form == "plot":
         raise UsageError("--coverage: a plot has no place for it; choose table, csv or json")
     with open_reader(store) as reader:
-        for error in getattr(reader, "errors", ()):
-            click.echo(f"rondo: left out: {error}", err=True)
         now_ns = _anchor(reader) if asked.last_ns is not None else None
-        found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff)
+        try:
+            found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff)
+        finally:
+            for error in getattr(reader, "errors", ()):
+                click.echo(f"rondo: left out: {error}", err=True)
         shown = render.as_table(found, coverage=coverage) if form == "table" else render.FORMATS[form](found)
         click.echo(shown)
 

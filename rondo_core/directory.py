@@ -232,12 +232,14 @@ def read_meta(path: Path) -> Meta:
     file = f"{path}/{layout.META_FILE}"
     try:
         journal = Journal(file, writable=False, max_bytes=MAX_META_BYTES)
-    except StoreError:
-        if not path.exists():
-            raise StoreNotFoundError(f"{path}: no such store; check the path") from None
-        if not path.is_dir():
+    except StoreError as error:
+        if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - these raise nothing
             raise StoreError(f"{path}: a file, not a store; a store is a directory") from None
-        if not Path(file).exists():
+        if not isinstance(error, StoreNotFoundError):
+            raise
+        if not os.path.exists(path):  # noqa: PTH110
+            raise StoreNotFoundError(f"{path}: no such store; check the path") from None
+        if not os.path.exists(file):  # noqa: PTH110
             what = f"a directory, but not a store: it has no {layout.META_FILE}; check the path"
             raise StoreNotFoundError(f"{path}: {what}") from None
         raise

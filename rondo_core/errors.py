@@ -6,8 +6,6 @@ one line: the input, what is wrong, the mend. Facts are attributes and survive p
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class RondoError(Exception):
     """The root of every error of rondo's own; `exit_status` is what a command ends with."""
@@ -90,6 +88,20 @@ class StoreLockedError(StoreError):
         self.message = f"{path}: {who} writes this store; stop it, or open read-only"
 
 
+class StoreReopenedError(StoreError):
+    """A store that was read as one whose process has ended was opened again meanwhile; it is live now."""
+
+
+class OpenFilesError(StoreError):
+    """The process, or the machine, may open no more files."""
+
+    def __init__(self, path: str) -> None:
+        """Name the file that could not be opened."""
+        super().__init__(path)
+        self.path = path
+        self.message = f"{path}: too many open files; raise the limit (ulimit -n), or close some"
+
+
 class CorruptStoreError(StoreError):
     """A file of the store does not hold what its format says; `offset` is where, in bytes."""
 
@@ -165,6 +177,15 @@ class BatchTooLargeError(ExportError):
 
 
 def one_line(error: BaseException) -> str:
-    """Give an error of any kind as one line, class named where it is not ours."""
-    text: Any = " ".join(str(error).split())
+    """Give an error of any kind as one line, class named where it is not ours; see `printable`."""
+    text = printable(" ".join(str(error).split()))
     return text if isinstance(error, RondoError) else f"{type(error).__name__}: {text}"
+
+
+def printable(text: str) -> str:
+    """Give a text with whatever is no character to be seen, as in a path that a stranger has named, in backslashes."""
+    return text if text.isprintable() else "".join(map(_visible, text))
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -10,9 +10,10 @@ import errno
 import os
 import stat
 
-from rondo_core.errors import CorruptStoreError, StoreError, StoreNotFoundError
+from rondo_core.errors import CorruptStoreError, OpenFilesError, StoreError, StoreNotFoundError
 
 BLOCK = 1 << 20
+NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _ZEROES = bytes(BLOCK)
 StrPath = str | os.PathLike[str]
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -27,7 +28,7 @@ def open_sized(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, int]:
     """Open a regular file and give its descriptor and its size in bytes.
 
     Raises: StoreNotFoundError: it is missing; CorruptStoreError: a link, a directory or a FIFO lies in its place;
-    StoreError: it may not be opened.
+    OpenFilesError: too many files are open; StoreError: it may not be opened.
     """
     try:
         descriptor = os.open(path, flags | _SAFE, 0o644)
@@ -36,6 +37,8 @@ def open_sized(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, int]:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise CorruptStoreError(str(path), "a symbolic link; put the file itself in its place") from None
+        if error.errno in NO_MORE_FILES:
+            raise OpenFilesError(str(path)) from None
         if error.errno in {errno.EISDIR, errno.ENXIO}:
             raise CorruptStoreError(str(path), "not a regular file; put the store's own in its place") from None
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode") from None

@@ -60,18 +60,26 @@ class WriterLock:
 
 
 def writer_pid(path: StrPath) -> int | None:
-    """Tell who holds the lock, without taking it: a pid (0: not known), or None where no one does."""
+    """Tell who holds the lock, without taking it: a pid (0: not known), or None where no one is known to."""
     try:
-        descriptor = open_file(path)
+        return ask_writer(path)
     except StoreError:
         return None
+
+
+def ask_writer(path: StrPath) -> int | None:
+    """Tell who holds the lock, without taking it: a pid (0: not known), or None where no one does.
+
+    Raises: StoreError: it cannot be asked, and no one may say that the store is not being written.
+    """
+    descriptor = open_file(path)
     try:
         asked = _FLOCK.pack(fcntl.F_RDLCK, os.SEEK_SET, 0, 0, 0)
         answer = fcntl.fcntl(descriptor, fcntl.F_OFD_GETLK, asked)
         held = _FLOCK.unpack(answer)[0] != fcntl.F_UNLCK
         return _read_pid(descriptor) if held else None
-    except OSError:
-        return None
+    except OSError as error:
+        raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; it does not tell who writes the store") from None
     finally:
         os.close(descriptor)
 

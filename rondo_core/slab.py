@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import layout, ring
-from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreError
-from rondo_core.files import StrPath, open_file, open_sized
+from rondo_core.errors import CorruptStoreError, FormatVersionError, OpenFilesError, StoreError
+from rondo_core.files import NO_MORE_FILES, StrPath, open_file, open_sized
 
 if TYPE_CHECKING:
     import numpy as np
@@ -404,6 +404,8 @@ def _map(path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, StoreError):
             raise
+        if isinstance(error, OSError) and error.errno in NO_MORE_FILES:  # a map has a descriptor of its own
+            raise OpenFilesError(str(path)) from None
         raise StoreError(f"{path}: {spec.file_bytes} bytes cannot be mapped ({error}); free some memory") from None
     finally:
         os.close(descriptor)

@@ -1,86 +1,291 @@
 """Many stores below one directory, read together: one per process, those included whose process is gone.
 
 Every series gets the label `rondo_store`, the path of its store below the directory, which tells equal series of
-different processes apart.
+different processes apart; what a store itself says under that name is kept as `exported_rondo_store`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import resource
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 import attrs
 
 from rondo_core import layout
-from rondo_core.errors import RondoError, StoreNotFoundError, UnknownSeriesError, one_line
-from rondo_core.labels import Series
+from rondo_core.errors import (
+    OpenFilesError,
+    RondoError,
+    StoreError,
+    StoreNotFoundError,
+    UnknownSeriesError,
+    one_line,
+    printable,
+)
+from rondo_core.files import NO_MORE_FILES
+from rondo_core.labels import Series, overridden
+from rondo_core.lock import writer_pid
 from rondo_core.query import AUTO, Range, SeriesData, parse_range
 from rondo_core.selector import Selector, parse_selector
 from rondo_core.store_reader import StoreReader
 
+T = TypeVar("T")
 LABEL = "rondo_store"
 MAX_DEPTH = 4
+SUFFIX = ".rondo"
+UNFINISHED = ".unfinished"
+# Of the files that a process may open, the share that stays with stores between two looks at them, and the most of it:
+# each is a map too, of which a process may have 65,530.
+_SHARE, _MOST_OPEN = 4, 4096
+
+
+@attrs.frozen
+class Below:
+    """What lies below a directory, at most four levels down.
+
+    Attributes:
+        stores: their paths, in order.
+        unfinished: directories that are being made or removed, or were when someone was killed.
+        errors: what cannot be looked at, and why, a line each; passed: what is not looked at, likewise.
+    """
+
+    stores: list[Path] = attrs.field(factory=list)
+    unfinished: list[Path] = attrs.field(factory=list)
+    errors: list[str] = attrs.field(factory=list)
+    passed: list[str] = attrs.field(factory=list)
+
+
+def look_below(directory: Path, leave_out: os.stat_result | None = None) -> Below:
+    """Look for stores below the directory; links are not followed, and no entry ends the search.
+
+    Args: `leave_out`: a directory, as os.stat gives it, that is passed over with all that is below it.
+    Raises: OpenFilesError: this process may open no more files.
+    """
+    below, level = Below(), [directory]
+    for _ in range(MAX_DEPTH):
+        level = [path for each in level for path in _look_into(each, below, leave_out)]
+    for each in level:
+        deeper = Below()
+        if _look_into(each, deeper, None) or deeper.stores:
+            what = f"it lies {MAX_DEPTH} levels down, and what is in it is not looked at"
+            below.passed.append(printable(f"{each}: {what}"))
+    return below
 
 
 def find_stores(directory: Path) -> Iterator[Path]:
-    """Give every store below the directory, at most four levels down, in order; links are not followed."""
-    level = [directory]
-    for _ in range(MAX_DEPTH):
-        below: list[Path] = []
-        for each in level:
-            try:
-                entries = sorted(entry.path for entry in os.scandir(each) if entry.is_dir(follow_symlinks=False))
-            except OSError:
-                continue
-            for path in map(Path, entries):
-                if path.name.endswith(".unfinished"):
-                    continue
-                if (path / layout.META_FILE).is_file():
-                    yield path
-                else:
-                    below.append(path)
-        level = below
+    """Give every store below the directory, as `look_below` does."""
+    yield from look_below(directory).stores
+
+
+def _look_into(directory: Path, below: Below, leave_out: os.stat_result | None) -> list[Path]:
+    """Sort the entries of one directory; give those that may have stores below them."""
+    inner = []
+    for entry in _entries(directory, below):
+        path = directory / entry.name
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                if _may_hold_stores(entry, path, below, leave_out):
+                    inner.append(path)
+            elif what := _passed_over(entry, path):
+                below.passed.append(printable(f"{path}: {what}"))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            below.errors.append(_forbidden(path, error))
+        except StoreError as error:
+            below.errors.append(one_line(error))
+    return inner
+
+
+def _entries(directory: Path, below: Below) -> list[os.DirEntry[str]]:
+    try:
+        return sorted(os.scandir(directory), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):  # it went meanwhile
+        return []
+    except OSError as error:
+        if error.errno in NO_MORE_FILES:
+            raise OpenFilesError(str(directory)) from None
+        below.errors.append(_forbidden(directory, error))
+        return []
+
+
+def _may_hold_stores(entry: os.DirEntry[str], path: Path, below: Below, leave_out: os.stat_result | None) -> bool:
+    """Note what a directory is; say whether it is none of all that, and is looked into."""
+    if entry.name.endswith(UNFINISHED):
+        below.unfinished.append(path)
+    elif leave_out is not None and entry.inode() == leave_out.st_ino and os.path.samestat(os.lstat(path), leave_out):
+        return False
+    elif not _is_utf8(entry.name):
+        below.errors.append(printable(f"{path}: its name is not UTF-8; rename it"))
+    elif is_store(path):
+        below.stores.append(path)
+    else:
+        return True
+    return False
+
+
+def _passed_over(entry: os.DirEntry[str], path: Path) -> str:
+    """Say what it is about an entry, no directory, that may have been meant as a store; empty where nothing is."""
+    if not entry.is_symlink():
+        return "not a directory, so no store" if entry.name.endswith(SUFFIX) else ""
+    try:
+        leads_to = path.stat().st_mode
+    except OSError:
+        return "a link that leads nowhere"
+    return "a link; links are not followed" if stat.S_ISDIR(leads_to) or entry.name.endswith(SUFFIX) else ""
+
+
+def is_store(path: Path) -> bool:
+    """Say whether a directory is a store.
+
+    Raises: StoreError: something else lies where its metadata should; OSError: it may not be looked into.
+    """
+    file = path / layout.META_FILE
+    try:
+        mode = os.lstat(file).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if stat.S_ISDIR(mode):  # a directory of that name, which may have stores in it
+        return False
+    if not stat.S_ISREG(mode):
+        raise StoreError(f"{file}: not a regular file; put the store's own in its place")
+    return True
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _forbidden(path: Path, error: OSError) -> str:
+    return printable(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode")
 
 
 class StoresReader:
-    """Every store below a directory, opened for reading. What cannot be opened is left out and stands in `errors`."""
+    """Every store below a directory, opened for reading, as many at a time as the process may well have open.
+
+    What cannot be read is left out and stands in `errors`, as does what was passed over. Threads may share it.
+    """
 
     def __init__(self, directory: str | Path) -> None:
-        """Open them.
+        """Open each of them once.
 
-        Raises: StoreNotFoundError: there is none below the directory, or no such directory.
+        Raises: StoreNotFoundError: there is none below the directory, or no such directory; OpenFilesError: not even
+            one of them at a time can be opened, since other files are.
         """
         self.path = Path(directory)
-        self.errors: list[str] = []
-        self.readers: dict[str, StoreReader] = {}
-        for path in find_stores(self.path):
-            try:
-                self.readers[str(path.relative_to(self.path))] = StoreReader(path)
-            except RondoError as error:
-                self.errors.append(one_line(error))
-        if not self.readers:
+        below = look_below(self.path)
+        self._odd, self._failed = below.errors + below.passed, dict[str, str]()
+        self._open: OrderedDict[str, _Opened] = OrderedDict()
+        self._lock = threading.Lock()
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self._room = _MOST_OPEN if limit == resource.RLIM_INFINITY else max(1, min(limit // _SHARE, _MOST_OPEN))
+        self.paths = {str(path.relative_to(self.path)): path for path in below.stores}
+        try:
+            readable = {name for name, _ in self.opened()}
+        except BaseException:
+            self.close()
+            raise
+        self.paths = {name: path for name, path in self.paths.items() if name in readable}
+        if not self.paths:
             hint = f"; {self.errors[0]}" if self.errors else "; check the path"
             raise StoreNotFoundError(f"{self.path}: no store here or below{hint}")
 
+    @property
+    def errors(self) -> list[str]:
+        """Say what was left out, and why, a line each."""
+        return [*self._odd, *self._failed.values()]
+
+    @property
+    def readers(self) -> Mapping[str, StoreReader]:
+        """The stores by name; one that is looked up stays open until all of them are closed."""
+        return _Kept(self)
+
+    def opened(self) -> Iterator[tuple[str, StoreReader]]:
+        """Give each store by its name, open until the next is asked for; one that cannot be read is left out.
+
+        Raises: OpenFilesError: this process may open no more files.
+        """
+        for name in list(self.paths):
+            try:
+                opened = self.take(name)
+            except OpenFilesError:
+                raise
+            except (RondoError, OSError, ValueError) as error:
+                self._failed[name] = one_line(error)
+                continue
+            self._failed.pop(name, None)
+            try:
+                yield name, opened.reader
+            finally:
+                self._give_back(opened)
+
+    def take(self, name: str) -> _Opened:
+        """Open a store, if it is not, and keep it so. Raises: KeyError: there is none; as StoreReader."""
+        with self._lock:
+            opened = self._open.get(name)
+            if opened is None:
+                opened = self._open[name] = _Opened(self._opened(self.paths[name]))
+                self._make_room(self._room)
+            self._open.move_to_end(name)
+            opened.users += 1
+            return opened
+
+    def _opened(self, path: Path) -> StoreReader:
+        try:
+            return StoreReader(path)
+        except OpenFilesError:
+            if not self._make_room(0):
+                raise
+            return StoreReader(path)
+
+    def _give_back(self, opened: _Opened) -> None:
+        with self._lock:
+            opened.users -= 1
+            self._make_room(self._room)
+
+    def _make_room(self, room: int) -> bool:
+        """Let go of the longest unused beyond so many files, but for the newest and those in use; say if any were."""
+        held = sum(each.files for each in self._open.values())
+        newest = next(reversed(self._open), None) if room else None
+        gone = []
+        for name, each in self._open.items():
+            if held <= room:
+                break
+            if not each.users and name != newest:
+                gone.append(name)
+                held -= each.files
+        for name in gone:
+            self._open.pop(name).reader.close()
+        return bool(gone)
+
     def series(self, selector: str | Selector = "") -> list[Series]:
         """Give the series of every store that the selector, which may name `rondo_store`, matches."""
-        return [series for _, found in self._select(selector) for series, _ in found]
+        parsed = parse_selector(selector) if isinstance(selector, str) else selector
+        found = self.of_each(lambda name, reader: _matching(name, reader, parsed))
+        return [named for pairs in found for named, _ in pairs]
 
     def writer_pid(self) -> int | None:
         """Give the pid of a process that writes one of the stores; None where none does."""
-        pids = (reader.writer_pid() for reader in self.readers.values())
+        pids = (writer_pid(path / layout.LOCK_FILE) for path in self.paths.values())
         return next((pid for pid in pids if pid is not None), None)
 
     def newest_ns(self) -> int:
         """Give the start of the newest bucket of any of them, ns since the epoch; 0 where there is none."""
-        return max(reader.newest_ns() for reader in self.readers.values())
+        return max(self.of_each(lambda _, reader: reader.newest_ns()), default=0)
 
     def end_ns(self) -> int:
         """Give the end of the newest bucket of any of them, ns since the epoch; 0 where there is none."""
-        return max(reader.end_ns() for reader in self.readers.values())
+        return max(self.of_each(lambda _, reader: reader.end_ns()), default=0)
 
     def query(
         self,
@@ -95,37 +300,43 @@ class StoresReader:
         """Read the points of every series that the selector matches; see `View.query`.
 
         A relative range has one end for all: `now_ns`, or where that is not given the newest bucket of any of them.
+        Raises: as `View.query`; OpenFilesError: this process may open no more files.
         """
         asked = parse_range(span) if isinstance(span, str) else span
-        asked = asked.anchored(self.end_ns() - 1 if now_ns is None else now_ns)
-        results: list[SeriesData] = []
-        for reader, found in self._select(selector):
+        if asked.last_ns is not None:
+            asked = asked.anchored(self.end_ns() - 1 if now_ns is None else now_ns)
+        parsed = parse_selector(selector) if isinstance(selector, str) else selector
+
+        def read(name: str, reader: StoreReader) -> list[SeriesData]:
+            found = _matching(name, reader, parsed)
             own: Sequence[Series] = [series for _, series in found]
-            if own:
-                data = reader.query(own, asked, tier=tier, fn=fn, xff=xff)
-                results += [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
+            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff) if own else ()
+            return [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
+
+        results = [each for data in self.of_each(read) for each in data]
         if not results:
-            text = selector if isinstance(selector, str) else selector.text
-            first = next(iter(self.readers.values()))
-            raise UnknownSeriesError(text, first.registry.nearest(text.partition("{")[0]))
+            name = parsed.text.partition("{")[0]
+            nearest = next(iter(self.of_each(lambda _, reader: reader.registry.nearest(name))), ())
+            raise UnknownSeriesError(parsed.text, nearest)
         return results
 
-    def _select(self, selector: str | Selector) -> Iterator[tuple[StoreReader, list[tuple[Series, Series]]]]:
-        """Give each store's matching series, as they are called here and as they are called there."""
-        parsed = parse_selector(selector) if isinstance(selector, str) else selector
-        for name, reader in self.readers.items():
-            found = []
-            for series in reader.registry:
-                labels = tuple(sorted((*((k, v) for k, v in series.labels if k != LABEL), (LABEL, name))))
-                named = series._replace(labels=labels)
-                if parsed.matches(named):
-                    found.append((named, series))
-            yield reader, found
+    def of_each(self, read: Callable[[str, StoreReader], T]) -> list[T]:
+        """Give what is read of each store; one that turns out to be damaged meanwhile is left out."""
+        found = []
+        for name, reader in self.opened():
+            try:
+                found.append(read(name, reader))
+            except OpenFilesError:
+                raise
+            except StoreError as error:
+                self._failed[name] = one_line(error)
+        return found
 
     def close(self) -> None:
         """Let go of all of them."""
-        for reader in self.readers.values():
-            reader.close()
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].reader.close()
 
     def __enter__(self) -> Self:
         """Give the reader itself."""
@@ -139,7 +350,46 @@ class StoresReader:
 
     def __repr__(self) -> str:
         """Say where it is and how many stores there are."""
-        return f"<StoresReader {self.path}: {len(self.readers)} stores>"
+        return f"<StoresReader {self.path}: {len(self.paths)} stores>"
+
+
+def _matching(name: str, reader: StoreReader, selector: Selector) -> list[tuple[Series, Series]]:
+    """Give the series that a selector matches, as they are called among several stores and as they are called there."""
+    found = []
+    for series in reader.registry:
+        named = series._replace(labels=overridden(series.labels, {LABEL: name}))
+        if selector.matches(named):
+            found.append((named, series))
+    return found
+
+
+class _Kept(Mapping[str, StoreReader]):
+    """The stores of a `StoresReader` by name."""
+
+    def __init__(self, stores: StoresReader) -> None:
+        self._stores = stores
+
+    def __getitem__(self, name: str) -> StoreReader:
+        return self._stores.take(name).reader
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stores.paths)
+
+    def __len__(self) -> int:
+        return len(self._stores.paths)
+
+
+@attrs.define(eq=False)
+class _Opened:
+    """A store that is open, and how many are reading it."""
+
+    reader: StoreReader
+    users: int = 0
+
+    @property
+    def files(self) -> int:
+        """Count what it takes of the process's open files: each slab's map has one."""
+        return sum(map(len, self.reader.slabs.values()))
 
 
 def open_reader(path: str | Path) -> StoreReader | StoresReader:
@@ -148,8 +398,11 @@ def open_reader(path: str | Path) -> StoreReader | StoresReader:
     Raises: as StoreReader and StoresReader.
     """
     root = Path(path)
-    if root.is_dir() and not (root / layout.META_FILE).exists():
-        if next(find_stores(root), None) is None:
-            return StoreReader(root)
+    try:
+        many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
+        below = look_below(root) if many else Below()
+    except OSError as error:
+        raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+    if below.stores or below.errors:
         return StoresReader(root)
     return StoreReader(root)
