@@ -20,7 +20,8 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
 
     Of a store that a process writes, closed buckets are sent, unless the process exports them itself. A store whose
     process is gone is folded and sent to its end; once every exporter has acknowledged all of it, it is kept,
-    archived or deleted, as `after` in the table [agent] says. The agent may be killed and started at any moment.
+    archived or deleted, as `after` in the table [agent] says. One of which samples were refused is never deleted: it
+    goes to the archive, where there is one, and is named. The agent may be killed and started at any moment.
 
     \b
     rondo agent /var/lib/rondo --config rondo.toml
@@ -34,10 +35,15 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     try:
         if once:
             done = agent.run_once()
+            unsettled = f"; {done.refused} samples refused, {done.doubtful} doubtful"
             click.echo(
                 f"{done.stores} stores, {done.live} live; {done.samples} samples sent; {done.complete} complete,"
-                f" {done.archived} archived, {done.deleted} deleted"
+                f" {done.archived} archived, {done.deleted} deleted{unsettled if done.refused + done.doubtful else ''}"
             )
+            for line in done.notes:
+                click.echo(line)
+            for line in done.failures:
+                click.echo(f"rondo: {line}", err=True)
             if done.failures:
                 raise ExportError(f"{len(done.failures)} failures, the first: {done.failures[0]}")
             return 0

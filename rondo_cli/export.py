@@ -81,18 +81,26 @@ def command(
 
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
+    from rondo_core.directory import read_meta
     from rondo_core.export.fold import fold_dead
+    from rondo_core.export.held import EndedReader, HeldStore
     from rondo_core.export.opening import runner_options
     from rondo_core.export.runner import open_runner
     from rondo_core.store_reader import StoreReader
 
-    if runner_options(name, table)[0].get("tier"):
-        fold_dead(store)
-    with StoreReader(store) as reader:
-        runs = reader.runs()
-        ended_run = runs[-1].number if runs and reader.writer_pid() is None else 0
-        runner = open_runner(reader, name, table)
-        return runner.finish(ended_run, runner.deadline_s)
+    read_meta(store)  # which says best what is wrong with a path
+    with HeldStore(store, follow=True) as held:
+        look = held.look()
+        if look.unknown:
+            click.echo(f"rondo: {look.unknown}", err=True)
+        if look.ended and runner_options(name, table)[0].get("tier"):
+            fold_dead(held.inside)
+            look = held.look()
+        with EndedReader(held.inside, look.run) if look.ended else StoreReader(held.inside) as reader:
+            runner = open_runner(reader, name, table)
+            outcome = runner.finish(look.run if look.ended else 0, runner.deadline_s)
+        outcome.error = held.named(outcome.error)
+        return outcome
 
 
 def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:

@@ -43,6 +43,9 @@ class View:
         """Tell which process writes the store now; None where none does."""
         return writer_pid(self.path / layout.LOCK_FILE)
 
+    def confirm(self) -> None:
+        """Say that what was just read is what this view is of; one of a store that has ended may raise."""
+
     def reader(self, schema: str, tier: int = 0) -> SlabReader:
         """Give the reader of one tier of a schema, the finest unless asked otherwise."""
         return self._queries[schema].readers[tier]

@@ -57,6 +57,7 @@ class Drain:
         deepest = max(len(schema.tiers) for schema in schemas)
         if not 0 <= tier < deepest:
             raise RangeError(f"tier {tier}: the store has tiers 0 to {deepest - 1}")
+        self._view = view
         self._sketched = frozenset(schema.name for schema in schemas if schema.sketch and not (tier or fn))
         self._sources: list[Source]
         if tier or fn:
@@ -80,6 +81,7 @@ class Drain:
 
         Args: `max_samples` bounds the batch, as does `max_instants`; one instant of all series is never split.
         Returns: None where there is nothing more.
+        Raises: StoreReopenedError: see `EndedReader`.
         """
         segments = self._segments(positions, closed_ns)
         if not segments:
@@ -121,10 +123,12 @@ class Drain:
             coarse += n_rows if isinstance(source, RawSource) and segment.tier else 0
             moved[source.key] = int(segment.ends[count - 1])
             parts += read
+        self._view.confirm()
         return Drained(Batch(tuple(parts)), moved, overwritten, coarse)
 
     def series(self) -> Sequence[Series]:
         """Give every series that is sent, as it is sent."""
+        self._view.confirm()
         return [each for source in self._sources for each in source.series()]
 
     def sketched(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ from rondo_core.directory import open_slabs, read_meta
 from rondo_core.errors import StoreError
 from rondo_core.lock import WriterLock
 from rondo_core.registry import Registry
-from rondo_core.runs import Survival, newest_run, survival
+from rondo_core.runs import Run, Survival, newest_run, survival
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab, take_up
 from rondo_core.writer import Writer
@@ -23,8 +23,7 @@ def fold_dead(path: Path) -> bool:
     A store that is written, or may not be written by this process, stays as it is. Killed in it, the next call goes on.
     Raises: StoreError and those below it: the store cannot be read.
     """
-    last = newest_run(path / layout.RUNS_FILE)
-    if last is None or last.ended:
+    if not _left_open(newest_run(path / layout.RUNS_FILE)):
         return False
     with contextlib.ExitStack() as held:
         try:
@@ -32,6 +31,9 @@ def fold_dead(path: Path) -> bool:
         except StoreError:
             return False
         held.callback(lock.release)
+        last = newest_run(path / layout.RUNS_FILE)
+        if not _left_open(last):  # it was opened and closed meanwhile
+            return False
         meta = read_meta(path)
         became = survival(last)
         restarted = became is Survival.RESTARTED
@@ -45,6 +47,10 @@ def fold_dead(path: Path) -> bool:
             copied = None if became is Survival.SAME_BOOT else not restarted
             _fold(schema, slabs[schema.name], registry.counts[schema.name], str(path), copied)
     return True
+
+
+def _left_open(last: Run | None) -> bool:
+    return last is not None and not last.ended
 
 
 def _fold(schema: Schema, slabs: list[Slab], n_series: int, path: str, copied: bool | None) -> None:

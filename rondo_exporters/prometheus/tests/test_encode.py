@@ -74,7 +74,14 @@ def test_labels_are_sorted_by_byte_and_external_ones_win(make_part, parse_reques
     part = make_part("gauge", [("level", {"Zone": "z", "instance": "own", "empty": ""})], 1, last=[1])
     external = (("instance", "vm1"), ("a", "é"), ("B", "b"))
     [(labels, _)] = parse_request(Encoder(external).encode(Batch((part,))))
-    assert labels == (("B", "b"), ("Zone", "z"), ("__name__", "level"), ("a", "é"), ("exported_instance", "own"), ("instance", "vm1"))
+    assert labels == (
+        ("B", "b"),
+        ("Zone", "z"),
+        ("__name__", "level"),
+        ("a", "é"),
+        ("exported_instance", "own"),
+        ("instance", "vm1"),
+    )
 
 
 def test_the_end_of_a_run_marks_every_name_stale_once(make_part, parse_request):

@@ -1,0 +1,280 @@
+"""One exporter's way through the stores of an agent: a thread of its own, one connection, one store after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from rondo_core import faults
+from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
+from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
+from rondo_core.export.cursor import cursor_held, load_cursor
+from rondo_core.export.fold import fold_dead
+from rondo_core.export.held import EndedReader, HeldStore, Key, Look
+from rondo_core.export.labelled import Labelled
+from rondo_core.export.opening import MISTAKES, open_exporter, runner_options
+from rondo_core.export.outcome import Outcome
+from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
+from rondo_core.hookspecs import Exporter
+from rondo_core.store_reader import StoreReader
+
+# A store that an exporter cannot be brought to take is left alone that long, and twice as long each time.
+SLEEP_FIRST_S, SLEEP_LAST_S = 60.0, 3600.0
+_LOOK_S = 0.2
+
+
+@attrs.frozen
+class Found:
+    """A store as one walk found it, and the label that tells its samples from others'."""
+
+    path: Path
+    look: Look
+    label: str
+
+    @property
+    def key(self) -> Key:
+        """Give which store it is."""
+        return self.look.key
+
+
+@attrs.frozen
+class _Asleep:
+    """A store that is left alone until an instant (monotonic s): how often in a row it failed, and how."""
+
+    tries: int
+    until_s: float
+    line: str
+
+
+class Folds:
+    """Folds what a dead process left unfolded, once for all lanes."""
+
+    def __init__(self) -> None:
+        """Know no store."""
+        self._done: dict[Key, int] = {}
+        self._lock = threading.Lock()
+
+    def fold(self, held: HeldStore, look: Look) -> None:
+        """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
+        with self._lock:
+            if self._done.get(look.key) != look.run:
+                fold_dead(held.inside)
+                self._done[look.key] = look.run
+                faults.point("agent.folded")
+
+    def forget(self, there: set[Key]) -> None:
+        """Keep no memory of stores that are gone."""
+        with self._lock:
+            self._done = {key: run for key, run in self._done.items() if key in there}
+
+
+class Lane:
+    """One exporter's way through the stores.
+
+    Attributes: `samples`, `failures`, `notes`: of the last walk. Stores are remembered by what they are, not where.
+    """
+
+    def __init__(self, name: str, table: Mapping[str, Any], agent: Mapping[str, Any], folds: Folds) -> None:
+        """Open the exporter; one that fails is opened again in the next walk.
+
+        Raises: UsageError: an option is wrong; PluginNotFoundError: it is not installed.
+        """
+        options, rest = runner_options(name, dict(table))
+        self.name, self._folds = name, folds
+        self._plugin, self._table = options.pop("plugin"), rest
+        self._exporter: Exporter | None = None
+        try:
+            self._exporter = open_exporter(name, self._plugin, rest)
+        except MISTAKES:
+            raise
+        except RondoError:
+            pass  # the walk tries again, and says why it cannot
+        self._options = {key: value for key, value in options.items() if key not in {"interval_s", "deadline_s"}}
+        self._label = str(agent.get("instance_label", ""))
+        self._deadline_s = float(agent.get("deadline", 60.0))
+        self.samples, self.failures, self.notes = 0, list[str](), list[str]()
+        self._complete: dict[Key, int] = {}
+        self._asleep: dict[Key, _Asleep] = {}
+        self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
+        self._last_tried: Key | None = None
+        self._thread: threading.Thread | None = None
+        self._runner: Runner | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether the last walk is still under way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def is_through(self, store: Found) -> bool:
+        """Say whether a store was sent to the end of its last run, as its cursor on the disk has it too."""
+        if self._complete.get(store.key) != store.look.run:
+            return False
+        return load_cursor(store.path, self.name).ended_run >= store.look.run
+
+    def forget(self, there: set[Key]) -> None:
+        """Keep no memory of stores that are gone."""
+        if not self.busy:
+            self._complete = {key: run for key, run in self._complete.items() if key in there}
+            self._asleep = {key: asleep for key, asleep in self._asleep.items() if key in there}
+
+    def walk(self, stores: list[Found], stop: threading.Event, clock: Clock) -> None:
+        """Walk over the stores, in a thread of its own."""
+        self.samples, self.failures, self.notes = 0, [], []
+        self._thread = threading.Thread(
+            target=self._walk, args=(stores, stop, clock), name=f"rondo-agent-{self.name}", daemon=True
+        )
+        self._thread.start()
+
+    def join(self, until_s: float, stop: threading.Event) -> None:
+        """Wait for the end of the walk, until an instant (monotonic s), or as long as its exporter does not hang."""
+        while self.busy and not stop.is_set():
+            now_s = monotonic_ns() / NS_PER_S
+            if now_s > until_s:
+                return
+            runner = self._runner
+            if runner is not None and runner.hangs(self._deadline_s):
+                self.failures.append(f"{self.name}: hangs; this exporter is left to itself")
+                return
+            if self._thread is not None:
+                self._thread.join(min(_LOOK_S, max(until_s - now_s, 0.0)))
+
+    def _walk(self, stores: list[Found], stop: threading.Event, clock: Clock) -> None:
+        exporter = self._opened()
+        if exporter is None:
+            return
+        # What the receiver does not take now may be one store's fault: the next one tells.
+        waiting: tuple[Found, Outcome] | None = None
+        for store in self._in_turn(stores):
+            if stop.is_set() or monotonic_ns() < self._not_before_ns:
+                return
+            outcome = None if self._rests(store) or self.is_through(store) else self._try(store, exporter, clock)
+            if outcome is None:
+                continue
+            if outcome.retry_s:
+                self._last_tried = store.key
+                self.failures.append(f"{self.name}: {printable(outcome.error)}")
+                if waiting is not None:
+                    break
+                waiting = store, outcome
+            elif outcome.samples:
+                self._backoff_s = BACKOFF_FIRST_S
+                if waiting is not None:
+                    self._put_to_sleep(waiting[0], waiting[1].error, waiting[1].retry_s)
+                    waiting = None
+        if waiting is not None:
+            self._wait(waiting[1])
+
+    def _opened(self) -> Exporter | None:
+        if self._exporter is None:
+            try:
+                self._exporter = open_exporter(self.name, self._plugin, self._table)
+            except RondoError as error:
+                self.failures.append(f"{self.name}: {one_line(error)}")
+        return self._exporter
+
+    def _in_turn(self, stores: list[Found]) -> list[Found]:
+        """Begin behind the store that was tried last when the receiver took nothing: none holds up those after it."""
+        keys = [store.key for store in stores]
+        first = keys.index(self._last_tried) + 1 if self._last_tried in keys else 0
+        return stores[first:] + stores[:first]
+
+    def _rests(self, store: Found) -> bool:
+        asleep = self._asleep.get(store.key)
+        if asleep is None or monotonic_ns() / NS_PER_S >= asleep.until_s:
+            return False
+        self.failures.append(asleep.line)
+        return True
+
+    def _put_to_sleep(self, store: Found, why: str, at_least_s: float = 0.0) -> str:
+        tries = self._asleep[store.key].tries if store.key in self._asleep else 0
+        wait_s = max(at_least_s, min(SLEEP_LAST_S, SLEEP_FIRST_S * 2**tries))
+        line = f"{printable(str(store.path))}: {self.name}: {printable(why)}"
+        self._asleep[store.key] = _Asleep(min(tries + 1, 32), monotonic_ns() / NS_PER_S + wait_s, line)
+        return line
+
+    def _wait(self, outcome: Outcome) -> None:
+        """Leave the receiver alone for a while."""
+        wait_s = max(self._backoff_s, outcome.retry_s)
+        self._not_before_ns = monotonic_ns() + round(wait_s * NS_PER_S)
+        self._backoff_s = min(BACKOFF_LAST_S, self._backoff_s * 2)
+
+    def _try(self, store: Found, exporter: Exporter, clock: Clock) -> Outcome | None:
+        """Export a store; None where there is nothing to be done about it, or it failed."""
+        try:
+            with HeldStore(store.path) as held:
+                outcome = self._export(store, held, exporter, clock)
+        except Exception as error:  # noqa: BLE001 - one store, or one plugin, never stops the others
+            if _is_there(store):
+                self.failures.append(self._put_to_sleep(store, one_line(error)))
+            else:
+                self.notes.append(printable(f"{store.path}: gone before {self.name} had sent it"))
+            return None
+        self._asleep.pop(store.key, None)
+        return outcome
+
+    def _export(self, store: Found, held: HeldStore, exporter: Exporter, clock: Clock) -> Outcome | None:
+        look = held.look()
+        if look.ended:
+            self._folds.fold(held, look)
+            look = held.look()
+        if look.key != store.key or cursor_held(held.inside, self.name):
+            return None  # another store by now, or the process exports itself
+        shared = Labelled(exporter, {self._label: store.label} if self._label else {})
+        if look.ended:
+            with EndedReader(held.inside, look.run) as ended:
+                outcome = self._send(ended, shared, look, clock)
+            if not ended.reopened:
+                return outcome
+        with StoreReader(held.inside) as reader:
+            return self._send(reader, shared, attrs.evolve(look, ended=False), clock)
+
+    def _send(self, reader: StoreReader, exporter: Labelled, look: Look, clock: Clock) -> Outcome | None:
+        """Send a store, to its end or as far as its buckets are closed; None where another process does meanwhile."""
+        options = {"backfill": look.ended, **self._options}
+        try:
+            runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
+        except StoreError:
+            if cursor_held(reader.path, self.name):
+                return None
+            raise
+        try:
+            outcome = runner.send_now(look.run if look.ended else 0, self._deadline_s, retry=False)
+        finally:
+            self._runner = None
+            runner.release()
+        self.samples += outcome.samples
+        if isinstance(reader, EndedReader) and reader.reopened:
+            return None
+        if outcome.stopped:
+            raise StoreError(outcome.error)
+        if look.ended and runner.complete:
+            self._complete[look.key] = look.run
+        return outcome
+
+    def close(self) -> None:
+        """Let go of the exporter, which is not waited for longer than for a request."""
+        if self._exporter is not None:
+            closing = threading.Thread(target=self._close, args=(self._exporter,), daemon=True)
+            closing.start()
+            closing.join(PATIENCE_S)
+
+    @staticmethod
+    def _close(exporter: Exporter) -> None:
+        with contextlib.suppress(Exception):
+            exporter.close()
+
+
+def _is_there(store: Found) -> bool:
+    """Say whether the store that was found still lies where it did."""
+    try:
+        with HeldStore(store.path) as held:
+            return held.look().key == store.key
+    except StoreNotFoundError:
+        return False
+    except StoreError:
+        return True
