@@ -10,10 +10,15 @@ import pytest
 from rondo_core import StoreReader
 
 LEDGER = '''
-"""Write every request as one line of JSON; while a file `down` lies beside the ledger, take nothing."""
-import json, os
+"""Write every request as one line of JSON; while a file `down` lies beside the ledger, take nothing.
+
+A file `border` beside it holds a time in ns: requests with older samples are refused. `calls` are called with each batch.
+"""
+import json, os, pathlib
 from rondo_core import Option, hookimpl
-from rondo_core.errors import ExportError, RetryableExportError
+from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError
+
+calls = []
 
 @hookimpl
 def rondo_options_define():
@@ -36,6 +41,13 @@ class Ledger:
             raise ZeroDivisionError("a bug")
         if os.path.exists(os.path.join(os.path.dirname(self.path), "down")):
             raise RetryableExportError("503", 0.01)
+        for call in calls:
+            call(batch)
+        border = os.path.join(os.path.dirname(self.path), "border")
+        if os.path.exists(border):
+            oldest = min([int(part.timestamps_ns[0]) for part in batch.parts], default=1 << 62)
+            if oldest < int(pathlib.Path(border).read_text()):
+                raise PermanentExportError("400 out of bounds")
         sent = []
         for part in batch.parts:
             block = part.statistics["count_base"] + part.statistics["count"] if part.kind == "summary" else part.statistics["last"]
@@ -78,16 +90,46 @@ def rondo_command():
 def rondo(site, tmp_path, rondo_command):
     """Run the command in a process of its own, the exporter `ledger` installed."""
 
-    def run(*arguments, fault="", status=0):
+    def run(*arguments, fault="", status=0, ordinary=False):
         environment = {**os.environ, "PYTHONPATH": str(site), "RONDO_FAULT": fault}
         command = [*rondo_command, *map(str, arguments)]
         done = subprocess.run(
-            command, check=False, capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path
+            command,
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env=environment,
+            cwd=tmp_path,
+            preexec_fn=as_anyone if ordinary else None,
         )
         assert status is None or done.returncode == status, done.stderr
         return done
 
     return run
+
+
+def as_anyone():
+    """Take from a child, before it runs a command, the power over files that root has and others have not."""
+    if not os.geteuid():
+        import ctypes
+
+        for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, out of the bounding set
+            ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
+
+
+@pytest.fixture
+def forbid():
+    """Make a file or directory someone else's, who lets others do so much."""
+
+    def forbid(path, mode=0o700):
+        if os.geteuid():
+            path.chmod(mode & 0o7 and 0o400)
+        else:
+            os.chown(path, 65534, 65534)
+            path.chmod(mode)
+
+    return forbid
 
 
 @pytest.fixture
