@@ -76,6 +76,9 @@ soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a recei
 soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through every fault, and print what arrived.
 	@RONDO_EXPORT_FULL=1 $(BIN)/python -m pytest -q -s tests/integration/test_faults.py -o timeout=3600
 
+soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
+	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
+
 check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .

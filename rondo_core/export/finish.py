@@ -49,9 +49,10 @@ def settled(store: Path, exporters: Iterable[str], run: int) -> Settled | None:
 
     Cursors of exporters that are no longer asked for count too, with what they were refused.
     """
-    if any(load_cursor(store, name).ended_run < run for name in exporters):
+    cursors = {name: load_cursor(store, name) for name in exporters}
+    if any(cursor.ended_run < run for cursor in cursors.values()):
         return None
-    cursors = {name: load_cursor(store, name) for name in dict.fromkeys([*exporters, *cursor_names(store)])}
+    cursors |= {name: load_cursor(store, name) for name in cursor_names(store) if name not in cursors}
     return Settled(
         {name: cursor.refused for name, cursor in cursors.items()},
         {name: cursor.doubtful for name, cursor in cursors.items()},

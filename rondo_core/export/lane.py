@@ -111,10 +111,8 @@ class Lane:
         return self._thread is not None and self._thread.is_alive()
 
     def is_through(self, store: Found) -> bool:
-        """Say whether a store was sent to the end of its last run, as its cursor on the disk has it too."""
-        if self._complete.get(store.key) != store.look.run:
-            return False
-        return load_cursor(store.path, self.name).ended_run >= store.look.run
+        """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
+        return self._complete.get(store.key) == store.look.run
 
     def forget(self, there: set[Key]) -> None:
         """Keep no memory of stores that are gone."""
@@ -152,7 +150,7 @@ class Lane:
         for store in self._in_turn(stores):
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return
-            outcome = None if self._rests(store) or self.is_through(store) else self._try(store, exporter, clock)
+            outcome = None if self._rests(store) or self._is_done(store) else self._try(store, exporter, clock)
             if outcome is None:
                 continue
             if outcome.retry_s:
@@ -182,6 +180,10 @@ class Lane:
         keys = [store.key for store in stores]
         first = keys.index(self._last_tried) + 1 if self._last_tried in keys else 0
         return stores[first:] + stores[:first]
+
+    def _is_done(self, store: Found) -> bool:
+        """Say whether a store needs no further look; one that was put back as it once was has another cursor."""
+        return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.look.run
 
     def _rests(self, store: Found) -> bool:
         asleep = self._asleep.get(store.key)
