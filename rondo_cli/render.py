@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rondo_core.labels import format_series
 from rondo_core.units import format_instant
@@ -90,31 +90,29 @@ def as_csv(found: Sequence[SeriesData]) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def plain(data: SeriesData) -> dict[str, Any]:
+    """Give a series as JSON has it, its points as [timestamp_ns, value]; an infinity is a text."""
+    values = data.values.tolist()
+    if not all(map(math.isfinite, values)):
+        values = [value if math.isfinite(value) else str(value) for value in values]
+    return {
+        "name": data.series.name,
+        "labels": dict(data.series.labels),
+        "kind": data.series.kind,
+        "unit": data.series.unit,
+        "fn": data.fn,
+        "points": list(map(list, zip(data.timestamps_ns.tolist(), values, strict=True))),
+        "interval_ns": data.interval_ns.tolist(),
+        "coverage": data.coverage.tolist(),
+        "error": data.error,
+    }
+
+
 def as_json(found: Sequence[SeriesData]) -> str:
-    """Write a list of series, each with its points as [timestamp_ns, value]; an infinity is a text."""
+    """Write a list of series; see `plain`."""
     import json
 
-    def exact(value: float) -> float | str:
-        return value if math.isfinite(value) else str(value)
-
-    plain = [
-        {
-            "name": data.series.name,
-            "labels": dict(data.series.labels),
-            "kind": data.series.kind,
-            "unit": data.series.unit,
-            "fn": data.fn,
-            "points": [
-                [stamp, exact(value)]
-                for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True)
-            ],
-            "interval_ns": data.interval_ns.tolist(),
-            "coverage": data.coverage.tolist(),
-            "error": data.error,
-        }
-        for data in found
-    ]
-    return json.dumps(plain, indent=1)
+    return json.dumps([plain(data) for data in found], indent=1)
 
 
 def findings_as_json(found: Sequence[Finding]) -> str:

@@ -52,12 +52,17 @@ def many(asked: Asked, count: int) -> list[tuple[str, Asked]]:
 
 
 def run_many(
-    machines: list[tuple[str, Asked]], listening: list[socket.socket], *, processes: bool, stagger_s: float
+    machines: list[tuple[str, Asked]],
+    listening: list[socket.socket],
+    *,
+    processes: bool,
+    stagger_s: float,
+    token_file: Path | None = None,
 ) -> int:
     """Run them all to their ends, each begun `stagger_s` after the one before; give the exit status.
 
     What is wrong with one is said, and the others go on.
-    Args: `listening`: sockets that the API of each is served on; none for no API.
+    Args: `listening`: sockets that the API of each is served on; none for no API; `token_file`: see `rondo serve`.
     """
     _make_room(len(machines))
     directory = machines[0][1].store
@@ -72,7 +77,7 @@ def run_many(
                 if fleet.stopping.wait(stagger_s):
                     break
             if listening and not fleet.stopping.is_set():
-                sidecar = _serve(machines, listening)
+                sidecar = _serve(machines, listening, token_file)
             failed = fleet.wait()
         finally:
             if sidecar is not None:
@@ -232,7 +237,9 @@ class _Lines:
             sys.stdout.buffer.flush()
 
 
-def _serve(machines: list[tuple[str, Asked]], listening: list[socket.socket]) -> Sidecar | None:
+def _serve(
+    machines: list[tuple[str, Asked]], listening: list[socket.socket], token_file: Path | None
+) -> Sidecar | None:
     """Serve those whose store is there, all by one process; say where each is."""
     there = []
     for (name, asked), each in zip(machines, listening, strict=True):
@@ -241,7 +248,7 @@ def _serve(machines: list[tuple[str, Asked]], listening: list[socket.socket]) ->
             continue
         there.append((asked.store, each))
         click.echo(f"rondo: {name}: serving {asked.store} on http://{_address(each)}/metrics/info", err=True)
-    return Sidecar(*there[0], there[1:]) if there else None
+    return Sidecar(*there[0], there[1:], token_file) if there else None
 
 
 def _address(listening: socket.socket) -> str:

@@ -51,6 +51,10 @@ class RangeError(UsageError):
     """A range, a duration or a tier that cannot be read."""
 
 
+class QueryLimitError(UsageError):
+    """A query that would read, or take, more than whoever answers it allows."""
+
+
 class ConsolidatorError(UsageError):
     """No consolidator of that name reads this kind of series."""
 

@@ -17,7 +17,7 @@ import attrs
 from rondo_core import layout
 from rondo_core.errors import RondoError, StoreNotFoundError, UnknownSeriesError, one_line
 from rondo_core.labels import Series
-from rondo_core.query import AUTO, Range, SeriesData, parse_range
+from rondo_core.query import AUTO, Budget, Range, SeriesData, parse_range
 from rondo_core.selector import Selector, parse_selector
 from rondo_core.store_reader import StoreReader
 
@@ -91,6 +91,7 @@ class StoresReader:
         fn: str | None = None,
         now_ns: int | None = None,
         xff: float = 0.0,
+        budget: Budget | None = None,
     ) -> list[SeriesData]:
         """Read the points of every series that the selector matches; see `View.query`.
 
@@ -99,10 +100,10 @@ class StoresReader:
         asked = parse_range(span) if isinstance(span, str) else span
         asked = asked.anchored(self.end_ns() - 1 if now_ns is None else now_ns)
         results: list[SeriesData] = []
-        for reader, found in self._select(selector):
+        for reader, found in self._select(selector, budget):
             own: Sequence[Series] = [series for _, series in found]
             if own:
-                data = reader.query(own, asked, tier=tier, fn=fn, xff=xff)
+                data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, budget=budget)
                 results += [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
         if not results:
             text = selector if isinstance(selector, str) else selector.text
@@ -110,12 +111,16 @@ class StoresReader:
             raise UnknownSeriesError(text, first.registry.nearest(text.partition("{")[0]))
         return results
 
-    def _select(self, selector: str | Selector) -> Iterator[tuple[StoreReader, list[tuple[Series, Series]]]]:
+    def _select(
+        self, selector: str | Selector, budget: Budget | None = None
+    ) -> Iterator[tuple[StoreReader, list[tuple[Series, Series]]]]:
         """Give each store's matching series, as they are called here and as they are called there."""
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
         for name, reader in self.readers.items():
             found = []
             for series in reader.registry:
+                if budget is not None:
+                    budget.check()
                 labels = tuple(sorted((*((k, v) for k, v in series.labels if k != LABEL), (LABEL, name))))
                 named = series._replace(labels=labels)
                 if parsed.matches(named):
