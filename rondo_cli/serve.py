@@ -18,6 +18,7 @@ import click
 
 from rondo_cli import run_long
 from rondo_cli.params import STORE
+from rondo_cli.printing import say, tame_logs
 from rondo_core.errors import UsageError
 
 HOST, PORT = "127.0.0.1", 9464
@@ -120,7 +121,7 @@ def serve(
             stack.callback(api.close)
             apps[listening.getsockname()[1]] = api.app()
             if not quiet:
-                click.echo(f"rondo: serving {store} on {_url(listening)}/metrics/info", err=True)
+                say(f"rondo: serving {store} on {_url(listening)}/metrics/info", err=True)
         guard.BoundedProtocol.max_connections = guard.make_room()
         config = uvicorn.Config(
             guard.Guard(by_port(apps), guard.allowed(names), token),
@@ -134,6 +135,7 @@ def serve(
             timeout_graceful_shutdown=END_S,
         )
         run_long()
+        tame_logs()
         sys.setswitchinterval(_SWITCH_S)
         with suppress(KeyboardInterrupt):
             uvicorn.Server(config).run(sockets=[listening for _, listening in places])

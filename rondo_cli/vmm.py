@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli.params import CONFIG, Duration, LabelSet
+from rondo_cli.printing import say
 from rondo_cli.terminal import console_input
-from rondo_cli.vmm_run import Asked, Run, console, console_at_once, with_remote_write
+from rondo_cli.vmm_run import Asked, Run, console_for, with_remote_write
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import UsageError
 from rondo_core.stopping import stopped_by_signals
@@ -199,9 +200,9 @@ def command(
                 from rondo_cli.serve import Sidecar
 
                 sidecar = stack.enter_context(Sidecar(path, each, token_file=api_token_file))
-                click.echo(f"rondo: serving {path} on {sidecar.url}/info", err=True)
+                say(f"rondo: serving {path} on {sidecar.url}/info", err=True)
 
-        run = Run(asked, console_at_once if raw else console, source=descriptor, on_recording=serve)
+        run = Run(asked, console_for(raw=raw), source=descriptor, on_recording=serve)
         with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
             return run.run().exit_status
 

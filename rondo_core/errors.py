@@ -168,7 +168,14 @@ class BatchTooLargeError(ExportError):
     """The receiver does not take that much in one request; in smaller ones it may take all of it."""
 
 
+def printable(text: str) -> str:
+    """Give a text in which nothing steers a terminal or ends a line: what is not printable is written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def one_line(error: BaseException) -> str:
-    """Give an error of any kind as one line, class named where it is not ours."""
-    text: Any = " ".join(str(error).split())
+    """Give an error of any kind as one line that is safe to print, class named where it is not ours."""
+    text: Any = printable(" ".join(str(error).split()))
     return text if isinstance(error, RondoError) else f"{type(error).__name__}: {text}"
