@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from rondo_cli import render
 from rondo_cli.guard import error_body
 from rondo_cli.lanes import BusyError, Lanes
 from rondo_cli.patterns import compile_re2
-from rondo_cli.served import Reader, Served, refreshed
+from rondo_cli.served import Reader, Served
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.directory import size_bytes
 from rondo_core.errors import QueryLimitError, RondoError, UnknownSeriesError, UsageError, one_line
@@ -42,10 +43,12 @@ if TYPE_CHECKING:
 PAGES = ("/metrics", "/metrics/health", "/metrics/info", "/metrics/query")
 QUERY_KEYS = ("series", "start", "end", "range", "tier", "fn", "xff")
 MAX_POINTS, MAX_VALUES, QUERY_NS = 200_000, 4_000_000, 5 * NS_PER_S
+SMALL_POINTS, SMALL_VALUES, SMALL_NS = 5_000, 100_000, NS_PER_S // 5
 MAX_CONDITIONS = 64
-MAX_SERIES_SCRAPED, MAX_SERIES_LISTED = 50_000, 10_000
-MAX_ANSWERS = 16  # that are in memory at once, with what a slow client has not taken yet
-N_READING, MAX_WAITING, PATIENCE_S = 2, 64, 10.0
+MAX_SERIES_SCRAPED, MAX_SERIES_LISTED, SMALL_SERIES = 50_000, 10_000, 1_000
+# Answers that are in memory at once, with what a slow client has not taken yet.
+MAX_ANSWERS, MAX_LARGE = 128, 8
+MAX_WAITING, PATIENCE_S = 128, 20.0
 _JSON = "application/json"
 _PIECE = 1 << 16
 # The first that an error is of.
@@ -62,13 +65,16 @@ _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 
 class Desk:
-    """What the APIs of one process share: threads that read, one that tells of health, how many answers there are."""
+    """What the APIs of one process share: a thread for what is small, one for what is large, and one for health.
+
+    Every request is tried as a small one; one that turns out not to be waits for the large ones before it, and keeps
+    no small one waiting.
+    """
 
     def __init__(self) -> None:
         """Start the threads."""
-        self.reading = Lanes(N_READING, MAX_WAITING, PATIENCE_S)
-        self.telling = Lanes(1, MAX_WAITING, PATIENCE_S)
-        self.n_answers = 0
+        self.small, self.large, self.telling = (Lanes(1, MAX_WAITING, PATIENCE_S) for _ in range(3))
+        self.n_answers = self.n_large = 0
 
 
 class Api:
@@ -117,23 +123,23 @@ class Api:
             with suppress(*_FAILURES), self._served.reader():
                 pass
 
-        self._desk.reading.send(look)
+        self._desk.large.send(look)
 
-    def info(self, _request: Request) -> tuple[list[str], str]:
+    def info(self, _request: Request, *, small: bool) -> tuple[list[str], str]:
         """Say what the store is and which series it holds: the first 10,000 of them, and how many there are."""
-        with self._served.reader() as reader:
-            refreshed(reader)
+        with self._reader(small=small) as reader:
+            n_series = sum(len(each.registry) for each in _named(reader).values())
+            _check_small(n_series, small=small)
             series = [
                 {key: getattr(each, key) for key in ("name", "kind", "unit", "help")} | {"labels": dict(each.labels)}
                 for each in islice(_series(reader), MAX_SERIES_LISTED)
             ]
             stores = [_describe(each) for each in _named(reader).values()]
-            n_series = sum(len(each.registry) for each in _named(reader).values())
             plain = {"stores": stores, "n_series": n_series, "series": series}
             plain["left_out"] = list(getattr(reader, "errors", ()))
         return [json.dumps(plain), "\n"], _JSON
 
-    def query(self, request: Request) -> tuple[list[str], str]:
+    def query(self, request: Request, *, small: bool) -> tuple[list[str], str]:
         """Read points: `series` is a selector; `start` and `end` are instants, or `range` is a duration or "all"."""
         asked = dict(request.query_params)
         for key in asked:
@@ -145,9 +151,9 @@ class Api:
         if selector.conditions() > MAX_CONDITIONS:
             raise UsageError(f"series: {selector.conditions()} conditions; at most {MAX_CONDITIONS}")
         span, xff = parse_range(_range(asked)), _share(asked.get("xff", "0"))
-        budget = Budget(MAX_POINTS, MAX_VALUES, QUERY_NS)
-        with self._served.reader() as reader:
-            live = refreshed(reader).writer_pid() is not None
+        budget = Budget(*((SMALL_POINTS, SMALL_VALUES, SMALL_NS) if small else (MAX_POINTS, MAX_VALUES, QUERY_NS)))
+        with self._reader(small=small) as reader:
+            live = reader.writer_pid() is not None
             found = reader.query(
                 selector,
                 span,
@@ -164,21 +170,33 @@ class Api:
         pieces[-1] = "]\n"
         return pieces, _JSON
 
-    def metrics(self, request: Request) -> tuple[list[str], str]:
+    def metrics(self, request: Request, *, small: bool) -> tuple[list[str], str]:
         """Say where the series of every live store stand, for a scraper; a store that has ended has none."""
         content_type = choose(request.headers.get("accept", "")[:1000])
-        with self._served.reader() as reader:
-            live = {name: each for name, each in _named(refreshed(reader)).items() if each.writer_pid() is not None}
+        with self._reader(small=small) as reader:
+            live = {name: each for name, each in _named(reader).items() if each.writer_pid() is not None}
             n_series = sum(len(store.registry) for store in live.values())
+            _check_small(n_series, small=small)
             if n_series > MAX_SERIES_SCRAPED:
                 what = f"{n_series} series; at most {MAX_SERIES_SCRAPED} are told at once"
                 raise QueryLimitError(f"{what}; let rondo export send them")
             found = [each for name, store in live.items() for each in _labelled(newest_of(store), name)]
         return [expose(found, content_type).text], content_type
 
-    def _bounded(self, call: Callable[[Request], tuple[list[str], str]]) -> Callable[[Request], Awaitable[Response]]:
+    @contextmanager
+    def _reader(self, *, small: bool) -> Iterator[Reader]:
+        """Give the reader, with what was declared since; a directory is opened anew by who takes his time."""
+        later = small and self._served.is_many()
+        if later and self._served.is_due():
+            self._follow()
+        with self._served.reader(follow=not later) as reader:
+            if isinstance(reader, StoreReader):
+                reader.refresh()
+            yield reader
+
+    def _bounded(self, call: Callable[..., tuple[list[str], str]]) -> Callable[[Request], Awaitable[Response]]:
         async def endpoint(request: Request) -> Response:
-            return _Answer(self._desk, lambda: call(request))
+            return _Answer(self._desk, partial(call, request))
 
         return endpoint
 
@@ -186,9 +204,9 @@ class Api:
 class _Answer(Response):
     """An answer that is made when it is sent, beside the loop, and goes in pieces as the client takes them."""
 
-    def __init__(self, desk: Desk, make: Callable[[], tuple[list[str], str]]) -> None:
+    def __init__(self, desk: Desk, make: Callable[..., tuple[list[str], str]]) -> None:
         super().__init__()
-        self._desk, self._make = desk, make
+        self._desk, self._make, self._large = desk, make, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         desk = self._desk
@@ -198,7 +216,7 @@ class _Answer(Response):
         desk.n_answers += 1
         try:
             try:
-                body, media_type = await desk.reading.run(self._encoded)
+                body, media_type = await self._made()
             except _FAILURES as error:
                 await _failure(error)(scope, receive, send)
                 return
@@ -211,10 +229,26 @@ class _Answer(Response):
             await send({"type": "http.response.body", "body": b""})
         finally:
             desk.n_answers -= 1
+            desk.n_large -= self._large
 
-    def _encoded(self) -> tuple[bytes, str]:
-        pieces, media_type = self._make()
+    async def _made(self) -> tuple[bytes, str]:
+        desk = self._desk
+        with suppress(QueryLimitError):
+            return await desk.small.run(partial(self._encoded, small=True))
+        if desk.n_large >= MAX_LARGE:
+            raise BusyError
+        self._large = 1
+        desk.n_large += 1
+        return await desk.large.run(partial(self._encoded, small=False))
+
+    def _encoded(self, *, small: bool) -> tuple[bytes, str]:
+        pieces, media_type = self._make(small=small)
         return "".join(pieces).encode(), media_type
+
+
+def _check_small(n_series: int, *, small: bool) -> None:
+    if small and n_series > SMALL_SERIES:
+        raise QueryLimitError(f"{n_series} series")
 
 
 def by_port(apps: Mapping[int, ASGIApp]) -> ASGIApp:

@@ -7,6 +7,7 @@ import hmac
 import ipaddress
 import json
 import re
+import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import h11
+import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from rondo_cli.serve import is_loopback
@@ -24,7 +26,9 @@ if TYPE_CHECKING:
 MAX_HEAD_BYTES = 16 << 10
 MAX_QUERY_BYTES = 8 << 10
 MAX_CONNECTIONS = 256
-HEAD_S, ANSWER_S, IDLE_S, LINGER_S = 10.0, 60.0, 5.0, 3.0
+QUEUE = 512
+KEPT_DESCRIPTORS = 16  # for the loop's own, and for what a request opens
+HEAD_S, ANSWER_S, IDLE_S, LINGER_S = 5.0, 60.0, 5.0, 3.0
 # Source: RFC 3986, 3.2.2 and 3.2.3: an address in brackets, or anything without a colon; then a port.
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\[\]:/?#@\s]{1,253}))(?::[0-9]{1,5})?")
 
@@ -101,7 +105,7 @@ MAX_SAID = 300
 class BoundedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 with an end to every wait for a client, and to how many may be waited for.
 
-    A client has 10 s for the head of a request and a minute to take the answer. Where there are too many connections,
+    A client has 5 s for the head of a request and a minute to take the answer. Where there are too many connections,
     the one whose next request has been waited for longest gives way, so that who comes and asks is always heard.
     """
 
@@ -112,17 +116,17 @@ class BoundedProtocol(H11Protocol):
         super().__init__(*arguments, **options)
         self.app = self._timed(self.app)
         self._deadline: asyncio.TimerHandle | None = None
-        self._answering = self.lingering = False
+        self.answering = self.lingering = self.gone = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request, and make room where there is none."""
         self._real = transport
         super().connection_made(cast("asyncio.Transport", _Lingering(transport, self)))
         self._wait(HEAD_S)
-        if len(self.connections) > self.max_connections:
-            idle = [each for each in self.connections if isinstance(each, BoundedProtocol) and not each._answering]  # noqa: SLF001 - of its own kind
-            others = [each for each in idle if each is not self] or [self]
-            min(others, key=lambda each: each._deadline.when() if each._deadline else 0.0).end()  # noqa: SLF001
+        there = [each for each in self.connections if isinstance(each, BoundedProtocol) and not each.gone]
+        if len(there) > self.max_connections:
+            idle = [each for each in there if not each.answering]
+            min(idle, key=lambda each: (each is self, each.ends_at())).give_way()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -138,6 +142,17 @@ class BoundedProtocol(H11Protocol):
             super().data_received(data)
         except h11.ProtocolError:  # in the middle of an answer
             self._real.abort()
+
+    def ends_at(self) -> float:
+        """Say when the client is given up, on the loop's clock."""
+        return self._deadline.when() if self._deadline is not None else 0.0
+
+    def give_way(self) -> None:
+        """Let go of the client at once."""
+        if not self.transport.is_closing():
+            self._refuse(b"503 Service Unavailable", "too many connections; ask again in a second")
+        self.gone = True
+        self._real.abort()
 
     def linger(self) -> None:
         """Say no more, and hear out what is on its way: a client that is cut off while it sends reads no answer."""
@@ -155,7 +170,7 @@ class BoundedProtocol(H11Protocol):
 
     def end(self) -> None:
         """Give up on the client."""
-        if self._answering or self.transport.is_closing():
+        if self.answering or self.transport.is_closing():
             self._real.abort()
         else:
             self._refuse(b"408 Request Timeout", "no request came in time")
@@ -178,12 +193,12 @@ class BoundedProtocol(H11Protocol):
                     self.cycle.disconnected = True
                 await send(message)
 
-            self._answering = True
+            self.answering = True
             self._wait(ANSWER_S)
             try:
                 await app(scope, receive, still)
             finally:
-                self._answering = False
+                self.answering = False
                 if not self.transport.is_closing():
                     self._wait(IDLE_S)
 
@@ -206,16 +221,46 @@ class _Lingering:
         return self._protocol.lingering or self._transport.is_closing()
 
 
-def make_room(wanted: int = MAX_CONNECTIONS) -> int:
-    """Let this process have as many descriptors as it may, and say how many connections they are enough for."""
+class BoundedServer(uvicorn.Server):
+    """uvicorn's server; what it does not accept in one go waits in the kernel, where it costs no descriptor."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(QUEUE)
+
+
+def make_room() -> tuple[int, int]:
+    """Let this process have as many descriptors as it may.
+
+    Returns: how many connections they are enough for, and how many may be accepted in one go.
+    """
     import resource
 
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    free = soft - sum(1 for _ in Path("/proc/self/fd").iterdir())
-    return max(4, min(wanted, free // 2))
+    free = soft - sum(1 for _ in Path("/proc/self/fd").iterdir()) - KEPT_DESCRIPTORS
+    return max(4, min(MAX_CONNECTIONS, free // 3)), max(2, min(128, free // 8))
+
+
+def say_once() -> None:
+    """Let the loop say once that there are no descriptors left, and not for each connection that waits."""
+    import logging
+
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        first = record.getMessage().partition("\n")[0]
+        if not first.startswith("socket.accept()"):
+            return True
+        new = first not in said
+        said.add(first)
+        return new
+
+    logging.getLogger("asyncio").addFilter(is_new)
 
 
 def allowed(names: Sequence[str]) -> frozenset[str]:

@@ -122,11 +122,12 @@ def serve(
             apps[listening.getsockname()[1]] = api.app()
             if not quiet:
                 say(f"rondo: serving {store} on {_url(listening)}/metrics/info", err=True)
-        guard.BoundedProtocol.max_connections = guard.make_room()
+        guard.BoundedProtocol.max_connections, backlog = guard.make_room()
         config = uvicorn.Config(
             guard.Guard(by_port(apps), guard.allowed(names), token),
             http=guard.BoundedProtocol,
             h11_max_incomplete_event_size=guard.MAX_HEAD_BYTES,
+            backlog=backlog,
             log_level="error",
             access_log=False,
             lifespan="off",
@@ -136,9 +137,10 @@ def serve(
         )
         run_long()
         tame_logs()
+        guard.say_once()
         sys.setswitchinterval(_SWITCH_S)
         with suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listening for _, listening in places])
+            guard.BoundedServer(config).run(sockets=[listening for _, listening in places])
 
 
 def listen(host: str, port: int, token_file: Path | None = None) -> socket.socket:

@@ -52,12 +52,14 @@ class Served:
         self._current = _Open(path)
 
     @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        """Give the reader of what is at the path now, to use and not to keep; it may take long.
+    def reader(self, *, follow: bool = True) -> Iterator[Reader]:
+        """Give the reader of what is at the path now, to use and not to keep.
 
+        Args: `follow`: open what has come to be there, which takes long for a directory; else what was there is good.
         Raises: as `open_reader`, where something else is there than was.
         """
-        self._follow()
+        if follow:
+            self._follow()
         with self._held() as held:
             if held.turn is None:
                 yield held.reader
@@ -79,6 +81,10 @@ class Served:
                 return held.look()
             finally:
                 held.turn.release()
+
+    def is_many(self) -> bool:
+        """Say whether it is a directory of stores."""
+        return isinstance(self._current.reader, StoresReader)
 
     def is_due(self) -> bool:
         """Say whether something else may be at the path by now."""
@@ -124,13 +130,6 @@ class Served:
             unused = not self._current.n_users
         if unused:
             self._current.reader.close()
-
-
-def refreshed(reader: Reader) -> Reader:
-    """Take in what was declared since a store was opened; a directory is opened anew instead."""
-    if isinstance(reader, StoreReader):
-        reader.refresh()
-    return reader
 
 
 def _mark(path: Path) -> Any:

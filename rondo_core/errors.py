@@ -172,7 +172,7 @@ def printable(text: str) -> str:
     """Give a text in which nothing steers a terminal or ends a line: what is not printable is written as an escape."""
     if text.isprintable():
         return text
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
 
 
 def one_line(error: BaseException) -> str:
