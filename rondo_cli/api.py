@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+T = TypeVar("T")
 PAGES = ("/metrics", "/metrics/health", "/metrics/info", "/metrics/query")
 QUERY_KEYS = ("series", "start", "end", "range", "tier", "fn", "xff")
 MAX_POINTS, MAX_VALUES, QUERY_NS = 200_000, 4_000_000, 5 * NS_PER_S
@@ -128,13 +129,13 @@ class Api:
     def info(self, _request: Request, *, small: bool) -> tuple[list[str], str]:
         """Say what the store is and which series it holds: the first 10,000 of them, and how many there are."""
         with self._reader(small=small) as reader:
-            n_series = sum(len(each.registry) for each in _named(reader).values())
+            n_series = sum(_of_each(reader, lambda _, store: len(store.registry)))
             _check_small(n_series, small=small)
             series = [
                 {key: getattr(each, key) for key in ("name", "kind", "unit", "help")} | {"labels": dict(each.labels)}
                 for each in islice(_series(reader), MAX_SERIES_LISTED)
             ]
-            stores = [_describe(each) for each in _named(reader).values()]
+            stores = _of_each(reader, lambda _, store: _describe(store))
             plain = {"stores": stores, "n_series": n_series, "series": series}
             plain["left_out"] = list(getattr(reader, "errors", ()))
         return [json.dumps(plain), "\n"], _JSON
@@ -174,13 +175,16 @@ class Api:
         """Say where the series of every live store stand, for a scraper; a store that has ended has none."""
         content_type = choose(request.headers.get("accept", "")[:1000])
         with self._reader(small=small) as reader:
-            live = {name: each for name, each in _named(reader).items() if each.writer_pid() is not None}
-            n_series = sum(len(store.registry) for store in live.values())
+            n_series = sum(_of_each(reader, lambda _, store: len(store.registry) * _is_live(store)))
             _check_small(n_series, small=small)
             if n_series > MAX_SERIES_SCRAPED:
                 what = f"{n_series} series; at most {MAX_SERIES_SCRAPED} are told at once"
                 raise QueryLimitError(f"{what}; let rondo export send them")
-            found = [each for name, store in live.items() for each in _labelled(newest_of(store), name)]
+
+            def newest(name: str, store: StoreReader) -> list[tuple[Series, Value]]:
+                return list(_labelled(newest_of(store), name)) if _is_live(store) else []
+
+            found = [each for many in _of_each(reader, newest) for each in many]
         return [expose(found, content_type).text], content_type
 
     @contextmanager
@@ -278,8 +282,14 @@ def _series(reader: Reader) -> Iterator[Series]:
     return iter(reader.registry if isinstance(reader, StoreReader) else reader.series())
 
 
-def _named(reader: Reader) -> dict[str, StoreReader]:
-    return {"": reader} if isinstance(reader, StoreReader) else reader.readers
+def _of_each(reader: Reader, read: Callable[[str, StoreReader], T]) -> list[T]:
+    if isinstance(reader, StoreReader):
+        return [read("", reader)]
+    return [read(name, store) for name, store in reader.readers.items()]
+
+
+def _is_live(store: StoreReader) -> bool:
+    return store.writer_pid() is not None
 
 
 def _labelled(found: list[Found], store: str) -> Iterator[tuple[Series, Value]]:
