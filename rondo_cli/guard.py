@@ -28,7 +28,7 @@ MAX_QUERY_BYTES = 8 << 10
 MAX_CONNECTIONS = 256
 QUEUE = 512
 KEPT_DESCRIPTORS = 16  # for the loop's own, and for what a request opens
-HEAD_S, ANSWER_S, IDLE_S, LINGER_S = 5.0, 60.0, 5.0, 3.0
+HEAD_S, ANSWER_S, IDLE_S, LINGER_S = 5.0, 30.0, 5.0, 3.0
 # Source: RFC 3986, 3.2.2 and 3.2.3: an address in brackets, or anything without a colon; then a port.
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\[\]:/?#@\s]{1,253}))(?::[0-9]{1,5})?")
 
@@ -105,8 +105,8 @@ MAX_SAID = 300
 class BoundedProtocol(H11Protocol):
     """uvicorn's HTTP/1.1 with an end to every wait for a client, and to how many may be waited for.
 
-    A client has 5 s for the head of a request and a minute to take the answer. Where there are too many connections,
-    the one whose next request has been waited for longest gives way, so that who comes and asks is always heard.
+    A client has 5 s for the head of a request and half a minute to take the answer. Where there are too many
+    connections, the one whose next request has been waited for longest gives way, so that who asks is always heard.
     """
 
     max_connections = MAX_CONNECTIONS

@@ -133,6 +133,7 @@ def serve(
             lifespan="off",
             ws="none",
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=END_S,
         )
         run_long()

@@ -342,3 +342,25 @@ def test_a_body_without_end_gets_its_answer(store_path):
         assert b'{"error": "a body: no request here has one"}' in came
     finally:
         server.end()
+
+
+def test_answers_that_nobody_takes_are_few(store_path):
+    """Clients that ask for much and read nothing hold a bounded part of memory; small questions are answered as ever."""
+    server = Server(store_path)
+    try:
+        with ExitStack() as stack:
+            for _ in range(40):
+                greedy = stack.enter_context(socket.socket())
+                greedy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                greedy.connect(server.address)
+                greedy.sendall(query(series='g{i=~"..?"}', tier="0"))
+            seen = Counter()
+            while not seen[503]:  # as soon as they have taken all there is
+                seen[status_of(server.ask(query(series='g{i=~"..?"}', fn="max", range="9m")))] += 1
+            assert set(seen) <= {200, 503}
+            assert status_of(server.ask(head(b"GET", b"/metrics/health"))) == 200
+            assert status_of(server.ask(head(b"GET", b"/metrics/query?series=g&range=5s"))) == 200
+            assert server.peak_kb() < MEMORY_KB
+    finally:
+        server.end()
+    assert server.said == []
