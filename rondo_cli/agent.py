@@ -8,6 +8,7 @@ import click
 
 from rondo_cli import run_long
 from rondo_cli.params import CONFIG
+from rondo_cli.printing import say, tame_logs
 from rondo_core.errors import ExportError
 
 
@@ -31,19 +32,20 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     from rondo_core.export.agent import Agent
     from rondo_core.stopping import stopped_by_signals
 
+    tame_logs()
     agent = Agent(directory, read_config(config))
     try:
         if once:
             done = agent.run_once()
             unsettled = f"; {done.refused} samples refused, {done.doubtful} doubtful"
-            click.echo(
+            say(
                 f"{done.stores} stores, {done.live} live; {done.samples} samples sent; {done.complete} complete,"
                 f" {done.archived} archived, {done.deleted} deleted{unsettled if done.refused + done.doubtful else ''}"
             )
             for line in done.notes:
-                click.echo(line)
+                say(line)
             for line in done.failures:
-                click.echo(f"rondo: {line}", err=True)
+                say(f"rondo: {line}", err=True)
             if done.failures:
                 raise ExportError(f"{len(done.failures)} failures, the first: {done.failures[0]}")
             return 0

@@ -18,6 +18,7 @@ import attrs
 import click
 
 from rondo_cli.measure import case_of, in_turn, machine, per_call_ns, process_ns
+from rondo_cli.printing import data, show
 from rondo_cli.render import table
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ def command(families: tuple[str, ...], repeat: int, as_json: bool) -> None:
         with MEASURED[family]() as measured:
             found += [case_of(family, *each) for each in _run(family, measured, repeat, quiet=as_json)]
     if as_json:
-        click.echo("\n".join(map(json.dumps, found)))
+        data("\n".join(map(json.dumps, found)))
         return
-    click.echo(machine("rondo", "numpy", "prometheus-client"))
+    show(machine("rondo", "numpy", "prometheus-client"))
     rows = [[each["bench"], each["case"], *_cells(each)] for each in found]
-    click.echo(table(["", "case", "median", "", "beside", "ratio", "spread"], rows, [False, False, True, False]))
+    show(table(["", "case", "median", "", "beside", "ratio", "spread"], rows, [False, False, True, False]))
 
 
 def _cells(case: Mapping[str, Any]) -> list[str]:

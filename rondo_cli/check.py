@@ -8,6 +8,7 @@ import click
 
 from rondo_cli import render
 from rondo_cli.params import STORE
+from rondo_cli.printing import data, say, show
 from rondo_core.check import check
 
 
@@ -27,12 +28,12 @@ def command(store: Path, form: str) -> int:
     found = check(store)
     n_damaged = sum(finding.severity == "damage" for finding in found)
     if form == "json":
-        click.echo(render.findings_as_json(found))
+        data(render.findings_as_json(found))
     elif found:
         rows = [[finding.severity, finding.file, finding.where, finding.what] for finding in found]
-        click.echo(render.table(["severity", "file", "where", "what"], rows))
+        show(render.table(["severity", "file", "where", "what"], rows))
     else:
-        click.echo(f"{store}: sound")
+        say(f"{store}: sound")
     if n_damaged and form == "table":
-        click.echo(f"rondo: {store}: damaged; rondo repair {store} NEW_STORE saves what is whole", err=True)
+        say(f"rondo: {store}: damaged; rondo repair {store} NEW_STORE saves what is whole", err=True)
     return 1 if n_damaged else 0

@@ -8,6 +8,7 @@ import click
 
 from rondo_cli import render
 from rondo_cli.params import CONFIG
+from rondo_cli.printing import say, show
 from rondo_core.errors import UsageError
 
 
@@ -33,10 +34,10 @@ def check(config: Path | None) -> int:
         raise UsageError(f"no {FILE_NAME} here; write one, or name it with --config")
     settings, problems = check_config(read)
     rows = [[each.table, each.key, each.shown] for each in settings]
-    click.echo(render.table(["table", "key", "value"], rows))
+    show(render.table(["table", "key", "value"], rows))
     for problem in problems:
-        click.echo(f"rondo: {read.path}: {problem.removeprefix(f'{read.path}: ')}", err=True)
+        say(f"rondo: {read.path}: {problem.removeprefix(f'{read.path}: ')}", err=True)
     if problems:
         return UsageError.exit_status
-    click.echo(f"{read.path}: in order")
+    say(f"{read.path}: in order")
     return 0

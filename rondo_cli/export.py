@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli.params import CONFIG, STORE, Duration, LabelSet
+from rondo_cli.printing import say, tame_logs
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import ExportError, RondoError, UsageError, one_line
 
@@ -58,6 +59,7 @@ def command(
         if not sign:
             raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
         given[key] = value
+    tame_logs()
     known = read_config(config)
     tables = {name: dict(table) for name, table in known.exporters.items()}
     if exporter is not None:
@@ -73,7 +75,7 @@ def command(
     if len(tables) == 1:
         ((name, table),) = tables.items()
         outcome = _export(store, name, table)
-        click.echo(_summary(outcome), err=True)
+        say(_summary(outcome), err=True)
         if outcome.error and (outcome.stopped or not outcome.samples):
             raise ExportError(f"{name}: {outcome.error}")
         return 0
@@ -115,12 +117,12 @@ def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:
             outcome = future.result()
         except RondoError as error:
             failed = 1
-            click.echo(f"rondo: {name}: {one_line(error)}", err=True)
+            say(f"rondo: {name}: {one_line(error)}", err=True)
             continue
-        click.echo(f"{name}: {_summary(outcome)}", err=True)
+        say(f"{name}: {_summary(outcome)}", err=True)
         if outcome.error and (outcome.stopped or not outcome.samples):
             failed = 1
-            click.echo(f"rondo: {name}: {outcome.error}", err=True)
+            say(f"rondo: {name}: {outcome.error}", err=True)
     return failed
 
 

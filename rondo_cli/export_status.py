@@ -9,6 +9,7 @@ import click
 
 from rondo_cli import render
 from rondo_cli.params import STORE
+from rondo_cli.printing import data, say, show
 from rondo_core.errors import RondoError, one_line
 from rondo_core.units import format_duration, format_instant
 
@@ -43,16 +44,16 @@ def command(store: Path, style: str) -> int:
             if len(paths) == 1:
                 raise
             failed = True
-            click.echo(f"rondo: {one_line(error)}", err=True)
+            say(f"rondo: {one_line(error)}", err=True)
     if style == "json":
         import json
 
         import attrs
 
-        click.echo(json.dumps([{**attrs.asdict(each), "store": str(each.store)} for each in found], indent=1))
+        data(json.dumps([{**attrs.asdict(each), "store": str(each.store)} for each in found], indent=1))
         return int(failed)
     if not found:
-        click.echo("no exporter has a cursor here")
+        say("no exporter has a cursor here")
         return int(failed)
     rows = []
     for each in found:
@@ -66,9 +67,9 @@ def command(store: Path, style: str) -> int:
         ]
         rows.append(row if single else [str(each.store.relative_to(store)), *row])
     right = [False, False, *[True] * 6]
-    click.echo(render.table(HEADER if single else ["store", *HEADER], rows, right if single else [False, *right]))
+    show(render.table(HEADER if single else ["store", *HEADER], rows, right if single else [False, *right]))
     for each in found:
         if each.error:
             where = each.exporter if single else f"{each.store.relative_to(store)} {each.exporter}"
-            click.echo(f"{where}: last failure {format_instant(each.error_ns)}: {each.error}")
+            say(f"{where}: last failure {format_instant(each.error_ns)}: {each.error}")
     return int(failed)

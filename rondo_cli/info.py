@@ -10,6 +10,7 @@ import click
 
 from rondo_cli import render
 from rondo_cli.params import STORE
+from rondo_cli.printing import say, show
 from rondo_core.directory import size_bytes
 from rondo_core.query import Consolidator
 from rondo_core.runs import Run, boot_id
@@ -26,16 +27,16 @@ def command(store: Path) -> None:
     rondo info demo.rondo
     """
     with StoreReader(store) as reader:
-        click.echo(f"store    {store} ({reader.meta.store_id})")
-        click.echo(f"made     {format_instant(reader.meta.created_ns)}")
-        click.echo(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed")
+        say(f"store    {store} ({reader.meta.store_id})")
+        say(f"made     {format_instant(reader.meta.created_ns)}")
+        say(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed")
         runs, pid = reader.runs(), reader.writer_pid()
         for run in runs[-3:]:
-            click.echo(f"run {run.number:<4} {describe_run(run, pid if run is runs[-1] else None)}")
-        click.echo("")
-        click.echo(_schemas(reader))
-        click.echo("")
-        click.echo(_series(reader))
+            say(f"run {run.number:<4} {describe_run(run, pid if run is runs[-1] else None)}")
+        say("")
+        show(_schemas(reader))
+        say("")
+        show(_series(reader))
 
 
 def describe_run(run: Run, writer_pid: int | None) -> str:

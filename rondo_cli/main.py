@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from rondo_cli.printing import say, show_usage_error
 from rondo_core.errors import RondoError, one_line
 
 COMMANDS = (
@@ -49,7 +50,7 @@ def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        click.echo(f"rondo {version('rondo')}")
+        say(f"rondo {version('rondo')}")
         ctx.exit()
 
 
@@ -84,7 +85,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Abort:
         return _complain("interrupted", 130)
     except click.ClickException as error:
-        error.show()
+        show_usage_error(error)
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -97,5 +98,5 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(line: str, status: int) -> int:
-    click.echo(f"rondo: {line}", err=True)
+    say(f"rondo: {line}", err=True)
     return status

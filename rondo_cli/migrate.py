@@ -10,7 +10,9 @@ import click
 
 from rondo_cli import render
 from rondo_cli.params import STORE
+from rondo_cli.printing import show
 from rondo_core.clock import NS_PER_S, monotonic_ns
+from rondo_core.errors import printable
 from rondo_core.units import format_size
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def command(store: Path, file: Path, dry_run: bool) -> None:
     from rondo_core.schema_file import read_schemas
 
     done = migrate(store, read_schemas(file), dry_run=dry_run, progress=_Progress())
-    click.echo(_report(done, dry_run=dry_run))
+    show(_report(done, dry_run=dry_run))
 
 
 class _Progress:
@@ -55,13 +57,13 @@ class _Progress:
 
 def _report(done: Migration, *, dry_run: bool) -> str:
     if not done.changed:
-        return f"{done.path} has these schemas already; nothing to do"
+        return f"{printable(str(done.path))} has these schemas already; nothing to do"
     heads = ["schema", "tier", "windows kept", "dropped", "bytes"]
     before = render.table(heads, [_row(each, each.dropped) for each in done.before], [False, False, True, True, True])
     heads[3] = "folded"
     after = render.table(heads, [_row(each, each.folded) for each in done.after], [False, False, True, True, True])
     sizes = f"{format_size(done.bytes_before)} before, {format_size(done.bytes_after)} after"
-    last = f"nothing was written; {sizes}" if dry_run else f"{done.path} has been migrated: {sizes}"
+    last = f"nothing was written; {sizes}" if dry_run else f"{printable(str(done.path))} has been migrated: {sizes}"
     return f"before:\n{before}\n\nafter:\n{after}\n\n{last}"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rondo_cli import render
+from rondo_cli.printing import data, show
 from rondo_core.errors import UsageError
 from rondo_core.labels import Kind
 from rondo_core.schema import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
@@ -71,9 +72,11 @@ def command(
         from rondo_core.schema_file import write_schemas
 
         own = [schema for schema in plan.schemas if schema.name != SELF_SCHEMA or schema not in SELF_SCHEMAS]
-        click.echo(write_schemas(own), nl=False)
+        data(write_schemas(own).rstrip("\n"))
+    elif form == "json":
+        data(json.dumps(plan.to_dict(), indent=1))
     else:
-        click.echo(json.dumps(plan.to_dict(), indent=1) if form == "json" else _table(plan))
+        show(_table(plan))
 
 
 def _from_source(source: Path) -> tuple[Schema, ...]:

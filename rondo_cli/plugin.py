@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from rondo_cli.printing import say
 from rondo_core.errors import UsageError
 
 FAMILIES = ("exporter", "recorder", "consolidator")
@@ -56,7 +57,7 @@ def new(family: str, name: str, directory: Path | None) -> None:
     for path, template in written.items():
         _write(target / path, _filled(template, words))
     _write(target / module / "__init__.py", f'"""The rondo {family} plugin {name}."""\n')
-    click.echo(f"{target}/: a working {family}. Next: cd {target} && pip install -e . pytest && pytest")
+    say(f"{target}/: a working {family}. Next: cd {target} && pip install -e . pytest && pytest")
 
 
 def _filled(template: str, words: dict[str, str]) -> str:

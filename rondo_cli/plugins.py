@@ -9,6 +9,7 @@ import click
 
 from rondo_cli import render
 from rondo_cli.params import CONFIG
+from rondo_cli.printing import say, show
 from rondo_core.errors import PluginNotFoundError
 from rondo_core.installed import PluginInfo, installed
 
@@ -42,9 +43,9 @@ def command(name: str, store: Path | None, config: Path | None) -> int:
         [info.group.removeprefix("rondo."), info.name, info.distribution, info.version, info.error or "ok"]
         for info in infos
     ]
-    click.echo(render.table(["family", "name", "distribution", "version", "state"], rows) if rows else "none installed")
+    show(render.table(["family", "name", "distribution", "version", "state"], rows) if rows else "none installed")
     for line in _failures(store, config):
-        click.echo(line)
+        say(line)
     return 0
 
 
@@ -66,13 +67,13 @@ def _failures(given: Path | None, config: Path | None) -> Iterator[str]:
 
 
 def _show_options(info: PluginInfo) -> None:
-    click.echo(f"{info.name} ({info.group.removeprefix('rondo.')}), {info.distribution} {info.version}")
+    say(f"{info.name} ({info.group.removeprefix('rondo.')}), {info.distribution} {info.version}")
     if info.error:
-        click.echo(info.error)
+        say(info.error)
     elif info.options is None:
-        click.echo("declares no options; what it can be told is in its own documents")
+        say("declares no options; what it can be told is in its own documents")
     elif not info.options:
-        click.echo("takes no options")
+        say("takes no options")
     else:
         rows = [
             [
@@ -84,4 +85,4 @@ def _show_options(info: PluginInfo) -> None:
             ]
             for each in info.options
         ]
-        click.echo(render.table(["option", "type", "default", "choices", "what"], rows))
+        show(render.table(["option", "type", "default", "choices", "what"], rows))

@@ -8,6 +8,7 @@ import click
 
 from rondo_cli import render
 from rondo_cli.params import STORE
+from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
 from rondo_core.errors import UsageError
 from rondo_core.query import parse_range
@@ -52,9 +53,9 @@ def command(
             found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff)
         finally:
             for error in getattr(reader, "errors", ()):
-                click.echo(f"rondo: left out: {error}", err=True)
+                say(f"rondo: left out: {error}", err=True)
         shown = render.as_table(found, coverage=coverage) if form == "table" else render.FORMATS[form](found)
-        click.echo(shown)
+        data(shown) if form in render.DATA else show(shown)
 
 
 def _anchor(reader: StoreReader | StoresReader) -> int | None:
@@ -62,5 +63,5 @@ def _anchor(reader: StoreReader | StoresReader) -> int | None:
     if reader.writer_pid() is not None:
         return wall_ns()
     end = format_instant(reader.end_ns())
-    click.echo(f"rondo: no process writes this store; the range ends with its newest sample, at {end}", err=True)
+    say(f"rondo: no process writes this store; the range ends with its newest sample, at {end}", err=True)
     return None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from rondo_core.errors import printable
 from rondo_core.labels import format_series
 from rondo_core.units import format_instant
 
@@ -22,7 +23,8 @@ def number(value: float) -> str:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool] = ()) -> str:
-    """Align columns: those marked in `right` at their right edge; a line under the header."""
+    """Align columns: those marked in `right` at their right edge; a line under the header. Each cell is one line."""
+    header, rows = list(map(printable, header)), [list(map(printable, row)) for row in rows]
     columns = [[head, *(row[index] for row in rows)] for index, head in enumerate(header)]
     widths = [max(len(cell) for cell in column) for column in columns]
     sides = [*right, *[False] * (len(header) - len(right))]
@@ -47,7 +49,8 @@ def as_table(found: Sequence[SeriesData], *, coverage: bool = False) -> str:
         heads = [f"{found[0].series} ({_reading(found[0])})"]
     else:
         heads = [f"[{index}]" for index in range(1, len(found) + 1)]
-        lines = [f"{head:>5} {data.series} ({_reading(data)})" for head, data in zip(heads, found, strict=True)] + [""]
+        named = zip(heads, found, strict=True)
+        lines = [*(printable(f"{head:>5} {data.series} ({_reading(data)})") for head, data in named), ""]
     if coverage:
         heads = [each for head in heads for each in (head, "coverage")]
     columns = [each for data in found for each in ((_values(data), _coverage(data)) if coverage else (_values(data),))]
@@ -90,31 +93,29 @@ def as_csv(found: Sequence[SeriesData]) -> str:
     return out.getvalue().rstrip("\n")
 
 
+def plain(data: SeriesData) -> dict[str, Any]:
+    """Give a series as JSON has it, its points as [timestamp_ns, value]; an infinity is a text."""
+    values = data.values.tolist()
+    if not all(map(math.isfinite, values)):
+        values = [value if math.isfinite(value) else str(value) for value in values]
+    return {
+        "name": data.series.name,
+        "labels": dict(data.series.labels),
+        "kind": data.series.kind,
+        "unit": data.series.unit,
+        "fn": data.fn,
+        "points": list(map(list, zip(data.timestamps_ns.tolist(), values, strict=True))),
+        "interval_ns": data.interval_ns.tolist(),
+        "coverage": data.coverage.tolist(),
+        "error": data.error,
+    }
+
+
 def as_json(found: Sequence[SeriesData]) -> str:
-    """Write a list of series, each with its points as [timestamp_ns, value]; an infinity is a text."""
+    """Write a list of series; see `plain`."""
     import json
 
-    def exact(value: float) -> float | str:
-        return value if math.isfinite(value) else str(value)
-
-    plain = [
-        {
-            "name": data.series.name,
-            "labels": dict(data.series.labels),
-            "kind": data.series.kind,
-            "unit": data.series.unit,
-            "fn": data.fn,
-            "points": [
-                [stamp, exact(value)]
-                for stamp, value in zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True)
-            ],
-            "interval_ns": data.interval_ns.tolist(),
-            "coverage": data.coverage.tolist(),
-            "error": data.error,
-        }
-        for data in found
-    ]
-    return json.dumps(plain, indent=1)
+    return json.dumps([plain(data) for data in found], indent=1)
 
 
 def findings_as_json(found: Sequence[Finding]) -> str:
@@ -142,13 +143,16 @@ def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20) -> st
     for data in drawn:
         seconds = ((data.timestamps_ns - start) / 1e9).tolist()
         label = (
-            format_series("" if len(names) == 1 else data.series.name, data.series.labels) if len(drawn) > 1 else None
+            printable(format_series("" if len(names) == 1 else data.series.name, data.series.labels))
+            if len(drawn) > 1
+            else None
         )
         plotext.plot(seconds, data.values.tolist(), label=label, marker="braille")
-    plotext.title(f"{', '.join(sorted(names))} ({_reading(max(drawn, key=lambda data: data.error))})")
+    plotext.title(f"{printable(', '.join(sorted(names)))} ({_reading(max(drawn, key=lambda data: data.error))})")
     plotext.xlabel(f"seconds since {format_instant(start)}")
     text: str = plotext.uncolorize(plotext.build())
     return "\n".join(line.rstrip() for line in text.splitlines())
 
 
 FORMATS = {"table": as_table, "csv": as_csv, "json": as_json, "plot": as_plot}
+DATA = frozenset({"csv", "json"})

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rondo_cli.params import STORE
+from rondo_cli.printing import say
 from rondo_core.repair import repair
 
 
@@ -25,6 +26,6 @@ def command(store: Path, new_store: Path) -> None:
     """
     outcome = repair(store, new_store)
     for line in outcome.left:
-        click.echo(line)
+        say(line)
     lost = f", {outcome.n_placeholders} of them under a name of rondo's own" if outcome.n_placeholders else ""
-    click.echo(f"{new_store}: {outcome.n_series} series{lost}, {outcome.n_rows} rows saved")
+    say(f"{new_store}: {outcome.n_series} series{lost}, {outcome.n_rows} rows saved")

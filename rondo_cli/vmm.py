@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli.params import CONFIG, Duration, LabelSet
+from rondo_cli.printing import say
 from rondo_cli.terminal import console_input
-from rondo_cli.vmm_run import Asked, Run, console, console_at_once, with_remote_write
+from rondo_cli.vmm_run import Asked, Run, console_for, with_remote_write
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import UsageError
 from rondo_core.stopping import stopped_by_signals
@@ -99,6 +100,12 @@ STORE_PATH = Path("vmm.rondo")
 )
 @click.option("--api-host", default="127.0.0.1", show_default=True, help="The address that --api-port is on.")
 @click.option(
+    "--api-token-file",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="What clients of --api-port must send, as for rondo serve --token-file.",
+)
+@click.option(
     "--count",
     type=click.IntRange(1, 1000),
     default=1,
@@ -132,6 +139,7 @@ def command(
     external_labels: dict[str, str] | None,
     api_port: int | None,
     api_host: str,
+    api_token_file: Path | None,
     count: int,
     processes: bool,
     stagger: int,
@@ -175,11 +183,11 @@ def command(
     known = _read_config(config)
     where = None if no_metrics else store or Path(known.store.get("path", STORE_PATH))
     asked = Asked(vm, where, known, with_remote_write(known, url), external_labels or {})
-    listening = _listen(api_port, api_host, count, recorded=not no_metrics)
+    listening = _listen(api_port, api_host, api_token_file, count, recorded=not no_metrics)
     if count > 1:
         if source is not None:
             raise click.BadParameter("one console for several machines; leave it out", param_hint="--input")
-        return _run_many(asked, count, listening, processes, stagger)
+        return _run_many(asked, count, listening, api_token_file, processes, stagger)
     if processes:
         raise click.BadParameter("one machine has this process; give --count too", param_hint="--processes")
     if source is not None and machine == "qemu":
@@ -191,10 +199,10 @@ def command(
             for each in listening:
                 from rondo_cli.serve import Sidecar
 
-                sidecar = stack.enter_context(Sidecar(path, each))
-                click.echo(f"rondo: serving {path} on {sidecar.url}/info", err=True)
+                sidecar = stack.enter_context(Sidecar(path, each, token_file=api_token_file))
+                say(f"rondo: serving {path} on {sidecar.url}/info", err=True)
 
-        run = Run(asked, console_at_once if raw else console, source=descriptor, on_recording=serve)
+        run = Run(asked, console_for(raw=raw), source=descriptor, on_recording=serve)
         with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
             return run.run().exit_status
 
@@ -208,28 +216,39 @@ def _read_config(path: Path | None) -> Config:
     return known
 
 
-def _listen(port: int | None, host: str, count: int, *, recorded: bool) -> list[socket.socket]:
+def _listen(port: int | None, host: str, token_file: Path | None, count: int, *, recorded: bool) -> list[socket.socket]:
     """Take the ports before any machine starts. Raises: UsageError: one is busy, or there is nothing to serve with."""
     if port is None:
         return []
     if not recorded:
         raise click.BadParameter("nothing is recorded with --no-metrics; leave one out", param_hint="--api-port")
-    from rondo_cli.serve import check_installed, listen
+    from rondo_cli.serve import check_installed, listen, read_token
 
     check_installed()
+    read_token(token_file)
     if port + count - 1 > MAX_PORT:
         raise click.BadParameter(f"{port} and {count - 1} more: at most {MAX_PORT}", param_hint="--api-port")
     with ExitStack() as stack:
-        listening = [stack.enter_context(listen(host, port + index if port else 0)) for index in range(count)]
+        listening = [
+            stack.enter_context(listen(host, port + index if port else 0, token_file)) for index in range(count)
+        ]
         stack.pop_all()
     return listening
 
 
-def _run_many(asked: Asked, count: int, listening: list[socket.socket], processes: bool, stagger_ns: int) -> int:
+def _run_many(
+    asked: Asked,
+    count: int,
+    listening: list[socket.socket],
+    token_file: Path | None,
+    processes: bool,
+    stagger_ns: int,
+) -> int:
     from rondo_cli.vmm_many import many, run_many
 
     if not processes and asked.config.machine in {"auto", "kvm"}:
         from rondo_vmm.kvm.vcpu import install_kick
 
         install_kick()
-    return run_many(many(asked, count), listening, processes=processes, stagger_s=stagger_ns / NS_PER_S)
+    machines, stagger_s = many(asked, count), stagger_ns / NS_PER_S
+    return run_many(machines, listening, processes=processes, stagger_s=stagger_s, token_file=token_file)

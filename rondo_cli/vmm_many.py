@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import attrs
-import click
 
+from rondo_cli.printing import guest_line, say
 from rondo_cli.serve import Sidecar
 from rondo_cli.vmm_run import Asked, Run
 from rondo_core.errors import RondoError, UsageError, one_line
@@ -52,12 +52,17 @@ def many(asked: Asked, count: int) -> list[tuple[str, Asked]]:
 
 
 def run_many(
-    machines: list[tuple[str, Asked]], listening: list[socket.socket], *, processes: bool, stagger_s: float
+    machines: list[tuple[str, Asked]],
+    listening: list[socket.socket],
+    *,
+    processes: bool,
+    stagger_s: float,
+    token_file: Path | None = None,
 ) -> int:
     """Run them all to their ends, each begun `stagger_s` after the one before; give the exit status.
 
     What is wrong with one is said, and the others go on.
-    Args: `listening`: sockets that the API of each is served on; none for no API.
+    Args: `listening`: sockets that the API of each is served on; none for no API; `token_file`: see `rondo serve`.
     """
     _make_room(len(machines))
     directory = machines[0][1].store
@@ -72,12 +77,12 @@ def run_many(
                 if fleet.stopping.wait(stagger_s):
                     break
             if listening and not fleet.stopping.is_set():
-                sidecar = _serve(machines, listening)
+                sidecar = _serve(machines, listening, token_file)
             failed = fleet.wait()
         finally:
             if sidecar is not None:
                 sidecar.close()
-    click.echo(f"rondo: {len(machines)} machines ended, {failed} of them failed", err=True)
+    say(f"rondo: {len(machines)} machines ended, {failed} of them failed", err=True)
     return STOPPED + signalled[0] if signalled else int(failed > 0)
 
 
@@ -108,7 +113,7 @@ class _Threads:
                 self._failed.append(name)
         except Exception as error:  # noqa: BLE001 - one machine's fault is not the others'
             self._failed.append(name)
-            click.echo(f"rondo: {name}: {one_line(error)}", err=True)
+            say(f"rondo: {name}: {one_line(error)}", err=True)
         finally:
             begun.set()
 
@@ -148,7 +153,7 @@ class _Processes:
             os._exit(self._child(name, asked, parent, begin))
         self._running[pid] = name
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
-        click.echo(f"rondo: {name}: process {pid}", err=True)
+        say(f"rondo: {name}: process {pid}", err=True)
         os.close(begin)
         if asked.store is not None:
             os.read(begun, 1)  # or its end, where the child has ended
@@ -170,7 +175,7 @@ class _Processes:
                 finally:  # afterwards signals are again the parent's, and go into its pipe
                     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         except BaseException as error:  # noqa: BLE001 - the child ends here, whatever it was
-            click.echo(f"rondo: {name}: {one_line(error)}", err=True)
+            say(f"rondo: {name}: {one_line(error)}", err=True)
             return error.exit_status if isinstance(error, RondoError) else 1
 
     def stop(self, number: int) -> None:
@@ -190,7 +195,7 @@ class _Processes:
                 continue
             failed += os.WIFSIGNALED(status) or 0 < os.WEXITSTATUS(status) < STOPPED
             if os.WIFSIGNALED(status):
-                click.echo(f"rondo: {name}: process {pid} ended by signal {os.WTERMSIG(status)}", err=True)
+                say(f"rondo: {name}: process {pid} ended by signal {os.WTERMSIG(status)}", err=True)
         return failed
 
 
@@ -228,11 +233,13 @@ class _Lines:
             lines, rest = [*lines, rest], b""
         self._line[:] = rest
         with self._lock:
-            sys.stdout.buffer.write(b"".join(self._prefix + line + b"\n" for line in lines))
+            sys.stdout.buffer.write(b"".join(self._prefix + guest_line(line) + b"\n" for line in lines))
             sys.stdout.buffer.flush()
 
 
-def _serve(machines: list[tuple[str, Asked]], listening: list[socket.socket]) -> Sidecar | None:
+def _serve(
+    machines: list[tuple[str, Asked]], listening: list[socket.socket], token_file: Path | None
+) -> Sidecar | None:
     """Serve those whose store is there, all by one process; say where each is."""
     there = []
     for (name, asked), each in zip(machines, listening, strict=True):
@@ -240,8 +247,8 @@ def _serve(machines: list[tuple[str, Asked]], listening: list[socket.socket]) ->
             each.close()
             continue
         there.append((asked.store, each))
-        click.echo(f"rondo: {name}: serving {asked.store} on http://{_address(each)}/metrics/info", err=True)
-    return Sidecar(*there[0], there[1:]) if there else None
+        say(f"rondo: {name}: serving {asked.store} on http://{_address(each)}/metrics/info", err=True)
+    return Sidecar(*there[0], there[1:], token_file) if there else None
 
 
 def _address(listening: socket.socket) -> str:
@@ -264,6 +271,6 @@ def _clear(directory: Path, names: set[str]) -> None:
             pid = path.name.split(".")[-2].partition("-")[0]
             if pid.isdigit() and not Path(f"/proc/{pid}").exists():
                 shutil.rmtree(path, ignore_errors=True)
-                click.echo(f"rondo: {path}: removed; process {pid} was killed while it made that store", err=True)
+                say(f"rondo: {path}: removed; process {pid} was killed while it made that store", err=True)
         elif (path / "meta").exists() and path.name not in names:
-            click.echo(f"rondo: {path}: a store of an earlier run, left as it is", err=True)
+            say(f"rondo: {path}: a store of an earlier run, left as it is", err=True)

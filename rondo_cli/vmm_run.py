@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import click
 
 from rondo_cli import run_long
+from rondo_cli.printing import GuestText, say, tame_logs
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
@@ -158,10 +158,11 @@ class Run:
             return None
         from rondo_core.export.beside import Exporters
 
+        tame_logs()
         return Exporters(store, self._asked.exporters, self._asked.labels)
 
     def _say(self, words: str) -> None:
-        click.echo(self._prefix + words, err=True)
+        say(self._prefix + words, err=True)
 
     def _summarise(self, result: VmResult) -> None:
         sys.stdout.flush()
@@ -192,6 +193,13 @@ def _public(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
+def console_for(*, raw: bool) -> Callable[[bytes], object]:
+    """Give what shows a guest's console on standard output: a terminal takes it as it is where someone types to it."""
+    if raw:
+        return console_at_once
+    return GuestText(console) if sys.stdout.isatty() else console
 
 
 def console(data: bytes) -> None:

@@ -10,6 +10,7 @@ import click
 
 from rondo_cli import run_long
 from rondo_cli.params import Duration
+from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
 
 if TYPE_CHECKING:
@@ -64,15 +65,15 @@ def qemu(qmp: Path, store: Path, timeout: int | None) -> int:
     try:
         with _open(store, watcher.watched.schemas, "watch qemu") as opened:
             pid = watcher.watched.facts.pid
-            click.echo(f"rondo: watching {f'process {pid}' if pid else qmp}; recording to {store}", err=True)
+            say(f"rondo: watching {f'process {pid}' if pid else qmp}; recording to {store}", err=True)
             run_long()
             result = watcher.run(opened, timeout_s=timeout / NS_PER_S if timeout else None)
             opened.close(result.ended)
     finally:
         watcher.close()
-    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s", err=True)
+    say(f"rondo: {result.ended} after {result.uptime_s:.1f} s", err=True)
     for plugin, failures in result.failed_plugins.items():
-        click.echo(f"rondo: plugin {plugin} failed {failures} times", err=True)
+        say(f"rondo: plugin {plugin} failed {failures} times", err=True)
     return result.exit_status
 
 
@@ -101,7 +102,7 @@ def firecracker(metrics: Path, store: Path, timeout: int | None) -> int:
     try:
         schemas = None if store.exists() else firecracker_schemas()
         with Store(store, schemas, clock=watcher.clock, writer="watch firecracker") as opened:
-            click.echo(f"rondo: {'replaying' if watcher.replayed else 'watching'} {metrics} into {store}", err=True)
+            say(f"rondo: {'replaying' if watcher.replayed else 'watching'} {metrics} into {store}", err=True)
             run_long()
             result = watcher.run(opened, timeout / NS_PER_S if timeout else None)
             lines = {name: opened.counter("vmm_metrics_lines_total", outcome=name).value for name in OUTCOMES}
@@ -109,7 +110,7 @@ def firecracker(metrics: Path, store: Path, timeout: int | None) -> int:
     finally:
         watcher.close()
     said = ", ".join(f"{int(count)} {name.replace('_', ' ')}" for name, count in lines.items() if count)
-    click.echo(f"rondo: {result.ended} after {result.uptime_s:.1f} s; lines: {said or 'none'}", err=True)
+    say(f"rondo: {result.ended} after {result.uptime_s:.1f} s; lines: {said or 'none'}", err=True)
     return result.exit_status
 
 

@@ -49,6 +49,10 @@ class RangeError(UsageError):
     """A range, a duration or a tier that cannot be read."""
 
 
+class QueryLimitError(UsageError):
+    """A query that would read, or take, more than whoever answers it allows."""
+
+
 class ConsolidatorError(UsageError):
     """No consolidator of that name reads this kind of series."""
 
@@ -176,16 +180,14 @@ class BatchTooLargeError(ExportError):
     """The receiver does not take that much in one request; in smaller ones it may take all of it."""
 
 
+def printable(text: str) -> str:
+    """Give a text in which nothing steers a terminal or ends a line: what is not printable is written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 def one_line(error: BaseException) -> str:
     """Give an error of any kind as one line, class named where it is not ours; see `printable`."""
     text = printable(" ".join(str(error).split()))
     return text if isinstance(error, RondoError) else f"{type(error).__name__}: {text}"
-
-
-def printable(text: str) -> str:
-    """Give a text with whatever is no character to be seen, as in a path that a stranger has named, in backslashes."""
-    return text if text.isprintable() else "".join(map(_visible, text))
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()

@@ -9,7 +9,7 @@ import attrs
 
 from rondo_core.errors import ConsolidatorError
 from rondo_core.labels import Series
-from rondo_core.query import Consolidator, Range, Table
+from rondo_core.query import Budget, Consolidator, Range, Table
 from rondo_core.reader import Index, SlabReader, occupants, picker
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
@@ -85,9 +85,26 @@ class SchemaQuery:
     def _keeps(self, tier: int, needs: Sequence[str]) -> bool:
         return all(cells_for(self.schema.kind, self.schema.cells(tier), name) for name in needs)
 
-    def read(self, plan: Plan, span: Range) -> Table:
-        """Read the points of a plan's series in the span, ascending."""
+    def read(self, plan: Plan, span: Range, budget: Budget | None = None) -> Table:
+        """Read the points of a plan's series in the span, ascending.
+
+        Raises: QueryLimitError: they are more than the `budget` has left; nothing is read then.
+        """
+        if budget is not None:
+            self._spend(plan, span, budget)
         return self._stitched(plan, span) if plan.tier is None else self._one_tier(plan, span, plan.tier)
+
+    def _spend(self, plan: Plan, span: Range, budget: Budget) -> None:
+        """Count what the plan reads: of all tiers together, where they are stitched, at most what each one has."""
+        depth = self._depth(plan)
+        stitch = self._stitch(depth) if plan.tier is None else None
+        tiers = range(depth) if plan.tier is None else (plan.tier,)
+        for tier in tiers:
+            index = stitch.indexes[tier] if stitch else self.readers[tier].index()
+            n_rows = _count(self._within(tier, index, stitch.kept[tier] if stitch else index.whole, span))
+            spec = self.readers[tier].slab.spec
+            n_values = -(-spec.row_bytes // (8 * spec.max_series)) if SKETCH in plan.needs else len(plan.needs)
+            budget.spend(n_rows, len(plan.series), n_values)
 
     # -- one tier
 
@@ -138,9 +155,7 @@ class SchemaQuery:
     def _stitched(self, plan: Plan, span: Range) -> Table:
         import numpy as np
 
-        depth = 1
-        while depth < len(self.readers) and self._keeps(depth, plan.needs):
-            depth += 1
+        depth = self._depth(plan)
         parts: list[tuple[Any, Any, dict[str, Any], bool]] = []
         for _ in range(_TRIES):  # a row that is given away meanwhile is had from the next tier
             stitch = self._stitch(depth)
@@ -159,6 +174,13 @@ class SchemaQuery:
         intervals = np.concatenate([part[1] for part in parts])[order]
         statistics = {name: np.concatenate([part[2][name] for part in parts])[order] for name in plan.needs}
         return self._table(plan, stamps[order], intervals, statistics)
+
+    def _depth(self, plan: Plan) -> int:
+        """Count the tiers, from the finest on, that keep what the plan needs."""
+        depth = 1
+        while depth < len(self.readers) and self._keeps(depth, plan.needs):
+            depth += 1
+        return depth
 
     def _within(self, tier: int, index: Index, keep: Any, span: Range) -> Any:
         """Narrow positions, a slice or an ascending array, to the buckets that the span overlaps."""

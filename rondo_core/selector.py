@@ -16,6 +16,8 @@ _OPERATOR = re.compile(r"=~|!~|!=|=")
 _BARE = re.compile(r"[^,{}\"'\s=!~]+")
 _SPACE = re.compile(r"\s*")
 NAME_KEY = "__name__"
+# Takes a regular expression, gives what says whether the whole of a text matches. Raises: ValueError: it is none.
+Compiler = Callable[[str], Callable[[str], bool]]
 _UNESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
 
@@ -57,18 +59,33 @@ class Selector:
         return all(matcher.test(labels.get(matcher.key, "")) for matcher in self.matchers)
 
 
-@lru_cache(256)
-def parse_selector(text: str) -> Selector:
+def parse_selector(text: str, compiler: Compiler | None = None) -> Selector:
     """Read a selector.
 
+    Args: `compiler`: of its regular expressions; by default Python's `re`, which some expressions keep busy for ever:
+        it is for what the owner of the store wrote. A stranger's selector is given one that is bounded, and is read
+        anew each time.
     Raises: SelectorError: it does not parse; the message and `position` say where.
     """
-    return _Parser(text).selector()
+    return _remembered(text) if compiler is None else _Parser(text, compiler).selector()
+
+
+@lru_cache(256)
+def _remembered(text: str) -> Selector:
+    return _Parser(text, _compile).selector()
+
+
+def _compile(pattern: str) -> Callable[[str], bool]:
+    try:
+        compiled = re.compile(pattern)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise ValueError(str(error)) from None
+    return lambda text: compiled.fullmatch(text) is not None
 
 
 class _Parser:
-    def __init__(self, text: str) -> None:
-        self._text, self._at = text, 0
+    def __init__(self, text: str, compiler: Compiler) -> None:
+        self._text, self._at, self._compiler = text, 0, compiler
 
     def selector(self) -> Selector:
         self._skip()
@@ -116,13 +133,13 @@ class _Parser:
         if operator == "!=":
             return value.__ne__
         try:
-            pattern = re.compile(value)
-        except (re.error, RecursionError, OverflowError) as error:
+            matches = self._compiler(value)
+        except ValueError as error:
             self._at = start
             self._fail(f"not a regular expression ({error})")
         if operator == "=~":
-            return lambda text: pattern.fullmatch(text) is not None
-        return lambda text: pattern.fullmatch(text) is None
+            return matches
+        return lambda text: not matches(text)
 
     def _value(self) -> str:
         quote = self._text[self._at : self._at + 1]

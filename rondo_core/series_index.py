@@ -7,7 +7,7 @@ that a record without these bytes is not of such a series, and one with them is 
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -20,6 +20,8 @@ from rondo_core.selector import NAME_KEY, Selector
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from rondo_core.query import Budget
 
 FEW = 512  # records that are looked at one by one sooner than their labels are sorted
 
@@ -39,14 +41,14 @@ class SeriesIndex:
         self._usual = True  # every record is as it was written here
         self._sorting = threading.Lock()
 
-    def select(self, selector: Selector) -> list[Series]:
+    def select(self, selector: Selector, budget: Budget | None = None) -> list[Series]:
         """Give the series that the selector matches, in the order of their declaration.
 
-        Raises: CorruptStoreError: see `Registry.by_schema`.
+        Raises: CorruptStoreError: see `Registry.by_schema`; QueryLimitError: the time of the `budget` is over.
         """
         pairs = selector.pairs()
         if not pairs:
-            return [each for each in self._registry if selector.matches(each)]
+            return matching(selector, self._registry, budget)
         try:
             marks = [_packed(pair) for pair in pairs]
         except UnicodeEncodeError:  # a text that no label has
@@ -57,7 +59,7 @@ class SeriesIndex:
             positions = [at for at in positions if mark in records[at]]
         found = self._registry.at(positions)
         if len(pairs) < selector.conditions():
-            return [each for each in found if selector.matches(each)]
+            return matching(selector, found, budget)
         for pair in pairs:
             if pair[0] == NAME_KEY:
                 found = [each for each in found if each.name == pair[1]]
@@ -98,6 +100,18 @@ class SeriesIndex:
         first, end = min(zip(firsts, ends, strict=True), key=lambda found: found[1] - found[0])
         positions: list[int] = (entries[first:end] & np.uint64(POSITION)).tolist()
         return [*positions, *range(n_sorted, n_records)]
+
+
+def matching(selector: Selector, some: Iterable[Series], budget: Budget | None = None) -> list[Series]:
+    """Give those of the series that match, one looked at after the other. Raises: QueryLimitError."""
+    if budget is None:
+        return [each for each in some if selector.matches(each)]
+    found = []
+    for each in some:
+        budget.check()
+        if selector.matches(each):
+            found.append(each)
+    return found
 
 
 def _packed(pair: tuple[str, str]) -> bytes:

@@ -12,7 +12,7 @@ from rondo_core.directory import Meta, open_slabs, read_meta
 from rondo_core.errors import UnknownSeriesError
 from rondo_core.labels import Series
 from rondo_core.lock import writer_pid
-from rondo_core.query import ALL, AUTO, Consolidators, Found, Range, Table, parse_range, pick, tier_index
+from rondo_core.query import ALL, AUTO, Budget, Consolidators, Found, Range, Table, parse_range, pick, tier_index
 from rondo_core.reader import SlabReader
 from rondo_core.registry import Registry
 from rondo_core.runs import Run, Survival, newest_run, read_runs, survival
@@ -102,6 +102,7 @@ class View:
         fn: str | None = None,
         now_ns: int | None = None,
         xff: float = 0.0,
+        budget: Budget | None = None,
     ) -> Found:
         """Read the points of every series that the selector matches.
 
@@ -112,11 +113,18 @@ class View:
             tier: its number, or "auto": each part from the finest tier that still has it.
             fn: the consolidator; by default last for a counter, avg for a gauge or a summary.
             xff: leave out points of which less than this share of the finest buckets, 0 to 1, held a sample.
+            budget: what the query may read, and until when; by default as much as it likes. Nothing of a query that
+                has one is remembered.
         Returns: one SeriesData per series, in the order of their declaration; one without points stays in.
             Programs that compute take its `tables`, which hold many series in one array.
-        Raises: SelectorError, RangeError, ConsolidatorError: the input is wrong; UnknownSeriesError: no match.
+        Raises: SelectorError, RangeError, ConsolidatorError: the input is wrong; UnknownSeriesError: no match;
+            QueryLimitError: the `budget` does not allow it.
         """
-        found = self.prepare(selector, tier=tier, fn=fn).read(span, now_ns=now_ns)
+        if budget is None:
+            prepared = self.prepare(selector, tier=tier, fn=fn)
+        else:
+            prepared = PreparedQuery(self, self._plans(self._find(selector, budget), tier, fn))
+        found = prepared.read(span, now_ns=now_ns, budget=budget)
         return found.covered(xff) if xff else found
 
     def prepare(
@@ -137,13 +145,13 @@ class View:
             self._prepared[key] = prepared
         return prepared
 
-    def _find(self, selector: str | Selector | Sequence[Series]) -> Sequence[Series]:
+    def _find(self, selector: str | Selector | Sequence[Series], budget: Budget | None = None) -> Sequence[Series]:
         if isinstance(selector, Series):
             return [selector]
         if not isinstance(selector, str | Selector):
             return selector
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
-        found = self.series(parsed)
+        found = self._index.select(parsed, budget)
         if not found:
             raise UnknownSeriesError(parsed.text, self.registry.nearest(parsed.name))
         return found
@@ -179,14 +187,14 @@ class PreparedQuery:
         self._view = view
         self._plans, self._places = settled
 
-    def read(self, span: str | Range = ALL, *, now_ns: int | None = None) -> Found:
+    def read(self, span: str | Range = ALL, *, now_ns: int | None = None, budget: Budget | None = None) -> Found:
         """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
         asked = parse_range(span) if isinstance(span, str) else span
         if asked.last_ns is not None:
             asked = asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
         tables = []
         for query, plan in self._plans:
-            tables.append(query.read(plan, asked))
+            tables.append(query.read(plan, asked, budget))
         return Found(tables, self._places)
 
 

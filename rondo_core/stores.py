@@ -31,7 +31,7 @@ from rondo_core.errors import (
 from rondo_core.files import NO_MORE_FILES
 from rondo_core.labels import Series, overridden
 from rondo_core.lock import writer_pid
-from rondo_core.query import AUTO, Range, SeriesData, parse_range
+from rondo_core.query import AUTO, Budget, Range, SeriesData, parse_range
 from rondo_core.selector import Selector, parse_selector
 from rondo_core.store_reader import StoreReader
 
@@ -296,6 +296,7 @@ class StoresReader:
         fn: str | None = None,
         now_ns: int | None = None,
         xff: float = 0.0,
+        budget: Budget | None = None,
     ) -> list[SeriesData]:
         """Read the points of every series that the selector matches; see `View.query`.
 
@@ -308,9 +309,9 @@ class StoresReader:
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
 
         def read(name: str, reader: StoreReader) -> list[SeriesData]:
-            found = _matching(name, reader, parsed)
+            found = _matching(name, reader, parsed, budget)
             own: Sequence[Series] = [series for _, series in found]
-            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff) if own else ()
+            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, budget=budget) if own else ()
             return [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
 
         results = [each for data in self.of_each(read) for each in data]
@@ -353,10 +354,14 @@ class StoresReader:
         return f"<StoresReader {self.path}: {len(self.paths)} stores>"
 
 
-def _matching(name: str, reader: StoreReader, selector: Selector) -> list[tuple[Series, Series]]:
+def _matching(
+    name: str, reader: StoreReader, selector: Selector, budget: Budget | None = None
+) -> list[tuple[Series, Series]]:
     """Give the series that a selector matches, as they are called among several stores and as they are called there."""
     found = []
     for series in reader.registry:
+        if budget is not None:
+            budget.check()
         named = series._replace(labels=overridden(series.labels, {LABEL: name}))
         if selector.matches(named):
             found.append((named, series))

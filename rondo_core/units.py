@@ -17,8 +17,11 @@ _UNIT_NS = {
     "us": 1_000,
     "ns": 1,
 }
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|us|ns|[wdhms])")
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?")
+# As many digits as any number that is taken can have, and no more: what is longer is refused at once, not tried.
+_DIGITS = r"[0-9]{1,19}(?:\.[0-9]{1,30})?"
+_NUMBER = re.compile(_DIGITS)
+_DURATION = re.compile(rf"({_DIGITS})(ms|us|ns|[wdhms])")
+_SIZE = re.compile(rf"({_DIGITS})\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?")
 _SIZE_BYTES = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 _SIZE_BYTES |= {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _MAX_NS = 2**63 - 1
@@ -30,12 +33,10 @@ def parse_duration_ns(text: str) -> int:
     Raises: RangeError: the text is not a duration, is zero, or does not fit into int64.
     """
     compact = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", compact):
+    if _NUMBER.fullmatch(compact):
         compact += "s"
     total, end = 0, 0
-    for match in _DURATION.finditer(compact):
-        if match.start() != end:
-            break
+    while (match := _DURATION.match(compact, end)) and total <= _MAX_NS:
         number, unit = match.groups()
         whole, _, fraction = number.partition(".")
         total += int(whole) * _UNIT_NS[unit]
@@ -85,7 +86,7 @@ def parse_instant_ns(text: str) -> int:
     Raises: RangeError: the text is neither.
     """
     compact = text.strip()
-    if re.fullmatch(r"\d+(\.\d+)?", compact):
+    if _NUMBER.fullmatch(compact):
         whole, _, fraction = compact.partition(".")
         instant = int(whole) * _UNIT_NS["s"] + int((fraction + "0" * 9)[:9])
     else:

@@ -32,7 +32,7 @@ def build(config: VmConfig, sink: Callable[[bytes], object]) -> Vm:
     Raises: KvmError, VmmError: the machine cannot be had; BootError, ConfigError: the kernel cannot be loaded;
     DiskError: a disk image cannot be used.
     """
-    kernel = read_kernel(config.kernel, config.emulated_host)
+    kernel = read_kernel(config.kernel, config.emulated_host, config.memory_mib << 20)
     if kernel.bare and config.vcpus > 1:
         raise ConfigError(f"{kernel.source}: a bare kernel runs on one virtual CPU only; give a Linux kernel")
     cmdline = command_line(config, kernel)

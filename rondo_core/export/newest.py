@@ -16,6 +16,7 @@ from rondo_core.store_reader import View
 QUANTILES = (0.5, 0.9, 0.99)
 # A series without a sample for longer is not shown: a scraper would take its last value for a present one.
 STALE_AFTER_NS = 60 * NS_PER_S
+MAX_SAMPLES = 200_000  # that are in memory at once
 Found = tuple[Series, int, Value]
 
 
@@ -75,8 +76,8 @@ def newest_of(view: View) -> list[Found]:
     """Read where each series of a store stands: (series, time in ns since the epoch, value)."""
     first_ns = max(0, view.newest_ns() - STALE_AFTER_NS)
     positions = {f"{schema.name}.0": first_ns // schema.tiers[0].interval_ns for schema in view.meta.schemas}
-    newest = Newest()
-    drained = Drain(view).next(positions, 1 << 62, 1 << 40)
-    if drained is not None:
+    newest, drain = Newest(), Drain(view)
+    while (drained := drain.next(positions, 1 << 62, MAX_SAMPLES)) is not None:
         newest.take(drained.batch)
+        positions |= drained.positions
     return newest.values()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 
 from rondo_vmm.boot.elf import MEND
-from rondo_vmm.errors import BootError, GuestMemoryError
+from rondo_vmm.boot.unpacking import unpacker, within
+from rondo_vmm.errors import BootError
 from rondo_vmm.memory import GuestMemory
 
 # Source: Documentation/arch/x86/boot.rst of the Linux kernel.
@@ -23,7 +23,6 @@ OLDEST = 0x20C  # the version that has xloadflags
 KERNEL_64 = 1
 ENTRY_64 = 0x200
 HEADER_END_MIN = 0x264
-LZ4_LEGACY_BLOCK = 8 << 20  # Source: LZ4 Frame Format, "Legacy frame"
 
 
 @attrs.frozen
@@ -84,79 +83,39 @@ def read_bzimage(source: Path, data: bytes) -> BzImage:
     )
 
 
-def load_bzimage(source: Path, data: bytes, image: BzImage, memory: GuestMemory) -> int:
+def load_bzimage(source: Path, data: bytes | bytearray, image: BzImage, memory: GuestMemory) -> int:
     """Put the kernel where it wants to be, and give its 64-bit entry. Raises: BootError: it does not fit."""
-    try:
-        memory.read(image.address + image.init_bytes, 0)
-        memory.write(image.address, memoryview(data)[image.code : image.code + image.code_bytes])
-    except GuestMemoryError:
-        need = -(-(image.address + image.init_bytes) // 2**20)
-        raise BootError(f"{source}: needs {need} MiB of memory; give --memory-mib {need} or more") from None
+    _check_room(source, image, memory.size_bytes)
+    memory.write(image.address, memoryview(data)[image.code : image.code + image.code_bytes])
     return image.address + ENTRY_64
 
 
-def unpack(source: Path, data: bytes, image: BzImage) -> bytes | None:
+def unpack(source: Path, data: bytes, image: BzImage, room_bytes: int) -> bytearray | None:
     """Give the vmlinux packed in it; None where nothing here can unpack it.
 
-    Raises: BootError: the payload is damaged.
+    Args: `room_bytes`: the guest's memory, beyond which nothing is unpacked.
+    Raises: BootError: the payload is damaged, or needs more memory.
     """
-    packed = data[image.payload : image.payload + image.payload_bytes]
-    for magic, open_unpacker in _UNPACKERS.items():
-        if packed.startswith(magic):
-            unpacker = open_unpacker()
-            if unpacker is None:
-                return None
-            try:
-                return unpacker(packed)
-            except Exception as error:  # noqa: BLE001 - each unpacker has its own
-                raise BootError(f"{source}: a damaged bzImage: its payload: {error}; fetch it again") from None
-    return None
-
-
-def _gzip() -> Callable[[bytes], bytes]:
-    import zlib
-
-    return lambda packed: zlib.decompressobj(31).decompress(packed)
-
-
-def _xz() -> Callable[[bytes], bytes]:
-    import lzma
-
-    return lambda packed: lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(packed)
-
-
-def _zstd() -> Callable[[bytes], bytes] | None:
-    try:
-        import zstandard
-    except ImportError:
+    packed = memoryview(data)[image.payload : image.payload + image.payload_bytes]
+    unpack_it = unpacker(packed)
+    if unpack_it is None:
         return None
-    return lambda packed: bytes(zstandard.ZstdDecompressor().decompressobj().decompress(packed))
-
-
-def _lz4() -> Callable[[bytes], bytes] | None:
+    _check_room(source, image, room_bytes)
+    vmlinux = bytearray()
     try:
-        from lz4 import block
-    except ImportError:
-        return None
-
-    def unpack_blocks(packed: bytes) -> bytes:
-        # The blocks are followed by four bytes: the size of what was packed.
-        parts, at, end = [], 4, len(packed) - 4
-        while at + 4 <= end:
-            size = _u32(packed, at)
-            parts.append(block.decompress(packed[at + 4 : at + 4 + size], uncompressed_size=LZ4_LEGACY_BLOCK))
-            at += 4 + size
-        return b"".join(parts)
-
-    return unpack_blocks
+        for piece in within(unpack_it(packed), room_bytes, f"{source}: a bzImage whose payload"):
+            vmlinux += piece
+    except BootError:
+        raise
+    except Exception as error:  # noqa: BLE001 - each unpacker has its own
+        raise BootError(f"{source}: a damaged bzImage: its payload: {error}; fetch it again") from None
+    return vmlinux
 
 
-_UNPACKERS: dict[bytes, Callable[[], Callable[[bytes], bytes] | None]] = {
-    b"\x1f\x8b": _gzip,
-    b"\xfd7zXZ\0": _xz,
-    b"\x28\xb5\x2f\xfd": _zstd,
-    b"\x02\x21\x4c\x18": _lz4,
-}
+def _check_room(source: Path, image: BzImage, room_bytes: int) -> None:
+    if image.address + image.init_bytes > room_bytes:
+        need = -(-(image.address + image.init_bytes) // 2**20)
+        raise BootError(f"{source}: needs {need} MiB of memory; give --memory-mib {need} or more")
 
 
 def _u16(data: bytes, at: int) -> int:

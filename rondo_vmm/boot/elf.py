@@ -15,6 +15,7 @@ from rondo_vmm.memory import GuestMemory
 _HEADERS = {1: struct.Struct("<16sHHIIIIIHHHHHH"), 2: struct.Struct("<16sHHIQQQIHHHHHH")}
 _PROGRAMS = {1: struct.Struct("<IIIIIIII"), 2: struct.Struct("<IIQQQQQQ")}
 _NOTE = struct.Struct("<III")
+MAX_PROGRAMS, MAX_NOTES_BYTES = 128, 1 << 16  # of what a stranger's file may have looked at
 ELF, LITTLE = b"\x7fELF", 1
 EXECUTABLE, LOAD, NOTE = 2, 1, 4
 MACHINES = {1: 3, 2: 62}  # of a 32-bit and of a 64-bit x86 executable
@@ -49,7 +50,7 @@ class Elf:
         return max(segment.physical + segment.memory_bytes for segment in self.segments)
 
 
-def read_elf(source: Path, data: bytes) -> Elf:
+def read_elf(source: Path, data: bytes | bytearray) -> Elf:
     """Read the headers. Raises: BootError: this is no x86 kernel, or a part of one."""
     if len(data) < _HEADERS[1].size or data[:4] != ELF:
         raise BootError(f"{source}: not a kernel: no ELF header; {MEND}")
@@ -58,6 +59,8 @@ def read_elf(source: Path, data: bytes) -> Elf:
         raise BootError(f"{source}: an ELF file, but not of an x86 kernel; {MEND}")
     _, kind, machine, _, entry, offset, _, _, _, size, count, *_ = _HEADERS[width].unpack_from(data)
     _check_kind(source, width, kind, machine)
+    if count > MAX_PROGRAMS:
+        raise BootError(f"{source}: an ELF file of {count} program headers, a kernel has a dozen; {MEND}")
     segments, pvh_entry = [], 0
     for start in range(offset, offset + count * size, max(size, 1)):
         if size < _PROGRAMS[width].size or start + _PROGRAMS[width].size > len(data):
@@ -70,15 +73,20 @@ def read_elf(source: Path, data: bytes) -> Elf:
         if kind == LOAD:
             segments.append(segment)
         else:
-            pvh_entry = _pvh_entry(data[segment.offset : segment.offset + segment.file_bytes]) or pvh_entry
+            notes = data[segment.offset : segment.offset + min(segment.file_bytes, MAX_NOTES_BYTES)]
+            pvh_entry = _pvh_entry(notes) or pvh_entry
     if not segments:
         raise BootError(f"{source}: an ELF file with nothing to load; {MEND}")
     return Elf(32 * width, int(entry), pvh_entry, tuple(segments))
 
 
-def load_elf(source: Path, data: bytes, elf: Elf, memory: GuestMemory) -> None:
+def load_elf(source: Path, data: bytes | bytearray, elf: Elf, memory: GuestMemory) -> None:
     """Put the segments into guest memory. Raises: BootError: they do not fit."""
     view = memoryview(data)
+    loaded = sum(segment.memory_bytes for segment in elf.segments)
+    if loaded > memory.size_bytes:
+        need = -(-max(loaded, elf.end) // 2**20)
+        raise BootError(f"{source}: needs {need} MiB of memory; give --memory-mib {need} or more")
     for segment in elf.segments:
         try:
             memory.write(segment.physical, view[segment.offset : segment.offset + segment.file_bytes])
@@ -96,7 +104,7 @@ def _check_kind(source: Path, width: int, kind: int, machine: int) -> None:
         raise BootError(f"{source}: an ELF file, but no executable; {MEND}")
 
 
-def _segment(data: bytes, start: int, width: int) -> tuple[int, Segment]:
+def _segment(data: bytes | bytearray, start: int, width: int) -> tuple[int, Segment]:
     if width == 1:
         kind, at, _, physical, file_bytes, memory_bytes, _, _ = _PROGRAMS[width].unpack_from(data, start)
     else:
@@ -104,14 +112,14 @@ def _segment(data: bytes, start: int, width: int) -> tuple[int, Segment]:
     return kind, Segment(at, physical, file_bytes, memory_bytes)
 
 
-def _pvh_entry(notes: bytes) -> int:
+def _pvh_entry(notes: bytes | bytearray) -> int:
     for owner, kind, content in _notes(notes):
         if owner == PVH_OWNER and kind == PVH_ENTRY and len(content) in {4, 8}:
             return int.from_bytes(content, "little")
     return 0
 
 
-def _notes(data: bytes) -> Iterator[tuple[bytes, int, bytes]]:
+def _notes(data: bytes | bytearray) -> Iterator[tuple[bytes | bytearray, int, bytes | bytearray]]:
     """Give (owner, type, content) of each whole note; names and contents are padded to 4 bytes."""
     at = 0
     while at + _NOTE.size <= len(data):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rondo_vmm.boot.unpacking import GZIP, XZ, unpack_gzip, within
 from rondo_vmm.errors import BootError
 from rondo_vmm.memory import GuestMemory
 
 PAGE_BYTES = 4096
-CHUNK_BYTES = 1 << 20
-# Source: RFC 1952 (gzip), the .xz file format, Documentation/driver-api/early-userspace/buffer-format.rst (cpio).
-GZIP, XZ, CPIO = b"\x1f\x8b", b"\xfd7zXZ\0", b"07070"
+# Source: the .xz file format, Documentation/driver-api/early-userspace/buffer-format.rst (cpio).
+CPIO = b"07070"
 XZ_FOOTER, CPIO_TRAILER = b"YZ", b"TRAILER!!!"
 
 
@@ -18,11 +18,11 @@ def load_initrd(source: Path, data: bytes, memory: GuestMemory, kernel_end: int,
     """Put it as high as it may be, and give its address and bytes.
 
     Args: `kernel_end`: the first address that the kernel does not need; `limit`: the last that an initrd may use.
-    Raises: BootError: it is empty, cut off, or does not fit.
+    Raises: BootError: it is empty, cut off, does not fit, or unpacks to more than the guest has room for.
     """
     if not data:
         raise BootError(f"{source}: empty; give an initrd")
-    if not _whole(data):
+    if not _whole(source, data, memory.size_bytes):
         raise BootError(f"{source}: a truncated initrd: its end is missing; fetch or build it again")
     address = (min(memory.size_bytes, limit + 1) - len(data)) // PAGE_BYTES * PAGE_BYTES
     if address < kernel_end:
@@ -33,23 +33,17 @@ def load_initrd(source: Path, data: bytes, memory: GuestMemory, kernel_end: int,
     return address, len(data)
 
 
-def _whole(data: bytes) -> bool:
-    """Say whether the first archive ends; kinds that do not tell quickly pass."""
+def _whole(source: Path, data: bytes, room_bytes: int) -> bool:
+    """Say whether the first archive ends; kinds that do not tell quickly pass. Raises: BootError: it is too large."""
     if data.startswith(GZIP):
-        return _gzip_ends(data)
+        import zlib
+
+        try:
+            for _ in within(unpack_gzip(memoryview(data)), room_bytes, f"{source}: an initrd, which"):
+                pass
+        except (EOFError, zlib.error):
+            return False
+        return True
     if data.startswith(XZ):
         return data.rstrip(b"\0").endswith(XZ_FOOTER)
     return not data.startswith(CPIO) or CPIO_TRAILER in data
-
-
-def _gzip_ends(data: bytes) -> bool:
-    import zlib
-
-    unpacker, at = zlib.decompressobj(31), 0
-    try:
-        while at < len(data) and not unpacker.eof:
-            unpacker.decompress(data[at : at + CHUNK_BYTES])
-            at += CHUNK_BYTES
-    except zlib.error:
-        return False
-    return unpacker.eof

@@ -34,7 +34,10 @@ def load_linux(
     else:
         elf.load_elf(source, kernel.data, image, memory)
         entry, header, end, limit = image.entry, b"", image.end, INITRD_MAX
-    placed = load_initrd(initrd, read_file(initrd, "an initrd"), memory, end, limit) if initrd else None
+    placed = None
+    if initrd:
+        data = read_file(initrd, "an initrd", memory.size_bytes)
+        placed = load_initrd(initrd, data, memory, end, limit)
     rsdp = write_acpi(memory, vcpus, slots)
     if isinstance(image, Elf) and image.pvh_entry:
         return Start(image.pvh_entry, rbx=write_start_info(memory, cmdline, placed, rsdp))

@@ -44,7 +44,7 @@ class Kernel:
     """A kernel's file, read and understood, but nowhere yet."""
 
     source: Path
-    data: bytes = attrs.field(repr=False)
+    data: bytes | bytearray = attrs.field(repr=False)
     image: Elf | BzImage
 
     @property
@@ -53,13 +53,15 @@ class Kernel:
         return isinstance(self.image, Elf) and self.image.bits == 32 and not self.image.pvh_entry
 
 
-def read_kernel(path: Path | None, unpacked: bool = False) -> Kernel:
-    """Read a kernel; None: the bundled guest. `unpacked`: take the vmlinux out of a bzImage here, where that can be.
+def read_kernel(path: Path | None, unpacked: bool = False, room_bytes: int = MAX_FILE_BYTES) -> Kernel:
+    """Read a kernel; None: the bundled guest.
 
-    Raises: BootError: it cannot be read, or is no kernel for this machine.
+    Args: `unpacked`: take the vmlinux out of a bzImage here, where that can be; `room_bytes`: the guest's memory, more
+        than which is neither read nor unpacked.
+    Raises: BootError: it cannot be read, needs more memory, or is no kernel for this machine.
     """
     source = path or BUNDLED
-    data = read_file(source, "a kernel")
+    data = read_file(source, "a kernel", room_bytes)
     if data.startswith(elf.ELF):
         return Kernel(source, data, elf.read_elf(source, data))
     from rondo_vmm.boot.bzimage import is_bzimage, read_bzimage, unpack
@@ -68,7 +70,7 @@ def read_kernel(path: Path | None, unpacked: bool = False) -> Kernel:
         return Kernel(source, data, elf.read_elf(source, data))
     image = read_bzimage(source, data)
     if unpacked:
-        vmlinux = unpack(source, data, image)
+        vmlinux = unpack(source, data, image, room_bytes)
         if vmlinux is not None:
             return Kernel(source, vmlinux, elf.read_elf(source, vmlinux))
     return Kernel(source, data, image)
@@ -95,13 +97,16 @@ def load(
     return load_linux(kernel, memory, cmdline, initrd, vcpus, slots)
 
 
-def read_file(path: Path, what: str) -> bytes:
-    """Read a file of at most 1 GiB. Raises: BootError: it cannot be read, or is larger."""
+def read_file(path: Path, what: str, room_bytes: int) -> bytes:
+    """Read a file that is to fit into the guest's memory. Raises: BootError: it cannot be read, or is larger."""
+    most = min(room_bytes, MAX_FILE_BYTES)
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read(most + 1)
     except OSError as error:
         raise BootError(f"{path}: {error.strerror}; give {what} that can be read") from None
-    if len(data) > MAX_FILE_BYTES:
-        raise BootError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB; give {what}")
+    if len(data) > most:
+        mend = "--memory-mib more, or " if most < MAX_FILE_BYTES else ""
+        limit = f"the guest's {most >> 20} MiB of memory" if mend else f"{most >> 20} MiB"
+        raise BootError(f"{path}: larger than {limit}; give {mend}{what} that is smaller")
     return data

@@ -1,10 +1,13 @@
 """`rondo serve` and the API beside a live store: what HTTP answers is what the store holds."""
 
+import contextlib
+import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
+import types
 import urllib.error
 import urllib.request
 from urllib.parse import quote
@@ -13,7 +16,7 @@ import pytest
 
 from rondo_cli.main import run
 from rondo_cli.serve import Sidecar, listen
-from rondo_core import Store
+from rondo_core import Schema, Store, Tier
 from rondo_core.errors import UsageError
 
 
@@ -135,7 +138,7 @@ def test_the_api_ends_with_the_process_that_started_it(path):
     code = f"""
 import os, sys
 from rondo_cli.serve import Sidecar, listen
-from rondo_core import Store
+from rondo_core import Schema, Store, Tier
 store = Store({str(path)!r})
 sidecar = Sidecar(store.path, listen("127.0.0.1", 0))
 print(sidecar._child.pid, sidecar.url, flush=True)
@@ -186,3 +189,175 @@ def test_a_directory_of_stores_is_served_together(tmp_path):
         _, found = get(sidecar, "query?series=level")
         assert [each["labels"] for each in found] == [{"rondo_store": "a"}, {"rondo_store": "b"}]
         assert len(get(sidecar, "info")[1]["stores"]) == 2
+
+
+def raw(sidecar, host, path="/metrics/info", **headers):
+    """Ask with a Host header of one's own."""
+    client = http.client.HTTPConnection(*sidecar.url[7:].partition("/")[0].split(":"), timeout=30)
+    try:
+        client.request("GET", path, headers={"Host": host, **headers})
+        answer = client.getresponse()
+        return answer.status, json.loads(answer.read()), answer.headers
+    finally:
+        client.close()
+
+
+def test_only_names_of_this_machine_are_answered(served):
+    """Loopback's names and addresses, with any port; whatever else a browser may have been told is refused, and led nowhere."""
+    _, sidecar = served
+    for host in ("127.0.0.1", "localhost", "LOCALHOST.:80", "[::1]:9464", "127.0.0.53:1"):
+        assert raw(sidecar, host)[0] == 200, host
+    for host in (
+        "evil.example",
+        "evil.example:9464",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "[fe80::1]",
+        "",
+        "localhost@evil",
+        "a b",
+    ):
+        status, body, headers = raw(sidecar, host, "/metrics/info/")
+        assert status == 421, host
+        assert "--allow-host NAME" in body["error"]
+        assert "Location" not in headers
+
+
+def test_a_name_that_is_allowed_is_answered(tmp_path):
+    """--allow-host takes the name by which clients ask, and no other."""
+    with Store(tmp_path / "s") as store:
+        store.gauge("level").set(1.0)
+    with serving(tmp_path / "s", "--allow-host", "Metrics.Example") as sidecar:
+        assert raw(sidecar, "metrics.example:80")[0] == 200
+        assert raw(sidecar, "other.example")[0] == 421
+
+
+@contextlib.contextmanager
+def serving(path, *options):
+    """`rondo serve` in a process of its own, as a user starts it."""
+    command = [sys.executable, "-m", "rondo_cli", "serve", str(path), "--port", "0", *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        said = process.stderr.readline()
+        yield types.SimpleNamespace(url=said.split(" on ")[1].strip().removesuffix("/info"), process=process)
+    finally:
+        process.terminate()
+        process.wait(30)
+        process.stderr.close()
+
+
+def test_where_others_reach_the_address_there_is_a_token(path, tmp_path, capsys):
+    """Without one nothing listens; with one every page wants it, and says so."""
+    with Store(path) as store:
+        store.gauge("level").set(1.0)
+    for host in ("0.0.0.0", "::"):
+        assert run(["serve", str(path), "--host", host, "--port", "0"]) == 2
+        said = capsys.readouterr().err
+        assert (
+            f"--host {host}: whoever reaches this address may read all of it; give --token-file" in said
+            or "--host ::" in said
+        )
+    token = tmp_path / "token"
+    for wrong in ("", "short", "a" * 2000, "twice the word of sixteen", "\u00e9" * 20):
+        token.write_text(wrong)
+        assert run(["serve", str(path), "--token-file", str(token), "--port", "0"]) == 2
+        assert "no token; one line of 16 to 1024" in capsys.readouterr().err
+    assert run(["serve", str(path), "--token-file", str(tmp_path / "none"), "--port", "0"]) == 2
+    token.write_text("0123456789abcdef\n")
+    with serving(path, "--host", "0.0.0.0", "--token-file", str(token)) as sidecar:
+        sidecar.url = sidecar.url.replace("0.0.0.0", "127.0.0.1")
+        for given in (
+            {},
+            {"Authorization": "Bearer 0123456789abcdeg"},
+            {"Authorization": "Basic 0123456789abcdef"},
+            {"Authorization": "Bearer"},
+        ):
+            for page in ("/metrics", "/metrics/health", "/metrics/info", "/metrics/query?series=level", "/"):
+                status, body, headers = raw(sidecar, "127.0.0.1", page, **given)
+                assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
+                assert body == {"error": "a token is needed: Authorization: Bearer TOKEN"}
+        assert raw(sidecar, "127.0.0.1", Authorization="Bearer 0123456789abcdef")[0] == 200
+
+
+def test_the_machines_api_wants_a_token_too(tmp_path, capsys):
+    """--api-host beyond this machine is refused before the machine starts; nothing is left."""
+    assert run(["vmm", "--api-port", "0", "--api-host", "0.0.0.0", "--store", str(tmp_path / "vm")]) == 2
+    assert "give --token-file" in capsys.readouterr().err
+    assert not (tmp_path / "vm").exists()
+
+
+def test_a_large_query_is_refused_and_what_is_asked_for_less_is_answered(path, clock):
+    """The limit is said with the mend; expressions are RE2's; nothing that was sent comes back at length."""
+    with Store(path, [Schema("g", "gauge", 400, (Tier("1s", "10m"),))], clock=clock) as store:
+        batch = store.batch([store.gauge("g", i=n) for n in range(400)])
+        for second in range(600):
+            batch.set([float(second)] * 400)
+            store.tick()
+            clock.advance(1)
+    with Sidecar(path, listen("127.0.0.1", 0)) as sidecar:
+        status, body = get(sidecar, "query?series=g")
+        assert status == 422
+        assert (
+            body["error"]
+            == "the query asks for more than 200000 points; give a shorter range, a coarser tier or fewer series"
+        )
+        status, found = get(sidecar, "query?series=" + quote('g{i=~"1.."}'))
+        assert (status, len(found), {len(each["points"]) for each in found}) == (200, 100, {600})
+        assert get(sidecar, "query?series=g&range=10s")[0] == 200
+        for bad in (
+            r'g{i=~"(1)\\1"}',
+            'g{i=~"(?=1)"}',
+            'g{i=~"1{2000}"}',
+            "g{" + "i!=x," * 70 + "}",
+            f'g{{i=~"{"a" * 3000}"}}',
+        ):
+            status, body = get(sidecar, "query?series=" + quote(bad))
+            assert status == 400, bad
+            assert len(body["error"]) < 350
+        status, body = get(sidecar, "query?series=g&range=" + "9" * 5000 + "s")
+        assert (status, len(body["error"]) < 350) == (400, True)
+        assert get(sidecar, "query?series=" + "g" * 9000)[0] == 414
+        status, body = get(sidecar, "nope")
+        assert (status, body["error"].startswith("no such page; there are /metrics, /metrics/health")) == (404, True)
+
+
+def until(wanted, ask):
+    """Ask until the answer is as wanted; the test's own timeout is the end."""
+    while (got := ask()) != wanted:
+        pass
+    return got
+
+
+def test_a_store_that_was_replaced_is_followed(tmp_path):
+    """Who asks for a path gets what lies there: another store, in a moment; nothing, as 503; a cut one, as 503."""
+    path = tmp_path / "s"
+    with Store(path) as store:
+        store.gauge("first").set(1.0)
+    with Sidecar(path, listen("127.0.0.1", 0)) as sidecar:
+        assert get(sidecar, "query?series=first")[0] == 200
+        path.rename(tmp_path / "elsewhere")
+        assert get(sidecar, "query?series=first")[0] == 503
+        with Store(path) as store:
+            store.gauge("second").set(2.0)
+            assert get(sidecar, "query?series=second")[0] == 200
+            assert get(sidecar, "query?series=first")[0] == 404
+            until("live", lambda: get(sidecar, "health")[1].get("status"))
+        for slab in path.glob("*.slab"):
+            os.truncate(slab, 4096)
+        for page in ("health", "query?series=second"):
+            status, body = get(sidecar, page)
+            assert status == 503, page
+            assert "\n" not in body["error"]
+
+
+def test_a_directory_is_followed_while_it_is_read(tmp_path):
+    """A store that comes is seen, and one that goes is gone, in some seconds, also when only health was asked for."""
+    for name in ("a", "b"):
+        with Store(tmp_path / name) as store:
+            store.gauge("level").set(1.0)
+    with Sidecar(tmp_path, listen("127.0.0.1", 0)) as sidecar:
+        assert get(sidecar, "health")[1]["status"] == "ended"
+        with Store(tmp_path / "c") as store:
+            store.gauge("level").set(1.0)
+            until("live", lambda: get(sidecar, "health")[1].get("status"))
+        assert len(get(sidecar, "query?series=level")[1]) == 3

@@ -101,3 +101,99 @@ def test_label_sets_are_canonical():
     for bad in ([("a", "1"), ("a", "2")], {"a": "\ud800"}, {"a": "x" * 1025}):
         with pytest.raises(LabelError):
             canonical_labels(bad)
+
+
+def test_a_selector_takes_the_compiler_of_its_expressions():
+    """A stranger's selector is read with another one than the owner's; what it cannot take is said where it stands."""
+    seen = []
+
+    def compiler(pattern):
+        seen.append(pattern)
+        if pattern == "no":
+            raise ValueError("never")
+        return lambda text: text == pattern
+
+    series = Series("m", (("a", "x.*"),), "gauge", "gauges", 0)
+    for _ in range(2):  # nothing of it is remembered
+        assert parse_selector('m{a=~"x.*"}', compiler).matches(series)
+    assert not parse_selector('m{a!~"x.*"}', compiler).matches(series)
+    assert seen == ["x.*"] * 3
+    with pytest.raises(SelectorError, match=r"at character 6: not a regular expression \(never\)") as caught:
+        parse_selector('m{a=~"no"}', compiler)
+    assert caught.value.position == 5
+    assert parse_selector('m{a=~"x.*"}').matches(series)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "9" * 5000 + "s",
+        "9" * 60_000,
+        "1s" * 5000 + "!",
+        "0." + "1" * 5000,
+        "1." * 3000,
+        "٣m",
+        "\uff12\uff10",
+        "1e400",
+        "nan",
+        "inf",
+    ],
+)
+def test_no_number_is_too_long_to_be_refused(text):
+    """Thousands of digits, digits of other scripts and what floats have besides: one line, at once."""
+    for parse in (parse_duration_ns, parse_instant_ns, parse_range):
+        with pytest.raises(RangeError):
+            parse(text)
+    if not text.startswith("1s"):
+        with pytest.raises(RangeError):
+            parse_size_bytes(text)
+
+
+def test_re2_takes_what_strangers_send():
+    """What backtracks elsewhere is matched or refused; what RE2 has not, and what is too large, is said to be so."""
+    from rondo_cli.patterns import compile_re2
+
+    text = "a" * 1000 + "!"
+    for pattern in ("(a+)+$", "([a-z_]+)+!", "(a|a)*!", "(.*a){20}", r"(\w+\s?)*!", "(?:a{0,30}){0,30}b"):
+        assert compile_re2(pattern)(text) == (pattern in {"([a-z_]+)+!", "(a|a)*!", r"(\w+\s?)*!"}), pattern
+    for pattern in (
+        r"(a)\1",
+        "(?=a)",
+        "(?<!a)",
+        "(?>a)",
+        "a++",
+        "a{2000}",
+        "(?:a{0,1000}){0,1000}",
+        "[",
+        "(" * 1500,
+        "a" * 2001,
+        "\udcff",
+    ):
+        with pytest.raises(ValueError, match=r"\S"):
+            compile_re2(pattern)
+    assert compile_re2("дом.+")("домовой")
+    assert not compile_re2("a")("a\n")
+
+
+def test_a_query_within_a_budget_reads_no_more(store, clock):
+    """Points, values and time are counted before anything is read; what one query leaves is another's of the same."""
+    from rondo_core.errors import QueryLimitError
+    from rondo_core.query import Budget
+
+    gauges = [store.gauge("g", i=n) for n in range(8)]
+    for _ in range(20):
+        for gauge in gauges:
+            gauge.set(1.0)
+        store.tick()
+        clock.advance(1)
+    found = store.view.query("g", budget=Budget(160, 1000, 10**10))
+    assert sum(map(len, found)) == 160
+    with pytest.raises(
+        QueryLimitError, match=r"more than 159 points; give a shorter range, a coarser tier or fewer series"
+    ):
+        store.view.query("g", budget=Budget(159, 1000, 10**10))
+    assert len(store.view.query("g", tier=1, budget=Budget(30, 1000, 10**10))[0]) == 1
+    with pytest.raises(QueryLimitError, match="more than may be read at once"):
+        store.view.query("g", budget=Budget(160, 10, 10**10))
+    with pytest.raises(QueryLimitError, match="takes longer than 0 s"):
+        store.view.query('{i=~"."}', budget=Budget(160, 1000, 0))

@@ -3,6 +3,8 @@
 import gzip
 import lzma
 import struct
+import tracemalloc
+import zlib
 
 import pytest
 
@@ -295,3 +297,90 @@ def test_tables_that_do_not_fit_are_refused():
     """More devices than the room below 1 MiB holds is an error, not a table written over the kernel."""
     with pytest.raises(ConfigError, match="devices"):
         acpi.write_acpi(GuestMemory(4 * MIB), 1, [Slot(0xD0000000, 0x200, 5)] * 2000)
+
+
+BOMB_MIB = 96
+
+
+def bomb(how):
+    """Zeroes without end, as far as the guest is concerned, in as few bytes as each kind can."""
+    whole = bytes(MIB)
+    if how == "gzip":
+        packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    elif how == "xz":
+        packer = lzma.LZMACompressor(lzma.FORMAT_XZ, lzma.CHECK_CRC32)
+    elif how == "zstd":
+        packer = pytest.importorskip("zstandard").ZstdCompressor(level=3).compressobj()
+    else:
+        block = pytest.importorskip("lz4.block").compress(bytes(8 * MIB), store_size=False)
+        return b"\x02\x21\x4c\x18" + (struct.pack("<I", len(block)) + block) * (BOMB_MIB // 8) + struct.pack("<I", 0)
+    return b"".join(packer.compress(whole) for _ in range(BOMB_MIB)) + packer.flush()
+
+
+def peak_of(call):
+    tracemalloc.start()
+    try:
+        with pytest.raises(BootError) as caught:
+            call()
+        return tracemalloc.get_traced_memory()[1], str(caught.value)
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("how", PACKERS)
+def test_a_kernel_that_unpacks_without_end_stops_at_the_guests_memory(tmp_path, how):
+    """Of a payload no more is unpacked than the guest has memory; the refusal names the file and says so."""
+    path = put(tmp_path, bzimage(payload=bomb(how)))
+    used, said = peak_of(lambda: read_kernel(path, unpacked=True, room_bytes=16 * MIB))
+    assert said.startswith(f"{path}: a bzImage whose payload unpacks to more than the guest's 16 MiB of memory; give")
+    if how != "zstd":  # whose package's memory is not Python's
+        assert used < 48 * MIB
+    assert "\n" not in said
+
+
+def test_an_initrd_that_unpacks_without_end_stops_at_the_guests_memory(tmp_path):
+    """It could never be unpacked in there, and is refused in words, a piece at a time in memory."""
+    initrd = put(tmp_path, bomb("gzip"), "initrd")
+    kernel = read_kernel(put(tmp_path, elf64()))
+    memory = GuestMemory(16 * MIB)
+    used, said = peak_of(lambda: load(kernel, memory, "", initrd, 1, []))
+    assert "an initrd, which unpacks to more than the guest's 16 MiB of memory" in said
+    assert used < 20 * MIB
+
+
+def test_an_lz4_payload_of_many_small_blocks_ends(tmp_path):
+    """A block that is not full is the last: a payload of millions of them is no work without end."""
+    block = pytest.importorskip("lz4.block").compress(b"x", store_size=False)
+    packed = b"\x02\x21\x4c\x18" + (struct.pack("<I", len(block)) + block) * 300_000 + struct.pack("<I", 0)
+    with pytest.raises(BootError, match="no ELF header"):
+        read_kernel(put(tmp_path, bzimage(payload=packed)), unpacked=True)
+
+
+def test_a_file_larger_than_the_guests_memory_is_not_read(tmp_path):
+    """Kernel or initrd: it is refused for its size, without being in memory once."""
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.write(b"\x7fELF")
+        file.truncate(1 << 33)
+    used, said = peak_of(lambda: read_kernel(large, room_bytes=16 * MIB))
+    assert "larger than the guest's 16 MiB of memory; give --memory-mib more, or a kernel that is smaller" in said
+    assert used < 48 * MIB
+    kernel = read_kernel(put(tmp_path, elf64()))
+    assert "larger than the guest's 16 MiB" in peak_of(lambda: load(kernel, GuestMemory(16 * MIB), "", large, 1, []))[1]
+
+
+def test_an_elf_of_segments_without_end_is_refused(tmp_path):
+    """Thousands of headers that each load the same bytes again cost nothing: a kernel has a dozen."""
+    data = bytearray(elf64())
+    headers = b"".join(struct.pack("<IIQQQQQQ", 1, 7, 0, BASE, BASE, 64, 64, 0) for _ in range(60_000))
+    struct.pack_into("<Q", data, 32, len(data))
+    struct.pack_into("<HH", data, 54, 56, 60_000)
+    with pytest.raises(BootError, match="an ELF file of 60000 program headers"):
+        read_kernel(put(tmp_path, bytes(data) + headers))
+    whole = bytearray(elf64())
+    many = b"".join(struct.pack("<IIQQQQQQ", 1, 7, 0, BASE, BASE, 64, 1 << 20, 0) for _ in range(100))
+    struct.pack_into("<Q", whole, 32, len(whole))
+    struct.pack_into("<HH", whole, 54, 56, 100)
+    kernel = read_kernel(put(tmp_path, bytes(whole) + many))
+    with pytest.raises(BootError, match="needs 100 MiB"):
+        load(kernel, GuestMemory(16 * MIB), "", None, 1, [])
