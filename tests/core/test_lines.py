@@ -11,6 +11,7 @@ import pytest
 from rondo_core import Batch, Plugins, Schema, Store, StoreReader, Tier
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.export.cursor import Cursor, save_cursor
+from rondo_core.export.drain import Drain
 from rondo_core.export.runner import Runner, open_runner
 from rondo_core.plugins import EXPORTERS
 
@@ -40,8 +41,7 @@ def recorded(path, clock):
 
 def export(store, name, file, max_samples=10_000):
     with StoreReader(store) as reader:
-        runner = open_runner(reader, name, {"path": str(file)})
-        runner._max_samples = max_samples
+        runner = open_runner(reader, name, {"path": str(file)}, max_samples=max_samples)
         return runner.finish(1, 30)
 
 
@@ -116,8 +116,7 @@ def test_a_crash_at_any_byte_of_a_batch_loses_and_doubles_no_line(recorded, tmp_
             def close(self):
                 pass
 
-        runner = Runner(reader, Keep(), "keep")
-        runner._max_samples = 60
+        runner = Runner(reader, Keep(), "keep", max_samples=60)
         runner.finish(0, 0)
     assert len(batches) > 2
     file = tmp_path / "out"
@@ -206,7 +205,7 @@ def test_a_full_disk_leaves_no_half_batch(recorded, tmp_path, name, monkeypatch)
         monkeypatch.setattr(lines.os, "write", write)
         runner = Runner(reader, exporter, name)
         with pytest.raises(RetryableExportError, match="No space left on device; what was not written stays"):
-            runner._exporter.send(runner._drain.next({}, 1 << 62, 10_000).batch)
+            exporter.send(Drain(reader).next({}, 1 << 62, 10_000).batch)
         assert file.stat().st_size == 0
         monkeypatch.setattr(lines.os, "write", real)
         outcome = runner.finish(1, 10)

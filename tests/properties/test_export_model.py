@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from rondo_core import ManualClock, Schema, Store, Tier, faults
-from rondo_core.errors import BatchTooLargeError, PermanentExportError, RetryableExportError
+from rondo_core.errors import AnswerLostError, BatchTooLargeError, PermanentExportError, RetryableExportError
 from rondo_core.export.runner import Runner
 
 START_S = 1_700_000_000
@@ -43,7 +43,7 @@ class StrictReceiver:
         if fault == "killed after":
             raise Killed
         if fault == "lost answer":
-            raise RetryableExportError("timed out")
+            raise AnswerLostError("timed out")
 
     def _take(self, sent):
         if len(sent) > self.max_samples:
@@ -150,7 +150,7 @@ class World:
         try:
             return runner.finish(ended_run, 60)
         except Killed:
-            runner._lock.release()
+            runner.release()
             return None
         finally:
             faults.point = real
