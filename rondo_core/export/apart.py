@@ -7,7 +7,7 @@ is tried at growing intervals, and counts as refused after so many tries in whic
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
@@ -23,6 +23,7 @@ from rondo_core.export.ledger import Ledger
 logger = logging.getLogger("rondo.export")
 
 WAIT_FIRST_S, WAIT_LAST_S = 1.0, 60.0
+_READ_AHEAD = 10
 
 
 class Apart:
@@ -79,8 +80,8 @@ class Apart:
                     self._not_before[name] = monotonic_ns() / NS_PER_S + WAIT_FIRST_S, WAIT_FIRST_S * 2
                     self.log(name, "waits: not now is the answer to it, while others are taken")
 
-    def send_waiting(self, max_samples: int, *, all_of_them: bool) -> Iterator[str]:
-        """Try the series that wait, those whose time has come or all; give those that wait no longer."""
+    def send_waiting(self, max_samples: int, *, all_of_them: bool) -> None:
+        """Try the series that wait: those whose time has come, or all."""
         for name in list(self._ledger.cursor.held):
             at_s, wait_s = self._not_before.get(name, (0.0, WAIT_FIRST_S))
             if monotonic_ns() / NS_PER_S < at_s and not all_of_them:
@@ -96,14 +97,13 @@ class Apart:
             else:
                 self._not_before.pop(name, None)
                 self._taken_at.pop(name, None)
-                yield name
 
     def _send_one(self, name: str, max_samples: int) -> None:
         ledger, delivery = self._ledger, self._delivery
         while (held := ledger.cursor.held.get(name)) is not None:
             ends = {held.key: ledger.positions.get(held.key, 0)}
-            # The others' columns are read with it: not more rows at a time than they fill a request with.
-            drained = self._drain.up_to({held.key: held.position}, ends, max_samples)
+            # The others' columns are read with it: not more rows at a time than they fill a few requests with.
+            drained = self._drain.up_to({held.key: held.position}, ends, _READ_AHEAD * max_samples)
             if drained is None:
                 drained = Drained(Batch(()), ends, 0)
             mine = drained.batch.where(lambda series: str(series) == name)

@@ -1,4 +1,4 @@
-"""One HTTP connection to a receiver, for exporters: a request at a time, of which each step is bounded in time as a whole.
+"""One HTTP connection to a receiver, for exporters: a request at a time, each step of it bounded in time as a whole.
 
 Every failure says whether the request can have arrived: only where it was begun to be sent, and no answer came, it can.
 The standard library is enough for it. A proxy is what the config names; nothing is read from the environment.
@@ -7,6 +7,7 @@ The standard library is enough for it. A proxy is what the config names; nothing
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import io
 import select
@@ -140,7 +141,7 @@ class Connection:
         host = f"{_host(self._way.url)}:{self._way.url.port or _PORTS['https']}"
         lines = [f"CONNECT {host} HTTP/1.1", f"Host: {host}", *self._proxy_lines(), "", ""]
         stream.send("\r\n".join(lines).encode("latin-1"))
-        answer = http.client.HTTPResponse(stream, method="CONNECT")  # type: ignore[arg-type] - all that it asks of one
+        answer = stream.answer("CONNECT")
         answer.begin()
         if not 200 <= answer.status < 300:
             raise OSError(0, f"the proxy answered {answer.status}")
@@ -164,22 +165,20 @@ class Connection:
         if way.url.scheme == "http":
             lines += self._proxy_lines()
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-        answer = http.client.HTTPResponse(stream, method="POST")  # type: ignore[arg-type] - all that it asks of one
+        answer = stream.answer("POST")
         try:
             stream.until_ns = _from_now(way.timeout_s + len(body) / LEAST_BYTES_PER_S)
-            try:
+            # A receiver may answer, and close, before it has read all.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):
                 stream.send(head + body)
-            except (BrokenPipeError, ConnectionResetError):
-                pass  # a receiver may answer, and close, before it has read all
             stream.until_ns = _from_now(way.timeout_s)
             answer.begin()
         except TimeoutError:
             raise AnswerLostError(f"{way.shown_url}: no answer within {way.timeout_s:g} s") from None
-        except ssl.SSLError as error:
-            if "ALERT" in (error.reason or ""):  # the handshake's end, as TLS 1.3 has it, comes after the request
-                raise ReceiverAwayError(f"{way.shown_url}: {lost_reason(error, 'no connection')}") from None
-            raise AnswerLostError(f"{way.shown_url}: {lost_reason(error)}") from None
         except (OSError, http.client.HTTPException) as error:
+            # The end of TLS 1.3's handshake, and with it its failure, comes after the request.
+            if not stream.n_sent or (isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")):
+                raise ReceiverAwayError(f"{way.shown_url}: {lost_reason(error, 'no connection')}") from None
             raise AnswerLostError(f"{way.shown_url}: {lost_reason(error)}") from None
         found, complete = _body(answer, max_bytes)
         known = {name.lower(): value for name, value in answer.headers.items()}
@@ -196,10 +195,11 @@ class Connection:
 
 
 class _Stream:
-    """A socket, as http.client reads one, whose sending and reading ends at an instant, however much comes until then."""
+    """A socket, as http.client reads one, whose sending and reading ends at an instant, whatever comes until then."""
 
     def __init__(self, sock: socket.socket, until_ns: int) -> None:
         self.socket, self.until_ns = sock, until_ns
+        self.n_sent = 0
 
     def left_s(self) -> float:
         """Give the time that is left, s. Raises: TimeoutError: none is."""
@@ -209,10 +209,15 @@ class _Stream:
         return left_ns / NS_PER_S
 
     def send(self, data: bytes) -> None:
-        rest = memoryview(data)
+        rest, self.n_sent = memoryview(data), 0
         while rest:
             self.socket.settimeout(self.left_s())
-            rest = rest[self.socket.send(rest) :]
+            sent = self.socket.send(rest)
+            rest, self.n_sent = rest[sent:], self.n_sent + sent
+
+    def answer(self, method: str) -> http.client.HTTPResponse:
+        """Give what reads an answer: all that it asks of a socket is `makefile`."""
+        return http.client.HTTPResponse(self, method=method)  # type: ignore[arg-type]
 
     def makefile(self, mode: str) -> io.BufferedReader:  # noqa: ARG002 - a socket's signature
         return io.BufferedReader(_Reader(self))

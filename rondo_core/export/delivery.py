@@ -61,7 +61,7 @@ class Found:
             that no request can carry.
         bad: series of which the sample of one instant was refused alone.
         apart: series that are to be sent apart in the same batch yet.
-        blocked: series that were answered with not now alone, while others were taken, and whether they may have arrived.
+        blocked: series that were answered with not now alone while others were taken; whether they may have arrived.
         newest_ns: the newest timestamp that was taken.
     """
 
@@ -223,7 +223,7 @@ class Delivery:
         for _ in range(LOOK_DEPTH):
             level = [half for piece in level for half in piece.filled().split_series() or ()]
             for at, piece in enumerate(level):
-                if self._try(piece) is Verdict.TAKEN:
+                if self.try_to_send(piece) is Verdict.TAKEN:
                     for other in level[:at]:
                         self._part(other)
                     for other in level[at + 1 :]:
@@ -231,12 +231,16 @@ class Delivery:
                     return
         names = _names(batch)
         for name in names[:: max(1, len(names) // LOOK_SINGLES)] if len(level) > 1 else ():
-            if self._try(batch.where(lambda series, name=name: str(series) == name)) is Verdict.TAKEN:  # type: ignore[misc]
+            if self.try_to_send(batch.where(lambda series, name=name: str(series) == name)) is Verdict.TAKEN:  # type: ignore[misc]
                 self._part(batch.where(lambda series, name=name: str(series) != name))  # type: ignore[misc]
                 return
         raise error
 
-    def _try(self, piece: Batch) -> Verdict:
+    def try_to_send(self, piece: Batch) -> Verdict:
+        """Send a share that may be what the receiver does not take: whatever it answers is a verdict.
+
+        Raises: ReceiverAwayError, RefusesAllError, UsageError: as `send`; RetryableExportError: no time is left.
+        """
         if monotonic_ns() / NS_PER_S > self.until:
             raise RetryableExportError(f"no time left to find what is not taken: {self.error}")
         try:
@@ -249,7 +253,7 @@ class Delivery:
 
     def _find_blocked(self, piece: Batch) -> None:
         unanswered, self.unanswered = self.unanswered, False
-        verdict = self._try(piece)
+        verdict = self.try_to_send(piece)
         lost, self.unanswered = self.unanswered, self.unanswered or unanswered
         if verdict is Verdict.TAKEN:
             return

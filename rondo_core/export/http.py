@@ -98,7 +98,7 @@ def check_url(option: str, given: str, example: str) -> SplitResult:
 
 
 def check_proxy(given: str) -> SplitResult | None:
-    """Take a proxy's URL apart; None where there is none. Raises: UsageError: not one of http, with nothing but a host."""
+    """Take a proxy's URL apart; None where there is none. Raises: UsageError: not http, or with more than a host."""
     if not given:
         return None
     parts = check_url("proxy", given, "http://proxy.example:3128")

@@ -40,8 +40,8 @@ Count = Literal["samples", "refused", "doubtful", "overwritten", "coarse"]
 class Bound:
     """How far the next request may reach, because what lies beyond is another matter.
 
-    Attributes: `ends`, "schema.tier" -> the first bucket after it; `doubtful`, whether what lies in it may have arrived;
-    `rest_settled`, whether only the suspects in it are pending.
+    Attributes: `ends`, "schema.tier" -> the first bucket after it; `doubtful`, whether what lies in it may have
+    arrived; `rest_settled`, whether only the suspects in it are pending.
     """
 
     ends: Mapping[str, int]
@@ -160,8 +160,8 @@ class Ledger:
     ) -> None:
         """Move on behind what was drained.
 
-        Args: `taken`: samples that were acknowledged; `refused`: not, by a receiver that took the rest of their request;
-            `untaken`: refused with their requests; `doubtful`: those may have arrived before.
+        Args: `taken`: samples that were acknowledged; `refused`: those that were not, of requests that were taken;
+            `untaken`: refused with their requests; `doubtful`: these may have arrived before.
         """
         counts: dict[str, int] = {"samples": taken, "refused": refused, "overwritten": drained.overwritten}
         counts["coarse"] = drained.coarse
@@ -197,8 +197,7 @@ class Ledger:
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead.in_flight:
             self._unanswered = True
-            left = {"in_flight": ahead.in_flight, "in_flight_from": ahead.in_flight_from}
-            self.cursor = attrs.evolve(self.cursor, **left)
+            self.cursor = attrs.evolve(self.cursor, in_flight=ahead.in_flight, in_flight_from=ahead.in_flight_from)
         elif not self._unanswered:
             self.skip_in_flight()
 

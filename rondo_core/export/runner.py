@@ -221,8 +221,12 @@ class Runner:
                     break
                 time.sleep(wait_s)
             try:
+                taken = self._delivery.n_taken
                 self._send_all(closed_ns, ended_run)
-                break
+                tries = LAST_TRIES if retry and self._delivery.n_taken > taken else tries - 1
+                if not (self._ledger.cursor.held and tries):
+                    break
+                wait_s = _last_wait_s(tries)  # series that wait
             except RetryableExportError as error:
                 wait_s = self._failed(error)
                 if not retry:
@@ -230,7 +234,7 @@ class Runner:
                     break
             except Exception as error:  # noqa: BLE001 - an exporter never stops the process
                 tries -= 1
-                wait_s = BACKOFF_FIRST_S * 2 ** (LAST_TRIES - 1 - tries)
+                wait_s = _last_wait_s(tries)
                 over = not tries or isinstance(error, UsageError | RefusesAllError)
                 if over or time.monotonic() + wait_s > until:
                     self._stop(error)
@@ -311,6 +315,10 @@ class Runner:
     def _publish(self) -> None:
         if self._count is not None:
             self.outcome.publish(self._count, self.name)
+
+
+def _last_wait_s(tries_left: int) -> float:
+    return float(BACKOFF_FIRST_S * 2.0 ** max(0, LAST_TRIES - 1 - tries_left))
 
 
 def open_runner(

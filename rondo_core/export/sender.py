@@ -8,8 +8,9 @@ shorter until one instant is refused; that is taken apart by series.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+import attrs
 
 from rondo_core import faults
 from rondo_core.errors import ReceiverAwayError, UsageError
@@ -18,7 +19,6 @@ from rondo_core.export.batch import Batch
 from rondo_core.export.delivery import Delivery, RefusesAllError, Verdict
 from rondo_core.export.drain import FOR_EVER, Drain, Drained
 from rondo_core.export.ledger import Bound, Ledger
-from rondo_core.labels import Series
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View
@@ -29,6 +29,8 @@ logger = logging.getLogger("rondo.export")
 LOOK_AFTER = 3
 MAX_INSTANTS = 10_000
 _SKIM_HALVINGS = 3
+# Halvings of the end of a run that is too much at once, or refused.
+_END_HALVINGS = 6
 
 
 class Sender:
@@ -49,6 +51,7 @@ class Sender:
         self._wholly, self._skimming = 0, -1
         self._taken_before = 0
         self._said_coarse = False
+        self._ended = set[str]()
 
     def begin_pass(self) -> None:
         """Begin to send what is pending."""
@@ -79,13 +82,34 @@ class Sender:
             if self._delivery.n_taken == self._taken_before:
                 raise RefusesAllError(f"every sample was refused: {self._delivery.error}")
             ledger.confirm()
-        for name in self._apart.send_waiting(self._max_samples, all_of_them=ended_run > 0):
-            if ledger.cursor.ended_run >= ended_run > 0:
-                self._send_end(lambda series, name=name: str(series) == name)  # type: ignore[misc]
+        self._apart.send_waiting(self._max_samples, all_of_them=ended_run > 0)
         if ended_run > ledger.cursor.ended_run and ledger.cursor.positions:
-            self._send_end(lambda series: str(series) not in ledger.cursor.held)
-            ledger.end_run(ended_run)
+            self._end()
+            if not ledger.cursor.held:
+                ledger.end_run(ended_run)
         ledger.save()
+
+    def _end(self) -> None:
+        """Say of every series that it has ended, of suspects in requests apart; those that wait have not."""
+        cursor = self._ledger.cursor
+        done = self._ended | set(cursor.held)
+        end = self._drain.ended(self._view.newest_ns(), lambda series: str(series) not in done)
+        suspects = set(cursor.suspects)
+        rest = tuple(series for series in end.ended if str(series) not in suspects)
+        self._delivery.begin()
+        self._send_end(attrs.evolve(end, ended=rest), _END_HALVINGS)
+        self._ended |= set(map(str, rest))
+        for series in end.ended:
+            if str(series) in suspects:
+                self._delivery.try_to_send(attrs.evolve(end, ended=(series,)))
+                self._ended.add(str(series))
+
+    def _send_end(self, end: Batch, halvings: int) -> None:
+        if not end.ended or self._delivery.send(end) is Verdict.TAKEN or not halvings:
+            return
+        middle = len(end.ended) // 2
+        for half in (end.ended[:middle], end.ended[middle:]) if middle else ():
+            self._send_end(attrs.evolve(end, ended=half), halvings - 1)
 
     def retract(self) -> None:
         """Let what was refused be pending again, and begin anew with it."""
@@ -100,12 +124,6 @@ class Sender:
         # Sent again it is equal to the first try, unless that is known to be too much.
         max_samples = FOR_EVER if self._instants is None and not self._too_large else self._max_samples
         return drain.up_to(positions, bound.ends, max_samples, self._instants)
-
-    def _send_end(self, wanted: Callable[[Series], bool]) -> None:
-        end = self._drain.ended(self._view.newest_ns(), wanted)
-        if end.ended:
-            self._delivery.begin()
-            self._delivery.send(end)
 
     def _settle(self, drained: Drained, bound: Bound | None) -> None:
         """Send what was drained; the ledger moves if it is settled, else it is drained again, and shorter."""

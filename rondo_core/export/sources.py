@@ -50,8 +50,9 @@ class Segment:
 
     def first(self, count: int) -> Segment:
         """Give the first `count` rows."""
-        cut = {"buckets": self.buckets[:count], "stamps_ns": self.stamps_ns[:count], "ends": self.ends[:count]}
-        return attrs.evolve(self, **cut, last=self.last or count < len(self.ends))
+        return attrs.evolve(
+            self, buckets=self.buckets[:count], stamps_ns=self.stamps_ns[:count], ends=self.ends[:count]
+        )
 
 
 class Source(Protocol):

@@ -12,7 +12,7 @@ import logging
 
 from rondo_core import Batch
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.errors import ExportError
+from rondo_core.errors import ExportError, ReceiverAwayError
 from rondo_core.export.http import NOT_NOW, REFUSED, error_of
 from rondo_exporter_prometheus.columns import LabelSets
 from rondo_exporter_prometheus.encode import Encoder
@@ -136,7 +136,8 @@ class RemoteWrite:
             return
         self._attempts += answer.status not in NOT_NOW | _AWAY
         if answer.status in NOT_NOW or (answer.status >= 500 and self._attempts < HISTOGRAM_ATTEMPTS):
-            _judge(answer)
+            # Its samples are taken, and must not come again in other requests: it is not to be looked into.
+            raise ReceiverAwayError(answer.said, answer.retry_after_s)
         self._histograms = False
         self._warn("histograms", f"{answer.said}: native histograms are not stored there, and are not sent any more")
 
