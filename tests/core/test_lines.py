@@ -233,3 +233,13 @@ def test_a_reader_that_went_away_ends_the_export(recorded):
     assert said.returncode == 1
     assert "standard output: Broken pipe" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_sample_of_another_value_is_no_sample_that_is_there(tmp_path, clock, name):
+    """Two stores whose series have the same names, into one file: every sample of both is a line, and none is left out."""
+    for path, value in (("a", 1.0), ("b", 2.0)):
+        with Store(tmp_path / path, [Schema("g", "gauge", 2)], clock=clock) as store:
+            store.gauge("level").set(value)
+        export(tmp_path / path, name, tmp_path / "out")
+    assert [values[0] for _, who, values in read(name, tmp_path / "out") if who == "level"] == [1.0, 2.0]
