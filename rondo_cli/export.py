@@ -124,5 +124,7 @@ def _summary(outcome: Outcome) -> str:
     if outcome.coarse_buckets:
         said += f", {outcome.coarse_buckets} coarser windows sent in their place"
     if outcome.doubtful_samples:
-        said += f"; {outcome.doubtful_samples} count as delivered, refused when sent again"
+        said += f"; {outcome.doubtful_samples} doubtful: no answer came, and they were refused when sent again"
+    if outcome.held_series:
+        said += f"; {outcome.held_series} series wait: the receiver answers not now to them while it takes others"
     return said

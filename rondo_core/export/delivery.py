@@ -214,26 +214,33 @@ class Delivery:
 
     # -- what is answered with not now
 
-    def look_into(self, batch: Batch, error: Exception) -> None:
+    def look_into(self, batch: Batch, error: Exception) -> bool:
         """Find the series that a receiver answers not now to, while it takes others; those are sent by it.
 
+        Returns: whether that is done; if not, even shares of the batch are too large: it is to be made shorter.
         Raises: `error`: it takes nothing; ReceiverAwayError: it is not there any more.
         """
-        level = [batch]
-        for _ in range(LOOK_DEPTH):
-            level = [half for piece in level for half in piece.filled().split_series() or ()]
-            for at, piece in enumerate(level):
-                if self.try_to_send(piece) is Verdict.TAKEN:
-                    for other in level[:at]:
-                        self._part(other)
-                    for other in level[at + 1 :]:
-                        self._find_blocked(other)
-                    return
+        level, depth, several = [batch.filled()], LOOK_DEPTH, len(batch.instants()) > 1
+        while depth:
+            depth -= 1
+            # A single series is among the next level too, as what was tried.
+            shares = [(half, True) for piece in level for half in _halves(piece)]
+            shares += [(piece, False) for piece in level if not _halves(piece)]
+            level = [piece for piece, _ in shares]
+            for at, (piece, untried) in enumerate(shares):
+                verdict = self.try_to_send(piece) if untried else Verdict.NOT_NOW
+                if verdict is Verdict.TAKEN:
+                    self._find_blocked(level[:at] + level[at + 1 :])
+                    return True
+                if verdict is Verdict.TOO_LARGE:
+                    if several:
+                        return False
+                    depth = max(depth, 1)
         names = _names(batch)
-        for name in names[:: max(1, len(names) // LOOK_SINGLES)] if len(level) > 1 else ():
+        for name in names[:: max(1, len(names) // LOOK_SINGLES)] if len(names) > len(level) else ():
             if self.try_to_send(batch.where(lambda series, name=name: str(series) == name)) is Verdict.TAKEN:  # type: ignore[misc]
-                self._part(batch.where(lambda series, name=name: str(series) != name))  # type: ignore[misc]
-                return
+                self._find_blocked([batch.where(lambda series, name=name: str(series) != name)])  # type: ignore[misc]
+                return True
         raise error
 
     def try_to_send(self, piece: Batch) -> Verdict:
@@ -251,30 +258,27 @@ class Delivery:
             self.note(error)
             return Verdict.NOT_NOW
 
-    def _find_blocked(self, piece: Batch) -> None:
-        unanswered, self.unanswered = self.unanswered, False
-        verdict = self.try_to_send(piece)
-        lost, self.unanswered = self.unanswered, self.unanswered or unanswered
-        if verdict is Verdict.TAKEN:
-            return
-        if len(names := _names(piece)) == 1:
-            if verdict is Verdict.REFUSED:
-                self.found.apart += names
+    def _find_blocked(self, shares: list[Batch]) -> None:
+        """Send shares of a batch, of what is not taken the halves, down to single series."""
+        for share in shares:
+            unanswered, self.unanswered = self.unanswered, False
+            verdict = self.try_to_send(share)
+            lost, self.unanswered = self.unanswered, self.unanswered or unanswered
+            halves = _halves(share)
+            if verdict is Verdict.TAKEN:
+                continue
+            if halves:
+                self._find_blocked(halves)
+            elif verdict is Verdict.REFUSED:
+                self.found.apart += _names(share)
             else:
-                self.found.blocked[names[0]] = lost
-            return
-        self._part(piece)
+                self.found.blocked.update(dict.fromkeys(_names(share), lost))
 
-    def _part(self, piece: Batch) -> None:
-        """Send the halves of what was not taken."""
-        filled = piece.filled()
-        halves = filled.split_series()
-        if halves is None:  # known not to be taken alone; once more tells how
-            self._find_blocked(filled)
-            return
-        for half in halves:
-            if half.n_samples:
-                self._find_blocked(half)
+
+def _halves(piece: Batch) -> list[Batch]:
+    """Give the halves by series of a batch, of the series that hold a value; none of a single one."""
+    halves = [half.filled() for half in piece.filled().split_series() or ()]
+    return [half for half in halves if half.parts]
 
 
 def _names(batch: Batch) -> list[str]:

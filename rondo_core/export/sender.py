@@ -52,6 +52,8 @@ class Sender:
         self._taken_before = 0
         self._said_coarse = False
         self._ended = set[str]()
+        # Whether the next answer of not now is looked into at once: what was looked into was too large.
+        self._looking = False
 
     def begin_pass(self) -> None:
         """Begin to send what is pending."""
@@ -186,11 +188,11 @@ class Sender:
             raise
         except Exception as error:
             times, rest = divmod(self._ledger.cursor.tries + 1, LOOK_AFTER)
-            if rest or times & (times - 1):
+            if not self._looking and (rest or times & (times - 1)):
                 raise
-            self._look_into(batch, error)
-            return True
+            verdict = self._look_into(batch, error)
         n_instants = len(batch.instants()) if verdict is not Verdict.TAKEN else 0
+        self._looking &= verdict is not Verdict.TAKEN
         if verdict is Verdict.TAKEN:
             self._instants = self._instants * 2 if self._instants and self._instants < MAX_INSTANTS else None
             return True
@@ -226,12 +228,15 @@ class Sender:
             return False
         return True
 
-    def _look_into(self, batch: Batch, error: Exception) -> None:
-        """Find out whether it is some series alone that the receiver answers not now to."""
-        delivery = self._delivery
+    def _look_into(self, batch: Batch, error: Exception) -> Verdict:
+        """Find out whether it is some series alone that the receiver answers not now to; taken: the others are."""
+        delivery, self._looking = self._delivery, False
         delivery.note(error)
-        delivery.look_into(batch, error)
+        if not delivery.look_into(batch, error):
+            self._looking = True
+            return Verdict.TOO_LARGE
         if not (delivery.found.blocked or delivery.found.apart):  # it takes all of it, in smaller requests
             self._max_samples, self._too_large = max(1, min(self._max_samples, batch.n_samples) // 2), True
         if not self._ledger.can_hold(delivery.found.blocked):
             raise error
+        return Verdict.TAKEN

@@ -9,6 +9,7 @@ import pytest
 from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.errors import (
     AnswerLostError,
+    BatchTooLargeError,
     ExportError,
     PermanentExportError,
     ReceiverAwayError,
@@ -271,6 +272,44 @@ def test_large_requests_that_are_not_taken_are_made_smaller(closed):
     receiver = Scripted(too_much)
     outcome, _ = export(closed, receiver)
     assert (len(receiver.samples), outcome.samples, outcome.held_series) == (ALL, ALL, 0)
+
+
+@pytest.mark.parametrize("limit", [2, 30])
+def test_a_series_is_found_where_requests_are_limited_too(closed, limit):
+    """A receiver that takes little at a time, and one series not now: the others arrive all the same."""
+
+    def judge(sent):
+        not_now(sent)
+        if len(sent) > limit:
+            raise BatchTooLargeError("413")
+
+    receiver = Scripted(judge)
+    outcome, _ = export(closed, receiver)
+    assert (len(receiver.samples), outcome.refused_samples, outcome.held_series) == (ALL - SECONDS, 0, 1)
+    receiver.judge = None
+    assert export(closed, receiver)[1].complete
+    assert len(receiver.samples) == ALL
+
+
+def test_several_series_are_found_and_refused_ones_with_them(closed):
+    """Three that are answered with not now and one that is refused, of eight: each is what it is, the rest arrives."""
+    waiting, bad = {f'g{{n="{n}"}}' for n in (0, 5, 7)}, 'g{n="2"}'
+
+    def judge(sent):
+        names = {name for name, *_ in sent}
+        if names & waiting:
+            raise RetryableExportError("429")
+        if bad in names:
+            raise PermanentExportError("400")
+
+    receiver = Scripted(judge)
+    outcome, _ = export(closed, receiver, max_samples=160)
+    assert len(receiver.samples) == 4 * SECONDS
+    assert (outcome.samples, outcome.refused_samples, outcome.held_series) == (4 * SECONDS, SECONDS, 3)
+    receiver.judge = None
+    export(closed, receiver)
+    assert len(receiver.samples) == 7 * SECONDS
+    assert counts(closed) == (7 * SECONDS, SECONDS, 0)
 
 
 def test_a_wait_that_a_plugin_asks_for_may_be_anything(closed):
