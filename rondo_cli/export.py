@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from rondo_cli.params import CONFIG, STORE, Duration, LabelSet
@@ -94,15 +95,14 @@ def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
     with HeldStore(store, follow=True) as held:
         look = held.look()
         if look.unknown:
-            click.echo(f"rondo: {look.unknown}", err=True)
+            say(f"rondo: {look.unknown}", err=True)
         if look.ended and runner_options(name, table)[0].get("tier"):
             fold_dead(held.inside)
             look = held.look()
         with EndedReader(held.inside, look.run) if look.ended else StoreReader(held.inside) as reader:
             runner = open_runner(reader, name, table)
             outcome = runner.finish(look.run if look.ended else 0, runner.deadline_s)
-        outcome.error = held.named(outcome.error)
-        return outcome
+        return attrs.evolve(outcome, error=held.named(outcome.error))
 
 
 def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:
@@ -134,5 +134,7 @@ def _summary(outcome: Outcome) -> str:
     if outcome.coarse_buckets:
         said += f", {outcome.coarse_buckets} coarser windows sent in their place"
     if outcome.doubtful_samples:
-        said += f"; {outcome.doubtful_samples} count as delivered, refused when sent again"
+        said += f"; {outcome.doubtful_samples} doubtful: no answer came, and they were refused when sent again"
+    if outcome.held_series:
+        said += f"; {outcome.held_series} series wait: the receiver answers not now to them while it takes others"
     return said

@@ -25,7 +25,7 @@ def command(store: Path, style: str) -> int:
     \b
     acknowledged up to: everything before is settled       lag: from there to the newest bucket
     refused: samples that the receiver takes never         overwritten: buckets lost before they were sent
-    doubtful: counted as delivered, see docs/limits.md     coarse: windows sent in place of overwritten buckets
+    doubtful: may have arrived, see docs/limits.md         coarse: windows sent in place of overwritten buckets
     """
     from rondo_core import layout
     from rondo_core.export.status import export_status
@@ -36,7 +36,7 @@ def command(store: Path, style: str) -> int:
     paths = below.stores or [store]
     found, failed = [], bool(below.errors)
     for line in (*below.errors, *below.passed):
-        click.echo(f"rondo: left out: {line}", err=True)
+        say(f"rondo: left out: {line}", err=True)
     for path in paths:
         try:
             found += export_status(path)

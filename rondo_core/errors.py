@@ -160,16 +160,24 @@ class HookError(PluginError):
 
 
 class ExportError(RondoError):
-    """The receiver cannot be used as configured; the exporter stops and the cursor stays."""
+    """The receiver cannot be used as configured: the cursor stays, and it is asked again at long intervals."""
 
 
 class RetryableExportError(ExportError):
-    """The batch was not taken now and may be sent again, `retry_after_s` seconds from now if given."""
+    """The receiver has none of the batch, and may be sent it again, `retry_after_s` seconds from now if given."""
 
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         """Say what the receiver answered and when it wants to be asked again."""
         super().__init__(message, retry_after_s)
         self.retry_after_s = retry_after_s
+
+
+class ReceiverAwayError(RetryableExportError):
+    """There is no way to the receiver: nothing of the batch was sent, and it matters not what is in it."""
+
+
+class AnswerLostError(RetryableExportError):
+    """The batch was begun to be sent and no answer came: the receiver may have it, and may not."""
 
 
 class PermanentExportError(ExportError):

@@ -69,10 +69,12 @@ class Exporter(Protocol):
     def send(self, batch: Batch) -> int | None:
         """Deliver the batch; to return is to acknowledge it.
 
-        Returns: how many of its samples the receiver refused for good while it took the rest; None or 0: it took all.
-        Raises: RetryableExportError: not now; PermanentExportError: these samples never; BatchTooLargeError: not
-        in one piece; ExportError: the receiver cannot be used as configured, so the exporter stops and nothing is
-        lost.
+        Returns: how many of its samples were left out of what was sent, or refused for good while the rest was taken;
+        None or 0: it took all.
+        Raises: RetryableExportError: not now, and it has none of it; AnswerLostError: no answer came to what was sent,
+        so it may have it; ReceiverAwayError: nothing was sent; PermanentExportError: these samples never;
+        BatchTooLargeError: not in one piece; ExportError: the receiver cannot be used as it is, so it is asked again
+        at long intervals; UsageError: nor ever, as configured, so the exporter stops. Nothing is lost by either.
         """
 
     def close(self) -> None:

@@ -160,14 +160,20 @@ class _Job:
     def moved(self, cursor: Cursor) -> Cursor:
         """Let a cursor stand in the new tiers where it stood, or before; what was never sent is sent from its start."""
         intervals = {schema.name: schema.tiers[0].interval_ns for schema in self.meta.schemas}
-        positions = {}
+        positions, held = {}, {}
         for schema in self.target.schemas:
+            interval_ns = schema.tiers[0].interval_ns
+            for series in self.placed[schema.name]:
+                was = cursor.held.get(str(series))
+                if was is not None and was.key == f"{series.schema}.0":
+                    first = was.position * intervals[series.schema] // interval_ns
+                    held[str(series)] = attrs.evolve(was, key=f"{schema.name}.0", position=first)
             names = {series.schema for series in self.placed[schema.name]}
             stood = [(cursor.positions.get(f"{name}.0"), intervals[name]) for name in names]
             reached = [bucket * interval_ns for bucket, interval_ns in stood if bucket is not None]
             if stood and len(reached) == len(stood):
-                positions[f"{schema.name}.0"] = min(reached) // schema.tiers[0].interval_ns
-        return attrs.evolve(cursor, positions=positions, in_flight={}, rest_taken=False)
+                positions[f"{schema.name}.0"] = min(reached) // interval_ns
+        return attrs.evolve(cursor, positions=positions, in_flight={}, in_flight_from={}, rest_until={}, held=held)
 
     def report(self, *, changed: bool) -> Migration:
         """Count windows and bytes, old and new."""

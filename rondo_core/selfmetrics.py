@@ -41,7 +41,7 @@ _HELP = {
     EXPORT_LOST: "Buckets that were overwritten before an exporter had sent them.",
     EXPORT_COARSE: "Windows of coarser tiers that were sent in place of overwritten buckets.",
     EXPORT_RETRIED: "Samples sent again, because it was not known whether they had arrived.",
-    EXPORT_DOUBTFUL: "Samples that count as delivered because their second try was refused.",
+    EXPORT_DOUBTFUL: "Samples that may have arrived: no answer came, and they were refused when sent again.",
     EXPORT_REQUESTS: "Requests of an exporter.",
     EXPORT_SECONDS: "Time spent in an exporter's requests.",
     EXPORT_ACKNOWLEDGED: "The newest timestamp that an exporter's receiver has acknowledged, since the epoch.",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core import Option, hookimpl
 
 if TYPE_CHECKING:
-    from rondo_core.builtin.lines import Key, Lines
+    from rondo_core.builtin.lines import Lines
     from rondo_core.builtin.samples import Sample
 
 HEADER = "timestamp_ns,series,kind,value,count,sum,min,max"
@@ -27,7 +27,7 @@ def rondo_exporter_open(config: Mapping[str, Any]) -> Lines:
     """Open the file. Raises: UsageError: it cannot be used."""
     from rondo_core.builtin.lines import Lines
 
-    return Lines(config["path"], _line, _keys, HEADER)
+    return Lines(config["path"], _line, _check, HEADER)
 
 
 def _line(sample: Sample) -> str:
@@ -38,10 +38,10 @@ def _line(sample: Sample) -> str:
     return ",".join((str(sample.timestamp_ns), name, sample.series.kind, *values))
 
 
-def _keys(lines: Sequence[str]) -> list[Key]:
+def _check(lines: Sequence[str]) -> None:
     import csv
 
-    rows = list(csv.reader(lines, strict=True)) if lines else []
-    if any(len(row) != len(HEADER.split(",")) for row in rows):
-        raise ValueError
-    return [(int(row[0]), row[1]) for row in rows]
+    for row in csv.reader(lines, strict=True) if lines else ():
+        if len(row) != len(HEADER.split(",")):
+            raise ValueError
+        int(row[0])

@@ -12,7 +12,7 @@ from rondo_core import Option, Series, hookimpl
 from rondo_core.labels import format_series
 
 if TYPE_CHECKING:
-    from rondo_core.builtin.lines import Key, Lines
+    from rondo_core.builtin.lines import Lines
     from rondo_core.builtin.samples import Sample
 
 
@@ -29,7 +29,7 @@ def rondo_exporter_open(config: Mapping[str, Any]) -> Lines:
     """Open the file. Raises: UsageError: it cannot be used."""
     from rondo_core.builtin.lines import Lines
 
-    return Lines(config["path"], _line, _keys)
+    return Lines(config["path"], _line, _check)
 
 
 def _line(sample: Sample) -> str:
@@ -52,6 +52,6 @@ def _number(value: float | None) -> str:
     return repr(value) if math.isfinite(value) else f'"{value}"'
 
 
-def _keys(lines: Sequence[str]) -> list[Key]:
-    found = map(json.loads, lines)
-    return [(int(row["timestamp_ns"]), format_series(row["name"], tuple(row["labels"].items()))) for row in found]
+def _check(lines: Sequence[str]) -> None:
+    for row in map(json.loads, lines):
+        int(row["timestamp_ns"]), format_series(row["name"], tuple(row["labels"].items()))

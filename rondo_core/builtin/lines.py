@@ -1,7 +1,8 @@
 """Lines on standard output, or appended to a file that holds each of them once, whatever befell its writer.
 
 A line that a crash cut short is cut off when the file is opened. Samples that are sent again after a crash are found
-among the file's last lines, and left out; as soon as a batch comes of which nothing is there, no more is looked for.
+among the file's last lines, and left out; as soon as a batch comes of which nothing is there, no more is looked for. A
+sample of the same instant and series with another value is another one, and is written.
 """
 
 from __future__ import annotations
@@ -24,19 +25,17 @@ PATH = Option("path", help="the file to append to; -: standard output", default=
 TAIL_LINES = 20_000
 _BLOCK = 1 << 16
 
-Key = tuple[int, str]
-
 
 class Lines:
     """Writes each sample as a line."""
 
     def __init__(
-        self, path: str, write: Callable[[Sample], str], read: Callable[[Sequence[str]], list[Key]], header: str = ""
+        self, path: str, write: Callable[[Sample], str], read: Callable[[Sequence[str]], object], header: str = ""
     ) -> None:
         """Open the file, and mend its end.
 
-        Args: `write` gives a sample's line, without its end; `read` gives lines' times and series back, and raises
-        ValueError where they are no such lines; `header` is the first line, where there is one.
+        Args: `write` gives a sample's line, without its end; `read` reads lines, and raises ValueError where they are
+        no such lines; `header` is the first line, where there is one.
         Raises: UsageError: the file cannot be used, is another's, or another process appends to it.
         """
         self._path, self._write, self._read, self._header = path, write, read, header.encode()
@@ -45,7 +44,7 @@ class Lines:
         self._closed = self._printed = False
         self._busy = threading.Lock()
         # What was among the last lines; None: not looked for yet.
-        self._there: set[Key] | None = None
+        self._there: set[str] | None = None
         if self._descriptor >= 0:
             try:
                 self._mend()
@@ -70,14 +69,14 @@ class Lines:
             if not wanted:
                 return
             if self._stdout is not None:
-                self._print(self._stdout, self._lines(wanted))
+                self._print(self._stdout, "".join(f"{self._write(sample)}\n" for sample in wanted).encode())
                 return
             if self._there is None:
                 self._there = self._tail(max(TAIL_LINES, 2 * len(wanted)))
-            there = self._there
-            new = [each for each in wanted if (each.timestamp_ns, str(each.series)) not in there] if there else wanted
-            self._append(self._lines(new))
-            if len(new) == len(wanted):
+            lines, there = [self._write(sample) for sample in wanted], self._there
+            new = [line for line in lines if line not in there] if there else lines
+            self._append("".join(f"{line}\n" for line in new).encode())
+            if len(new) == len(lines):
                 self._there = set()
 
     def close(self) -> None:
@@ -87,9 +86,6 @@ class Lines:
                 os.close(self._descriptor)
                 self._descriptor = -1
             self._closed = True
-
-    def _lines(self, wanted: Sequence[Sample]) -> bytes:
-        return "".join(self._write(sample) + "\n" for sample in wanted).encode()
 
     def _print(self, stdout: IO[bytes], data: bytes) -> None:
         try:
@@ -134,7 +130,7 @@ class Lines:
             os.fsync(self._descriptor)
         self._tail(1)
 
-    def _tail(self, count: int) -> set[Key]:
+    def _tail(self, count: int) -> set[str]:
         """Read the last lines, at least as many as asked for or all there are."""
         end, parts, found = os.fstat(self._descriptor).st_size, list[bytes](), 0
         while end and found <= count:
@@ -146,9 +142,10 @@ class Lines:
         lines = b"".join(reversed(parts)).decode(errors="replace").split("\n")[:-1]
         lines = lines[bool(end) or bool(self._header) :]
         try:
-            return set(self._read(lines))
+            self._read(lines)
         except (ValueError, LookupError, TypeError, AttributeError):
             raise UsageError(f"path: {self._path}: holds lines that are not this exporter's; choose another") from None
+        return set(lines)
 
 
 def _open(path: str) -> int:

@@ -81,6 +81,7 @@ class Batch:
         ended: series that will have no further sample, because the process that wrote them has ended; empty
             but for the last batch of a run, which may have no parts.
         ended_ns: the newest sample's timestamp of that run, ns since the epoch; 0 where nothing has ended.
+        ended_until_ns: when the bucket of that sample, and every other of the run, was over; 0 where nothing has ended.
         sketched: the schemas, of the series that have ended, whose summaries keep a sketch.
     """
 
@@ -88,6 +89,7 @@ class Batch:
     ended: tuple[Series, ...] = ()
     ended_ns: int = 0
     sketched: frozenset[str] = frozenset()
+    ended_until_ns: int = 0
 
     @property
     def n_samples(self) -> int:
@@ -122,7 +124,7 @@ class Batch:
             columns = np.flatnonzero(part.there().any(axis=0)).tolist()
             if columns:
                 parts.append(part if len(columns) == len(part.series) else part.picked(columns))
-        return Batch(tuple(parts), self.ended, self.ended_ns, self.sketched)
+        return attrs.evolve(self, parts=tuple(parts))
 
     def split_time(self) -> tuple[Batch, Batch] | None:
         """Give the earlier and the later half; None for one instant."""
@@ -136,7 +138,7 @@ class Batch:
         early = [part.rows(slice(0, cut)) for part, cut in zip(self.parts, cuts, strict=True)]
         late = [part.rows(slice(cut, None)) for part, cut in zip(self.parts, cuts, strict=True)]
         first = Batch(tuple(part for part in early if part.n_rows))
-        return first, Batch(tuple(part for part in late if part.n_rows), self.ended, self.ended_ns, self.sketched)
+        return first, attrs.evolve(self, parts=tuple(part for part in late if part.n_rows))
 
     def split_series(self) -> tuple[Batch, Batch] | None:
         """Give the first and the second half of the series; None for one series."""
@@ -151,29 +153,4 @@ class Batch:
                 first.append(part.columns(slice(0, mine)))
             if mine < len(part.series):
                 second.append(part.columns(slice(mine, None)))
-        return Batch(tuple(first)), Batch(tuple(second), self.ended, self.ended_ns, self.sketched)
-
-    def oldest_followed(self) -> Batch:
-        """Give the oldest instant at which series hold a value that have a later one here too, and only these series.
-
-        A receiver that had this batch takes none of them again: each is older than what it has of its series.
-        """
-        import numpy as np
-
-        firsts = []
-        for part in self.parts:
-            there = part.there()
-            followed = there & (np.cumsum(there[::-1], axis=0)[::-1] > 1)
-            rows = np.flatnonzero(followed.any(axis=1))
-            if len(rows):
-                firsts.append((int(part.timestamps_ns[rows[0]]), int(rows[0]), part, followed[rows[0]]))
-        if not firsts:
-            return Batch(())
-        oldest = min(stamp for stamp, *_ in firsts)
-        return Batch(
-            tuple(
-                part.rows(slice(row, row + 1)).picked(np.flatnonzero(columns).tolist())
-                for stamp, row, part, columns in firsts
-                if stamp == oldest
-            )
-        )
+        return Batch(tuple(first)), attrs.evolve(self, parts=tuple(second))

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,25 +22,43 @@ if TYPE_CHECKING:
 
 VERSION = 1
 MAX_BYTES = 1 << 20
-MAX_SUSPECTS = 100
+MAX_SUSPECTS, MAX_HELD = 100, 1000
 MAX_ERROR = 500  # characters
-_COUNTS = ("refused", "overwritten", "coarse", "doubtful", "error_ns")
+_COUNTS = ("tries", "refused", "overwritten", "coarse", "doubtful", "error_ns")
+
+
+@attrs.frozen
+class Held:
+    """A series that waits on its own, because the receiver answers not now to it while it takes others.
+
+    Attributes: `key`, "schema.tier"; `position`, its first bucket that is pending; `tries`, how often it was tried
+    since the receiver took anything of it; `doubtful`, whether a try of it may have arrived.
+    """
+
+    key: str
+    position: int
+    tries: int = 0
+    doubtful: bool = False
 
 
 @attrs.frozen
 class Cursor:
-    """What an exporter's receiver has acknowledged.
+    """What became of the samples that an exporter was to send; what is in none of its counts is pending.
 
     Attributes:
         exporter: its name.
-        positions: "schema.tier" -> the first bucket that was not acknowledged yet.
+        positions: "schema.tier" -> the first bucket that is pending, but for series that are held.
         ended_run: the last run whose end was acknowledged; 0 for none.
-        samples: how many samples were acknowledged since the cursor was made.
-        in_flight: "schema.tier" -> where the request under way ends: what is sent again, as it was, after a crash;
-            empty where none is.
-        rest_taken: that of the request under way only the suspects are not settled.
-        suspects: series that the receiver has refused while it took others; they are sent apart.
-        refused, doubtful: samples refused for good, and counted as delivered because their second try was refused.
+        samples: acknowledged since the cursor was made.
+        in_flight: "schema.tier" -> where that ends which may have arrived, although no answer came: the request under
+            way, which is sent again as it was after a crash. Empty: none is.
+        in_flight_from: "schema.tier" -> where it begins, if not at the positions.
+        rest_until: "schema.tier" -> where that ends of which only the suspects are not settled.
+        suspects: series that the receiver does not take while it takes others; they are sent apart.
+        held: those of them that wait, by name.
+        tries: how often in a row what lies at the positions was answered with not now.
+        refused: samples refused for good, by the receiver or because no request can carry them.
+        doubtful: samples that may have arrived, and were refused when they were sent again.
         overwritten, coarse: buckets lost before they were sent, and windows sent in place of overwritten buckets.
         error, error_ns: the last failure in words and when it was, ns since the epoch; empty and 0 for none.
     """
@@ -49,8 +68,11 @@ class Cursor:
     ended_run: int = 0
     samples: int = 0
     in_flight: dict[str, int] = attrs.field(factory=dict)
-    rest_taken: bool = False
+    in_flight_from: dict[str, int] = attrs.field(factory=dict)
+    rest_until: dict[str, int] = attrs.field(factory=dict)
     suspects: tuple[str, ...] = ()
+    held: dict[str, Held] = attrs.field(factory=dict)
+    tries: int = 0
     refused: int = 0
     overwritten: int = 0
     coarse: int = 0
@@ -58,11 +80,10 @@ class Cursor:
     error: str = ""
     error_ns: int = 0
 
-    def moved(self, positions: dict[str, int], **more: int) -> Self:
-        """Give the cursor after what was under way was settled; `more` is added to the counts of these names."""
-        counts = {name: getattr(self, name) + count for name, count in more.items()}
-        whole = {**self.positions, **positions}
-        return attrs.evolve(self, positions=whole, in_flight={}, rest_taken=False, **counts)
+    def moved(self, positions: Mapping[str, int], counts: Mapping[str, int]) -> Self:
+        """Give the cursor further on, with more in its counts."""
+        more = {name: getattr(self, name) + count for name, count in counts.items() if count}
+        return attrs.evolve(self, positions={**self.positions, **positions}, **more)
 
 
 def cursor_path(store: Path, exporter: str) -> Path:
@@ -90,9 +111,12 @@ def load_cursor(store: Path, exporter: str) -> Cursor:
                 _positions(plain["positions"]),
                 int(plain["ended_run"]),
                 int(plain["samples"]),
-                _positions(plain.get("in_flight", {})),
-                bool(plain.get("rest_taken", False)),
-                tuple(str(each) for each in plain.get("suspects", ())[:MAX_SUSPECTS]),
+                in_flight := _positions(plain.get("in_flight", {})),
+                _positions(plain.get("in_flight_from", {})),
+                # Those of older versions say whether all of what is under way is settled but for the suspects.
+                _positions(plain.get("rest_until", in_flight if plain.get("rest_taken") else {})),
+                tuple(str(each) for each in plain.get("suspects", ())[: MAX_SUSPECTS + MAX_HELD]),
+                _held(plain.get("held", {})),
                 error=str(plain.get("error", "")),
                 **{name: int(plain.get(name, 0)) for name in _COUNTS},
             )
@@ -101,6 +125,14 @@ def load_cursor(store: Path, exporter: str) -> Cursor:
 
 def _positions(plain: dict[str, Any]) -> dict[str, int]:
     return {str(key): int(value) for key, value in plain.items() if 0 <= value < 1 << 62}
+
+
+def _held(plain: dict[str, Any]) -> dict[str, Held]:
+    held = {
+        str(name): Held(str(of["key"]), int(of["position"]), int(of["tries"]), bool(of["doubtful"]))
+        for name, of in plain.items()
+    }
+    return {name: of for name, of in held.items() if 0 <= of.position < 1 << 62}
 
 
 def save_cursor(store: Path, cursor: Cursor) -> None:
@@ -158,21 +190,22 @@ def _sweep(path: Path) -> None:
 class CursorLock:
     """One process at a time moves an exporter's cursor."""
 
-    def __init__(self, store: Path, exporter: str) -> None:
-        """Take the lock.
+    def __init__(self, store: Path, exporter: str, *, shown: Path | None = None) -> None:
+        """Take the lock. Args: `shown`: the store in messages, where it is reached in another way.
 
         Raises: StoreError: another process has it, or the store's directory is read-only.
         """
-        path = _lock_path(store, exporter)
+        path, shown = _lock_path(store, exporter), shown or store
         try:
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         except OSError as error:
-            raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; export needs a writable store") from None
+            reason = os.strerror(error.errno or 0)
+            raise StoreError(f"{_lock_path(shown, exporter)}: {reason}; export needs a writable store") from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._descriptor)
-            raise StoreError(f"{store}: another process exports it through {exporter}; stop that one first") from None
+            raise StoreError(f"{shown}: another process exports it through {exporter}; stop that one first") from None
         _sweep(cursor_path(store, exporter))
 
     def release(self) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RangeError, UsageError
-from rondo_core.export.batch import Batch
+from rondo_core.export.batch import Batch, Part
 from rondo_core.export.rollup import RollupSource
 from rondo_core.export.sources import Columns, RawSource, Segment, Source
 from rondo_core.labels import Series
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # Receivers refuse what is an hour behind the newest that they have; what is sent apart must not come so late.
 MAX_SPAN_NS = 1800 * NS_PER_S
+FOR_EVER = 1 << 62
 
 
 @attrs.frozen(eq=False)
@@ -27,7 +28,7 @@ class Drained:
 
     Attributes:
         batch: what to send; it may hold no sample.
-        positions: "schema.tier" -> first bucket after it.
+        positions: "schema.tier" -> first bucket after it; `starts`, the first in it.
         overwritten: buckets that the ring had given away before they were sent.
         coarse: windows of coarser tiers among it, which stand in for buckets that were overwritten.
     """
@@ -36,6 +37,7 @@ class Drained:
     positions: dict[str, int]
     overwritten: int
     coarse: int = 0
+    starts: dict[str, int] = attrs.field(factory=dict)
 
 
 class Drain:
@@ -90,15 +92,27 @@ class Drain:
         counts = [int(segment.stamps_ns.searchsorted(until_ns)) for _, segment in segments]
         return self._taken([(*pair, count) for pair, count in zip(segments, counts, strict=True)])
 
-    def up_to(self, positions: Mapping[str, int], ends: Mapping[str, int]) -> Drained | None:
-        """Give the rows from `positions` up to `ends` once more, as they were given before.
+    def up_to(
+        self,
+        positions: Mapping[str, int],
+        ends: Mapping[str, int],
+        max_samples: int = FOR_EVER,
+        max_instants: int | None = None,
+    ) -> Drained | None:
+        """Give the rows from `positions` up to `ends` once more, as they were given before, or the oldest of them.
 
         Returns: None where nothing of them is left.
         """
-        segments = [each for each in self._segments(positions, 1 << 62) if each[0].key in ends]
+        segments = [each for each in self._segments(positions, FOR_EVER) if each[0].key in ends]
         counts = [int(segment.ends.searchsorted(ends[source.key], "right")) for source, segment in segments]
         if not any(counts):
             return None
+        if max_instants is not None or max_samples < FOR_EVER:
+            within = [(source, segment.first(count)) for (source, segment), count in zip(segments, counts, strict=True)]
+            until_ns = _until([each for each in within if len(each[1].ends)], max_samples, max_instants)
+            oldest = [int(segment.stamps_ns.searchsorted(until_ns)) for _, segment in within]
+            if oldest != counts:
+                return self._taken([(*pair, count) for pair, count in zip(segments, oldest, strict=True)])
         taken = self._taken([(*pair, count) for pair, count in zip(segments, counts, strict=True)])
         # Of a segment that has come to stand in since, the next one still follows.
         short = {
@@ -113,7 +127,7 @@ class Drain:
         return [(source, segment) for source, segment in found if segment is not None]
 
     def _taken(self, chosen: list[tuple[Source, Segment, int]]) -> Drained:
-        parts, moved, overwritten, coarse = [], {}, 0, 0
+        parts, moved, starts, overwritten, coarse = list[Part](), dict[str, int](), dict[str, int](), 0, 0
         for source, segment, count in chosen:
             if not count:
                 continue
@@ -122,18 +136,17 @@ class Drain:
             overwritten += segment.lost + max(0, count - n_rows)
             coarse += n_rows if isinstance(source, RawSource) and segment.tier else 0
             moved[source.key] = int(segment.ends[count - 1])
+            starts[source.key] = segment.start
             parts += read
         self._view.confirm()
-        return Drained(Batch(tuple(parts)), moved, overwritten, coarse)
+        return Drained(Batch(tuple(parts)), moved, overwritten, coarse, starts)
 
-    def series(self) -> Sequence[Series]:
-        """Give every series that is sent, as it is sent."""
+    def ended(self, ended_ns: int, wanted: Callable[[Series], bool]) -> Batch:
+        """Give the end of a run: the series, as they are sent, of those that are wanted. Args: `ended_ns`, of Batch."""
         self._view.confirm()
-        return [each for source in self._sources for each in source.series()]
-
-    def sketched(self) -> frozenset[str]:
-        """Name the schemas whose summaries are sent with their sketches."""
-        return self._sketched
+        series = tuple(each for source in self._sources for each in source.series() if wanted(each))
+        until_ns = max((source.end_ns() for source in self._sources), default=0)
+        return Batch((), series, ended_ns, self._sketched, until_ns)
 
 
 def _until(segments: list[tuple[Source, Segment]], max_samples: int, max_instants: int | None) -> int:

@@ -9,10 +9,19 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, unquote_plus, urlsplit
+from urllib.parse import unquote, unquote_plus, urljoin, urlsplit, urlunsplit
+
+import attrs
 
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import RetryableExportError, UsageError
+from rondo_core.errors import (
+    BatchTooLargeError,
+    ExportError,
+    PermanentExportError,
+    ReceiverAwayError,
+    RetryableExportError,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -41,12 +50,39 @@ RESERVED_HEADERS = frozenset(
 MAX_RETRY_AFTER_S = 3600.0
 MAX_SAID_CHARACTERS = 200
 _KEY_CHARACTERS = 6
-_MAX_CAUSES = 10
+# What statuses mean for the samples of a request; any other than these, 2xx and 5xx says nothing of them.
+REFUSED, NOT_NOW, TOO_LARGE = frozenset({400, 409, 422}), frozenset({408, 425, 429}), 413
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e\t]*")
 
 
+# A receiver that reads a request more slowly than this hangs.
+LEAST_BYTES_PER_S = 64 << 10
+
+
 # -- what is configured
+
+
+@attrs.frozen
+class Way:
+    """How a receiver is reached.
+
+    Attributes:
+        url: without credentials; `shown_url` is without the query too, for messages.
+        timeout_s: for the connection, and for the whole answer; for sending besides what LEAST_BYTES_PER_S takes.
+        ca_file, client_certificate, client_key: paths of PEM files; empty: none. They are read for each connection.
+        insecure: trust any certificate.
+        proxy: an http proxy, credentials in it; None: none.
+    """
+
+    url: SplitResult = attrs.field(repr=False)
+    shown_url: str
+    timeout_s: float
+    ca_file: str = ""
+    client_certificate: str = ""
+    client_key: str = ""
+    insecure: bool = False
+    proxy: SplitResult | None = attrs.field(default=None, repr=False)
 
 
 def check_url(option: str, given: str, example: str) -> SplitResult:
@@ -59,6 +95,16 @@ def check_url(option: str, given: str, example: str) -> SplitResult:
         pass
     # The input is not repeated: it may hold a password.
     raise UsageError(f"{option}: not an http or https URL with a host, such as {example}")
+
+
+def check_proxy(given: str) -> SplitResult | None:
+    """Take a proxy's URL apart; None where there is none. Raises: UsageError: not http, or with more than a host."""
+    if not given:
+        return None
+    parts = check_url("proxy", given, "http://proxy.example:3128")
+    if parts.scheme != "http" or parts.path.strip("/") or parts.query:
+        raise UsageError("proxy: only http proxies, and no path; such as http://proxy.example:3128")
+    return parts
 
 
 def check_header_value(option: str, value: str) -> str:
@@ -124,9 +170,9 @@ def read_token(path: str) -> str:
         token = Path(path).read_text("ascii").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not ASCII text"
-        raise RetryableExportError(f"bearer_token_file: {path}: {reason}") from None
+        raise ReceiverAwayError(f"bearer_token_file: {path}: {reason}") from None
     if not token.isprintable() or not token:
-        raise RetryableExportError(f"bearer_token_file: {path}: not one token on one line")
+        raise ReceiverAwayError(f"bearer_token_file: {path}: not one token on one line")
     return token
 
 
@@ -150,17 +196,33 @@ def presentable(text: str, secrets: Iterable[str], headers: Mapping[str, str], u
     return " ".join(printable.split())[:MAX_SAID_CHARACTERS]
 
 
-def lost_reason(error: BaseException) -> str:
-    """Say why there is no connection, in words that hold no URL: the first reason of the system's among the causes."""
-    cause: BaseException | None = error
-    for _ in range(_MAX_CAUSES):
-        if cause is None:
-            break
-        if isinstance(cause, OSError) and cause.strerror:
-            return f"no connection: {cause.strerror}"
-        known = (getattr(cause, "reason", None), *cause.args, cause.__cause__, cause.__context__)
-        cause = next((each for each in known if isinstance(each, BaseException)), None)
-    return "the connection was lost"
+def lost_reason(error: BaseException, what: str = "the connection was lost") -> str:
+    """Say why there is no connection, or no more, in words that hold no URL."""
+    reason = error.strerror if isinstance(error, OSError) else None
+    return f"{what}: {reason}" if reason else what
+
+
+def redirected(location: str, url: str) -> str:
+    """Say where a redirect leads to, without credentials or query, and what to do; nothing where it does not say."""
+    try:
+        to = urlsplit(urljoin(url, location.strip()))
+        shown = urlunsplit(to._replace(netloc=to.netloc.rpartition("@")[2], query="", fragment=""))
+    except ValueError:
+        return ""
+    if not (location and shown.isprintable()):
+        return ""
+    return f"; it redirects to {shown[:MAX_SAID_CHARACTERS]}: write that URL, redirects are not followed"
+
+
+def error_of(status: int, said: str, wait_s: float | None) -> ExportError | None:
+    """Turn a status into the error that it is, or into none. Args: `said`: one line, `wait_s`: of Retry-After."""
+    if 200 <= status < 300:
+        return None
+    if status in NOT_NOW or status >= 500:
+        return RetryableExportError(said, wait_s)
+    if status in REFUSED:
+        return PermanentExportError(said)
+    return BatchTooLargeError(said) if status == TOO_LARGE else ExportError(said)
 
 
 def retry_after_s(value: str, now_ns: int) -> float | None:

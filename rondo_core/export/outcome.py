@@ -10,20 +10,23 @@ from rondo_core import selfmetrics
 from rondo_core.clock import NS_PER_S
 
 
-@attrs.define
+@attrs.frozen
 class Outcome:
-    """What an exporter has done so far: counts, and the last failure in words (empty where there was none).
+    """What an exporter has done since its runner was made: counts, and the last failure in words (empty: none).
+
+    The counts of samples and buckets are those of its cursor, less what they were then.
 
     Attributes:
         samples: acknowledged; retried_samples: sent again because it was not known whether they had arrived.
         requests, failures: sent, and of these not taken; send_s: the time spent in them, s.
-        refused_samples: refused for good; doubtful_samples: counted as delivered, because their second try was refused.
+        refused_samples: refused for good; doubtful_samples: may have arrived, and were refused when sent again.
+        held_series: series that wait, because the receiver answers not now to them while it takes others.
         overwritten_buckets: given away by the ring before they were sent; coarse_buckets: windows of coarser tiers that
             were sent in their place.
         resumed_buckets: sent as the last of a run, and then recorded into again by the next run.
         acknowledged_ns: the newest timestamp that was acknowledged, ns since the epoch; 0 for none yet.
         retry_s: when to try again, s from the last try; 0 where nothing is to be tried again.
-        stopped: the receiver cannot be used, or takes nothing; what is left stays in the store.
+        stopped: given up: the receiver cannot be used, or takes nothing; what is left stays in the store.
     """
 
     samples: int = 0
@@ -37,6 +40,7 @@ class Outcome:
     doubtful_samples: int = 0
     coarse_buckets: int = 0
     resumed_buckets: int = 0
+    held_series: int = 0
     acknowledged_ns: int = 0
     send_s: float = 0.0
     retry_s: float = 0.0

@@ -37,6 +37,11 @@ class RollupSource:
             except ConsolidatorError as error:
                 self.refusals.append(error)
 
+    def end_ns(self) -> int:
+        """Give the end of the newest bucket."""
+        last = self._view.reader(self._schema.name, self._tier).index().last
+        return (last + 1) * self._interval_ns if last > 0 else 0
+
     def width(self) -> int:
         """Count the samples of a full row."""
         return len(self._columns()) * len(self.fns)
@@ -69,7 +74,9 @@ class RollupSource:
             return None
         ring_start = index.last + 1 - len(index.headers)
         lost = max(0, min(int(held[0]), ring_start) - position) if position is not None else 0
-        return Segment(self._tier, held, held * self._interval_ns, held + 1, self._interval_ns, lost, last=True)
+        return Segment(
+            self._tier, held, held * self._interval_ns, int(held[0]), held + 1, self._interval_ns, lost, last=True
+        )
 
     def parts(self, segment: Segment, count: int) -> list[Part]:
         """Read the first `count` rows of a segment, each consolidator into a part of its own."""

@@ -33,7 +33,7 @@ class Segment:
     Attributes:
         tier: which; buckets: int64 [rows], ascending, of that tier.
         stamps_ns: int64 [rows], the timestamps that they are sent with.
-        ends: int64 [rows], where the position stands after each.
+        start: where the position stands before the first; ends: int64 [rows], after each.
         interval_ns: of the tier.
         lost: buckets before the first of them that are nowhere any more.
         last: whether nothing follows it; after another, the next segment does.
@@ -42,16 +42,26 @@ class Segment:
     tier: int
     buckets: NDArray[np.int64]
     stamps_ns: NDArray[np.int64]
+    start: int
     ends: NDArray[np.int64]
     interval_ns: int
     lost: int
     last: bool
+
+    def first(self, count: int) -> Segment:
+        """Give the first `count` rows."""
+        return attrs.evolve(
+            self, buckets=self.buckets[:count], stamps_ns=self.stamps_ns[:count], ends=self.ends[:count]
+        )
 
 
 class Source(Protocol):
     """One schema, as a drain sees it; `key` names its position in a cursor."""
 
     key: str
+
+    def end_ns(self) -> int:
+        """Give the end of the newest bucket, ns since the epoch; 0: there is none."""
 
     def width(self) -> int:
         """Count the samples of a full row."""
@@ -80,6 +90,11 @@ class RawSource:
         self.key = f"{schema.name}.0"
         self._ratios = [tier.interval_ns // self._fine_ns for tier in schema.tiers]
         self._standing_in = [tier for tier in range(1, len(schema.tiers)) if self._can_stand_in(tier)]
+
+    def end_ns(self) -> int:
+        """Give the end of the newest bucket."""
+        last = self._view.reader(self._schema.name).index().last
+        return (last + 1) * self._fine_ns if last > 0 else 0
 
     def width(self) -> int:
         """Count the samples of a full row."""
@@ -110,7 +125,7 @@ class RawSource:
         start = int(buckets[0]) * self._ratios[tier]
         lost = self._lost(position, start) if position is not None and start > position else 0
         stamps = (ends - 1) * self._fine_ns
-        return Segment(tier, buckets, stamps, ends, self._schema.tiers[tier].interval_ns, lost, len(pieces) == 1)
+        return Segment(tier, buckets, stamps, start, ends, self._schema.tiers[tier].interval_ns, lost, len(pieces) == 1)
 
     def _coarse(self, asked: int, first: int) -> list[tuple[int, NDArray[np.int64]]]:
         """Find the coarser tiers' windows that lie wholly in the finest buckets asked..first-1, oldest first.

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError, UsageError
+from rondo_core.errors import AnswerLostError, ExportError, PermanentExportError, RetryableExportError, UsageError
 from rondo_core.export.batch import Batch
 from rondo_core.export.drain import Drain
 from rondo_core.export.outcome import Outcome
@@ -41,7 +41,7 @@ class Receiver(Protocol):
         """
 
     def answer(self, how: str) -> None:
-        """Treat the next request so: "unavailable" (not now) or "refuse" (never); then as before."""
+        """Treat the next request so, then as before: "unavailable" (not now), "refuse" (never), "lose" (no answer)."""
 
 
 class ExporterTests:
@@ -50,7 +50,7 @@ class ExporterTests:
     Attributes:
         plugin: the module or object with the hooks.
         name: what the plugin is called.
-        faults: what the receiver can be told to answer; a file knows none.
+        faults: what the receiver can be told to answer; a file knows none, and one on the network may know "lose" too.
         keeps_all: False for an exporter that shows the newest sample only.
     """
 
@@ -200,6 +200,18 @@ class ExporterTests:
             exporter.send(Batch((make_part("gauge", ["level"], [[1.0]]),)))
         exporter.close()
 
+    def test_a_lost_answer_is_told_apart(self, receiver: Receiver) -> None:
+        """Only then the receiver may have what it was sent; an answer, whatever it says, leaves no doubt."""
+        self._needs("lose")
+        exporter = self._open(receiver.config)
+        batch = Batch((make_part("gauge", ["level"], [[1.0]]),))
+        for how in ("lose", "unavailable", "refuse"):
+            receiver.answer(how)
+            with pytest.raises(ExportError) as caught:
+                exporter.send(batch)
+            assert isinstance(caught.value, AnswerLostError) == (how == "lose"), how
+        exporter.close()
+
     def test_closed_is_closed(self, receiver: Receiver) -> None:
         """Closing twice is closing once; what is sent afterwards is an ExportError and not lost silently."""
         exporter = self._open(receiver.config)
@@ -248,7 +260,7 @@ class ExporterTests:
     def _send(self, receiver: Receiver, *batches: Batch) -> None:
         exporter = self._open(receiver.config)
         for batch in batches:
-            exporter.send(batch)
+            assert not exporter.send(batch), "it says that it left some out"
         self.before_close(receiver, exporter)
         exporter.close()
 

@@ -17,7 +17,8 @@ class HttpReceiver:
     """Answers every POST by `take`, from the first moment on until it is closed; subclass it and read what came.
 
     Attributes:
-        answers: (status, headers, body) of the next requests, in turn; those of `take` after them.
+        answers: (status, headers, body) of the next requests, in turn; those of `take` after them. Status 0: the
+            connection is closed without an answer.
         objections: what a sender should not have done, in words; other methods than POST are among them.
         connections: the addresses that requests came from: one for each connection.
         port, url: where it is; `path` is the URL's.
@@ -44,6 +45,9 @@ class HttpReceiver:
                 self.answer(405, {}, b"")
 
             def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+                if not status:
+                    self.close_connection = True
+                    return
                 self.send_response(status)
                 length = {} if status == NO_CONTENT else {"Content-Length": str(len(body))}
                 for name, value in {**length, **headers}.items():

@@ -315,26 +315,32 @@ def test_a_pause_is_no_loss(short, clock):
     assert Runner(short.view, Counting(), "x", clock=clock).finish(0, 0).overwritten_buckets == 0
 
 
-def test_a_cursor_that_cannot_be_saved_is_tried_again(short, clock, monkeypatch):
-    """A full disk at the wrong moment delays the export; it does not end it."""
+def test_a_cursor_that_cannot_be_saved_stays_in_memory(short, clock, monkeypatch, caplog):
+    """A full disk holds no export up; it is said once, and the cursor is saved as soon as the disk takes it."""
     from rondo_core.errors import StoreError
-    from rondo_core.export import runner as module
+    from rondo_core.export import ledger as module
+    from rondo_core.export.cursor import load_cursor
 
-    short.gauge("g").set(1.0)
-    clock.advance(5)
-    real, failures = module.save_cursor, [StoreError("no space left on device")]
+    for _ in range(5):
+        short.gauge("g").set(1.0)
+        clock.advance(1)
+    real, full = module.save_cursor, True
 
     def save(*arguments):
-        if failures:
-            raise failures.pop()
+        if full:
+            raise StoreError("cursor_x.json: No space left on device; the cursor stays where it was")
         real(*arguments)
 
     monkeypatch.setattr(module, "save_cursor", save)
-    made = Runner(short.view, Counting(), "x", clock=clock)
-    made._backoff_s = 0.0
-    outcome = made.finish(0, 30)
-    assert (outcome.stopped, outcome.failures) == (False, 1)
-    assert outcome.samples >= 1
+    made = Runner(short.view, Counting(), "x", clock=clock, max_samples=1)
+    sent = made.send_now(0, 30).samples
+    assert (made.outcome.stopped, made.outcome.failures, sent > 3) == (False, 0, True)
+    assert load_cursor(short.path, "x").samples == 0
+    assert [record.getMessage() for record in caplog.records] == [
+        "cursor_x.json: No space left on device; the export goes on, and what it sends may be sent once more by the next"
+    ]
+    full = False
+    assert made.finish(0, 30).samples == sent == load_cursor(short.path, "x").samples
 
 
 def test_a_long_text_never_breaks_the_record_of_runs(path, clock):

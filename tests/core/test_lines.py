@@ -11,6 +11,7 @@ import pytest
 from rondo_core import Batch, Plugins, Schema, Store, StoreReader, Tier
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.export.cursor import Cursor, save_cursor
+from rondo_core.export.drain import Drain
 from rondo_core.export.runner import Runner, open_runner
 from rondo_core.plugins import EXPORTERS
 
@@ -40,8 +41,7 @@ def recorded(path, clock):
 
 def export(store, name, file, max_samples=10_000):
     with StoreReader(store) as reader:
-        runner = open_runner(reader, name, {"path": str(file)})
-        runner._max_samples = max_samples
+        runner = open_runner(reader, name, {"path": str(file)}, max_samples=max_samples)
         return runner.finish(1, 30)
 
 
@@ -116,8 +116,7 @@ def test_a_crash_at_any_byte_of_a_batch_loses_and_doubles_no_line(recorded, tmp_
             def close(self):
                 pass
 
-        runner = Runner(reader, Keep(), "keep")
-        runner._max_samples = 60
+        runner = Runner(reader, Keep(), "keep", max_samples=60)
         runner.finish(0, 0)
     assert len(batches) > 2
     file = tmp_path / "out"
@@ -206,7 +205,7 @@ def test_a_full_disk_leaves_no_half_batch(recorded, tmp_path, name, monkeypatch)
         monkeypatch.setattr(lines.os, "write", write)
         runner = Runner(reader, exporter, name)
         with pytest.raises(RetryableExportError, match="No space left on device; what was not written stays"):
-            runner._exporter.send(runner._drain.next({}, 1 << 62, 10_000).batch)
+            exporter.send(Drain(reader).next({}, 1 << 62, 10_000).batch)
         assert file.stat().st_size == 0
         monkeypatch.setattr(lines.os, "write", real)
         outcome = runner.finish(1, 10)
@@ -234,3 +233,13 @@ def test_a_reader_that_went_away_ends_the_export(recorded):
     assert said.returncode == 1
     assert "standard output: Broken pipe" in said.stderr
     assert "Traceback" not in said.stderr
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_sample_of_another_value_is_no_sample_that_is_there(tmp_path, clock, name):
+    """Two stores whose series have the same names, into one file: every sample of both is a line, and none is left out."""
+    for path, value in (("a", 1.0), ("b", 2.0)):
+        with Store(tmp_path / path, [Schema("g", "gauge", 2)], clock=clock) as store:
+            store.gauge("level").set(value)
+        export(tmp_path / path, name, tmp_path / "out")
+    assert [values[0] for _, who, values in read(name, tmp_path / "out") if who == "level"] == [1.0, 2.0]

@@ -10,10 +10,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
 
-from rondo_core import Batch
+from rondo_core import Batch, Series
 from rondo_core.errors import ExportError, UsageError, one_line
 from rondo_core.export.newest import Newest
-from rondo_core.exposition import choose, expose
+from rondo_core.exposition import OPENMETRICS, choose, expose
 
 logger = logging.getLogger("rondo.export.openmetrics")
 
@@ -32,6 +32,8 @@ class MetricsServer:
         """
         self._newest, self._timestamps = Newest(), timestamps
         self._reported: set[str] = set()
+        self._known: set[Series] = set()
+        self._left_out: set[str] = set()
         try:
             self._server: _Server | None = _Server(host, port, self)
         except (OSError, UnicodeError) as error:
@@ -47,14 +49,24 @@ class MetricsServer:
         """Say where it listens."""
         return f"MetricsServer('http://{self.host}:{self.port}{PAGE}')"
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch) -> int:
         """Show the batch's newest samples from now on.
 
+        Returns: how many samples are of series that no page can show, as another metric has their name.
         Raises: ExportError: the exporter was closed.
         """
         if self._server is None:
             raise ExportError(f"http://{self.host}:{self.port}{PAGE}: this exporter was closed; open another")
         self._newest.take(batch)
+        series = {each for part in batch.parts for each in part.series}
+        if not series <= self._known:
+            self._known |= series
+            found = ((each, value) for each, _, value in self._newest.values())
+            self._left_out = {str(each) for each in expose(found, OPENMETRICS).left_out}
+        self._known.difference_update(batch.ended)
+        if not self._left_out:
+            return 0
+        return batch.where(lambda each: str(each) in self._left_out).n_samples
 
     def close(self) -> None:
         """Listen no more."""

@@ -156,10 +156,11 @@ def test_nothing_else_is_there(exporter):
 
 
 def test_names_that_collide_are_reported_once(store, exporter, caplog):
-    """The page stays readable, and one warning names what is left out."""
+    """The page stays readable, one warning names what is left out, and its samples count as refused."""
     store.summary("x").observe(1)
     store.gauge("x_count").set(1)
-    send(store, exporter)
+    outcome = send(store, exporter)
+    assert outcome.refused_samples == 1
     for _ in range(3):
         scraped(exporter)
     assert [message.partition(":")[0] for message in caplog.messages] in (["x_count"], ["x"])

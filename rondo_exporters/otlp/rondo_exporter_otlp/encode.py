@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from itertools import pairwise
 
@@ -26,7 +26,6 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from rondo_core import Batch, Part, Series
-from rondo_core.clock import Clock, wall_ns
 from rondo_exporter_otlp import wire
 from rondo_exporter_otlp.histograms import Key, Total, Totals, delta_points, ends
 
@@ -53,6 +52,7 @@ _UCUM = {
     "seconds": "s",
     "volts": "V",
 }
+_KINDS = {"counter": "sum", "gauge": "gauge"}
 Kind = tuple[str, str]
 
 
@@ -67,9 +67,8 @@ class Request:
 class Encoder:
     """Encodes batches for one receiver; it remembers the bytes of label sets and the totals of histograms."""
 
-    def __init__(self, resource: Mapping[str, str], histograms: str = "cumulative", clock: Clock = wall_ns) -> None:
+    def __init__(self, resource: Mapping[str, str], histograms: str = "cumulative") -> None:
         """Say what every metric is about, and the temporality of histograms."""
-        self._clock = clock
         self._resource = ResourceMetrics(resource=Resource(attributes=_attributes(resource.items())))
         self._scope = ScopeMetrics(scope=InstrumentationScope(name="rondo", version=version("rondo")))
         temporality = AGGREGATION_TEMPORALITY_DELTA if histograms == "delta" else AGGREGATION_TEMPORALITY_CUMULATIVE
@@ -83,8 +82,6 @@ class Encoder:
         }
         self._totals = None if histograms == "delta" else Totals()
         self._labels: dict[tuple[str, Series], bytes] = {}
-        self._summaries: dict[str, str] = {}
-        self._newest_ns = 0
 
     def encode(self, batch: Batch) -> Request:
         """Give the request of a batch.
@@ -97,19 +94,15 @@ class Encoder:
         moved: dict[Key, Total] = {}
         for part in batch.parts:
             what = _sent_as(part)
-            if part.kind == "summary":
-                self._summaries[part.schema] = what
-            self._newest_ns = max([self._newest_ns, *ends(part)[-1:].tolist()])
             written = self._histogram(part, moved) if what == "histogram" else self._numbers(part, what)
             for series, data in written:
                 if data:
                     shells.setdefault((what, series.name), _shell(series))
                     points.setdefault((what, series.name), []).append(data)
         for series in batch.ended:
-            what = {"counter": "sum", "gauge": "gauge"}.get(series.kind, self._summaries.get(series.schema, ""))
-            if what:
-                shells.setdefault((what, series.name), _shell(series))
-                points.setdefault((what, series.name), []).append(self._end(series, what, batch.ended_ns))
+            what = _KINDS.get(series.kind) or ("histogram" if series.schema in batch.sketched else "summary")
+            shells.setdefault((what, series.name), _shell(series))
+            points.setdefault((what, series.name), []).append(self._end(series, what, batch))
         if not points:
             return Request(b"", moved)
         metrics = (
@@ -123,6 +116,14 @@ class Encoder:
         """Take up the totals that the receiver knows now."""
         if self._totals is not None:
             self._totals.acknowledge(request.totals)
+
+    def forget(self, ended: Iterable[Series]) -> None:
+        """Keep nothing of series that have ended: whoever sends the stores of others sees ever new ones."""
+        for series in ended:
+            for what in _POINTS:
+                self._labels.pop((what, series), None)
+        if self._totals is not None:
+            self._totals.forget(ended)
 
     def _numbers(self, part: Part, what: str) -> Iterator[tuple[Series, bytes]]:
         """Write the points of counters, gauges or summaries without a sketch, series by series."""
@@ -149,10 +150,9 @@ class Encoder:
             lead = self._lead(series, "histogram")
             yield series, wire.messages(1, (lead + point.SerializeToString() for point in points))
 
-    def _end(self, series: Series, what: str, ended_ns: int) -> bytes:
+    def _end(self, series: Series, what: str, batch: Batch) -> bytes:
         """Write the point that says: from here on there is no value."""
-        # Where all of the run was sent by an earlier process, no point of it lies beyond now.
-        at_ns = (self._newest_ns if self._newest_ns > ended_ns else max(self._clock(), ended_ns)) + 1
+        at_ns = max(batch.ended_ns, batch.ended_until_ns) + 1
         point = _POINTS[what](time_unix_nano=at_ns, flags=DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK)
         if what in {"sum", "summary"} and series.created_ns < at_ns:
             point.start_time_unix_nano = series.created_ns
@@ -170,7 +170,7 @@ class Encoder:
 def _sent_as(part: Part) -> str:
     if part.kind == "summary":
         return "histogram" if "sketch" in part.statistics else "summary"
-    return "sum" if part.kind == "counter" else "gauge"
+    return _KINDS[part.kind]
 
 
 def _summaries(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import attrs
 import numpy as np
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 
 from rondo_core import Part, Series, sketch
+from rondo_core.labels import Labels
 
-Key = tuple[str, int]
+# What tells totals apart: a receiver's series, and when it was made, as the same one may be made anew.
+Key = tuple[str, Labels, int]
 Point = ExponentialHistogramDataPoint
 
 
@@ -41,7 +43,7 @@ class Totals:
     def points(self, part: Part, moved: dict[Key, Total]) -> Iterator[tuple[Series, list[Point]]]:
         """Give the cumulative points of a part, series by series; `moved` takes up what is acknowledged with them."""
         for column, series in enumerate(part.series):
-            key, written = (series.schema, series.column), []
+            key, written = _key(series), []
             total = moved.get(key) or self._acknowledged.get(key)
             for bucket in _buckets(part, column):
                 # A bucket that was counted already comes again where the clock stepped back: a new total starts.
@@ -54,6 +56,15 @@ class Totals:
     def acknowledge(self, moved: Mapping[Key, Total]) -> None:
         """Go on from these totals."""
         self._acknowledged.update(moved)
+
+    def forget(self, ended: Iterable[Series]) -> None:
+        """Keep no total of series that have ended."""
+        for series in ended:
+            self._acknowledged.pop(_key(series), None)
+
+
+def _key(series: Series) -> Key:
+    return series.name, series.labels, series.created_ns
 
 
 def delta_points(part: Part) -> Iterator[tuple[Series, list[Point]]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import logging
-import time
 from importlib.metadata import version
 
-import requests
-import urllib3
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
     ExportMetricsPartialSuccess,
@@ -17,25 +15,15 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from rondo_core import Batch
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.errors import (
-    BatchTooLargeError,
-    ExportError,
-    PermanentExportError,
-    RetryableExportError,
-    UsageError,
-)
-from rondo_core.export.http import lost_reason, presentable, read_token, retry_after_s
+from rondo_core.errors import BatchTooLargeError, ExportError, RetryableExportError, UsageError
+from rondo_core.export.connection import Answer, Connection
+from rondo_core.export.http import error_of, presentable, read_token, redirected, retry_after_s
 from rondo_exporter_otlp.encode import Encoder
 from rondo_exporter_otlp.plugin import Settings
 
 logger = logging.getLogger("rondo.export.otlp")
 
 PROTOBUF = "application/x-protobuf"
-# Source: OTLP specification 1.x, "OTLP/HTTP Response": these, and no other status, ask for the same request again.
-RETRYABLE = frozenset({429, 502, 503, 504})
-# The data was refused, or broke the receiver; smaller requests tell which of it.
-REFUSED = frozenset({400, 422, 500})
-TOO_LARGE = 413
 # Source: OTLP specification, "OTLP/HTTP Request" and "Response": what receivers take, what senders read.
 MAX_REQUEST_BYTES = 64 << 20
 MAX_RESPONSE_BYTES = 4 << 20
@@ -50,95 +38,52 @@ class OtlpHttp:
         Raises: UsageError: the bearer token's file cannot be read, or holds no token.
         """
         self._settings, self._clock = settings, clock
-        self._encoder = Encoder(settings.resource, settings.histograms, clock)
-        self._session: requests.Session | None = _Session()
-        # Options are arguments: no proxies, certificates or netrc passwords out of the environment.
-        self._session.trust_env = False
-        self._session.verify, self._session.cert = settings.verify, settings.certificate
-        self._session.headers.clear()
-        own = {
+        self._encoder = Encoder(settings.resource, settings.histograms)
+        self._connection = Connection(settings.way)
+        self._headers = {
+            **settings.headers,
             "Content-Type": PROTOBUF,
             "User-Agent": f"rondo-exporter-otlp/{version('rondo-exporter-otlp')}",
-            "Accept-Encoding": "gzip",
         }
         if settings.gzip:
-            own["Content-Encoding"] = "gzip"
-        self._session.headers.update({**settings.headers, **own})
+            self._headers["Content-Encoding"] = "gzip"
         try:
-            self._token()
+            self._authorization()
         except RetryableExportError as error:
             raise UsageError(str(error)) from None
 
     def __repr__(self) -> str:
         """Name the receiver, and nothing that is secret."""
-        return f"OtlpHttp({self._settings.shown_url!r})"
+        return f"OtlpHttp({self._settings.way.shown_url!r})"
 
     def send(self, batch: Batch) -> int:
         """Deliver the batch in one request.
 
         Returns: how many data points the receiver rejected while it took the rest; one is one sample.
-        Raises: RetryableExportError: no connection, no answer in time, 429, 502, 503 or 504; PermanentExportError:
-        400, 422 or 500; BatchTooLargeError: over 64 MiB, or 413; ExportError: any other status but 2xx, or the
-        exporter was closed.
+        Raises: ReceiverAwayError, AnswerLostError: no connection, no answer; RetryableExportError: 408, 425, 429 or
+        5xx; PermanentExportError: 400, 409 or 422; BatchTooLargeError: over 64 MiB, or 413; ExportError: any other
+        status but 2xx, a certificate that is not trusted, or the exporter was closed.
         """
-        session = self._session  # `close` may be called meanwhile
-        if session is None:
-            raise ExportError(f"{self._settings.shown_url}: this exporter was closed; open another")
-        request = self._encoder.encode(batch)
-        if not request.body:
-            return 0
+        request, settings = self._encoder.encode(batch), self._settings
         if len(request.body) > MAX_REQUEST_BYTES:
             raise BatchTooLargeError(
-                f"{self._settings.shown_url}: a request of {len(request.body)} bytes; 64 MiB at most"
+                f"{settings.way.shown_url}: a request of {len(request.body)} bytes; 64 MiB at most"
             )
-        status, headers, body, complete = self._post(session, request.body)
-        if not 200 <= status < 300:
-            raise self._error(status, headers, body)
+        if not request.body:
+            self._connection.check_open()
+            return 0
+        headers = self._headers | self._authorization()
+        body = gzip.compress(request.body, 1, mtime=0) if settings.gzip else request.body
+        answer = self._connection.post(body, headers, MAX_RESPONSE_BYTES)
+        if not 200 <= answer.status < 300:
+            raise self._error(answer)
         self._encoder.acknowledge(request)
-        return self._rejected(body, complete=complete)
+        self._encoder.forget(batch.ended)
+        return self._rejected(answer.body, complete=answer.complete)
 
     def close(self) -> None:
         """Let go of the connection."""
-        session, self._session = self._session, None
-        if session is not None:
-            session.close()
-
-    def _post(self, session: requests.Session, body: bytes) -> tuple[int, dict[str, str], bytes, bool]:
-        """Give the answer's status, headers and body, and whether the body is all of it."""
-        token = self._token()
-        try:
-            with session.post(
-                self._settings.url,
-                data=gzip.compress(body, 1, mtime=0) if self._settings.gzip else body,
-                headers={"Authorization": f"Bearer {token}"} if token else None,
-                timeout=self._settings.timeout_s,
-                allow_redirects=False,
-                stream=True,
-            ) as response:
-                said, complete = self._read(response)
-                return response.status_code, dict(response.headers), said, complete
-        except (requests.ConnectionError, requests.Timeout) as error:
-            if "CERTIFICATE_VERIFY_FAILED" in str(error):
-                raise ExportError(
-                    f"{self._settings.shown_url}: its certificate is not trusted; check ca_file"
-                ) from None
-            raise RetryableExportError(f"{self._settings.shown_url}: {self._reason(error)}") from None
-        except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
-            what = f"{self._settings.shown_url}: no request can be made of it ({type(error).__name__}); check endpoint"
-            raise ExportError(what) from None
-
-    def _read(self, response: requests.Response) -> tuple[bytes, bool]:
-        """Read what was answered, up to 4 MiB and within the timeout, and say whether that is all of it."""
-        until, size, parts = time.monotonic() + self._settings.timeout_s, 0, list[bytes]()
-        try:
-            while part := response.raw.read1(1 << 16, decode_content=True):
-                size += len(part)
-                if size > MAX_RESPONSE_BYTES or time.monotonic() > until:
-                    return b"".join(parts), False
-                parts.append(part)
-        except (urllib3.exceptions.HTTPError, OSError):
-            return b"".join(parts), False
-        return b"".join(parts), True
+        self._connection.close()
 
     def _rejected(self, body: bytes, *, complete: bool) -> int:
         """Read a partial success: the count of data points that were rejected, which are not to be sent again."""
@@ -147,59 +92,53 @@ class OtlpHttp:
         except DecodeError:
             partial = None
         if partial is None:
-            logger.warning("%s: took a request, but its answer cannot be read", self._settings.shown_url)
+            logger.warning("%s: took a request, but its answer cannot be read", self._settings.way.shown_url)
             return 0
         said = self._presentable(partial.error_message)
         if partial.rejected_data_points > 0:
             logger.warning(
-                "%s: rejected %d data points: %s", self._settings.shown_url, partial.rejected_data_points, said
+                "%s: rejected %d data points: %s", self._settings.way.shown_url, partial.rejected_data_points, said
             )
         elif said:
-            logger.warning("%s: %s", self._settings.shown_url, said)
+            logger.warning("%s: %s", self._settings.way.shown_url, said)
         return max(0, int(partial.rejected_data_points))
 
-    def _error(self, status: int, headers: dict[str, str], body: bytes) -> ExportError:
-        """Turn a status into an error."""
-        known = {name.lower(): value for name, value in headers.items()}
-        text = body[:4096].decode("utf-8", "replace")
-        if known.get("content-type", "").startswith(PROTOBUF):
+    def _error(self, answer: Answer) -> ExportError:
+        """Turn a status that is none of success into an error."""
+        text, shown_url = answer.body[:4096].decode("utf-8", "replace"), self._settings.way.shown_url
+        if answer.headers.get("content-type", "").startswith(PROTOBUF):
             try:
                 # google.rpc.Status has its message in field 2 too, after a number in field 1.
-                text = ExportMetricsPartialSuccess.FromString(body).error_message
+                text = ExportMetricsPartialSuccess.FromString(answer.body).error_message
             except DecodeError:
                 text = ""
-        message = f"{self._settings.shown_url}: answered {status}: {self._presentable(text) or 'no reason given'}"
-        if status in RETRYABLE:
-            return RetryableExportError(message, retry_after_s(known.get("retry-after", ""), self._clock()))
-        if status == TOO_LARGE:
-            return BatchTooLargeError(message)
-        return PermanentExportError(message) if status in REFUSED else ExportError(message)
+        said = f"{shown_url}: answered {answer.status}: {self._presentable(text) or 'no reason given'}"
+        if 300 <= answer.status < 400:
+            said += redirected(answer.headers.get("location", ""), shown_url)
+        wait_s = retry_after_s(answer.headers.get("retry-after", ""), self._clock())
+        return error_of(answer.status, said, wait_s) or ExportError(said)
 
-    def _token(self) -> str:
-        """Give the bearer token; its file is read anew each time, as tokens are rotated.
+    def _authorization(self) -> dict[str, str]:
+        """Give the header, if there is one; a token's file is read anew each time, as tokens are rotated.
 
         Raises: RetryableExportError: the file cannot be read now, or holds no token.
         """
-        path = self._settings.bearer_token_file
-        return read_token(path) if path else self._settings.bearer_token
+        settings = self._settings
+        token = settings.bearer_token
+        if settings.bearer_token_file:
+            token = read_token(settings.bearer_token_file)
+        if token:
+            return {"Authorization": f"Bearer {token}"}
+        if settings.username or settings.password:
+            pair = f"{settings.username}:{settings.password}"
+            return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
+        return {}
 
     def _presentable(self, text: str) -> str:
+        settings = self._settings
         try:
-            secrets = {self._settings.bearer_token, self._token()}
+            token = self._authorization().get("Authorization", "").partition(" ")[2]
         except RetryableExportError:
-            secrets = {self._settings.bearer_token}
-        return presentable(text, secrets, self._settings.headers, self._settings.url)
-
-    def _reason(self, error: Exception) -> str:
-        """Say why there was no answer, in words that hold no URL."""
-        if isinstance(error, requests.Timeout):
-            return f"no answer within {self._settings.timeout_s:g} s"
-        return lost_reason(error)
-
-
-class _Session(requests.Session):
-    """Sees no redirect: requests would read the whole body of one, even if it is not to be followed."""
-
-    def get_redirect_target(self, resp: requests.Response) -> None:  # noqa: ARG002 - the base's signature
-        """Give nowhere to go."""
-        return
+            token = ""
+        secrets = (settings.bearer_token, settings.username, settings.password, token)
+        return presentable(text, secrets, settings.headers, settings.way.url.geturl())

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlunsplit
+from urllib.parse import unquote, urlunsplit
 
 import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
-from rondo_core.export.http import check_header_value, check_headers, check_tls, check_url
+from rondo_core.export.http import Way, check_header_value, check_headers, check_proxy, check_tls, check_url
 
 if TYPE_CHECKING:
     from rondo_exporter_otlp.http import OtlpHttp
@@ -18,19 +18,20 @@ if TYPE_CHECKING:
 ENDPOINT = "http://localhost:4318/v1/metrics"
 TEMPORALITIES = ("cumulative", "delta")
 OPTIONS = [
-    Option("endpoint", help="the receiver's URL, path included", default=ENDPOINT),
+    Option("endpoint", help="the receiver's URL, path included", default=ENDPOINT, secret=True),
     Option("service_name", help="the resource attribute service.name", default="rondo"),
     Option("service_instance_id", help="service.instance.id: one for each store", default=""),
     Option("resource", "table", help="further resource attributes", default={}),
     Option("histograms", help="temporality of histograms", default="cumulative", choices=TEMPORALITIES),
     Option("compression", help="of requests", default="gzip", choices=("gzip", "none")),
-    Option("timeout", "duration", help="for the connection, and for the answer", default=10.0),
+    Option("timeout", "duration", help="for the connection, and for the whole answer", default=10.0),
     Option("headers", "table", help="further headers, such as an API key's", default={}, secret=True),
     Option("bearer_token", help="sent as Authorization: Bearer ...", default="", secret=True),
     Option("bearer_token_file", help="the same, read from the file for each request", default=""),
     Option("ca_file", help="certificates of the authorities to trust, PEM", default=""),
     Option("client_certificate", help="PEM file", default=""),
     Option("client_key", help="PEM file", default=""),
+    Option("proxy", help="an http proxy to go through, such as http://proxy.example:3128", default="", secret=True),
 ]
 
 
@@ -39,24 +40,22 @@ class Settings:
     """Where to send and how.
 
     Attributes:
-        url: as it is asked for; `shown_url` holds neither credentials nor query, for messages.
+        way: the receiver's URL, and how it is reached.
         resource: attributes of what the metrics are about.
         histograms: cumulative or delta.
-        timeout_s: for the connection, and for the whole answer.
-        verify, certificate: what TLS trusts and shows; True and None: the system's, nothing.
+        headers: further ones; values are nobody's business.
+        bearer_token, bearer_token_file, username, password: at most one way to prove who sends; empty: none.
     """
 
-    url: str = attrs.field(repr=False)
-    shown_url: str
+    way: Way
     resource: Mapping[str, str]
     histograms: str
     gzip: bool
-    timeout_s: float
     headers: Mapping[str, str] = attrs.field(repr=False)
     bearer_token: str = attrs.field(repr=False)
     bearer_token_file: str
-    verify: str | bool
-    certificate: tuple[str, str] | str | None
+    username: str = attrs.field(repr=False)
+    password: str = attrs.field(repr=False)
 
 
 @hookimpl
@@ -83,26 +82,37 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     Raises: UsageError: names the key, what is wrong and the mend, and no credential.
     """
     parts = check_url("endpoint", config["endpoint"], ENDPOINT)
-    if config["bearer_token"] and config["bearer_token_file"]:
-        raise UsageError("bearer_token, bearer_token_file: each is the token; keep one")
     check_header_value("bearer_token", config["bearer_token"])
     check_tls(config["ca_file"], config["client_certificate"], config["client_key"])
     names = {"service.name": config["service_name"], "service.instance.id": config["service_instance_id"]}
-    certificate = config["client_certificate"]
+    user, colon, secret = parts.netloc.rpartition("@")[0].partition(":")
+    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    headers = check_headers(config["headers"], {})
+    ways = {
+        "endpoint": user or colon,
+        "bearer_token": config["bearer_token"],
+        "bearer_token_file": config["bearer_token_file"],
+        "headers": any(name.lower() == "authorization" for name in headers),
+    }
+    given = [name for name, there in ways.items() if there]
+    if len(given) > 1:
+        raise UsageError(f"{', '.join(given)}: each holds credentials; keep one")
     return Settings(
-        url=urlunsplit(parts),
-        shown_url=urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="")),
+        Way(
+            bare,
+            urlunsplit(bare._replace(query="")),
+            config["timeout"],
+            config["ca_file"],
+            config["client_certificate"],
+            config["client_key"],
+            proxy=check_proxy(config["proxy"]),
+        ),
         resource={name: text for name, text in {**names, **config["resource"]}.items() if name and text},
         histograms=config["histograms"],
         gzip=config["compression"] == "gzip",
-        timeout_s=config["timeout"],
-        headers=_headers(config["headers"], authorized=bool(config["bearer_token"] or config["bearer_token_file"])),
+        headers=headers,
         bearer_token=config["bearer_token"],
         bearer_token_file=config["bearer_token_file"],
-        verify=config["ca_file"] or True,
-        certificate=(certificate, config["client_key"]) if config["client_key"] else certificate or None,
+        username=unquote(user),
+        password=unquote(secret),
     )
-
-
-def _headers(given: Mapping[str, str], *, authorized: bool) -> dict[str, str]:
-    return check_headers(given, {"authorization": "is set by bearer_token too; keep one"} if authorized else {})

@@ -7,7 +7,7 @@ from rondo_exporter_otlp import plugin
 from rondo_core.labels import canonical_labels, format_series
 from rondo_core.testing import ExporterTests
 
-STATUS = {"unavailable": 503, "refuse": 400}
+STATUS = {"unavailable": 503, "refuse": 400, "lose": 0}
 # A point's time is the end of its bucket; those of the suite are a second long.
 INTERVAL_NS = 10**9
 
@@ -42,6 +42,7 @@ class TestConformance(ExporterTests):
 
     plugin = plugin
     name = "otlp"
+    faults = ("unavailable", "refuse", "lose")
 
     @pytest.fixture
     def receiver(self, receiver):

@@ -64,27 +64,30 @@ def partial(rejected, message=""):
         (401, ExportError),
         (403, ExportError),
         (404, ExportError),
-        (408, ExportError),
+        (408, RetryableExportError),
+        (409, PermanentExportError),
         (413, BatchTooLargeError),
         (422, PermanentExportError),
         (429, RetryableExportError),
-        (500, PermanentExportError),
-        (501, ExportError),
+        (500, RetryableExportError),
+        (501, RetryableExportError),
         (502, RetryableExportError),
         (503, RetryableExportError),
         (504, RetryableExportError),
     ],
 )
 def test_a_status_means_one_thing(connect, receiver, status, kind):
-    """2xx: taken; 429, 502, 503, 504: later; 400, 422, 500: these never; 413: in smaller pieces; else: not so at all."""
+    """2xx: taken; 429, 5xx: later; 400, 409, 422: these never; 413: in smaller pieces; else: not so at all."""
     receiver.answers = [(status, {"Location": "/elsewhere"}, b"the reason\nof it" if status > 299 else b"")]
+    root = receiver.url.removesuffix("/v1/metrics")
+    to = f"; it redirects to {root}/elsewhere: write that URL, redirects are not followed" if status // 100 == 3 else ""
     if kind is None:
         assert connect().send(batch()) == 0
     else:
         with pytest.raises(ExportError) as caught:
             connect().send(batch())
         assert type(caught.value) is kind
-        assert str(caught.value) == f"{receiver.url}: answered {status}: the reason of it"
+        assert str(caught.value) == f"{receiver.url}: answered {status}: the reason of it{to}"
     assert len(receiver.requests) == 1
 
 

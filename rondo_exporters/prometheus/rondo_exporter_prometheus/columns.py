@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_core import Part, Series, sketch
+from rondo_core import Batch, Part, Series, sketch
 from rondo_core.errors import LabelError
 from rondo_core.labels import canonical_labels, check_metric_name, overridden
 from rondo_exporter_prometheus.wire import Values
@@ -110,10 +110,15 @@ class LabelSets:
     """Which label set each series is sent under, and whose it is."""
 
     def __init__(self, external_labels: Labels = ()) -> None:
-        """Add `external_labels` to every series; they win over its own, see `overridden`."""
+        """Add `external_labels` to every series; they win over its own, see `overridden`.
+
+        Attributes: `written`, the bytes of label sets, kept by whoever writes them for as long as they are known.
+        """
         self._external = dict(external_labels)
         self._labels: dict[tuple[str, Labels, Column], Labels] = {}
         self._owners: dict[Labels, tuple[str, Labels, str, bool]] = {}
+        self._left_out: set[tuple[str, Labels]] = set()
+        self.written: dict[Labels, bytes] = {}
 
     def of(self, series: Series, column: Column) -> Labels:
         """Give the whole label set, sorted by name; empty where another series has it already, or none may be sent.
@@ -136,8 +141,26 @@ class LabelSets:
         if labels and self._owners.setdefault(labels, owner) != owner:
             logger.warning("%s: left out as %s; another series is sent under that name and these labels", series, what)
             labels = ()
+        if not labels:
+            self._left_out.add(key[:2])
         self._labels[key] = labels
         return labels
+
+    def n_left_out(self, batch: Batch) -> int:
+        """Count the samples of a batch that are not, or not wholly, in the request that was made of it."""
+        if not self._left_out:
+            return 0
+        left_out = batch.where(lambda series: (series.name, series.labels) in self._left_out)
+        return left_out.n_samples
+
+    def forget(self, ended: Iterable[Series]) -> None:
+        """Keep nothing of series that have ended: whoever sends the stores of others sees ever new ones."""
+        for series in ended:
+            for column in (*PLAIN[series.kind], *QUANTILES, HISTOGRAM):
+                labels = self._labels.pop((series.name, series.labels, column), ())
+                self._owners.pop(labels, None)
+                self.written.pop(labels, None)
+            self._left_out.discard((series.name, series.labels))
 
     def _whole(self, series: Series, column: Column, what: str) -> Labels:
         own = canonical_labels((name, value) for name, value in series.labels if value)

@@ -14,12 +14,11 @@ _REQUEST_SERIES, _SERIES_LABEL, _LABEL_NAME, _LABEL_VALUE = b"\x0a", b"\x0a", b"
 
 
 class Encoder:
-    """Encodes batches for one receiver; it remembers the bytes of label sets."""
+    """Encodes batches for one receiver."""
 
     def __init__(self, label_sets: LabelSets) -> None:
         """Send series under these label sets."""
         self._label_sets = label_sets
-        self._written: dict[Labels, bytes] = {}
         self._shape = Shape(_REQUEST_SERIES)
 
     def encode(self, batch: Batch) -> bytes:
@@ -36,7 +35,8 @@ class Encoder:
         if not batch.ended and (body := self._shape.body(blocks)):
             return body
         chunks = self._chunks(blocks, batch)
-        heads = [self._written.get(labels) or self._written.setdefault(labels, _labels(labels)) for labels in chunks]
+        known = self._label_sets.written
+        heads = [known.get(labels) or known.setdefault(labels, _labels(labels)) for labels in chunks]
         if not batch.ended:
             self._shape.keep(blocks, b"", heads)
         pieces: list[bytes] = []

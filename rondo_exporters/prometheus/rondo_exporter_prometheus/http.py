@@ -8,11 +8,11 @@ from importlib.metadata import version
 
 import attrs
 import snappy
-import urllib3
 
 from rondo_core.clock import Clock
-from rondo_core.errors import BatchTooLargeError, ExportError, RetryableExportError, UsageError
-from rondo_core.export.http import lost_reason, presentable, read_token, retry_after_s
+from rondo_core.errors import BatchTooLargeError, RetryableExportError, UsageError
+from rondo_core.export.connection import Connection
+from rondo_core.export.http import presentable, read_token, redirected, retry_after_s
 from rondo_exporter_prometheus.plugin import Settings
 
 # Source: remote-write 1.0 and 2.0, "Protocol".
@@ -28,7 +28,7 @@ PROTOCOL_HEADERS = {
         "X-Prometheus-Remote-Write-Version": "2.0.0",
     },
 }
-_WRITTEN = "X-Prometheus-Remote-Write-{}-Written"
+_WRITTEN = "x-prometheus-remote-write-{}-written"
 # Cut only after credentials were blotted out, so that no half of one stays.
 _BODY_READ_BYTES = 4096
 
@@ -51,8 +51,8 @@ class Answer:
     retry_after_s: float | None
 
 
-class Connection:
-    """Takes messages to one receiver, over one connection that stays open."""
+class Poster:
+    """Takes messages to one receiver."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """Make the session; the connection is made by the first message.
@@ -62,18 +62,7 @@ class Connection:
         self._settings, self._clock = settings, clock
         agent = f"rondo-exporter-prometheus/{version('rondo-exporter-prometheus')}"
         self._headers = {**settings.headers, "User-Agent": agent}
-        # Options are arguments: this reads no proxies and no netrc out of the environment, and follows no redirect.
-        self._pool: urllib3.PoolManager | None = urllib3.PoolManager(
-            num_pools=1,
-            retries=False,
-            timeout=settings.timeout_s,
-            cert_reqs="CERT_NONE" if settings.insecure else "CERT_REQUIRED",
-            ca_certs=settings.ca_file or None,
-            cert_file=settings.client_certificate or None,
-            key_file=settings.client_key or None,
-        )
-        if settings.insecure:
-            urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)  # it was chosen, and is documented
+        self._connection = Connection(settings.way)
         try:
             self._authorization()
         except RetryableExportError as error:
@@ -82,48 +71,31 @@ class Connection:
     def post(self, message: bytes, protocol: str) -> Answer:
         """Send one message of that version of the protocol.
 
-        Raises: BatchTooLargeError: it is larger than `max_bytes`; RetryableExportError: no connection, or no answer in
-        time; ExportError: no request can be made at all, or the connection was closed.
+        Raises: BatchTooLargeError: it is larger than `max_bytes`; ReceiverAwayError, AnswerLostError, ExportError: as
+        Connection.
         """
-        settings, pool = self._settings, self._pool  # `close` may be called while an answer is waited for
-        if pool is None:
-            raise ExportError(f"{settings.shown_url}: this exporter was closed; open another")
+        settings = self._settings
         if len(message) > settings.max_bytes:
             raise BatchTooLargeError(f"max_bytes: a message of {len(message)} bytes; {settings.max_bytes} are allowed")
         authorization = self._authorization()
-        try:
-            response = pool.request(
-                "POST",
-                settings.url,
-                body=snappy.compress(message),
-                headers={**self._headers, **PROTOCOL_HEADERS[protocol], **authorization},
-                redirect=False,
-                preload_content=False,
-            )
-        except (urllib3.exceptions.LocationValueError, ValueError) as error:
-            what = f"{settings.shown_url}: no request can be made of it ({type(error).__name__}); check url"
-            raise ExportError(what) from None
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise RetryableExportError(f"{settings.shown_url}: {self._reason(error)}") from None
-        try:
-            body = _body(response)
-            said = ""
-            if response.status >= 300 or response.status < 200:
-                said = self._presentable(body or response.reason or "no reason given", authorization)
-            return Answer(
-                response.status,
-                f"{settings.shown_url}: answered {response.status}{said and ': '}{said}",
-                _written(response.headers),
-                retry_after_s(response.headers.get("Retry-After", ""), self._clock()),
-            )
-        finally:
-            response.close()
+        headers = {**self._headers, **PROTOCOL_HEADERS[protocol], **authorization}
+        answer = self._connection.post(snappy.compress(message), headers, _BODY_READ_BYTES)
+        said, shown_url = "", settings.way.shown_url
+        if answer.status >= 300 or answer.status < 200:
+            body = answer.body.decode("utf-8", "replace")
+            said = self._presentable(body or answer.reason or "no reason given", authorization)
+        if 300 <= answer.status < 400:
+            said += redirected(answer.headers.get("location", ""), shown_url)
+        return Answer(
+            answer.status,
+            f"{shown_url}: answered {answer.status}{said and ': '}{said}",
+            _written(answer.headers),
+            retry_after_s(answer.headers.get("retry-after", ""), self._clock()),
+        )
 
     def close(self) -> None:
         """Let go of the connection."""
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.clear()
+        self._connection.close()
 
     def _authorization(self) -> dict[str, str]:
         """Give the header, if there is one; a token's file is read anew each time, as tokens are rotated.
@@ -145,28 +117,12 @@ class Connection:
         settings = self._settings
         token = authorization.get("Authorization", "").partition(" ")[2]
         secrets = (settings.username, settings.password, token)
-        return presentable(text, secrets, settings.headers, settings.url)
-
-    def _reason(self, error: Exception) -> str:
-        """Say why there was no answer, in words that hold no URL."""
-        # urllib3 derives a connection that is refused from one that takes too long.
-        refused = isinstance(error, urllib3.exceptions.NewConnectionError)
-        if isinstance(error, urllib3.exceptions.TimeoutError) and not refused:
-            return f"no answer within {self._settings.timeout_s:g} s"
-        return lost_reason(error)
-
-
-def _body(response: urllib3.BaseHTTPResponse) -> str:
-    """Read the beginning of what was answered; nothing where that fails, since the status says enough."""
-    try:
-        return bytes(response.read(_BODY_READ_BYTES, decode_content=True) or b"").decode("utf-8", "replace")
-    except (urllib3.exceptions.HTTPError, OSError):
-        return ""
+        return presentable(text, secrets, settings.headers, settings.way.url.geturl())
 
 
 def _written(headers: Mapping[str, str]) -> tuple[int, int] | None:
     """Read how much was written; one header that is missing beside the other says none."""
-    found = [headers.get(_WRITTEN.format(each), "").strip() for each in ("Samples", "Histograms")]
+    found = [headers.get(_WRITTEN.format(each), "").strip() for each in ("samples", "histograms")]
     if not any(found):
         return None
     samples, histograms = (int(each) if each.isascii() and each.isdigit() else 0 for each in found)

@@ -10,7 +10,7 @@ import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import LabelError, UsageError
-from rondo_core.export.http import check_header_value, check_headers, check_tls, check_url
+from rondo_core.export.http import Way, check_header_value, check_headers, check_proxy, check_tls, check_url
 from rondo_core.labels import Labels, canonical_labels
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ OPTIONS = (
     Option("protocol", help="the version of remote-write", default="auto", choices=("auto", "1.0", "2.0")),
     Option("external_labels", "table", "labels for every series; its own of such a name becomes exported_NAME"),
     Option("tenant", help="sent as X-Scope-OrgID"),
-    Option("timeout", "duration", "for the connection, and for each wait for an answer", default=10.0),
+    Option("timeout", "duration", "for the connection, and for the whole answer", default=10.0),
     Option("max_bytes", "size", "the largest message, before it is compressed", default=16 << 20),
     Option("headers", "table", "further headers; the protocol's own are refused", secret=True),
     Option("username", help="for basic authentication", secret=True),
@@ -32,6 +32,7 @@ OPTIONS = (
     Option("client_certificate", help="a PEM file that proves who sends"),
     Option("client_key", help="its key, unless the certificate's file holds it"),
     Option("insecure", "flag", "trust any certificate", default=False),
+    Option("proxy", help="an http proxy to go through, such as http://proxy.example:3128", secret=True),
 )
 URL = "http://localhost:9090/api/v1/write"
 TENANT_HEADER = "X-Scope-OrgID"
@@ -47,32 +48,23 @@ class Settings:
     """Where to send and how.
 
     Attributes:
-        url: without credentials; `shown_url` is without the query too, for messages.
+        way: the receiver's URL, and how it is reached.
         protocol: auto, 1.0 or 2.0.
         external_labels: added to every series; they win over its own.
-        timeout_s: for the connection, and for each wait for an answer.
         max_bytes: of a message, before it is compressed.
         headers: further ones; values are nobody's business.
         bearer_token, bearer_token_file, username, password: at most one way to prove who sends; empty: none.
-        ca_file, client_certificate, client_key: paths; empty: none.
-        insecure: trust any certificate.
     """
 
-    url: str = attrs.field(repr=False)
-    shown_url: str
+    way: Way
     protocol: str
     external_labels: Labels
-    timeout_s: float
     max_bytes: int
     headers: Mapping[str, str] = attrs.field(repr=False)
     bearer_token: str = attrs.field(repr=False)
     bearer_token_file: str
     username: str = attrs.field(repr=False)
     password: str = attrs.field(repr=False)
-    ca_file: str
-    client_certificate: str
-    client_key: str
-    insecure: bool
 
 
 @hookimpl
@@ -103,25 +95,29 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     if (user or colon) and (config.get("username") or config.get("password")):
         raise UsageError("url: it holds credentials, and username or password is given too; keep one of them")
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
+    way = Way(
+        bare,
+        urlunsplit(bare._replace(query="")),
+        config["timeout"],
+        config.get("ca_file", ""),
+        config.get("client_certificate", ""),
+        config.get("client_key", ""),
+        config["insecure"],
+        check_proxy(config.get("proxy", "")),
+    )
     settings = Settings(
-        url=urlunsplit(bare),
-        shown_url=urlunsplit(bare._replace(query="")),
+        way=way,
         protocol=config["protocol"],
         external_labels=_external_labels(config.get("external_labels", {})),
-        timeout_s=config["timeout"],
         max_bytes=config["max_bytes"],
         headers=_headers(config.get("headers", {}), config.get("tenant", "")),
         bearer_token=config.get("bearer_token", ""),
         bearer_token_file=config.get("bearer_token_file", ""),
         username=config.get("username", "") or unquote(user),
         password=config.get("password", "") or unquote(secret),
-        ca_file=config.get("ca_file", ""),
-        client_certificate=config.get("client_certificate", ""),
-        client_key=config.get("client_key", ""),
-        insecure=config["insecure"],
     )
     _check_credentials(settings)
-    _check_tls(settings)
+    _check_tls(way)
     return settings
 
 
@@ -136,14 +132,14 @@ def _check_credentials(settings: Settings) -> None:
     check_header_value("bearer_token", settings.bearer_token)
 
 
-def _check_tls(settings: Settings) -> None:
-    if settings.client_key and not settings.client_certificate:
+def _check_tls(way: Way) -> None:
+    if way.client_key and not way.client_certificate:
         raise UsageError("client_key: given without a client_certificate; add it")
-    if settings.insecure and settings.ca_file:
+    if way.insecure and way.ca_file:
         raise UsageError("insecure: it trusts any certificate, and ca_file says which; keep one of them")
-    if (settings.ca_file or settings.client_certificate) and not settings.url.startswith("https:"):
+    if (way.ca_file or way.client_certificate) and way.url.scheme != "https":
         raise UsageError("url: http, and ca_file or client_certificate is given, which only https can use")
-    check_tls(settings.ca_file, settings.client_certificate, settings.client_key)
+    check_tls(way.ca_file, way.client_certificate, way.client_key)
 
 
 def _external_labels(given: Mapping[str, str]) -> Labels:

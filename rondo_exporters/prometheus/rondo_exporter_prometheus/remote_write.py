@@ -12,23 +12,20 @@ import logging
 
 from rondo_core import Batch
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.errors import BatchTooLargeError, ExportError, PermanentExportError, RetryableExportError
+from rondo_core.errors import ExportError, ReceiverAwayError
+from rondo_core.export.http import NOT_NOW, REFUSED, error_of
 from rondo_exporter_prometheus.columns import LabelSets
 from rondo_exporter_prometheus.encode import Encoder
 from rondo_exporter_prometheus.encode2 import Encoder2, Request
-from rondo_exporter_prometheus.http import Answer, Connection
+from rondo_exporter_prometheus.http import Answer, Poster
 from rondo_exporter_prometheus.plugin import Settings
 
 logger = logging.getLogger("rondo.export.prometheus")
 
-# These samples were refused, each for itself; no other status says that of the samples.
-REFUSED = frozenset({400, 422})
-TOO_LARGE = 413
 UNSUPPORTED = 415
-TOO_MANY_REQUESTS = 429
 # What a receiver that never heard of 2.0 may answer to it, but for 415.
 _NOT_UNDERSTOOD = frozenset({400, 406})
-_NOT_NOW = frozenset({TOO_MANY_REQUESTS, 502, 503, 504})
+_AWAY = frozenset({502, 503, 504})
 HISTOGRAM_ATTEMPTS = 3
 
 
@@ -46,8 +43,8 @@ class RemoteWrite:
 
         Raises: UsageError: the bearer token's file cannot be read, or holds no token.
         """
-        self._settings, self._connection = settings, Connection(settings, clock)
-        label_sets = LabelSets(settings.external_labels)
+        self._settings, self._poster = settings, Poster(settings, clock)
+        label_sets = self._label_sets = LabelSets(settings.external_labels)
         self._encoder, self._encoder2 = Encoder(label_sets), Encoder2(label_sets)
         self.protocol = "1.0" if settings.protocol == "1.0" else "2.0"
         self.refused_samples = 0
@@ -58,26 +55,27 @@ class RemoteWrite:
 
     def __repr__(self) -> str:
         """Name the receiver, and nothing that is secret."""
-        return f"RemoteWrite({self._settings.shown_url!r})"
+        return f"RemoteWrite({self._settings.way.shown_url!r})"
 
     def send(self, batch: Batch) -> int:
         """Deliver the batch.
 
-        Returns: how many samples a receiver of 2.0 refused while it took the rest.
-        Raises: RetryableExportError: no connection, no answer in time, 429 or 5xx; PermanentExportError: 400 or 422;
-        BatchTooLargeError: 413, or more than `max_bytes`; ExportError: any other status but 2xx, or the exporter was
-        closed.
+        Returns: how many samples were left out, because another series has their name or none may have it, and how many
+        a receiver of 2.0 refused while it took the rest.
+        Raises: ReceiverAwayError, AnswerLostError: no connection, no answer; RetryableExportError: 408, 425, 429 or
+        5xx; PermanentExportError: 400, 409 or 422; BatchTooLargeError: 413, or more than `max_bytes`; ExportError: any
+        other status but 2xx, a certificate that is not trusted, or the exporter was closed.
         """
         before = self.refused_samples
-        if self.protocol == "2.0" and self._send_2(batch):
-            return min(self.refused_samples - before, batch.n_samples)
-        if message := self._encoder.encode(batch):
-            _judge(self._connection.post(message, "1.0"))
-        return 0
+        if not (self.protocol == "2.0" and self._send_2(batch)) and (message := self._encoder.encode(batch)):
+            _judge(self._poster.post(message, "1.0"))
+        refused = self.refused_samples - before + self._label_sets.n_left_out(batch)
+        self._label_sets.forget(batch.ended)
+        return min(refused, batch.n_samples) if refused else 0
 
     def close(self) -> None:
         """Let go of the connection."""
-        self._connection.close()
+        self._poster.close()
 
     def _send_2(self, batch: Batch) -> bool:
         """Deliver the batch as 2.0; give False where the receiver does not speak it, after which 1.0 is spoken."""
@@ -96,15 +94,15 @@ class RemoteWrite:
         return True
 
     def _deliver_2(self, request: Request) -> bool:
-        answer = self._connection.post(request.body, "2.0")
-        if answer.written is not None and (answer.status >= 300 or any(answer.written)):
+        answer = self._poster.post(request.body, "2.0")
+        if answer.written is not None and (self._speaks_2 or answer.status >= 300 or any(answer.written)):
             self._speaks_2 = True
             self._count(request, answer, answer.written)
             return True
         if answer.status == UNSUPPORTED or 200 <= answer.status < 300 or self._never_heard_of_it(answer):
             if self._settings.protocol == "2.0":
                 raise ExportError(f"{answer.said}; it does not speak remote-write 2.0, set protocol to auto or 1.0")
-            logger.info("%s: it does not speak remote-write 2.0, and is sent 1.0", self._settings.shown_url)
+            logger.info("%s: it does not speak remote-write 2.0, and is sent 1.0", self._settings.way.shown_url)
             self.protocol = "1.0"
             return False
         _judge(answer)
@@ -131,14 +129,15 @@ class RemoteWrite:
 
         A receiver that cannot answers 500, as one does that has another trouble: it is asked a few times.
         """
-        answer = self._connection.post(request.body, "2.0")
+        answer = self._poster.post(request.body, "2.0")
         if answer.written is not None and answer.written[1]:
             self._histograms = True
             self._count(request, answer, answer.written)
             return
-        self._attempts += answer.status not in _NOT_NOW
-        if answer.status == TOO_MANY_REQUESTS or (answer.status >= 500 and self._attempts < HISTOGRAM_ATTEMPTS):
-            _judge(answer)
+        self._attempts += answer.status not in NOT_NOW | _AWAY
+        if answer.status in NOT_NOW or (answer.status >= 500 and self._attempts < HISTOGRAM_ATTEMPTS):
+            # Its samples are taken, and must not come again in other requests: it is not to be looked into.
+            raise ReceiverAwayError(answer.said, answer.retry_after_s)
         self._histograms = False
         self._warn("histograms", f"{answer.said}: native histograms are not stored there, and are not sent any more")
 
@@ -150,12 +149,6 @@ class RemoteWrite:
 
 def _judge(answer: Answer) -> None:
     """Turn a status into an error, or into none."""
-    if 200 <= answer.status < 300:
-        return
-    if answer.status == TOO_MANY_REQUESTS or answer.status >= 500:
-        raise RetryableExportError(answer.said, answer.retry_after_s)
-    if answer.status in REFUSED:
-        raise PermanentExportError(answer.said)
-    if answer.status == TOO_LARGE:
-        raise BatchTooLargeError(answer.said)
-    raise ExportError(answer.said)
+    error = error_of(answer.status, answer.said, answer.retry_after_s)
+    if error is not None:
+        raise error

@@ -23,6 +23,10 @@ HEADERS = {
 }
 
 
+# A request that was answered so often with 5xx or 429 may be sent in shares.
+FAILURES = 3
+
+
 class ViolationError(Exception):
     """The sender did what the specification forbids."""
 
@@ -212,6 +216,7 @@ class StrictReceiver(HttpReceiver):
         """Begin with a new sender: an empty database."""
         self.taken, self.metadata, self.starts = {}, {}, {}
         self._refused, self._again = set(), None
+        self._failures, self._looked_into = 0, set()
 
     def take(self, path, headers, body):
         self.n_requests += 1
@@ -229,8 +234,6 @@ class StrictReceiver(HttpReceiver):
             must(headers.get_all(name) == [value], f"{name}: {headers.get_all(name)}")
         must(re.fullmatch(r"[\w.-]+/[\w.+-]+", headers["User-Agent"] or ""), f"User-Agent: {headers['User-Agent']}")
         must(body not in self._refused, "a request that was refused with 4xx comes again")
-        must(self._again in (None, body), "another request than the one that failed with 5xx or 429")
-        self._again = None
         if self.versions == "old" and version == "2":
             return 204, {}  # an unknown message whose fields it does not know: nothing to store
         if version == "2" and "2" not in self.versions:
@@ -238,10 +241,11 @@ class StrictReceiver(HttpReceiver):
         series = (read_1 if version == "1" else read_2)(snappy.decompress(body))
         must(series, "an empty request")
         must(len({(labels, self._is_native(m)) for labels, _, m in series}) == len(series), "a series comes twice")
+        self._check_again(body, {labels for labels, _, _ in series})
         for labels, points, metadata in series:
             self._check_order(labels, points, metadata)
         if self.random.random() < self.trouble:
-            self._again = body
+            self._failures, self._again = self._failures + 1, body
             status = self.random.choice((500, 502, 503, 429))
             return status, self.random.choice(
                 ({}, {"Retry-After": "0"}, {"Retry-After": "Thu, 01 Jan 1970 00:00:00 GMT"})
@@ -249,6 +253,19 @@ class StrictReceiver(HttpReceiver):
         if not self.native and any(self._is_native(m) for _, _, m in series):
             return 500, {"X-Prometheus-Remote-Write-Samples-Written": "0"}
         return self._store(version, body, series)
+
+    def _check_again(self, body, names):
+        """What failed comes again as it was; after the third time in shares, which tell whether it is one of its series.
+
+        A series that it is waits on its own, while others are sent.
+        """
+        if not self._again:
+            self._failures = 0
+        elif self._failures >= FAILURES:
+            self._looked_into |= self._sent
+        if not names <= self._looked_into:
+            must(self._again in (None, body) or self._sent <= self._looked_into, "not the request that failed")
+        self._again, self._sent = None, names
 
     @staticmethod
     def _is_native(metadata):

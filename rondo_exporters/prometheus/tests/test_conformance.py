@@ -7,7 +7,7 @@ from rondo_exporter_prometheus import plugin
 from rondo_core.labels import canonical_labels, format_series
 from rondo_core.testing import ExporterTests
 
-STATUS = {"unavailable": 503, "refuse": 400}
+STATUS = {"unavailable": 503, "refuse": 400, "lose": 0}
 COUNTS = "X-Prometheus-Remote-Write-{}-Written"
 
 
@@ -31,6 +31,8 @@ class Database:
             if headers.get_all(name) != [value]:
                 self._violations.append(f"{name}: {headers.get_all(name)}")
         status, written = self.answers.pop(0) if self.answers else 204, 0
+        if not status:
+            return status, {}, b""
         for labels, points, _ in self._read(snappy.decompress(body)) if status == 204 else ():
             named = dict(labels)
             series = format_series(named.pop("__name__"), canonical_labels(named))
@@ -52,6 +54,7 @@ class TestVersion1(ExporterTests):
 
     plugin = plugin
     name = "prometheus"
+    faults = ("unavailable", "refuse", "lose")
 
     @pytest.fixture
     def receiver(self, strict, strict_receiver):
@@ -63,6 +66,7 @@ class TestVersion2(ExporterTests):
 
     plugin = plugin
     name = "prometheus"
+    faults = ("unavailable", "refuse", "lose")
 
     @pytest.fixture
     def receiver(self, strict, strict_receiver):

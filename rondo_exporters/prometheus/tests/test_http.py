@@ -83,7 +83,8 @@ def test_nothing_to_send_is_no_request(connect, receiver):
         (403, ExportError),
         (404, ExportError),
         (405, ExportError),
-        (409, ExportError),
+        (408, RetryableExportError),
+        (409, PermanentExportError),
         (413, BatchTooLargeError),
         (415, ExportError),
         (422, PermanentExportError),
@@ -95,15 +96,17 @@ def test_nothing_to_send_is_no_request(connect, receiver):
     ],
 )
 def test_a_status_means_one_thing(connect, receiver, one_sample, status, kind):
-    """2xx: taken; 429, 5xx: later; 400, 422: never; 413: in smaller pieces; all else, redirects too: not as configured."""
-    receiver.answers = [(status, {"Location": "/elsewhere"}, b"the reason\nof it")]
+    """2xx: taken; 429, 5xx: later; 400, 409, 422: never; 413: in smaller pieces; all else, redirects too: not so."""
+    receiver.answers = [(status, {"Location": "/elsewhere?key=hunter2"}, b"the reason\nof it")]
+    root = receiver.url.removesuffix("/api/v1/write")
+    to = f"; it redirects to {root}/elsewhere: write that URL, redirects are not followed" if status // 100 == 3 else ""
     if kind is None:
         connect().send(one_sample)
     else:
         with pytest.raises(ExportError) as caught:
             connect().send(one_sample)
         assert type(caught.value) is kind
-        assert str(caught.value) == f"{receiver.url}: answered {status}: the reason of it"
+        assert str(caught.value) == f"{receiver.url}: answered {status}: the reason of it{to}"
     assert len(receiver.requests) == 1
 
 
@@ -329,11 +332,19 @@ def test_what_is_refused_is_found_and_the_rest_goes_through(export, receiver):
     }
 
 
-def test_a_receiver_that_wants_a_password_stops_the_export_and_loses_nothing(export, receiver):
-    """401 stops the exporter with the cursor where it was; the next one sends everything."""
-    receiver.answers = [(401, {}, b"who are you?")]
+def test_a_receiver_that_wants_a_password_gets_nothing_and_loses_nothing(export, receiver):
+    """401, again and again: the export is given up, the cursor stays where it was, and the next one sends everything."""
+    receiver.refuse = lambda _sent: (401, {}, b"who are you?")
     outcome = export()
     assert outcome.stopped
     assert outcome.error == f"{receiver.url}: answered 401: who are you?"
-    assert outcome.samples == 0
+    assert (outcome.samples, outcome.refused_samples, outcome.doubtful_samples) == (0, 0, 0)
+    receiver.refuse = None
     assert export().error == ""
+
+
+def test_one_answer_of_401_ends_no_export(export, receiver):
+    """It may pass: a last flush asks once more."""
+    receiver.answers = [(401, {}, b"who are you?")]
+    outcome = export()
+    assert (outcome.stopped, outcome.samples > 30) == (False, True)

@@ -66,9 +66,9 @@ def test_every_key_is_read_from_code_or_from_text():
     )
     assert typed == text
     assert typed.external_labels == (("a", "x"), ("b", "1"))
-    assert (typed.timeout_s, typed.headers, typed.max_bytes) == (2.5, {"X-Key": "7"}, 1024)
+    assert (typed.way.timeout_s, typed.headers, typed.max_bytes) == (2.5, {"X-Key": "7"}, 1024)
     plain = read_settings({"url": URL})
-    assert (plain.timeout_s, plain.protocol, plain.insecure) == (10, "auto", False)
+    assert (plain.way.timeout_s, plain.protocol, plain.way.insecure) == (10, "auto", False)
     assert read_settings({"url": URL, "tenant": "7"}).headers == {"X-Scope-OrgID": "7"}
 
 
@@ -76,8 +76,8 @@ def test_credentials_in_the_url_are_taken_out_of_it():
     """user:password@ becomes username and password, percent-decoded; neither URL holds them."""
     settings = read_settings({"url": "https://us%40er:p%3Aw@host.example:8443/w?tenant=9#frag"})
     assert (settings.username, settings.password) == ("us@er", "p:w")
-    assert settings.url == "https://host.example:8443/w?tenant=9"
-    assert settings.shown_url == "https://host.example:8443/w"
+    assert settings.way.url.geturl() == "https://host.example:8443/w?tenant=9"
+    assert settings.way.shown_url == "https://host.example:8443/w"
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,11 @@ def test_credentials_in_the_url_are_taken_out_of_it():
         ({"url": URL, "bearer_token": b"hunter2"}, "prometheus.bearer_token: what it is given is not text"),
         ({"url": URL, "bearer_token_file": "/no/such", "bearer_token": "hunter2"}, "bearer_token, bearer_token_file"),
         ({"url": "http://a:hunter2@x/", "username": "me"}, "url: it holds credentials"),
+        ({"url": "http://a:hunter2@x/", "bearer_token": "t"}, "bearer_token, bearer_token_file, username"),
+        ({"url": URL, "proxy": "a:hunter2@proxy"}, "proxy: not an http"),
+        ({"url": URL, "proxy": "socks5://a:hunter2@proxy:1080"}, "proxy: not an http"),
+        ({"url": URL, "proxy": "https://a:hunter2@proxy:1080"}, "proxy: only http proxies"),
+        ({"url": URL, "proxy": "http://a:hunter2@proxy/path"}, "proxy: only http proxies"),
         ({"url": URL, "username": "a:b", "password": "hunter2"}, "username: holds a colon"),
         ({"url": URL, "bearer_token_file": "/no/such"}, "bearer_token_file: /no/such: No such file"),
         ({"url": "https://x/", "ca_file": "/no/such"}, "ca_file: /no/such: No such file"),

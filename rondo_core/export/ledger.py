@@ -1,0 +1,275 @@
+"""What became of the samples that one exporter was to send: the one count of it, and it is the cursor on disk.
+
+A sample is pending, acknowledged, refused or doubtful. It is pending until it is settled; then it is in one of the
+cursor's counts, which move together with its positions and are saved with them. Acknowledged is what the receiver took;
+refused, what it or the encoder definitely did not; doubtful, what may have arrived, because no answer came, and was
+refused when it was sent again. Only an answer that never came leaves a doubt.
+
+What is refused is settled only when the receiver takes something else. Until then it is `ahead` of the cursor, in
+memory: a receiver that refuses everything moves nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Literal
+
+import attrs
+
+from rondo_core.errors import StoreError
+from rondo_core.export.cursor import (
+    MAX_ERROR,
+    MAX_HELD,
+    MAX_SUSPECTS,
+    CursorLock,
+    Held,
+    load_cursor,
+    save_cursor,
+)
+from rondo_core.export.drain import Drained
+
+logger = logging.getLogger("rondo.export")
+
+Count = Literal["samples", "refused", "doubtful", "overwritten", "coarse"]
+
+
+@attrs.frozen
+class Bound:
+    """How far the next request may reach, because what lies beyond is another matter.
+
+    Attributes: `ends`, "schema.tier" -> the first bucket after it; `doubtful`, whether what lies in it may have
+    arrived; `rest_settled`, whether only the suspects in it are pending.
+    """
+
+    ends: Mapping[str, int]
+    doubtful: bool
+    rest_settled: bool = False
+
+
+@attrs.frozen
+class _Ahead:
+    """What is settled once the receiver takes anything.
+
+    Attributes: `positions`, where it ends; `counts`, of its samples; `in_flight`, `in_flight_from`: of a doubt that it
+    has left behind.
+    """
+
+    positions: dict[str, int] = attrs.field(factory=dict)
+    counts: dict[str, int] = attrs.field(factory=dict)
+    in_flight: dict[str, int] = attrs.field(factory=dict)
+    in_flight_from: dict[str, int] = attrs.field(factory=dict)
+
+    def moved(self, positions: Mapping[str, int], counts: Mapping[str, int]) -> _Ahead:
+        more = {name: self.counts.get(name, 0) + count for name, count in counts.items()}
+        return attrs.evolve(self, positions={**self.positions, **positions}, counts=more)
+
+
+class Ledger:
+    """One exporter's account of one store; one process at a time has it open.
+
+    Attributes: `cursor`, what is settled; `acknowledged_ns`, the newest timestamp that was acknowledged since it was
+    opened, ns since the epoch.
+    """
+
+    def __init__(self, store: Path, exporter: str) -> None:
+        """Open the account.
+
+        Raises: StoreError: another process has it open, or the store's directory cannot be written.
+        """
+        # A store that is renamed, or made anew at its path, meanwhile keeps its account to itself.
+        try:
+            self._folder = os.open(store, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise StoreError(f"{store}: {os.strerror(error.errno or 0)}; export needs a store") from None
+        self._shown, self._store = store, Path("/proc/self/fd", str(self._folder))
+        try:
+            self._lock = CursorLock(self._store, exporter, shown=store)
+            self.cursor = self._saved = self._opened = load_cursor(self._store, exporter)
+        except BaseException:
+            os.close(self._folder)
+            raise
+        self._ahead: _Ahead | None = None
+        self._unanswered = bool(self.cursor.in_flight)
+        self._full = False
+        self.acknowledged_ns = 0
+
+    def close(self) -> None:
+        """Let another process open it."""
+        if self._folder >= 0:
+            self._lock.release()
+            os.close(self._folder)
+            self._folder = -1
+
+    # -- where it stands
+
+    @property
+    def positions(self) -> dict[str, int]:
+        """Where the next request begins, "schema.tier" -> bucket."""
+        return {**self.cursor.positions, **self._ahead.positions} if self._ahead else self.cursor.positions
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether something was refused, and nothing taken since."""
+        return self._ahead is not None
+
+    def since_opened(self, count: Count) -> int:
+        """Give what was added to a count since the account was opened."""
+        was, now = getattr(self._opened, count), getattr(self.cursor, count)
+        return int(now) - int(was)
+
+    def bound(self) -> Bound | None:
+        """Say how far the next request may reach, where that is not up to the drain."""
+        cursor = self.cursor
+        if self._unanswered and self._reaches(cursor.in_flight_from):
+            return Bound(cursor.in_flight_from, doubtful=False)
+        if self._reaches(cursor.rest_until):
+            return Bound(cursor.rest_until, doubtful=self._unanswered, rest_settled=True)
+        return Bound(cursor.in_flight, doubtful=True) if self._unanswered and self._reaches(cursor.in_flight) else None
+
+    def _reaches(self, ends: Mapping[str, int]) -> bool:
+        positions = self.positions
+        return any(positions.get(key, -1) < end for key, end in ends.items())
+
+    # -- one request
+
+    def begin(self, drained: Drained) -> None:
+        """Note, on disk, that it is about to be sent: should the process end now, it may have arrived."""
+        if not self._unanswered:
+            before = {key: end for key, end in self.positions.items() if self.cursor.positions.get(key) != end}
+            self.cursor = attrs.evolve(self.cursor, in_flight=dict(drained.positions), in_flight_from=before)
+        self.save()
+
+    def begin_apart(self, drained: Drained) -> None:
+        """Note, on disk, that of it only the suspects are still to be sent."""
+        self.cursor = attrs.evolve(self.cursor, rest_until=dict(drained.positions))
+        self.save()
+
+    def failed(self, *, may_have_arrived: bool, answered: bool) -> None:
+        """Take note that a request was not settled: it is in doubt, or it is as if it had not been sent."""
+        if may_have_arrived:
+            self._unanswered = True
+        elif not self._unanswered:
+            self.cursor = attrs.evolve(self.cursor, in_flight={}, in_flight_from={})
+        self.cursor = attrs.evolve(self.cursor, tries=self.cursor.tries + answered)
+
+    def settle(
+        self, drained: Drained, taken: int, refused: int, untaken: int, *, doubtful: bool, newest_ns: int = 0
+    ) -> None:
+        """Move on behind what was drained.
+
+        Args: `taken`: samples that were acknowledged; `refused`: those that were not, of requests that were taken;
+            `untaken`: refused with their requests; `doubtful`: these may have arrived before.
+        """
+        counts: dict[str, int] = {"samples": taken, "refused": refused, "overwritten": drained.overwritten}
+        counts["coarse"] = drained.coarse
+        counts["doubtful" if doubtful else "refused"] = untaken + (0 if doubtful else refused)
+        if taken:
+            self.confirm()
+            self.acknowledged_ns = max(self.acknowledged_ns, newest_ns)
+        if self._ahead is not None or (untaken and not taken):
+            self._ahead = (self._ahead or _Ahead()).moved(drained.positions, counts)
+        else:
+            self.cursor = self.cursor.moved(drained.positions, counts)
+        self.cursor = attrs.evolve(self.cursor, rest_until={}, tries=0)
+        if not self._unanswered or not self._reaches(self.cursor.in_flight):
+            self.skip_in_flight()
+
+    def skip_in_flight(self) -> None:
+        """Have nothing under way: it is settled, or nothing of it is in the store any more."""
+        cursor = self.cursor
+        if self._ahead is not None and self._unanswered:
+            left = {"in_flight": cursor.in_flight, "in_flight_from": cursor.in_flight_from}
+            self._ahead = attrs.evolve(self._ahead, **left)
+        self._unanswered = False
+        self.cursor = attrs.evolve(cursor, in_flight={}, in_flight_from={}, rest_until={})
+
+    def confirm(self) -> None:
+        """Settle what was refused: the receiver takes other samples, so it is these that it does not want."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            self.cursor = self.cursor.moved(ahead.positions, ahead.counts)
+
+    def retract(self) -> None:
+        """Let what was refused be pending again: the receiver takes nothing at all."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.in_flight:
+            self._unanswered = True
+            self.cursor = attrs.evolve(self.cursor, in_flight=ahead.in_flight, in_flight_from=ahead.in_flight_from)
+        elif not self._unanswered:
+            self.skip_in_flight()
+
+    def end_run(self, run: int) -> None:
+        """Note that the end of a run was acknowledged."""
+        self.cursor = attrs.evolve(self.cursor, ended_run=run)
+
+    # -- series that are sent apart
+
+    def suspect(self, names: Iterable[str]) -> None:
+        """Send these series apart from now on; as many as can be remembered."""
+        known = dict.fromkeys((*self.cursor.suspects, *names))
+        kept = [name for name in known if name not in self.cursor.held][:MAX_SUSPECTS]
+        self.cursor = attrs.evolve(self.cursor, suspects=(*kept, *self.cursor.held))
+
+    def clear(self, name: str) -> None:
+        """Send a series with the others again."""
+        suspects = tuple(each for each in self.cursor.suspects if each != name)
+        self.cursor = attrs.evolve(self.cursor, suspects=suspects)
+
+    def can_hold(self, names: Iterable[str]) -> bool:
+        """Say whether so many series can wait at a time."""
+        return len(self.cursor.held.keys() | set(names)) <= MAX_HELD
+
+    def hold(self, name: str, held: Held) -> None:
+        """Let a series wait on its own: its samples from a position on are pending."""
+        self.cursor = attrs.evolve(self.cursor, held={**self.cursor.held, name: held})
+        self.suspect([name])
+
+    def settle_held(
+        self, name: str, drained: Drained, taken: int, refused: int, untaken: int, *, newest_ns: int = 0
+    ) -> None:
+        """Move a series that waits on behind what was drained of it; with the others again where it has caught up."""
+        held = self.cursor.held[name]
+        position = drained.positions.get(held.key, held.position)
+        counts = {"samples": taken, "overwritten": drained.overwritten, "coarse": drained.coarse}
+        counts["doubtful" if held.doubtful else "refused"] = untaken
+        self.cursor = self.cursor.moved({}, counts).moved({}, {"refused": refused})
+        self.acknowledged_ns = max(self.acknowledged_ns, newest_ns)
+        if position >= self.positions.get(held.key, 0):
+            rest = {other: of for other, of in self.cursor.held.items() if other != name}
+            self.cursor = attrs.evolve(self.cursor, held=rest)
+            if taken and not refused and not untaken:
+                self.clear(name)
+        else:
+            self.hold(name, attrs.evolve(held, position=position, tries=0 if taken else held.tries))
+
+    # -- on disk
+
+    def note(self, error: str, now_ns: int) -> None:
+        """Keep a failure in words."""
+        self.cursor = attrs.evolve(self.cursor, error=error[:MAX_ERROR], error_ns=now_ns)
+
+    def save(self) -> None:
+        """Bring the cursor to the disk.
+
+        Where the disk takes nothing it stays in memory, which is said once, and is saved as soon as it can be. Until
+        then the disk says less than is true: what was acknowledged is pending there, and would be sent once more.
+        """
+        if self.cursor is self._saved or self.cursor == self._saved or self._folder < 0:
+            return
+        try:
+            save_cursor(self._store, self.cursor)
+        except StoreError as error:
+            if not self._full:
+                self._full = True
+                reason = str(error).replace(str(self._store), str(self._shown)).partition("; ")[0]
+                logger.warning("%s; the export goes on, and what it sends may be sent once more by the next", reason)
+            return
+        self._saved, self._full = self.cursor, False
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether the disk says what is here."""
+        return self._saved == self.cursor

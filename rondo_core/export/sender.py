@@ -1,0 +1,242 @@
+"""What is pending of one store, request by request, until it is settled.
+
+What is about to be sent is marked in the ledger first, and the ledger moves only after it was settled: taken, or
+refused for good. So after a crash one request, at most, is sent a second time, as it was. A refused batch is made
+shorter until one instant is refused; that is taken apart by series.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import attrs
+
+from rondo_core import faults
+from rondo_core.errors import ReceiverAwayError, UsageError
+from rondo_core.export.apart import Apart
+from rondo_core.export.batch import Batch
+from rondo_core.export.delivery import Delivery, RefusesAllError, Verdict
+from rondo_core.export.drain import FOR_EVER, Drain, Drained
+from rondo_core.export.ledger import Bound, Ledger
+
+if TYPE_CHECKING:
+    from rondo_core.store_reader import View
+
+logger = logging.getLogger("rondo.export")
+
+# An answer of not now is looked into at the third, sixth, twelfth ... in a row: it may be some series' alone.
+LOOK_AFTER = 3
+MAX_INSTANTS = 10_000
+_SKIM_HALVINGS = 3
+# Halvings of the end of a run that is too much at once, or refused.
+_END_HALVINGS = 6
+
+
+class Sender:
+    """Sends what is pending, oldest first. Attributes: `retried`, samples sent again because they may have arrived."""
+
+    def __init__(
+        self, name: str, view: View, drain: Drain, ledger: Ledger, delivery: Delivery, max_samples: int
+    ) -> None:
+        """Send what `drain` gives through `delivery`, as `ledger` has it."""
+        self.name, self._view, self._drain = name, view, drain
+        self._ledger, self._delivery = ledger, delivery
+        self._max_samples, self._too_large = max_samples, False
+        self._apart = Apart(name, drain, ledger, delivery)
+        self.retried = 0
+        # The bound in instants while something is refused; instants refused wholly since anything was taken; halvings
+        # left where refusals are only skimmed.
+        self._instants: int | None = None
+        self._wholly, self._skimming = 0, -1
+        self._taken_before = 0
+        self._said_coarse = False
+        self._ended = set[str]()
+        # Whether the next answer of not now is looked into at once: what was looked into was too large.
+        self._looking = False
+
+    def begin_pass(self) -> None:
+        """Begin to send what is pending."""
+        self._taken_before = self._delivery.n_taken
+
+    def send_next(self, closed_ns: int) -> Drained | None:
+        """Send one batch of what is pending, of buckets that ended by `closed_ns`; give it, or None: nothing is.
+
+        Raises: as Delivery.send; what was not settled is sent anew by the next call.
+        """
+        while True:
+            bound = self._ledger.bound()
+            drained = self._next(bound, closed_ns)
+            if drained is not None or bound is None:
+                break
+            self._ledger.skip_in_flight()
+        if drained is not None:
+            self._settle(drained, bound)
+        return drained
+
+    def end_pass(self, ended_run: int) -> None:
+        """Settle what was refused, try the series that wait, and say which run has ended, if any (0: none).
+
+        Raises: RefusesAllError: nothing was taken; as Delivery.send.
+        """
+        ledger = self._ledger
+        if ledger.is_ahead:
+            if self._delivery.n_taken == self._taken_before:
+                raise RefusesAllError(f"every sample was refused: {self._delivery.error}")
+            ledger.confirm()
+        self._apart.send_waiting(self._max_samples, all_of_them=ended_run > 0)
+        if ended_run > ledger.cursor.ended_run and ledger.cursor.positions:
+            self._end()
+            if not ledger.cursor.held:
+                ledger.end_run(ended_run)
+        ledger.save()
+
+    def _end(self) -> None:
+        """Say of every series that it has ended, of suspects in requests apart; those that wait have not."""
+        cursor = self._ledger.cursor
+        done = self._ended | set(cursor.held)
+        end = self._drain.ended(self._view.newest_ns(), lambda series: str(series) not in done)
+        suspects = set(cursor.suspects)
+        rest = tuple(series for series in end.ended if str(series) not in suspects)
+        self._delivery.begin()
+        self._send_end(attrs.evolve(end, ended=rest), _END_HALVINGS)
+        self._ended |= set(map(str, rest))
+        for series in end.ended:
+            if str(series) in suspects:
+                self._delivery.try_to_send(attrs.evolve(end, ended=(series,)))
+                self._ended.add(str(series))
+
+    def _send_end(self, end: Batch, halvings: int) -> None:
+        if not end.ended or self._delivery.send(end) is Verdict.TAKEN or not halvings:
+            return
+        middle = len(end.ended) // 2
+        for half in (end.ended[:middle], end.ended[middle:]) if middle else ():
+            self._send_end(attrs.evolve(end, ended=half), halvings - 1)
+
+    def retract(self) -> None:
+        """Let what was refused be pending again, and begin anew with it."""
+        self._ledger.retract()
+        self._instants, self._wholly, self._skimming = None, 0, -1
+
+    def _next(self, bound: Bound | None, closed_ns: int) -> Drained | None:
+        """Give what is to be sent: of what may have arrived, as it was, if there is any; else the oldest rows."""
+        positions, drain = self._ledger.positions, self._drain
+        if bound is None:
+            return drain.next(positions, closed_ns, self._max_samples, self._instants)
+        # Sent again it is equal to the first try, unless that is known to be too much.
+        max_samples = FOR_EVER if self._instants is None and not self._too_large else self._max_samples
+        return drain.up_to(positions, bound.ends, max_samples, self._instants)
+
+    def _settle(self, drained: Drained, bound: Bound | None) -> None:
+        """Send what was drained; the ledger moves if it is settled, else it is drained again, and shorter."""
+        ledger, delivery, batch = self._ledger, self._delivery, drained.batch
+        doubtful = bound is not None and bound.doubtful
+        whole = batch.n_samples
+        if not whole:
+            ledger.settle(drained, 0, 0, 0, doubtful=False)
+            return
+        suspects = set(ledger.cursor.suspects)
+        rest = batch.where(lambda series: str(series) not in suspects) if suspects else batch
+        n_rest = rest.n_samples if suspects else whole
+        n_settled = 0
+        ledger.begin(drained)
+        faults.point("export.marked")
+        delivery.begin()
+        try:
+            if bound is not None and bound.rest_settled:
+                n_settled = n_rest
+            elif n_rest:
+                if bound is not None and doubtful and self._instants is None:
+                    self.retried += n_rest
+                if not self._settle_rest(rest, doubtful=doubtful):
+                    ledger.failed(may_have_arrived=delivery.unanswered, answered=False)
+                    return
+            faults.point("export.sent")
+            apart = (suspects | set(delivery.found.apart)) - set(ledger.cursor.held)
+            if apart and (n_rest < whole or delivery.found.apart):
+                self._apart.send(drained, apart)
+        except Exception as error:
+            # What was taken of it would be sent once more, and may be refused then.
+            may_have_arrived = delivery.unanswered or delivery.found.taken > 0
+            ledger.failed(may_have_arrived=may_have_arrived, answered=not isinstance(error, ReceiverAwayError))
+            raise
+        found = delivery.found
+        self._apart.hold(drained, found.blocked)
+        held = batch.where(lambda series: str(series) in ledger.cursor.held) if ledger.cursor.held else None
+        untaken = whole - found.taken - n_settled - (held.n_samples if held else 0)
+        if found.taken > found.rejected:
+            self._wholly, self._skimming = 0, -1
+        ledger.settle(
+            drained,
+            found.taken - found.rejected,
+            found.rejected,
+            max(0, untaken),
+            doubtful=doubtful,
+            newest_ns=found.newest_ns,
+        )
+        if drained.coarse and not self._said_coarse:
+            self._said_coarse = True
+            what = "the finest tier was overwritten before it was sent; coarser windows stand in"
+            logger.warning("%s: %s", self.name, what)
+
+    def _settle_rest(self, batch: Batch, *, doubtful: bool) -> bool:
+        """Send a batch without suspects; say whether it is settled: if not, it is to be made shorter."""
+        delivery = self._delivery
+        try:
+            verdict = delivery.send(batch)
+        except (ReceiverAwayError, RefusesAllError, UsageError):
+            raise
+        except Exception as error:
+            times, rest = divmod(self._ledger.cursor.tries + 1, LOOK_AFTER)
+            if not self._looking and (rest or times & (times - 1)):
+                raise
+            verdict = self._look_into(batch, error)
+        n_instants = len(batch.instants()) if verdict is not Verdict.TAKEN else 0
+        self._looking &= verdict is not Verdict.TAKEN
+        if verdict is Verdict.TAKEN:
+            self._instants = self._instants * 2 if self._instants and self._instants < MAX_INSTANTS else None
+            return True
+        if verdict is Verdict.TOO_LARGE:
+            self._max_samples, self._too_large = max(1, min(self._max_samples, batch.n_samples) // 2), True
+        elif delivery.has_refused_much:
+            return self._skim(n_instants)
+        if n_instants > 1:
+            self._instants = n_instants // 2
+            return False
+        self._take_apart(batch, doubtful=doubtful)
+        return True
+
+    def _take_apart(self, instant: Batch, *, doubtful: bool) -> None:
+        # Where instants are refused wholly, as what is too old or had arrived is, not each of them is looked into: the
+        # first, second, fourth ... is, or in doubt the first, and of the others the halves.
+        whole, found = self._wholly, self._delivery.found
+        thorough = not whole or not (doubtful or whole & (whole - 1))
+        self._delivery.take_apart(instant, 1 << 30 if thorough else 1)
+        if not found.taken:
+            self._wholly += 1
+            return
+        self._ledger.suspect(found.bad)
+        for series in found.bad:
+            self._apart.log(series, "is refused while others are taken")
+
+    def _skim(self, n_instants: int) -> bool:
+        """Pass over what is refused in a few requests for each batch, to see whether anything newer is taken."""
+        if self._skimming < 0:
+            self._skimming, self._instants = _SKIM_HALVINGS, None
+        if self._skimming and n_instants > 1:
+            self._skimming, self._instants = self._skimming - 1, n_instants // 2
+            return False
+        return True
+
+    def _look_into(self, batch: Batch, error: Exception) -> Verdict:
+        """Find out whether it is some series alone that the receiver answers not now to; taken: the others are."""
+        delivery, self._looking = self._delivery, False
+        delivery.note(error)
+        if not delivery.look_into(batch, error):
+            self._looking = True
+            return Verdict.TOO_LARGE
+        if not (delivery.found.blocked or delivery.found.apart):  # it takes all of it, in smaller requests
+            self._max_samples, self._too_large = max(1, min(self._max_samples, batch.n_samples) // 2), True
+        if not self._ledger.can_hold(delivery.found.blocked):
+            raise error
+        return Verdict.TAKEN
