@@ -20,7 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rondo_cli import render
-from rondo_cli.guard import error_body
+from rondo_cli.guard import GONE, error_body
 from rondo_cli.lanes import BusyError, Lanes
 from rondo_cli.patterns import compile_re2
 from rondo_cli.served import Reader, Served
@@ -220,7 +220,7 @@ class _Answer(Response):
         desk.n_answers += 1
         try:
             try:
-                body, media_type = await self._made()
+                body, media_type = await self._made(scope.get(GONE, bool))
             except _FAILURES as error:
                 await _failure(error)(scope, receive, send)
                 return
@@ -235,17 +235,19 @@ class _Answer(Response):
             desk.n_answers -= 1
             desk.n_large -= self._large
 
-    async def _made(self) -> tuple[bytes, str]:
+    async def _made(self, gone: Callable[[], bool]) -> tuple[bytes, str]:
         desk = self._desk
         with suppress(QueryLimitError):
-            return await desk.small.run(partial(self._encoded, small=True))
+            return await desk.small.run(partial(self._encoded, gone, small=True))
         if desk.n_large >= MAX_LARGE:
             raise BusyError
         self._large = 1
         desk.n_large += 1
-        return await desk.large.run(partial(self._encoded, small=False))
+        return await desk.large.run(partial(self._encoded, gone, small=False))
 
-    def _encoded(self, *, small: bool) -> tuple[bytes, str]:
+    def _encoded(self, gone: Callable[[], bool], *, small: bool) -> tuple[bytes, str]:
+        if gone():
+            raise BusyError
         pieces, media_type = self._make(small=small)
         return "".join(pieces).encode(), media_type
 

@@ -27,6 +27,7 @@ MAX_HEAD_BYTES = 16 << 10
 MAX_QUERY_BYTES = 8 << 10
 MAX_CONNECTIONS = 256
 QUEUE = 512
+GONE = "rondo.gone"  # in a request's scope: says, to any thread, whether nobody waits for the answer any more
 KEPT_DESCRIPTORS = 16  # for the loop's own, and for what a request opens
 HEAD_S, ANSWER_S, IDLE_S, LINGER_S = 5.0, 30.0, 5.0, 3.0
 # Source: RFC 3986, 3.2.2 and 3.2.3: an address in brackets, or anything without a colon; then a port.
@@ -193,6 +194,7 @@ class BoundedProtocol(H11Protocol):
                     self.cycle.disconnected = True
                 await send(message)
 
+            scope[GONE] = self.transport.is_closing
             self.answering = True
             self._wait(ANSWER_S)
             try:
