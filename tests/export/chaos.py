@@ -26,7 +26,7 @@ from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
 
 S = 10**9
-SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "10m"),))]
+SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "1h"),))]
 MODES = ("well", "well", "well", "not now", "too many", "drips", "vanishes", "takes and vanishes")
 RECEIVERS = ("near", "far")
 AS_ANYONE = "--as-anyone"
