@@ -8,7 +8,6 @@ what is to go, is looked at there once more, and is given back its own if it is 
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -124,7 +123,8 @@ class Finish:
         if not held.is_at(going) or not settled(going, self._exporters, run):
             _give_back(going, held.path)
             return "kept"
-        _remove(going)
+        held.path = going
+        held.remove()
         self.deleted += 1
         faults.point("agent.finished")
         return "deleted"
@@ -134,15 +134,15 @@ class Finish:
         if not path.name.endswith(DELETED):
             return
         try:
-            if not os.path.lexists(path / layout.META_FILE):
-                _remove(path)
-                return
             with HeldStore(path) as held:
+                if not os.path.lexists(held.inside / layout.META_FILE):
+                    held.remove()
+                    return
                 lock = WriterLock(held.inside / layout.LOCK_FILE)
                 try:
                     known = settled(held.inside, self._exporters, held.look().run)
                     if self._after == "delete" and known and not _is_sent(held.inside) and held.is_at(path):
-                        _remove(path)
+                        held.remove()
                     else:
                         _give_back(path, path.with_name(path.name.removesuffix(DELETED)))
                 finally:
@@ -156,17 +156,6 @@ class Finish:
 def _is_sent(store: Path) -> bool:
     """Say whether some process is sending the store now, through whatever exporter."""
     return any(cursor_held(store, file.stem.removeprefix("cursor_")) for file in store.glob("cursor_*.lock"))
-
-
-def _remove(path: Path) -> None:
-    (path / layout.META_FILE).unlink(missing_ok=True)
-    faults.point("agent.no_store")
-    shutil.rmtree(path, onerror=_unless_gone)
-
-
-def _unless_gone(_call: object, _path: str, info: tuple[type[BaseException], BaseException, object]) -> None:
-    if not isinstance(info[1], FileNotFoundError):  # another agent removes it too
-        raise info[1]
 
 
 def _give_back(path: Path, name: Path) -> None:

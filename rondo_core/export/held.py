@@ -6,14 +6,16 @@ is read of it as ended is looked at again after it was read, and before it is se
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
 import attrs
 
-from rondo_core import layout
+from rondo_core import faults, layout
 from rondo_core.directory import read_meta
 from rondo_core.errors import (
     OpenFilesError,
@@ -99,6 +101,23 @@ class HeldStore:
         except OSError:
             return False
         return (found.st_dev, found.st_ino) == self._copy
+
+    def remove(self) -> None:
+        """Delete the directory with all that is in it, `meta` first, without which it is no store.
+
+        Whatever another process removes meanwhile is removed. Raises: OSError.
+        """
+        names = sorted(os.listdir(self._descriptor), key=lambda name: name != layout.META_FILE)  # noqa: PTH208
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    os.unlink(name, dir_fd=self._descriptor)
+                except IsADirectoryError:
+                    shutil.rmtree(name, dir_fd=self._descriptor)
+            if name == layout.META_FILE:
+                faults.point("agent.no_store")
+        if self.is_at(self.path):
+            self.path.rmdir()
 
     def named(self, text: str) -> str:
         """Give a text with the store called as people call it."""

@@ -26,7 +26,7 @@ from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
 
 S = 10**9
-SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "10m"),))]
+SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "1h"),))]
 MODES = ("well", "well", "well", "not now", "too many", "drips", "vanishes", "takes and vanishes")
 RECEIVERS = ("near", "far")
 AS_ANYONE = "--as-anyone"
@@ -198,14 +198,14 @@ class Chaos:
     def killed(self):
         """One whose process was killed."""
         who = self._name()
+        samples = self.held[who] = self._samples()
         child = os.fork()
         if not child:
             try:
-                self._record(self.place / "staging" / who, who, close=False)
+                self._record(self.place / "staging" / who, who, samples, close=False)
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
         os.waitpid(child, 0)
-        self.held[who] = self._samples()
         self._put(who)
 
     def anew(self):
@@ -213,7 +213,7 @@ class Chaos:
         who = self._name()
         self._record(self.place / "staging" / who, who)
         wanted = self.stores / "job.rondo"
-        if wanted.exists():
+        if wanted not in {store.path for store in self._open}:
             with contextlib.suppress(OSError):
                 wanted.rename(self.stores / f"former-{who}.rondo")
         self._put(who, wanted)
@@ -239,10 +239,10 @@ class Chaos:
     def live(self):
         """One that a process writes, until it is killed."""
         who = self._name()
-        child = os.fork()
+        parent, child = os.getpid(), os.fork()
         if not child:
             try:
-                self._write(self.stores / f"{who}.rondo", who)
+                self._write(parent, self.stores / f"{who}.rondo", who)
             finally:
                 os._exit(1)
         self._live[who] = child
@@ -340,8 +340,8 @@ class Chaos:
         begin = (wall_ns() // S - 40) * 1000
         return {begin + 1000 * second: float(second + 1) for second in range(20)}
 
-    def _record(self, path, who, *, close=True, **more):
-        self.held[who] = self._samples()
+    def _record(self, path, who, samples=None, *, close=True, **more):
+        self.held[who] = samples or self._samples()
         clock = ManualClock(min(self.held[who]) * 10**6)
         store = Store(path, SCHEMAS, clock=clock)
         for _ in self.held[who]:
@@ -354,7 +354,7 @@ class Chaos:
         if close:
             store.close()
 
-    def _write(self, path, who):
+    def _write(self, parent, path, who):
         store = Store(path, SCHEMAS)
         counter, value, lines = (
             store.counter("c_total", who=who),
@@ -362,7 +362,7 @@ class Chaos:
             os.open(self.place / "lines" / who, os.O_WRONLY | os.O_CREAT),
         )
         last = 0
-        while True:
+        while os.getppid() == parent:
             now = wall_ns()
             if now // S > last:
                 last, value = now // S, value + 1
@@ -380,8 +380,8 @@ class Chaos:
         (self.place / "staging" / who).rename(self.stores / f"{who}-again.rondo")
 
     def _any(self):
-        live = {f"{who}.rondo" for who in self._live}
-        paths = [path for path in holding(self.stores, "runs") if path.name not in live]
+        live = {*(self.stores / f"{who}.rondo" for who in self._live), *(store.path for store in self._open)}
+        paths = [path for path in holding(self.stores, "runs") if path not in live and path.suffix == ".rondo"]
         return self._rng.choice(paths) if paths else None
 
 
@@ -451,6 +451,7 @@ def main(place, count, seed):
         late = judge(chaos, receivers, whole=True)
     finally:
         agents.stop()
+        chaos.settle()
         for each in receivers.values():
             each.close()
     late["deleted without acknowledgement"] += early["deleted without acknowledgement"]

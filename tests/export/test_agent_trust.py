@@ -327,7 +327,7 @@ def test_odd_entries_are_said_and_hold_up_no_store(stores, tmp_path, rondo, forb
     (stores / "loop").symlink_to("loop")
     (stores / "pipe.rondo").mkdir()
     os.mkfifo(stores / "pipe.rondo" / "meta")
-    (stores / os.fsdecode(b"caf\xe9")).mkdir()
+    (stores / os.fsdecode(b"na\xefve")).mkdir()
     (stores / "line\n\x1b[2Jfeed.rondo").touch()
     file = tmp_path / "rondo.toml"
     file.write_text(f'[agent]\nafter = "delete"\n[exporters.ledger]\npath = "{tmp_path}/ledger"\n')
@@ -348,7 +348,7 @@ def test_odd_entries_are_said_and_hold_up_no_store(stores, tmp_path, rondo, forb
         "link.rondo",
         "loop",
         "pipe.rondo",
-        "caf",
+        "na",
         "line",
     ):
         assert [line for line in said if line.startswith(f"stores/{entry}")], (entry, said)
