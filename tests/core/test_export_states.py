@@ -406,11 +406,11 @@ def test_an_end_between_the_others_and_a_suspect_is_counted_once(closed, how):
 
     def judge(sent):
         names = {name for name, *_ in sent}
-        if names == {BAD} and len(receiver.samples) > 100 and not ends:
+        if names == {BAD} and len(sent) > 1 and not ends:
             ends.append(1)
             raise Killed if how == "killed" else ReceiverAwayError("refused")
-        if BAD in names and len(names) > 1:
-            raise PermanentExportError("400")  # taken only alone
+        if any(name == BAD and stamp // SECOND_NS % 5 == 0 for name, stamp, _ in sent):
+            raise PermanentExportError("400")
         again = {(name, stamp) for name, stamp, _ in sent} & set(receiver.samples)
         assert not again
 
@@ -421,5 +421,6 @@ def test_an_end_between_the_others_and_a_suspect_is_counted_once(closed, how):
             export(closed, receiver, max_samples=80)
     export(closed, receiver, max_samples=80)
     assert ends
-    assert len(receiver.samples) == ALL - 1  # the sample by which it was found
-    assert counts(closed) == (ALL - 1, 1, 0)
+    assert len(receiver.samples) == ALL - 8
+    samples, refused, doubtful = counts(closed)
+    assert (samples, refused + doubtful) == (ALL - 8, 8)
