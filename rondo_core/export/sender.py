@@ -158,8 +158,8 @@ class Sender:
                 share = attrs.evolve(share, untaken=share.untaken - n_later)
             share = self._settle_apart(drained, suspects | set(found.apart), share)
         except Exception as error:
-            # What was taken of it would be sent once more, and may be refused then.
-            may_have_arrived = delivery.unanswered or found.taken > 0
+            # What was taken of it and is not counted yet is sent once more, and may be refused then.
+            may_have_arrived = delivery.unanswered or found.taken > found.counted
             ledger.failed(may_have_arrived=may_have_arrived, answered=not isinstance(error, ReceiverAwayError))
             raise
         if found.taken > found.rejected:
@@ -180,6 +180,7 @@ class Sender:
             return share
         if share.taken:
             ledger.begin_apart(drained, share)
+            found.counted = found.taken
             share = Share(doubtful=share.doubtful)
         taken, rejected = found.taken, found.rejected
         self._apart.send(drained, apart)
