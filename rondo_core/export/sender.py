@@ -224,10 +224,10 @@ class Sender:
 
     def _take_apart(self, instant: Batch, *, doubtful: bool) -> None:
         # Where instants are refused wholly, as what is too old or had arrived is, not each of them is looked into: the
-        # first, second, fourth ... is, or in doubt the first, and of the others the halves.
+        # first, second, fourth ... is, and of the others the halves; in doubt only the first.
         whole, found = self._wholly, self._delivery.found
         thorough = not whole or not (doubtful or whole & (whole - 1))
-        self._delivery.take_apart(instant, 1 << 30 if thorough else 1)
+        self._delivery.take_apart(instant, 1 << 30 if thorough else int(not doubtful))
         if not found.taken:
             self._wholly += 1
             return
