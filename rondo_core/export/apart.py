@@ -18,7 +18,7 @@ from rondo_core.export.cursor import Held
 from rondo_core.export.delivery import SUSPECT_TRIES, Delivery, RefusesAllError
 from rondo_core.export.drain import Drain, Drained
 from rondo_core.export.http import MAX_RETRY_AFTER_S
-from rondo_core.export.ledger import Ledger
+from rondo_core.export.ledger import Ledger, Share
 
 logger = logging.getLogger("rondo.export")
 
@@ -40,7 +40,6 @@ class Apart:
 
     def send(self, drained: Drained, suspects: Iterable[str]) -> None:
         """Send each suspect's samples in requests of their own."""
-        self._ledger.begin_apart(drained)
         delivery = self._delivery
         for name in sorted(suspects):
             mine = drained.batch.where(lambda series, name=name: str(series) == name)  # type: ignore[misc]
@@ -121,14 +120,8 @@ class Apart:
                         self._taken_at[name] = delivery.n_taken
                         raise
             found = delivery.found
-            ledger.settle_held(
-                name,
-                drained,
-                found.taken - found.rejected,
-                found.rejected,
-                n_samples - found.taken,
-                newest_ns=found.newest_ns,
-            )
+            taken, untaken = found.taken - found.rejected, n_samples - found.taken
+            ledger.settle_held(name, drained, Share(taken, found.rejected, untaken, held.doubtful, found.newest_ns))
 
     def log(self, series: str, what: str) -> None:
         """Say what is the matter with a series, once."""

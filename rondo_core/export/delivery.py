@@ -59,6 +59,7 @@ class Found:
     Attributes:
         taken, rejected: samples of requests that were taken, and those of them that their receiver did not write, or
             that no request can carry.
+        counted: how many of those that were taken the ledger has already.
         bad: series of which the sample of one instant was refused alone.
         apart: series that are to be sent apart in the same batch yet.
         blocked: series that were answered with not now alone while others were taken; whether they may have arrived.
@@ -67,6 +68,7 @@ class Found:
 
     taken: int = 0
     rejected: int = 0
+    counted: int = 0
     bad: list[str] = attrs.field(factory=list)
     apart: list[str] = attrs.field(factory=list)
     blocked: dict[str, bool] = attrs.field(factory=dict)

@@ -50,6 +50,25 @@ class Bound:
 
 
 @attrs.frozen
+class Share:
+    """What became of samples: how many were taken, were not by a request that was, and were refused with theirs.
+
+    Attributes: `doubtful`, whether the last may have arrived before; `newest_ns`, the newest timestamp that was taken.
+    """
+
+    taken: int = 0
+    rejected: int = 0
+    untaken: int = 0
+    doubtful: bool = False
+    newest_ns: int = 0
+
+    def counts(self) -> dict[str, int]:
+        """Give what it adds to the cursor's counts."""
+        refused = self.rejected + (0 if self.doubtful else self.untaken)
+        return {"samples": self.taken, "refused": refused, "doubtful": self.untaken if self.doubtful else 0}
+
+
+@attrs.frozen
 class _Ahead:
     """What is settled once the receiver takes anything.
 
@@ -142,10 +161,16 @@ class Ledger:
             self.cursor = attrs.evolve(self.cursor, in_flight=dict(drained.positions), in_flight_from=before)
         self.save()
 
-    def begin_apart(self, drained: Drained) -> None:
-        """Note, on disk, that of it only the suspects are still to be sent."""
-        self.cursor = attrs.evolve(self.cursor, rest_until=dict(drained.positions))
+    def begin_apart(self, drained: Drained, share: Share) -> None:
+        """Note, on disk, that of it only the suspects are still to be sent, and what became of the others."""
+        self._taken(share)
+        self.cursor = attrs.evolve(self.cursor.moved({}, share.counts()), rest_until=dict(drained.positions))
         self.save()
+
+    def _taken(self, share: Share) -> None:
+        if share.taken:
+            self.confirm()
+            self.acknowledged_ns = max(self.acknowledged_ns, share.newest_ns)
 
     def failed(self, *, may_have_arrived: bool, answered: bool) -> None:
         """Take note that a request was not settled: it is in doubt, or it is as if it had not been sent."""
@@ -155,21 +180,11 @@ class Ledger:
             self.cursor = attrs.evolve(self.cursor, in_flight={}, in_flight_from={})
         self.cursor = attrs.evolve(self.cursor, tries=self.cursor.tries + answered)
 
-    def settle(
-        self, drained: Drained, taken: int, refused: int, untaken: int, *, doubtful: bool, newest_ns: int = 0
-    ) -> None:
-        """Move on behind what was drained.
-
-        Args: `taken`: samples that were acknowledged; `refused`: those that were not, of requests that were taken;
-            `untaken`: refused with their requests; `doubtful`: these may have arrived before.
-        """
-        counts: dict[str, int] = {"samples": taken, "refused": refused, "overwritten": drained.overwritten}
-        counts["coarse"] = drained.coarse
-        counts["doubtful" if doubtful else "refused"] = untaken + (0 if doubtful else refused)
-        if taken:
-            self.confirm()
-            self.acknowledged_ns = max(self.acknowledged_ns, newest_ns)
-        if self._ahead is not None or (untaken and not taken):
+    def settle(self, drained: Drained, share: Share) -> None:
+        """Move on behind what was drained. Args: `share`: what became of what is not counted of it yet."""
+        counts = share.counts() | {"overwritten": drained.overwritten, "coarse": drained.coarse}
+        self._taken(share)
+        if self._ahead is not None or (share.untaken and not share.taken):
             self._ahead = (self._ahead or _Ahead()).moved(drained.positions, counts)
         else:
             self.cursor = self.cursor.moved(drained.positions, counts)
@@ -227,23 +242,20 @@ class Ledger:
         self.cursor = attrs.evolve(self.cursor, held={**self.cursor.held, name: held})
         self.suspect([name])
 
-    def settle_held(
-        self, name: str, drained: Drained, taken: int, refused: int, untaken: int, *, newest_ns: int = 0
-    ) -> None:
+    def settle_held(self, name: str, drained: Drained, share: Share) -> None:
         """Move a series that waits on behind what was drained of it; with the others again where it has caught up."""
         held = self.cursor.held[name]
         position = drained.positions.get(held.key, held.position)
-        counts = {"samples": taken, "overwritten": drained.overwritten, "coarse": drained.coarse}
-        counts["doubtful" if held.doubtful else "refused"] = untaken
-        self.cursor = self.cursor.moved({}, counts).moved({}, {"refused": refused})
-        self.acknowledged_ns = max(self.acknowledged_ns, newest_ns)
+        self._taken(share)
+        counts = share.counts() | {"overwritten": drained.overwritten, "coarse": drained.coarse}
+        self.cursor = self.cursor.moved({}, counts)
         if position >= self.positions.get(held.key, 0):
             rest = {other: of for other, of in self.cursor.held.items() if other != name}
             self.cursor = attrs.evolve(self.cursor, held=rest)
-            if taken and not refused and not untaken:
+            if share.taken and not share.rejected and not share.untaken:
                 self.clear(name)
         else:
-            self.hold(name, attrs.evolve(held, position=position, tries=0 if taken else held.tries))
+            self.hold(name, attrs.evolve(held, position=position, tries=0 if share.taken else held.tries))
 
     # -- on disk
 
@@ -268,8 +280,3 @@ class Ledger:
                 logger.warning("%s; the export goes on, and what it sends may be sent once more by the next", reason)
             return
         self._saved, self._full = self.cursor, False
-
-    @property
-    def is_saved(self) -> bool:
-        """Whether the disk says what is here."""
-        return self._saved == self.cursor

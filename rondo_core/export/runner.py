@@ -93,7 +93,11 @@ class Runner:
         self._raised: BaseException | None = None
         self._thread: threading.Thread | None = None
         self._backoff_s, self._long_s, self._asked_until = BACKOFF_FIRST_S, LONG_FIRST_S, 0.0
-        self._resumed = self._count_resumed()
+        try:
+            self._resumed = self._count_resumed()
+        except BaseException:
+            self._ledger.close()
+            raise
         for slab in (each for slabs in view.slabs.values() for each in slabs):
             slab.frugal = not slab.writable and slab.spec.file_bytes > MAX_MAPPED_BYTES
 

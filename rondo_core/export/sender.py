@@ -18,7 +18,7 @@ from rondo_core.export.apart import Apart
 from rondo_core.export.batch import Batch
 from rondo_core.export.delivery import Delivery, RefusesAllError, Verdict
 from rondo_core.export.drain import FOR_EVER, Drain, Drained
-from rondo_core.export.ledger import Bound, Ledger
+from rondo_core.export.ledger import Bound, Ledger, Share
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View
@@ -133,51 +133,67 @@ class Sender:
         doubtful = bound is not None and bound.doubtful
         whole = batch.n_samples
         if not whole:
-            ledger.settle(drained, 0, 0, 0, doubtful=False)
+            ledger.settle(drained, Share())
             return
         suspects = set(ledger.cursor.suspects)
         rest = batch.where(lambda series: str(series) not in suspects) if suspects else batch
         n_rest = rest.n_samples if suspects else whole
-        n_settled = 0
         ledger.begin(drained)
         faults.point("export.marked")
         delivery.begin()
+        found = delivery.found
         try:
             if bound is not None and bound.rest_settled:
-                n_settled = n_rest
+                n_rest = 0
             elif n_rest:
-                if bound is not None and doubtful and self._instants is None:
-                    self.retried += n_rest
+                self.retried += n_rest if doubtful and self._instants is None else 0
                 if not self._settle_rest(rest, doubtful=doubtful):
                     ledger.failed(may_have_arrived=delivery.unanswered, answered=False)
                     return
             faults.point("export.sent")
-            apart = (suspects | set(delivery.found.apart)) - set(ledger.cursor.held)
-            if apart and (n_rest < whole or delivery.found.apart):
-                self._apart.send(drained, apart)
+            self._apart.hold(drained, found.blocked)
+            share = Share(found.taken - found.rejected, found.rejected, n_rest - found.taken, doubtful, found.newest_ns)
+            if later := {*found.blocked, *found.apart}:
+                n_later = rest.where(lambda series: str(series) in later).n_samples
+                share = attrs.evolve(share, untaken=share.untaken - n_later)
+            share = self._settle_apart(drained, suspects | set(found.apart), share)
         except Exception as error:
-            # What was taken of it would be sent once more, and may be refused then.
-            may_have_arrived = delivery.unanswered or delivery.found.taken > 0
+            # What was taken of it and is not counted yet is sent once more, and may be refused then.
+            may_have_arrived = delivery.unanswered or found.taken > found.counted
             ledger.failed(may_have_arrived=may_have_arrived, answered=not isinstance(error, ReceiverAwayError))
             raise
-        found = delivery.found
-        self._apart.hold(drained, found.blocked)
-        held = batch.where(lambda series: str(series) in ledger.cursor.held) if ledger.cursor.held else None
-        untaken = whole - found.taken - n_settled - (held.n_samples if held else 0)
         if found.taken > found.rejected:
             self._wholly, self._skimming = 0, -1
-        ledger.settle(
-            drained,
-            found.taken - found.rejected,
-            found.rejected,
-            max(0, untaken),
-            doubtful=doubtful,
-            newest_ns=found.newest_ns,
-        )
+        ledger.settle(drained, share)
         if drained.coarse and not self._said_coarse:
             self._said_coarse = True
             what = "the finest tier was overwritten before it was sent; coarser windows stand in"
             logger.warning("%s: %s", self.name, what)
+
+    def _settle_apart(self, drained: Drained, suspects: set[str], share: Share) -> Share:
+        """Send what of a batch goes apart; `share` is what became of the others. Gives what is to be counted yet."""
+        ledger, found = self._ledger, self._delivery.found
+        ledger.suspect(found.apart)
+        apart = suspects - set(ledger.cursor.held)
+        mine = drained.batch.where(lambda series: str(series) in apart) if apart else Batch(())
+        if not mine.n_samples:
+            return share
+        if share.taken:
+            ledger.begin_apart(drained, share)
+            found.counted = found.taken
+            share = Share(doubtful=share.doubtful)
+        taken, rejected = found.taken, found.rejected
+        self._apart.send(drained, apart)
+        self._apart.hold(drained, found.blocked)
+        held = ledger.cursor.held
+        settled = mine.where(lambda series: str(series) not in held).n_samples
+        return attrs.evolve(
+            share,
+            taken=share.taken + found.taken - taken - (found.rejected - rejected),
+            rejected=share.rejected + found.rejected - rejected,
+            untaken=share.untaken + settled - (found.taken - taken),
+            newest_ns=found.newest_ns,
+        )
 
     def _settle_rest(self, batch: Batch, *, doubtful: bool) -> bool:
         """Send a batch without suspects; say whether it is settled: if not, it is to be made shorter."""
@@ -208,10 +224,10 @@ class Sender:
 
     def _take_apart(self, instant: Batch, *, doubtful: bool) -> None:
         # Where instants are refused wholly, as what is too old or had arrived is, not each of them is looked into: the
-        # first, second, fourth ... is, or in doubt the first, and of the others the halves.
+        # first, second, fourth ... is, and of the others the halves; in doubt only the first.
         whole, found = self._wholly, self._delivery.found
         thorough = not whole or not (doubtful or whole & (whole - 1))
-        self._delivery.take_apart(instant, 1 << 30 if thorough else 1)
+        self._delivery.take_apart(instant, 1 << 30 if thorough else int(not doubtful))
         if not found.taken:
             self._wholly += 1
             return

@@ -198,7 +198,7 @@ def test_what_is_refused_after_its_answer_was_lost_is_doubtful(gauges, clock):
     assert len(receiver.samples) == 800
     assert (outcome.doubtful_samples, outcome.refused_samples, outcome.samples) == (72, 0, 728)
     assert receiver.requests[1] == receiver.requests[2]
-    assert outcome.requests < 70
+    assert outcome.requests < 50
 
 
 def test_a_request_that_never_arrived_is_sent_again_as_it_was(gauges, clock):

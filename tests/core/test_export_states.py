@@ -395,3 +395,33 @@ def test_a_cursor_of_an_older_version_is_read(closed):
     assert names == {BAD}
     assert len(receiver.samples) == ALL - 10 * (SERIES - 1)
     assert counts(closed) == (5 + ALL - 10 * (SERIES - 1), 1, 2)
+
+
+@pytest.mark.parametrize("how", ["killed", "receiver away"])
+def test_an_end_between_the_others_and_a_suspect_is_counted_once(closed, how):
+    """Others of a batch are taken, and it ends before its suspect is sent: they are not sent again, and counted once."""
+
+    class Killed(BaseException):
+        pass
+
+    def judge(sent):
+        names = {name for name, *_ in sent}
+        if names == {BAD} and len(sent) > 1 and not ends:
+            ends.append(1)
+            raise Killed if how == "killed" else ReceiverAwayError("refused")
+        if BAD in names:
+            raise PermanentExportError("400")
+        again = {(name, stamp) for name, stamp, _ in sent} & set(receiver.samples)
+        assert not again
+
+    ends = []
+    receiver = Scripted(judge)
+    if how == "killed":
+        with pytest.raises(Killed):
+            export(closed, receiver, max_samples=80)
+    export(closed, receiver, max_samples=80)
+    assert ends
+    assert len(receiver.samples) == ALL - SECONDS
+    samples, refused, doubtful = counts(closed)
+    assert (samples, refused + doubtful) == (ALL - SECONDS, SECONDS)
+    assert (doubtful > 0) == (how == "killed")

@@ -126,5 +126,5 @@ class Process:
         cursor = load_cursor(self.path, "soak")
         drained = Drain(self.store.view).next(cursor.positions, self.clock(), 200)
         positions = drained.positions if drained else {}
-        save_cursor(self.path, cursor.moved(positions, samples=index - cursor.samples))
+        save_cursor(self.path, cursor.moved(positions, {"samples": index - cursor.samples}))
         lock.release()
