@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import faults, layout, ring
+from rondo_core import aside, faults, layout, ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
@@ -34,17 +34,17 @@ class Consolidation:
         self._schema, self._slabs, self._writer = schema, slabs, writer
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
-        for slab in slabs[1:]:
+        newest = writer.bucket
+        for tier, slab in enumerate(slabs[1:], start=1):
             # What a closing store folded of an open window is not whole any more. A closed window is, even where a
             # late sample has it folded again: the finest tier may have nothing left of it.
-            header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
             is_open = (slab.next_window + 1) * (slab.spec.interval_ns // writer.interval_ns) > writer.bucket
-            fold_again = slab.next_window and header[0] == slab.next_window and is_open
-            if fold_again or slab.in_change:
+            if slab.in_change or is_open:
                 slab.change()
-                if fold_again:
-                    header[0] = ~header[0]
+                if is_open:
+                    self._fold_again(tier, slab.next_window, newest)
                 slab.changed()
+            newest //= schema.ratio(tier)
         # A writer that was killed as it entered a bucket has folded up to there already.
         bucket = max(writer.bucket, writer.opened_bucket)
         for tier, slab in enumerate(slabs[1:], start=1):
@@ -56,7 +56,7 @@ class Consolidation:
                 for tier in range(1, len(slabs)):
                     slabs[tier].next_window = self._oldest_window(tier)
             self._note_unfolded(slabs[1].next_window or self._oldest_window(1))
-            writer.fold, writer.rewind, writer.drop = self.fold_closed, self.rewind, self.take_back
+            writer.fold, writer.rewind, writer.steps.coarser = self.fold_closed, self.rewind, self
 
     def _oldest_window(self, tier: int, none: int = 0) -> int:
         fine = self._slabs[tier - 1]
@@ -98,21 +98,62 @@ class Consolidation:
                 self._fold_any(tier, self._slabs[tier].next_window, newest + 1)
 
     def take_back(self, present: int) -> None:
-        """Drop the rows from the window on that holds `present`, a bucket of the finest tier; it is folded again."""
+        """Set aside the rows after the window that holds `present`, a bucket of the finest tier.
+
+        That window itself is folded again where the finer tier still has what came before; else it stays as it is.
+        """
         with self._lock:
             for tier in range(1, len(self._slabs)):
-                present //= self._schema.ratio(tier)
+                newest, present = present, present // self._schema.ratio(tier)
                 coarse = self._slabs[tier]
-                # What a killed process did not come to drop is folded again, or the next one drops it.
+                # What a killed process did not come to set aside is folded again, or the next one sets it aside.
                 coarse.next_window = min(coarse.next_window, present)
                 faults.point("fold.taken_back")
-                headers = coarse.headers()
-                dropped = headers >= max(present, 1)
                 coarse.change()
-                headers[dropped] = ~headers[dropped]
+                aside.set_aside(coarse, aside.later_than(coarse, present))
+                self._fold_again(tier, present, newest)
                 coarse.changed()
-            if len(self._slabs) > 1:
-                self._note_unfolded(self._slabs[1].next_window)
+            self._note_unfolded(self._slabs[1].next_window)
+
+    def _fold_again(self, tier: int, window: int, newest: int) -> None:
+        """Drop a window's row that holds more than the finer tier's rows up to `newest`, if these still are what it was.
+
+        A finer row whose slot was given to a newer bucket is gone.
+        """
+        fine, coarse = self._slabs[tier - 1], self._slabs[tier]
+        header = coarse.row_header(ring.slot_of(window, coarse.spec.slot_count))
+        slots, first = fine.spec.slot_count, window * self._schema.ratio(tier)
+        if window and header[0] == window:
+            finer = range(first, newest + 1)
+            if all(ring.occupant(fine.words[fine.row_word(each % slots)]) <= each for each in finer):
+                header[0] = ~header[0]
+
+    def come_back(self, first: int, last: int) -> None:
+        """Bring the rows that were set aside into sight whose windows hold buckets first..last of the finest tier."""
+        with self._lock:
+            for coarse, ratio in self._by_ratio():
+                coarse.change()
+                aside.come_back(coarse, first // ratio, last // ratio)
+                coarse.changed()
+
+    def agree(self, first: int, last: int) -> None:
+        """Let go of the windows of first..last, buckets of the finest tier, whose totals are above later ones."""
+        with self._lock:
+            for coarse, ratio in self._by_ratio():
+                coarse.change()
+                aside.agree(coarse, self._schema.kind, first // ratio, last // ratio)
+                coarse.changed()
+
+    def let_go(self, last: int) -> None:
+        """Let rows that were set aside, up to the bucket `last` of the finest tier, never be there again."""
+        with self._lock:
+            for coarse, ratio in self._by_ratio():
+                aside.let_go(coarse, 1, last // ratio)
+
+    def _by_ratio(self) -> list[tuple[Slab, int]]:
+        """Give the coarser slabs, each with how many of the finest buckets a row of it holds."""
+        finest_ns = self._writer.interval_ns
+        return [(slab, slab.spec.interval_ns // finest_ns) for slab in self._slabs[1:]]
 
     def rewind(self, bucket: int) -> None:
         """Fold again, on the next tick, every window from the one on that holds `bucket` of the finest tier."""
@@ -163,7 +204,7 @@ class Consolidation:
 
         ratio, fine = self._schema.ratio(tier), self._slabs[tier - 1]
         headers = fine.headers().copy()
-        inside = (headers >= max(1, first * ratio)) & (headers < min(end, (1 << 62) // ratio) * ratio)
+        inside = (headers >= max(1, first) * ratio) & (headers < min(end, (1 << 62) // ratio) * ratio)
         inside &= headers % len(headers) == np.arange(len(headers))  # else damaged: no row of any bucket
         buckets, n_series = headers[inside], self._writer.n_series
         if not len(buckets) or not n_series:

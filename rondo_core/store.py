@@ -34,6 +34,7 @@ from rondo_core.runs import CLOSED, Run, Survival, newest_run, survival, this_ru
 from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
 from rondo_core.selector import parse_selector
 from rondo_core.slab import take_up
+from rondo_core.units import format_instant
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ class Store:
             self._consolidations[schema.name] = Consolidation(
                 schema, slabs, self._writers[schema.name], anew=bool(lost)
             )
+            self._writers[schema.name].settle()
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._declaring = threading.RLock()
         self._ticking = threading.RLock()
@@ -148,6 +150,7 @@ class Store:
         self._reported: set[str] = set()
         self._view: View | None = None
         self._series_refused = 0
+        self._told = 0, 0  # rows set aside, and there again
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
         if lost:
             self._report_lost(lost)
@@ -329,9 +332,24 @@ class Store:
         self.self_metrics.count(refused, self._series_refused, [plugins.failures for plugins in self._plugins])
 
     def _take_back_future(self) -> None:
-        for name, writer in self._writers.items():
-            if writer.take_back_future():
-                self._consolidations[name].take_back(writer.bucket)
+        for writer in self._writers.values():
+            writer.take_back_future()
+        told = sum(writer.refused["taken_back"] for writer in self._writers.values())
+        returned = sum(writer.steps.returned for writer in self._writers.values())
+        if (told, returned) != self._told:
+            self._tell_of_steps(told - self._told[0], returned - self._told[1])
+            self._told = told, returned
+
+    def _tell_of_steps(self, set_aside: int, returned: int) -> None:
+        import logging
+
+        log, now = logging.getLogger("rondo.store"), format_instant(max(0, self.clock()))
+        if set_aside:
+            what = "rows of what it took back are set aside, and there again if it returns"
+            log.warning("%s: the clock stepped back to %s; %d %s", self.path, now, set_aside, what)
+        if returned:
+            what = "rows that were set aside are there again"
+            log.warning("%s: the clock went on to %s; %d %s", self.path, now, returned, what)
 
     def _report(self, error: Exception) -> None:
         """Log a failure of the store's own thread, once per kind."""
