@@ -9,13 +9,14 @@ since at these times they were lower. Rows that the clock passes without that ar
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import faults, layout, ring
 from rondo_core.statistics import COVERAGE
 
 if TYPE_CHECKING:
+    from rondo_core.labels import Kind
     from rondo_core.slab import Slab, Words
 
 _LOWEST, _PRESENT, _FIRST, _BEFORE, _NEWEST, _BACK = range(layout.STEP_WORDS)
@@ -56,6 +57,15 @@ class Step:
         """Say whether the clock has passed all that it took back."""
         return self.stepped and bucket > self._words[_NEWEST]
 
+    def reach(self, bucket: int) -> int:
+        """Say up to where rows were recorded before `bucket`, where the clock has stepped back more than once; else 0.
+
+        Then some of what it took back was recorded over the rest.
+        """
+        words = self._words
+        nested = words[_LOWEST] != words[_PRESENT] or words[_BEFORE] != words[_NEWEST]
+        return min(words[_NEWEST], bucket) if nested else 0
+
     @property
     def lowest(self) -> int:
         """The first bucket recorded after a step back."""
@@ -77,8 +87,8 @@ class Step:
             self.clear()
             return
         words[_FIRST] = max(words[_FIRST], bucket + 1)
-        words[_PRESENT] = words[_LOWEST] = bucket
         words[_BEFORE] = words[_NEWEST]
+        words[_PRESENT] = bucket
         words[_BACK] = 0
 
     def clear(self) -> None:
@@ -103,14 +113,21 @@ def later_than(slab: Slab, bucket: int) -> list[int]:
     return sorted(header for header in slab.buckets() if header > bucket)
 
 
-def come_back(slab: Slab, first: int, last: int) -> int:
-    """Bring the rows of buckets first..last that are set aside into sight; count them."""
-    count = 0
+def come_back(slab: Slab, first: int, last: int, newest: int, reach: int) -> int:
+    """Bring the rows of buckets first..last that are set aside into sight; count them.
+
+    Args: `newest`: the ring's; `reach`: rows that lie in slots of the ring that ends there give way; see `Step.reach`.
+    """
+    count, oldest = 0, reach - slab.spec.slot_count if reach else 0
     for slot, header in enumerate(slab.buckets()):
-        if header < 0 and first <= ~header <= last and slab.seal_of(slot):
+        if not (header < 0 and first <= ~header <= last and slab.seal_of(slot)):
+            continue
+        if ~header > oldest:
             slab.row_header(slot)[0] = ~header
             count += 1
             faults.point("aside.back")
+        else:
+            _give_away(slab, slot, newest)
     return count
 
 
@@ -121,27 +138,58 @@ def let_go(slab: Slab, first: int, last: int) -> None:
             slab.unseal(slot)
 
 
-def agree(slab: Slab, kind: str, first: int, last: int) -> None:
-    """Let go of the rows of buckets first..last whose totals are above those of a later row."""
+def give_way(slab: Slab, first: int, last: int, newest: int) -> int:
+    """Let the rows of buckets first..last that lie in slots of the ring that ends at `newest` give way; count them.
+
+    They were recorded over what was set aside there.
+    """
+    slots, count = slab.spec.slot_count, 0
+    for slot, bucket in enumerate(slab.buckets()):
+        if first <= bucket <= min(last, newest - slots):
+            _give_away(slab, slot, newest)
+            count += 1
+    return count
+
+
+def _give_away(slab: Slab, slot: int, newest: int) -> None:
+    """Leave the mark of the next bucket to come in the slot, as if the ring had come round.
+
+    What lay there is then looked for in the next coarser tier.
+    """
+    slots = slab.spec.slot_count
+    slab.unseal(slot)
+    slab.row_header(slot)[0] = ~(ring.latest_in(slot, newest, slots) + slots)
+    faults.point("aside.gave_way")
+
+
+def agree(slabs: Sequence[Slab], kind: Kind, first: int, end: int) -> None:
+    """Let go of the rows, of buckets first..end-1 of the finest tier, whose totals are above those of a later row.
+
+    All tiers together, the newest row first, so that what one tier still has of the history counts for each.
+    """
     import numpy as np
 
-    totals = _totals(slab, kind)
-    if totals is None:
-        return
+    rows: list[tuple[int, int, int, Slab, Any]] = []
+    for slab in slabs:
+        totals, ratio = _totals(slab, kind), slab.spec.interval_ns // slabs[0].spec.interval_ns
+        if totals is not None:
+            places = [(bucket, slot) for slot, bucket in enumerate(slab.buckets()) if (bucket + 1) * ratio > first]
+            rows += [((bucket + 1) * ratio, bucket * ratio, slot, slab, totals) for bucket, slot in places]
+    rows.sort(key=lambda row: row[:2], reverse=True)
     bound: Any = np.inf
-    headers = slab.buckets()
-    held = sorted(((bucket, slot) for slot, bucket in enumerate(headers) if bucket >= first), reverse=True)
-    for bucket, slot in held:
+    ahead: list[tuple[int, Any]] = []  # rows that begin before the one that is looked at ends, one of each tier at most
+    for row_end, start, slot, slab, totals in rows:
         mine = totals(slot)
-        if bucket <= last and (mine > bound).any():
-            slab.unseal(slot)
-            slab.drop((slot,))
-            faults.point("aside.agreed")
+        for each in [each for each in ahead if each[0] >= row_end]:
+            bound = np.fmin(bound, each[1])
+            ahead = [other for other in ahead if other is not each]
+        if row_end <= end and (mine > bound).any():
+            _give_away(slab, slot, end * slabs[0].spec.interval_ns // slab.spec.interval_ns)
         else:
-            bound = np.fmin(bound, mine)
+            ahead.append((start, mine))
 
 
-def _totals(slab: Slab, kind: str) -> Any:
+def _totals(slab: Slab, kind: Kind) -> Any:
     """Give what reads a row's running totals, NaN where a series has none; None where the tier keeps none."""
     import numpy as np
 
@@ -155,7 +203,7 @@ def _totals(slab: Slab, kind: str) -> Any:
         block = slab.block(name)
 
         def read(slot: int) -> Any:
-            return block[slot]
+            return block[slot].copy()
     else:
         return None
     if not slab.spec.tier:

@@ -42,12 +42,12 @@ def check(path: str | Path, now_ns: int | None = None) -> list[Finding]:
     """Check the store at `path`, which a process may be writing.
 
     While one does, only what stays wrong for three looks is given: the rest is the writer at work.
-    Args: `now_ns`: rows from more than a year after it are damage; by default the present.
+    Args: `now_ns`: rows from more than a year after it, and after the store's runs, are damage; by default the present.
     Returns: what was found, damage first; nothing where the store is sound.
     Raises: StoreNotFoundError, StoreError, FormatVersionError; CorruptStoreError: nothing says what the store is.
     """
     root = Path(path)
-    until_ns = (wall_ns() if now_ns is None else now_ns) + YEAR_NS
+    until_ns = newest_ns(root, now_ns) + YEAR_NS
     live = writer_pid(root / layout.LOCK_FILE) is not None
     found = _look(root, until_ns)
     for _ in range(_LOOKS - 1):
@@ -56,6 +56,14 @@ def check(path: str | Path, now_ns: int | None = None) -> list[Finding]:
         again = set(_look(root, until_ns))
         found = [finding for finding in found if finding in again]
     return sorted(found, key=lambda finding: finding.severity != "damage")
+
+
+def newest_ns(root: Path, now_ns: int | None) -> int:
+    """Give the present, or where this machine's clock is behind, the newest instant that a run of the store began or ended."""
+    with contextlib.suppress(StoreError):
+        runs = [run for slot, record in enumerate(run_records(root / layout.RUNS_FILE)) if (run := decode_run(record, slot))]
+        return max([wall_ns() if now_ns is None else now_ns, *(max(run.opened_ns, run.ended_ns) for run in runs)])
+    return wall_ns() if now_ns is None else now_ns
 
 
 def _look(root: Path, until_ns: int) -> list[Finding]:

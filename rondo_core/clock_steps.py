@@ -20,11 +20,11 @@ class Coarser(Protocol):
     def take_back(self, present: int) -> None:
         """Set aside what is later than the window of `present`."""
 
-    def come_back(self, first: int, last: int) -> None:
-        """Bring what was set aside of first..last into sight."""
+    def come_back(self, lowest: int, old: int, bucket: int, reach: int) -> None:
+        """Bring what was set aside between `old` and `bucket` into sight, in place of what is there since `lowest`."""
 
-    def agree(self, first: int, last: int) -> None:
-        """Let go of the windows of first..last whose totals are above later ones."""
+    def agree(self, first: int, end: int) -> None:
+        """Let go of the rows of every tier, the finest too, of first..end-1 whose totals are above later ones."""
 
     def let_go(self, last: int) -> None:
         """Let what was set aside up to `last` never be there again."""
@@ -73,7 +73,7 @@ class ClockSteps:
         if step.has_returned(old, bucket):
             step.back = old + 1
             if self.coarser:  # first, so that nothing is folded over what was set aside
-                self.coarser.come_back(old + 1, bucket)
+                self.coarser.come_back(step.lowest, old, bucket, step.reach(bucket))
             return True
         if bucket > old + 1:
             aside.let_go(self._writer.slab, old + 1, bucket - 1)
@@ -86,11 +86,12 @@ class ClockSteps:
     def come_back(self, old: int, bucket: int) -> None:
         """Bring what was set aside between the buckets into sight, and let go of what contradicts it."""
         writer, step = self._writer, self._step
-        self.returned += aside.come_back(writer.slab, old + 1, bucket - 1)
-        if writer.kind != "gauge":
-            aside.agree(writer.slab, writer.kind, step.lowest, old)
-            if self.coarser:
-                self.coarser.agree(step.lowest, old)
+        writer.refused["taken_back"] += aside.give_way(writer.slab, step.lowest, old, bucket)
+        self.returned += aside.come_back(writer.slab, old + 1, bucket - 1, bucket, step.reach(bucket))
+        if self.coarser and writer.kind != "gauge":
+            self.coarser.agree(step.lowest, bucket)
+        elif writer.kind != "gauge":
+            aside.agree([writer.slab], writer.kind, step.lowest, bucket)
         faults.point("aside.returned")
         writer.changed(step.lowest)
         writer.opened_bucket = bucket
@@ -103,8 +104,8 @@ class ClockSteps:
 
     def settle(self) -> None:
         """End what it had begun."""
-        bucket = self._writer.bucket
+        bucket, step = self._writer.bucket, self._step
         if bucket and self.coarser:
             self.coarser.take_back(bucket)
-            self.coarser.come_back(self._step.back, bucket)
-        self.come_back(self._step.back - 1, bucket)
+            self.coarser.come_back(step.lowest, step.back - 1, bucket, step.reach(bucket))
+        self.come_back(step.back - 1, bucket)

@@ -128,21 +128,27 @@ class Consolidation:
             if all(ring.occupant(fine.words[fine.row_word(each % slots)]) <= each for each in finer):
                 header[0] = ~header[0]
 
-    def come_back(self, first: int, last: int) -> None:
-        """Bring the rows that were set aside into sight whose windows hold buckets first..last of the finest tier."""
+    def come_back(self, lowest: int, old: int, bucket: int, reach: int) -> None:
+        """Bring the windows that were set aside between `old` and `bucket` into sight, in place of those since `lowest`.
+
+        All are buckets of the finest tier. Args: `reach`: see `aside.come_back`.
+        """
         with self._lock:
             for coarse, ratio in self._by_ratio():
                 coarse.change()
-                aside.come_back(coarse, first // ratio, last // ratio)
+                aside.give_way(coarse, lowest // ratio, old // ratio, bucket // ratio)
+                newest = bucket // ratio
+                aside.come_back(coarse, (old + 1) // ratio, newest, newest, reach // ratio)
                 coarse.changed()
 
-    def agree(self, first: int, last: int) -> None:
-        """Let go of the windows of first..last, buckets of the finest tier, whose totals are above later ones."""
+    def agree(self, first: int, end: int) -> None:
+        """Let go of the rows of every tier, of buckets first..end-1 of the finest, whose totals are above later ones."""
         with self._lock:
-            for coarse, ratio in self._by_ratio():
-                coarse.change()
-                aside.agree(coarse, self._schema.kind, first // ratio, last // ratio)
-                coarse.changed()
+            for slab in self._slabs:
+                slab.change()
+            aside.agree(self._slabs, self._schema.kind, first, end)
+            for slab in self._slabs:
+                slab.changed()
 
     def let_go(self, last: int) -> None:
         """Let rows that were set aside, up to the bucket `last` of the finest tier, never be there again."""
@@ -229,14 +235,19 @@ class Consolidation:
 
     @staticmethod
     def _grown(coarse: Slab, windows: Any, folded: dict[str, Any], partial: Any) -> Any:
-        """Say of each window whether to write it: not where the one that is there was folded from rows now gone."""
+        """Say of each window whether to write it: not where the one that is there was folded from rows now gone.
+
+        Nor where the window's slot was given away, and some of what it held is gone.
+        """
         slots = windows % coarse.spec.slot_count
-        suspect = partial & (coarse.headers()[slots] == windows)
+        headers = coarse.headers()[slots]
+        given = partial & (headers < 0) & (~headers > windows) & (coarse.sequences()[slots] >> 32 == 0)
+        suspect = partial & (headers == windows)
         if suspect.any():
             covered = folded[COVERAGE]
             known = coarse.block(COVERAGE)[slots, : covered.shape[1]]
             suspect &= (known > covered).any(axis=1)
-        return ~suspect
+        return ~(suspect | given)
 
     def _merged(self, tier: int, cells: dict[str, Any], merge: WindowMerge) -> dict[str, Any]:
         kind, kept = self._schema.kind, self._schema.cells(tier)

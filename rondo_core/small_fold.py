@@ -144,8 +144,11 @@ def _merged(name: str, rows: list[list[Any]]) -> list[Any]:
 
 
 def _was_more(coarse: Slab, window: int, covered: Iterable[int]) -> bool:
-    """Say whether the window's row that is there was folded from rows that are gone now."""
-    header = coarse.row_header(ring.slot_of(window, coarse.spec.slot_count))
+    """Say whether the window's row that is there was folded from rows that are gone now, or its slot was given away."""
+    slot = ring.slot_of(window, coarse.spec.slot_count)
+    header = coarse.row_header(slot)
+    if header[0] < 0:
+        return ~header[0] > window and header[1] >> 32 == 0
     return header[0] == window and any(
         known > now for known, now in zip(_block(coarse, window, COVERAGE), covered, strict=False)
     )

@@ -375,7 +375,7 @@ class Writer:
         """Enter a bucket newer than any before."""
         old = self.bucket
         returned = self.steps.go_on(old, bucket)
-        if bucket - self._slots >= self.unfolded_from:
+        if bucket - self._slots >= self.unfolded_from and not returned:  # then what is to be folded is settled first
             self.fold(bucket)
         faults.point("enter.begin")
         self.carry(bucket)
