@@ -31,15 +31,15 @@ class Coarser(Protocol):
 
 
 class ClockSteps:
-    """Attributes: `coarser`, None where there is one tier only; `returned`, how many rows were there again."""
+    """Attributes: `coarser`, None where there is one tier only; `set_aside`, `returned`, how many rows were, so far."""
 
-    __slots__ = ("_step", "_writer", "coarser", "returned")
+    __slots__ = ("_step", "_writer", "coarser", "returned", "set_aside")
 
     def __init__(self, writer: Writer) -> None:
         """Take up what the last writer's clock did."""
         self._writer, self._step = writer, aside.Step(writer.slab)
         self.coarser: Coarser | None = None
-        self.returned = 0
+        self.set_aside = self.returned = 0
 
     def take_back(self, present: int) -> None:
         """Set aside the rows later than `present`, two buckets or more before the newest; totals go on in it."""
@@ -60,6 +60,7 @@ class ClockSteps:
             aside.set_aside(slab, future[-1:])
         faults.point("take_back.dropped")
         writer.refused["taken_back"] += len(future)
+        self.set_aside += len(future)
         writer.unfolded_from = min(writer.unfolded_from, present // writer.ratio * writer.ratio)
         writer.opened_bucket = present
         writer.publish(present)

@@ -41,8 +41,8 @@ class Consolidation:
             is_open = (slab.next_window + 1) * (slab.spec.interval_ns // writer.interval_ns) > writer.bucket
             if slab.in_change or is_open:
                 slab.change()
-                if is_open:
-                    self._fold_again(tier, slab.next_window, newest)
+                if is_open and self._fold_again(tier, slab.next_window, newest):
+                    slab.unseal(ring.slot_of(slab.next_window, slab.spec.slot_count))
                 slab.changed()
             newest //= schema.ratio(tier)
         # A writer that was killed as it entered a bucket has folded up to there already.
@@ -115,18 +115,20 @@ class Consolidation:
                 coarse.changed()
             self._note_unfolded(self._slabs[1].next_window)
 
-    def _fold_again(self, tier: int, window: int, newest: int) -> None:
-        """Drop a window's row that holds more than the finer tier's rows up to `newest`, if these still are what it was.
+    def _fold_again(self, tier: int, window: int, newest: int) -> bool:
+        """Drop a window's row, to be folded again from the finer tier's rows up to `newest`, if none of these is gone.
 
-        A finer row whose slot was given to a newer bucket is gone.
+        One is gone where its slot was given to a newer bucket. Says whether the row was dropped.
         """
         fine, coarse = self._slabs[tier - 1], self._slabs[tier]
         header = coarse.row_header(ring.slot_of(window, coarse.spec.slot_count))
         slots, first = fine.spec.slot_count, window * self._schema.ratio(tier)
-        if window and header[0] == window:
-            finer = range(first, newest + 1)
-            if all(ring.occupant(fine.words[fine.row_word(each % slots)]) <= each for each in finer):
-                header[0] = ~header[0]
+        if not window or header[0] != window:
+            return False
+        if any(ring.occupant(fine.words[fine.row_word(each % slots)]) > each for each in range(first, newest + 1)):
+            return False
+        header[0] = ~header[0]
+        return True
 
     def come_back(self, lowest: int, old: int, bucket: int, reach: int) -> None:
         """Bring the windows that were set aside between `old` and `bucket` into sight, in place of those since `lowest`.

@@ -58,7 +58,13 @@ _FACTS: tuple[tuple[str, Any], ...] = tuple(
 
 def this_run(number: int, opened_ns: int, writer: str) -> Run:
     """Describe the calling process as the writer of run `number`."""
+    opened_ns = on_record(opened_ns)
     return Run(number, os.getpid(), process_start(), boot_id(), opened_ns, writer=writer, machine=machine_id())
+
+
+def on_record(now_ns: int) -> int:
+    """Give what a clock says as a record can hold it: after 1970 began, and before what no clock says."""
+    return min(max(now_ns, 1), MAX_INSTANT_NS - 1)
 
 
 @cache

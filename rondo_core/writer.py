@@ -116,8 +116,8 @@ class Writer:
             banks = slab.cell_words("sketch0") * 2, slab.cell_words("sketch1") * 2
             self.sketches = SketchCells(sketch_words, banks)
         self.current = Current(self, clock, clock is wall_ns)
-        self.row = slab.row_cells(0)
-        self.header = slab.row_header(0)
+        self.row, self.header = self._template, slab.row_header(0)  # until a bucket is entered
+        self.current.point_at(self.row, self.header, 0, 0)
         killed = slab.in_change  # the last writer was, in the middle of one
         if killed:
             slab.change()
@@ -146,10 +146,11 @@ class Writer:
         if self.kind == "gauge":
             return
         self._enter(now_ns)
+        row = self.row if self.bucket else self._template  # the clock stands before all that can be kept
         if self.kind == "summary":
-            self._summaries.start(self.row, column)
-        elif math.isnan(self.row[column]):
-            self.row[column] = 0.0
+            self._summaries.start(row, column)
+        elif math.isnan(row[column]):
+            row[column] = 0.0
 
     def enter(self, now_ns: int) -> bool:
         """Make the bucket of `now_ns` the current one, unless it is past; say whether it is the current one now.
@@ -304,7 +305,7 @@ class Writer:
         first = ring.bucket_of(now_ns, self.interval_ns)
         if self._enter(now_ns):
             self.row[column] += amount
-        elif first < self.bucket and not self._is_late(first):
+        elif first <= self.bucket and not self._is_late(first):
             self._inc_late(column, amount, first)
 
     def _inc_late(self, column: int, amount: float, first: int) -> None:
