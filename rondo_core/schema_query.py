@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Keep = slice | NDArray[np.intp]
 
+BIRTH = "birth"
 _TRIES = 8
 
 
@@ -87,7 +88,20 @@ class SchemaQuery:
 
     def read(self, plan: Plan, span: Range) -> Table:
         """Read the points of a plan's series in the span, ascending."""
+        if not plan.consolidator.grows:
+            return self._read(plan, span)
+        before = attrs.evolve(span, start_ns=self._point_before(plan, span.start_ns))
+        return self._read(plan, before).since(span.start_ns)
+
+    def _read(self, plan: Plan, span: Range) -> Table:
         return self._stitched(plan, span) if plan.tier is None else self._one_tier(plan, span, plan.tier)
+
+    def _point_before(self, plan: Plan, start_ns: int) -> int:
+        """Give the newest instant before `start_ns` at which a bucket begins that is there; `start_ns` where none does."""
+        tiers = range(len(self.readers)) if plan.tier is None else (plan.tier,)
+        stamps = [self.readers[tier].index().stamps for tier in tiers if self._keeps(tier, plan.needs)]
+        found = [each[at - 1] for each in stamps if (at := int(each.searchsorted(start_ns)))]
+        return int(max(found, default=start_ns))
 
     # -- one tier
 
@@ -127,6 +141,10 @@ class SchemaQuery:
         import numpy as np
 
         coverage = statistics[COVERAGE]
+        if plan.consolidator.grows:
+            born = np.array([each.created_ns for each in plan.series], np.int64)
+            inside = (stamps[:, None] <= born) & (born < (stamps + intervals)[:, None])
+            statistics = {**statistics, BIRTH: np.where(inside, 0.0, np.nan)}
         with np.errstate(all="ignore"):
             values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
             error = plan.consolidator.error(statistics) if plan.consolidator.error else None

@@ -158,7 +158,7 @@ class Soak:
         """Whatever the undisturbed run says: a total is the sum of what was added, and never steps back."""
         while self.totalled < returned:
             step = self.steps[self.totalled]
-            if step.verb in {"inc", "inc_late"}:
+            if step.verb in {"inc", "inc_late"} and self.totalled not in self.reference.too_late:
                 self.totals[step.what[1]] = self.totals.get(step.what[1], 0.0) + step.value
             self.totalled += 1
         newest = dead.newest("c")
