@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from rondo_core import faults, layout, ring
 from rondo_core.statistics import COVERAGE
 
@@ -52,6 +54,10 @@ class Step:
         """Say whether going from `old` on to `bucket` is a return to the time before the step."""
         present, before = self._words[_PRESENT], self._words[_BEFORE]
         return self.stepped and bucket - old > max(old - present, (before - present) // 2)
+
+    def span(self, old: int, bucket: int) -> Span:
+        """Give what going from `old` back on to `bucket` goes over."""
+        return Span(self._words[_LOWEST], old, bucket, self.reach(bucket))
 
     def is_over(self, bucket: int) -> bool:
         """Say whether the clock has passed all that it took back."""
@@ -98,6 +104,22 @@ class Step:
         self.stepped = False
 
 
+@attrs.frozen
+class Span:
+    """What a return goes over: `lowest`, the first bucket recorded since the clock stepped back; `old`, the last one
+    before it went on; `bucket`, the one it went on to; `reach`: see `Step.reach`. All are a tier's own.
+    """
+
+    lowest: int
+    old: int
+    bucket: int
+    reach: int
+
+    def of(self, ratio: int) -> Span:
+        """Give the same in a tier whose rows hold so many buckets."""
+        return Span(self.lowest // ratio, (self.old + 1) // ratio - 1, self.bucket // ratio, self.reach // ratio)
+
+
 def set_aside(slab: Slab, buckets: Iterable[int]) -> None:
     """Take these rows out of sight, whole."""
     for bucket in buckets:
@@ -113,22 +135,19 @@ def later_than(slab: Slab, bucket: int) -> list[int]:
     return sorted(header for header in slab.buckets() if header > bucket)
 
 
-def come_back(slab: Slab, first: int, last: int, newest: int, reach: int) -> int:
-    """Bring the rows of buckets first..last that are set aside into sight; count them.
+def come_back(slab: Slab, first: int, last: int) -> int:
+    """Bring the rows of buckets first..last that are set aside into sight; count them."""
+    places = _whole(slab, first, last)
+    for bucket, slot in places:
+        slab.row_header(slot)[0] = bucket
+        faults.point("aside.back")
+    return len(places)
 
-    Args: `newest`: the ring's; `reach`: rows that lie in slots of the ring that ends there give way; see `Step.reach`.
-    """
-    count, oldest = 0, reach - slab.spec.slot_count if reach else 0
-    for slot, header in enumerate(slab.buckets()):
-        if not (header < 0 and first <= ~header <= last and slab.seal_of(slot)):
-            continue
-        if ~header > oldest:
-            slab.row_header(slot)[0] = ~header
-            count += 1
-            faults.point("aside.back")
-        else:
-            _give_away(slab, slot, newest)
-    return count
+
+def _whole(slab: Slab, first: int, last: int) -> list[tuple[int, int]]:
+    """Give bucket and slot of the rows of buckets first..last that are set aside."""
+    there = ((~header, slot) for slot, header in enumerate(slab.buckets()) if header < 0)
+    return [(bucket, slot) for bucket, slot in there if first <= bucket <= last and slab.seal_of(slot)]
 
 
 def let_go(slab: Slab, first: int, last: int) -> None:
@@ -138,16 +157,20 @@ def let_go(slab: Slab, first: int, last: int) -> None:
             slab.unseal(slot)
 
 
-def give_way(slab: Slab, first: int, last: int, newest: int) -> int:
-    """Let the rows of buckets first..last that lie in slots of the ring that ends at `newest` give way; count them.
+def give_way(slab: Slab, step: Span) -> int:
+    """Let the rows recorded since the step give way that lie in slots of the ring as it now is; count them.
 
-    They were recorded over what was set aside there.
+    They were recorded over what was set aside there; so were, where the clock has stepped back more than once, rows that
+    were set aside themselves.
     """
     slots, count = slab.spec.slot_count, 0
     for slot, bucket in enumerate(slab.buckets()):
-        if first <= bucket <= min(last, newest - slots):
-            _give_away(slab, slot, newest)
+        if step.lowest <= bucket <= min(step.old, step.bucket - slots):
+            _give_away(slab, slot, step.bucket)
             count += 1
+    for bucket, slot in _whole(slab, step.old + 1, step.bucket):
+        if bucket <= step.reach - slots:
+            _give_away(slab, slot, step.bucket)
     return count
 
 
@@ -162,8 +185,8 @@ def _give_away(slab: Slab, slot: int, newest: int) -> None:
     faults.point("aside.gave_way")
 
 
-def agree(slabs: Sequence[Slab], kind: Kind, first: int, end: int) -> None:
-    """Let go of the rows, of buckets first..end-1 of the finest tier, whose totals are above those of a later row.
+def agree(slabs: Sequence[Slab], kind: Kind, step: Span) -> None:
+    """Let the rows since the step give way whose totals are above those of a later row, or of one that is to come back.
 
     All tiers together, the newest row first, so that what one tier still has of the history counts for each.
     """
@@ -173,18 +196,20 @@ def agree(slabs: Sequence[Slab], kind: Kind, first: int, end: int) -> None:
     for slab in slabs:
         totals, ratio = _totals(slab, kind), slab.spec.interval_ns // slabs[0].spec.interval_ns
         if totals is not None:
-            places = [(bucket, slot) for slot, bucket in enumerate(slab.buckets()) if (bucket + 1) * ratio > first]
+            mine = step.of(ratio)
+            places = [(bucket, slot) for slot, bucket in enumerate(slab.buckets()) if bucket >= mine.lowest]
+            places += _whole(slab, mine.old + 1, mine.bucket)
             rows += [((bucket + 1) * ratio, bucket * ratio, slot, slab, totals) for bucket, slot in places]
     rows.sort(key=lambda row: row[:2], reverse=True)
     bound: Any = np.inf
     ahead: list[tuple[int, Any]] = []  # rows that begin before the one that is looked at ends, one of each tier at most
-    for row_end, start, slot, slab, totals in rows:
+    for end, start, slot, slab, totals in rows:
         mine = totals(slot)
-        for each in [each for each in ahead if each[0] >= row_end]:
+        for each in [each for each in ahead if each[0] >= end]:
             bound = np.fmin(bound, each[1])
             ahead = [other for other in ahead if other is not each]
-        if row_end <= end and (mine > bound).any():
-            _give_away(slab, slot, end * slabs[0].spec.interval_ns // slab.spec.interval_ns)
+        if end <= step.bucket and (mine > bound).any():
+            _give_away(slab, slot, step.bucket * slabs[0].spec.interval_ns // slab.spec.interval_ns)
         else:
             ahead.append((start, mine))
 

@@ -20,11 +20,8 @@ class Coarser(Protocol):
     def take_back(self, present: int) -> None:
         """Set aside what is later than the window of `present`."""
 
-    def come_back(self, lowest: int, old: int, bucket: int, reach: int) -> None:
-        """Bring what was set aside between `old` and `bucket` into sight, in place of what is there since `lowest`."""
-
-    def agree(self, first: int, end: int) -> None:
-        """Let go of the rows of every tier, the finest too, of first..end-1 whose totals are above later ones."""
+    def come_back(self, span: aside.Span) -> None:
+        """Bring what was set aside into sight, in place of what was recorded since, in the finest tier too."""
 
     def let_go(self, last: int) -> None:
         """Let what was set aside up to `last` never be there again."""
@@ -73,8 +70,6 @@ class ClockSteps:
             return False
         if step.has_returned(old, bucket):
             step.back = old + 1
-            if self.coarser:  # first, so that nothing is folded over what was set aside
-                self.coarser.come_back(step.lowest, old, bucket, step.reach(bucket))
             return True
         if bucket > old + 1:
             aside.let_go(self._writer.slab, old + 1, bucket - 1)
@@ -85,14 +80,15 @@ class ClockSteps:
         return False
 
     def come_back(self, old: int, bucket: int) -> None:
-        """Bring what was set aside between the buckets into sight, and let go of what contradicts it."""
+        """Bring what was set aside between the buckets into sight, once what contradicts it has given way."""
         writer, step = self._writer, self._step
-        writer.refused["taken_back"] += aside.give_way(writer.slab, step.lowest, old, bucket)
-        self.returned += aside.come_back(writer.slab, old + 1, bucket - 1, bucket, step.reach(bucket))
-        if self.coarser and writer.kind != "gauge":
-            self.coarser.agree(step.lowest, bucket)
-        elif writer.kind != "gauge":
-            aside.agree([writer.slab], writer.kind, step.lowest, bucket)
+        slab, span = writer.slab, step.span(old, bucket)
+        writer.refused["taken_back"] += aside.give_way(slab, span)
+        if self.coarser:
+            self.coarser.come_back(span)
+        else:
+            aside.agree([slab], writer.kind, span)
+        self.returned += aside.come_back(slab, old + 1, bucket - 1)
         faults.point("aside.returned")
         writer.changed(step.lowest)
         writer.opened_bucket = bucket
@@ -105,8 +101,7 @@ class ClockSteps:
 
     def settle(self) -> None:
         """End what it had begun."""
-        bucket, step = self._writer.bucket, self._step
+        bucket = self._writer.bucket
         if bucket and self.coarser:
             self.coarser.take_back(bucket)
-            self.coarser.come_back(step.lowest, step.back - 1, bucket, step.reach(bucket))
-        self.come_back(step.back - 1, bucket)
+        self.come_back(self._step.back - 1, bucket)

@@ -130,25 +130,19 @@ class Consolidation:
         header[0] = ~header[0]
         return True
 
-    def come_back(self, lowest: int, old: int, bucket: int, reach: int) -> None:
-        """Bring the windows that were set aside between `old` and `bucket` into sight, in place of those since `lowest`.
+    def come_back(self, span: aside.Span) -> None:
+        """Bring the windows that were set aside into sight, in place of what was recorded meanwhile.
 
-        All are buckets of the finest tier. Args: `reach`: see `aside.come_back`.
+        In the finest tier only what contradicts them gives way. Args: `span`: in buckets of the finest tier.
         """
-        with self._lock:
-            for coarse, ratio in self._by_ratio():
-                coarse.change()
-                aside.give_way(coarse, lowest // ratio, old // ratio, bucket // ratio)
-                newest = bucket // ratio
-                aside.come_back(coarse, (old + 1) // ratio, newest, newest, reach // ratio)
-                coarse.changed()
-
-    def agree(self, first: int, end: int) -> None:
-        """Let go of the rows of every tier, of buckets first..end-1 of the finest, whose totals are above later ones."""
         with self._lock:
             for slab in self._slabs:
                 slab.change()
-            aside.agree(self._slabs, self._schema.kind, first, end)
+            for coarse, ratio in self._by_ratio():
+                aside.give_way(coarse, span.of(ratio))
+            aside.agree(self._slabs, self._schema.kind, span)
+            for coarse, ratio in self._by_ratio():
+                aside.come_back(coarse, (span.old + 1) // ratio, span.bucket // ratio)
             for slab in self._slabs:
                 slab.changed()
 
