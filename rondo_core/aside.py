@@ -1,10 +1,10 @@
 """Rows of a future that the clock took back: set aside, and there again when the clock is.
 
-A row that is set aside lies where it lay, whole and sealed, under a negative header: nobody reads it, and the ring gives
-its slot away as any other. Whether the clock was wrong before it stepped back, or is wrong since, only time can tell:
-it has returned when it goes forward at one go by more than half of what it had gone back, and by more than it has lived
-since. Then those rows are there again, and of what was recorded meanwhile counters and summaries keep their totals only,
-since at these times they were lower. Rows that the clock passes without that are let go.
+A row that is set aside lies where it lay, whole and sealed, under a negative header: nobody reads it, and the ring
+gives its slot away as any other. Whether the clock was wrong before it stepped back, or is wrong since, only time can
+tell: it has returned when it goes forward at one go by more than half of what it had gone back, and by more than it has
+lived since. Then those rows are there again, and of what was recorded meanwhile totals go on, but rows give way that
+contradict that history. Rows that the clock passes without that are let go.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Step:
         self.stepped = sound
 
     def take_back(self, present: int, first: int, newest: int) -> None:
-        """Put on record that the clock stands at `present`, and the rows from `first` to `newest` are to be set aside."""
+        """Put on record that the clock stands at `present`, and rows from `first` to `newest` are to be set aside."""
         words = self._words
         words[_BACK] = present + 1
         words[_LOWEST] = min(words[_LOWEST] or present, present)
@@ -160,8 +160,8 @@ def let_go(slab: Slab, first: int, last: int) -> None:
 def give_way(slab: Slab, step: Span) -> int:
     """Let the rows recorded since the step give way that lie in slots of the ring as it now is; count them.
 
-    They were recorded over what was set aside there; so were, where the clock has stepped back more than once, rows that
-    were set aside themselves.
+    They were recorded over what was set aside there; so were, where the clock has stepped back more than once, rows
+    that were set aside themselves.
     """
     slots, count = slab.spec.slot_count, 0
     for slot, bucket in enumerate(slab.buckets()):

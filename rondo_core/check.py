@@ -29,7 +29,7 @@ from rondo_core.errors import StoreError
 from rondo_core.export.cursor import MAX_BYTES, VERSION
 from rondo_core.files import open_file, read_bytes
 from rondo_core.lock import writer_pid
-from rondo_core.runs import decode_run, run_records
+from rondo_core.runs import decode_run, read_runs, run_records
 from rondo_core.salvage import Finding, Salvaged, listed, plain, salvage
 from rondo_core.schema import Schema
 
@@ -59,11 +59,12 @@ def check(path: str | Path, now_ns: int | None = None) -> list[Finding]:
 
 
 def newest_ns(root: Path, now_ns: int | None) -> int:
-    """Give the present, or where this machine's clock is behind, the newest instant that a run of the store began or ended."""
+    """Give the present; where this machine's clock is behind the store's runs, the newest instant of these."""
+    known = [wall_ns() if now_ns is None else now_ns]
     with contextlib.suppress(StoreError):
-        runs = [run for slot, record in enumerate(run_records(root / layout.RUNS_FILE)) if (run := decode_run(record, slot))]
-        return max([wall_ns() if now_ns is None else now_ns, *(max(run.opened_ns, run.ended_ns) for run in runs)])
-    return wall_ns() if now_ns is None else now_ns
+        for run in read_runs(root / layout.RUNS_FILE):
+            known += run.opened_ns, run.ended_ns
+    return max(known)
 
 
 def _look(root: Path, until_ns: int) -> list[Finding]:

@@ -64,7 +64,7 @@ class ClockSteps:
         self._step.back = 0
 
     def go_on(self, old: int, bucket: int) -> bool:
-        """Say whether going from `old` on to `bucket` is a return to the time before; if not, let go of what is passed."""
+        """Say whether going from `old` on to `bucket` is a return; if not, let go of what was set aside between."""
         step = self._step
         if not step.stepped:
             return False
@@ -93,6 +93,11 @@ class ClockSteps:
         writer.changed(step.lowest)
         writer.opened_bucket = bucket
         step.returned(bucket)
+
+    @property
+    def lowest(self) -> int:
+        """The first bucket recorded since the clock stepped back; 0: nothing is set aside."""
+        return self._step.lowest
 
     @property
     def unsettled(self) -> bool:

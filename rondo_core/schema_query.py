@@ -97,7 +97,7 @@ class SchemaQuery:
         return self._stitched(plan, span) if plan.tier is None else self._one_tier(plan, span, plan.tier)
 
     def _point_before(self, plan: Plan, start_ns: int) -> int:
-        """Give the newest instant before `start_ns` at which a bucket begins that is there; `start_ns` where none does."""
+        """Give when the newest bucket begins that is there and begins before `start_ns`; that itself where none is."""
         tiers = range(len(self.readers)) if plan.tier is None else (plan.tier,)
         stamps = [self.readers[tier].index().stamps for tier in tiers if self._keeps(tier, plan.needs)]
         found = [each[at - 1] for each in stamps if (at := int(each.searchsorted(start_ns)))]

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 NAN = math.nan
 INF = math.inf
-Slow = Callable[[int, Any, int], None]  # column, what is recorded, now_ns
+Slow = Callable[[int, Any, int], object]  # column, what is recorded, now_ns
 Many = tuple[int, float, float, float]  # how many observations, their sum, the least, the greatest
 
 
@@ -173,15 +173,11 @@ class Writer:
             self._take_back(0, NAN, self.clock())
         return 0 < bucket == self.bucket
 
-    def take_back_future(self) -> bool:
-        """Where the clock now stands two buckets or more before the newest, set aside the rows of that future.
-
-        Totals are kept: they go on in the present bucket. Says whether anything was set aside.
-        """
-        newest, now_ns = self.bucket, self.clock()
-        if now_ns // self.interval_ns < newest - 1 and not self._ended and self._pid == os.getpid():
+    def take_back_future(self) -> None:
+        """Where the clock stands two buckets or more before the newest, set aside what is later; totals go on."""
+        now_ns = self.clock()
+        if now_ns // self.interval_ns < self.bucket - 1 and not self._ended and self._pid == os.getpid():
             self._alone(self._take_back, 0, NAN, now_ns)
-        return self.bucket < newest
 
     def _take_back(self, _column: int, _value: float, now_ns: int) -> None:
         present = ring.bucket_of(now_ns, self.interval_ns)
@@ -302,13 +298,12 @@ class Writer:
             self.changed(ring.bucket_of(now_ns, self.interval_ns))
 
     def _inc(self, column: int, amount: float, now_ns: int) -> None:
-        first = ring.bucket_of(now_ns, self.interval_ns)
         if self._enter(now_ns):
             self.row[column] += amount
-        elif first <= self.bucket and not self._is_late(first):
-            self._inc_late(column, amount, first)
-
-    def _inc_late(self, column: int, amount: float, first: int) -> None:
+            return
+        first = self._total_from(now_ns)
+        if first > self.bucket or self._is_late(first):
+            return
         self.changed(first)
         # The newest first: a process killed in between leaves no total above a later one.
         for bucket in reversed(self._held_from(first)):
@@ -331,10 +326,10 @@ class Writer:
                     handle.stand(*stands, self.current.since_ns)
             self._summaries.observe(self.row, column, *many)
             return
-        row = self._late_row(now_ns)
+        bucket = self._total_from(now_ns)
+        row = self._late_row(ring.start_ns(bucket, self.interval_ns))
         if row is None:
             return
-        bucket = ring.bucket_of(now_ns, self.interval_ns)
         later = [(each, self._row(each)) for each in self._held_from(bucket + 1)]
         width = self._summaries.width
         counts, sums = 7 * width + column, 8 * width + column
@@ -445,8 +440,7 @@ class Writer:
 
     def _oldest_open(self, newest: int) -> int:
         """The earliest bucket that may still change: its whole coarse window is in the ring that ends at `newest`."""
-        oldest = newest - self._slots + 1
-        return -(-oldest // self.ratio) * self.ratio
+        return -(-(newest - self._slots + 1) // self.ratio) * self.ratio
 
     def _late_row(self, now_ns: int) -> Cells | None:
         bucket = ring.bucket_of(now_ns, self.interval_ns)
@@ -465,6 +459,15 @@ class Writer:
             header[0] = bucket
         self.changed(bucket)
         return self._row(bucket)
+
+    def _total_from(self, now_ns: int) -> int:
+        """Give the bucket from which on a total takes what is late: none before the clock stepped back, if it did.
+
+        What was set aside then goes on from the totals before it.
+        """
+        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        known = self._oldest_open(self.bucket) <= bucket <= self.bucket
+        return max(bucket, self.steps.lowest) if known else bucket
 
     def _is_late(self, bucket: int) -> bool:
         """Say whether a bucket can take nothing any more, and count what was for it."""
@@ -492,7 +495,6 @@ class Writer:
 
     def _refuse_all(self) -> None:
         if self._pid != os.getpid():
-            raise StoreForkedError(
-                f"{self.path}: opened before fork by process {self._pid}; open a store of your own here"
-            )
+            what = f"opened before fork by process {self._pid}"
+            raise StoreForkedError(f"{self.path}: {what}; open a store of your own here")
         raise StoreClosedError(f"{self.path}: closed; open it again to record")

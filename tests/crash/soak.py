@@ -172,7 +172,7 @@ class Soak:
         for column in self.totals:
             values = [rows[bucket][1, column] for bucket in sorted(rows)]
             values = [value for value in values if not math.isnan(value)]
-            assert values == sorted(values), f"c_{column} steps back: {values}"
+            assert values == sorted(values), f"c_{column} steps back: {values}" + self.report(returned, returned, [])
 
     def check_cursor(self, returned, begun):
         """The cursor is the last one saved, or the one in flight."""
