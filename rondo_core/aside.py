@@ -104,6 +104,11 @@ class Step:
         self.stepped = False
 
 
+def stepped_to(slab: Slab) -> tuple[int, int]:
+    """Say where the clock stepped back to, and the first row that it took back; buckets of the finest tier, 0: none."""
+    return slab.step_words[_PRESENT], slab.step_words[_FIRST]
+
+
 @attrs.frozen
 class Span:
     """What a return goes over: `lowest`, the first bucket recorded since the clock stepped back; `old`, the last one

@@ -23,6 +23,7 @@ VERSION = 1
 MAX_BYTES = 1 << 20
 MAX_SUSPECTS = 100
 MAX_ERROR = 500  # characters
+SENT_BEFORE = (".sent_from", ".sent_until")  # after a key of positions: see `sources.Segment.sent`
 _COUNTS = ("refused", "overwritten", "coarse", "doubtful", "error_ns")
 
 
@@ -32,7 +33,8 @@ class Cursor:
 
     Attributes:
         exporter: its name.
-        positions: "schema.tier" -> the first bucket that was not acknowledged yet.
+        positions: "schema.tier" -> the first bucket that was not acknowledged yet; after the clock stepped back
+            "schema.tier.sent_from" and "schema.tier.sent_until", between which all was acknowledged before it did.
         ended_run: the last run whose end was acknowledged; 0 for none.
         samples: how many samples were acknowledged since the cursor was made.
         in_flight: "schema.tier" -> where the request under way ends: what is sent again, as it was, after a crash;

@@ -7,6 +7,7 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, runs
 from rondo_core.check import check
+from rondo_core.export.runner import Runner
 from rondo_core.runs import Run, Survival, survival
 
 S = 10**9
@@ -175,6 +176,51 @@ def test_a_program_that_never_ticks_goes_on_in_the_present(path):
         gauge.set(2.0), counter.inc()
         assert points(store.view, "g", 0) == {START_S - 100: 2.0}
         assert points(store.view, "c_total", 0) == {START_S - 100: 2.0}
+
+
+class Receiver:
+    """Takes everything, and knows what it was sent: instant -> value of the gauge."""
+
+    def __init__(self):
+        self.sent, self.differed = {}, []
+
+    def send(self, batch):
+        for part in batch.parts:
+            if part.schema == "g":
+                for stamp, value in zip(
+                    part.timestamps_ns.tolist(), part.statistics["last"][:, 0].tolist(), strict=True
+                ):
+                    if self.sent.setdefault(stamp // S, value) != value:
+                        self.differed.append(stamp // S)
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("back_s", [5, 30, 600, 86_400])
+@pytest.mark.parametrize("returns", [True, False])
+def test_an_export_sends_no_instant_twice_with_another_value(returns, back_s, path):
+    """What was acknowledged of a future stays so; what is recorded in the present is sent, and what follows too."""
+    life, receiver = Life(path), Receiver()
+
+    def export():
+        Runner(life.store.view, receiver, "x", clock=life.clock).finish(0, 0)
+
+    life.live(100)
+    export()
+    life.clock.advance(-back_s)
+    for _ in range(3):
+        life.live(4)
+        export()
+    if back_s > 60:  # the present does not overlap what was sent
+        assert len(receiver.sent) >= 70
+    if returns:
+        life.clock.advance(back_s)
+    life.live(back_s + 20 if back_s < 60 else 20)
+    export()
+    assert receiver.differed == []
+    assert receiver.sent[life.clock() // S - 2] == life.counted - 2
+    assert [each for each in check(path, life.clock()) if each.severity == "damage"] == []
 
 
 @pytest.mark.parametrize("second", [-5, 0, 1, 59, 60, 86_400])
