@@ -26,10 +26,10 @@ from rondo_core.check_rows import (
 from rondo_core.clock import wall_ns
 from rondo_core.directory import LOCK_BYTES
 from rondo_core.errors import StoreError
-from rondo_core.export.cursor import MAX_BYTES, VERSION
+from rondo_core.export.cursor import MAX_BYTES, SENT_BEFORE, VERSION
 from rondo_core.files import open_file, read_bytes
 from rondo_core.lock import writer_pid
-from rondo_core.runs import decode_run, run_records
+from rondo_core.runs import decode_run, read_runs, run_records
 from rondo_core.salvage import Finding, Salvaged, listed, plain, salvage
 from rondo_core.schema import Schema
 
@@ -42,12 +42,12 @@ def check(path: str | Path, now_ns: int | None = None) -> list[Finding]:
     """Check the store at `path`, which a process may be writing.
 
     While one does, only what stays wrong for three looks is given: the rest is the writer at work.
-    Args: `now_ns`: rows from more than a year after it are damage; by default the present.
+    Args: `now_ns`: rows from more than a year after it, and after the store's runs, are damage; by default the present.
     Returns: what was found, damage first; nothing where the store is sound.
     Raises: StoreNotFoundError, StoreError, FormatVersionError; CorruptStoreError: nothing says what the store is.
     """
     root = Path(path)
-    until_ns = (wall_ns() if now_ns is None else now_ns) + YEAR_NS
+    until_ns = newest_ns(root, now_ns) + YEAR_NS
     live = writer_pid(root / layout.LOCK_FILE) is not None
     found = _look(root, until_ns)
     for _ in range(_LOOKS - 1):
@@ -56,6 +56,15 @@ def check(path: str | Path, now_ns: int | None = None) -> list[Finding]:
         again = set(_look(root, until_ns))
         found = [finding for finding in found if finding in again]
     return sorted(found, key=lambda finding: finding.severity != "damage")
+
+
+def newest_ns(root: Path, now_ns: int | None) -> int:
+    """Give the present; where this machine's clock is behind the store's runs, the newest instant of these."""
+    known = [wall_ns() if now_ns is None else now_ns]
+    with contextlib.suppress(StoreError):
+        for run in read_runs(root / layout.RUNS_FILE):
+            known += run.opened_ns, run.ended_ns
+    return max(known)
 
 
 def _look(root: Path, until_ns: int) -> list[Finding]:
@@ -121,7 +130,10 @@ def check_cursor(file: Path, salvaged: Salvaged, until_ns: int) -> tuple[bool, l
         stored: Any = json.loads(read_bytes(file, MAX_BYTES))
         if stored["version"] != VERSION or f"cursor_{stored['exporter']}.json" != file.name:
             return False, [Finding(file.name, "", f"version {stored['version']} of exporter {stored['exporter']}")]
-        positions = {str(key): int(value) for key, value in stored["positions"].items()}
+        positions = {
+            str(key).removesuffix(SENT_BEFORE[0]).removesuffix(SENT_BEFORE[1]): int(value)
+            for key, value in stored["positions"].items()
+        }
         counts = int(stored["ended_run"]), int(stored["samples"])
     except StoreError as error:
         return False, [Finding(file.name, "", plain(error, file))]

@@ -10,6 +10,11 @@ wall_ns = time.time_ns
 monotonic_ns = time.monotonic_ns
 
 
+def boot_ns() -> int:
+    """Tell how long the kernel has been up, suspends included, ns."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
 class Clock(Protocol):
     """Nanoseconds since the epoch, as int64."""
 

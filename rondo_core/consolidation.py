@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import faults, layout, ring
+from rondo_core import aside, faults, layout, ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
@@ -34,17 +34,17 @@ class Consolidation:
         self._schema, self._slabs, self._writer = schema, slabs, writer
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
-        for slab in slabs[1:]:
+        newest = writer.bucket
+        for tier, slab in enumerate(slabs[1:], start=1):
             # What a closing store folded of an open window is not whole any more. A closed window is, even where a
             # late sample has it folded again: the finest tier may have nothing left of it.
-            header = slab.row_header(ring.slot_of(slab.next_window, slab.spec.slot_count))
             is_open = (slab.next_window + 1) * (slab.spec.interval_ns // writer.interval_ns) > writer.bucket
-            fold_again = slab.next_window and header[0] == slab.next_window and is_open
-            if fold_again or slab.in_change:
+            if slab.in_change or is_open:
                 slab.change()
-                if fold_again:
-                    header[0] = ~header[0]
+                if is_open and self._fold_again(tier, slab.next_window, newest):
+                    slab.unseal(ring.slot_of(slab.next_window, slab.spec.slot_count))
                 slab.changed()
+            newest //= schema.ratio(tier)
         # A writer that was killed as it entered a bucket has folded up to there already.
         bucket = max(writer.bucket, writer.opened_bucket)
         for tier, slab in enumerate(slabs[1:], start=1):
@@ -56,7 +56,7 @@ class Consolidation:
                 for tier in range(1, len(slabs)):
                     slabs[tier].next_window = self._oldest_window(tier)
             self._note_unfolded(slabs[1].next_window or self._oldest_window(1))
-            writer.fold, writer.rewind, writer.drop = self.fold_closed, self.rewind, self.take_back
+            writer.fold, writer.rewind, writer.steps.coarser = self.fold_closed, self.rewind, self
 
     def _oldest_window(self, tier: int, none: int = 0) -> int:
         fine = self._slabs[tier - 1]
@@ -98,21 +98,64 @@ class Consolidation:
                 self._fold_any(tier, self._slabs[tier].next_window, newest + 1)
 
     def take_back(self, present: int) -> None:
-        """Drop the rows from the window on that holds `present`, a bucket of the finest tier; it is folded again."""
+        """Set aside the rows after the window that holds `present`, a bucket of the finest tier.
+
+        That window itself is folded again where the finer tier still has what came before; else it stays as it is.
+        """
         with self._lock:
             for tier in range(1, len(self._slabs)):
-                present //= self._schema.ratio(tier)
+                newest, present = present, present // self._schema.ratio(tier)
                 coarse = self._slabs[tier]
-                # What a killed process did not come to drop is folded again, or the next one drops it.
+                # What a killed process did not come to set aside is folded again, or the next one sets it aside.
                 coarse.next_window = min(coarse.next_window, present)
                 faults.point("fold.taken_back")
-                headers = coarse.headers()
-                dropped = headers >= max(present, 1)
                 coarse.change()
-                headers[dropped] = ~headers[dropped]
+                aside.set_aside(coarse, aside.later_than(coarse, present))
+                self._fold_again(tier, present, newest)
                 coarse.changed()
-            if len(self._slabs) > 1:
-                self._note_unfolded(self._slabs[1].next_window)
+            self._note_unfolded(self._slabs[1].next_window)
+
+    def _fold_again(self, tier: int, window: int, newest: int) -> bool:
+        """Drop a window's row, to be folded again from the finer tier's rows up to `newest`, if none of these is gone.
+
+        One is gone where its slot was given to a newer bucket. Says whether the row was dropped.
+        """
+        fine, coarse = self._slabs[tier - 1], self._slabs[tier]
+        header = coarse.row_header(ring.slot_of(window, coarse.spec.slot_count))
+        slots, first = fine.spec.slot_count, window * self._schema.ratio(tier)
+        if not window or header[0] != window:
+            return False
+        if any(ring.occupant(fine.words[fine.row_word(each % slots)]) > each for each in range(first, newest + 1)):
+            return False
+        header[0] = ~header[0]
+        return True
+
+    def come_back(self, span: aside.Span) -> None:
+        """Bring the windows that were set aside into sight, in place of what was recorded meanwhile.
+
+        In the finest tier only what contradicts them gives way. Args: `span`: in buckets of the finest tier.
+        """
+        with self._lock:
+            for slab in self._slabs:
+                slab.change()
+            for coarse, ratio in self._by_ratio():
+                aside.give_way(coarse, span.of(ratio))
+            aside.agree(self._slabs, self._schema.kind, span)
+            for coarse, ratio in self._by_ratio():
+                aside.come_back(coarse, (span.old + 1) // ratio, span.bucket // ratio)
+            for slab in self._slabs:
+                slab.changed()
+
+    def let_go(self, last: int) -> None:
+        """Let rows that were set aside, up to the bucket `last` of the finest tier, never be there again."""
+        with self._lock:
+            for coarse, ratio in self._by_ratio():
+                aside.let_go(coarse, 1, last // ratio)
+
+    def _by_ratio(self) -> list[tuple[Slab, int]]:
+        """Give the coarser slabs, each with how many of the finest buckets a row of it holds."""
+        finest_ns = self._writer.interval_ns
+        return [(slab, slab.spec.interval_ns // finest_ns) for slab in self._slabs[1:]]
 
     def rewind(self, bucket: int) -> None:
         """Fold again, on the next tick, every window from the one on that holds `bucket` of the finest tier."""
@@ -163,7 +206,7 @@ class Consolidation:
 
         ratio, fine = self._schema.ratio(tier), self._slabs[tier - 1]
         headers = fine.headers().copy()
-        inside = (headers >= max(1, first * ratio)) & (headers < min(end, (1 << 62) // ratio) * ratio)
+        inside = (headers >= max(1, first) * ratio) & (headers < min(end, (1 << 62) // ratio) * ratio)
         inside &= headers % len(headers) == np.arange(len(headers))  # else damaged: no row of any bucket
         buckets, n_series = headers[inside], self._writer.n_series
         if not len(buckets) or not n_series:
@@ -188,14 +231,19 @@ class Consolidation:
 
     @staticmethod
     def _grown(coarse: Slab, windows: Any, folded: dict[str, Any], partial: Any) -> Any:
-        """Say of each window whether to write it: not where the one that is there was folded from rows now gone."""
+        """Say of each window whether to write it: not where the one that is there was folded from rows now gone.
+
+        Nor where the window's slot was given away, and some of what it held is gone.
+        """
         slots = windows % coarse.spec.slot_count
-        suspect = partial & (coarse.headers()[slots] == windows)
+        headers = coarse.headers()[slots]
+        given = partial & (headers < 0) & (~headers > windows) & (coarse.sequences()[slots] >> 32 == 0)
+        suspect = partial & (headers == windows)
         if suspect.any():
             covered = folded[COVERAGE]
             known = coarse.block(COVERAGE)[slots, : covered.shape[1]]
             suspect &= (known > covered).any(axis=1)
-        return ~suspect
+        return ~(suspect | given)
 
     def _merged(self, tier: int, cells: dict[str, Any], merge: WindowMerge) -> dict[str, Any]:
         kind, kept = self._schema.kind, self._schema.cells(tier)

@@ -39,6 +39,10 @@ class Consolidator:
         of_one: that the reading of a bucket with one sample is the sample itself, as the mean's is; such a reading
             of the finest tier of counters and gauges is had without a call.
         error: statistics -> the most by which a value can be off, as a share of it; None: values are exact.
+        grows: that a reading is of what a point has more than the one before it, as a rate is: a range then has the
+            points whose buckets begin in it, the first one read against the point before the range, so that ranges
+            side by side add up. `read` is given one more statistic, "birth": 0 where a series was born in the bucket,
+            else NaN.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Consolidator:
     help: str = ""
     of_one: bool = False
     error: Callable[[Mapping[str, Any]], Any] | None = None
+    grows: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -166,6 +171,13 @@ class Table:
         values = np.where(self.coverage >= needed[:, None], self.values, np.nan)
         stamps, intervals = self.timestamps_ns, self.interval_ns
         return Table(self.series, self.fn, stamps, intervals, values, self._coverage, self._error, self.finest_ns)
+
+    def since(self, start_ns: int) -> Table:
+        """Leave out the buckets that begin before."""
+        first = int(self.timestamps_ns.searchsorted(start_ns))
+        coverage, error = (None if each is None else each[first:] for each in (self._coverage, self._error))
+        stamps, intervals = self.timestamps_ns[first:], self.interval_ns[first:]
+        return Table(self.series, self.fn, stamps, intervals, self.values[first:], coverage, error, self.finest_ns)
 
     def __len__(self) -> int:
         """Count the buckets."""

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core import layout, ring
-from rondo_core.check import YEAR_NS, Tier, check_cursor, last_window, open_tiers, unmerged
+from rondo_core.check import YEAR_NS, Tier, check_cursor, last_window, newest_ns, open_tiers, unmerged
 from rondo_core.check_rows import Rows, SlabFile
-from rondo_core.clock import wall_ns
 from rondo_core.directory import create
 from rondo_core.errors import StoreError, StoreExistsError, StoreLockedError
 from rondo_core.export.cursor import load_cursor, save_cursor
@@ -53,7 +52,7 @@ def repair(path: str | Path, new: str | Path, now_ns: int | None = None) -> Outc
         raise StoreLockedError(str(root), pid)
     if target.exists() or target.is_symlink():
         raise StoreExistsError(f"{target}: exists already; choose another path")
-    until_ns = (wall_ns() if now_ns is None else now_ns) + YEAR_NS
+    until_ns = newest_ns(root, now_ns) + YEAR_NS
     found = salvage(root)
     outcome = Outcome()
     outcome.left += [f"{each.file}: {each.where}: {each.what}" for each in found.findings]

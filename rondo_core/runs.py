@@ -18,6 +18,7 @@ import attrs
 import msgpack
 
 from rondo_core import faults, layout
+from rondo_core.clock import NS_PER_S, boot_ns
 from rondo_core.errors import CorruptStoreError, FormatVersionError
 from rondo_core.files import StrPath, open_file, read_bytes
 from rondo_core.slab import MAX_INSTANT_NS, allocate
@@ -57,16 +58,27 @@ _FACTS: tuple[tuple[str, Any], ...] = tuple(
 
 def this_run(number: int, opened_ns: int, writer: str) -> Run:
     """Describe the calling process as the writer of run `number`."""
+    opened_ns = on_record(opened_ns)
     return Run(number, os.getpid(), process_start(), boot_id(), opened_ns, writer=writer, machine=machine_id())
+
+
+def on_record(now_ns: int) -> int:
+    """Give what a clock says as a record can hold it: after 1970 began, and before what no clock says."""
+    return min(max(now_ns, 1), MAX_INSTANT_NS - 1)
 
 
 @cache
 def boot_id() -> str:
-    """Give the kernel's identity of this boot; empty where it has none."""
+    """Give the kernel's identity of this boot; empty where it has none, or hides it."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
+        return _known(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    except (OSError, ValueError):
         return ""
+
+
+def _known(identity: str) -> str:
+    """Take an identity of noughts, which is what a kernel without entropy or a sandbox shows, for none."""
+    return identity if identity.strip("0-") else ""
 
 
 @cache
@@ -90,11 +102,19 @@ class Survival(Enum):
 
 def survival(last: Run | None) -> Survival:
     """Say what may have happened to a store with this last run, which this machine is about to read."""
-    if last is None:
-        return Survival.RESTARTED
+    if last is None or not _known(last.boot_id) or not boot_id():
+        return Survival.RESTARTED  # nothing says that it was not: what is unknown is never the same
     if last.boot_id == boot_id():
-        return Survival.SAME_BOOT
+        return Survival.SAME_BOOT if _has_run_since(last) else Survival.RESTARTED
     return Survival.RESTARTED if last.machine and last.machine == machine_id() else Survival.COPIED
+
+
+def _has_run_since(last: Run) -> bool:
+    """Say whether the kernel has been up for as long as it was when that process began.
+
+    If not, it is another boot of the same name: a machine that makes the same one each time, or a snapshot put back.
+    """
+    return last.process_start <= boot_ns() * os.sysconf("SC_CLK_TCK") // NS_PER_S
 
 
 @cache

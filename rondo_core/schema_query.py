@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Keep = slice | NDArray[np.intp]
 
+BIRTH = "birth"
 _TRIES = 8
 
 
@@ -90,9 +91,12 @@ class SchemaQuery:
 
         Raises: QueryLimitError: they are more than the `budget` has left; nothing is read then.
         """
+        grows = plan.consolidator.grows
+        whole = attrs.evolve(span, start_ns=self._point_before(plan, span.start_ns)) if grows else span
         if budget is not None:
-            self._spend(plan, span, budget)
-        return self._stitched(plan, span) if plan.tier is None else self._one_tier(plan, span, plan.tier)
+            self._spend(plan, whole, budget)
+        table = self._stitched(plan, whole) if plan.tier is None else self._one_tier(plan, whole, plan.tier)
+        return table.since(span.start_ns) if grows else table
 
     def _spend(self, plan: Plan, span: Range, budget: Budget) -> None:
         """Count what the plan reads: of all tiers together, where they are stitched, at most what each one has."""
@@ -105,6 +109,13 @@ class SchemaQuery:
             spec = self.readers[tier].slab.spec
             n_values = -(-spec.row_bytes // (8 * spec.max_series)) if SKETCH in plan.needs else len(plan.needs)
             budget.spend(n_rows, len(plan.series), n_values)
+
+    def _point_before(self, plan: Plan, start_ns: int) -> int:
+        """Give when the newest bucket begins that is there and begins before `start_ns`; that itself where none is."""
+        tiers = range(len(self.readers)) if plan.tier is None else (plan.tier,)
+        stamps = [self.readers[tier].index().stamps for tier in tiers if self._keeps(tier, plan.needs)]
+        found = [each[at - 1] for each in stamps if (at := int(each.searchsorted(start_ns)))]
+        return int(max(found, default=start_ns))
 
     # -- one tier
 
@@ -144,6 +155,10 @@ class SchemaQuery:
         import numpy as np
 
         coverage = statistics[COVERAGE]
+        if plan.consolidator.grows:
+            born = np.array([each.created_ns for each in plan.series], np.int64)
+            inside = (stamps[:, None] <= born) & (born < (stamps + intervals)[:, None])
+            statistics = {**statistics, BIRTH: np.where(inside, 0.0, np.nan)}
         with np.errstate(all="ignore"):
             values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
             error = plan.consolidator.error(statistics) if plan.consolidator.error else None

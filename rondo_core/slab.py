@@ -145,6 +145,12 @@ class Slab:
         self.words[layout.SLAB_NEXT_WINDOW // _WORD] = bucket
 
     @property
+    def step_words(self) -> Words:
+        """View the words that say where the clock stepped back; see `aside.Step`."""
+        first = layout.SLAB_STEP // _WORD
+        return self.words[first : first + layout.STEP_WORDS]
+
+    @property
     def in_change(self) -> bool:
         """Whether rows are about to change, or a killed process has left it so."""
         return self.words[layout.SLAB_GENERATION // _WORD] % 2 == 1
@@ -185,6 +191,11 @@ class Slab:
         """Take the checksum away, before the row changes."""
         self.words[self.row_word(slot) + 1] &= layout.SEQUENCE_MASK
 
+    def is_sealed(self, slot: int) -> bool:
+        """Say whether a row was sealed for good."""
+        kept = self.words[self.row_word(slot) + 1] >> 32
+        return kept != 0 and not kept & layout.PROVISIONAL
+
     def seal_of(self, slot: int) -> bool | None:
         """Say whether a row's checksum fits; None where it has none, or a provisional one that is out of date."""
         kept = self.words[self.row_word(slot) + 1] >> 32
@@ -196,13 +207,17 @@ class Slab:
     def _checksum(self, slot: int) -> int:
         word = self.row_word(slot)
         cells = self._bytes[word * _WORD + layout.ROW_HEADER_BYTES : (word + self.row_words) * _WORD]
-        return int(layout.seal_from(zlib.crc32(cells, self.words[word] & layout.SEQUENCE_MASK)))
+        return int(layout.seal_from(zlib.crc32(cells, ring.occupant(self.words[word]) & layout.SEQUENCE_MASK)))
 
     def held(self) -> list[int]:
         """Give the slots whose row holds a bucket."""
-        first = self.row_word(0)
-        buckets = self.words[first : first + self.spec.slot_count * self.row_words : self.row_words].tolist()
+        buckets = self.buckets()
         return [slot for slot, bucket in enumerate(buckets) if bucket > 0] if any(buckets) else []
+
+    def buckets(self) -> list[int]:
+        """Give the header of every row: the bucket that it holds, or one of the marks; see ring.py."""
+        first = self.row_word(0)
+        return self.words[first : first + self.spec.slot_count * self.row_words : self.row_words].tolist()
 
     def torn(self, held: list[int], *, copied: bool) -> list[int]:
         """Give the slots of rows, of those that are held, that the machine's stop may have left in part.

@@ -47,7 +47,7 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
     ratio, kept = coarse.spec.interval_ns // fine.spec.interval_ns, [cell.name for cell in coarse.spec.cells]
     for slab in slabs:
         slab.check_size()
-    buckets = _held(fine, max(1, first * ratio), end * ratio)
+    buckets = _held(fine, max(1, first) * ratio, end * ratio)
     fine_cells = [cell.name for cell in fine.spec.cells]
     if len(buckets) * n_series * len(fine_cells) > MOST_VALUES or SKETCH in kept or SKETCH_CELLS[0] in fine_cells:
         return None
@@ -55,7 +55,7 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
         return 0
     read = _reader(fine, n_series)
     rows = [(bucket, _statistics(kind, read(bucket))) for bucket in buckets]
-    if _held(fine, max(1, first * ratio), end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
+    if _held(fine, max(1, first) * ratio, end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
         return fold_small(kind, slabs, n_series, first, end)
     written = 0
     for window, each in groupby(rows, lambda row: row[0] // ratio):
@@ -144,8 +144,11 @@ def _merged(name: str, rows: list[list[Any]]) -> list[Any]:
 
 
 def _was_more(coarse: Slab, window: int, covered: Iterable[int]) -> bool:
-    """Say whether the window's row that is there was folded from rows that are gone now."""
-    header = coarse.row_header(ring.slot_of(window, coarse.spec.slot_count))
+    """Say whether the window's row that is there was folded from rows that are gone now, or its slot was given away."""
+    slot = ring.slot_of(window, coarse.spec.slot_count)
+    header = coarse.row_header(slot)
+    if header[0] < 0:
+        return ~header[0] > window and header[1] >> 32 == 0
     return header[0] == window and any(
         known > now for known, now in zip(_block(coarse, window, COVERAGE), covered, strict=False)
     )

@@ -30,10 +30,11 @@ from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summ
 from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
 from rondo_core.lock import WriterLock, held_here
 from rondo_core.registry import Registry
-from rondo_core.runs import CLOSED, Run, Survival, newest_run, survival, this_run, write_run
+from rondo_core.runs import CLOSED, Run, Survival, newest_run, on_record, survival, this_run, write_run
 from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
 from rondo_core.selector import parse_selector
 from rondo_core.slab import take_up
+from rondo_core.units import format_instant
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Store:
         self._root = str(self.path)
         if create_missing and not self.path.exists():
             with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
-                create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), clock())
+                create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
         meta = read_meta(self.path)
         if asked is not None and (what := difference(asked, meta.schemas)):
             raise SchemaError(f"{self.path}: {what}; open it without schemas, or choose another path")
@@ -136,6 +137,7 @@ class Store:
             self._consolidations[schema.name] = Consolidation(
                 schema, slabs, self._writers[schema.name], anew=bool(lost)
             )
+            self._writers[schema.name].settle()
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._declaring = threading.RLock()
         self._ticking = threading.RLock()
@@ -148,10 +150,12 @@ class Store:
         self._reported: set[str] = set()
         self._view: View | None = None
         self._series_refused = 0
+        self._told = 0, 0  # rows set aside, and there again
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
         if lost:
             self._report_lost(lost)
         self._take_back_future()
+        self._tell_of_steps()
         self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer)
         self._new = last is None
         write_run(f"{root}/{layout.RUNS_FILE}", self.run)
@@ -262,7 +266,8 @@ class Store:
         else:
             raise SchemaError(f"{candidate}: no schema of the store takes this {kind}; make the store with one")
         try:
-            return self.registry.declare(name, labels, schema, help_text=help_text, unit=unit, created_ns=self.clock())
+            now_ns = on_record(self.clock())
+            return self.registry.declare(name, labels, schema, help_text=help_text, unit=unit, created_ns=now_ns)
         except CapacityError:
             if schema.name != SELF_SCHEMA:
                 self._series_refused += 1
@@ -314,6 +319,7 @@ class Store:
             if writer.n_series:
                 writer.enter(now_ns)
                 self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
+        self._tell_of_steps()
         if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
             self.registry.sync()  # a series is to be known before its values are; seldom is there anything to do
         else:
@@ -329,9 +335,26 @@ class Store:
         self.self_metrics.count(refused, self._series_refused, [plugins.failures for plugins in self._plugins])
 
     def _take_back_future(self) -> None:
-        for name, writer in self._writers.items():
-            if writer.take_back_future():
-                self._consolidations[name].take_back(writer.bucket)
+        for writer in self._writers.values():
+            writer.take_back_future()
+
+    def _tell_of_steps(self) -> None:
+        """Log that the clock stepped back, and that it returned, once for all schemas."""
+        steps = [writer.steps for writer in self._writers.values()]
+        counts = sum(each.set_aside for each in steps), sum(each.returned for each in steps)
+        if counts == self._told:
+            return
+        import logging
+
+        log, now = logging.getLogger("rondo.store"), format_instant(on_record(self.clock()))
+        (set_aside, returned), (before, returned_before) = counts, self._told
+        if set_aside > before:
+            what = "rows of what it took back are set aside, and there again if it returns"
+            log.warning("%s: the clock stepped back to %s; %d %s", self.path, now, set_aside - before, what)
+        if returned > returned_before:
+            what = "rows that were set aside are there again"
+            log.warning("%s: the clock went on to %s; %d %s", self.path, now, returned - returned_before, what)
+        self._told = counts
 
     def _report(self, error: Exception) -> None:
         """Log a failure of the store's own thread, once per kind."""
@@ -413,7 +436,7 @@ class Store:
                     if writer.n_series:
                         self._consolidations[name].fold_closed(writer.bucket)
                         self._consolidations[name].fold_open()
-                self.run = attrs.evolve(self.run, ended_ns=now_ns, ended=ended)
+                self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
                 write_run(self.path / layout.RUNS_FILE, self.run)
             finally:
                 self.registry.close()

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core import faults, layout, ring, staging
 from rondo_core.clock import Clock, wall_ns
+from rondo_core.clock_steps import ClockSteps
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current, SketchedSummary
 from rondo_core.labels import Kind
 from rondo_core.lock import held_here
 from rondo_core.schema import Schema
 from rondo_core.sketch import SketchCells
-from rondo_core.slab import Slab
+from rondo_core.slab import MAX_INSTANT_NS, Slab
 from rondo_core.summary_rows import SummaryRows
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 NAN = math.nan
 INF = math.inf
-Slow = Callable[[int, Any, int], None]  # column, what is recorded, now_ns
+Slow = Callable[[int, Any, int], object]  # column, what is recorded, now_ns
 Many = tuple[int, float, float, float]  # how many observations, their sum, the least, the greatest
 
 
@@ -48,8 +49,8 @@ class Writer:
 
     Attributes: `current`, what handles look at on every record; `row`, the float64 cells of the current row, and
     `header`, its int64 header; `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet
-    consolidated; `fold`, `rewind` and `drop`, consolidation's part; `refused`, counts by reason; `after`, called at the
-    end of a slow record, without the lock.
+    consolidated; `fold` and `rewind`, consolidation's part; `steps`, what becomes of rows when the clock steps back;
+    `refused`, counts by reason; `after`, called at the end of a slow record, without the lock.
     """
 
     __slots__ = (
@@ -66,7 +67,6 @@ class Writer:
         "bucket",
         "clock",
         "current",
-        "drop",
         "fold",
         "header",
         "interval_ns",
@@ -81,6 +81,7 @@ class Writer:
         "sketched",
         "sketches",
         "slab",
+        "steps",
         "unfolded_from",
     )
 
@@ -94,7 +95,7 @@ class Writer:
         self.fold: Callable[[int], int] = _nothing_to_fold
         self.unfolded_from = 1 << 62
         self.rewind: Callable[[int], object] = _nothing_to_fold
-        self.drop: Callable[[int], object] = _nothing_to_fold
+        self.steps = ClockSteps(self)
         self.refused = {"late": 0, "future": 0, "invalid": 0, "taken_back": 0}
         self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
         self._lock = threading.RLock()
@@ -115,18 +116,18 @@ class Writer:
             banks = slab.cell_words("sketch0") * 2, slab.cell_words("sketch1") * 2
             self.sketches = SketchCells(sketch_words, banks)
         self.current = Current(self, clock, clock is wall_ns)
-        self.row = slab.row_cells(0)
-        self.header = slab.row_header(0)
+        self.row, self.header = self._template, slab.row_header(0)  # until a bucket is entered
+        self.current.point_at(self.row, self.header, 0, 0)
         killed = slab.in_change  # the last writer was, in the middle of one
         if killed:
             slab.change()
         staging.recover(self.slab, copies=self.kind != "gauge")
-        self.bucket = self._newest()
+        self.bucket = max(0, *slab.buckets())
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         self._make_room(n_series)
         if self.bucket:
             slab.change()
-            self._publish(self.bucket)
+            self.publish(self.bucket)
             slab.changed()
         if killed:
             slab.changed()
@@ -145,10 +146,11 @@ class Writer:
         if self.kind == "gauge":
             return
         self._enter(now_ns)
+        row = self.row if self.bucket else self._template  # the clock stands before all that can be kept
         if self.kind == "summary":
-            self._summaries.start(self.row, column)
-        elif math.isnan(self.row[column]):
-            self.row[column] = 0.0
+            self._summaries.start(row, column)
+        elif math.isnan(row[column]):
+            row[column] = 0.0
 
     def enter(self, now_ns: int) -> bool:
         """Make the bucket of `now_ns` the current one, unless it is past; say whether it is the current one now.
@@ -157,52 +159,35 @@ class Writer:
         """
         bucket = ring.bucket_of(now_ns, self.interval_ns)
         if bucket != self.bucket or self._ended or self._pid != os.getpid():
-            self._alone(self._enter_only, 0, NAN, now_ns)
-        return bucket == self.bucket
-
-    def _enter_only(self, _column: int, _value: float, now_ns: int) -> None:
-        self._enter(now_ns)
+            self._alone(lambda _column, _value, instant_ns: self._enter(instant_ns), 0, NAN, now_ns)
+        return 0 < bucket == self.bucket
 
     def _enter(self, now_ns: int) -> bool:
         bucket = ring.bucket_of(now_ns, self.interval_ns)
         if bucket > self.bucket:
-            if now_ns - self.interval_ns > self.clock():
+            if now_ns - self.interval_ns > self.clock() or now_ns >= MAX_INSTANT_NS:
                 self.refused["future"] += 1
                 return False
             self._advance(bucket)
-        return bucket == self.bucket
+        elif bucket < self.bucket - 1 and self.clock() < ring.start_ns(self.bucket - 1, self.interval_ns):
+            self._take_back(0, NAN, self.clock())
+        return 0 < bucket == self.bucket
 
-    def take_back_future(self) -> bool:
-        """Where the clock now stands two buckets or more before the newest, drop the rows of that taken-back future.
-
-        Totals are kept: they go on in the present bucket. Says whether anything was dropped.
-        """
-        newest, now_ns = self.bucket, self.clock()
-        if now_ns // self.interval_ns < newest - 1 and not self._ended and self._pid == os.getpid():
+    def take_back_future(self) -> None:
+        """Where the clock stands two buckets or more before the newest, set aside what is later; totals go on."""
+        now_ns = self.clock()
+        if now_ns // self.interval_ns < self.bucket - 1 and not self._ended and self._pid == os.getpid():
             self._alone(self._take_back, 0, NAN, now_ns)
-        return self.bucket < newest
 
     def _take_back(self, _column: int, _value: float, now_ns: int) -> None:
         present = ring.bucket_of(now_ns, self.interval_ns)
-        if not self.bucket or present >= self.bucket - 1:
-            return
-        self.drop(present)  # first, so that coarse rows are never ahead of the finest tier for any other reason
-        headers = [self.slab.row_header(slot) for slot in range(self._slots)]
-        future = sorted((header for header in headers if header[0] > present), key=lambda header: header[0])
-        # The newest last, after the present row has its totals: whoever reads, or is killed, in between finds no total
-        # that steps back, and none lost. A dropped row keeps the mark of who took it: what lay there before is not to
-        # be looked for in this tier.
-        for header in future:
-            if header is future[-1]:
-                self._carry(present)
-                faults.point("take_back.carried")
-            if header[0] > present:  # not so where the present row has taken the newest one's slot
-                header[0] = ~header[0]
-            self.refused["taken_back"] += 1
-            faults.point("take_back.dropped")
-        self.unfolded_from = min(self.unfolded_from, present // self.ratio * self.ratio)
-        self.opened_bucket = present
-        self._publish(present)
+        if 0 < present < self.bucket - 1:
+            self.steps.take_back(present)
+
+    def settle(self) -> None:
+        """End what a killed process had begun when its clock stepped back, or returned."""
+        if self.steps.unsettled:
+            self._alone(lambda _column, _value, _now_ns: self.steps.settle(), 0, NAN, 0)
 
     def stop(self, ended: str) -> None:
         """Send every further record into the slow path, which refuses it."""
@@ -295,14 +280,14 @@ class Writer:
 
     def _seal_touched(self) -> None:
         for bucket in self._touched:
-            if bucket != self.bucket and self._holds(bucket):
+            if bucket != self.bucket and self.holds(bucket):
                 self.slab.seal(ring.slot_of(bucket, self._slots))
         self._touched.clear()
 
     def seal(self, provisional: int = 0) -> None:
         """Seal the current row: at the end for good, before a sync as far as it has come."""
         with self._lock:
-            if self.bucket and self._holds(self.bucket):
+            if self.bucket and self.holds(self.bucket):
                 self.slab.seal(ring.slot_of(self.bucket, self._slots), provisional)
 
     def _set(self, column: int, value: float, now_ns: int) -> None:
@@ -310,20 +295,22 @@ class Writer:
             self.row[column] = value
         elif (row := self._late_row(now_ns)) is not None:
             row[column] = value
-            self._changed(ring.bucket_of(now_ns, self.interval_ns))
+            self.changed(ring.bucket_of(now_ns, self.interval_ns))
 
     def _inc(self, column: int, amount: float, now_ns: int) -> None:
         if self._enter(now_ns):
             self.row[column] += amount
             return
-        first = max(ring.bucket_of(now_ns, self.interval_ns), self._oldest_open(self.bucket))
-        self._changed(first)
+        first = self._total_from(now_ns)
+        if first > self.bucket or self._is_late(first):
+            return
+        self.changed(first)
         # The newest first: a process killed in between leaves no total above a later one.
         for bucket in reversed(self._held_from(first)):
             self._touch(bucket)
             self._row(bucket)[column] += amount
             faults.point("late.inc")
-        self._changed(first)
+        self.changed(first)
 
     def _observe(self, column: int, many: Many, now_ns: int) -> None:
         number, total, _, _ = many
@@ -339,10 +326,10 @@ class Writer:
                     handle.stand(*stands, self.current.since_ns)
             self._summaries.observe(self.row, column, *many)
             return
-        row = self._late_row(now_ns)
+        bucket = self._total_from(now_ns)
+        row = self._late_row(ring.start_ns(bucket, self.interval_ns))
         if row is None:
             return
-        bucket = ring.bucket_of(now_ns, self.interval_ns)
         later = [(each, self._row(each)) for each in self._held_from(bucket + 1)]
         width = self._summaries.width
         counts, sums = 7 * width + column, 8 * width + column
@@ -359,23 +346,20 @@ class Writer:
             self.sketches.add_late(row, column, total)
         self._summaries.observe(row, column, *many)
         faults.point("late.observed")
-        self._changed(bucket)
+        self.changed(bucket)
 
     # -- rows
-
-    def _newest(self) -> int:
-        words, step, first = self.slab.words, self.slab.row_words, self.slab.row_word(0)
-        newest: int = max(words[first : first + self._slots * step : step].tolist())
-        return max(newest, 0)
 
     def _row(self, bucket: int) -> Cells:
         return self.slab.row_cells(ring.slot_of(bucket, self._slots))
 
-    def _holds(self, bucket: int) -> bool:
+    def holds(self, bucket: int) -> bool:
+        """Say whether the bucket's row is there."""
         held: int = self.slab.words[self.slab.row_word(ring.slot_of(bucket, self._slots))]
         return held == bucket
 
-    def _publish(self, bucket: int) -> None:
+    def publish(self, bucket: int) -> None:
+        """Let records go into the bucket's row."""
         self.bucket = bucket
         self.row = self._row(bucket)
         self.header = self.slab.row_header(ring.slot_of(bucket, self._slots))
@@ -385,20 +369,23 @@ class Writer:
 
     def _advance(self, bucket: int) -> None:
         """Enter a bucket newer than any before."""
-        if bucket - self._slots >= self.unfolded_from:
+        old = self.bucket
+        returned = self.steps.go_on(old, bucket)
+        if bucket - self._slots >= self.unfolded_from and not returned:  # then what is to be folded is settled first
             self.fold(bucket)
         faults.point("enter.begin")
-        old = self.bucket
-        self._carry(bucket)
+        self.carry(bucket)
         faults.point("enter.carried")
         self.unfolded_from = min(self.unfolded_from, bucket)
-        if old and self.kind == "counter":
-            self._fill_between(max(old + 1, self.opened_bucket, self._oldest_open(bucket)), bucket)
+        if old and self.kind == "counter" and not returned:
+            self._fill_between(max(old + 1, self.opened_bucket), bucket)
         faults.point("enter.filled")
-        self._publish(bucket)
+        self.publish(bucket)
+        if returned:
+            self.steps.come_back(old, bucket)
 
-    def _carry(self, bucket: int) -> None:
-        """Initialise the bucket's row from the newest one; until the next `_publish` every record waits.
+    def carry(self, bucket: int) -> None:
+        """Initialise the bucket's row from the newest one; until the next `publish` every record waits.
 
         Where both have the same slot, a copy of the newest row stands in the slot before until the new one is whole,
         so that a process killed in between does not take the totals with it.
@@ -440,28 +427,27 @@ class Writer:
         header[1] += header[1] % 2
 
     def _fill_between(self, first: int, end: int) -> None:
-        """Give the buckets in which this live process added nothing their totals: a counter has no gap."""
-        if first >= end:
+        """Give the buckets in which this live process added nothing their totals: a counter has no gap.
+
+        Of a longer gap than the ring can hold, while the machine slept perhaps, no bucket has them, in any tier.
+        """
+        if first >= end or first < self._oldest_open(end):
             return
         before = self._row(end)
         for bucket in range(first, end):
             self._write_row(bucket, before)
-        self._changed(first)
+        self.changed(first)
 
     def _oldest_open(self, newest: int) -> int:
         """The earliest bucket that may still change: its whole coarse window is in the ring that ends at `newest`."""
-        oldest = newest - self._slots + 1
-        return -(-oldest // self.ratio) * self.ratio
+        return -(-(newest - self._slots + 1) // self.ratio) * self.ratio
 
     def _late_row(self, now_ns: int) -> Cells | None:
         bucket = ring.bucket_of(now_ns, self.interval_ns)
-        if bucket > self.bucket:
-            return None
-        if not self.bucket or bucket < max(self._oldest_open(self.bucket), 1):
-            self.refused["late"] += 1
+        if bucket > self.bucket or self._is_late(bucket):
             return None
         self._touch(bucket)
-        if not self._holds(bucket):
+        if not self.holds(bucket):
             header = self.slab.row_header(ring.slot_of(bucket, self._slots))
             header[0] = ~bucket
             row = self._row(bucket)
@@ -471,10 +457,25 @@ class Writer:
                 bases = self._summaries.bases()
                 row[bases] = self._row(self._held_from(bucket + 1)[0])[bases]
             header[0] = bucket
-        self._changed(bucket)
+        self.changed(bucket)
         return self._row(bucket)
 
-    def _changed(self, bucket: int) -> None:
+    def _total_from(self, now_ns: int) -> int:
+        """Give the bucket from which on a total takes what is late: none before the clock stepped back, if it did.
+
+        What was set aside then goes on from the totals before it.
+        """
+        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        known = self._oldest_open(self.bucket) <= bucket <= self.bucket
+        return max(bucket, self.steps.lowest) if known else bucket
+
+    def _is_late(self, bucket: int) -> bool:
+        """Say whether a bucket can take nothing any more, and count what was for it."""
+        late = not self.bucket or bucket < max(self._oldest_open(self.bucket), 1)
+        self.refused["late"] += late
+        return late
+
+    def changed(self, bucket: int) -> None:
         """Have the windows folded again that hold a bucket; called before it changes, for a kill, and after."""
         start = bucket // self.ratio * self.ratio
         self.rewind(start)
@@ -484,7 +485,7 @@ class Writer:
     def _held_from(self, bucket: int) -> list[int]:
         """Give the buckets that are held, from one on to the newest."""
         first = max(bucket, self.bucket - self._slots + 1, 1)
-        return [later for later in range(first, self.bucket + 1) if self._holds(later)]
+        return [later for later in range(first, self.bucket + 1) if self.holds(later)]
 
     def _make_room(self, n_series: int) -> None:
         """Let rows begin with room for as many series."""
@@ -494,7 +495,6 @@ class Writer:
 
     def _refuse_all(self) -> None:
         if self._pid != os.getpid():
-            raise StoreForkedError(
-                f"{self.path}: opened before fork by process {self._pid}; open a store of your own here"
-            )
+            what = f"opened before fork by process {self._pid}"
+            raise StoreForkedError(f"{self.path}: {what}; open a store of your own here")
         raise StoreClosedError(f"{self.path}: closed; open it again to record")

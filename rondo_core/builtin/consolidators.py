@@ -54,7 +54,7 @@ def _total(statistics: Statistics, _timestamps_ns: Any, _interval_ns: Any) -> An
 
 
 def _increase(statistics: Statistics, _timestamps_ns: Any, _interval_ns: Any) -> Any:
-    """Take each point's difference from the newest one before it; the first point of a series has none."""
+    """Take each point's difference from the newest one before it; the first of a series, from 0 at its birth."""
     import numpy as np
 
     last = statistics["last"]
@@ -64,7 +64,7 @@ def _increase(statistics: Statistics, _timestamps_ns: Any, _interval_ns: Any) ->
         np.maximum.accumulate(np.vstack([np.full((1, last.shape[1]), -1), rows[:-1]]), axis=0) if len(last) else rows
     )
     previous = np.take_along_axis(last, np.maximum(before, 0), axis=0) if len(last) else last
-    return np.where(before >= 0, last - previous, np.nan)
+    return np.where(before >= 0, last - previous, last - statistics.get("birth", np.nan))
 
 
 def _rate(statistics: Statistics, timestamps_ns: Any, interval_ns: Any) -> Any:
@@ -74,7 +74,8 @@ def _rate(statistics: Statistics, timestamps_ns: Any, interval_ns: Any) -> Any:
     there = ~np.isnan(last)
     ends = ((timestamps_ns + interval_ns) / 1e9)[:, None]
     increase = _increase(statistics, timestamps_ns, interval_ns)
-    elapsed = _increase({"last": np.where(there, ends, np.nan)}, timestamps_ns, interval_ns)
+    began = {"birth": (timestamps_ns / 1e9)[:, None]}
+    elapsed = _increase({"last": np.where(there, ends, np.nan), **began}, timestamps_ns, interval_ns)
     return increase / elapsed
 
 
@@ -94,6 +95,6 @@ def rondo_consolidator_define() -> list[Consolidator]:
         Consolidator("first", ("counter", "gauge"), ("first",), _statistic("first"), "oldest value", of_one=True),
         Consolidator("last", ("counter", "gauge"), ("last",), _statistic("last"), "newest value", of_one=True),
         Consolidator("total", ("summary",), ("count", "count_base"), _total, "observations since the series began"),
-        Consolidator("increase", ("counter",), ("last",), _increase, "growth since the point before"),
-        Consolidator("rate", ("counter",), ("last",), _rate, "growth per second since the point before"),
+        Consolidator("increase", ("counter",), ("last",), _increase, "growth since the point before", grows=True),
+        Consolidator("rate", ("counter",), ("last",), _rate, "growth per second since the point before", grows=True),
     ]

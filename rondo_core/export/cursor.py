@@ -24,6 +24,7 @@ VERSION = 1
 MAX_BYTES = 1 << 20
 MAX_SUSPECTS, MAX_HELD = 100, 1000
 MAX_ERROR = 500  # characters
+SENT_BEFORE = (".sent_from", ".sent_until")  # after a key of positions: see `sources.Segment.sent`
 _COUNTS = ("tries", "refused", "overwritten", "coarse", "doubtful", "error_ns")
 
 
@@ -47,7 +48,9 @@ class Cursor:
 
     Attributes:
         exporter: its name.
-        positions: "schema.tier" -> the first bucket that is pending, but for series that are held.
+        positions: "schema.tier" -> the first bucket that is pending, but for series that are held; after the clock
+            stepped back "schema.tier.sent_from" and "schema.tier.sent_until", between which all was settled before it
+            did.
         ended_run: the last run whose end was acknowledged; 0 for none.
         samples: acknowledged since the cursor was made.
         in_flight: "schema.tier" -> where that ends which may have arrived, although no answer came: the request under

@@ -10,6 +10,7 @@ import attrs
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RangeError, UsageError
 from rondo_core.export.batch import Batch, Part
+from rondo_core.export.cursor import SENT_BEFORE
 from rondo_core.export.rollup import RollupSource
 from rondo_core.export.sources import Columns, RawSource, Segment, Source
 from rondo_core.labels import Series
@@ -123,7 +124,10 @@ class Drain:
         return attrs.evolve(taken, positions={**ends, **{key: taken.positions[key] for key in short}})
 
     def _segments(self, positions: Mapping[str, int], closed_ns: int) -> list[tuple[Source, Segment]]:
-        found = [(source, source.segment(positions.get(source.key), closed_ns)) for source in self._sources]
+        found = [
+            (source, source.segment(positions.get(source.key), closed_ns, _sent(source.key, positions)))
+            for source in self._sources
+        ]
         return [(source, segment) for source, segment in found if segment is not None]
 
     def _taken(self, chosen: list[tuple[Source, Segment, int]]) -> Drained:
@@ -137,6 +141,10 @@ class Drain:
             coarse += n_rows if isinstance(source, RawSource) and segment.tier else 0
             moved[source.key] = int(segment.ends[count - 1])
             starts[source.key] = segment.start
+            if segment.sent[1]:
+                names, over = _sent_keys(source.key), moved[source.key] >= segment.sent[1]
+                starts.update(zip(names, segment.sent, strict=True))
+                moved.update(zip(names, (0, 0) if over else segment.sent, strict=True))
             parts += read
         self._view.confirm()
         return Drained(Batch(tuple(parts)), moved, overwritten, coarse, starts)
@@ -147,6 +155,16 @@ class Drain:
         series = tuple(each for source in self._sources for each in source.series() if wanted(each))
         until_ns = max((source.end_ns() for source in self._sources), default=0)
         return Batch((), series, ended_ns, self._sketched, until_ns)
+
+
+def _sent_keys(key: str) -> tuple[str, str]:
+    """Name the positions between which all was sent before the clock stepped back to before them."""
+    return f"{key}{SENT_BEFORE[0]}", f"{key}{SENT_BEFORE[1]}"
+
+
+def _sent(key: str, positions: Mapping[str, int]) -> tuple[int, int]:
+    first, end = _sent_keys(key)
+    return positions.get(first, 0), positions.get(end, 0)
 
 
 def _until(segments: list[tuple[Source, Segment]], max_samples: int, max_instants: int | None) -> int:

@@ -61,6 +61,7 @@ def _fold(schema: Schema, slabs: list[Slab], n_series: int, path: str, copied: b
     newest_ns = slabs[0].spec.interval_ns * max(0, *slabs[0].headers().tolist())
     writer = Writer(schema, slabs[0], n_series, lambda: newest_ns, path)
     consolidation = Consolidation(schema, slabs, writer, anew=bool(lost))
+    writer.settle()
     writer.seal()
     consolidation.fold_closed(writer.bucket)
     consolidation.fold_open()

@@ -157,9 +157,18 @@ class Ledger:
     def begin(self, drained: Drained) -> None:
         """Note, on disk, that it is about to be sent: should the process end now, it may have arrived."""
         if not self._unanswered:
+            self._step_back(drained)
             before = {key: end for key, end in self.positions.items() if self.cursor.positions.get(key) != end}
             self.cursor = attrs.evolve(self.cursor, in_flight=dict(drained.positions), in_flight_from=before)
         self.save()
+
+    def _step_back(self, drained: Drained) -> None:
+        """Go back to where it begins, where the clock has stepped back behind the positions."""
+        at, starts = self.positions, drained.starts
+        behind = tuple(key for key, start in starts.items() if key in drained.positions and start < at.get(key, 0))
+        if behind:
+            back = {key: start for key, start in starts.items() if key.startswith(behind)}
+            self.cursor = attrs.evolve(self.cursor, positions={**self.cursor.positions, **back})
 
     def begin_apart(self, drained: Drained, share: Share) -> None:
         """Note, on disk, that of it only the suspects are still to be sent, and what became of the others."""

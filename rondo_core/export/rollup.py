@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from rondo_core.aside import stepped_to
 from rondo_core.errors import ConsolidatorError
 from rondo_core.export.batch import Part
 from rondo_core.export.sources import FOR_EVER_NS, Columns, Segment
@@ -59,13 +60,14 @@ class RollupSource:
                 tuple(each._replace(name=f"{each.name}_{_plain(fn)}", kind="gauge") for each in self._columns()),
             )
 
-    def segment(self, position: int | None, closed_ns: int) -> Segment | None:
+    def segment(self, position: int | None, closed_ns: int, sent: tuple[int, int] = (0, 0)) -> Segment | None:  # noqa: ARG002 - windows wait till they have passed
         """Give the oldest rows from the position on."""
         index = self._view.reader(self._schema.name, self._tier).index()
         if index.last <= 0 or not self.width():
             return None
-        if position is not None and position > index.last + 1:
-            position = None
+        if position is not None and position > index.last + 1:  # the clock stepped back
+            present = stepped_to(self._view.slabs[self._schema.name][0])[0]
+            position = present * self._schema.tiers[0].interval_ns // self._interval_ns or None
         end = min(closed_ns // self._interval_ns, index.last + 1)
         if self._tier and closed_ns < FOR_EVER_NS:
             end = min(end, self._view.slabs[self._schema.name][self._tier].next_window)

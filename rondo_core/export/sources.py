@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from rondo_core.aside import stepped_to
 from rondo_core.export.batch import Part
 from rondo_core.labels import Series
 from rondo_core.schema import Schema
@@ -37,6 +38,8 @@ class Segment:
         interval_ns: of the tier.
         lost: buckets before the first of them that are nowhere any more.
         last: whether nothing follows it; after another, the next segment does.
+        sent: the buckets, from the one to before the other, that were sent before the clock stepped back to before
+            them; what is recorded in them since would be other values of the same instants.
     """
 
     tier: int
@@ -47,6 +50,7 @@ class Segment:
     interval_ns: int
     lost: int
     last: bool
+    sent: tuple[int, int] = (0, 0)
 
     def first(self, count: int) -> Segment:
         """Give the first `count` rows."""
@@ -69,8 +73,11 @@ class Source(Protocol):
     def series(self) -> Sequence[Series]:
         """Give the series, as they are sent."""
 
-    def segment(self, position: int | None, closed_ns: int) -> Segment | None:
-        """Give the oldest rows from the position on, of buckets that ended by `closed_ns`; None: nothing to send."""
+    def segment(self, position: int | None, closed_ns: int, sent: tuple[int, int] = (0, 0)) -> Segment | None:
+        """Give the oldest rows from the position on, of buckets that ended by `closed_ns`; None: nothing to send.
+
+        Args: `sent`: as the last segment had it.
+        """
 
     def parts(self, segment: Segment, count: int) -> list[Part]:
         """Read the first `count` rows of a segment."""
@@ -104,16 +111,25 @@ class RawSource:
         """Give the series."""
         return self._columns()
 
-    def segment(self, position: int | None, closed_ns: int) -> Segment | None:
+    def segment(self, position: int | None, closed_ns: int, sent: tuple[int, int] = (0, 0)) -> Segment | None:
         """Give the oldest rows from the position on."""
         index = self._view.reader(self._schema.name).index()
         if index.last <= 0 or not self._columns():
             return None
         stepped_back = position is not None and position > index.last + 1
-        if stepped_back:  # the clock was: all that is there goes once more, rather than nothing
-            position = None
+        if position is not None and stepped_back:
+            present, taken = stepped_to(self._view.slabs[self._schema.name][0])
+            if present:  # what is recorded since goes, but for instants that went with other values
+                sent = (present if taken == present + 1 else taken), max(sent[1], position)
+            position = present or None  # else all that is there goes once more, rather than nothing
         asked, end = max(position or 0, 1), min(closed_ns // self._fine_ns, index.last + 1)
         held = index.buckets[(index.buckets >= asked) & (index.buckets < end)]
+        if asked < sent[1]:
+            held = held[(held < sent[0]) | (held >= sent[1])]
+            if not len(held):
+                return None
+            ends = held + 1
+            return Segment(0, held, held * self._fine_ns, asked, ends, self._fine_ns, 0, last=True, sent=sent)
         first = int(held[0]) if len(held) else max(end, asked)
         pieces: list[tuple[int, NDArray[np.int64]]] = [(0, held)] if len(held) else []
         if first > asked and (position is not None or (self._backfill and not stepped_back)):

@@ -73,6 +73,7 @@ class Process:
         declared = [step.what for step in steps[:start] if step.verb == "declare"]
         self.known = [(kind, number) for kind, count in FIRST.items() for number in range(count)]
         self.known += [what for what in dict.fromkeys(declared) if what not in self.known]
+        self.too_late = set()  # the increments that were refused
         self.open()
 
     def open(self):
@@ -95,7 +96,11 @@ class Process:
         handle = self.handles.get(step.what)
         match step.verb:
             case "inc" | "inc_late":
+                refused = self.store._writers["c"].refused
+                late = refused["late"]
                 handle.inc(step.value, step.at_ns)
+                if refused["late"] > late:
+                    self.too_late.add(index)
             case "set" | "set_late":
                 handle.set(step.value * 1000 + step.what[1], step.at_ns)
             case "batch":

@@ -158,7 +158,7 @@ class Soak:
         """Whatever the undisturbed run says: a total is the sum of what was added, and never steps back."""
         while self.totalled < returned:
             step = self.steps[self.totalled]
-            if step.verb in {"inc", "inc_late"}:
+            if step.verb in {"inc", "inc_late"} and self.totalled not in self.reference.too_late:
                 self.totals[step.what[1]] = self.totals.get(step.what[1], 0.0) + step.value
             self.totalled += 1
         newest = dead.newest("c")
@@ -172,7 +172,7 @@ class Soak:
         for column in self.totals:
             values = [rows[bucket][1, column] for bucket in sorted(rows)]
             values = [value for value in values if not math.isnan(value)]
-            assert values == sorted(values), f"c_{column} steps back: {values}"
+            assert values == sorted(values), f"c_{column} steps back: {values}" + self.report(returned, returned, [])
 
     def check_cursor(self, returned, begun):
         """The cursor is the last one saved, or the one in flight."""

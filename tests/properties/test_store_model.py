@@ -68,7 +68,8 @@ class Model:
         newest = max(self.rows[kind], default=None)
         if newest is not None and second > newest and kind == "c":
             oldest = -(-(second - SLOTS[0] + 1) // RATIOS[1]) * RATIOS[1]
-            self.rows[kind] |= set(range(max(newest + 1, opened, oldest), second))
+            first = max(newest + 1, opened)  # a longer gap than the ring can hold is filled nowhere
+            self.rows[kind] |= set(range(first, second) if first >= oldest else ())
         if newest is not None and second > newest and kind != "g" and not (second - newest) % SLOTS[0]:
             # Whole turns of the ring: the slot before keeps a copy meanwhile; it held what the tier need not keep.
             self.copies[kind].add(second - 1)
@@ -147,6 +148,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.opened = {}
         self.sketch = sketch
         self.stepped_to = 0  # the newest second that the clock stepped back to
+        self.created = {}  # by counter: the second in which it was declared
+        self.steps = {}  # by kind: the last second stepped back to, and the newest before
         self.open()
 
     def open(self):
@@ -165,6 +168,7 @@ class StoreMachine(RuleBasedStateMachine):
             if kind in "cs" and self.now() >= max(self.model.rows[kind], default=0):
                 self.model.enter(kind, self.now(), self.opened[kind])
             self.model.born.setdefault((kind, name), self.now())
+            self.created.setdefault(name, self.now()) if kind == "c" else None
         return self.handles[kind, name]
 
     @rule(name=st.sampled_from("ab"), value=NUMBERS, late=st.integers(0, 15))
@@ -253,18 +257,28 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.sampled_from([0.25, 1, 1, 1, 2, 5, 10, 11, 30, 45, 100, 700, 86_400, 86_400 * 30, 86_400 * 800]))
     def wait(self, seconds):
-        """A clock that goes on, or steps forward."""
-        self.clock.advance(seconds)
+        """A clock that goes on, or steps forward; not as far as to return to where it was before it stepped back."""
+        if not self.would_return(seconds):
+            self.clock.advance(seconds)
+
+    def would_return(self, seconds):
+        for kind, (present, before) in self.steps.items():
+            newest = max(self.model.rows[kind], default=present)
+            gone = (self.clock() + round(seconds * 10**9)) // 10**9 - newest
+            if gone > max(newest - present, (before - present) // 2):
+                return True
+        return False
 
     @precondition(lambda self: self.model.born)
     @rule(seconds=st.sampled_from([1, 2, 3, 12, 45, 3600, 86_400, 86_400 * 400]))
     def step_back(self, seconds):
-        """A clock that steps back: the next tick drops the rows of the future that was taken back, and keeps totals."""
+        """A clock that steps back: the next tick sets the rows of the future aside that was taken back, and keeps totals."""
         self.clock.advance(-seconds)
         model, present = self.model, self.now()
         for kind in "cgs":
             if max(model.rows[kind], default=0) > present + 1:
                 self.stepped_to = max(self.stepped_to, present)
+                self.steps[kind] = present, max(model.rows[kind])
                 self.opened[kind] = present
                 self.forget_overwritten(kind, {second for second in model.rows[kind] if second > present}, present)
                 model.rows[kind] = {second for second in model.rows[kind] if second <= present} | {present}
@@ -307,7 +321,8 @@ class StoreMachine(RuleBasedStateMachine):
         for kind, tier in self.model.closed_in:
             if self.model.rows[kind]:
                 self.model.closed_in[kind, tier].add(max(self.model.rows[kind]) // RATIOS[tier])
-        self.clock.advance(gap)
+        if not self.would_return(gap):
+            self.clock.advance(gap)
         self.open()
 
     # -- comparisons
@@ -403,10 +418,14 @@ class StoreMachine(RuleBasedStateMachine):
     def expected(self, kind, name, fn, whole):
         if fn in {"increase", "rate"}:
             last = [(s, n, self.model.merged(kind, name, "last", samples)) for s, n, samples in whole if samples]
-            return {
+            grown = {
                 s: (value - before) / (s + n - was - length if fn == "rate" else 1)
                 for (was, length, before), (s, n, value) in pairwise(last)
             }
+            for s, n, value in last[:1]:  # from 0 where it was born in its first bucket
+                if s <= self.created[name] < s + n:
+                    grown[s] = value / (n if fn == "rate" else 1)
+            return grown
         values = {s: self.model.merged(kind, name, fn, samples) for s, _, samples in whole}
         return {second: value for second, value in values.items() if value is not None}
 
