@@ -56,7 +56,7 @@ def record(store, clock, seconds):
 def export(path, lake, *, ended_run=1, max_samples=10_000, **config):
     with StoreReader(path) as reader:
         runner = open_runner(reader, "parquet", {"directory": str(lake), "instance": "vm1", **config})
-        runner._max_samples = max_samples
+        runner._sender._max_samples = max_samples
         return runner.finish(ended_run, 30)
 
 
@@ -170,7 +170,7 @@ for name in ("mkdir", "replace", "unlink", "open"):
 os.fsync, lake.pq.write_table = dying(os.fsync), dying(lake.pq.write_table)
 with StoreReader(sys.argv[1]) as reader:
     runner = open_runner(reader, "parquet", {"directory": sys.argv[2], "instance": "vm1", "rows_per_file": 50})
-    runner._max_samples = 60
+    runner._sender._max_samples = 60
     runner.finish(1, 30)
 """
 
