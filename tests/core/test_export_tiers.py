@@ -126,11 +126,11 @@ def test_a_tier_leaves_as_readings_under_names_of_their_own(store, clock):
 
 
 def test_a_rate_goes_on_from_one_request_to_the_next(store, clock):
-    """The first point of a request is taken from the last one before it; only the very first has none."""
+    """The first point of a request is taken from the last one before it; the very first from 0, at the birth."""
     fill(store, clock, 31)
     receiver, _ = export(store, clock, tier=1, fn=["rate"], max_samples=1)
     rates = [value for (name, _), value in receiver.samples.items() if name == "c_total_rate"]
-    assert rates == [1.0] * 5
+    assert rates == [1.0] * 6
 
 
 def test_a_run_that_ends_sends_its_open_windows_too(store, clock):
