@@ -12,10 +12,12 @@ from rondo_core.errors import UsageError
 if TYPE_CHECKING:
     from rondo_exporter_parquet.lake import Lake
 
+UNITS = ("us", "ns")
 OPTIONS = [
     Option("directory", help="where the files go; made where it is missing", required=True),
-    Option("instance", help="whose samples they are: one for each store", required=True),
-    Option("rows_per_file", "integer", "a file that has that many rows is left as it is", default=100_000),
+    Option("instance", help="whose samples they are: one for each store, or for an agent", required=True),
+    Option("rows_per_file", "integer", "how many rows a file has at most; small ones are joined", default=100_000),
+    Option("timestamps", help="unit of the times: us, which every engine reads, or ns", default="us", choices=UNITS),
     Option("compression", help="of the files", default="zstd", choices=("zstd", "snappy", "gzip", "none")),
 ]
 
@@ -38,4 +40,10 @@ def rondo_exporter_open(config: Mapping[str, Any]) -> Lake:
         raise UsageError("instance: empty; name whose samples they are")
     from rondo_exporter_parquet.lake import Lake
 
-    return Lake(Path(config["directory"]), config["instance"], config["rows_per_file"], config["compression"])
+    return Lake(
+        Path(config["directory"]),
+        config["instance"],
+        config["rows_per_file"],
+        config["compression"],
+        config["timestamps"],
+    )
