@@ -26,11 +26,10 @@ class Declare(Protocol):
     def counter(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Counter:
         """Declare a counter, or find it."""
@@ -38,11 +37,10 @@ class Declare(Protocol):
     def gauge(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Gauge:
         """Declare a gauge, or find it."""
@@ -50,11 +48,10 @@ class Declare(Protocol):
     def summary(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Summary:
         """Declare a summary, or find it."""

@@ -46,7 +46,8 @@ class Tier:
         Raises: SchemaError: the interval is under 1 ms or does not divide the retention.
         """
         if self.interval_ns < layout.MIN_INTERVAL_NS:
-            raise SchemaError(f"tier interval {format_duration(self.interval_ns)}: at least 1ms")
+            mend = 'at least 1ms; a number is nanoseconds: write "10s"'
+            raise SchemaError(f"tier interval {format_duration(self.interval_ns)}: {mend}")
         if self.retention_ns < self.interval_ns or self.retention_ns % self.interval_ns:
             raise SchemaError(f"tier {self}: the retention must be a whole number of intervals")
 
@@ -230,6 +231,17 @@ def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
         for field in attrs.fields(Schema):
             new, old = getattr(want[name], field.name), getattr(have[name], field.name)
             if new != old:
-                words = [" ".join(map(str, value)) if field.name == "tiers" else repr(value) for value in (new, old)]
-                return f"schema {name}: {field.name} {words[0]} asked for, {words[1]} on disk"
+                what, *words = _told_apart(new, old) if field.name == "tiers" else (field.name, repr(new), repr(old))
+                return f"schema {name}: {what} {words[0]} asked for, {words[1]} on disk"
     return ""
+
+
+def _told_apart(asked: Sequence[Tier], on_disk: Sequence[Tier]) -> tuple[str, str, str]:
+    """Name what differs of two schemas' tiers, and both sides of it, which never read alike."""
+    if [str(tier) for tier in asked] != [str(tier) for tier in on_disk]:
+        return "tiers", " ".join(map(str, asked)), " ".join(map(str, on_disk))
+    at, new, old = next((at, *pair) for at, pair in enumerate(zip(asked, on_disk, strict=True)) if pair[0] != pair[1])
+    if new.statistics != old.statistics:
+        return f"tier {at} ({new}): statistics", ", ".join(new.statistics), ", ".join(old.statistics)
+    sides = [f"{tier.interval_ns} ns kept for {tier.retention_ns} ns" for tier in (new, old)]
+    return f"tier {at}:", sides[0], sides[1]
