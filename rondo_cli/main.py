@@ -44,6 +44,15 @@ class _Lazy(click.Group):
         command: click.Command = importlib.import_module(f"rondo_cli.{cmd_name.replace('-', '_')}").command
         return command
 
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            import difflib
+
+            near = difflib.get_close_matches(args[0], COMMANDS, 1)
+            meant = f"did you mean {near[0]}?" if near else "rondo --help lists them"
+            ctx.fail(f"no command {args[0]!r}; {meant}")
+        return super().resolve_command(ctx, args)
+
 
 def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
     if asked:

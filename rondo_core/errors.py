@@ -111,14 +111,14 @@ class FormatVersionError(StoreError):
 
 
 class UnknownSeriesError(StoreError, LookupError):
-    """A selector matches no series; `nearest` are the names that come closest."""
+    """A selector matches no series; `nearest` are the names that come closest, `why` says which label differs."""
 
-    def __init__(self, selector: str, nearest: tuple[str, ...] = ()) -> None:
+    def __init__(self, selector: str, nearest: tuple[str, ...] = (), why: str = "") -> None:
         """Name the selector and what was perhaps meant."""
-        super().__init__(selector, nearest)
-        self.selector, self.nearest = selector, nearest
-        hint = f"; nearest: {', '.join(nearest)}" if nearest else "; the store holds no series"
-        self.message = f"{selector}: no such series{hint}"
+        super().__init__(selector, nearest, why)
+        self.selector, self.nearest, self.why = selector, nearest, why
+        hint = why or (f"nearest: {', '.join(nearest)}" if nearest else "the store holds no series")
+        self.message = f"{selector}: no such series; {hint}"
 
 
 class PluginError(RondoError):

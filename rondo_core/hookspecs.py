@@ -89,6 +89,17 @@ def rondo_options_define() -> list[Option]:  # type: ignore[empty-body]
 
 
 @hookspec
+def rondo_options_check(config: Config) -> None:
+    """Say what of this plugin's config table cannot be, beside keys and types: a URL, a path, two that contradict.
+
+    Called: by what checks configs, such as `rondo config check`, any number of times; nothing is opened afterwards.
+    Args: `config` is this plugin's own table, checked against its options.
+    Returns: None where all of it can be; it changes nothing, and asks no other machine.
+    Errors: a UsageError names the key, what is wrong and the mend, and no secret; it is shown.
+    """
+
+
+@hookspec
 def rondo_recorder_bind(declare: Declare, config: Config) -> Tick | None:
     """Declare series once, and hand back what the owner calls on every tick.
 

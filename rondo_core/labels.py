@@ -46,6 +46,8 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
             raise LabelError(f"{name!r}: label names that begin with __ are reserved; choose another")
         if name in seen:
             raise LabelError(f"{name!r}: label given twice; keep one")
+        if isinstance(raw, (Mapping, list, tuple, set)):
+            raise LabelError(f'{name}={raw!r}: not one value; write each label with its own, such as method="get"')
         value = raw if isinstance(raw, str) else str(raw)
         try:
             size = len(value.encode())

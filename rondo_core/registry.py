@@ -298,13 +298,6 @@ class Registry:
             raise LabelError(f"{series}: is a {series.kind} already; use another name for a {kind}")
         return series
 
-    def nearest(self, name: str) -> tuple[str, ...]:
-        """Give the up to three metric names that come closest to `name`, or the first three where none is close."""
-        names = sorted({series.name for series in self})
-        import difflib
-
-        return tuple(difflib.get_close_matches(name, names, 3, 0.5) or names[:3])
-
     def sync(self) -> None:
         """Write what was declared to the disk, and wait for it; nothing to do where nothing was since."""
         self._journal.sync()

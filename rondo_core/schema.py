@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import attrs
@@ -22,7 +23,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
 def _duration(value: int | str) -> int:
-    return parse_duration_ns(value) if isinstance(value, str) else int(value)
+    if isinstance(value, str):
+        return parse_duration_ns(value)
+    if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
+        raise SchemaError(f'{value!r}: not a duration of a tier; write "10s", or whole nanoseconds')
+    return int(value)
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
@@ -65,7 +70,15 @@ DEFAULT_TIERS = (Tier("1s", "10m"), Tier("10s", "6h"), Tier("5m", "7d"))
 
 
 def _tiers(value: Iterable[Tier | tuple[str, str]]) -> tuple[Tier, ...]:
-    return tuple(tier if isinstance(tier, Tier) else Tier(*tier) for tier in value)
+    if isinstance(value, Tier | str):
+        raise SchemaError(f'tiers {value!s}: one tier, not a list of them; write [("1s", "10m"), ...]')
+    return tuple(tier if isinstance(tier, Tier) else _tier(tier) for tier in value)
+
+
+def _tier(pair: Any) -> Tier:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or not 2 <= len(pair) <= 3:
+        raise SchemaError(f'tier {pair!r}: write ("10s", "6h"), the interval and the retention')
+    return Tier(*pair)
 
 
 @attrs.frozen
@@ -97,10 +110,12 @@ class Schema:
             raise SchemaError(f"{where}: lower-case letters, digits, _ and - only, letter first, 32 at most")
         if self.kind not in KINDS:
             raise SchemaError(f"{where}: kind {self.kind!r}; choose {', '.join(KINDS)}")
-        if not 1 <= self.max_series <= MAX_SERIES:
-            raise SchemaError(f"{where}: max_series {self.max_series}; from 1 to {MAX_SERIES}")
+        if not isinstance(self.max_series, int) or not 1 <= self.max_series <= MAX_SERIES:
+            raise SchemaError(f"{where}: max_series {self.max_series!r}; from 1 to {MAX_SERIES}")
         if self.sketch and self.kind != "summary":
             raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
+        if not isinstance(self.match, str):
+            raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
             raise SchemaError(f"{where}: no tier; give at least one")
         object.__setattr__(self, "tiers", tuple(self._settled(where)))
@@ -194,7 +209,10 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
 
     Raises: SchemaError: two schemas share a name, or one has the name of rondo's own and another purpose.
     """
-    given = tuple(schemas)
+    given = tuple(schemas) if isinstance(schemas, Iterable) and not isinstance(schemas, str) else (schemas,)
+    for schema in given:
+        if not isinstance(schema, Schema):
+            raise SchemaError(f"schemas: {schema!r} is no Schema; give a list of them, such as read_schemas(FILE) does")
     own = tuple(schema for schema in given if schema.name == SELF_SCHEMA)
     for schema in own:
         if schema.kind != "counter" or schema.match != SELF_MATCH:

@@ -15,7 +15,7 @@ from typing import Self
 import attrs
 
 from rondo_core import layout
-from rondo_core.errors import RondoError, StoreNotFoundError, UnknownSeriesError, one_line
+from rondo_core.errors import RondoError, StoreNotFoundError, one_line
 from rondo_core.labels import Series
 from rondo_core.query import AUTO, Range, SeriesData, parse_range
 from rondo_core.selector import Selector, parse_selector
@@ -105,9 +105,10 @@ class StoresReader:
                 data = reader.query(own, asked, tier=tier, fn=fn, xff=xff)
                 results += [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
         if not results:
-            text = selector if isinstance(selector, str) else selector.text
-            first = next(iter(self.readers.values()))
-            raise UnknownSeriesError(text, first.registry.nearest(text.partition("{")[0]))
+            from rondo_core.unmatched import no_such_series
+
+            parsed = parse_selector(selector) if isinstance(selector, str) else selector
+            raise no_such_series(parsed, self.series())
         return results
 
     def _select(self, selector: str | Selector) -> Iterator[tuple[StoreReader, list[tuple[Series, Series]]]]:

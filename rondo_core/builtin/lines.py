@@ -17,6 +17,7 @@ from typing import IO
 from rondo_core import Batch, Option
 from rondo_core.builtin.samples import Sample, samples
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
+from rondo_core.places import check_appendable
 
 STDOUT = "-"
 PATH = Option("path", help="the file to append to; -: standard output", default=STDOUT)
@@ -25,6 +26,12 @@ TAIL_LINES = 20_000
 _BLOCK = 1 << 16
 
 Key = tuple[int, str]
+
+
+def check_path(path: str) -> None:
+    """Look whether lines can go to a file, or to standard output. Raises: UsageError: they cannot."""
+    if path != STDOUT:
+        check_appendable("path", path)
 
 
 class Lines:

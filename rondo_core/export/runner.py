@@ -24,7 +24,7 @@ from rondo_core.export.batch import Batch
 from rondo_core.export.cursor import MAX_SUSPECTS, CursorLock, load_cursor, note_failure, resumed_tiers, save_cursor
 from rondo_core.export.drain import Drain, Drained
 from rondo_core.export.labelled import Labelled
-from rondo_core.export.opening import open_exporter, runner_options
+from rondo_core.export.opening import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.settle import MAX_REFUSED, SUSPECT_TRIES, Requests, Verdict
 from rondo_core.hookspecs import Exporter
@@ -485,6 +485,8 @@ def open_runner(
     mine, rest = runner_options(name, config)
     try:
         opened = open_exporter(name, mine.pop("plugin"), rest)
+    except MISTAKES:
+        raise  # told to whoever wrote them; a name that is none must not leave a cursor behind
     except RondoError as error:
         note_failure(view.path, name, one_line(error), clock())
         raise

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
+from rondo_core.places import check_directory
 
 if TYPE_CHECKING:
     from rondo_exporter_parquet.lake import Lake
@@ -29,15 +30,22 @@ def rondo_options_define() -> list[Option]:
 
 
 @hookimpl
+def rondo_options_check(config: Mapping[str, Any]) -> None:
+    """Look at the directory and the numbers. Raises: UsageError."""
+    if config["rows_per_file"] < 1:
+        raise UsageError(f"rows_per_file: {config['rows_per_file']}: at least 1")
+    if not config["instance"]:
+        raise UsageError("instance: empty; name whose samples they are")
+    check_directory("directory", config["directory"])
+
+
+@hookimpl
 def rondo_exporter_open(config: Mapping[str, Any]) -> Lake:
     """Make the directory, and take the instance's part of it.
 
     Raises: UsageError: the directory cannot be used, or another process writes this instance's files.
     """
-    if config["rows_per_file"] < 1:
-        raise UsageError(f"rows_per_file: {config['rows_per_file']}: at least 1")
-    if not config["instance"]:
-        raise UsageError("instance: empty; name whose samples they are")
+    rondo_options_check(config)
     from rondo_exporter_parquet.lake import Lake
 
     return Lake(
