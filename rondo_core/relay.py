@@ -14,7 +14,7 @@ import attrs
 from rondo_core.errors import StoreError
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
-from rondo_core.statistics import COARSE_STATISTICS, COVERAGE
+from rondo_core.statistics import COVERAGE, coarse_statistics
 from rondo_core.tables import Table, choose, empty, fold, unknown, write_table
 from rondo_core.units import format_instant
 
@@ -104,10 +104,11 @@ def _gather(
     import numpy as np
 
     none = np.empty(0, np.int64)
-    chosen = [choose(schema.kind, source.tables, interval_ns, len(source.columns)) for source in sources]
+    names = coarse_statistics(schema.kind, schema.sketch)
+    chosen = [choose(schema.kind, names, source.tables, interval_ns, len(source.columns)) for source in sources]
     buckets = np.unique(np.concatenate([none, *(table.buckets for table, _ in chosen)]))
     had = np.unique(np.concatenate([none, *(table.buckets[kept] for table, kept in chosen)]))
-    whole = empty(interval_ns, COARSE_STATISTICS[schema.kind], n_series, buckets)
+    whole = empty(interval_ns, names, n_series, buckets)
     for (table, _), source in zip(chosen, sources, strict=True):
         place = np.ix_(np.searchsorted(buckets, table.buckets), np.array(source.columns, np.intp))
         for name, values in table.statistics.items():

@@ -165,7 +165,10 @@ def test_config_check_finds_what_cannot_be(tmp_path, monkeypatch):
         "store.path",
         "agent.archive",
         "store.schemas",
-        *(f"exporters.{name}" for name in "prometheus port certified token otlp lake lines pages cvs".split()),
+        *(
+            f"exporters.{name}"
+            for name in ["prometheus", "port", "certified", "token", "otlp", "lake", "lines", "pages", "cvs"]
+        ),
     ]
     for what, problem in zip(
         (

@@ -146,16 +146,16 @@ def test_a_plugin_shows_what_it_can_be_told(rondo):
 def test_hook_rondo_options_check_is_asked_before_anything_is_opened():
     """With the table in its types; what it raises of rondo's own is said as it is, anything else names the plugin."""
 
-    class Strict:
-        seen = []
+    seen = []
 
+    class Strict:
         @hookimpl
         def rondo_options_define(self):
             return [Option("level", "integer", default=3)]
 
         @hookimpl
         def rondo_options_check(self, config):
-            self.seen.append(config)
+            seen.append(config)
             if config["level"] > 5:
                 raise UsageError(f"level: {config['level']}: at most 5")
             return 1 / config["level"]
@@ -176,4 +176,4 @@ def test_hook_rondo_options_check_is_asked_before_anything_is_opened():
     plugins = Plugins()
     plugins.register(Strict(), "strict")
     plugins.check("strict")
-    assert Strict.seen == [{"level": 9}, {"level": 0}, {"level": 3}]
+    assert seen == [{"level": 9}, {"level": 0}, {"level": 3}]
