@@ -86,8 +86,10 @@ def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int)
             _check_ended(schema, tier, window, now_ns)
             window += 1
         next_windows.append(window)
-    if len(tables) > 1 and next_windows[1] * schema.ratio(1) > newest:
-        newest = next_windows[1] * schema.ratio(1)  # recording goes on behind the window that is not folded again
+    ends_ns = [window * tier.interval_ns for window, tier in zip(next_windows, schema.tiers, strict=True)]
+    behind = max(ends_ns) // schema.tiers[0].interval_ns
+    if behind > newest:
+        newest = behind  # recording goes on behind the windows that are not folded again, of whatever tier
         tables[0] = _cut(_settled(schema, sources, whole[0], newest), slots[0])
     marks: list[list[int]] = [[] for _ in tables]
     for tier in reversed(range(len(tables) - 1)):

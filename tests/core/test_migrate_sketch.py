@@ -82,7 +82,7 @@ def test_what_was_recorded_without_a_sketch_has_no_quantile(tmp_path):
     """Counts, sums and extremes stay; quantiles begin with the first window that is recorded with one, whole."""
     clock = made(tmp_path / "store", False, 125)
     wanted = {(tier, fn): readings(tmp_path / "store", tier, fn) for tier in range(3) for fn in ("count", "max")}
-    with pytest.raises(StoreError, match="has an open window that .* could not give back; migrate after its end"):
+    with pytest.raises(StoreError, match=r"has an open window that .* could not give back; migrate after its end"):
         migrate(tmp_path / "store", schema(True), clock=clock)
     clock.advance(120)
     migrate(tmp_path / "store", schema(True), clock=clock)
