@@ -208,7 +208,7 @@ def test_config_check_takes_what_can_be(tmp_path, monkeypatch):
 
 def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(tmp_path):
     """Or with where they are listed."""
-    assert "no command 'chek'; did you mean check?" in rondo("chek", status=2).stderr
+    assert "no command 'chexk'; did you mean check?" in rondo("chexk", status=2).stderr
     assert "no command 'zzz'; rondo --help lists them" in rondo("zzz", status=2).stderr
 
 

@@ -198,7 +198,7 @@ def stores(tmp_path):
         ("exits_total{reason!~'.*'}", "reason of exits_total is "),
         ("level{a=b}", "level has no label a, nor any other"),
         ("{reason=nope}", "reason of a series here is "),
-        ("{__name__=levl}", "__name__ of a series here is level"),
+        ("{__name__=lefel}", "__name__ of a series here is level"),
     ],
 )
 def test_a_selector_without_a_series_says_which_condition_none_meets(stores, selector, said):

@@ -167,7 +167,7 @@ def test_hook_rondo_options_check_is_asked_before_anything_is_opened():
     for table, error, said in (
         ({"level": "9"}, UsageError, "level: 9: at most 5"),
         ({"level": 0}, HookError, "plugin strict: rondo_options_check: ZeroDivisionError"),
-        ({"levl": 1}, UsageError, "exporters.strict.levl: no such key; did you mean level?"),
+        ({"lefel": 1}, UsageError, "exporters.strict.lefel: no such key; did you mean level?"),
     ):
         plugins = Plugins(config={"strict": table}, where={"strict": "exporters.strict"})
         plugins.register(Strict(), "strict")
