@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from rondo_core.errors import RondoError, one_line
+from rondo_core.errors import RondoError, meant, one_line
 
 COMMANDS = (
     "agent",
@@ -46,11 +46,7 @@ class _Lazy(click.Group):
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(args[0], COMMANDS, 1)
-            meant = f"did you mean {near[0]}?" if near else "rondo --help lists them"
-            ctx.fail(f"no command {args[0]!r}; {meant}")
+            ctx.fail(f"no command {args[0]!r}; {meant(args[0], COMMANDS).strip() or 'rondo --help lists them'}")
         return super().resolve_command(ctx, args)
 
 

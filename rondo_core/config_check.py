@@ -53,7 +53,8 @@ def check_config(config: Config) -> tuple[list[Setting], list[str]]:
     for name, table in config.exporters.items():
         where = f"exporters.{name}"
         own, rest = divided(table, RUNNER_OPTIONS)
-        problems += _problem(check_runner_table, where, own)
+        for key in own:
+            problems += _problem(check_runner_table, where, {key: own[key]})
         settings += _shown(where, RUNNER_OPTIONS, own)
         _check_plugin(where, EXPORTERS, str(table.get("plugin", name)), rest, settings, problems)
     for name, table in config.recorders.items():

@@ -6,6 +6,7 @@ one line: the input, what is wrong, the mend. Facts are attributes and survive p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -162,6 +163,15 @@ class PermanentExportError(ExportError):
 
 class BatchTooLargeError(ExportError):
     """The receiver does not take that much in one request; in smaller ones it may take all of it."""
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """Ask whether the nearest of the known words was meant: "did you mean path? "; nothing where none is near."""
+    import difflib
+
+    words = list(known)
+    near = difflib.get_close_matches(given, words, 1) or difflib.get_close_matches(given.lower(), words, 1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def one_line(error: BaseException) -> str:

@@ -13,14 +13,13 @@ A table of the name "rondo" takes the place of rondo's own schema.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rondo_core.errors import RangeError, SchemaError, StoreError
+from rondo_core.errors import RangeError, SchemaError, StoreError, meant
 from rondo_core.schema import DEFAULT_TIERS, Schema, Tier, check_schemas
 from rondo_core.units import format_duration
 
@@ -38,7 +37,9 @@ def read_schemas(path: str | Path) -> tuple[Schema, ...]:
         plain = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
         raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise SchemaError(f"{file}: not TOML, which is text in UTF-8; check the path") from None
+    except tomllib.TOMLDecodeError as error:
         raise SchemaError(f"{file}: not TOML: {error}") from None
     _check_keys(str(file), plain, ("schema",))
     tables = plain.get("schema")
@@ -133,9 +134,7 @@ def _tier(where: str, plain: Any) -> Tier:
 def _check_keys(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            meant = f"did you mean {close[0]}? " if close else ""
-            raise SchemaError(f"{where}: no key {key!r}; {meant}it has {', '.join(known)}")
+            raise SchemaError(f"{where}: no key {key!r}; {meant(key, known)}it has {', '.join(known)}")
 
 
 def _check_type(where: str, table: Mapping[str, Any], key: str, kind: type, mend: str) -> None:

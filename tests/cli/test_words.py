@@ -212,6 +212,31 @@ def test_a_mistyped_command_is_answered_with_the_one_that_was_meant(tmp_path):
     assert "no command 'zzz'; rondo --help lists them" in rondo("zzz", status=2).stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("query", "stores/a", "level[5m]"), 2, "ranges and functions are given beside it (--range, --fn)"),
+        (("query", "stores/a", "rate(level)"), 2, "ranges and functions are given beside it (--range, --fn)"),
+        (("query", "stores/a", "level", "--fn", "AVG"), 2, "did you mean avg? choose avg, count"),
+        (("query", "stores/a", "level", "--fn", "maxx"), 2, "did you mean max?"),
+        (("plan", "stores/a/meta"), 2, "stores/a/meta: not TOML, which is text in UTF-8"),
+        (("config", "check", "--config", "stores/a/meta"), 2, "stores/a/meta: not TOML, which is text in UTF-8"),
+        (("plugins", "--store", "nowhere"), 1, "nowhere: no such store, or directory of stores"),
+    ],
+)
+def test_what_was_meant_is_said(stores, arguments, status, said):
+    """Words of other tools' languages, other letters, a file of another kind."""
+    assert said in rondo(*arguments, status=status).stderr
+
+
+def test_config_check_names_every_wrong_key_of_an_exporter(tmp_path, monkeypatch):
+    """Not only the first of a table."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rondo.toml").write_text('[exporters.csv]\nfn = ["mean"]\ninterval = "x"\ntier = -1\n')
+    said = rondo("config", "check", status=2).stderr
+    assert [f"exporters.csv.{key}: " in said for key in ("fn", "interval", "tier")] == [True] * 3
+
+
 def test_the_store_of_a_machine_is_named_as_the_reference_does(tmp_path):
     """--metrics-store is --store."""
     said = rondo("vmm", "--help", status=0).stdout
