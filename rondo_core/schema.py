@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from numbers import Real
 from typing import Any
 
 import attrs
@@ -25,7 +24,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 def _duration(value: int | str) -> int:
     if isinstance(value, str):
         return parse_duration_ns(value)
-    if isinstance(value, bool) or not isinstance(value, Real) or not float(value).is_integer():
+    whole = hasattr(value, "__index__") or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
         raise SchemaError(f'{value!r}: not a duration of a tier; write "10s", or whole nanoseconds')
     return int(value)
 

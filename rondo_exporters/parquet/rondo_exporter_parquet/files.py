@@ -24,7 +24,7 @@ _VERSION, _FIRST, _LAST, _SPANS, _JOINED = (
     f"rondo.{key}".encode() for key in ("version", "first_ns", "last_ns", "spans", "joined")
 )
 # A file of more instances than that says only which times it spans: a footer is read by every reader.
-_MAX_SPANS = 1000
+_MAX_SPANS = 256
 
 
 @attrs.frozen
@@ -139,7 +139,7 @@ def _seen(path: Path, unit: str) -> File:
     return _look(path, unit, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-@functools.lru_cache(maxsize=4096)
+@functools.lru_cache(maxsize=1024)
 def _look(path: Path, unit: str, *_status: int) -> File:
     """Read a footer. Raises: ExportError: it is no Parquet file of this exporter, or one that it cannot go on in."""
     with _readable(path):

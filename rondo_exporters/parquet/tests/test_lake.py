@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rondo_exporter_parquet import files
 
 from rondo_core import Batch, ManualClock, Plugins, Schema, Store, StoreReader, Tier
 from rondo_core.config import Config
@@ -352,8 +353,10 @@ def test_two_agents_at_once_fill_one_lake(tmp_path):
     assert len(files) < 2 * len(stored_rows) / 60
 
 
-def test_what_is_the_same_is_not_written_again(tmp_path):
+@pytest.mark.parametrize("most_spans", [1, 256])
+def test_what_is_the_same_is_not_written_again(tmp_path, monkeypatch, most_spans):
     """A batch that is sent again, whole or in parts, beside those of other stores, changes no file."""
+    monkeypatch.setattr(files, "_MAX_SPANS", most_spans)
     lake = open_lake(tmp_path, rows_per_file=100)
     for store in ("a", "b", "c"):
         lake.send(Batch((part_of(store, 60),)))
