@@ -21,7 +21,7 @@ MAX_SERIES = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
-def _duration(value: int | str) -> int:
+def _duration(value: Any) -> int:
     if isinstance(value, str):
         return parse_duration_ns(value)
     whole = hasattr(value, "__index__") or (isinstance(value, float) and value.is_integer())
