@@ -45,6 +45,13 @@ test: $(VENV)/.tested tools ## Install what the tests need and run them, in two 
 test-compiled: $(VENV)/.tested ## Run what concerns recording again, with the hot path compiled.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python -m pytest -q tests/core tests/properties tests/crash tests/docs tests/vmm
 
+$(VENV)/.systems: $(VENV)/.tested
+	@if command -v java >/dev/null; then sh scripts/venv.sh $(VENV) --group systems; fi
+	@touch $@
+
+test-systems: $(VENV)/.systems ## Let Spark, which is large, read what the Parquet exporter writes; without Java it is skipped.
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
+
 soak-model: $(VENV)/.tested ## Look for sequences that the model and the store disagree about.
 	@RONDO_MODEL_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/properties --hypothesis-seed=random -o timeout=3600
 

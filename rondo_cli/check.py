@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rondo_cli import render
-from rondo_cli.params import STORE
+from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import data, say, show
 from rondo_core.check import check
 
@@ -25,7 +25,7 @@ def command(store: Path, form: str) -> int:
     rondo check demo.rondo
     rondo check demo.rondo --format json
     """
-    found = check(store)
+    found = check(one_store(store))
     n_damaged = sum(finding.severity == "damage" for finding in found)
     if form == "json":
         data(render.findings_as_json(found))

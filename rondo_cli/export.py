@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import click
 
-from rondo_cli.params import CONFIG, STORE, Duration, LabelSet
+from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, one_store
 from rondo_cli.printing import say, tame_logs
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import ExportError, RondoError, UsageError, one_line
+from rondo_core.errors import ExportError, PluginError, PluginNotFoundError, RondoError, UsageError, one_line
 
 if TYPE_CHECKING:
     from rondo_core.export.outcome import Outcome
@@ -62,6 +62,7 @@ def command(
         given[key] = value
     tame_logs()
     known = read_config(config)
+    one_store(store, f"rondo agent {store} --once")
     tables = {name: dict(table) for name, table in known.exporters.items()}
     if exporter is not None:
         tables = {exporter: {**tables.get(exporter, {}), **given}}
@@ -69,7 +70,8 @@ def command(
         raise UsageError("options of an exporter without --to; say which exporter they are for")
     elif not tables:
         raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
-    for table in tables.values():
+    for name, table in tables.items():
+        _check(name, table)
         if deadline is not None:
             table["deadline"] = deadline / NS_PER_S
         table.setdefault("deadline", 60)
@@ -81,6 +83,25 @@ def command(
             raise ExportError(f"{name}: {outcome.error}")
         return 0
     return _export_all(store, tables)
+
+
+def _check(name: str, table: dict[str, Any]) -> None:
+    """Refuse what can be told to be wrong before the store is touched: a name that is no plugin's, an option."""
+    from rondo_core.config_check import check_runner_table
+    from rondo_core.installed import declared_options
+    from rondo_core.options import RUNNER_OPTIONS, divided, read_options
+    from rondo_core.plugins import EXPORTERS
+
+    own, rest = divided(table, RUNNER_OPTIONS)
+    plugin = check_runner_table(f"exporters.{name}", own).get("plugin", name)
+    try:
+        options = declared_options(EXPORTERS, plugin)
+    except PluginNotFoundError:
+        raise
+    except PluginError:
+        return  # said when it is opened; one that is broken holds up no other
+    if options is not None:
+        read_options(f"exporters.{name}", options, rest)
 
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:

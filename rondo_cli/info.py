@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from rondo_cli import render
-from rondo_cli.params import STORE
+from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import say, show
 from rondo_core.directory import size_bytes
 from rondo_core.query import Consolidator
@@ -26,7 +26,7 @@ def command(store: Path) -> None:
     \b
     rondo info demo.rondo
     """
-    with StoreReader(store) as reader:
+    with StoreReader(one_store(store, f"rondo query {store} SELECTOR")) as reader:
         say(f"store    {store} ({reader.meta.store_id})")
         say(f"made     {format_instant(reader.meta.created_ns)}")
         say(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed")

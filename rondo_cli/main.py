@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from rondo_cli.printing import say, show_usage_error
-from rondo_core.errors import RondoError, one_line
+from rondo_core.errors import RondoError, meant, one_line
 
 COMMANDS = (
     "agent",
@@ -44,6 +44,11 @@ class _Lazy(click.Group):
             return None
         command: click.Command = importlib.import_module(f"rondo_cli.{cmd_name.replace('-', '_')}").command
         return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            ctx.fail(f"no command {args[0]!r}; {meant(args[0], COMMANDS).strip() or 'rondo --help lists them'}")
+        return super().resolve_command(ctx, args)
 
 
 def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:

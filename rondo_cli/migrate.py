@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rondo_cli import render
-from rondo_cli.params import STORE
+from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import show
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_core.errors import printable
@@ -40,7 +40,7 @@ def command(store: Path, file: Path, dry_run: bool) -> None:
     from rondo_core.migrate import migrate
     from rondo_core.schema_file import read_schemas
 
-    done = migrate(store, read_schemas(file), dry_run=dry_run, progress=_Progress())
+    done = migrate(one_store(store), read_schemas(file), dry_run=dry_run, progress=_Progress())
     show(_report(done, dry_run=dry_run))
 
 

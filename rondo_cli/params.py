@@ -7,11 +7,33 @@ from typing import Any
 
 import click
 
-from rondo_core.errors import RondoError, one_line
+from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.labels import canonical_labels
+from rondo_core.layout import META_FILE
 from rondo_core.units import parse_duration_ns
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
+_SHOWN = 5
+
+
+def one_store(path: Path, instead: str = "") -> Path:
+    """Give the path back, unless it is a directory of stores, to a command that takes one.
+
+    Args: `instead`: the command that takes all of them, where there is one.
+    Raises: UsageError: names the stores that lie below it.
+    """
+    if path.is_dir() and not (path / META_FILE).exists():
+        from rondo_core.stores import find_stores
+
+        below = [str(each) for each in find_stores(path)]
+        if below:
+            more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
+            them_all = f", or for all of them: {instead}" if instead else ""
+            stores = "a store lies" if len(below) == 1 else f"{len(below)} stores lie"
+            raise UsageError(
+                f"{path}: no store, but {stores} below it: {', '.join(below[:_SHOWN])}{more}; name one{them_all}"
+            )
+    return path
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]

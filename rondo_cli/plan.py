@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rondo_cli import render
+from rondo_cli.params import one_store
 from rondo_cli.printing import data, show
 from rondo_core.errors import UsageError
 from rondo_core.labels import Kind
@@ -83,7 +84,7 @@ def _from_source(source: Path) -> tuple[Schema, ...]:
     if source.is_dir():
         from rondo_core.directory import read_meta
 
-        return read_meta(source).schemas
+        return read_meta(one_store(source)).schemas
     from rondo_core.schema_file import read_schemas
 
     return read_schemas(source)

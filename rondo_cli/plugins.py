@@ -10,7 +10,7 @@ import click
 from rondo_cli import render
 from rondo_cli.params import CONFIG
 from rondo_cli.printing import say, show
-from rondo_core.errors import PluginNotFoundError
+from rondo_core.errors import PluginNotFoundError, StoreNotFoundError
 from rondo_core.installed import PluginInfo, installed
 
 
@@ -59,6 +59,8 @@ def _failures(given: Path | None, config: Path | None) -> Iterator[str]:
     place = given or read_config(config).store.get("path")
     if place is None:
         return
+    if given is not None and not given.is_dir():
+        raise StoreNotFoundError(f"{given}: no such store, or directory of stores; check the path")
     for path in (Path(place), *find_stores(Path(place))):
         for name in cursor_names(path):
             cursor = load_cursor(path, name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -11,7 +12,7 @@ from rondo_cli.params import STORE
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
 from rondo_core.errors import UsageError
-from rondo_core.query import parse_range
+from rondo_core.query import SeriesData, parse_range
 from rondo_core.store_reader import StoreReader
 from rondo_core.stores import StoresReader, open_reader
 from rondo_core.units import format_instant
@@ -19,7 +20,7 @@ from rondo_core.units import format_instant
 
 @click.command("query")
 @STORE
-@click.argument("selector")
+@click.argument("selector", required=False)
 @click.option("--range", "span", default="all", show_default=True, help="all, 15m, 1h30m, or START..END.")
 @click.option("--tier", default="auto", show_default=True, help="A tier's number; auto: the finest that has each part.")
 @click.option("--fn", default=None, help="Consolidator: avg, min, max, sum, count, first, last, rate, increase ...")
@@ -29,7 +30,7 @@ from rondo_core.units import format_instant
 )
 @click.option("--format", "form", type=click.Choice(list(render.FORMATS)), default="table", show_default=True)
 def command(
-    store: Path, selector: str, span: str, tier: str, fn: str | None, coverage: bool, xff: float, form: str
+    store: Path, selector: str | None, span: str, tier: str, fn: str | None, coverage: bool, xff: float, form: str
 ) -> None:
     """Show the points of every series that SELECTOR matches.
 
@@ -44,6 +45,8 @@ def command(
     rondo query demo.rondo vmm_rss_bytes --tier 1 --coverage --xff 0.5
     rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00:00Z..2026-11-23T12:05:00Z
     """
+    if not selector:
+        raise UsageError(f"no selector; rondo info {store} lists the series, and rondo query {store} NAME shows one")
     asked = parse_range(span)
     if coverage and form == "plot":
         raise UsageError("--coverage: a plot has no place for it; choose table, csv or json")
@@ -56,6 +59,20 @@ def command(
                 say(f"rondo: left out: {error}", err=True)
         shown = render.as_table(found, coverage=coverage) if form == "table" else render.FORMATS[form](found)
         data(shown) if form in render.DATA else show(shown)
+        if not any(map(len, found)):
+            whole = reader.query(selector, tier=tier, fn=fn)
+            say(f"rondo: {_where_points_are(whole, left_out=bool(xff))}", err=True)
+
+
+def _where_points_are(whole: Sequence[SeriesData], *, left_out: bool) -> str:
+    """Say which range has points, of the series that have none in the range that was asked for."""
+    filled = [data for data in whole if len(data)]
+    if not filled:
+        return "these series have no point at all; nothing was recorded in them, or not for that tier"
+    first = format_instant(min(int(data.timestamps_ns[0]) for data in filled))
+    last = format_instant(max(int(data.timestamps_ns[-1] + data.interval_ns[-1]) for data in filled))
+    fewer = "; --xff may leave out what there is" if left_out else ""
+    return f"their points lie in {first}..{last}, which --range takes{fewer}"
 
 
 def _anchor(reader: StoreReader | StoresReader) -> int | None:

@@ -31,6 +31,8 @@ STORE_PATH = Path("vmm.rondo")
 @click.command("vmm")
 @click.option(
     "--store",
+    "--metrics-store",
+    "store",
     type=click.Path(path_type=Path),
     default=None,
     help=f"Where to record; made where it is missing. Default: the config's, else {STORE_PATH}.",

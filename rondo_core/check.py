@@ -77,6 +77,8 @@ def _look(root: Path, until_ns: int) -> list[Finding]:
     for file in sorted(root.iterdir()):
         if file.name.startswith("cursor_") and file.suffix == ".json":
             findings += check_cursor(file, salvaged, until_ns)[1]
+        elif file.name.startswith("cursor_") and file.suffix == ".lock":
+            findings += _check_cursor_lock(file)
         elif file.name not in _names(salvaged.meta.schemas):
             findings.append(_stranger(file))
     return findings
@@ -121,6 +123,15 @@ def _check_lock(file: Path) -> list[Finding]:
         return [Finding(file.name, "", f"{size} bytes, of {LOCK_BYTES}; the next writer needs no more", "note")]
     if text.strip(b"\0 \n") and not text.strip(b"\0 \n").isdigit():
         return [Finding(file.name, "", "its text is no pid; the next writer mends it", "note")]
+    return []
+
+
+def _check_cursor_lock(file: Path) -> list[Finding]:
+    """Check what keeps two processes from moving one cursor: an empty file, which stays when they have gone."""
+    try:
+        os.close(open_file(file))
+    except StoreError as error:
+        return [Finding(file.name, "", plain(error, file))]
     return []
 
 

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core.errors import StoreError, UsageError
+from rondo_core.errors import StoreError, UsageError, meant
 
 if TYPE_CHECKING:
     from rondo_core.schema import Schema
@@ -84,15 +84,14 @@ def read_config(path: str | Path | None = None) -> Config:
         plain = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
         raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise UsageError(f"{file}: not TOML, which is text in UTF-8; check the path") from None
+    except tomllib.TOMLDecodeError as error:
         raise UsageError(f"{file}: not TOML: {error}") from None
     for key, table in plain.items():
         if key not in _SECTIONS:
-            import difflib
-
-            near = difflib.get_close_matches(key, _SECTIONS, 1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"{file}: {key}: no such table; {meant}it has {', '.join(_SECTIONS)}")
+            near = meant(key, _SECTIONS)
+            raise UsageError(f"{file}: {key}: no such table; {near}it has {', '.join(_SECTIONS)}")
         if not isinstance(table, dict):
             raise UsageError(f"{file}: {key}: not a table; write [{key}]")
     return Config(

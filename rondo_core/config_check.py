@@ -18,6 +18,7 @@ from rondo_core.options import (
     divided,
     read_options,
 )
+from rondo_core.places import check_directory
 
 
 @attrs.frozen
@@ -40,16 +41,20 @@ def check_config(config: Config) -> tuple[list[Setting], list[str]]:
         settings += _shown(section, options, getattr(config, section))
     if config.agent.get("after") == "archive" and not config.agent.get("archive"):
         problems.append('agent.archive: missing; after = "archive" needs a directory')
+    for key, place in (("store.path", config.store.get("path")), ("agent.archive", config.agent.get("archive"))):
+        if place:
+            problems += _problem(check_directory, key, place)
     if schemas := config.store.get("schemas"):
         from rondo_core.schema_file import read_schemas
 
-        problems += _problem(read_schemas, schemas)
+        problems += [f"store.schemas: {problem}" for problem in _problem(read_schemas, schemas)]
     from rondo_core.plugins import EXPORTERS, RECORDERS
 
     for name, table in config.exporters.items():
         where = f"exporters.{name}"
         own, rest = divided(table, RUNNER_OPTIONS)
-        problems += _problem(check_runner_table, where, own)
+        for key in own:
+            problems += _problem(check_runner_table, where, {key: own[key]})
         settings += _shown(where, RUNNER_OPTIONS, own)
         _check_plugin(where, EXPORTERS, str(table.get("plugin", name)), rest, settings, problems)
     for name, table in config.recorders.items():
@@ -95,15 +100,15 @@ def _check_plugin(
     settings: list[Setting],
     problems: list[str],
 ) -> None:
-    from rondo_core.installed import declared_options
+    from rondo_core.installed import check_table, declared_options
 
     try:
         options = declared_options(group, plugin)
         if options is None:  # a plugin that checks its table when it is opened; what is secret in it, only it knows
             settings += [Setting(where, key, "(given)") for key in table]
         else:
-            read_options(where, options, table)
             settings += _shown(where, options, table)
+        check_table(group, plugin, table, where)
     except RondoError as error:
         problems.append(f"{where}: {one_line(error)}" if where not in str(error) else one_line(error))
 

@@ -6,6 +6,8 @@ one line: the input, what is wrong, the mend. Facts are attributes and survive p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 class RondoError(Exception):
     """The root of every error of rondo's own; `exit_status` is what a command ends with."""
@@ -127,14 +129,14 @@ class FormatVersionError(StoreError):
 
 
 class UnknownSeriesError(StoreError, LookupError):
-    """A selector matches no series; `nearest` are the names that come closest."""
+    """A selector matches no series; `nearest` are the names that come closest, `why` says which label differs."""
 
-    def __init__(self, selector: str, nearest: tuple[str, ...] = ()) -> None:
+    def __init__(self, selector: str, nearest: tuple[str, ...] = (), why: str = "") -> None:
         """Name the selector and what was perhaps meant."""
-        super().__init__(selector, nearest)
-        self.selector, self.nearest = selector, nearest
-        hint = f"; nearest: {', '.join(nearest)}" if nearest else "; the store holds no series"
-        self.message = f"{selector}: no such series{hint}"
+        super().__init__(selector, nearest, why)
+        self.selector, self.nearest, self.why = selector, nearest, why
+        hint = why or (f"nearest: {', '.join(nearest)}" if nearest else "the store holds no series")
+        self.message = f"{selector}: no such series; {hint}"
 
 
 class PluginError(RondoError):
@@ -193,6 +195,15 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def meant(given: str, known: Iterable[str]) -> str:
+    """Ask whether the nearest of the known words was meant: "did you mean path? "; nothing where none is near."""
+    import difflib
+
+    words = list(known)
+    near = difflib.get_close_matches(given, words, 1) or difflib.get_close_matches(given.lower(), words, 1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def one_line(error: BaseException) -> str:

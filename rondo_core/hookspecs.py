@@ -26,11 +26,10 @@ class Declare(Protocol):
     def counter(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Counter:
         """Declare a counter, or find it."""
@@ -38,11 +37,10 @@ class Declare(Protocol):
     def gauge(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Gauge:
         """Declare a gauge, or find it."""
@@ -50,11 +48,10 @@ class Declare(Protocol):
     def summary(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Summary:
         """Declare a summary, or find it."""
@@ -90,6 +87,17 @@ def rondo_options_define() -> list[Option]:  # type: ignore[empty-body]
     Returns: options; a config is checked against them, and given on in their types with defaults filled in. A
     plugin without this hook is given its table as it stands.
     Errors: a raise here disables this plugin alone.
+    """
+
+
+@hookspec
+def rondo_options_check(config: Config) -> None:
+    """Say what of this plugin's config table cannot be, beside keys and types: a URL, a path, two that contradict.
+
+    Called: by what checks configs, such as `rondo config check`, any number of times; nothing is opened afterwards.
+    Args: `config` is this plugin's own table, checked against its options.
+    Returns: None where all of it can be; it changes nothing, and asks no other machine.
+    Errors: a UsageError names the key, what is wrong and the mend, and no secret; it is shown.
     """
 
 

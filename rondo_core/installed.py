@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -61,3 +62,15 @@ def declared_options(group: str, name: str) -> list[Option] | None:
         raise
     except Exception as error:
         raise HookError(name, f"rondo_options_define: {one_line(error)}") from error
+
+
+def check_table(group: str, name: str, table: Mapping[str, Any], where: str) -> None:
+    """Check a config table of an installed plugin as far as can be told without opening it.
+
+    Args: `where` names the table in errors.
+    Raises: PluginError: as `declared_options`; RondoError: what is wrong with the table.
+    """
+    specs = [entrypoints.load(value) for value in entrypoints.find("rondo.hookspecs").values()]
+    plugins = Plugins(*specs, config={name: table}, where={name: where})
+    plugins.load(group, [name])
+    plugins.check(name)

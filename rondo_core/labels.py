@@ -47,6 +47,8 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
             raise LabelError(f"{name!r}: label names that begin with __ are reserved; choose another")
         if name in seen:
             raise LabelError(f"{name!r}: label given twice; keep one")
+        if isinstance(raw, (Mapping, list, tuple, set)):
+            raise LabelError(f'{name}={raw!r}: not one value; write each label with its own, such as method="get"')
         value = raw if isinstance(raw, str) else str(raw)
         try:
             size = len(value.encode())
@@ -72,6 +74,39 @@ def overridden(own: Labels, winning: Mapping[str, str]) -> Labels:
             kept = DISPLACED + kept
         merged[kept] = value
     return tuple(sorted((name, value) for name, value in merged.items() if value))
+
+
+def read_given(
+    name: str, given: Iterable[object], labels: Mapping[str, object], help_text: str | None
+) -> tuple[list[tuple[str, object]], str | None]:
+    """Sort what was given after a metric's name: a text is its help, a mapping holds labels.
+
+    Returns: label pairs, those given as keywords at the end; the help.
+    Raises: LabelError: something else, such as a list of label names, or a second text; the message says the mend.
+    """
+    pairs: list[tuple[str, object]] = []
+    for each in given:
+        if isinstance(each, Mapping):
+            pairs += each.items()
+        elif isinstance(each, str):
+            if help_text:
+                raise LabelError(f"{name}: {each!r}: the help is given already; name what this is: unit=, or a label")
+            help_text = each
+        elif each is not None:
+            example = next((each for each in each if isinstance(each, str)), "") if isinstance(each, Iterable) else ""
+            key = example if LABEL_NAME.fullmatch(example) else "method"
+            raise LabelError(
+                f"{name}: {each!r}: labels come with their values, a series for each:"
+                f' write {key}="...", or {{"{key}": "..."}}'
+            )
+    return [*pairs, *labels.items()], help_text
+
+
+def check_text(name: str, word: str, text: str | None) -> str:
+    """Give a help or a unit, None as none. Raises: LabelError: it is no text."""
+    if text is not None and not isinstance(text, str):
+        raise LabelError(f"{name}: {word} {text!r}: not a text; write it in quotes")
+    return text or ""
 
 
 def format_series(name: str, labels: Labels) -> str:

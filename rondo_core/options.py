@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rondo_core.errors import UsageError
+from rondo_core.errors import UsageError, meant
 from rondo_core.units import parse_duration_ns, parse_size_bytes
 
 NS_PER_S = 1_000_000_000
@@ -91,11 +91,8 @@ def read_options(
     known = {option.name: option for option in options}
     for key in config:
         if key not in known:
-            import difflib
-
-            near = difflib.get_close_matches(str(key), known, 1)
-            meant = f"did you mean {near[0]}? " if near else ""
-            raise UsageError(f"{where}.{key}: no such key; {meant}it has {', '.join(sorted(known)) or 'none'}")
+            near = meant(str(key), known)
+            raise UsageError(f"{where}.{key}: no such key; {near}it has {', '.join(sorted(known)) or 'none'}")
     values: dict[str, Any] = {}
     for name, option in known.items():
         value = config.get(name)

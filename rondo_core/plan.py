@@ -65,6 +65,7 @@ class StorePlan:
                 "kind": schema.kind,
                 "max_series": schema.max_series,
                 "match": schema.match,
+                "sketch": schema.sketch,
                 "size_bytes": schema.size_bytes(),
                 "outage_ns": outage_ns(schema),
                 "tiers": [

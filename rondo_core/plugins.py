@@ -171,6 +171,21 @@ class Plugins:
 
         return read_options(self._where.get(plugin, plugin), options, config)
 
+    def check(self, plugin: str) -> None:
+        """Check a loaded plugin's own table: against the options that it declares, and by its own check.
+
+        Raises: RondoError: what is wrong; HookError: the check itself failed.
+        """
+        self.checked(plugin)
+        for implementation in self._manager.hook.rondo_options_check.get_hookimpls():
+            if implementation.plugin_name == plugin:
+                try:
+                    self._call(implementation, {})
+                except RondoError:
+                    raise
+                except Exception as error:
+                    raise HookError(plugin, f"rondo_options_check: {one_line(error)}") from error
+
     def guard(self, plugin: str, call: Callable[[int], None]) -> Callable[[int], None]:
         """Wrap a tick so that what it raises is reported and counted, and goes no further."""
 

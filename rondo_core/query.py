@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import attrs
 
 from rondo_core.clock import monotonic_ns
-from rondo_core.errors import ConsolidatorError, QueryLimitError, RangeError
+from rondo_core.errors import ConsolidatorError, QueryLimitError, RangeError, meant
 from rondo_core.labels import Kind, Series
 from rondo_core.schema import Schema
 from rondo_core.units import parse_duration_ns, parse_instant_ns
@@ -324,7 +324,7 @@ def pick(name: str | None, kind: Kind, consolidators: Consolidators) -> Consolid
         return found
     fitting = sorted(known for known, fits in consolidators if fits == kind)
     what = f"not for a {kind}" if any(known == wanted for known, _ in consolidators) else "no such consolidator"
-    raise ConsolidatorError(f"fn {wanted}: {what}; choose {', '.join(fitting)}")
+    raise ConsolidatorError(f"fn {wanted}: {what}; {meant(str(wanted), fitting)}choose {', '.join(fitting)}")
 
 
 def tier_index(tier: int | str, schema: Schema) -> int | None:

@@ -27,7 +27,6 @@ _WORTH_SPARING = 1000
 _AT_ONCE = 512  # records of which the parts are in memory, and in the processor's cache, at a time
 _SHARE = 8  # one in so many asked for at a time, and all are read
 _MANY = 8  # records that are read together rather than one by one
-_COMPARED, _LONGEST_COMPARED = 1000, 128  # names, and characters of one: a guess is not worth more
 
 
 def registry_bytes(schemas: Iterable[Schema]) -> int:
@@ -298,18 +297,6 @@ class Registry:
         if series is not None and series.kind != kind:
             raise LabelError(f"{series}: is a {series.kind} already; use another name for a {kind}")
         return series
-
-    def nearest(self, name: str) -> tuple[str, ...]:
-        """Give the up to three metric names that come closest to `name`, or the first three where none is close."""
-        import difflib
-
-        known: set[str] = set()
-        for series in self:
-            known.add(series.name)
-            if len(known) == _COMPARED:
-                break
-        names = sorted(known)
-        return tuple(difflib.get_close_matches(name[:_LONGEST_COMPARED], names, 3, 0.5) or names[:3])
 
     def sync(self) -> None:
         """Write what was declared to the disk, and wait for it; nothing to do where nothing was since."""

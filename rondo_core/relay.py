@@ -14,7 +14,7 @@ import attrs
 from rondo_core.errors import StoreError
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
-from rondo_core.statistics import COARSE_STATISTICS, COVERAGE
+from rondo_core.statistics import COVERAGE, coarse_statistics
 from rondo_core.tables import Table, choose, empty, fold, unknown, write_table
 from rondo_core.units import format_instant
 
@@ -86,8 +86,10 @@ def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int)
             _check_ended(schema, tier, window, now_ns)
             window += 1
         next_windows.append(window)
-    if len(tables) > 1 and next_windows[1] * schema.ratio(1) > newest:
-        newest = next_windows[1] * schema.ratio(1)  # recording goes on behind the window that is not folded again
+    ends_ns = [window * tier.interval_ns for window, tier in zip(next_windows, schema.tiers, strict=True)]
+    behind = max(ends_ns) // schema.tiers[0].interval_ns
+    if behind > newest:
+        newest = behind  # recording goes on behind the windows that are not folded again, of whatever tier
         tables[0] = _cut(_settled(schema, sources, whole[0], newest), slots[0])
     marks: list[list[int]] = [[] for _ in tables]
     for tier in reversed(range(len(tables) - 1)):
@@ -104,10 +106,11 @@ def _gather(
     import numpy as np
 
     none = np.empty(0, np.int64)
-    chosen = [choose(schema.kind, source.tables, interval_ns, len(source.columns)) for source in sources]
+    names = coarse_statistics(schema.kind, schema.sketch)
+    chosen = [choose(schema.kind, names, source.tables, interval_ns, len(source.columns)) for source in sources]
     buckets = np.unique(np.concatenate([none, *(table.buckets for table, _ in chosen)]))
     had = np.unique(np.concatenate([none, *(table.buckets[kept] for table, kept in chosen)]))
-    whole = empty(interval_ns, COARSE_STATISTICS[schema.kind], n_series, buckets)
+    whole = empty(interval_ns, names, n_series, buckets)
     for (table, _), source in zip(chosen, sources, strict=True):
         place = np.ix_(np.searchsorted(buckets, table.buckets), np.array(source.columns, np.intp))
         for name, values in table.statistics.items():

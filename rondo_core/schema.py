@@ -21,8 +21,13 @@ MAX_SERIES = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
-def _duration(value: int | str) -> int:
-    return parse_duration_ns(value) if isinstance(value, str) else int(value)
+def _duration(value: Any) -> int:
+    if isinstance(value, str):
+        return parse_duration_ns(value)
+    whole = hasattr(value, "__index__") or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole:
+        raise SchemaError(f'{value!r}: not a duration of a tier; write "10s", or whole nanoseconds')
+    return int(value)
 
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
@@ -46,7 +51,8 @@ class Tier:
         Raises: SchemaError: the interval is under 1 ms or does not divide the retention.
         """
         if self.interval_ns < layout.MIN_INTERVAL_NS:
-            raise SchemaError(f"tier interval {format_duration(self.interval_ns)}: at least 1ms")
+            mend = 'at least 1ms; a number is nanoseconds: write "10s"'
+            raise SchemaError(f"tier interval {format_duration(self.interval_ns)}: {mend}")
         if self.retention_ns < self.interval_ns or self.retention_ns % self.interval_ns:
             raise SchemaError(f"tier {self}: the retention must be a whole number of intervals")
 
@@ -64,7 +70,15 @@ DEFAULT_TIERS = (Tier("1s", "10m"), Tier("10s", "6h"), Tier("5m", "7d"))
 
 
 def _tiers(value: Iterable[Tier | tuple[str, str]]) -> tuple[Tier, ...]:
-    return tuple(tier if isinstance(tier, Tier) else Tier(*tier) for tier in value)
+    if isinstance(value, Tier | str):
+        raise SchemaError(f'tiers {value!s}: one tier, not a list of them; write [("1s", "10m"), ...]')
+    return tuple(tier if isinstance(tier, Tier) else _tier(tier) for tier in value)
+
+
+def _tier(pair: Any) -> Tier:
+    if isinstance(pair, str) or not isinstance(pair, Sequence) or not 2 <= len(pair) <= 3:
+        raise SchemaError(f'tier {pair!r}: write ("10s", "6h"), the interval and the retention')
+    return Tier(*pair)
 
 
 @attrs.frozen
@@ -96,10 +110,12 @@ class Schema:
             raise SchemaError(f"{where}: lower-case letters, digits, _ and - only, letter first, 32 at most")
         if self.kind not in KINDS:
             raise SchemaError(f"{where}: kind {self.kind!r}; choose {', '.join(KINDS)}")
-        if not 1 <= self.max_series <= MAX_SERIES:
-            raise SchemaError(f"{where}: max_series {self.max_series}; from 1 to {MAX_SERIES}")
+        if not isinstance(self.max_series, int) or not 1 <= self.max_series <= MAX_SERIES:
+            raise SchemaError(f"{where}: max_series {self.max_series!r}; from 1 to {MAX_SERIES}")
         if self.sketch and self.kind != "summary":
             raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
+        if not isinstance(self.match, str):
+            raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
             raise SchemaError(f"{where}: no tier; give at least one")
         object.__setattr__(self, "tiers", tuple(self._settled(where)))
@@ -193,7 +209,10 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
 
     Raises: SchemaError: two schemas share a name, or one has the name of rondo's own and another purpose.
     """
-    given = tuple(schemas)
+    given = tuple(schemas) if isinstance(schemas, Iterable) and not isinstance(schemas, str) else (schemas,)
+    for schema in given:
+        if not isinstance(schema, Schema):
+            raise SchemaError(f"schemas: {schema!r} is no Schema; give a list of them, such as read_schemas(FILE) does")
     own = tuple(schema for schema in given if schema.name == SELF_SCHEMA)
     for schema in own:
         if schema.kind != "counter" or schema.match != SELF_MATCH:
@@ -230,6 +249,17 @@ def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
         for field in attrs.fields(Schema):
             new, old = getattr(want[name], field.name), getattr(have[name], field.name)
             if new != old:
-                words = [" ".join(map(str, value)) if field.name == "tiers" else repr(value) for value in (new, old)]
-                return f"schema {name}: {field.name} {words[0]} asked for, {words[1]} on disk"
+                what, *words = _told_apart(new, old) if field.name == "tiers" else (field.name, repr(new), repr(old))
+                return f"schema {name}: {what} {words[0]} asked for, {words[1]} on disk"
     return ""
+
+
+def _told_apart(asked: Sequence[Tier], on_disk: Sequence[Tier]) -> tuple[str, str, str]:
+    """Name what differs of two schemas' tiers, and both sides of it, which never read alike."""
+    if [str(tier) for tier in asked] != [str(tier) for tier in on_disk]:
+        return "tiers", " ".join(map(str, asked)), " ".join(map(str, on_disk))
+    at, new, old = next((at, *pair) for at, pair in enumerate(zip(asked, on_disk, strict=True)) if pair[0] != pair[1])
+    if new.statistics != old.statistics:
+        return f"tier {at} ({new}): statistics", ", ".join(new.statistics), ", ".join(old.statistics)
+    sides = [f"{tier.interval_ns} ns kept for {tier.retention_ns} ns" for tier in (new, old)]
+    return f"tier {at}:", sides[0], sides[1]

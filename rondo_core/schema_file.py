@@ -5,6 +5,7 @@
     kind = "gauge"
     max_series = 16                          # 32 where it is left out
     match = '{__name__=~"vmm_.*"}'           # every series of the kind where it is left out
+    sketch = false                           # true: summaries keep what quantiles are read from
     tiers = [["1s", "10m"], {interval = "10s", retention = "6h", statistics = ["min", "max", "sum"]}]
 
 A table of the name "rondo" takes the place of rondo's own schema.
@@ -12,18 +13,17 @@ A table of the name "rondo" takes the place of rondo's own schema.
 
 from __future__ import annotations
 
-import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rondo_core.errors import RangeError, SchemaError, StoreError
+from rondo_core.errors import RangeError, SchemaError, StoreError, meant
 from rondo_core.schema import DEFAULT_TIERS, Schema, Tier, check_schemas
 from rondo_core.units import format_duration
 
-_SCHEMA_KEYS = ("name", "kind", "max_series", "tiers", "match")
+_SCHEMA_KEYS = ("name", "kind", "max_series", "tiers", "match", "sketch")
 _TIER_KEYS = ("interval", "retention", "statistics")
 
 
@@ -37,7 +37,9 @@ def read_schemas(path: str | Path) -> tuple[Schema, ...]:
         plain = tomllib.loads(file.read_bytes().decode())
     except OSError as error:
         raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError:
+        raise SchemaError(f"{file}: not TOML, which is text in UTF-8; check the path") from None
+    except tomllib.TOMLDecodeError as error:
         raise SchemaError(f"{file}: not TOML: {error}") from None
     _check_keys(str(file), plain, ("schema",))
     tables = plain.get("schema")
@@ -61,6 +63,8 @@ def _text(schema: Schema) -> str:
     lines.append(f"max_series = {schema.max_series}")
     if schema.match:
         lines.append(f"match = {_quoted(schema.match)}")
+    if schema.sketch:
+        lines.append("sketch = true")
     lines.append("tiers = [")
     for tier in schema.tiers:
         pair = f"interval = {_exact(tier.interval_ns)}, retention = {_exact(tier.retention_ns)}"
@@ -93,9 +97,12 @@ def _schema(where: str, table: Any) -> Schema:
         _check_type(where, table, key, str, "a text in quotes")
     _check_type(where, table, "max_series", int, "a whole number")
     _check_type(where, table, "tiers", list, 'a list such as [["1s", "10m"], ["10s", "6h"]]')
+    if not isinstance(table.get("sketch", False), bool):
+        raise SchemaError(f"{where}: sketch = {table['sketch']!r}; write true or false, without quotes")
     tiers = [_tier(f"{where}: tier {index}", tier) for index, tier in enumerate(table.get("tiers", DEFAULT_TIERS))]
+    rest = {key: table[key] for key in ("max_series", "match", "sketch") if key in table}
     try:
-        return Schema(table["name"], table["kind"], table.get("max_series", 32), tuple(tiers), table.get("match", ""))
+        return Schema(table["name"], table["kind"], tiers=tuple(tiers), **rest)
     except SchemaError as error:
         said = str(error).removeprefix(f"schema {table['name']!r}: ")
         raise SchemaError(f"{where}: {said}") from None
@@ -127,9 +134,7 @@ def _tier(where: str, plain: Any) -> Tier:
 def _check_keys(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            close = difflib.get_close_matches(key, known, 1)
-            mend = f"write {close[0]}" if close else f"choose {', '.join(known)}"
-            raise SchemaError(f"{where}: no key {key!r}; {mend}")
+            raise SchemaError(f"{where}: no key {key!r}; {meant(key, known)}it has {', '.join(known)}")
 
 
 def _check_type(where: str, table: Mapping[str, Any], key: str, kind: type, mend: str) -> None:

@@ -75,7 +75,7 @@ class SchemaQuery:
         """
         if SKETCH in consolidator.needs and not self.schema.sketch:
             what = f"fn {consolidator.name}: schema {self.schema.name} keeps no sketch"
-            raise ConsolidatorError(f"{what}; make the store with sketch=True in it")
+            raise ConsolidatorError(f"{what}; give the schema sketch = true, in a new store or with rondo migrate")
         if tier is not None and not self._keeps(tier, consolidator.needs):
             kept = ", ".join(self.schema.cells(tier))
             raise ConsolidatorError(f"fn {consolidator.name}: tier {tier} of {self.schema.name} keeps only {kept}")

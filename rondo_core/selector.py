@@ -97,6 +97,8 @@ class _Parser:
             matchers = self._matchers()
         self._skip()
         if self._at < len(self._text):
+            if self._text[self._at] in "[(":
+                self._fail("a selector is no expression; ranges and functions are given beside it (--range, --fn)")
             self._fail("expected { or the end" if not matchers else "expected the end")
         return Selector(self._text.strip(), name, tuple(matchers))
 

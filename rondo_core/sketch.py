@@ -146,6 +146,15 @@ def lift(heads: NDArray[Any], banks: tuple[NDArray[Any], NDArray[Any]]) -> NDArr
     return whole
 
 
+def lower(sketches: NDArray[Any]) -> tuple[NDArray[Any], tuple[NDArray[Any], NDArray[Any]]]:
+    """Write the statistic as the finest tier's sketches: heads and banks, the first of which counts; see `lift`."""
+    import numpy as np
+
+    heads = np.where(sketches[..., 0] > 0, sketches[..., 1] << 16 | sketches[..., 0] << 1, 0)
+    counts = sketches[..., HEAD_WORDS:].astype(np.uint32)
+    return heads, (counts, np.zeros_like(counts))
+
+
 def merge(sketches: NDArray[Any], windows: NDArray[Any], n_windows: int) -> NDArray[Any]:
     """Merge sketches over windows, at the finest scale that holds all of a window's.
 

@@ -27,14 +27,14 @@ from rondo_core.errors import (
     one_line,
 )
 from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
-from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
+from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
 from rondo_core.lock import WriterLock, held_here
 from rondo_core.registry import Registry
 from rondo_core.runs import CLOSED, Run, Survival, newest_run, on_record, survival, this_run, write_run
 from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
 from rondo_core.selector import parse_selector
 from rondo_core.slab import take_up
-from rondo_core.units import format_instant
+from rondo_core.units import Duration, format_instant, seconds
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Store:
         *,
         clock: Clock = wall_ns,
         writer: str = "",
-        tick_interval_s: float | None = None,
-        sync_interval_s: float | None = None,
+        tick_interval_s: Duration | None = None,
+        sync_interval_s: Duration | None = None,
         create_missing: bool = True,
     ) -> None:
         """Open the store at `path` for writing; make it first where it is missing.
@@ -73,17 +73,20 @@ class Store:
             sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
                 half a minute. It is what a loss of power, or a crash of the kernel, takes at most; a death of the
                 process takes nothing.
-            tick_interval_s: tick from a thread of the store's own that often; None: the owner calls `tick`.
+            tick_interval_s: tick from a thread of the store's own that often; None: the owner calls `tick`. Both may
+                be given as "1s", as in TOML.
         Raises: StoreLockedError: another process writes it; SchemaError: the schemas are not those on disk, and in
             what; StoreError and those below it: the path cannot be made or read.
         """
         self.path = Path(path)
         asked = None if schemas is None else check_schemas(schemas)
-        if tick_interval_s is not None and tick_interval_s <= 0:
-            raise UsageError(f"tick interval {tick_interval_s:g} s: must be more than 0")
-        if sync_interval_s is not None and sync_interval_s < 0:
-            raise UsageError(f"sync interval {sync_interval_s:g} s: must not be negative; 0 syncs in every tick")
-        self._sync_interval_ns = None if sync_interval_s is None else round(sync_interval_s * NS_PER_S)
+        tick_s = None if tick_interval_s is None else seconds("tick_interval_s", tick_interval_s)
+        if tick_s is not None and tick_s <= 0:
+            raise UsageError(f"tick interval {tick_s:g} s: must be more than 0")
+        sync_s = None if sync_interval_s is None else seconds("sync_interval_s", sync_interval_s)
+        if sync_s is not None and sync_s < 0:
+            raise UsageError(f"sync interval {sync_s:g} s: must not be negative; 0 syncs in every tick")
+        self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
         self._synced_ns = self._let_go_ns = 0
         self._root = str(self.path)
         if create_missing and not self.path.exists():
@@ -95,8 +98,8 @@ class Store:
         self._lock_file = WriterLock(f"{self._root}/{layout.LOCK_FILE}")
         try:
             self._open(meta, clock, writer)
-            if tick_interval_s is not None:
-                self._start_ticking(tick_interval_s)
+            if tick_s is not None:
+                self._start_ticking(tick_s)
         except BaseException:
             if hasattr(self, "registry"):
                 self.registry.close()
@@ -173,16 +176,16 @@ class Store:
     def counter(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Counter:
         """Declare a counter, or find the one of that name and labels; it stands at its last total.
 
-        Args: labels as a mapping, as keywords, or both; `help` and `unit` are for people and exporters.
+        Args: labels as a mapping, as keywords, or both; `help`, which may also come right after the name, and `unit`
+            are for people and exporters. Those that a series was first declared with stand; others are logged, once.
         Raises: LabelError: a name that receivers could not take, or the series is of another kind;
         CapacityError: the schema is full (counted too); StoreClosedError.
         """
@@ -192,11 +195,10 @@ class Store:
     def gauge(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Gauge:
         """Declare a gauge, or find it; it is absent until it is set. Raises: as `counter`."""
@@ -206,11 +208,10 @@ class Store:
     def summary(
         self,
         name: str,
-        given: Mapping[str, object] | None = None,
         /,
-        *,
-        help: str = "",
-        unit: str = "",
+        *given: str | Mapping[str, object] | None,
+        help: str | None = "",
+        unit: str | None = "",
         **labels: object,
     ) -> Summary:
         """Declare a summary, or find it. Raises: as `counter`."""
@@ -225,18 +226,23 @@ class Store:
         self,
         kind: Kind,
         name: str,
-        given: Mapping[str, object] | None,
+        given: tuple[object, ...],
         labels: Mapping[str, object],
-        help_text: str,
-        unit: str,
+        help_text: str | None,
+        unit: str | None,
     ) -> Any:
-        whole = canonical_labels(labels if not given else [*given.items(), *labels.items()])
+        pairs, help_text = (labels.items(), help_text) if not given else read_given(name, given, labels, help_text)
+        whole = canonical_labels(pairs)
         handle = self._handles.get((name, whole))
         if handle is not None and handle.series.kind == kind:
+            if help_text or unit:
+                self._say_kept(handle.series, help_text, unit)
             return handle
         check_metric_name(name)
         try:
-            return self._declared(kind, name, whole, help_text, unit)
+            return self._declared(
+                kind, name, whole, check_text(name, "help", help_text), check_text(name, "unit", unit)
+            )
         finally:
             self._close_as_asked()
 
@@ -246,6 +252,8 @@ class Store:
             series = self.registry.get(name, whole, kind)
             if series is None:
                 series = self._register(kind, name, whole, help_text, unit)
+            else:
+                self._say_kept(series, help_text, unit)
             writer = self._writers[series.schema]
             writer.add_series(series.column)
             width = writer.slab.spec.max_series
@@ -272,6 +280,16 @@ class Store:
             if schema.name != SELF_SCHEMA:
                 self._series_refused += 1
             raise
+
+    def _say_kept(self, series: Series, help_text: str | None, unit: str | None) -> None:
+        """Log what is given for a series that has another, once for each metric; what is on record stands."""
+        for word, new, old in (("help", help_text, series.help), ("unit", unit, series.unit)):
+            if new and new != old:
+                mend = "values of another unit need another name" if word == "unit" else "rondo info shows it"
+                had = repr(old) if old else f"no {word}"
+                self._log_once(
+                    f"{series.name} {word}", f"{series}: {word} {new!r}: declared with {had}, which stays; {mend}"
+                )
 
     # -- time
 
@@ -356,14 +374,12 @@ class Store:
             log.warning("%s: the clock went on to %s; %d %s", self.path, now, returned - returned_before, what)
         self._told = counts
 
-    def _report(self, error: Exception) -> None:
-        """Log a failure of the store's own thread, once per kind."""
+    def _log_once(self, key: str, line: str) -> None:
         import logging
 
-        line = one_line(error)
-        if line not in self._reported:
-            self._reported.add(line)
-            logging.getLogger("rondo.store").warning("%s: tick: %s", self.path, line)
+        if key not in self._reported:
+            self._reported.add(key)
+            logging.getLogger("rondo.store").warning("%s: %s", self.path, line)
 
     def _start_ticking(self, interval_s: float) -> None:
         def run() -> None:
@@ -374,7 +390,8 @@ class Store:
                 except StoreClosedError:
                     return
                 except Exception as error:  # noqa: BLE001 - the next second is ticked whatever befell this one
-                    self._report(error)
+                    line = one_line(error)
+                    self._log_once(line, f"tick: {line}")
 
         self._thread = threading.Thread(target=run, name="rondo-tick", daemon=True)
         self.tick()

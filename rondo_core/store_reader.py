@@ -9,7 +9,6 @@ from typing import Any, Self
 
 from rondo_core import layout
 from rondo_core.directory import Meta, open_slabs, read_meta
-from rondo_core.errors import UnknownSeriesError
 from rondo_core.labels import Series
 from rondo_core.lock import writer_pid
 from rondo_core.query import ALL, AUTO, Budget, Consolidators, Found, Range, Table, parse_range, pick, tier_index
@@ -153,7 +152,9 @@ class View:
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
         found = self._index.select(parsed, budget)
         if not found:
-            raise UnknownSeriesError(parsed.text, self.registry.nearest(parsed.name))
+            from rondo_core.unmatched import no_such_series
+
+            raise no_such_series(parsed, self.registry)
         return found
 
     def _plans(

@@ -24,7 +24,6 @@ from rondo_core.errors import (
     RondoError,
     StoreError,
     StoreNotFoundError,
-    UnknownSeriesError,
     one_line,
     printable,
 )
@@ -316,9 +315,9 @@ class StoresReader:
 
         results = [each for data in self.of_each(read) for each in data]
         if not results:
-            name = parsed.text.partition("{")[0]
-            nearest = next(iter(self.of_each(lambda _, reader: reader.registry.nearest(name))), ())
-            raise UnknownSeriesError(parsed.text, nearest)
+            from rondo_core.unmatched import no_such_series
+
+            raise no_such_series(parsed, self.series())
         return results
 
     def of_each(self, read: Callable[[str, StoreReader], T]) -> list[T]:

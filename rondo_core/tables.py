@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from rondo_core import sketch
 from rondo_core.labels import Kind
 from rondo_core.schema import Schema
 from rondo_core.slab import MAX_INSTANT_NS, Slab
-from rondo_core.statistics import COARSE_STATISTICS, COVERAGE, WindowMerge, lift
+from rondo_core.statistics import COVERAGE, SKETCH, SKETCH_CELLS, WindowMerge, lift
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,10 @@ if TYPE_CHECKING:
 
 @attrs.frozen(eq=False)
 class Table:
-    """Buckets of `interval_ns`, ascending int64 [rows], and their statistics, name -> [rows, series]; NaN: absent."""
+    """Buckets of `interval_ns`, ascending int64 [rows], and their statistics, name -> [rows, series]; NaN: absent.
+
+    A sketch is int64 [rows, series, 163], as in sketch.py; all 0: absent.
+    """
 
     interval_ns: int
     buckets: NDArray[np.int64]
@@ -51,12 +55,11 @@ def empty(interval_ns: int, names: Sequence[str], n_series: int, buckets: Any = 
 
     rows = np.asarray(buckets, dtype=np.int64)
     shape = (len(rows), n_series)
-    kinds = {name: np.int64 if name == COVERAGE else np.float64 for name in names}
-    return Table(
-        interval_ns,
-        rows,
-        {name: np.full(shape, 0 if name == COVERAGE else np.nan, kind) for name, kind in kinds.items()},
-    )
+    none: dict[str, Values] = {name: np.full(shape, np.nan) for name in names if name not in {COVERAGE, SKETCH}}
+    none |= {COVERAGE: np.zeros(shape, np.int64)}
+    if SKETCH in names:
+        none[SKETCH] = np.zeros((*shape, sketch.WORDS), np.int64)
+    return Table(interval_ns, rows, {name: none[name] for name in names})
 
 
 def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Table]:
@@ -91,11 +94,20 @@ def _read(schema: Schema, tier: int, slab: Slab, n_series: int) -> Table:
     cells: dict[str, Values] = {cell: slab.block(cell)[slots, :n_series] for cell in schema.cells(tier)}
     if tier:
         covered = cells[COVERAGE] > 0
-        cells = {name: each if name == COVERAGE else np.where(covered, each, np.nan) for name, each in cells.items()}
+        cells = {name: each if name == COVERAGE else _where(covered, name, each) for name, each in cells.items()}
     else:
         cells = lift(schema.kind, cells)
-    cells[COVERAGE] = cells[COVERAGE].astype(np.int64)
+    for name in (COVERAGE, SKETCH):
+        if name in cells:
+            cells[name] = cells[name].astype(np.int64)
     return Table(schema.tiers[tier].interval_ns, headers[slots], cells)
+
+
+def _where(there: Any, name: str, values: Any) -> Any:
+    """Give a statistic's values where they are there, and what means absent elsewhere."""
+    import numpy as np
+
+    return np.where(there[..., None], values, 0) if name == SKETCH else np.where(there, values, np.nan)
 
 
 def _among(values: Any, others: Any) -> Any:
@@ -131,7 +143,7 @@ def fold(kind: Kind, table: Table, interval_ns: int) -> Table:
         folded[name] = merge(name, values)
         if name != COVERAGE:
             partly = np.logical_or.reduceat(unknown(kind, table, name), first, axis=0)
-            folded[name][partly] = np.nan
+            folded[name][partly] = 0 if name == SKETCH else np.nan
     return Table(interval_ns, windows, folded)
 
 
@@ -139,21 +151,25 @@ def unknown(kind: Kind, table: Table, name: str) -> Any:
     """Say which cells hold samples, but not this statistic of them."""
     import numpy as np
 
+    if name == SKETCH:  # which is empty too where nothing was observed
+        observed: Values = table.statistics["count"] > 0 if "count" in table.statistics else table.coverage > 0
+        return observed & (table.statistics[name][..., 0] == 0)
     missing: Values = (table.coverage > 0) & np.isnan(table.statistics[name])
     if kind == "summary" and name in {"min", "max"}:  # a bucket without an observation has none
         missing &= table.statistics["count"] > 0 if "count" in table.statistics else False
     return missing
 
 
-def choose(kind: Kind, tables: Sequence[Table], interval_ns: int, n_series: int) -> tuple[Table, Any]:
+def choose(
+    kind: Kind, names: Sequence[str], tables: Sequence[Table], interval_ns: int, n_series: int
+) -> tuple[Table, Any]:
     """Make the table of an interval: each cell from the tier that still has all of its samples.
 
     The tier of that very interval comes first, then the finest that divides it.
-    Returns: the table, with every statistic of the kind; which of its rows the tier of that interval had.
+    Returns: the table, with the statistics of these names; which of its rows the tier of that interval had.
     """
     import numpy as np
 
-    names = COARSE_STATISTICS[kind]
     sources = [fold(kind, each, interval_ns) for each in tables if interval_ns % each.interval_ns == 0]
     same = any(each.interval_ns == interval_ns for each in tables)
     if same:  # the coarsest of those that divide it
@@ -163,14 +179,17 @@ def choose(kind: Kind, tables: Sequence[Table], interval_ns: int, n_series: int)
     places = [np.searchsorted(windows, each.buckets) for each in sources]
     for each, rows in zip(sources, places, strict=True):
         chosen.coverage[rows] = np.maximum(chosen.coverage[rows], each.coverage)
-    for name in names[:-1]:
+    for name in names:
+        if name == COVERAGE:
+            continue
         filled = np.zeros(chosen.coverage.shape, dtype=bool)
         for each, rows in zip(sources, places, strict=True):
             if name not in each.statistics:
                 continue
             take = (each.coverage == chosen.coverage[rows]) & (each.coverage > 0) & ~filled[rows]
             take &= ~unknown(kind, each, name)
-            chosen.statistics[name][rows] = np.where(take, each.statistics[name], chosen.statistics[name][rows])
+            taken = take[..., None] if name == SKETCH else take
+            chosen.statistics[name][rows] = np.where(taken, each.statistics[name], chosen.statistics[name][rows])
             filled[rows] |= take
     kept = np.isin(windows, sources[0].buckets) if same else np.zeros(len(windows), dtype=bool)
     return chosen, kept
@@ -190,6 +209,9 @@ def fine_cells(kind: Kind, table: Table) -> dict[str, Values]:
         for name, start in (("sum", 0.0), ("min", np.inf), ("max", -np.inf)):
             values = np.where(count > 0, statistics[name], start) if full else np.full(count.shape, start)
             cells[name + copy] = np.where(none, np.nan, values)
+    if SKETCH in statistics:
+        heads, banks = sketch.lower(statistics[SKETCH])
+        cells |= dict(zip(SKETCH_CELLS, (heads, *banks), strict=True))
     return cells
 
 
@@ -201,7 +223,7 @@ def write_table(schema: Schema, tier: int, slab: Slab, table: Table) -> None:
     slots, n_series = table.buckets % slab.spec.slot_count, table.coverage.shape[1]
     for name in schema.cells(tier):
         block = slab.block(name)
-        if not tier:
+        if not tier and block.dtype.kind == "f":
             block[slots] = np.nan
         block[slots, :n_series] = cells[name]
     slab.headers()[slots] = table.buckets

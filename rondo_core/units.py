@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import re
 
 from rondo_core.errors import RangeError
 
+Duration = float | str | dt.timedelta
 _UNIT_NS = {
     "w": 604_800_000_000_000,
     "d": 86_400_000_000_000,
@@ -45,6 +47,27 @@ def parse_duration_ns(text: str) -> int:
     if not compact or end != len(compact) or not 0 < total <= _MAX_NS:
         raise RangeError(f"{text!r}: not a duration; write 90s, 15m, 1h30m or 7d")
     return total
+
+
+def seconds(option: str, given: Duration) -> float:
+    """Read a duration as seconds: a number is that already, a text is as in TOML, such as "1s".
+
+    Raises: RangeError: neither; `option` names what it was given for.
+    """
+    if isinstance(given, str):
+        try:
+            return parse_duration_ns(given) / _UNIT_NS["s"]
+        except RangeError as error:
+            raise RangeError(f"{option}: {error}") from None
+    if isinstance(given, dt.timedelta):
+        return given.total_seconds()
+    try:
+        number = float(given)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number) or isinstance(given, bool):
+        raise RangeError(f'{option}: {given!r}: not a duration; write seconds as a number, or a text such as "90s"')
+    return number
 
 
 def format_duration(duration_ns: int) -> str:

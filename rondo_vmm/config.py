@@ -7,6 +7,7 @@ from typing import Literal
 
 import attrs
 
+from rondo_core.units import Duration, seconds
 from rondo_vmm.errors import ConfigError
 
 MACHINES = ("auto", "kvm", "soft", "qemu")
@@ -15,6 +16,10 @@ MEMORY_MIB, LINUX_MEMORY_MIB = 16, 256  # unless asked otherwise: the bundled gu
 MAX_COMMAND_LINE = 2047  # of the x86 boot protocol: 2048 bytes with the closing zero
 MAX_VCPUS = 64
 MAX_DISKS = 4
+
+
+def _timeout(given: Duration) -> float:
+    return seconds("timeout", given)
 
 
 @attrs.frozen
@@ -27,7 +32,7 @@ class VmConfig:
             qemu a bzImage or a vmlinux with a PVH entry.
         cmdline: the kernel's command line, at most 2047 bytes of ASCII.
         memory_mib: guest memory, MiB.
-        timeout_s: stop the machine after that long; None lets it run.
+        timeout_s: stop the machine after that long, also given as "90s"; None lets it run.
         initrd: what Linux unpacks as its first file system; None for none.
         vcpus: virtual CPUs; more than one needs a Linux kernel.
         emulated_host: /dev/kvm is itself emulated: a bzImage is unpacked by the monitor, and Linux is told to leave
@@ -42,7 +47,7 @@ class VmConfig:
     kernel: Path | None = None
     cmdline: str = ""
     memory_mib: int = MEMORY_MIB
-    timeout_s: float | None = None
+    timeout_s: float | None = attrs.field(default=None, converter=attrs.converters.optional(_timeout))
     initrd: Path | None = None
     vcpus: int = 1
     emulated_host: bool = False

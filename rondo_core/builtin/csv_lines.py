@@ -23,6 +23,14 @@ def rondo_options_define() -> list[Option]:
 
 
 @hookimpl
+def rondo_options_check(config: Mapping[str, Any]) -> None:
+    """Look at the path. Raises: UsageError: it cannot be written."""
+    from rondo_core.builtin.lines import check_path
+
+    check_path(config["path"])
+
+
+@hookimpl
 def rondo_exporter_open(config: Mapping[str, Any]) -> Lines:
     """Open the file. Raises: UsageError: it cannot be used."""
     from rondo_core.builtin.lines import Lines

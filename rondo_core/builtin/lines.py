@@ -18,12 +18,19 @@ from typing import IO
 from rondo_core import Batch, Option
 from rondo_core.builtin.samples import Sample, samples
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
+from rondo_core.places import check_appendable
 
 STDOUT = "-"
 PATH = Option("path", help="the file to append to; -: standard output", default=STDOUT)
 # One request is at most 10,000 samples, but for one instant of more series than that.
 TAIL_LINES = 20_000
 _BLOCK = 1 << 16
+
+
+def check_path(path: str) -> None:
+    """Look whether lines can go to a file, or to standard output. Raises: UsageError: they cannot."""
+    if path != STDOUT:
+        check_appendable("path", path)
 
 
 class Lines:

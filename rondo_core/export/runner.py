@@ -23,7 +23,7 @@ from rondo_core.export.delivery import Delivery, RefusesAllError
 from rondo_core.export.drain import Drain
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.ledger import Ledger
-from rondo_core.export.opening import open_exporter, runner_options
+from rondo_core.export.opening import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.sender import Sender
 from rondo_core.hookspecs import Exporter
@@ -344,6 +344,8 @@ def open_runner(
     mine, rest = runner_options(name, config)
     try:
         opened = open_exporter(name, mine.pop("plugin"), rest)
+    except MISTAKES:
+        raise  # told to whoever wrote them; a name that is none must not leave a cursor behind
     except RondoError as error:
         note_failure(view.path, name, one_line(error), clock())
         raise

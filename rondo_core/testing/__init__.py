@@ -4,6 +4,12 @@ A suite is subclassed in a test module and given what it asks for; pytest does t
 exporter by HTTP sends to in a test. Needs pytest; nothing of rondo imports this package.
 """
 
+# ruff: noqa: E402 - pytest is told of the suites before they are imported
+import pytest
+
+# So that what fails says what it got and what it wanted, as a test's own assertions do.
+pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in ("consolidator", "exporter", "recorder")))
+
 from rondo_core.testing.consolidator import ConsolidatorTests as ConsolidatorTests
 from rondo_core.testing.exporter import ExporterTests as ExporterTests
 from rondo_core.testing.exporter import Receiver as Receiver

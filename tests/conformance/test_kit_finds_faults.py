@@ -2,13 +2,15 @@
 
 import contextlib
 import math
+import re
+import sys
 
 import numpy as np
 import pytest
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError
-from rondo_core.testing import ExporterTests
+from rondo_core.testing import ConsolidatorTests, ExporterTests, RecorderTests
 
 
 class Memory:
@@ -129,6 +131,30 @@ def test_a_fault_is_found(fault, test, arguments):
     run_test(Sound, test, *arguments)
     with pytest.raises((AssertionError, pytest.fail.Exception)):
         run_test(fault, test, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("fault", "test", "arguments", "said"),
+    [
+        (Forgets, "test_every_sample_arrives", (), r"assert \{.*\} == \{"),
+        (Invents, "test_what_is_absent_is_not_sent", (), r"assert \{.*0\.0.*\} == \{"),
+        (Rounds, "test_values_arrive_to_the_bit", (0.1,), r"0\.1000000014.*!=.*0\.1\)"),
+        (Tells, "test_secrets_are_not_shown", (), r"assert not \['hidden'\]"),
+    ],
+    ids=lambda each: getattr(each, "__name__", None),
+)
+def test_a_fault_is_told_with_what_came_and_what_was_wanted(fault, test, arguments, said):
+    """Also where the suite's authors wrote no message: pytest rewrites the suites' assertions as a test's own."""
+    with pytest.raises(AssertionError) as raised:
+        run_test(fault, test, *arguments)
+    assert re.search(said, str(raised.value), re.DOTALL), str(raised.value)
+
+
+def test_every_suite_tells_what_it_found():
+    """In a plugin author's own project, by one import: of recorders and consolidators as of exporters."""
+    for suite in (ExporterTests, RecorderTests, ConsolidatorTests):
+        module = sys.modules[suite.__module__]
+        assert "@pytest_ar" in vars(module), f"{module.__name__}: its assertions tell no values"
 
 
 @pytest.mark.parametrize("fault", [Forgets, Swallows])

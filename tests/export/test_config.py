@@ -1,13 +1,14 @@
 """rondo.toml: what is wrong is named with what is allowed; what is right is used by every command."""
 
 import json
+import re
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store
+from rondo_core import ManualClock, Option, Plugins, Schema, Store, hookimpl
 from rondo_core.config import read_config
 from rondo_core.config_check import check_config
-from rondo_core.errors import UsageError
+from rondo_core.errors import HookError, UsageError
 from rondo_core.export.opening import runner_options
 
 
@@ -140,3 +141,39 @@ def test_a_plugin_shows_what_it_can_be_told(rondo):
     assert "required" in said
     assert "(secret)" in said
     assert "not installed; there is" in rondo("plugins", "nowhere", status=1).stderr
+
+
+def test_hook_rondo_options_check_is_asked_before_anything_is_opened():
+    """With the table in its types; what it raises of rondo's own is said as it is, anything else names the plugin."""
+
+    seen = []
+
+    class Strict:
+        @hookimpl
+        def rondo_options_define(self):
+            return [Option("level", "integer", default=3)]
+
+        @hookimpl
+        def rondo_options_check(self, config):
+            seen.append(config)
+            if config["level"] > 5:
+                raise UsageError(f"level: {config['level']}: at most 5")
+            return 1 / config["level"]
+
+        @hookimpl
+        def rondo_exporter_open(self):
+            raise AssertionError("opened")
+
+    for table, error, said in (
+        ({"level": "9"}, UsageError, "level: 9: at most 5"),
+        ({"level": 0}, HookError, "plugin strict: rondo_options_check: ZeroDivisionError"),
+        ({"lefel": 1}, UsageError, "exporters.strict.lefel: no such key; did you mean level?"),
+    ):
+        plugins = Plugins(config={"strict": table}, where={"strict": "exporters.strict"})
+        plugins.register(Strict(), "strict")
+        with pytest.raises(error, match=re.escape(said)):
+            plugins.check("strict")
+    plugins = Plugins()
+    plugins.register(Strict(), "strict")
+    plugins.check("strict")
+    assert seen == [{"level": 9}, {"level": 0}, {"level": 3}]

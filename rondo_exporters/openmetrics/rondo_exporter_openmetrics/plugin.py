@@ -25,13 +25,19 @@ def rondo_options_define() -> list[Option]:
 
 
 @hookimpl
+def rondo_options_check(config: Mapping[str, Any]) -> None:
+    """Look at the port. Raises: UsageError: it is none."""
+    if not 0 <= config["port"] < 1 << 16:
+        raise UsageError(f"port: {config['port']} is no port; 1 to 65535, or 0 for any that is free")
+
+
+@hookimpl
 def rondo_exporter_open(config: Mapping[str, Any]) -> MetricsServer:
     """Listen for scrapers.
 
     Raises: UsageError: the address cannot be listened on.
     """
-    if not 0 <= config["port"] < 1 << 16:
-        raise UsageError(f"port: {config['port']} is no port; 1 to 65535, or 0 for any that is free")
+    rondo_options_check(config)
     from rondo_exporter_openmetrics.server import MetricsServer
 
     return MetricsServer(config["host"], config["port"], timestamps=config["timestamps"])

@@ -10,7 +10,15 @@ import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
-from rondo_core.export.http import Way, check_header_value, check_headers, check_proxy, check_tls, check_url
+from rondo_core.export.http import (
+    Way,
+    check_header_value,
+    check_headers,
+    check_proxy,
+    check_tls,
+    check_url,
+    read_token,
+)
 
 if TYPE_CHECKING:
     from rondo_exporter_otlp.http import OtlpHttp
@@ -62,6 +70,14 @@ class Settings:
 def rondo_options_define() -> list[Option]:
     """Name every key of the config."""
     return OPTIONS
+
+
+@hookimpl
+def rondo_options_check(config: Mapping[str, Any]) -> None:
+    """Look at URL, certificates, credentials and the token's file. Raises: UsageError, ExportError."""
+    settings = read_settings(config)
+    if settings.bearer_token_file:
+        read_token(settings.bearer_token_file)
 
 
 @hookimpl

@@ -1,46 +1,51 @@
-"""Files of one instance below a directory: written whole, replaced atomically, no sample in them twice.
+"""The files of one exporter below a directory: appended, small ones joined, no sample in them twice.
 
-A file is named by the first sample that it was made with. What comes is merged into the newest file of its day while
-that has room, and into every file whose span it touches: of a sample that is there already the new one stands, so that
-a batch that is sent again after a crash leaves what it left before.
+What comes is a new file, together with the smaller ones that are there: files whose rows are of at most the new file's
+power of two. So a row is written once, and again only when its file doubles: 1 + log2(rows_per_file / rows of a batch)
+times at most, whatever comes; and of each power of two one small file stays. A batch that is sent again after a crash
+finds its samples, in the files whose times and instances it touches: those that are the same are left as they are, of
+others the new ones take their place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
+import math
 import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-import attrs
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rondo_core import Batch
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
-from rondo_exporter_parquet.rows import ORDER, SCHEMA, days
-
-_UNFINISHED = ".unfinished"
-# Where a file says which times it spans, ns since the epoch.
-_SPAN = (b"rondo.first_ns", b"rondo.last_ns")
+from rondo_exporter_parquet.files import UNFINISHED, File, Folder, read_version_1
+from rondo_exporter_parquet.rows import VALUES, days, in_order, of_version_1, shared, spans, without
 
 
 class Lake:
-    """Takes batches to the files of one instance."""
+    """Takes batches to the files of one exporter."""
 
-    def __init__(self, directory: Path, instance: str, rows_per_file: int, compression: str) -> None:
-        """Make the directory where it is missing, and keep other processes from this instance's files.
+    def __init__(
+        self, directory: Path, instance: str, rows_per_file: int, compression: str, timestamps: str = "us"
+    ) -> None:
+        """Make the directory where it is missing, and keep other processes from this exporter's files.
 
         Raises: UsageError: it cannot be made or written, or another process has the instance.
         """
-        self._directory, self._rows_per_file, self._compression = directory, rows_per_file, compression
-        self._part = f"instance={quote(instance, safe='')}"
+        self._directory, self._rows_per_file = directory, rows_per_file
+        self._compression, self._unit, self._instance = compression, timestamps, instance
+        quoted = quote(instance, safe="")
+        # No key=value, which readers would take for a column, and for a number where it looks like one.
+        self._part, self._part_of_version_1 = f"from-{quoted}", f"instance={quoted}"
         self._sending = threading.RLock()
+        self._up_to_date = False
         # Hidden, so that what reads the directory passes over it.
-        self._descriptor = _lock(directory, f".{self._part}.lock")
+        self._descriptor = _lock(directory, f".{self._part_of_version_1}.lock")
 
     def __repr__(self) -> str:
         """Say where the files go."""
@@ -55,49 +60,94 @@ class Lake:
         with self._sending:
             if self._descriptor < 0:
                 raise ExportError(f"{self._directory}: this exporter was closed; open another")
-            for day, table in days(batch):
-                folder = self._directory / f"day={day}" / self._part
-                try:
-                    folder.mkdir(parents=True, exist_ok=True)
-                    self._merge(folder, table)
-                except OSError as error:
-                    what = os.strerror(error.errno) if error.errno else str(error)
-                    raise RetryableExportError(f"{folder}: {what}; what was not written stays in the store") from None
+            self.bring_up_to_date()
+            for day, table in days(batch, self._unit, self._instance):
+                with self._disk():
+                    self._put(day, table)
 
     def close(self) -> None:
-        """Let go of the instance, once a batch that is being written is on the disk."""
+        """Let go of the files, once a batch that is being written is on the disk."""
         with self._sending:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
 
-    def _merge(self, folder: Path, table: pa.Table) -> None:
-        """Put a day's rows into its files."""
-        for left in folder.glob(f".*{_UNFINISHED}"):
-            left.unlink()  # of a process that was killed: the lock says that none writes here
-        first, last = _span(table)
-        old = _touched(folder, first, last, self._rows_per_file)
-        kept = [_without(_read(file.path), table) for file in old]
-        whole = pa.concat_tables([*kept, table]).sort_by(ORDER) if old else table
-        self._write(old[0].path if old else folder / f"{first}.parquet", whole)
-        for file in old[1:]:
-            file.path.unlink()
+    def bring_up_to_date(self) -> int:
+        """Write the files of layout version 1 that the instance has anew, and remove them; once.
 
-    def _write(self, path: Path, table: pa.Table) -> None:
-        """Replace a file; it is on the disk, whole, before it has its name."""
-        told = dict(zip(_SPAN, map(str, _span(table)), strict=True))
-        unfinished = path.with_name(f".{path.name}{_UNFINISHED}")
+        Returns: how many. Killed meanwhile, it goes on where it was. Raises: as `send`.
+        """
+        if self._up_to_date:
+            return 0
+        old = sorted(self._directory.glob(f"day=*/{self._part_of_version_1}/[!.]*.parquet"))
+        with self._disk():
+            for path in old:
+                table = read_version_1(path)
+                day = path.parent.parent.name.removeprefix("day=")
+                self._put(day, of_version_1(table, self._unit, self._instance))
+                path.unlink()
+            for folder in {path.parent for path in old}:
+                for left in folder.glob(f".*{UNFINISHED}"):
+                    left.unlink()
+                with contextlib.suppress(OSError):  # another's file lies in it
+                    folder.rmdir()
+        self._up_to_date = True
+        return len(old)
+
+    @contextlib.contextmanager
+    def _disk(self) -> Iterator[None]:
+        """Say of what the disk does not take that it may be tried again."""
         try:
-            with unfinished.open("wb") as file:
-                pq.write_table(table.replace_schema_metadata(told), file, compression=self._compression)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-        for folder in (path.parent, path.parent.parent, self._directory):
-            _sync(folder)
+            yield
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else f"{self._directory}: "
+            what = os.strerror(error.errno) if error.errno else str(error)
+            raise RetryableExportError(f"{where}{what}; what was not written stays in the store") from None
+
+    def _put(self, day: str, table: pa.Table) -> None:
+        """Write a day's rows. Raises: as `send`."""
+        folder = Folder(self._directory / f"day={day}" / self._part, self._unit, self._compression)
+        fresh = _replace_known(folder, table)
+        if fresh.num_rows:
+            self._append(folder, fresh)
+
+    def _append(self, folder: Folder, table: pa.Table) -> None:
+        """Write rows that no file has, joined with the small files that are not larger."""
+        taken, n_rows = self._small(folder, table.num_rows)
+        if taken:
+            table = in_order(pa.concat_tables([*map(folder.read, taken), table]))
+        n_files = math.ceil(n_rows / self._rows_per_file)
+        cuts = [n_rows * number // n_files for number in range(n_files + 1)]
+        for first, end in itertools.pairwise(cuts):  # where files were taken in, all of it is one
+            folder.add(table.slice(first, end - first), taken)
+
+    def _small(self, folder: Folder, n_rows: int) -> tuple[list[File], int]:
+        """Give the files that rows are joined with, smallest first, and how many rows that makes."""
+        small = sorted((file for file in folder.files() if 2 * file.n_rows <= self._rows_per_file), key=_size)
+        taken: list[File] = []
+        for file in small:
+            if 2 * n_rows > self._rows_per_file or file.n_rows.bit_length() > n_rows.bit_length():
+                break
+            taken.append(file)
+            n_rows += file.n_rows
+        return taken, n_rows
+
+
+def _size(file: File) -> int:
+    return file.n_rows
+
+
+def _replace_known(folder: Folder, table: pa.Table) -> pa.Table:
+    """Let rows take the place of those of the same samples that are there; give the others."""
+    wanted = spans(table)
+    for file in folder.files():
+        if table.num_rows and file.may_hold(wanted):
+            old = folder.read(file)
+            there, again = shared(old, table)
+            if not there.select(VALUES).equals(again.select(VALUES)):
+                folder.replace(file, in_order(pa.concat_tables([without(old, again), again])))
+            table = without(table, there)
+    return table
 
 
 def _lock(directory: Path, name: str) -> int:
@@ -113,72 +163,3 @@ def _lock(directory: Path, name: str) -> int:
         what = f"instance: another process writes {name[1:-5]} in {directory}; give each store its own"
         raise UsageError(what) from None
     return descriptor
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _span(table: pa.Table) -> tuple[int, int]:
-    """Give the first and the last sample's time, ns since the epoch; the table is in time order."""
-    times = table["time"].cast(pa.int64())
-    return times[0].as_py(), times[-1].as_py()
-
-
-@attrs.frozen
-class _File:
-    """A file that is there: how many rows, and the span of their times."""
-
-    path: Path
-    n_rows: int
-    first: int
-    last: int
-
-
-def _touched(folder: Path, first: int, last: int, rows_per_file: int) -> list[_File]:
-    """Find the files whose spans a span of time touches, and the newest while that has room, oldest first."""
-    files = sorted(map(_look, folder.glob("[!.]*.parquet")), key=lambda file: file.last)
-    return [
-        file
-        for file in files
-        if (file.first <= last and file.last >= first) or (file is files[-1] and file.n_rows < rows_per_file)
-    ]
-
-
-def _look(path: Path) -> _File:
-    """Read a file's footer. Raises: ExportError: it is no Parquet file of this exporter."""
-    with _readable(path):
-        held = pq.read_metadata(path)
-        told = held.metadata or {}
-        if held.schema.to_arrow_schema().equals(SCHEMA) and all(key in told for key in _SPAN):
-            return _File(path, held.num_rows, *(int(told[key]) for key in _SPAN))
-    raise ExportError(f"{path}: not written by this exporter; choose another directory")
-
-
-def _read(path: Path) -> pa.Table:
-    with _readable(path):
-        # One file as it is: what its folders are called is no column of it.
-        return pq.ParquetFile(path).read().replace_schema_metadata()
-
-
-@contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        what = " ".join(str(error).split())[:120]
-        raise ExportError(f"{path}: not a whole Parquet file ({what}); move it away") from None
-
-
-def _without(old: pa.Table, new: pa.Table) -> pa.Table:
-    """Give the rows of `old` whose sample is not in `new`."""
-    if _span(old)[1] < _span(new)[0]:
-        return old
-    keys = ["time", "series"]
-    marked = old.append_column("row", pa.array(range(old.num_rows)))
-    left = marked.select([*keys, "row"]).join(new.select(keys), keys, join_type="left anti")
-    return old.take(left["row"].combine_chunks().sort())

@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
+from rondo_core.places import check_directory
 
 if TYPE_CHECKING:
     from rondo_exporter_parquet.lake import Lake
 
+UNITS = ("us", "ns")
 OPTIONS = [
     Option("directory", help="where the files go; made where it is missing", required=True),
-    Option("instance", help="whose samples they are: one for each store", required=True),
-    Option("rows_per_file", "integer", "a file that has that many rows is left as it is", default=100_000),
+    Option("instance", help="whose samples they are: one for each store, or for an agent", required=True),
+    Option("rows_per_file", "integer", "how many rows a file has at most; small ones are joined", default=100_000),
+    Option("timestamps", help="unit of the times: us, which every engine reads, or ns", default="us", choices=UNITS),
     Option("compression", help="of the files", default="zstd", choices=("zstd", "snappy", "gzip", "none")),
 ]
 
@@ -27,15 +30,28 @@ def rondo_options_define() -> list[Option]:
 
 
 @hookimpl
+def rondo_options_check(config: Mapping[str, Any]) -> None:
+    """Look at the directory and the numbers. Raises: UsageError."""
+    if config["rows_per_file"] < 1:
+        raise UsageError(f"rows_per_file: {config['rows_per_file']}: at least 1")
+    if not config["instance"]:
+        raise UsageError("instance: empty; name whose samples they are")
+    check_directory("directory", config["directory"])
+
+
+@hookimpl
 def rondo_exporter_open(config: Mapping[str, Any]) -> Lake:
     """Make the directory, and take the instance's part of it.
 
     Raises: UsageError: the directory cannot be used, or another process writes this instance's files.
     """
-    if config["rows_per_file"] < 1:
-        raise UsageError(f"rows_per_file: {config['rows_per_file']}: at least 1")
-    if not config["instance"]:
-        raise UsageError("instance: empty; name whose samples they are")
+    rondo_options_check(config)
     from rondo_exporter_parquet.lake import Lake
 
-    return Lake(Path(config["directory"]), config["instance"], config["rows_per_file"], config["compression"])
+    return Lake(
+        Path(config["directory"]),
+        config["instance"],
+        config["rows_per_file"],
+        config["compression"],
+        config["timestamps"],
+    )

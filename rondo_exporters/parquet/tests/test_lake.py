@@ -1,21 +1,31 @@
 """What a store holds is in the files, once, whatever happens between; pandas and DuckDB read it as the README shows."""
 
+import contextlib
+import math
 import re
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import attrs
 import duckdb
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from rondo_exporter_parquet import files
 
-from rondo_core import ManualClock, Plugins, Schema, Store, StoreReader, Tier
+from rondo_core import Batch, ManualClock, Plugins, Schema, Store, StoreReader, Tier
+from rondo_core.config import Config
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
+from rondo_core.export.agent import Agent
 from rondo_core.export.cursor import Cursor, save_cursor
 from rondo_core.export.runner import Runner, open_runner
 from rondo_core.plugins import EXPORTERS
+from rondo_core.testing import make_part
 
 S = 10**9
 MIDNIGHT_NS = 19_700 * 86_400 * S
@@ -66,7 +76,7 @@ def rows(lake):
     for file in sorted(lake.rglob("*.parquet")):
         for row in pq.ParquetFile(file).read().to_pylist():
             value = row["count"] if row["kind"] == "summary" else row["value"]
-            found += [(row["time"].value, row["series"], value)]
+            found += [(pd.Timestamp(row["time"]).value, row["series"], value)]
     return sorted(found)
 
 
@@ -93,8 +103,8 @@ def test_every_sample_is_there_once_by_day_and_instance(path, tmp_path):
     assert counted(rows(lake)) == counted(stored(path))
     files = sorted(str(file.relative_to(lake)) for file in lake.rglob("*.parquet"))
     assert files == [
-        f"day=2023-12-08/instance=vm1/{MIDNIGHT_NS - 20 * S}.parquet",
-        f"day=2023-12-09/instance=vm1/{MIDNIGHT_NS}.parquet",
+        f"day=2023-12-08/from-vm1/{MIDNIGHT_NS - 20 * S}.parquet",
+        f"day=2023-12-09/from-vm1/{MIDNIGHT_NS}.parquet",
     ]
 
 
@@ -107,7 +117,7 @@ def test_columns_are_what_they_are_said_to_be(path, tmp_path):
         r"`(\w+)`",
         "".join(re.findall(r"^\| (.*?) \|", README.partition("## Columns")[2].partition("##")[0], re.MULTILINE)),
     )
-    assert documented == [*table.schema.names, "day", "instance"]
+    assert documented == [*table.schema.names, "day"]
     for row in table.to_pylist():
         summary = row["kind"] == "summary"
         assert (row["value"] is None) == summary
@@ -116,19 +126,19 @@ def test_columns_are_what_they_are_said_to_be(path, tmp_path):
         inner = ",".join('{}="{}"'.format(key, value.replace('"', '\\"')) for key, value in row["labels"])
         assert row["series"] == row["name"] + (f"{{{inner}}}" if inner else "")
         assert row["interval_ns"] == (10 if row["name"] == "slow" else 1) * S
-    assert [row["time"].value for row in table.to_pylist()] == sorted(row["time"].value for row in table.to_pylist())
+    assert [row["time"] for row in table.to_pylist()] == sorted(row["time"] for row in table.to_pylist())
 
 
 @pytest.mark.parametrize("rows_per_file", [1, 50, 100_000])
 def test_small_batches_become_files_of_the_size_asked_for(path, tmp_path, rows_per_file):
-    """A file grows until it has its rows; nothing is lost or doubled at any bound."""
+    """Small files are joined, none has more rows than asked for; nothing is lost or doubled at any bound."""
     lake = tmp_path / "lake"
     outcome = export(path, lake, max_samples=30, rows_per_file=rows_per_file)
     assert outcome.requests > 8
     assert counted(rows(lake)) == counted(stored(path))
     sizes = [pq.read_metadata(file).num_rows for file in lake.rglob("*.parquet")]
-    assert max(sizes) < rows_per_file + 60 or len(sizes) == 2
-    if rows_per_file == 50:
+    assert max(sizes) <= rows_per_file
+    if rows_per_file > 1:
         assert len(sizes) < outcome.requests
 
 
@@ -152,7 +162,7 @@ import os, signal, sys
 from pathlib import Path
 from rondo_core import StoreReader
 from rondo_core.export.runner import open_runner
-from rondo_exporter_parquet import lake
+from rondo_exporter_parquet import files
 
 fatal, count = int(sys.argv[3]), 0
 
@@ -167,21 +177,26 @@ def dying(call):
 
 for name in ("mkdir", "replace", "unlink", "open"):
     setattr(Path, name, dying(getattr(Path, name)))
-os.fsync, lake.pq.write_table = dying(os.fsync), dying(lake.pq.write_table)
+os.fsync, files.pq.write_table = dying(os.fsync), dying(files.pq.write_table)
 with StoreReader(sys.argv[1]) as reader:
-    runner = open_runner(reader, "parquet", {"directory": sys.argv[2], "instance": "vm1", "rows_per_file": 50})
+    runner = open_runner(reader, "parquet", {"directory": sys.argv[2], "instance": "vm1", "rows_per_file": int(sys.argv[4])})
     runner._sender._max_samples = 60
     runner.finish(1, 30)
 """
 
 
-@pytest.mark.parametrize("fatal", [2, 4, 5, 6, 10, 17])
-def test_a_kill_at_any_step_loses_and_doubles_nothing(path, tmp_path, fatal):
+@pytest.mark.parametrize(
+    ("rows_per_file", "fatal"),
+    # Every step of a file that is cut into two, and of one that another is joined with.
+    [(50, 2), (50, 4), (50, 5), (50, 6), (50, 10), (50, 17), *((400, step) for step in range(10, 18))],
+)
+def test_a_kill_at_any_step_loses_and_doubles_nothing(path, tmp_path, rows_per_file, fatal):
     """SIGKILL between any two steps of a write: the next export completes it, and no unfinished file stays."""
     lake = tmp_path / "lake"
-    run = subprocess.run([sys.executable, "-c", SENDER, str(path), str(lake), str(fatal)], check=False)
+    command = [sys.executable, "-c", SENDER, *map(str, (path, lake, fatal, rows_per_file))]
+    run = subprocess.run(command, check=False)
     assert run.returncode == -signal.SIGKILL
-    export(path, lake, rows_per_file=50, max_samples=60)
+    export(path, lake, rows_per_file=rows_per_file, max_samples=60)
     assert counted(rows(lake)) == counted(stored(path))
     assert not list(lake.rglob("*.unfinished"))
 
@@ -201,7 +216,7 @@ def test_the_readme_is_read_by_duckdb_and_pandas(path, tmp_path, monkeypatch, ca
     names = {}
     exec(README.partition("```python\n")[2].partition("```")[0], names)
     assert isinstance(names["lake"], pd.DataFrame)
-    assert str(names["lake"]["time"].dtype).startswith("datetime64[ns, UTC")
+    assert str(names["lake"]["time"].dtype).startswith("datetime64[us, UTC")
     assert "io" in capsys.readouterr().out
     assert names["lake"]["value"].max() == sum(range(40))
 
@@ -232,6 +247,167 @@ def test_one_process_at_a_time_writes_an_instance(tmp_path):
     ):
         with pytest.raises(UsageError, match=said):
             open_with(**config)
+
+
+def test_every_file_says_which_layout_it_has(path, tmp_path):
+    """The version is in the footer; a file of a later one, or with times of another unit, ends the export in words."""
+    lake = tmp_path / "lake"
+    export(path, lake, ended_run=0)
+    file = max(lake.rglob("*.parquet"))
+    assert pq.read_metadata(file).metadata[b"rondo.version"] == b"2"
+    save_cursor(path, Cursor("parquet"))
+    assert 'its times are in us; set timestamps = "us"' in export(path, lake, timestamps="ns").error
+    table = pq.ParquetFile(file).read()
+    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"rondo.version": b"3"}), file)
+    assert "layout 3, and 2 is known; upgrade rondo-exporter-parquet" in export(path, lake).error
+
+
+def test_times_are_microseconds_or_as_they_are(tmp_path):
+    """Which every engine reads; with timestamps = "ns" they are not cut."""
+    odd_ns = MIDNIGHT_NS + 1_000_001
+    part = attrs.evolve(make_part("gauge", ["level"], [[1.0]]), timestamps_ns=np.array([odd_ns]))
+    for unit, stamp_ns in (("us", odd_ns - 1), ("ns", odd_ns)):
+        lake = open_lake(tmp_path / unit, timestamps=unit)
+        lake.send(Batch((part,)))
+        lake.close()
+        assert [row[0] for row in rows(tmp_path / unit)] == [stamp_ns]
+
+
+def test_a_store_is_told_apart_by_a_column_of_text(tmp_path):
+    """The column is the label `instance`, which an agent gives each store, or else the option; never a number."""
+    lake = open_lake(tmp_path, instance="007")
+    own, labelled = make_part("gauge", ["level"], [[1.0]]), make_part("gauge", ["level"], [[2.0]])
+    other = labelled.series[0]._replace(labels=(("instance", "0x10"),))
+    lake.send(Batch((own, attrs.evolve(labelled, series=(other,)))))
+    lake.close()
+    file = next(tmp_path.rglob("*.parquet"))
+    assert pq.read_schema(file).field("instance").type == pa.string()
+    found = pd.read_parquet(tmp_path)[["instance", "value"]].to_numpy().tolist()
+    assert sorted(found) == [["007", 1.0], ["0x10", 2.0]]
+
+
+def part_of(store, n_rows, value=1.0):
+    """Rows of one store among many that recorded in the same minutes."""
+    part = make_part("gauge", ["level"], [[value]] * n_rows)
+    stamps = MIDNIGHT_NS + np.arange(n_rows) * S
+    return attrs.evolve(part, timestamps_ns=stamps, series=(part.series[0]._replace(labels=(("instance", store),)),))
+
+
+@pytest.mark.parametrize(
+    ("n_stores", "n_rows", "rows_per_file"),
+    [(120, 60, 1000), (40, 7, 100), (20, 600, 1000), (6, 2500, 1000), (50, 1, 16)],
+)
+def test_hundreds_of_stores_of_the_same_minutes_become_files_of_one_size(
+    tmp_path, monkeypatch, n_stores, n_rows, rows_per_file
+):
+    """No file has more rows than asked for, few have less than half of that, and a row is written few times."""
+    written, write = [], pq.write_table
+
+    def counting(table, *args, **options):
+        written.append(table.num_rows)
+        write(table, *args, **options)
+
+    monkeypatch.setattr(pq, "write_table", counting)
+    lake = open_lake(tmp_path, rows_per_file=rows_per_file)
+    for store in range(n_stores):
+        lake.send(Batch((part_of(f"job{store}", n_rows),)))
+    lake.close()
+    sizes = [pq.read_metadata(file).num_rows for file in tmp_path.rglob("*.parquet")]
+    assert sum(sizes) == n_stores * n_rows == len(set(rows(tmp_path)))
+    assert max(sizes) <= rows_per_file
+    small = [size for size in sizes if 2 * size <= rows_per_file]
+    assert len({size.bit_length() for size in small}) == len(small)
+    assert sum(written) <= sum(sizes) * (1 + max(0, math.log2(rows_per_file / n_rows)))
+
+
+def test_two_agents_at_once_fill_one_lake(tmp_path):
+    """Each under a name of its own: every sample of every store is there once, under its store's instance."""
+    agents, stored_rows = [], []
+    for fleet in ("east", "west"):
+        for number in range(6):
+            clock = ManualClock(MIDNIGHT_NS - 20 * S)
+            store_path = tmp_path / fleet / f"{fleet}{number}.rondo"
+            store_path.parent.mkdir(exist_ok=True)
+            with Store(store_path, [Schema("gauges", "gauge", 4, TIERS)], clock=clock) as store:
+                for second in range(40):
+                    store.gauge("level").set(second)
+                    clock.advance(1)
+            own = [(stamp, value) for stamp, series, value in stored(store_path) if series == "level"]
+            stored_rows += [(f"{fleet}{number}", *each) for each in own]
+        table = {"directory": str(tmp_path / "lake"), "instance": fleet, "rows_per_file": 60}
+        config = Config(exporters={"parquet": table}, agent={"instance_label": "instance"})
+        agents.append(Agent(tmp_path / fleet, config))
+    threads = [threading.Thread(target=agent.run_once) for agent in agents]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for agent in agents:
+        agent.close()
+    files = list((tmp_path / "lake").rglob("*.parquet"))
+    found = pd.concat([pd.read_parquet(file) for file in files])
+    found = found[found["name"] == "level"]
+    stamps = found["time"].astype("datetime64[ns, UTC]").astype("int64")
+    assert sorted(zip(found["instance"], stamps, found["value"], strict=True)) == sorted(stored_rows)
+    assert max(pq.read_metadata(file).num_rows for file in files) <= 60
+    assert len(files) < 2 * len(stored_rows) / 60
+
+
+@pytest.mark.parametrize("most_spans", [1, 256])
+def test_what_is_the_same_is_not_written_again(tmp_path, monkeypatch, most_spans):
+    """A batch that is sent again, whole or in parts, beside those of other stores, changes no file."""
+    monkeypatch.setattr(files, "_MAX_SPANS", most_spans)
+    lake = open_lake(tmp_path, rows_per_file=100)
+    for store in ("a", "b", "c"):
+        lake.send(Batch((part_of(store, 60),)))
+    before = {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in tmp_path.rglob("*.parquet")}
+    for store, n_rows in (("b", 60), ("a", 17), ("c", 60)):
+        lake.send(Batch((part_of(store, n_rows),)))
+    assert before == {file: (file.stat().st_ino, file.stat().st_mtime_ns) for file in tmp_path.rglob("*.parquet")}
+    lake.send(Batch((part_of("b", 61, 2.0),)))
+    lake.close()
+    found = rows(tmp_path)
+    assert len(found) == len(set(found)) == 181
+    assert sum(value == 2.0 for _, _, value in found) == 61
+
+
+def test_files_of_version_1_are_brought_up_to_date(path, tmp_path):
+    """An instance's own ones when it is next written, all of a lake by one command; no row is lost or doubled."""
+    lake = tmp_path / "lake"
+    for instance in ("vm1", "007"):
+        save_cursor(path, Cursor("parquet"))
+        export(path, lake, ended_run=0, instance=instance)
+        for file in lake.rglob(f"from-{instance}/*.parquet"):
+            make_version_1(file, instance)
+    before = rows(lake)
+    save_cursor(path, Cursor("parquet"))
+    export(path, lake, ended_run=0)
+    assert not list(lake.rglob("instance=vm1"))
+    assert rows(lake) == before
+    command = [sys.executable, "-m", "rondo_exporter_parquet", str(lake)]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "007: 2 files\n"
+    assert not list(lake.rglob("instance=*"))
+    assert rows(lake) == before
+    assert set(pd.read_parquet(lake)["instance"]) == {"vm1", "007"}
+
+
+def make_version_1(file, instance):
+    """Make a file what the first layout was: times in ns, the instance in the path only."""
+    table = pq.ParquetFile(file).read()
+    kept = {key: value for key, value in table.schema.metadata.items() if key.endswith(b"_ns")}
+    table = table.set_column(0, "time", table["time"].cast(pa.timestamp("ns", "UTC"))).drop_columns(["instance"])
+    old = file.parents[1] / f"instance={instance}" / file.name
+    old.parent.mkdir(exist_ok=True)
+    pq.write_table(table.replace_schema_metadata(kept), old)
+    file.unlink()
+    with contextlib.suppress(OSError):
+        file.parent.rmdir()
+
+
+def open_lake(directory, **config):
+    plugins = Plugins(config={"parquet": {"directory": str(directory), "instance": "fleet", **config}})
+    plugins.load(EXPORTERS, ["parquet"])
+    return plugins.open("rondo_exporter_open", "parquet")
 
 
 def test_files_of_others_are_left_alone(path, tmp_path):
