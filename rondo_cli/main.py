@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import click
 
+from rondo_cli.terminal import STDOUT, open_closed_streams, unstalled_stderr
 from rondo_core.errors import RondoError, one_line
 
 COMMANDS = (
@@ -30,6 +32,20 @@ COMMANDS = (
     "vmm",
     "watch",
 )
+
+# What an error that comes from outside of rondo is mended by.
+_LIMITS = {
+    errno.EMFILE: "let this process have more open files (ulimit -n)",
+    errno.ENFILE: "let this host have more open files (sysctl fs.file-max)",
+    errno.EFBIG: "let this process write larger files (ulimit -f)",
+    errno.ENOMEM: "give this process more memory (ulimit -v)",
+    errno.EAGAIN: "allow more processes (ulimit -u)",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room within the quota",
+    errno.EROFS: "give a place that can be written",
+    errno.EIO: "look at the disk",
+}
+_NO_MEMORY = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 
 
 class _Lazy(click.Group):
@@ -68,6 +84,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process with its status: 0, 1 for a failure, 2 for usage."""
+    open_closed_streams()
     if arguments is None:
         from rondo_cli.title import hide_credentials
 
@@ -79,12 +96,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command and give its exit status; an error becomes one line on standard error."""
     try:
         outcome: Any = cli.main(args=arguments, prog_name="rondo", standalone_mode=False)
+        sys.stdout.flush()
     except RondoError as error:
         return _complain(one_line(error), error.exit_status)
     except click.exceptions.Abort:
         return _complain("interrupted", 130)
     except click.ClickException as error:
-        error.show()
+        with unstalled_stderr():
+            error.show()
         return error.exit_code
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -92,10 +111,41 @@ def run(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if os.environ.get("RONDO_TRACEBACK"):
             raise
-        return _complain(f"{one_line(error)} (a bug in rondo; set RONDO_TRACEBACK=1 to see where)", 1)
+        return _complain(_output_failure() or _limit(error) or _bug(error), 1)
     return outcome if isinstance(outcome, int) else 0
 
 
+def _output_failure() -> str:
+    """Say why standard output cannot be written, where it cannot; what is left to write goes nowhere then."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+        why = error.strerror if isinstance(error, OSError) else "closed"
+        return f"standard output: {why}; give a place that can be written"
+    return ""
+
+
+def _limit(error: BaseException) -> str:
+    """Say which limit of this process or host was met, where that is what an error comes from."""
+    words = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(each in words for each in _NO_MEMORY):
+        return f"not enough memory for this process ({words or type(error).__name__}); give it more (ulimit -v)"
+    if isinstance(error, RuntimeError) and "can't start new thread" in words:
+        return "no more threads for this user or process; allow more (ulimit -u), or give it more memory"
+    if isinstance(error, OSError) and error.errno in _LIMITS:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; {_LIMITS[error.errno]}"
+    if any(os.strerror(number) in words for number in (errno.EMFILE, errno.ENFILE)):
+        return f"{words}; {_LIMITS[errno.EMFILE]}"
+    return ""
+
+
+def _bug(error: BaseException) -> str:
+    return f"{one_line(error)} (a bug in rondo; set RONDO_TRACEBACK=1 to see where)"
+
+
 def _complain(line: str, status: int) -> int:
-    click.echo(f"rondo: {line}", err=True)
+    with unstalled_stderr():
+        click.echo(f"rondo: {line}", err=True)
     return status

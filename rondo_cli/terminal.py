@@ -1,21 +1,98 @@
-"""Where a guest's console reads: a file, standard input, or the terminal, which then hands over every key."""
+"""A process's three streams: closed ones, those that stall, and where a guest's console reads and writes."""
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rondo_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+STDIN, STDOUT, STDERR = range(3)
+_CLOSED = ((STDIN, "stdin", os.O_RDONLY), (STDOUT, "stdout", os.O_RDONLY), (STDERR, "stderr", os.O_WRONLY))
+
+
+def open_closed_streams() -> None:
+    """Take the numbers 0 to 2 where they are closed, as some service managers have it, lest a store's file gets one.
+
+    Standard input is at its end then, and complaints go nowhere; but what is written to standard output fails, so that
+    no command takes its data for delivered.
+    """
+    for number, name, flags in _CLOSED:
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, flags)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: PTH123, SIM115 - no path
+
+
+def to_descriptor(descriptor: int) -> Callable[[bytes], None]:
+    """Give what writes bytes to a descriptor, all of them, however long that takes. It raises: OSError."""
+
+    def write(data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:  # whoever shares it has made it non-blocking
+                poll = select.poll()
+                poll.register(descriptor, select.POLLOUT)
+                poll.poll()
+
+    return write
+
+
+@contextmanager
+def unstalled_stderr() -> Iterator[None]:
+    """Have no one who says something on standard error, log and warnings included, wait for whoever reads it."""
+    from rondo_vmm.output import STOPPED_S, Output
+
+    before, output = sys.stderr, Output(to_descriptor(STDERR))
+    sys.stderr = io.TextIOWrapper(
+        _Unstalled(output), encoding=before.encoding, errors="backslashreplace", line_buffering=True
+    )
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        output.close(STOPPED_S)
+
+
+class _Unstalled(io.BufferedIOBase):
+    def __init__(self, output: Callable[[bytes], None]) -> None:
+        self._output = output
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return os.isatty(STDERR)
+
+    def write(self, data: ReadableBuffer) -> int:
+        whole = bytes(data)
+        self._output(whole)
+        return len(whole)
 
 
 def own_terminal() -> bool:
     """Whether standard input is a terminal that this process may read now: it is in the foreground."""
     try:
         return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # no standard input, or none with a descriptor
+    except (AttributeError, OSError, ValueError):  # no standard input, or none with a descriptor
         return False
 
 
@@ -55,4 +132,5 @@ def _raw(descriptor: int) -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+        with suppress(termios.error):  # a terminal that is gone keeps no settings
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)

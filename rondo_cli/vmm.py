@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli.params import CONFIG, Duration, LabelSet
-from rondo_cli.terminal import console_input
-from rondo_cli.vmm_run import Asked, Run, console, console_at_once, with_remote_write
+from rondo_cli.terminal import STDOUT, console_input, to_descriptor, unstalled_stderr
+from rondo_cli.vmm_run import Asked, Run, with_remote_write
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import UsageError
 from rondo_core.stopping import stopped_by_signals
@@ -179,13 +179,14 @@ def command(
     if count > 1:
         if source is not None:
             raise click.BadParameter("one console for several machines; leave it out", param_hint="--input")
-        return _run_many(asked, count, listening, processes, stagger)
+        with unstalled_stderr():
+            return _run_many(asked, count, listening, processes, stagger)
     if processes:
         raise click.BadParameter("one machine has this process; give --count too", param_hint="--processes")
     if source is not None and machine == "qemu":
         raise click.BadParameter("the machine qemu reads no console; leave it out", param_hint="--input")
-    with ExitStack() as stack:
-        descriptor, raw = stack.enter_context(console_input(source, wanted=kernel is not None and machine != "qemu"))
+    with unstalled_stderr(), ExitStack() as stack:
+        descriptor, _ = stack.enter_context(console_input(source, wanted=kernel is not None and machine != "qemu"))
 
         def serve(path: Path) -> None:
             for each in listening:
@@ -194,7 +195,7 @@ def command(
                 sidecar = stack.enter_context(Sidecar(path, each))
                 click.echo(f"rondo: serving {path} on {sidecar.url}/info", err=True)
 
-        run = Run(asked, console_at_once if raw else console, source=descriptor, on_recording=serve)
+        run = Run(asked, to_descriptor(STDOUT), source=descriptor, on_recording=serve)
         with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
             return run.run().exit_status
 
