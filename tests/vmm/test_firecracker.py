@@ -13,7 +13,8 @@ from rondo_core import Store, StoreReader
 from rondo_core.clock import NS_PER_S
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.firecracker.flush import MAX_LINE_BYTES, parse_flush
-from rondo_vmm.firecracker.watch import FirecrackerWatcher, Lines, firecracker_schemas
+from rondo_vmm.firecracker.recorder import firecracker_schemas
+from rondo_vmm.firecracker.watch import FirecrackerWatcher, Lines
 
 START_MS = 1_795_000_000_000
 AGGREGATE = {"min_us": 1, "max_us": 90}
