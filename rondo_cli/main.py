@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import click
 
 from rondo_cli.terminal import STDOUT, open_closed_streams, unstalled_stderr
 from rondo_core.errors import RondoError, one_line
+from rondo_core.stopping import STOP_SIGNALS
 
 COMMANDS = (
     "agent",
@@ -45,6 +47,7 @@ _LIMITS = {
     errno.EROFS: "give a place that can be written",
     errno.EIO: "look at the disk",
 }
+STOPPED = 128  # and the signal: the exit status of what was stopped in order
 _NO_MEMORY = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 
 
@@ -89,7 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         from rondo_cli.title import hide_credentials
 
         hide_credentials(sys.argv[1:])
-    sys.exit(run(arguments))
+    status = run(arguments)
+    if status > STOPPED:  # the end was asked for and is under way: one more signal is not to make it another
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -179,13 +179,12 @@ def command(
     if count > 1:
         if source is not None:
             raise click.BadParameter("one console for several machines; leave it out", param_hint="--input")
-        with unstalled_stderr():
-            return _run_many(asked, count, listening, processes, stagger)
+        return _run_many(asked, count, listening, processes, stagger)
     if processes:
         raise click.BadParameter("one machine has this process; give --count too", param_hint="--processes")
     if source is not None and machine == "qemu":
         raise click.BadParameter("the machine qemu reads no console; leave it out", param_hint="--input")
-    with unstalled_stderr(), ExitStack() as stack:
+    with ExitStack() as stack:
         descriptor, _ = stack.enter_context(console_input(source, wanted=kernel is not None and machine != "qemu"))
 
         def serve(path: Path) -> None:
@@ -196,7 +195,7 @@ def command(
                 click.echo(f"rondo: serving {path} on {sidecar.url}/info", err=True)
 
         run = Run(asked, to_descriptor(STDOUT), source=descriptor, on_recording=serve)
-        with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
+        with stopped_by_signals(lambda number: run.stop(f"signal {number}")), unstalled_stderr():
             return run.run().exit_status
 
 

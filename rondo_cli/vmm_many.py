@@ -61,10 +61,10 @@ def run_many(
     """
     _make_room(len(machines))
     directory = machines[0][1].store
-    if directory is not None:
-        _clear(directory.parent, {name for name, _ in machines})
     fleet = _Processes(listening, recorded=directory is not None) if processes else _Threads()
-    with stopped_by_signals(fleet.stop) as signalled:
+    with stopped_by_signals(fleet.stop) as signalled, unstalled_stderr():
+        if directory is not None:
+            _clear(directory.parent, {name for name, _ in machines})
         sidecar = None
         try:
             for name, asked in machines:
@@ -77,7 +77,7 @@ def run_many(
         finally:
             if sidecar is not None:
                 sidecar.close()
-    click.echo(f"rondo: {len(machines)} machines ended, {failed} of them failed", err=True)
+        click.echo(f"rondo: {len(machines)} machines ended, {failed} of them failed", err=True)
     return STOPPED + signalled[0] if signalled else int(failed > 0)
 
 

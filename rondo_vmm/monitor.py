@@ -165,6 +165,7 @@ class Monitor:
         except BaseException:  # as where no thread can be had: no CPU may run on in memory that `close` takes away
             if not self._closed:
                 self.stop("failed")
+                self._go.set()
                 self._join(threads)
             raise
 
@@ -235,7 +236,6 @@ class Monitor:
                 return
             self._stopped_by = self._stopped_by or why
             self._machine.stop()
-        self._go.set()
         self._done.set()
 
     def _close_output(self, longest_s: float) -> None:

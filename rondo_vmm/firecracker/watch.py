@@ -142,7 +142,8 @@ class FirecrackerWatcher:
         """End the watch; from any thread, and before `run` too."""
         self._end(why)
         if (over := self._over) is not None:
-            over()
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the watch is over
+                over()
 
     def _end(self, how: str) -> None:
         self._ended = self._ended or how

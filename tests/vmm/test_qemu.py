@@ -127,7 +127,7 @@ def test_an_emulated_kvm_is_left_alone(monkeypatch, tmp_path, took_ns, accelerat
     class Started:
         status = None
 
-    async def spawn(_config, accelerator, _sink):
+    async def spawn(_config, accelerator, _sink, _stopped):
         spawned.append(accelerator)
         return Started()
 
