@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 ROOM_BYTES = 1 << 18
 CHUNK_BYTES = 4096  # at a time, so that little of what a reader has taken counts as dropped when it fails
-PATIENCE_S = 0.3  # at the end, with a reader that takes nothing
-LONGEST_S, STOPPED_S = 5.0, 0.5  # at the end, with one that takes some: of itself, and of a machine that was stopped
+# At the end, with a reader that takes some: of a machine that ended by itself, and of one that was stopped; and with
+# one that takes nothing.
+LONGEST_S, STOPPED_S = 5.0, 0.5
+PATIENCE_S = 0.3
 
 
 class Output:
@@ -36,6 +38,7 @@ class Output:
         self._work = threading.Event()
         self._changed = threading.Condition(threading.Lock())
         self._in_hand = self._handed_over = 0
+        self._begun_s = 0.0
         self._deaf = self._closing = self._over = False
         self.dropped_bytes = 0
         self.trouble = ""
@@ -65,13 +68,17 @@ class Output:
 
     def close(self, longest_s: float = LONGEST_S) -> None:
         """Hand over the rest, as long as the sink takes of it, and give up what is left then."""
-        until = time.monotonic() + longest_s
+        now_s = time.monotonic()
+        until_s = now_s + longest_s
         with self._changed:
             self._closing = True
             self._work.set()
+            if not self._in_hand:
+                self._begun_s = now_s
             while not self._over:
-                before, left_s = self._handed_over, until - time.monotonic()
-                self._changed.wait_for(lambda: self._over or self._handed_over != before, min(PATIENCE_S, left_s))  # noqa: B023 - called here and now
+                before = self._handed_over
+                left_s = min(until_s, self._begun_s + PATIENCE_S) - time.monotonic()
+                self._changed.wait_for(lambda: self._over or self._handed_over != before, left_s)  # noqa: B023 - called here and now
                 if self._handed_over == before:
                     break
         self.abandon()
@@ -94,7 +101,7 @@ class Output:
         with self._changed:
             chunk = bytes(self._held[:CHUNK_BYTES])
             del self._held[: len(chunk)]
-            self._in_hand = len(chunk)
+            self._in_hand, self._begun_s = len(chunk), time.monotonic()
             if not chunk and self._closing:
                 self._over = True
                 self._changed.notify_all()
