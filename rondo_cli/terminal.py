@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rondo_core.errors import UsageError
 
@@ -55,14 +55,22 @@ def to_descriptor(descriptor: int) -> Callable[[bytes], None]:
     return write
 
 
+def _to_stream(stream: TextIO) -> Callable[[bytes], object]:
+    try:
+        return to_descriptor(stream.fileno())
+    except (OSError, ValueError):  # one that is in memory only
+        return lambda data: stream.write(data.decode(errors="replace"))
+
+
 @contextmanager
 def unstalled_stderr() -> Iterator[None]:
     """Have no one who says something on standard error, log and warnings included, wait for whoever reads it."""
     from rondo_vmm.output import STOPPED_S, Output
 
-    before, output = sys.stderr, Output(to_descriptor(STDERR))
+    before, output = sys.stderr, Output(_to_stream(sys.stderr))
+    encoding = before.encoding or "utf-8"
     sys.stderr = io.TextIOWrapper(
-        _Unstalled(output), encoding=before.encoding, errors="backslashreplace", line_buffering=True
+        _Unstalled(output), encoding=encoding, errors="backslashreplace", line_buffering=True
     )
     try:
         yield

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rondo_vmm.qemu.machine import QemuMonitor
 
 REMOTE_WRITE = "prometheus"
+SPARE_FILES = 8
 REASON_BYTES = 86  # the record of runs keeps 100 bytes
 
 
@@ -107,6 +109,7 @@ class Run:
                 self._on_recording(path)
                 exporters = self._start_export(store)
                 monitor.record_in(store, plugins)
+                _check_spare_files()
                 self._say(f"machine {monitor.machine}: {monitor.why}; recording to {path}")
                 result = monitor.run()
                 store.close(result.on_record)
@@ -222,6 +225,13 @@ def _public(url: str) -> str:
     scheme, mark, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
+
+
+def _check_spare_files() -> None:
+    """See that this process may open the files that a run and its end need. Raises: OSError: it may not."""
+    with ExitStack() as stack:
+        for _ in range(SPARE_FILES):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
 
 def _failed(error: Exception) -> str:

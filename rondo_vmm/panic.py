@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 MARK = b"Kernel panic - not syncing"
+LONGEST_LINE = 512
 DUMP_LINES = 200  # registers, modules, call traces: one that says more than that after a panic lives on
 ENDED_BY = ("reset", "halted", "timeout", "failed")  # what may follow a panic; nothing else is one
 
@@ -14,6 +15,20 @@ class PanicLine:
         """Start with nothing said."""
         self.line = ""
         self._since = 0
+        self._rest = b""
+
+    def on_bytes(self, data: bytes) -> None:
+        """Look at what came, where it does not come line by line; without the words it is not taken apart."""
+        text = self._rest + data
+        if self.line or MARK in text:
+            *lines, text = text.split(b"\n")
+            for line in lines:
+                self.on_line(line)
+        self._rest = text[text.rfind(b"\n") + 1 :][-LONGEST_LINE:]
+
+    def end(self) -> None:
+        """Look at what is left: a last line without its end."""
+        self.on_line(self._rest)
 
     def on_line(self, line: bytes) -> None:
         """Look at a line of the console."""

@@ -12,7 +12,6 @@ from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError, one_line
 from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.config import MAX_DISKS, VmConfig
-from rondo_vmm.console import Lines
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.monitor import VmResult
@@ -54,14 +53,12 @@ class QemuMonitor:
         self._config = config
         self._output = None if sink is None else Output(sink)
         self._panic = PanicLine()
-        self._lines = Lines(self._output or _nowhere)
-        self._lines.observer = lambda line, _ns: self._panic.on_line(line)
         self._loop = asyncio.new_event_loop()
         self._ended, self._error = "", ""
         self._failed_disks: dict[str, str] = {}
         self._over = asyncio.Event()
         try:
-            self._qemu = self._loop.run_until_complete(start(config, self._lines, stopped))
+            self._qemu = self._loop.run_until_complete(start(config, self._on_console, stopped))
         except BaseException:
             self._loop.close()
             self._close_output(0)
@@ -73,6 +70,11 @@ class QemuMonitor:
         """QEMU's accelerator, and why it is that one."""
         accelerator = self._qemu.accelerator
         return f"accelerator {accelerator.name}: {accelerator.why}"
+
+    def _on_console(self, data: bytes) -> None:
+        if self._output is not None:
+            self._output(data)
+        self._panic.on_bytes(data)
 
     def record_in(self, store: Store | None, plugins: Plugins | None = None) -> None:
         """Say where to record, before `run`."""
@@ -131,7 +133,7 @@ class QemuMonitor:
             await asyncio.wait_for(qemu.qmp.ask("query-status"), STOP_PATIENCE_S)
         for task in tasks:
             task.cancel()
-        self._lines.flush()
+        self._panic.end()
         if self._panic.explains(self._ended) or self._ended == "panic":
             self._ended = "panic"
             self._error = f"panic: {self._panic.line or 'the guest told its pvpanic device; its console says why'}"
@@ -186,7 +188,3 @@ class QemuMonitor:
         status = await qemu.ended()
         what = qemu.complaint()
         self._end("failed", f"{PROGRAM}: process {qemu.pid} ended {how_ended(status)}{what and ': '}{what}")
-
-
-def _nowhere(_data: bytes) -> None:
-    """Take the serial console's bytes where no one wants them."""
