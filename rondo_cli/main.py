@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from rondo_cli.terminal import STDOUT, open_closed_streams, unstalled_stderr
+from rondo_cli.terminal import STDOUT, prepare_streams, unstalled_stderr
 from rondo_core.errors import RondoError, one_line
 from rondo_core.stopping import STOP_SIGNALS
 
@@ -45,6 +45,7 @@ _LIMITS = {
     errno.ENOSPC: "make room on the disk",
     errno.EDQUOT: "make room within the quota",
     errno.EROFS: "give a place that can be written",
+    errno.EBADF: "leave it open, or send it somewhere",
     errno.EIO: "look at the disk",
 }
 STOPPED = 128  # and the signal: the exit status of what was stopped in order
@@ -87,7 +88,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process with its status: 0, 1 for a failure, 2 for usage."""
-    open_closed_streams()
+    prepare_streams()
     if arguments is None:
         from rondo_cli.title import hide_credentials
 
@@ -113,24 +114,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
             error.show()
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except Exception as error:
         if os.environ.get("RONDO_TRACEBACK"):
             raise
-        return _complain(_output_failure() or _limit(error) or _bug(error), 1)
+        _drop_output()
+        return _complain(_limit(error) or _bug(error), 1)
     return outcome if isinstance(outcome, int) else 0
 
 
-def _output_failure() -> str:
-    """Say why standard output cannot be written, where it cannot; what is left to write goes nowhere then."""
+def _drop_output() -> None:
+    """Let what standard output did not take, or may not take, go nowhere: the interpreter tries once more at its end."""
     try:
         sys.stdout.flush()
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
-        why = error.strerror if isinstance(error, OSError) else "closed"
-        return f"standard output: {why}; give a place that can be written"
-    return ""
 
 
 def _limit(error: BaseException) -> str:
@@ -140,7 +139,7 @@ def _limit(error: BaseException) -> str:
         return f"not enough memory for this process ({words or type(error).__name__}); give it more (ulimit -v)"
     if isinstance(error, RuntimeError) and "can't start new thread" in words:
         return "no more threads for this user or process; allow more (ulimit -u), or give it more memory"
-    if isinstance(error, OSError) and error.errno in _LIMITS:
+    if isinstance(error, OSError) and error.errno in _LIMITS and (error.filename or error.errno != errno.EBADF):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; {_LIMITS[error.errno]}"
     if any(os.strerror(number) in words for number in (errno.EMFILE, errno.ENFILE)):

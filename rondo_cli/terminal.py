@@ -20,11 +20,11 @@ STDIN, STDOUT, STDERR = range(3)
 _CLOSED = ((STDIN, "stdin", os.O_RDONLY), (STDOUT, "stdout", os.O_RDONLY), (STDERR, "stderr", os.O_WRONLY))
 
 
-def open_closed_streams() -> None:
+def prepare_streams() -> None:
     """Take the numbers 0 to 2 where they are closed, as some service managers have it, lest a store's file gets one.
 
     Standard input is at its end then, and complaints go nowhere; but what is written to standard output fails, so that
-    no command takes its data for delivered.
+    no command takes its data for delivered; what fails names standard output.
     """
     for number, name, flags in _CLOSED:
         try:
@@ -37,6 +37,23 @@ def open_closed_streams() -> None:
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
             setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: PTH123, SIM115 - no path
+    before = sys.stdout
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Stdout(STDOUT, "w", closefd=False)),
+        encoding=before.encoding,
+        errors=before.errors,
+        line_buffering=before.line_buffering,
+    )
+
+
+class _Stdout(io.FileIO):
+    def write(self, data: ReadableBuffer) -> int | None:
+        try:
+            return super().write(data)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def to_descriptor(descriptor: int) -> Callable[[bytes], None]:
@@ -70,7 +87,7 @@ def unstalled_stderr() -> Iterator[None]:
     before, output = sys.stderr, Output(_to_stream(sys.stderr))
     encoding = before.encoding or "utf-8"
     sys.stderr = io.TextIOWrapper(
-        _Unstalled(output), encoding=encoding, errors="backslashreplace", line_buffering=True
+        _Unstalled(output, before), encoding=encoding, errors="backslashreplace", line_buffering=True
     )
     try:
         yield
@@ -81,14 +98,17 @@ def unstalled_stderr() -> Iterator[None]:
 
 
 class _Unstalled(io.BufferedIOBase):
-    def __init__(self, output: Callable[[bytes], None]) -> None:
-        self._output = output
+    def __init__(self, output: Callable[[bytes], None], stream: TextIO) -> None:
+        self._output, self._stream = output, stream
 
     def writable(self) -> bool:
         return True
 
     def isatty(self) -> bool:
-        return os.isatty(STDERR)
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()  # a child, in which no thread of this one is, writes there itself
 
     def write(self, data: ReadableBuffer) -> int:
         whole = bytes(data)
