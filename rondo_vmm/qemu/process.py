@@ -11,6 +11,7 @@ import signal
 import socket
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 
 import attrs
 
@@ -243,7 +244,7 @@ def command_line(config: VmConfig, accelerator: Accelerator, qmp_fd: int) -> lis
 
 def kernel_words(cmdline: str) -> str:
     """Give the kernel's command line: where it is not told of a console, a serial one; and that a panic is its end."""
-    given = [word for word in _WORD.findall(cmdline.partition(" -- ")[0])]
+    given = list(takewhile(lambda word: word != "--", _WORD.findall(cmdline)))  # what follows is for init
     console = [] if any(word.startswith("console=") for word in given) else [CONSOLE]
     panic = [] if any(word.startswith("panic=") for word in given) else [REBOOT_ON_PANIC]
     return " ".join([*console, *panic, *(["quiet"] if console else []), cmdline]).strip()
