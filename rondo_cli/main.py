@@ -125,7 +125,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 
 def _drop_output() -> None:
-    """Let what standard output did not take, or may not take, go nowhere: the interpreter tries once more at its end."""
+    """Let what standard output did not take go nowhere: the interpreter would try once more at its end."""
     try:
         sys.stdout.flush()
     except (OSError, ValueError):

@@ -36,18 +36,18 @@ def prepare_streams() -> None:
                 os.close(descriptor)
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: PTH123, SIM115 - no path
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - no path
     before = sys.stdout
     sys.stdout = io.TextIOWrapper(
         io.BufferedWriter(_Stdout(STDOUT, "w", closefd=False)),
         encoding=before.encoding,
         errors=before.errors,
-        line_buffering=before.line_buffering,
+        line_buffering=bool(before.line_buffering),
     )
 
 
 class _Stdout(io.FileIO):
-    def write(self, data: ReadableBuffer) -> int | None:
+    def write(self, data: ReadableBuffer) -> int | None:  # type: ignore[override]
         try:
             return super().write(data)
         except BlockingIOError:

@@ -125,7 +125,7 @@ class Monitor:
         return self._machine.name
 
     def record_in(self, store: Store | None, plugins: Plugins | None = None) -> None:
-        """Say where to record, before `run`: a store need not be there before it is known that the machine can be had."""
+        """Say where to record, before `run`: no store is needed before it is known that the machine can be had."""
         self._store, self._plugins = store, plugins
 
     def close(self) -> None:

@@ -25,7 +25,8 @@ OUTCOMES = ("taken", "garbled", "too_long", "known")
 GAUGES = 7
 MAX_NAMED = 1000  # devices beyond the room that are told apart in order to be counted
 NS_PER_MS = 1_000_000
-READ_BYTES, READ_DIGEST, NEWEST = "vmm_metrics_read_bytes", "vmm_metrics_read_digest", "vmm_metrics_newest_flush_seconds"
+READ_BYTES, READ_DIGEST = "vmm_metrics_read_bytes", "vmm_metrics_read_digest"
+NEWEST = "vmm_metrics_newest_flush_seconds"
 _PLACE = {
     READ_BYTES: ("How much of the file of metrics has been read.", "bytes"),
     READ_DIGEST: ("CRC-32 of that much of the file.", ""),
@@ -126,9 +127,7 @@ class FlushRecorder:
     def reached(self, place: Place, now_ns: int) -> None:
         """Remember how far the file has been read, beside what it brought."""
         if not self._places:
-            self._places = [
-                self._store.gauge(name, help=words, unit=unit) for name, (words, unit) in _PLACE.items()
-            ]
+            self._places = [self._store.gauge(name, help=words, unit=unit) for name, (words, unit) in _PLACE.items()]
         for gauge, value in zip(
             self._places, (place.size_bytes, place.digest, place.newest_ns / NS_PER_S), strict=True
         ):

@@ -97,10 +97,7 @@ class FirecrackerWatcher:
         self._newest_ns = self._ticked_ns = 0
         self.clock = StreamClock()
         try:
-            mode = os.fstat(self._descriptor).st_mode
-            if not stat.S_ISFIFO(mode) and not stat.S_ISREG(mode):
-                raise ConfigError(f"{path}: neither a FIFO nor a file; give what Firecracker's --metrics-path names")
-            self.replayed = stat.S_ISREG(mode)
+            self.replayed = self._is_file()
             self._before = Place() if store is None else place_in(store)
             self._waiting = b"" if self.replayed else self._read_waiting()
             first_ns = _first_ns(os.pread(self._descriptor, 2 * MAX_LINE_BYTES, 0) if self.replayed else self._waiting)
@@ -259,6 +256,13 @@ class FirecrackerWatcher:
         await tick()
         self._take(self._lines.end(), store, recorder)
         store.tick()
+
+    def _is_file(self) -> bool:
+        mode = os.fstat(self._descriptor).st_mode
+        if not stat.S_ISFIFO(mode) and not stat.S_ISREG(mode):
+            what = "neither a FIFO nor a file; give what Firecracker's --metrics-path names"
+            raise ConfigError(f"{self._path}: {what}")
+        return stat.S_ISREG(mode)
 
     def _read_waiting(self) -> bytes:
         """Give what has been written to the FIFO before anyone read it."""

@@ -68,9 +68,7 @@ def _bind_balloon(declare: Declare) -> OnReplies:
         for tag, (name, words) in GAUGES.items()
     }
     followed = Follower(declare)
-    counters = {
-        tag: followed(f"balloon_{name}_total", words, unit) for tag, (name, words, unit) in COUNTERS.items()
-    }
+    counters = {tag: followed(f"balloon_{name}_total", words, unit) for tag, (name, words, unit) in COUNTERS.items()}
     setters: dict[str, Callable[[float, int], None]] = {**gauges, **counters}
     newest_s = NOT_LOOKED
 

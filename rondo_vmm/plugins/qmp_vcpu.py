@@ -29,7 +29,7 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
     process = _Process(declare, qemu.pid) if qemu.pid else None
     vcpus: dict[int, _Vcpu] = {}
     threads: dict[int, int] = {}
-    known: dict[int, int] = {}
+    host = _Threads(qemu.pid)
     news = News()
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
@@ -39,10 +39,7 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
         found = replies.get("vcpus", ())
         for each in found:
             index = int(each["cpu-index"])
-            thread = int(each["thread-id"])
-            if qemu.pid and thread not in known:
-                known.update(threads_of(qemu.pid))
-            threads[index] = known.get(thread, 0)
+            threads[index] = host.number(int(each["thread-id"]))
             if index not in vcpus:
                 vcpus[index] = _Vcpu(declare, index, fresh=news.fresh)
         if found:
@@ -61,6 +58,20 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
         "stats": ("query-stats", {"target": "vcpu", "providers": [{"provider": "kvm"}]}),
     }
     return questions, on_replies
+
+
+class _Threads:
+    """QEMU's threads by the numbers that it knows them by."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._known: dict[int, int] = {}
+
+    def number(self, thread: int) -> int:
+        """Give a thread's number on this host; 0 where it has none here."""
+        if self._pid and thread not in self._known:
+            self._known.update(threads_of(self._pid))
+        return self._known.get(thread, 0)
 
 
 class _Process:

@@ -24,7 +24,7 @@ from rondo_vmm.qemu.qmp import Qmp
 
 PROGRAM = "qemu-system-x86_64"
 DISK_BYTES = 64 << 20
-ON_ERROR = "werror=report,rerror=report"  # QEMU's own habit is to let a machine stand still when the host's disk is full
+ON_ERROR = "werror=report,rerror=report"  # QEMU's own habit: a machine stands still when the host's disk is full
 BALLOON = "/machine/peripheral/balloon0"
 CONSOLE, REBOOT_ON_PANIC = "console=ttyS0", "panic=-1"
 START_S = 30.0
@@ -132,9 +132,7 @@ class QemuProcess:
         self._stderr.extend(line.strip()[:500] for line in data.decode(errors="replace").splitlines())
 
 
-async def start(
-    config: VmConfig, sink: Callable[[bytes], object], stopped: Callable[[], str] = str
-) -> QemuProcess:
+async def start(config: VmConfig, sink: Callable[[bytes], object], stopped: Callable[[], str] = str) -> QemuProcess:
     """Start QEMU before its first instruction: with KVM where it is of use, else with an emulated processor.
 
     Args: `sink` takes what it writes to its console, and never waits; `stopped` says why to give up, "" for not.
@@ -188,7 +186,7 @@ async def _spawn(
                 stderr=asyncio.subprocess.PIPE,
                 pass_fds=[its.fileno()],
                 start_new_session=True,  # a terminal's Ctrl-C is for the monitor, which ends QEMU in order
-                restore_signals=False,  # SIGXFSZ stays ignored: a disk above the limit of a file is an error to the guest
+                restore_signals=False,  # SIGXFSZ stays ignored: a limit of the disk's size is an error to the guest
                 preexec_fn=_die_with_parent,
             )
         except OSError as error:

@@ -64,7 +64,9 @@ def test_a_store_that_is_there_says_why_a_start_failed(machine, kernels, path):
     "arguments", [["--disk", "none/disk.img"], ["--disk", "none.img", "--disk-read-only"]], ids=["no directory", "none"]
 )
 @pytest.mark.parametrize("machine", MACHINES)
-def test_a_disk_that_cannot_be_had_leaves_no_store_and_no_image(machine, arguments, guests, tmp_path, capfd, monkeypatch):
+def test_a_disk_that_cannot_be_had_leaves_no_store_and_no_image(
+    machine, arguments, guests, tmp_path, capfd, monkeypatch
+):
     """A read-only one that is missing is refused at once, and not made."""
     monkeypatch.chdir(tmp_path)
     booted = guests.kernel(b"\xeb\xfe", tmp_path / "kernel", pvh=True) if machine == "qemu" else None
