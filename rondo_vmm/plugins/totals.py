@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 from rondo_core.errors import CapacityError
@@ -61,6 +60,8 @@ class Follower:
             return Total(counter, self._last).set
         except CapacityError as error:
             if not self._said:
+                import logging
+
                 self._said = True
                 what = ", ".join(f"{label} {value}" for label, value in self._labels.items()) or name
                 logging.getLogger("rondo.vmm").warning("%s: not all of it is recorded: %s", what, error)
