@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +13,9 @@ from typing import Any
 import click
 
 from rondo_cli.printing import say, show_usage_error
+from rondo_cli.terminal import STDOUT, prepare_streams, unstalled_stderr
 from rondo_core.errors import RondoError, meant, one_line
+from rondo_core.stopping import STOP_SIGNALS
 
 COMMANDS = (
     "agent",
@@ -31,6 +35,22 @@ COMMANDS = (
     "vmm",
     "watch",
 )
+
+# What an error that comes from outside of rondo is mended by.
+_LIMITS = {
+    errno.EMFILE: "let this process have more open files (ulimit -n)",
+    errno.ENFILE: "let this host have more open files (sysctl fs.file-max)",
+    errno.EFBIG: "let this process write larger files (ulimit -f)",
+    errno.ENOMEM: "give this process more memory (ulimit -v)",
+    errno.EAGAIN: "allow more processes (ulimit -u)",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room within the quota",
+    errno.EROFS: "give a place that can be written",
+    errno.EBADF: "leave it open, or send it somewhere",
+    errno.EIO: "look at the disk",
+}
+STOPPED = 128  # and the signal: the exit status of what was stopped in order
+_NO_MEMORY = ("failed to map segment", "cannot allocate memory", "Cannot allocate memory")
 
 
 class _Lazy(click.Group):
@@ -74,34 +94,70 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process with its status: 0, 1 for a failure, 2 for usage."""
+    prepare_streams()
     if arguments is None:
         from rondo_cli.title import hide_credentials
 
         hide_credentials(sys.argv[1:])
-    sys.exit(run(arguments))
+    status = run(arguments)
+    if status > STOPPED:  # the end was asked for and is under way: one more signal is not to make it another
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command and give its exit status; an error becomes one line on standard error."""
     try:
         outcome: Any = cli.main(args=arguments, prog_name="rondo", standalone_mode=False)
+        sys.stdout.flush()
     except RondoError as error:
         return _complain(one_line(error), error.exit_status)
     except click.exceptions.Abort:
         return _complain("interrupted", 130)
     except click.ClickException as error:
-        show_usage_error(error)
+        with unstalled_stderr():
+            show_usage_error(error)
         return error.exit_code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except Exception as error:
         if os.environ.get("RONDO_TRACEBACK"):
             raise
-        return _complain(f"{one_line(error)} (a bug in rondo; set RONDO_TRACEBACK=1 to see where)", 1)
+        _drop_output()
+        return _complain(_limit(error) or _bug(error), 1)
     return outcome if isinstance(outcome, int) else 0
 
 
+def _drop_output() -> None:
+    """Let what standard output did not take go nowhere: the interpreter would try once more at its end."""
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), STDOUT)
+
+
+def _limit(error: BaseException) -> str:
+    """Say which limit of this process or host was met, where that is what an error comes from."""
+    words = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or any(each in words for each in _NO_MEMORY):
+        return f"not enough memory for this process ({words or type(error).__name__}); give it more (ulimit -v)"
+    if isinstance(error, RuntimeError) and "can't start new thread" in words:
+        return "no more threads for this user or process; allow more (ulimit -u), or give it more memory"
+    if isinstance(error, OSError) and error.errno in _LIMITS and (error.filename or error.errno != errno.EBADF):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; {_LIMITS[error.errno]}"
+    if any(os.strerror(number) in words for number in (errno.EMFILE, errno.ENFILE)):
+        return f"{words}; {_LIMITS[errno.EMFILE]}"
+    return ""
+
+
+def _bug(error: BaseException) -> str:
+    return f"{one_line(error)} (a bug in rondo; set RONDO_TRACEBACK=1 to see where)"
+
+
 def _complain(line: str, status: int) -> int:
-    say(f"rondo: {line}", err=True)
+    with unstalled_stderr():
+        say(f"rondo: {line}", err=True)
     return status

@@ -1,21 +1,126 @@
-"""Where a guest's console reads: a file, standard input, or the terminal, which then hands over every key."""
+"""A process's three streams: closed ones, those that stall, and where a guest's console reads and writes."""
 
 from __future__ import annotations
 
+import io
 import os
+import select
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 from rondo_core.errors import UsageError
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+STDIN, STDOUT, STDERR = range(3)
+_CLOSED = ((STDIN, "stdin", os.O_RDONLY), (STDOUT, "stdout", os.O_RDONLY), (STDERR, "stderr", os.O_WRONLY))
+
+
+def prepare_streams() -> None:
+    """Take the numbers 0 to 2 where they are closed, as some service managers have it, lest a store's file gets one.
+
+    Standard input is at its end then, and complaints go nowhere; but what is written to standard output fails, so that
+    no command takes its data for delivered; what fails names standard output.
+    """
+    for number, name, flags in _CLOSED:
+        try:
+            os.fstat(number)
+        except OSError:
+            descriptor = os.open(os.devnull, flags)
+            if descriptor != number:
+                os.dup2(descriptor, number)
+                os.close(descriptor)
+            os.set_inheritable(number, True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115 - no path
+    before = sys.stdout
+    sys.stdout = io.TextIOWrapper(
+        io.BufferedWriter(_Stdout(STDOUT, "w", closefd=False)),
+        encoding=before.encoding,
+        errors=before.errors,
+        line_buffering=bool(before.line_buffering),
+    )
+
+
+class _Stdout(io.FileIO):
+    def write(self, data: ReadableBuffer) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
+def to_descriptor(descriptor: int) -> Callable[[bytes], None]:
+    """Give what writes bytes to a descriptor, all of them, however long that takes. It raises: OSError."""
+
+    def write(data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(descriptor, rest) :]
+            except BlockingIOError:  # whoever shares it has made it non-blocking
+                poll = select.poll()
+                poll.register(descriptor, select.POLLOUT)
+                poll.poll()
+
+    return write
+
+
+def _to_stream(stream: TextIO) -> Callable[[bytes], object]:
+    try:
+        return to_descriptor(stream.fileno())
+    except (OSError, ValueError):  # one that is in memory only
+        return lambda data: stream.write(data.decode(errors="replace"))
+
+
+@contextmanager
+def unstalled_stderr() -> Iterator[None]:
+    """Have no one who says something on standard error, log and warnings included, wait for whoever reads it."""
+    from rondo_vmm.output import STOPPED_S, Output
+
+    before, output = sys.stderr, Output(_to_stream(sys.stderr))
+    encoding = before.encoding or "utf-8"
+    sys.stderr = io.TextIOWrapper(
+        _Unstalled(output, before), encoding=encoding, errors="backslashreplace", line_buffering=True
+    )
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        sys.stderr = before
+        output.close(STOPPED_S)
+
+
+class _Unstalled(io.BufferedIOBase):
+    def __init__(self, output: Callable[[bytes], None], stream: TextIO) -> None:
+        self._output, self._stream = output, stream
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()  # a child, in which no thread of this one is, writes there itself
+
+    def write(self, data: ReadableBuffer) -> int:
+        whole = bytes(data)
+        self._output(whole)
+        return len(whole)
 
 
 def own_terminal() -> bool:
     """Whether standard input is a terminal that this process may read now: it is in the foreground."""
     try:
         return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (OSError, ValueError):  # no standard input, or none with a descriptor
+    except (AttributeError, OSError, ValueError):  # no standard input, or none with a descriptor
         return False
 
 
@@ -55,4 +160,5 @@ def _raw(descriptor: int) -> Iterator[None]:
     try:
         yield
     finally:
-        termios.tcsetattr(descriptor, termios.TCSANOW, before)
+        with suppress(termios.error):  # a terminal that is gone keeps no settings
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)

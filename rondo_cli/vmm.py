@@ -10,7 +10,7 @@ import click
 
 from rondo_cli.params import CONFIG, Duration, LabelSet
 from rondo_cli.printing import say
-from rondo_cli.terminal import console_input
+from rondo_cli.terminal import console_input, unstalled_stderr
 from rondo_cli.vmm_run import Asked, Run, console_for, with_remote_write
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import UsageError
@@ -205,7 +205,7 @@ def command(
                 say(f"rondo: serving {path} on {sidecar.url}/info", err=True)
 
         run = Run(asked, console_for(raw=raw), source=descriptor, on_recording=serve)
-        with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
+        with stopped_by_signals(lambda number: run.stop(f"signal {number}")), unstalled_stderr():
             return run.run().exit_status
 
 

@@ -9,7 +9,6 @@ import resource
 import shutil
 import signal
 import socket
-import sys
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -18,6 +17,7 @@ import attrs
 
 from rondo_cli.printing import guest_line, say
 from rondo_cli.serve import Sidecar
+from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
 from rondo_cli.vmm_run import Asked, Run
 from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.stopping import STOP_SIGNALS, stopped_by_signals
@@ -66,10 +66,10 @@ def run_many(
     """
     _make_room(len(machines))
     directory = machines[0][1].store
-    if directory is not None:
-        _clear(directory.parent, {name for name, _ in machines})
     fleet = _Processes(listening, recorded=directory is not None) if processes else _Threads()
-    with stopped_by_signals(fleet.stop) as signalled:
+    with stopped_by_signals(fleet.stop) as signalled, unstalled_stderr():
+        if directory is not None:
+            _clear(directory.parent, {name for name, _ in machines})
         sidecar = None
         try:
             for name, asked in machines:
@@ -82,7 +82,7 @@ def run_many(
         finally:
             if sidecar is not None:
                 sidecar.close()
-    say(f"rondo: {len(machines)} machines ended, {failed} of them failed", err=True)
+        say(f"rondo: {len(machines)} machines ended, {failed} of them failed", err=True)
     return STOPPED + signalled[0] if signalled else int(failed > 0)
 
 
@@ -109,7 +109,7 @@ class _Threads:
 
     def _run(self, name: str, run: Run, begun: threading.Event) -> None:
         try:
-            if run.run().ended == "failed":
+            if 0 < run.run().exit_status < STOPPED:
                 self._failed.append(name)
         except Exception as error:  # noqa: BLE001 - one machine's fault is not the others'
             self._failed.append(name)
@@ -144,7 +144,6 @@ class _Processes:
 
     def start(self, name: str, asked: Asked) -> None:
         """Start one, and wait until its store is there or it has failed."""
-        sys.stdout.flush()
         parent = os.getpid()
         begun, begin = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child has its own handlers
@@ -166,6 +165,13 @@ class _Processes:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
             if os.getppid() != parent:
                 return 1
+            with unstalled_stderr():  # the parent's is written by a thread that is not in the child
+                return self._run(name, asked, begin)
+        except BaseException:  # noqa: BLE001 - the child ends here, whatever it was
+            return 1
+
+    def _run(self, name: str, asked: Asked, begin: int) -> int:
+        try:
             lines = _Lines(name, threading.Lock())
             run = Run(asked, lines, name, on_recording=lambda _path: os.write(begin, b"."))
             with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
@@ -174,7 +180,7 @@ class _Processes:
                     return run.run().exit_status
                 finally:  # afterwards signals are again the parent's, and go into its pipe
                     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        except BaseException as error:  # noqa: BLE001 - the child ends here, whatever it was
+        except Exception as error:  # noqa: BLE001 - one machine's fault is not the others'
             say(f"rondo: {name}: {one_line(error)}", err=True)
             return error.exit_status if isinstance(error, RondoError) else 1
 
@@ -222,6 +228,7 @@ class _Lines:
 
     def __init__(self, name: str, lock: threading.Lock) -> None:
         self._prefix, self._lock = f"{name}: ".encode(), lock
+        self._write = to_descriptor(STDOUT)
         self._line = bytearray()
 
     def __call__(self, data: bytes) -> None:
@@ -233,8 +240,7 @@ class _Lines:
             lines, rest = [*lines, rest], b""
         self._line[:] = rest
         with self._lock:
-            sys.stdout.buffer.write(b"".join(self._prefix + guest_line(line) + b"\n" for line in lines))
-            sys.stdout.buffer.flush()
+            self._write(b"".join(self._prefix + guest_line(line) + b"\n" for line in lines))
 
 
 def _serve(

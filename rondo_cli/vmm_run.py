@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import attrs
 
 from rondo_cli import run_long
 from rondo_cli.printing import GuestText, say, tame_logs
+from rondo_cli.terminal import STDOUT, to_descriptor
+from rondo_core.errors import RondoError, one_line
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from rondo_vmm.qemu.machine import QemuMonitor
 
 REMOTE_WRITE = "prometheus"
+SPARE_FILES = 8
+REASON_BYTES = 86  # the record of runs keeps 100 bytes
 
 
 @attrs.frozen
@@ -70,26 +75,48 @@ class Run:
         self._stopped_by = ""
 
     def run(self) -> VmResult:
-        """Run the machine to its end. Raises: RondoError: it or its store cannot be had."""
+        """Run the machine to its end. Raises: RondoError: it or its store cannot be had.
+
+        The machine is made first: one that cannot be had leaves no store, and where there is one, says why in it.
+        """
         path = self._asked.store
-        if path is None:
-            result = self._open(None, None).run()
-            self._summarise(result)
-            return result
+        plugins = None if path is None else self._plugins()
+        try:
+            self._monitor = self._make()
+        except Exception as error:
+            self._record_failed_start(error)
+            raise
+        if self._stopped_by:
+            self._monitor.stop(self._stopped_by)
+        run_long()
+        try:
+            if path is None:
+                result = self._monitor.run()
+                self._summarise(result)
+                return result
+            return self._run_recorded(self._monitor, path, plugins)
+        finally:
+            self._monitor.close()
+
+    def _run_recorded(self, monitor: Monitor | QemuMonitor, path: Path, plugins: Plugins | None) -> VmResult:
         from rondo_core import Store
 
-        plugins = self._plugins()
         outcomes: dict[str, Outcome] = {}
         sync_interval_s = self._asked.known.store.get("sync_interval")
         with Store(path, self._schemas(path), writer="vmm", sync_interval_s=sync_interval_s) as store:
-            self._name_what_was_killed(store)
-            self._on_recording(path)
-            exporters = self._start_export(store)
+            exporters = None
             try:
-                monitor = self._open(store, plugins)
+                self._name_what_was_killed(store)
+                self._on_recording(path)
+                exporters = self._start_export(store)
+                monitor.record_in(store, plugins)
+                _check_spare_files()
                 self._say(f"machine {monitor.machine}: {monitor.why}; recording to {path}")
                 result = monitor.run()
-                store.close(result.error or result.ended)
+                store.close(result.on_record)
+            except Exception as error:
+                store.close(_failed(error))
+                raise
             finally:
                 store.close("failed")
                 if exporters is not None:
@@ -98,6 +125,16 @@ class Run:
         for name, outcome in outcomes.items():
             self._summarise_export(path, name, outcome)
         return result
+
+    def _record_failed_start(self, error: Exception) -> None:
+        """Say why in a store that is there already; what keeps even that from being written is not what went wrong."""
+        path = self._asked.store
+        if path is None or not path.exists():
+            return
+        from rondo_core import Store
+
+        with suppress(RondoError, OSError), Store(path, writer="vmm", create_missing=False) as store:
+            store.close(self._stopped_by or _failed(error))
 
     def stop(self, why: str = "stopped") -> None:
         """End the run in order."""
@@ -131,18 +168,13 @@ class Run:
         schemas = with_recorders(schemas_for(self._asked.config), len(more))
         return with_room(schemas, len(self._asked.exporters))
 
-    def _open(self, store: Store | None, plugins: Plugins | None) -> Monitor | QemuMonitor:
+    def _make(self) -> Monitor | QemuMonitor:
         config = self._asked.config
         if config.machine == "qemu":
             from rondo_vmm.qemu.machine import QemuMonitor
 
-            self._monitor = QemuMonitor(config, store, self._sink, plugins)
-        else:
-            self._monitor = Monitor(config, store, self._sink, plugins, source=self._source, on_escape=self.stop)
-        if self._stopped_by:
-            self._monitor.stop(self._stopped_by)
-        run_long()
-        return self._monitor
+            return QemuMonitor(config, sink=self._sink, stopped=lambda: self._stopped_by)
+        return Monitor(config, sink=self._sink, source=self._source, on_escape=self.stop)
 
     def _name_what_was_killed(self, store: Store) -> None:
         """Say that the run before this one was killed."""
@@ -165,7 +197,6 @@ class Run:
         say(self._prefix + words, err=True)
 
     def _summarise(self, result: VmResult) -> None:
-        sys.stdout.flush()
         reasons = ", ".join(f"{reason} {count}" for reason, count in result.exits.items() if count)
         exits = f", {sum(result.exits.values())} exits ({reasons})" if result.exits else ""
         self._say(f"{result.ended} after {result.uptime_s:.1f} s{exits}")
@@ -174,8 +205,11 @@ class Run:
             self._say(f"instructions completed for this host, which cannot emulate them: {done}")
         for plugin, failures in result.failed_plugins.items():
             self._say(f"plugin {plugin} failed {failures} times")
-        if result.error:
-            self._say(result.error)
+        for note in (*([result.error] if result.error else []), *result.notes):
+            self._say(note)
+        if result.dropped_bytes:
+            why = result.console_trouble or "its reader did not keep up"
+            self._say(f"console: {result.dropped_bytes} bytes dropped: {why}")
 
     def _summarise_export(self, path: Path, name: str, outcome: Outcome) -> None:
         self._say(f"{name}: {outcome.samples} samples sent in {outcome.requests} requests")
@@ -197,19 +231,18 @@ def _public(url: str) -> str:
 
 def console_for(*, raw: bool) -> Callable[[bytes], object]:
     """Give what shows a guest's console on standard output: a terminal takes it as it is where someone types to it."""
-    if raw:
-        return console_at_once
-    return GuestText(console) if sys.stdout.isatty() else console
+    sink = to_descriptor(STDOUT)
+    return sink if raw or not os.isatty(STDOUT) else GuestText(sink)
 
 
-def console(data: bytes) -> None:
-    """Show what a guest writes, line by line."""
-    sys.stdout.buffer.write(data)
-    if b"\n" in data:
-        sys.stdout.buffer.flush()
+def _check_spare_files() -> None:
+    """See that this process may open the files that a run and its end need. Raises: OSError: it may not."""
+    with ExitStack() as stack:
+        for _ in range(SPARE_FILES):
+            stack.callback(os.close, os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
 
-def console_at_once(data: bytes) -> None:
-    """Show every byte when it comes: someone is typing."""
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+def _failed(error: Exception) -> str:
+    """Say why a start failed in what the record of runs has room for; of a long path its end is kept."""
+    why = one_line(error).partition("; ")[0]
+    return f"start failed: {why if len(why.encode()) <= REASON_BYTES else f'...{why[3 - REASON_BYTES :]}'}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,10 +12,13 @@ import click
 from rondo_cli import run_long
 from rondo_cli.params import Duration
 from rondo_cli.printing import say
-from rondo_core.clock import NS_PER_S
+from rondo_cli.terminal import unstalled_stderr
+from rondo_core.clock import NS_PER_S, wall_ns
+from rondo_core.stopping import stopped_by_signals
 
 if TYPE_CHECKING:
     from rondo_core import Schema, Store
+    from rondo_vmm.monitor import VmResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,18 +66,21 @@ def qemu(qmp: Path, store: Path, timeout: int | None) -> int:
     from rondo_vmm.qemu.watch import QemuWatcher
 
     watcher = QemuWatcher(qmp)
-    try:
-        with _open(store, watcher.watched.schemas, "watch qemu") as opened:
-            pid = watcher.watched.facts.pid
-            say(f"rondo: watching {f'process {pid}' if pid else qmp}; recording to {store}", err=True)
-            run_long()
-            result = watcher.run(opened, timeout_s=timeout / NS_PER_S if timeout else None)
-            opened.close(result.ended)
-    finally:
-        watcher.close()
-    say(f"rondo: {result.ended} after {result.uptime_s:.1f} s", err=True)
-    for plugin, failures in result.failed_plugins.items():
-        say(f"rondo: plugin {plugin} failed {failures} times", err=True)
+    with (
+        unstalled_stderr(),
+        closing(watcher),
+        stopped_by_signals(lambda number: watcher.stop(f"signal {number}")),
+        _open(store, watcher.watched.schemas, "watch qemu") as opened,
+    ):
+        pid = watcher.watched.facts.pid
+        say(f"rondo: watching {f'process {pid}' if pid else qmp}; recording to {store}", err=True)
+        run_long()
+        result = watcher.run(opened, timeout_s=timeout / NS_PER_S if timeout else None)
+        opened.close(result.ended)
+        say(f"rondo: {result.ended} after {result.uptime_s:.1f} s", err=True)
+        for plugin, failures in result.failed_plugins.items():
+            say(f"rondo: plugin {plugin} failed {failures} times", err=True)
+        _say_notes(result)
     return result.exit_status
 
 
@@ -95,26 +102,38 @@ def firecracker(metrics: Path, store: Path, timeout: int | None) -> int:
     mkfifo /run/vm2.metrics; firecracker --metrics-path /run/vm2.metrics ... &
     curl --unix-socket /run/vm2.api -X PUT http://localhost/actions -d '{"action_type": "FlushMetrics"}'
     """
-    from rondo_core import Store
-    from rondo_vmm.firecracker.watch import OUTCOMES, FirecrackerWatcher, firecracker_schemas
+    from rondo_vmm.firecracker.recorder import OUTCOMES, firecracker_schemas
+    from rondo_vmm.firecracker.watch import FirecrackerWatcher
 
-    watcher = FirecrackerWatcher(metrics)
-    try:
-        schemas = None if store.exists() else firecracker_schemas()
-        with Store(store, schemas, clock=watcher.clock, writer="watch firecracker") as opened:
-            say(f"rondo: {'replaying' if watcher.replayed else 'watching'} {metrics} into {store}", err=True)
-            run_long()
-            result = watcher.run(opened, timeout / NS_PER_S if timeout else None)
-            lines = {name: opened.counter("vmm_metrics_lines_total", outcome=name).value for name in OUTCOMES}
-            opened.close(result.ended)
-    finally:
-        watcher.close()
-    said = ", ".join(f"{int(count)} {name.replace('_', ' ')}" for name, count in lines.items() if count)
-    say(f"rondo: {result.ended} after {result.uptime_s:.1f} s; lines: {said or 'none'}", err=True)
+    watcher = FirecrackerWatcher(metrics, store)
+    with (
+        unstalled_stderr(),
+        closing(watcher),
+        stopped_by_signals(lambda number: watcher.stop(f"signal {number}")),
+        _open(store, firecracker_schemas(), "watch firecracker", watcher.clock) as opened,
+    ):
+        say(f"rondo: {'replaying' if watcher.replayed else 'watching'} {metrics} into {store}", err=True)
+        run_long()
+        before = _outcomes(opened, OUTCOMES)
+        result = watcher.run(opened, timeout / NS_PER_S if timeout else None)
+        lines = {name: count - before[name] for name, count in _outcomes(opened, OUTCOMES).items()}
+        opened.close(result.ended)
+        said = ", ".join(f"{int(count)} {name.replace('_', ' ')}" for name, count in lines.items() if count)
+        say(f"rondo: {result.ended} after {result.uptime_s:.1f} s; lines: {said or 'none'}", err=True)
+        _say_notes(result)
     return result.exit_status
 
 
-def _open(path: Path, schemas: tuple[Schema, ...], writer: str) -> Store:
+def _outcomes(store: Store, names: tuple[str, ...]) -> dict[str, float]:
+    return {name: store.counter("vmm_metrics_lines_total", outcome=name).value for name in names}
+
+
+def _say_notes(result: VmResult) -> None:
+    for note in result.notes:
+        say(f"rondo: {note}", err=True)
+
+
+def _open(path: Path, schemas: tuple[Schema, ...], writer: str, clock: Callable[[], int] = wall_ns) -> Store:
     from rondo_core import Store
 
-    return Store(path, None if path.exists() else schemas, writer=writer)
+    return Store(path, None if path.exists() else schemas, clock=clock, writer=writer)

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as an orderly stop, on a thread of its own: a handler would wait for locks of its own code."""
+"""The signals that ask for an end, as an orderly stop, on a thread: a handler would wait for locks of its own code."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+_IGNORABLE = (signal.SIGHUP, signal.SIGQUIT)  # nohup, and a shell for what it runs in the background, have them ignored
 _OVER = b"\0"  # no signal has the number 0
 
 
 @contextmanager
 def stopped_by_signals(stop: Callable[[int], object]) -> Iterator[list[int]]:
-    """Call `stop` with the number of each SIGINT and SIGTERM that comes while the block runs; give those that came.
+    """Call `stop` with the number of each of STOP_SIGNALS that comes while the block runs; give those that came.
 
+    A SIGHUP or SIGQUIT that this process was started to ignore stays ignored.
     Where this is not the main thread, whose signals they are, nothing is done. `stop` runs on another thread, also
     while the main thread is in a system call or holds a lock: the interpreter writes the number into a pipe when the
     signal comes, not when its main thread next gets round to it.
@@ -35,7 +37,7 @@ def stopped_by_signals(stop: Callable[[int], object]) -> Iterator[list[int]]:
 
     listener = threading.Thread(target=listen, name="rondo-signals", daemon=True)
     listener.start()
-    before = {number: signal.signal(number, _leave) for number in STOP_SIGNALS}
+    before = {number: signal.signal(number, _leave) for number in STOP_SIGNALS if not _ignored(number)}
     woken = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     try:
         yield came
@@ -51,3 +53,7 @@ def stopped_by_signals(stop: Callable[[int], object]) -> Iterator[list[int]]:
 
 def _leave(_number: int, _frame: object) -> None:
     """Do nothing: the number is in the pipe already."""
+
+
+def _ignored(number: signal.Signals) -> bool:
+    return number in _IGNORABLE and signal.getsignal(number) is signal.SIG_IGN

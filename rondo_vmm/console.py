@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import threading
 from collections.abc import Callable
 
@@ -15,6 +16,7 @@ from rondo_vmm.devices.serial import FIFO_BYTES, Serial
 OnLine = Callable[[bytes, int], None]
 LONGEST_LINE = 256
 ROOM_CHECK_S = 0.5
+CLOSE_S = 1.0  # another reader of the same terminal may have taken what this one was woken for
 
 
 class Lines:
@@ -70,13 +72,19 @@ class Input:
         """End the thread; what was not read stays where it is."""
         self._ended.set()
         os.write(self._wake_writer, b"x")
-        self._thread.join()
-        os.close(self._wake_reader)
-        os.close(self._wake_writer)
+        self._thread.join(CLOSE_S)
+        if not self._thread.is_alive():
+            os.close(self._wake_reader)
+            os.close(self._wake_writer)
 
     def _run(self) -> None:
+        # A terminal answers a reader in its background by a signal that would stop the whole process; blocked, by EIO.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTIN})
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        poll.register(self._wake_reader, select.POLLIN)
         while not self._ended.is_set():
-            ready, _, _ = select.select([self._descriptor, self._wake_reader], [], [])
+            ready = {descriptor for descriptor, _ in poll.poll()}
             if self._ended.is_set() or self._descriptor not in ready:
                 continue
             try:

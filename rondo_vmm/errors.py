@@ -18,6 +18,18 @@ class ConfigError(VmmError, UsageError):
     exit_status = 2
 
 
+class StoppedError(VmmError):
+    """The machine was stopped before it was there; `ended` is by what, "signal 15" for example."""
+
+    def __init__(self, ended: str) -> None:
+        """Take the exit status of a machine that was stopped like this."""
+        super().__init__(ended)
+        self.ended = ended
+        self.message = f"{ended} before the machine had started"
+        number = ended.removeprefix("signal ")
+        self.exit_status = 128 + int(number) if number.isdigit() else 0
+
+
 class BootError(VmmError):
     """A kernel that cannot be loaded."""
 

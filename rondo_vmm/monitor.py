@@ -18,12 +18,15 @@ from rondo_vmm.console import Input, Lines
 from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.machine import REASONS
 from rondo_vmm.milestones import Milestones
+from rondo_vmm.output import LONGEST_S, STOPPED_S, DroppedBytes, Output
+from rondo_vmm.panic import PanicLine
 from rondo_vmm.recording import Recording
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
 JOIN_S = 10.0
+PANIC_STATUS = 3  # a guest that panicked is neither a failure of the monitor's nor a wrong call
 # A process's machines tick one after the other: at once they would hand the interpreter over at every system
 # call. One that takes long holds up the others for no more than this.
 TURN_S = 0.5
@@ -36,14 +39,16 @@ class VmResult:
 
     Attributes:
         machine, why: which machine ran it and why that one.
-        ended: "power-off", "reset", "halted", "timeout", "stopped", "signal 2", "signal 15" or "failed".
-        error: the failure in one line; empty where there was none.
+        ended: "power-off", "reset", "panic", "halted", "timeout", "stopped", "signal 15" or another, or "failed".
+        error: the failure, or what the guest's kernel said when it panicked, in one line; empty where there was none.
         exits: how often the CPUs left the guest, by reason, as the exit loops counted; empty where another monitor ran
             it, as QEMU does; exits_by_vcpu: of each CPU.
         uptime_s: from before the first instruction to after the last; started_ns, ended_ns: the same by the wall
             clock, ns since the epoch.
         failed_plugins: plugin -> number of its failures.
         completed: instructions that the monitor ran because the host's KVM cannot, by name: empty on real hardware.
+        dropped_bytes: what of the console no one took; console_trouble: why, where its sink said so.
+        notes: what else is to be known of the run, a line each, as disks of which requests failed.
     """
 
     machine: str
@@ -57,13 +62,22 @@ class VmResult:
     failed_plugins: dict[str, int]
     exits_by_vcpu: tuple[dict[str, int], ...] = ()
     completed: dict[str, int] = attrs.Factory(dict)
+    dropped_bytes: int = 0
+    console_trouble: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
-        """Give the process's exit status: 0, 1 for a failure, 128 + n for signal n."""
+        """Give the process's exit status: 0, 1 for a failure, 3 for a panic, 128 + n for signal n."""
         if self.ended.startswith("signal "):
             return 128 + int(self.ended.removeprefix("signal "))
-        return 1 if self.ended == "failed" else 0
+        return {"failed": 1, "panic": PANIC_STATUS}.get(self.ended, 0)
+
+    @property
+    def on_record(self) -> str:
+        """Give how it ended in the words of the record of runs."""
+        fault = self.error if self.ended in {"failed", "panic"} else ""
+        return "; ".join((fault or self.ended, *self.notes))
 
 
 class Monitor:
@@ -80,17 +94,23 @@ class Monitor:
     ) -> None:
         """Build the machine.
 
-        Args: `store`: where to record, None for nowhere; `sink` takes the serial console's bytes; `plugins`: whose
-            recorders and hooks to bind, by default the monitor's own; `source`: a descriptor that the guest's serial
-            console reads; `on_escape`: what Ctrl-A x from there does, where it is a raw terminal.
+        Args: `store`: where to record, None for nowhere; `sink` takes the serial console's bytes, on a thread of its
+            own: it may block or raise; `plugins`: whose recorders and hooks to bind, by default the monitor's own;
+            `source`: a descriptor that the guest's serial console reads; `on_escape`: what Ctrl-A x from there does,
+            where it is a raw terminal.
         Raises: VmmError and those below it: the machine cannot be had or the kernel not be loaded.
         """
         self._began_ns = wall_ns()
-        self._config, self._store = config, store
-        self._lines = Lines(sink or _nowhere)
-        self._vm = build(config, self._lines)
+        self._config = config
+        self._output = None if sink is None else Output(sink, at_once=source is not None)
+        self._lines = Lines(self._output or _nowhere)
+        try:
+            self._vm = build(config, self._lines)
+        except BaseException:
+            self._close_output(0)
+            raise
         self._machine, self.why = self._vm.machine, self._vm.why
-        self._plugins = plugins
+        self.record_in(store, plugins)
         self._input = None if source is None else Input(source, self._vm.serial, on_escape)
         self._go = threading.Event()
         self._done = threading.Event()
@@ -104,12 +124,32 @@ class Monitor:
         """The machine's name: "kvm" or "soft"."""
         return self._machine.name
 
+    def record_in(self, store: Store | None, plugins: Plugins | None = None) -> None:
+        """Say where to record, before `run`: no store is needed before it is known that the machine can be had."""
+        self._store, self._plugins = store, plugins
+
+    def close(self) -> None:
+        """Let go of a machine that will not run."""
+        self._close_output(0)
+        with self._closing:
+            if not self._closed:
+                self._closed = True
+                self._machine.close()
+                self._vm.fittings.close()
+
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         recording = Recording(self._store, self._plugins)
+        if self._store is not None and self._output is not None:
+            recording.add_tick(DroppedBytes(self._store, self._output))
         recording.fit(self._vm.fittings)
-        milestones = Milestones(self._began_ns, recording.milestones())
-        self._lines.observer = milestones.on_line
+        milestones, panic = Milestones(self._began_ns, recording.milestones()), PanicLine()
+
+        def on_line(line: bytes, began_ns: int) -> None:
+            milestones.on_line(line, began_ns)
+            panic.on_line(line)
+
+        self._lines.observer = on_line
         vcpus = self._machine.vcpus
         threads = [
             threading.Thread(
@@ -120,9 +160,22 @@ class Monitor:
             )
             for number in range(len(vcpus))
         ]
+        try:
+            return self._run(recording, threads, milestones, panic)
+        except BaseException:  # as where no thread can be had: no CPU may run on in memory that `close` takes away
+            if not self._closed:
+                self.stop("failed")
+                self._go.set()
+                self._join(threads)
+            raise
+
+    def _run(
+        self, recording: Recording, threads: list[threading.Thread], milestones: Milestones, panic: PanicLine
+    ) -> VmResult:
         for number, thread in enumerate(threads):
             thread.start()
             recording.add_vcpu(number, thread.native_id or 0)
+        vcpus = self._machine.vcpus
         started_ns, started = wall_ns(), time.monotonic()
         ticking = threading.Thread(
             target=self._run_ticks, args=(recording, started_ns), name="rondo-vmm-tick", daemon=True
@@ -150,9 +203,13 @@ class Monitor:
                 self._machine.close()
                 self._vm.fittings.close()
         ended = self._stopped_by or self._ended
-        now_ns = wall_ns()
+        if panic.explains(ended):
+            ended, self._error = "panic", f"panic: {panic.line}"
+        now_ns, uptime_s = wall_ns(), time.monotonic() - started
         recording.tell("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
         recording.tick(now_ns)
+        self._close_output(STOPPED_S if self._stopped_by else LONGEST_S)
+        recording.tick_added(now_ns)
         exits = tuple(dict(zip(REASONS, vcpu.exits, strict=True)) for vcpu in vcpus)
         return VmResult(
             machine=self.machine,
@@ -162,21 +219,28 @@ class Monitor:
             exits={reason: sum(each[reason] for each in exits) for reason in REASONS},
             exits_by_vcpu=exits,
             completed=self._machine.completed,
-            uptime_s=time.monotonic() - started,
+            uptime_s=uptime_s,
             started_ns=started_ns,
             ended_ns=now_ns,
             failed_plugins=dict(recording.plugins.failures) if recording.plugins else {},
+            dropped_bytes=self._output.dropped_bytes if self._output else 0,
+            console_trouble=self._output.trouble if self._output else "",
         )
 
     def stop(self, why: str = "stopped") -> None:
-        """End the run in order; the first reason stands. After its end this does nothing."""
+        """End the run in order; the first reason stands. After its end this gives up the rest of its console."""
         with self._closing:
+            if self._closed and self._output is not None:
+                self._output.abandon()
             if self._closed:
                 return
             self._stopped_by = self._stopped_by or why
             self._machine.stop()
-        self._go.set()
         self._done.set()
+
+    def _close_output(self, longest_s: float) -> None:
+        if self._output is not None:
+            self._output.close(longest_s)
 
     def _join(self, threads: list[threading.Thread]) -> None:
         """Stop all CPUs and wait; a kick that came a moment before a CPU entered the guest is given again."""
@@ -200,8 +264,10 @@ class Monitor:
             ended, failure = "failed", one_line(error)
         if not self._ended:
             self._ended, self._error = ended, failure
-        recording.end_vcpu(number, wall_ns())
-        self._done.set()
+        try:
+            recording.end_vcpu(number, wall_ns())
+        finally:
+            self._done.set()
 
     def _run_ticks(self, recording: Recording, begun_ns: int) -> None:
         """Tick just after each whole second of the wall clock, so that every one has its point."""

@@ -26,6 +26,7 @@ class Recording:
         self._exits: dict[int, ExitTotals] = {}
         self._vcpu_ticks: dict[int, list[Callable[[int], None]]] = {}
         self._fitted: list[Callable[[int], None]] = []
+        self._added: list[Callable[[int], None]] = []
         self._ticking = threading.Lock()
         self.plugins = plugins
         if store is not None:
@@ -46,6 +47,15 @@ class Recording:
         """Let plugins observe disks, memory and what the guest hands in."""
         if self._store is not None and self.plugins is not None:
             self._fitted = fittings.bind(self.plugins, self._store)
+
+    def add_tick(self, tick: Callable[[int], None]) -> None:
+        """Have something of the monitor's own called on every tick."""
+        self._added.append(tick)
+
+    def tick_added(self, now_ns: int) -> None:
+        """Call that alone, for what the end of a machine brings."""
+        for tick in self._added:
+            tick(now_ns)
 
     def add_vcpu(self, vcpu: int, thread_id: int) -> None:
         """Let plugins know of a CPU's thread; what they hand back is called on every tick."""
@@ -71,6 +81,7 @@ class Recording:
                     tick(now_ns)
             for tick in self._fitted:
                 tick(now_ns)
+        self.tick_added(now_ns)
         self._store.tick(now_ns)
 
     def tell(self, hook: str, **facts: Any) -> None:

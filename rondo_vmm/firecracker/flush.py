@@ -18,13 +18,14 @@ NS_PER_MS = 1_000_000
 US_PER_S = 1_000_000
 MAX_LINE_BYTES = 1 << 18
 MAX_VALUE = 2**63
-MAX_DEVICES = 8  # of each class; Firecracker itself has room for 19 in all
+MAX_DEVICES = 8  # of each class that have series of their own; Firecracker itself has room for 19 in all
+OTHER = "other"  # the sum of those beyond
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @attrs.frozen
 class Sample:
-    """One number: what a counter adds, or a gauge stands at."""
+    """One number: what a counter adds, or a gauge stands at. `device`: the label and the name of which it is."""
 
     kind: Literal["counter", "gauge"]
     name: str
@@ -32,6 +33,7 @@ class Sample:
     value: float
     help: str
     unit: str
+    device: tuple[str, str] | None = None
 
 
 @attrs.frozen
@@ -125,7 +127,8 @@ DEVICES: dict[str, tuple[str, tuple[Rule, ...]]] = {
         ),
     ),
 }
-COUNTERS = sum(len(rules) for rules in GROUPS.values()) + MAX_DEVICES * sum(len(rules) for _, rules in DEVICES.values())
+OF_DEVICES = sum(len(rules) for _, rules in DEVICES.values())
+COUNTERS = sum(len(rules) for rules in GROUPS.values()) + (MAX_DEVICES + 1) * OF_DEVICES
 
 
 @attrs.frozen
@@ -151,21 +154,22 @@ def parse_flush(line: bytes) -> Flush | None:
 
 def _samples(flush: Mapping[str, Any]) -> Iterator[Sample]:
     for group, rules in GROUPS.items():
-        yield from _of_group(flush.get(group), rules, ())
+        yield from _of_group(flush.get(group), rules)
     for group, (label, rules) in DEVICES.items():
         own = [key for key in flush if key.startswith(f"{group}_") and _ID.fullmatch(key[len(group) + 1 :])]
         # Older versions have the sum of all devices only; newer ones have it beside them.
-        for key in own[:MAX_DEVICES] or [group]:
-            yield from _of_group(flush.get(key), rules, ((label, key[len(group) + 1 :] or "all"),))
+        for key in own or [group]:
+            yield from _of_group(flush.get(key), rules, (label, key[len(group) + 1 :] or "all"))
 
 
-def _of_group(group: Any, rules: tuple[Rule, ...], labels: tuple[tuple[str, str], ...]) -> Iterator[Sample]:
+def _of_group(group: Any, rules: tuple[Rule, ...], device: tuple[str, str] | None = None) -> Iterator[Sample]:
     if not isinstance(group, dict):
         return
     for rule in rules:
         found = [value for field in rule.fields if (value := _number(_field(group, field))) is not None]
         if found:
-            yield Sample(rule.kind, rule.name, (*rule.labels, *labels), sum(found) / rule.divisor, rule.help, rule.unit)
+            value = sum(found) / rule.divisor
+            yield Sample(rule.kind, rule.name, rule.labels, value, rule.help, rule.unit, device)
 
 
 def _field(group: Mapping[str, Any], path: str) -> Any:

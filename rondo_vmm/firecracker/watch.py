@@ -7,40 +7,27 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Callable
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from rondo_core import ManualClock, Schema, Tier
-from rondo_core.clock import wall_ns
-from rondo_core.errors import CapacityError
-from rondo_core.schema import SELF_MATCH, SELF_SCHEMA
+from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.errors import ConfigError
-from rondo_vmm.firecracker.flush import COUNTERS, MAX_LINE_BYTES, Flush, Sample, parse_flush
+from rondo_vmm.firecracker.flush import MAX_LINE_BYTES, parse_flush
+from rondo_vmm.firecracker.recorder import FlushRecorder, Place, place_in
 from rondo_vmm.monitor import VmResult
 from rondo_vmm.plugins.uptime import uptime_tick
 from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from rondo_core import Store
-    from rondo_core.handles import Counter, Gauge
 
-T = TypeVar("T")
 CHUNK_BYTES = 1 << 16
-OUTCOMES = ("taken", "garbled", "too_long")
-GAUGES = 4
-
-
-def firecracker_schemas() -> tuple[Schema, ...]:
-    """Give the schemas: room for every series that a flush can bring, and no more."""
-    tiers = Tier("1s", "10m"), Tier("10s", "6h", ("last",)), Tier("5m", "7d", ("last",))
-    gauges = Tier("1s", "10m"), Tier("10s", "6h", ("min", "max", "sum")), Tier("5m", "7d", ("max", "sum"))
-    return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
-        Schema("counters", "counter", COUNTERS + len(OUTCOMES), tiers),
-        Schema("gauges", "gauge", GAUGES, gauges),
-    )
+BACKLOG_BYTES = 1 << 22  # what is taken of a FIFO at a time; a pipe holds 1 MiB at most
+LATEST_NS = 9 * 60 * NS_PER_S  # the finest tier takes nothing that is older than 10 minutes
 
 
 class Lines:
@@ -73,76 +60,52 @@ class Lines:
         return [rest] if rest.strip() else []
 
 
-class FlushRecorder:
-    """Records flushes in a store; a series that it has no room for is left out."""
+class StreamClock:
+    """The store's time: that of a flush while what was written before is taken, then the wall clock's."""
 
-    def __init__(self, store: Store) -> None:
-        """Declare what is known beforehand."""
-        self._store = store
-        words = "Lines of the metrics stream, by what became of them."
-        self._count = {
-            each: store.counter("vmm_metrics_lines_total", help=words, outcome=each).inc for each in OUTCOMES
-        }
-        self._counters: dict[tuple[str, tuple[tuple[str, str], ...]], Counter | None] = {}
-        self._gauges: dict[str, Gauge | None] = {}
+    def __init__(self) -> None:
+        """Go by the wall clock."""
+        self.at_ns = 0
 
-    def count(self, outcome: str, amount: int, now_ns: int) -> None:
-        """Count lines."""
-        self._count[outcome](amount, now_ns)
-
-    def record(self, flush: Flush, now_ns: int) -> None:
-        """Add what came since the flush before."""
-        self.count("taken", 1, now_ns)
-        for sample in flush.samples:
-            if sample.kind == "gauge":
-                if sample.name not in self._gauges:
-                    self._gauges[sample.name] = self._declare(self._store.gauge, sample)
-                gauge = self._gauges[sample.name]
-                if gauge is not None:
-                    gauge.set(sample.value, now_ns)
-                continue
-            key = sample.name, sample.labels
-            if key not in self._counters:
-                if len(self._counters) >= COUNTERS:
-                    continue
-                self._counters[key] = self._declare(self._store.counter, sample)
-            counter = self._counters[key]
-            if counter is not None:
-                counter.inc(sample.value, now_ns)
-
-    @staticmethod
-    def _declare(make: Callable[..., T], sample: Sample) -> T | None:
-        try:
-            return make(sample.name, dict(sample.labels), help=sample.help, unit=sample.unit)
-        except CapacityError:
-            return None
+    def __call__(self) -> int:
+        """Give the time, ns since the epoch."""
+        return self.at_ns or wall_ns()
 
 
 class FirecrackerWatcher:
     """One metrics stream. A FIFO is read until its writer ends, a file to its end.
 
-    Attributes: `clock`: what the store's time is: the wall clock's, or for a file that of the flushes in it.
+    Attributes: `clock`: what the store's time is: that of the flushes of a file, and of those that wait in a FIFO, and
+    the wall clock's afterwards; `replayed`: whether it is a file.
     """
 
-    def __init__(self, path: Path) -> None:
-        """Open it. Raises: ConfigError: it is missing, or neither a FIFO nor a file."""
+    def __init__(self, path: Path, store: Path | None = None) -> None:
+        """Open it, and see how far the store, if there is one, has come with it.
+
+        Raises: ConfigError: it is missing, or neither a FIFO nor a file; StoreError: the store cannot be read.
+        """
         self._path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             mend = "make it with mkfifo, and start Firecracker with --metrics-path"
             raise ConfigError(f"{path}: {error.strerror}; {mend}") from None
-        mode = os.fstat(self._descriptor).st_mode
-        if not stat.S_ISFIFO(mode) and not stat.S_ISREG(mode):
-            os.close(self._descriptor)
-            raise ConfigError(f"{path}: neither a FIFO nor a file; give what Firecracker's --metrics-path names")
-        self.replayed = stat.S_ISREG(mode)
-        self.clock: Callable[[], int] = wall_ns
-        if self.replayed:
-            self._time = self.clock = ManualClock(_first_ns(path) or wall_ns())
         self._lines = Lines()
         self._too_long = 0
         self._ended = ""
+        self._over: Callable[[], object] | None = None
+        self._newest_ns = self._ticked_ns = 0
+        self.clock = StreamClock()
+        try:
+            self.replayed = self._is_file()
+            self._before = Place() if store is None else place_in(store)
+            self._waiting = b"" if self.replayed else self._read_waiting()
+            first_ns = _first_ns(os.pread(self._descriptor, 2 * MAX_LINE_BYTES, 0) if self.replayed else self._waiting)
+            if self.replayed or self._waiting:
+                self.clock.at_ns = max(first_ns, self._before.recorded_ns) or wall_ns()
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let go of the stream; more than once is once."""
@@ -156,7 +119,8 @@ class FirecrackerWatcher:
         recorder = FlushRecorder(store)
         try:
             if self.replayed:
-                self._replay(store, recorder)
+                with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
+                    self._replay(store, recorder)
             else:
                 loop = asyncio.new_event_loop()
                 try:
@@ -167,38 +131,95 @@ class FirecrackerWatcher:
             self.close()
         why = f"watched at {self._path}"
         uptime_s, ended_ns = time.monotonic() - started, self.clock()
-        return VmResult("firecracker", why, self._ended, "", {}, uptime_s, started_ns, ended_ns, {})
+        return VmResult(
+            "firecracker", why, self._ended, "", {}, uptime_s, started_ns, ended_ns, {}, notes=recorder.notes()
+        )
+
+    def stop(self, why: str = "stopped") -> None:
+        """End the watch; from any thread, and before `run` too."""
+        self._end(why)
+        if (over := self._over) is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the watch is over
+                over()
+
+    def _end(self, how: str) -> None:
+        self._ended = self._ended or how
 
     def _replay(self, store: Store, recorder: FlushRecorder) -> None:
-        """Record each flush at its own time; one that goes back in time counts at the newest."""
-        while data := os.read(self._descriptor, CHUNK_BYTES):
-            self._take(self._lines.feed(data), store, recorder)
-        self._take(self._lines.end(), store, recorder)
-        store.tick()
-        self._ended = "end of file"
+        """Record what the store has not yet of the file, each flush at its own time, line by line.
 
-    def _take(self, lines: list[bytes], store: Store, recorder: FlushRecorder) -> None:
+        A last line that is not whole is left for the next time: its writer may be about to end it.
+        """
+        place = self._found_again()
+        known_ns = 0 if place.size_bytes else self._before.newest_ns
+        size_bytes, digest = place.size_bytes, place.digest
+        rest = b""
+        while (data := os.read(self._descriptor, CHUNK_BYTES)) and not self._ended:
+            *pieces, rest = _pieces(data, rest)
+            if len(rest) > MAX_LINE_BYTES:  # more than is kept of a line
+                pieces, rest = [*pieces, rest], b""
+            for piece in pieces:
+                size_bytes, digest = size_bytes + len(piece), zlib.crc32(piece, digest)
+                self._take(self._lines.feed(piece), store, recorder, known_ns)
+                recorder.reached(Place(size_bytes, digest, self._newest_ns), self.clock())
+        if rest and parse_flush(rest) is not None:
+            self._take(self._lines.feed(rest) + self._lines.end(), store, recorder, known_ns)
+            place = Place(size_bytes + len(rest), zlib.crc32(rest, digest), self._newest_ns)
+            recorder.reached(place, self.clock())
+        store.tick()
+        self._end("end of file")
+
+    def _found_again(self) -> Place:
+        """Go to where the file was read up to, if it is still the same up to there; else its beginning."""
+        left, digest = self._before.size_bytes, 0
+        while left and (data := os.read(self._descriptor, min(CHUNK_BYTES, left))):
+            left, digest = left - len(data), zlib.crc32(data, digest)
+        self._newest_ns = self._before.newest_ns
+        if self._before.size_bytes and not left and digest == self._before.digest:
+            return self._before
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        return Place()
+
+    def _take(self, lines: list[bytes], store: Store, recorder: FlushRecorder, known_ns: int = 0) -> None:
+        """Record lines, each flush at its own time; those up to `known_ns` were taken before."""
         for line in lines:
             flush = parse_flush(line)
-            if self.replayed and flush is not None and self._time.now_ns < flush.at_ns <= wall_ns():
-                self._time.now_ns = flush.at_ns
-                store.tick()
             if flush is None:
                 recorder.count("garbled", 1, self.clock())
+            elif 0 < flush.at_ns <= known_ns:
+                recorder.count("known", 1, self.clock())
             else:
-                recorder.record(flush, self.clock())
+                recorder.record(flush, self._time_of(flush.at_ns, store))
         if self._lines.too_long > self._too_long:
             recorder.count("too_long", self._lines.too_long - self._too_long, self.clock())
             self._too_long = self._lines.too_long
+
+    def _time_of(self, at_ns: int, store: Store) -> int:
+        """Give the time at which a flush is recorded, and have the store come as far.
+
+        That is its own, but for one that does not say it or says a time to come: they count now, or in a file at the
+        newest flush's; and so does one that goes back in a file.
+        """
+        if not 0 < at_ns <= wall_ns():
+            return self.clock()
+        self._newest_ns = max(self._newest_ns, at_ns)
+        if at_ns > self._ticked_ns:
+            if self.clock.at_ns:
+                self.clock.at_ns = max(at_ns, self.clock.at_ns)
+            self._ticked_ns = at_ns
+            store.tick(max(at_ns, self.clock.at_ns))
+        return self.clock() if self.clock.at_ns else max(at_ns, wall_ns() - LATEST_NS)
 
     async def _follow(
         self, loop: asyncio.AbstractEventLoop, store: Store, recorder: FlushRecorder, timeout_s: float | None
     ) -> None:
         over = asyncio.Event()
-        up = uptime_tick(store)
+        self._over = lambda: loop.call_soon_threadsafe(over.set)
+        if self._ended:
+            over.set()
 
         def end(how: str) -> None:
-            self._ended = self._ended or how
+            self._end(how)
             over.set()
 
         def readable() -> None:
@@ -213,29 +234,56 @@ class FirecrackerWatcher:
                 end("gone")
 
         async def tick() -> None:
-            now_ns = wall_ns()
+            # What has waited while this process could not run comes first, at its own times.
+            self._take(self._lines.feed(self._read_waiting()), store, recorder)
+            now_ns = self._ticked_ns = wall_ns()
             up(now_ns)
             store.tick(now_ns)
 
+        self._take(self._lines.feed(self._waiting), store, recorder)
+        self.clock.at_ns = 0
+        up = uptime_tick(store)
         if timeout_s is not None:
             loop.call_later(timeout_s, end, "timeout")
         loop.add_reader(self._descriptor, readable)
-        with stopped_by_signals(lambda number: loop.call_soon_threadsafe(end, f"signal {number}")):
+        with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
             begun_ns = wall_ns()
             await tick()
             await every_second(tick, over.wait(), begun_ns)
+        self._over = None
         with contextlib.suppress(ValueError):
             loop.remove_reader(self._descriptor)
-        self._take(self._lines.end(), store, recorder)
         await tick()
+        self._take(self._lines.end(), store, recorder)
+        store.tick()
+
+    def _is_file(self) -> bool:
+        mode = os.fstat(self._descriptor).st_mode
+        if not stat.S_ISFIFO(mode) and not stat.S_ISREG(mode):
+            what = "neither a FIFO nor a file; give what Firecracker's --metrics-path names"
+            raise ConfigError(f"{self._path}: {what}")
+        return stat.S_ISREG(mode)
+
+    def _read_waiting(self) -> bytes:
+        """Give what has been written to the FIFO before anyone read it."""
+        found = bytearray()
+        with contextlib.suppress(BlockingIOError):
+            while len(found) < BACKLOG_BYTES and (data := os.read(self._descriptor, CHUNK_BYTES)):
+                found += data
+        return bytes(found)
 
 
-def _first_ns(path: Path) -> int:
-    """Give the time of a file's first flush, 0 where its first lines are none."""
+def _pieces(data: bytes, rest: bytes) -> list[bytes]:
+    """Cut bytes behind each line's end; the last piece has none."""
+    *whole, last = (rest + data).split(b"\n")
+    return [*(each + b"\n" for each in whole), last]
+
+
+def _first_ns(data: bytes) -> int:
+    """Give the time of the first flush, 0 where the first lines are none."""
     lines = Lines()
-    with path.open("rb") as file:
-        for line in lines.feed(file.read(MAX_LINE_BYTES * 2)):
-            flush = parse_flush(line)
-            if flush is not None and 0 < flush.at_ns <= wall_ns():
-                return flush.at_ns
+    for line in lines.feed(data) + lines.end():
+        flush = parse_flush(line)
+        if flush is not None and 0 < flush.at_ns <= wall_ns():
+            return flush.at_ns
     return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from rondo_core import hookimpl
@@ -63,11 +63,17 @@ def balloon_tick(declare: Declare, memory_bytes: int, balloon: Callable[[], Ball
     }
     setters: dict[str, Callable[[float, int], None]] = {**gauges, **counters}
 
+    told: Mapping[str, int] = {}
+
     def tick(now_ns: int) -> None:
+        nonlocal told
         state = balloon()
         target.set(memory_bytes - state.target_bytes, now_ns)
         left.set(memory_bytes - state.actual_bytes, now_ns)
-        for tag, value in state.statistics.items():
+        before, told = told, state.statistics
+        if told is before:  # the guest has not answered since
+            return
+        for tag, value in told.items():
             if tag in setters and value != UNTOLD:
                 setters[tag](value, now_ns)
 

@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rondo_core import hookimpl
+from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
-from rondo_vmm.plugins.totals import follow
+from rondo_vmm.plugins.totals import Follower
 
 GAUGES = {
     "free-memory": ("free", "Memory that the guest uses for nothing."),
@@ -23,6 +24,8 @@ COUNTERS = {
     "minor-faults": ("minor_faults", "Page faults of the guest that needed none.", ""),
 }
 UNTOLD = 2**64 - 1
+NEWS_S = 5
+NOT_LOOKED = -1
 EVENTS = ("STOP", "RESUME", "RESET", "SHUTDOWN", "POWERDOWN", "SUSPEND", "WAKEUP", "GUEST_PANICKED", "BLOCK_IO_ERROR")
 
 
@@ -64,16 +67,22 @@ def _bind_balloon(declare: Declare) -> OnReplies:
         tag: declare.gauge(f"balloon_{name}_bytes", help=words, unit="bytes").set
         for tag, (name, words) in GAUGES.items()
     }
-    counters = {
-        tag: follow(declare, f"balloon_{name}_total", words, unit) for tag, (name, words, unit) in COUNTERS.items()
-    }
+    followed = Follower(declare)
+    counters = {tag: followed(f"balloon_{name}_total", words, unit) for tag, (name, words, unit) in COUNTERS.items()}
     setters: dict[str, Callable[[float, int], None]] = {**gauges, **counters}
+    newest_s = NOT_LOOKED
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
+        nonlocal newest_s
         if "balloon" in replies:
             actual.set(replies["balloon"]["actual"], now_ns)
-        told = replies.get("guest", {})
-        if told.get("last-update"):
+        told = replies.get("guest")
+        if told is None:
+            return
+        before, newest_s = newest_s, told.get("last-update", 0)
+        # What was told before the watch began, and long ago, is no news; later, whatever is told anew is.
+        new = now_ns // NS_PER_S - newest_s <= NEWS_S if before == NOT_LOOKED else newest_s != before
+        if new and newest_s:
             for tag, value in told["stats"].items():
                 put = setters.get(tag.removeprefix("stat-"))
                 if put is not None and 0 <= value < UNTOLD:

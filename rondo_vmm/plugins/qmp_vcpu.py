@@ -12,8 +12,8 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
 from rondo_vmm.machine import REASONS
-from rondo_vmm.plugins.proc import read_proc, resident_bytes
-from rondo_vmm.plugins.totals import Follow, follow
+from rondo_vmm.plugins.proc import read_proc, resident_bytes, threads_of
+from rondo_vmm.plugins.totals import Follow, Follower, News
 from rondo_vmm.plugins.uptime import uptime_tick
 
 # Source: arch/x86/kvm/x86.c, the binary statistics of a vCPU; what is left of "exits" is "other".
@@ -29,6 +29,8 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
     process = _Process(declare, qemu.pid) if qemu.pid else None
     vcpus: dict[int, _Vcpu] = {}
     threads: dict[int, int] = {}
+    host = _Threads(qemu.pid)
+    news = News()
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
         up(now_ns)
@@ -37,16 +39,18 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
         found = replies.get("vcpus", ())
         for each in found:
             index = int(each["cpu-index"])
-            threads[index] = int(each["thread-id"])
+            threads[index] = host.number(int(each["thread-id"]))
             if index not in vcpus:
-                vcpus[index] = _Vcpu(declare, index)
+                vcpus[index] = _Vcpu(declare, index, fresh=news.fresh)
+        if found:
+            news.looked()
         numbers = {each["qom-path"]: int(each["cpu-index"]) for each in found}
         for each in replies.get("stats", ()):
             vcpu = vcpus.get(numbers.get(each.get("qom-path"), -1))
             if vcpu is not None:
                 vcpu.record_exits(each.get("stats", ()), now_ns)
         for index, vcpu in vcpus.items():
-            if qemu.pid:
+            if threads.get(index):
                 vcpu.record_time(Path(f"/proc/{qemu.pid}/task/{threads[index]}"), now_ns)
 
     questions: Questions = {
@@ -54,6 +58,20 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
         "stats": ("query-stats", {"target": "vcpu", "providers": [{"provider": "kvm"}]}),
     }
     return questions, on_replies
+
+
+class _Threads:
+    """QEMU's threads by the numbers that it knows them by."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._known: dict[int, int] = {}
+
+    def number(self, thread: int) -> int:
+        """Give a thread's number on this host; 0 where it has none here."""
+        if self._pid and thread not in self._known:
+            self._known.update(threads_of(self._pid))
+        return self._known.get(thread, 0)
 
 
 class _Process:
@@ -65,7 +83,7 @@ class _Process:
         self._memory = declare.gauge("vmm_rss_bytes", help=words, unit="bytes")
         self._descriptors = declare.gauge("vmm_open_fds", help="Open file descriptors of the monitor.")
         words = "CPU time of the monitor, its virtual CPUs' included."
-        self._cpu = follow(declare, "vmm_cpu_seconds_total", words, "seconds")
+        self._cpu = Follower(declare)("vmm_cpu_seconds_total", words, "seconds")
 
     def record(self, now_ns: int) -> None:
         try:
@@ -81,12 +99,11 @@ class _Process:
 class _Vcpu:
     """One virtual CPU: a thread of QEMU's."""
 
-    def __init__(self, declare: Declare, vcpu: int) -> None:
-        words = "CPU time of the virtual CPU's thread."
-        self._cpu = follow(declare, "vcpu_cpu_seconds_total", words, "seconds", vcpu=vcpu)
+    def __init__(self, declare: Declare, vcpu: int, *, fresh: bool) -> None:
+        followed = self._follow = Follower(declare, fresh=fresh, vcpu=vcpu)
+        self._cpu = followed("vcpu_cpu_seconds_total", "CPU time of the virtual CPU's thread.", "seconds")
         words = "Time that the virtual CPU's thread waited for a CPU."
-        self._steal = follow(declare, "vcpu_steal_seconds_total", words, "seconds", vcpu=vcpu)
-        self._declare, self._vcpu = declare, vcpu
+        self._steal = followed("vcpu_steal_seconds_total", words, "seconds")
         self._exits: dict[str, Follow] = {}
 
     def record_time(self, thread: Path, now_ns: int) -> None:
@@ -104,7 +121,7 @@ class _Vcpu:
         if not self._exits:
             words = "Exits of the virtual CPU to the monitor."
             self._exits = {
-                reason: follow(self._declare, "vcpu_exits_total", words, reason=reason, vcpu=self._vcpu)
+                reason: self._follow("vcpu_exits_total", words, reason=reason)
                 for reason in REASONS
                 if reason != "shutdown"
             }

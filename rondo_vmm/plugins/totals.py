@@ -27,12 +27,45 @@ class Total:
         self._last = total
 
 
-def follow(declare: Declare, name: str, words: str, unit: str = "", **labels: object) -> Follow:
-    """Declare a counter that follows a total from when it is first seen, where the store has room for it."""
-    try:
-        return Total(declare.counter(name, help=words, unit=unit, **labels), None).set
-    except CapacityError:
-        return _left_out
+class News:
+    """Tells what was there when first looked from what came later, as a hotplugged disk: that one's totals began at 0.
+
+    Attributes: `fresh`: whether there was a look before this one.
+    """
+
+    __slots__ = ("fresh",)
+
+    def __init__(self) -> None:
+        """Not have looked yet."""
+        self.fresh = False
+
+    def looked(self) -> None:
+        """Take what comes from now on for new."""
+        self.fresh = True
+
+
+class Follower:
+    """Declares counters that follow the totals of one thing, a disk for example, where the store has room for them."""
+
+    def __init__(self, declare: Declare, *, fresh: bool = False, **labels: object) -> None:
+        """Follow from 0 what is `fresh`, as what has just begun, else from where it stands when it is first seen."""
+        self._declare, self._labels = declare, labels
+        self._last = 0.0 if fresh else None
+        self._said = False
+
+    def __call__(self, name: str, words: str, unit: str = "", **labels: object) -> Follow:
+        """Declare one; where the store has no room that is said, once."""
+        try:
+            counter = self._declare.counter(name, help=words, unit=unit, **self._labels, **labels)
+            return Total(counter, self._last).set
+        except CapacityError as error:
+            if not self._said:
+                import logging
+
+                self._said = True
+                what = ", ".join(f"{label} {value}" for label, value in self._labels.items()) or name
+                logging.getLogger("rondo.vmm").warning("%s: not all of it is recorded: %s", what, error)
+            return _left_out
 
 
 def _left_out(_total: float, _now_ns: int) -> None:

@@ -21,6 +21,8 @@ def check_kernel(path: Path) -> None:
     head = _head(path, "a kernel")
     mend = "give an x86-64 bzImage or vmlinux"
     if head[_HDRS] == b"HdrS":
+        if len(head) < _XLOADFLAGS + 2:
+            raise BootError(f"{path}: a truncated kernel: its header is cut off; fetch it again")
         if not struct.unpack_from("<H", head, _XLOADFLAGS)[0] & _64_BIT:
             raise BootError(f"{path}: a kernel for 32-bit x86; {mend}")
     elif head[_ARM64] == b"ARM\x64":
@@ -39,16 +41,27 @@ def check_initrd(path: Path) -> None:
         raise BootError(f"{path}: an empty file; give an initrd")
 
 
-def prepare_disk(path: Path, size_bytes: int) -> None:
-    """Make the image where it is missing, sparse. Raises: ConfigError: it cannot be made, or is no file."""
-    try:
-        with path.open("xb") as file:
-            file.truncate(size_bytes)
-    except FileExistsError:
-        if not path.is_file() and not path.is_block_device():
-            raise ConfigError(f"{path}: not a file; give a raw disk image") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; give a path where a disk image can be made") from None
+def prepare_disk(path: Path, size_bytes: int, *, read_only: bool = False) -> None:
+    """Make the image where it is missing, sparse; one that is only read must be there.
+
+    Raises: ConfigError: it cannot be made, is missing, or is no file.
+    """
+    if not read_only:
+        try:
+            with path.open("xb") as file:
+                try:
+                    file.truncate(size_bytes)
+                except OSError:
+                    path.unlink()
+                    raise
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise ConfigError(f"{path}: {error.strerror}; give a path where a disk image can be made") from None
+    elif not path.exists():
+        raise ConfigError(f"{path}: No such file or directory; give a read-only disk that is there")
+    if not path.is_file() and not path.is_block_device():
+        raise ConfigError(f"{path}: not a file; give a raw disk image")
 
 
 def _head(path: Path, what: str) -> bytes:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError, one_line
 from rondo_core.stopping import stopped_by_signals
-from rondo_vmm.config import VmConfig
+from rondo_vmm.config import MAX_DISKS, VmConfig
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.monitor import VmResult
-from rondo_vmm.qemu.process import BALLOON, PROGRAM, QemuProcess, how_ended, start
+from rondo_vmm.output import LONGEST_S, STOPPED_S, DroppedBytes, Output
+from rondo_vmm.panic import PanicLine
+from rondo_vmm.qemu.process import BALLOON, PATIENCE_S, PROGRAM, QemuProcess, how_ended, start
 from rondo_vmm.qemu.recording import Recording
 from rondo_vmm.seconds import every_second
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
 # Source: ShutdownCause of QEMU's QAPI.
-ENDS = {"guest-shutdown": "power-off", "guest-reset": "reset", "guest-panic": "failed"}
+ENDS = {"guest-shutdown": "power-off", "guest-reset": "reset", "guest-panic": "panic"}
+STOP_PATIENCE_S = 0.3  # with a QEMU that hangs, where the end was asked for
 
 
 class QemuMonitor:
@@ -40,25 +43,27 @@ class QemuMonitor:
         store: Store | None = None,
         sink: Callable[[bytes], object] | None = None,
         plugins: Plugins | None = None,
+        stopped: Callable[[], str] = str,
     ) -> None:
-        """Start QEMU, before its first instruction. Args: as of rondo_vmm.monitor.Monitor.
+        """Start QEMU, before its first instruction.
 
-        Raises: VmmError and those below it: QEMU cannot be had, or not start with this kernel or disk.
+        Args: as of rondo_vmm.monitor.Monitor; `stopped` says why the machine is to end before it is there, "" for not.
+        Raises: VmmError and those below it: QEMU cannot be had, or not start with this kernel or disk; StoppedError.
         """
         self._config = config
+        self._output = None if sink is None else Output(sink)
+        self._panic = PanicLine()
         self._loop = asyncio.new_event_loop()
         self._ended, self._error = "", ""
+        self._failed_disks: dict[str, str] = {}
         self._over = asyncio.Event()
         try:
-            self._qemu = self._loop.run_until_complete(start(config, sink or _nowhere))
+            self._qemu = self._loop.run_until_complete(start(config, self._on_console, stopped))
         except BaseException:
             self._loop.close()
+            self._close_output(0)
             raise
-        try:
-            self._recording = Recording(store, QemuFacts(self._qemu.pid, BALLOON, ours=True), plugins)
-        except BaseException:
-            self.close()
-            raise
+        self.record_in(store, plugins)
 
     @property
     def why(self) -> str:
@@ -66,11 +71,23 @@ class QemuMonitor:
         accelerator = self._qemu.accelerator
         return f"accelerator {accelerator.name}: {accelerator.why}"
 
+    def _on_console(self, data: bytes) -> None:
+        if self._output is not None:
+            self._output(data)
+        self._panic.on_bytes(data)
+
+    def record_in(self, store: Store | None, plugins: Plugins | None = None) -> None:
+        """Say where to record, before `run`."""
+        self._store, self._plugins = store, plugins
+
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         try:
+            recording = Recording(self._store, QemuFacts(self._qemu.pid, BALLOON, ours=True), self._plugins)
+            if self._store is not None and self._output is not None:
+                recording.add_tick(DroppedBytes(self._store, self._output))
             with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
-                return self._loop.run_until_complete(self._run())
+                return self._loop.run_until_complete(self._run(recording))
         finally:
             self.close()
 
@@ -78,11 +95,14 @@ class QemuMonitor:
         """End QEMU if it still runs; more than once is once."""
         if not self._loop.is_closed():
             if self._qemu.status is None:
-                self._loop.run_until_complete(self._qemu.end())
+                self._loop.run_until_complete(self._qemu.end(STOP_PATIENCE_S))
             self._loop.close()
+        self._close_output(0)
 
     def stop(self, why: str = "stopped") -> None:
         """End the run in order; the first reason stands."""
+        if self._over.is_set() and self._output is not None:
+            self._output.abandon()
         with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
             self._loop.call_soon_threadsafe(self._end, why)
 
@@ -91,9 +111,9 @@ class QemuMonitor:
             self._ended, self._error = ended, error
         self._over.set()
 
-    async def _run(self) -> VmResult:
-        qemu, recording = self._qemu, self._recording
-        tasks = [asyncio.create_task(each) for each in (self._follow_events(qemu), self._follow_process(qemu))]
+    async def _run(self, recording: Recording) -> VmResult:
+        qemu = self._qemu
+        tasks = [asyncio.create_task(each) for each in (self._follow_events(recording), self._follow_process(qemu))]
         started_ns, started = wall_ns(), time.monotonic()
         try:
             with contextlib.suppress(QmpError):  # without it the statistics of the balloon stay absent
@@ -107,13 +127,22 @@ class QemuMonitor:
             if qemu.qmp.connected:
                 self._end("failed", one_line(error))
             await self._over.wait()
-        finally:
-            for task in tasks:
-                task.cancel()
+        of_itself = self._ended in {"power-off", "reset", "panic"}
+        patience_s = PATIENCE_S if of_itself else STOP_PATIENCE_S
+        with contextlib.suppress(QmpError, TimeoutError):  # by its answer all that the guest said has come, and events
+            await asyncio.wait_for(qemu.qmp.ask("query-status"), STOP_PATIENCE_S)
+        for task in tasks:
+            task.cancel()
+        self._panic.end()
+        if self._panic.explains(self._ended) or self._ended == "panic":
+            self._ended = "panic"
+            self._error = f"panic: {self._panic.line or 'the guest told its pvpanic device; its console says why'}"
         recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
-        ended_ns = await recording.sample(qemu.qmp)
+        ended_ns = await recording.sample(qemu.qmp, patience_s)
         uptime_s = time.monotonic() - started
-        await qemu.end()
+        await qemu.end(patience_s)
+        self._close_output(LONGEST_S if of_itself else STOPPED_S)
+        recording.tick_added(ended_ns)
         return VmResult(
             machine=self.machine,
             why=self.why,
@@ -124,7 +153,14 @@ class QemuMonitor:
             started_ns=started_ns,
             ended_ns=ended_ns,
             failed_plugins=recording.failed_plugins,
+            dropped_bytes=self._output.dropped_bytes if self._output else 0,
+            console_trouble=self._output.trouble if self._output else "",
+            notes=tuple(f"disk {disk}: {why}" for disk, why in self._failed_disks.items()),
         )
+
+    def _close_output(self, longest_s: float) -> None:
+        if self._output is not None:
+            self._output.close(longest_s)
 
     async def _wait(self) -> None:
         try:
@@ -132,15 +168,19 @@ class QemuMonitor:
         except TimeoutError:
             self._end("timeout")
 
-    async def _follow_events(self, qemu: QemuProcess) -> None:
+    async def _follow_events(self, recording: Recording) -> None:
         while True:
-            name, data = await qemu.qmp.next_event()
-            self._recording.event(name)
+            name, data = await self._qemu.qmp.next_event()
+            recording.event(name)
             self._on_event(name, data)
 
     def _on_event(self, name: str, data: Mapping[str, Any]) -> None:
         if name == "GUEST_PANICKED":
-            self._end("failed", f"{PROGRAM}: the guest's kernel panicked; its console says why")
+            self._end("panic")
+        elif name == "BLOCK_IO_ERROR":
+            disk = str(data.get("device") or data.get("node-name") or "unnamed")
+            if len(self._failed_disks) < MAX_DISKS:
+                self._failed_disks.setdefault(disk, str(data.get("reason") or "a request failed"))
         elif name == "SHUTDOWN" and data.get("reason") in ENDS:
             self._end(ENDS[data["reason"]])
 
@@ -148,7 +188,3 @@ class QemuMonitor:
         status = await qemu.ended()
         what = qemu.complaint()
         self._end("failed", f"{PROGRAM}: process {qemu.pid} ended {how_ended(status)}{what and ': '}{what}")
-
-
-def _nowhere(_data: bytes) -> None:
-    """Take the serial console's bytes where no one wants them."""

@@ -5,29 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import re
 import shutil
 import signal
 import socket
 from collections import deque
 from collections.abc import Callable
+from itertools import takewhile
 
 import attrs
 
 from rondo_core.errors import one_line
 from rondo_vmm.config import VmConfig, disk_name
-from rondo_vmm.errors import QmpError, VmmError
+from rondo_vmm.errors import QmpError, StoppedError, VmmError
 from rondo_vmm.kvm import speed, vm
 from rondo_vmm.qemu.kernel import check_initrd, check_kernel, prepare_disk
 from rondo_vmm.qemu.qmp import Qmp
 
 PROGRAM = "qemu-system-x86_64"
 DISK_BYTES = 64 << 20
+ON_ERROR = "werror=report,rerror=report"  # QEMU's own habit: a machine stands still when the host's disk is full
 BALLOON = "/machine/peripheral/balloon0"
-DEFAULT_CMDLINE = "console=ttyS0 panic=-1 quiet"
+CONSOLE, REBOOT_ON_PANIC = "console=ttyS0", "panic=-1"
 START_S = 30.0
+PATIENCE_S = 5.0
+LOOK_S = 0.1
 CHUNK_BYTES = 1 << 16
 STDERR_LINES = 20
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
+_WORD = re.compile(r'(?:"[^"]*"|[^\s"])+')  # Source: next_arg of Linux's lib/cmdline.c: quotes hold blanks together
 _libc = ctypes.CDLL(None)
 
 
@@ -89,7 +95,7 @@ class QemuProcess:
         await asyncio.gather(*self._readers)
         return status
 
-    async def end(self, patience_s: float = 5.0) -> None:
+    async def end(self, patience_s: float = PATIENCE_S) -> None:
         """Have it ended: by its monitor, or else by SIGKILL."""
         if self.status is None and self._qmp is not None:
             with contextlib.suppress(QmpError, TimeoutError):
@@ -126,10 +132,12 @@ class QemuProcess:
         self._stderr.extend(line.strip()[:500] for line in data.decode(errors="replace").splitlines())
 
 
-async def start(config: VmConfig, sink: Callable[[bytes], object]) -> QemuProcess:
+async def start(config: VmConfig, sink: Callable[[bytes], object], stopped: Callable[[], str] = str) -> QemuProcess:
     """Start QEMU before its first instruction: with KVM where it is of use, else with an emulated processor.
 
-    Raises: VmmError and those below it: QEMU is missing, ends at once, or the kernel or the disk cannot be used.
+    Args: `sink` takes what it writes to its console, and never waits; `stopped` says why to give up, "" for not.
+    Raises: VmmError and those below it: QEMU is missing, ends at once, or the kernel or the disk cannot be used;
+    StoppedError.
     """
     if config.kernel is None:
         raise VmmError("machine qemu: boots Linux only; give --kernel and --initrd (make guest-linux makes both)")
@@ -139,15 +147,15 @@ async def start(config: VmConfig, sink: Callable[[bytes], object]) -> QemuProces
     if config.initrd is not None:
         check_initrd(config.initrd)
     for disk in config.disks:
-        prepare_disk(disk, DISK_BYTES)
+        prepare_disk(disk, DISK_BYTES, read_only=config.disk_read_only)
     trouble = _kvm_trouble()
     if not trouble:
-        qemu = await _spawn(config, Accelerator("kvm", "/dev/kvm can be used"), sink)
+        qemu = await _spawn(config, Accelerator("kvm", "/dev/kvm can be used"), sink, stopped)
         if qemu.status is None:
             return qemu
         _check_disk(config, qemu)
         trouble = f"QEMU cannot use /dev/kvm ({qemu.complaint()})"
-    qemu = await _spawn(config, Accelerator("tcg", trouble), sink)
+    qemu = await _spawn(config, Accelerator("tcg", trouble), sink, stopped)
     if qemu.status is None:
         return qemu
     _check_disk(config, qemu)
@@ -162,26 +170,40 @@ def _kvm_trouble() -> str:
         return one_line(error)
 
 
-async def _spawn(config: VmConfig, accelerator: Accelerator, sink: Callable[[bytes], object]) -> QemuProcess:
+async def _spawn(
+    config: VmConfig, accelerator: Accelerator, sink: Callable[[bytes], object], stopped: Callable[[], str]
+) -> QemuProcess:
     """Start it and wait until its monitor answers, or it has ended."""
     ours, its = socket.socketpair()
     with its:
         arguments = command_line(config, accelerator, its.fileno())
-        process = await asyncio.create_subprocess_exec(
-            PROGRAM,
-            *arguments,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            pass_fds=[its.fileno()],
-            start_new_session=True,  # a terminal's Ctrl-C is for the monitor, which ends QEMU in order
-            preexec_fn=_die_with_parent,
-        )
+        try:
+            process = await asyncio.create_subprocess_exec(
+                PROGRAM,
+                *arguments,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                pass_fds=[its.fileno()],
+                start_new_session=True,  # a terminal's Ctrl-C is for the monitor, which ends QEMU in order
+                restore_signals=False,  # SIGXFSZ stays ignored: a limit of the disk's size is an error to the guest
+                preexec_fn=_die_with_parent,
+            )
+        except OSError as error:
+            ours.close()
+            raise VmmError(f"{PROGRAM}: cannot be started: {error.strerror}; look at the limits (ulimit -a)") from None
     qemu = QemuProcess(process, accelerator)
     qemu.read(sink)
     connecting = asyncio.create_task(Qmp.connect(ours, PROGRAM, START_S))
     ending = asyncio.create_task(process.wait())
-    await asyncio.wait((connecting, ending), return_when=asyncio.FIRST_COMPLETED)
+    while not (connecting.done() or ending.done()):
+        await asyncio.wait((connecting, ending), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        if why := stopped():
+            connecting.cancel()
+            ending.cancel()
+            await qemu.end()
+            ours.close()
+            raise StoppedError(why)
     try:
         connected = await connecting
     except QmpError:
@@ -197,9 +219,6 @@ async def _spawn(config: VmConfig, accelerator: Accelerator, sink: Callable[[byt
 def command_line(config: VmConfig, accelerator: Accelerator, qmp_fd: int) -> list[str]:
     """Say to QEMU what machine it is: paused before its start and after its end, so that both are recorded."""
     machine, bus = accelerator.arguments()
-    cmdline = config.cmdline
-    if "console=" not in cmdline:
-        cmdline = f"{DEFAULT_CMDLINE} {cmdline}".strip()
     arguments = [
         *machine,
         *("-m", f"{config.memory_mib}M", "-smp", str(config.vcpus)),
@@ -207,17 +226,26 @@ def command_line(config: VmConfig, accelerator: Accelerator, qmp_fd: int) -> lis
         *("-action", "reboot=shutdown,shutdown=pause,panic=pause"),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control"),
-        *("-kernel", str(config.kernel), "-append", cmdline),
+        *("-kernel", str(config.kernel), "-append", kernel_words(config.cmdline)),
         *("-device", f"virtio-rng-{bus}", "-device", f"virtio-balloon-{bus},id=balloon0"),
+        *("-device", "pvpanic"),
     ]
     if config.initrd is not None:
         arguments += ["-initrd", str(config.initrd)]
     access = ",readonly=on" if config.disk_read_only else ""
     for index, disk in enumerate(config.disks):
         path, name = str(disk).replace(",", ",,"), disk_name(index)
-        arguments += ["-drive", f"id={name},file={path},format=raw,if=none{access}"]
+        arguments += ["-drive", f"id={name},file={path},format=raw,if=none,{ON_ERROR}{access}"]
         arguments += ["-device", f"virtio-blk-{bus},drive={name}"]
     return arguments
+
+
+def kernel_words(cmdline: str) -> str:
+    """Give the kernel's command line: where it is not told of a console, a serial one; and that a panic is its end."""
+    given = list(takewhile(lambda word: word != "--", _WORD.findall(cmdline)))  # what follows is for init
+    console = [] if any(word.startswith("console=") for word in given) else [CONSOLE]
+    panic = [] if any(word.startswith("panic=") for word in given) else [REBOOT_ON_PANIC]
+    return " ".join([*console, *panic, *(["quiet"] if console else []), cmdline]).strip()
 
 
 def how_ended(status: int | None) -> str:
@@ -239,6 +267,6 @@ def _die_with_parent() -> None:
 
 
 async def _pump(source: asyncio.StreamReader, sink: Callable[[bytes], object]) -> None:
-    """Hand over what comes, from a thread: whoever is slow to take it holds up neither recording nor ticks."""
+    """Hand over what comes, to what never waits."""
     while data := await source.read(CHUNK_BYTES):
-        await asyncio.to_thread(sink, data)
+        sink(data)

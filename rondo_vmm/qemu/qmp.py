@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import struct
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,15 +20,20 @@ if TYPE_CHECKING:
     from qemu.qmp import QMPClient
 
 CONNECT_S = 5.0
+_UCRED = struct.Struct("iII")
 Question = tuple[str, Mapping[str, object]]
 
 
 class Qmp:
-    """A connected monitor, used by one event loop. `where` names it in errors."""
+    """A connected monitor, used by one event loop.
 
-    def __init__(self, client: QMPClient, where: str) -> None:
+    Attributes: `where` names it in errors; `peer`: the process that listened at the socket, by the kernel's own word;
+    0 where that is in no namespace that can be seen from here.
+    """
+
+    def __init__(self, client: QMPClient, where: str, peer: int = 0) -> None:
         """Wrap a client that is connected; `connect` makes both."""
-        self._client, self.where = client, where
+        self._client, self.where, self.peer = client, where, peer
 
     @classmethod
     async def connect(cls, address: str | socket.socket, where: str, timeout_s: float = CONNECT_S) -> Self:
@@ -36,14 +42,23 @@ class Qmp:
         Raises: QmpError: the package qemu.qmp is missing, the socket is missing, is no QMP monitor's, or is silent.
         """
         client = _new_client()
+        connected: socket.socket | None = None
         try:
-            await asyncio.wait_for(client.connect(address), timeout_s)
+            if isinstance(address, str):
+                connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+                connected.setblocking(False)
+                await asyncio.wait_for(asyncio.get_running_loop().sock_connect(connected, address), timeout_s)
+            taken = address if connected is None else connected
+            peer = _peer(taken)
+            await asyncio.wait_for(client.connect(taken), timeout_s)
         except TimeoutError:
+            _close(connected)
             mend = "another client holds this monitor, or its QEMU hangs; give QEMU a -qmp of rondo's own"
             raise QmpError(f"{where}: no greeting in {timeout_s:g} s; {mend}") from None
         except Exception as error:  # noqa: BLE001 - of many classes; each means that there is no session
+            _close(connected)
             raise QmpError(f"{where}: {_why(error)}") from None
-        return cls(client, where)
+        return cls(client, where, peer)
 
     async def ask(self, command: str, arguments: Mapping[str, object] | None = None) -> Any:
         """Execute a command and give what it returns. Raises: QmpError: it was refused, or the connection is lost."""
@@ -85,6 +100,19 @@ class Qmp:
             await self._client.disconnect()
 
 
+def _peer(connected: str | socket.socket) -> int:
+    """Give the process at the other end. Source: unix(7), SO_PEERCRED, struct ucred."""
+    assert isinstance(connected, socket.socket)  # noqa: S101 - for the type checker
+    data = connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    pid, _, _ = _UCRED.unpack(data)
+    return int(pid)
+
+
+def _close(connected: socket.socket | None) -> None:
+    if connected is not None:
+        connected.close()
+
+
 def _new_client() -> QMPClient:
     try:
         from qemu.qmp import QMPClient
@@ -105,6 +133,6 @@ def _why(error: Exception) -> str:
         return "no such socket; start QEMU with -qmp unix:PATH,server=on,wait=off"
     if isinstance(cause, ConnectionRefusedError):
         return "no one listens there; its QEMU has ended"
-    if isinstance(cause, OSError) and isinstance(error, ConnectError):
+    if isinstance(cause, OSError) and (cause is error or isinstance(error, ConnectError)):
         return f"{cause.strerror or one_line(cause)}; give the path of a QMP socket"
     return "does not speak QMP; give the path of a socket made by QEMU's -qmp"

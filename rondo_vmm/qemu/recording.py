@@ -32,6 +32,7 @@ class Recording:
         self._questions: dict[str, Question] = {}
         self._replies: dict[str, Any] = {}
         self._records: list[Callable[[int], None]] = []
+        self._added: list[Callable[[int], None]] = []
         self._events: list[str] = []
         self._asking: asyncio.Task[dict[str, Any]] | None = None
         self._sampling = asyncio.Lock()
@@ -67,20 +68,29 @@ class Recording:
         if len(self._events) < MAX_EVENTS:
             self._events.append(name)
 
+    def add_tick(self, tick: Callable[[int], None]) -> None:
+        """Have something of the monitor's own called with every sample."""
+        self._added.append(tick)
+
+    def tick_added(self, now_ns: int) -> None:
+        """Call that alone, for what the end of a machine brings."""
+        for tick in self._added:
+            tick(now_ns)
+
     async def begin(self, qmp: Qmp) -> int:
         """Take the first sample, as soon as it is answered, and give its time: the life that is recorded begins."""
         async with self._sampling:
             await self._ask(qmp, FIRST_REPLY_S)
             return self._record(wall_ns())
 
-    async def sample(self, qmp: Qmp | None) -> int:
+    async def sample(self, qmp: Qmp | None, patience_s: float = REPLY_S) -> int:
         """Ask, record what was answered in time, and tick. One that has not been answered yet is not asked again.
 
         Returns: the sample's time, which is that of its beginning: a slow answer leaves no second without a point.
         """
         async with self._sampling:
             now_ns = wall_ns()
-            await self._ask(qmp, REPLY_S)
+            await self._ask(qmp, min(patience_s, REPLY_S))
             return self._record(now_ns)
 
     async def _ask(self, qmp: Qmp | None, patience_s: float) -> None:
@@ -100,6 +110,7 @@ class Recording:
         if self._store is not None:
             for record in self._records:
                 record(now_ns)
+            self.tick_added(now_ns)
             self._store.tick(now_ns)
         return now_ns
 

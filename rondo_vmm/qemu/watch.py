@@ -17,6 +17,7 @@ from rondo_core.stopping import stopped_by_signals
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.monitor import VmResult
+from rondo_vmm.plugins.proc import threads_of
 from rondo_vmm.qemu.qmp import Qmp
 from rondo_vmm.qemu.recording import Recording, find_balloon
 from rondo_vmm.qemu.schemas import qemu_schemas
@@ -74,7 +75,7 @@ class QemuWatcher:
         qmp = self._qmp = await Qmp.connect(str(self._path), str(self._path))
         cpus = await qmp.ask("query-cpus-fast")
         disks = await qmp.ask("query-block")
-        pid = _process_of(int(cpus[0]["thread-id"])) if cpus else 0
+        pid = _process_of(qmp.peer, int(cpus[0]["thread-id"]) if cpus else 0)
         return Watched(QemuFacts(pid, await find_balloon(qmp)), max(len(cpus), 1), len(disks))
 
     def run(self, store: Store, plugins: Plugins | None = None, timeout_s: float | None = None) -> VmResult:
@@ -166,7 +167,9 @@ class QemuWatcher:
                 name, data = coming.result()
                 coming = asyncio.create_task(qmp.next_event())
                 recording.event(name)
-                if name == "SHUTDOWN":
+                if name == "GUEST_PANICKED":
+                    self._reason = "panic"
+                elif name == "SHUTDOWN":
                     self._reason = ENDS.get(str(data.get("reason")), "shutdown")
                     await recording.sample(qmp)  # what the guest did last is known only now
                 elif name in {"RESET", "RESUME"}:
@@ -201,12 +204,10 @@ async def _wait(event: asyncio.Event, timeout_s: float) -> bool:
     return event.is_set()
 
 
-def _process_of(thread: int) -> int:
-    """Give the process that a thread belongs to, 0 where there is none here that looks like a QEMU."""
-    try:
-        status = Path(f"/proc/{thread}/status").read_text()
-        pid = int(status.partition("\nTgid:")[2].split()[0])
-        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
-    except (OSError, ValueError, IndexError):
-        return 0
-    return pid if b"qemu" in program or b"kvm" in program else 0
+def _process_of(peer: int, thread: int) -> int:
+    """Give the process at the other end of the monitor, 0 where that is not the one that has the guest's processors.
+
+    So it is where the monitor is passed on by another program, or its QEMU is in another namespace: then what a number
+    means here is not known, and nothing is recorded of a process that may be a stranger's.
+    """
+    return peer if peer and (not thread or thread in threads_of(peer)) else 0

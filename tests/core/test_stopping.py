@@ -75,3 +75,15 @@ def test_a_program_under_it_starts_with_its_own_signals():
         child.terminate()
         child.communicate(timeout=30)
     assert (child.returncode, came) == (-signal.SIGTERM, [])
+
+
+def test_what_this_process_was_told_to_ignore_stays_ignored():
+    """As nohup has it for a terminal that is closed, and a shell for what it runs in the background."""
+    code = (
+        "import signal, sys\nfrom rondo_core.stopping import stopped_by_signals\n"
+        "with stopped_by_signals(print) as came:\n"
+        "    signal.raise_signal(signal.SIGHUP)\n    signal.raise_signal(signal.SIGQUIT)\n"
+        "print(len(came))"
+    )
+    command = ["sh", "-c", 'trap "" HUP QUIT; exec "$@"', "sh", sys.executable, "-c", code]
+    assert subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout == "0\n"

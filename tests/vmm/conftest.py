@@ -34,6 +34,14 @@ def kernel(code, path, pvh=False):
     return path
 
 
+def bare(code, path, base=0x100000):
+    """Write a 32-bit kernel of that code, for /dev/kvm and the software CPU."""
+    header = b"\x7fELF\x01\x01\x01".ljust(16, b"\0")
+    header += struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, base, 52, 0, 0, 52, 32, 1, 0, 0, 0)
+    path.write_bytes(header + struct.pack("<8I", 1, 84, base, base, len(code), len(code), 7, 4096) + code)
+    return path
+
+
 def program(code, base=0x400000):
     """Make a Linux executable out of code that belongs right behind its headers, at `base` + 0x1000."""
     ident = b"\x7fELF\x02\x01\x01"

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 
 from rondo_cli.main import run
 from rondo_core import Store, StoreReader
-from rondo_core.clock import NS_PER_S
+from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.firecracker.flush import MAX_LINE_BYTES, parse_flush
-from rondo_vmm.firecracker.watch import FirecrackerWatcher, Lines, firecracker_schemas
+from rondo_vmm.firecracker.recorder import firecracker_schemas
+from rondo_vmm.firecracker.watch import FirecrackerWatcher, Lines
 
 START_MS = 1_795_000_000_000
 AGGREGATE = {"min_us": 1, "max_us": 90}
@@ -154,6 +155,113 @@ def test_a_stream_cannot_bring_more_series_than_there_is_room_for(tmp_path, path
     found = totals(path)
     assert found["vcpu_exits_total", "io"] == 2000
     assert sum(name[0] == "blk_bytes_total" for name in found) < 200
+
+
+def exits_at(path):
+    """Give (second, total) of each point of the port exits."""
+    with StoreReader(path) as reader:
+        found = reader.query("vcpu_exits_total{reason=io}", tier=0)[0]
+        return list(zip((found.timestamps_ns // NS_PER_S).tolist(), found.values.tolist(), strict=True))
+
+
+def watch(file, path):
+    assert run(["watch", "firecracker", "--metrics", str(file), "--store", str(path)]) == 0
+
+
+def test_a_file_that_is_replayed_again_counts_each_flush_once(tmp_path, path):
+    """As it is, and as its machine goes on writing it; what was recorded of the past stays as it was."""
+    file = tmp_path / "metrics"
+    file.write_bytes(flush(0) + flush(1))
+    watch(file, path)
+    before = exits_at(path)
+    watch(file, path)
+    assert exits_at(path) == before
+    with file.open("ab") as more:
+        more.write(flush(5) + flush(9))
+    watch(file, path)
+    assert exits_at(path)[: len(before)] == before
+    assert exits_at(path)[-1] == (START_MS // 1000 + 9, 120)
+    assert totals(path)["vmm_metrics_lines_total", "taken"] == 4
+
+
+def test_a_line_that_is_still_being_written_is_taken_when_it_is_whole(tmp_path, path):
+    """At whichever byte the replay came upon its end: also where all of it is there but its end of line."""
+    file = tmp_path / "metrics"
+    line = flush(1)
+    for cut in (1, len(line) // 2, len(line) - 1, len(line)):
+        store = path.with_name(f"{cut}.rondo")
+        file.write_bytes(flush(0) + line[:cut])
+        watch(file, store)
+        file.write_bytes(flush(0) + line + flush(2))
+        watch(file, store)
+        found = totals(store)
+        assert found["vcpu_exits_total", "io"] == 90
+        assert found["vmm_metrics_lines_total", "taken"] == 3
+        assert found["vmm_metrics_lines_total", "garbled"] == 0
+
+
+def test_a_file_that_was_begun_anew_is_read_from_its_beginning(tmp_path, path):
+    """As by a rotation: what of it was taken already is known by its time, and counted as known."""
+    file = tmp_path / "metrics"
+    file.write_bytes(flush(0) + flush(1) + flush(2))
+    watch(file, path)
+    file.write_bytes(flush(2) + flush(3))
+    watch(file, path)
+    found = totals(path)
+    assert found["vcpu_exits_total", "io"] == 120
+    assert (found["vmm_metrics_lines_total", "taken"], found["vmm_metrics_lines_total", "known"]) == (4, 1)
+    file.write_bytes(flush(60))
+    watch(file, path)
+    assert exits_at(path)[-1] == (START_MS // 1000 + 60, 150)
+
+
+def test_flushes_of_one_instant_are_all_counted(tmp_path, path):
+    """And those that say no time; each once, however often they are replayed."""
+    file = tmp_path / "metrics"
+    file.write_bytes(flush(0) * 3 + flush(0, utc_timestamp_ms=0) * 2)
+    watch(file, path)
+    watch(file, path)
+    assert totals(path)["vcpu_exits_total", "io"] == 150
+
+
+def test_what_waits_in_a_fifo_keeps_its_own_times(tmp_path, path):
+    """Also what is older than the finest tier; then come the seconds as they are lived."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writing = os.open(fifo, os.O_RDWR | os.O_NONBLOCK)
+    now_s = wall_ns() // NS_PER_S
+    ages = (1200, 120, 60)
+    for age in ages:
+        os.write(writing, flush(0, utc_timestamp_ms=(now_s - age) * 1000))
+    watcher = FirecrackerWatcher(fifo, path)
+    with Store(path, firecracker_schemas(), clock=watcher.clock) as store:
+        os.close(writing)
+        result = watcher.run(store, timeout_s=60)
+        store.close(result.ended)
+    assert result.ended == "gone"
+    with StoreReader(path) as reader:
+        found = reader.query("vcpu_exits_total{reason=io}", tier="auto")[0]
+        reached = {}
+        for at_ns, total in zip(found.timestamps_ns.tolist(), found.values.tolist(), strict=True):
+            reached.setdefault(total, at_ns // NS_PER_S - now_s)
+    assert abs(reached[30] + 1200) <= 300  # of the coarsest tier that has it
+    assert (reached[60], reached[90]) == (-120, -60)
+
+
+def test_devices_beyond_the_room_are_summed_as_other(tmp_path, path, capfd):
+    """The disks add up to what all of them did, whatever their order; that some share a series is said."""
+    file = tmp_path / "metrics"
+    reads = {f"block_d{number}": {"read_count": number + 1} for number in range(12)}
+    turned = dict(reversed(reads.items()))
+    lines = [json.dumps({"utc_timestamp_ms": START_MS + 1000 * at, **each}) for at, each in enumerate((reads, turned))]
+    file.write_text("\n".join(lines) + "\n")
+    watch(file, path)
+    assert "4 disks beyond the first 8 are recorded together, as other" in capfd.readouterr().err
+    with file.open("a") as more:
+        more.write(json.dumps({"utc_timestamp_ms": START_MS + 5000, "block_new": {"read_count": 100}, **reads}) + "\n")
+    watch(file, path)
+    found = {name[1]: value for name, value in totals(path).items() if name[0] == "blk_requests_total"}
+    assert found == {**{f"d{number}": 3 * (number + 1) for number in range(8)}, "other": 3 * (9 + 10 + 11 + 12) + 100}
 
 
 NUMBERS = st.one_of(st.integers(-5, 2**70), st.floats(), st.booleans(), st.none(), st.text(max_size=5))

@@ -40,15 +40,12 @@ def test_the_kernel_is_what_its_headers_say(vmlinuz):
 
 def test_linux_prints_its_first_line(vmlinuz, path):
     """The kernel names itself and its command line, every exit on the way is recorded, the machine stops when told."""
-    line, lines, said = bytearray(), [], threading.Event()
+    text, said = bytearray(), threading.Event()
 
-    def sink(byte):
-        line.extend(byte)
-        if byte == b"\n":
-            lines.append(line.decode("latin1").strip())
-            line.clear()
-            if "Command line:" in lines[-1]:
-                said.set()
+    def sink(data):
+        text.extend(data)
+        if any("Command line:" in line for line in text.decode("latin1").split("\n")[:-1]):
+            said.set()
 
     config = VmConfig(
         machine="kvm", kernel=vmlinuz, cmdline="earlyprintk=serial,ttyS0 hello=rondo", memory_mib=128,
@@ -62,6 +59,7 @@ def test_linux_prints_its_first_line(vmlinuz, path):
         said.set()
         stopper.join()
     assert (result.ended, result.error) == ("stopped", "")
+    lines = [line.strip() for line in text.decode("latin1").split("\n")]
     assert "Linux version" in lines[0]
     assert lines[1].endswith("earlyprintk=serial,ttyS0 hello=rondo")
     with StoreReader(path) as reader:

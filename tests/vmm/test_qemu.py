@@ -127,7 +127,7 @@ def test_an_emulated_kvm_is_left_alone(monkeypatch, tmp_path, took_ns, accelerat
     class Started:
         status = None
 
-    async def spawn(_config, accelerator, _sink):
+    async def spawn(_config, accelerator, _sink, _stopped):
         spawned.append(accelerator)
         return Started()
 
@@ -260,6 +260,67 @@ def test_a_missing_qemu_or_kernel_is_one_line(tmp_path, path, capfd, monkeypatch
     ):
         assert run([*command, *option]) == 2
         assert words in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("", "console=ttyS0 panic=-1 quiet"),
+        ("a b", "console=ttyS0 panic=-1 quiet a b"),
+        ("console=tty0", "panic=-1 console=tty0"),
+        ("netconsole=@10.0.0.1/,@10.0.0.2/", "console=ttyS0 panic=-1 quiet netconsole=@10.0.0.1/,@10.0.0.2/"),
+        ("no.console=1 panic=5", "console=ttyS0 quiet no.console=1 panic=5"),
+        ('a="b console=x"', 'console=ttyS0 panic=-1 quiet a="b console=x"'),
+        ("a -- console=x", "console=ttyS0 panic=-1 quiet a -- console=x"),
+        ("-- console=x", "console=ttyS0 panic=-1 quiet -- console=x"),
+        ("panic_print=1 console=ttyS1,9600", "panic=-1 panic_print=1 console=ttyS1,9600"),
+    ],
+)
+def test_what_a_kernel_is_told_is_looked_for_as_words(given, words):
+    """A console that the user names takes the place of ours; what only looks like one does not."""
+    assert process.kernel_words(given) == words
+
+
+PVPANIC = bytes.fromhex("66ba0505b001ee")  # mov dx,0x505; mov al,1; out dx,al
+RESET = bytes.fromhex("b0fee664")  # by the keyboard controller
+SPIN = b"\xeb\xfe"
+
+
+def say(text):
+    """Make code that writes a text to the serial port."""
+    return bytes.fromhex("66baf803") + b"".join(bytes((0xB0, byte, 0xEE)) for byte in text.encode())
+
+
+@pytest.mark.parametrize(
+    ("machine", "code", "ended", "words"),
+    [
+        pytest.param("qemu", PVPANIC + SPIN, "panic", "pvpanic", marks=pytest.mark.qemu),
+        *(
+            pytest.param(machine, say(text) + then, ended, words, marks=marks)
+            for machine, marks in (
+                ("qemu", pytest.mark.qemu), ("kvm", pytest.mark.kvm), ("soft", pytest.mark.emulator)
+            )
+            for text, then, ended, words in (
+                ("[ 1.0] Kernel panic - not syncing: no init\n---[ end Kernel panic - not syncing: no init ]---\n",
+                 RESET + SPIN, "panic", "Kernel panic - not syncing: no init"),
+                ("Kernel panic - not syncing: stuck\n", SPIN, "panic", "Kernel panic - not syncing: stuck"),
+                ("a kernel panic\n", RESET + SPIN, "reset", ""),
+                ("Kernel panic - not syncing: of last week\n" + "\n" * 201, RESET + SPIN, "reset", ""),
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_a_panic_is_a_word_and_a_status_of_its_own(guests, tmp_path, path, capfd, machine, code, ended, words):
+    """By its device or by the line on its console, whatever the kernel does then; a log that goes on is no panic."""
+    kernel = tmp_path / "kernel"
+    guests.kernel(code, kernel, pvh=True) if machine == "qemu" else guests.bare(code, kernel)
+    command = ["vmm", "--machine", machine, "--kernel", str(kernel), "--store", str(path), "--timeout", "3s"]
+    assert run(command) == (3 if ended == "panic" else 0)
+    assert f"rondo: {ended} after" in capfd.readouterr().err
+    with StoreReader(path) as reader:
+        on_record = reader.runs()[-1].ended
+    assert on_record.startswith(ended)
+    assert words in on_record
 
 
 # -- watching
@@ -413,6 +474,37 @@ def test_a_lost_monitor_is_connected_again(qemu, tmp_path, path):
 
 
 @pytest.mark.qemu
+def test_the_process_is_the_one_at_the_other_end_of_the_monitor(qemu, tmp_path):
+    """By the kernel's own word; a monitor that another program passes on says nothing of whose numbers these are."""
+    process, mine, _ = qemu
+    watcher = QemuWatcher(mine)
+    assert watcher.watched.facts.pid == process.pid
+    watcher.close()
+    with socket.socket(socket.AF_UNIX) as between:
+        between.bind(str(tmp_path / "between"))
+        between.listen()
+
+        def pass_on():
+            client, _ = between.accept()
+            server = socket.socket(socket.AF_UNIX)
+            server.connect(str(mine))
+            with client, server:
+                while ready := select.select([client, server], [], [])[0]:
+                    for each in ready:
+                        data = each.recv(65536)
+                        if not data:
+                            return
+                        (server if each is client else client).sendall(data)
+
+        passing = threading.Thread(target=pass_on)
+        passing.start()
+        watcher = QemuWatcher(tmp_path / "between")
+        assert watcher.watched.facts.pid == 0
+        watcher.close()
+        passing.join()
+
+
+@pytest.mark.qemu
 def test_a_silent_monitor_costs_its_values_only(qemu, path):
     """A QEMU that hangs is recorded on from its process; when it answers again, so are its values."""
     process, mine, _ = qemu
@@ -506,6 +598,73 @@ def test_a_disk_is_named_by_its_id_and_followed_from_when_it_is_seen(path, clock
         assert store.counter("blk_bytes_total", direction="read", disk="disk1").value == 4096
         assert store.counter("blk_errors_total", disk="disk1").value == 2
         assert {dict(each.labels)["disk"] for each in store.view.series("blk_requests_total")} == {"disk1", "n2"}
+
+
+def test_what_is_hotplugged_is_followed_from_its_first_request(store, clock):
+    """What was there before counts from when it is seen; a disk or processor that comes later from 0."""
+    with Store(store.path.parent / "room.rondo", qemu_schemas(2, 2), clock=clock) as roomy:
+        _, on_disks = qmp_block.rondo_qmp_bind(roomy)
+        _, on_cpus = qmp_vcpu.rondo_qmp_bind(roomy, QemuFacts(0))
+
+        def disk(name, reads, node="n"):
+            return {
+                "device": "",
+                "qdev": f"/machine/peripheral/{name}",
+                "node-name": node,
+                "stats": {"rd_bytes": reads},
+            }
+
+        def cpus(*exits):
+            found = [{"cpu-index": index, "thread-id": 7, "qom-path": f"/{index}"} for index in range(len(exits))]
+            stats = [
+                {"qom-path": f"/{n}", "stats": [{"name": "exits", "value": count}]} for n, count in enumerate(exits)
+            ]
+            return {"vcpus": found, "stats": stats}
+
+        on_disks({}, clock())
+        on_disks({"blockstats": [disk("old", 4096)]}, clock())
+        on_disks({"blockstats": [disk("old", 8192), disk("new", 512)]}, clock())
+        on_cpus(cpus(100), clock())
+        on_cpus(cpus(150, 30), clock())
+        read = {name: roomy.counter("blk_bytes_total", direction="read", disk=name).value for name in ("old", "new")}
+        exits = [roomy.counter("vcpu_exits_total", reason="other", vcpu=vcpu).value for vcpu in (0, 1)]
+    assert read == {"old": 4096, "new": 512}
+    assert exits == [50, 30]
+
+
+def test_a_snapshot_is_no_new_disk(store, clock):
+    """Another node behind the same device: its totals go on, and are not counted once more."""
+    with Store(store.path.parent / "room.rondo", qemu_schemas(1, 1), clock=clock) as roomy:
+        _, on_replies = qmp_block.rondo_qmp_bind(roomy)
+        for node, total in (("base", 4096), ("overlay", 5000)):
+            device = {"device": "", "qdev": "/machine/unattached/device[9]", "node-name": node}
+            on_replies({"blockstats": [{**device, "stats": {"rd_bytes": total}}]}, clock())
+        assert [dict(each.labels)["disk"] for each in roomy.view.series("blk_errors_total")] == ["base"]
+        assert roomy.counter("blk_bytes_total", direction="read", disk="base").value == 904
+
+
+def test_a_disk_that_the_store_has_no_room_for_is_said_once(path, clock, caplog):
+    """By its name, and counted by the store itself."""
+    with Store(path, [Schema("counters", "counter", 11, SMALL_TIERS)], clock=clock) as store:
+        _, on_replies = qmp_block.rondo_qmp_bind(store)
+        stats = [{"device": name, "stats": {"rd_bytes": 1}} for name in ("one", "two")]
+        for _ in range(3):
+            on_replies({"blockstats": stats}, clock())
+    assert [each.getMessage().partition(":")[0] for each in caplog.records] == ["disk two"]
+
+
+def test_statistics_of_a_balloon_are_points_when_they_are_new(clock, path):
+    """By the time that QEMU took them at: an old answer at the beginning is no news, nor is the same one again."""
+    with Store(path, DEFAULT_SCHEMAS, clock=clock) as store:
+        _, on_replies = qmp_memory.rondo_qmp_bind(store, QemuFacts(0, "/machine/peripheral/balloon0"))
+        now_s = clock() // NS_PER_S
+        for second, updated in enumerate((now_s - 60, now_s - 60, now_s + 2, now_s + 2, now_s - 7)):
+            stats = {"stat-free-memory": 100 + second}
+            on_replies({"guest": {"last-update": updated, "stats": stats}}, clock())
+            clock.advance(1)
+        on_replies({}, clock())
+        found = store.query("balloon_free_bytes", tier=0, fn="last")[0]
+    assert found.values.tolist() == [102, 104]
 
 
 def test_a_balloon_that_tells_nothing_leaves_its_series_absent(store):
