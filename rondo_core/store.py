@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from rondo_core.store_reader import View
 
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
+_SHORTEST_TICK_S, _DAY_S = 0.001, 86_400.0
 
 
 class Store:
@@ -72,16 +73,15 @@ class Store:
             sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
                 half a minute. It is what a loss of power, or a crash of the kernel, takes at most; a death of the
                 process takes nothing.
-            tick_interval_s: tick from a thread of the store's own that often; None: the owner calls `tick`.
-        Raises: StoreLockedError: another process writes it; SchemaError: the schemas are not those on disk, and in
-            what; StoreError and those below it: the path cannot be made or read.
+            tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
+                `tick`.
+        Raises: UsageError: an interval that cannot be; StoreLockedError: another process writes it; SchemaError: the
+            schemas are not those on disk, and in what; StoreError and those below it: the path cannot be made or read.
         """
         self.path = Path(path)
         asked = None if schemas is None else check_schemas(schemas)
-        if tick_interval_s is not None and tick_interval_s <= 0:
-            raise UsageError(f"tick interval {tick_interval_s:g} s: must be more than 0")
-        if sync_interval_s is not None and sync_interval_s < 0:
-            raise UsageError(f"sync interval {sync_interval_s:g} s: must not be negative; 0 syncs in every tick")
+        _check_interval("tick", tick_interval_s, _SHORTEST_TICK_S)
+        _check_interval("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_interval_s is None else round(sync_interval_s * NS_PER_S)
         self._synced_ns = self._let_go_ns = 0
         self._root = str(self.path)
@@ -232,7 +232,7 @@ class Store:
             return handle
         check_metric_name(name)
         try:
-            return self._declared(kind, name, whole, help_text, unit)
+            return self._declared(kind, name, whole, help_text or "", unit or "")
         finally:
             self._close_as_asked()
 
@@ -455,6 +455,17 @@ class Store:
             writer.forked()
         self._lock_file.abandon()
         self._declaring, self._ticking = threading.RLock(), threading.RLock()
+
+
+def _check_interval(what: str, interval_s: Any, least_s: float) -> None:
+    if interval_s is None:
+        return
+    try:
+        possible = least_s <= interval_s <= _DAY_S
+    except (TypeError, ValueError):
+        possible = False
+    if not possible:
+        raise UsageError(f"{what} interval {interval_s!r}: give seconds, from {least_s:g} to {_DAY_S:g}")
 
 
 _HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}
