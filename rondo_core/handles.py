@@ -59,22 +59,11 @@ class Current:
     int64 bucket and sequence; `clock`, and whether it is the system's; `writer`: the slow path.
     """
 
-    __slots__ = (
-        "_kept",
-        "clock",
-        "header",
-        "n_cells",
-        "row",
-        "row_bytes",
-        "row_counts",
-        "since_ns",
-        "until_ns",
-        *_ENDS,
-    )
+    __slots__ = "_kept clock header n_cells row row_bytes row_counts since_ns system_clock until_ns writer".split()  # noqa: SIM905
 
     def __init__(self, writer: Admission, clock: Clock, system_clock: bool, n_cells: int) -> None:
         """Point nowhere yet."""
-        if cython.compiled and self.n_cells:
+        if cython.compiled and getattr(self, "n_cells", 0):
             raise UsageError("a current row is made once")
         self.writer, self.clock, self.system_clock, self.n_cells = writer, clock, system_clock, n_cells
         self.since_ns = 0
@@ -106,7 +95,7 @@ class Current:
         cells, words = row, header
         if cells.shape[0] != self.n_cells or not self.n_cells or words.shape[0] != 2:
             raise UsageError(f"a row of {cells.shape[0]} cells, where rows have {self.n_cells}")
-        left: Any = self._kept  # until nothing points there any more
+        left = self._kept  # type: ignore[has-type]  # until nothing points there any more
         self._kept = (cells, words)
         self.row = cython.address(cells[0])
         self.header = cython.address(words[0])
