@@ -31,8 +31,7 @@ def compile_into(directory: Path, root: Path) -> dict[str, Path]:
         package.mkdir(parents=True, exist_ok=True)
         (package / "__init__.py").touch()
         shutil.copy(root / name, package)
-    # Bounds are looked at, as they always are; a method that is bound by Python, and by no function of the compiler's, looks
-    # whose it is called for.
+    # Bounds are looked at, as they always are. A method that Python binds, and not the compiler, looks whose it is.
     directives = {"binding": False, "language_level": 3}
     try:
         with contextlib.chdir(directory), contextlib.redirect_stdout(sys.stderr):

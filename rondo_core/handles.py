@@ -109,7 +109,7 @@ class Current:
 
 
 # Whom a handle that is not made yet records for: every record ends in an error.
-_NOWHERE = Current(_Unmade(), time.time_ns if not cython.compiled else None, False, 0)  # type: ignore[arg-type]
+_NOWHERE = Current(_Unmade(), int, False, 0)  # type: ignore[arg-type]
 
 
 class Handle:
@@ -488,7 +488,7 @@ class GaugeBatch(Handle):
             pass
         return False
 
-    def _set_slow(self, values: Any, now_ns: int | None) -> bool:
+    def _set_slow(self, values: Any, now_ns: Any) -> bool:
         """Leave it to the writer; say whether the values were numbers, and the instant one."""
         return self._current.writer.set_many_slow(self._column, values, self._count, now_ns)
 

@@ -62,7 +62,14 @@ class Example:
         chance = self.chance
         plain = (1.5, -1.0, 0.0, math.nan, math.inf, -math.inf, 1.7e308, 5e-324, True, None, "1.5", b"1", [], {}, 1j)
         made = (Decimal("1.5"), Decimal("sNaN"), Fraction(3, 7), np.float32(0.1), np.float16(6e4), np.int8(-3), np.nan)
-        more = (np.longdouble(2), np.datetime64(5, "ns"), np.array(1.5), np.array([1.5]), np.array([1.5, 2.5]), object())
+        more = (
+            np.longdouble(2),
+            np.datetime64(5, "ns"),
+            np.array(1.5),
+            np.array([1.5]),
+            np.array([1.5, 2.5]),
+            object(),
+        )
         return chance.choice((*plain, *made, *more, chance.choice(WILD), self))
 
     def instant(self):
@@ -81,7 +88,13 @@ class Example:
         self.lists.append(taken)
         choices = (
             *(data, taken, taken, tuple(taken), read_only, read_only[::-1], np.arange(size * 2.0)[::2], released),
-            *(np.arange(size), np.arange(size, dtype=">f8"), np.zeros((size, size)), np.zeros((size, 0)), bytes(8 * size)),
+            *(
+                np.arange(size),
+                np.arange(size, dtype=">f8"),
+                np.zeros((size, size)),
+                np.zeros((size, 0)),
+                bytes(8 * size),
+            ),
             *(memoryview(bytes(8 * size)).cast("d"), (ctypes.c_double * size)(), array("f", range(size)), iter(taken)),
             *([self.odd_object() for _ in range(size)], [Fraction(n, 7) for n in range(size)], [10**400] * size),
             *(np.zeros(size, "f8,f8"), np.zeros(size, object), np.float64(1), "x" * size, range(size), set(taken)),
@@ -120,7 +133,9 @@ class Example:
 
     def record(self):
         handle = self.handle()
-        name = self.chance.choice([each for each in ("inc", "set", "observe", "merge", "value") if hasattr(handle, each)])
+        name = self.chance.choice(
+            [each for each in ("inc", "set", "observe", "merge", "value") if hasattr(handle, each)]
+        )
         if name == "value":
             assert isinstance(handle.value, float)
         elif name == "merge":
@@ -147,7 +162,11 @@ class Example:
 
         handle = self.handle()
         currents = [each.current for each in self.handles if hasattr(each, "current")]
-        given = (self.chance.choice((*currents, None, self)), self.chance.choice((Series, handle)), self.chance.choice(WILD))
+        given = (
+            self.chance.choice((*currents, None, self)),
+            self.chance.choice((Series, handle)),
+            self.chance.choice(WILD),
+        )
         handle.__init__(*given[: self.chance.randrange(1, 4)])
 
     def set_inner(self):
@@ -162,7 +181,13 @@ class Example:
 
     def copy_it(self):
         handle = self.handle()
-        for use in (copy.copy, copy.deepcopy, pickle.dumps, lambda each: each.__reduce__(), lambda each: each.__reduce_ex__(4)):
+        for use in (
+            copy.copy,
+            copy.deepcopy,
+            pickle.dumps,
+            lambda each: each.__reduce__(),
+            lambda each: each.__reduce_ex__(4),
+        ):
             with contextlib.suppress(TypeError, pickle.PicklingError, AttributeError, RecursionError):
                 use(handle)
         for name in ("__setstate__", "__setstate_cython__", "__reduce_cython__"):
@@ -192,7 +217,12 @@ class Example:
         now = self.clock()
         call = chance.choice(("point_at", "point_at", "point_nowhere", "read", "__init__"))
         if call == "point_at":
-            target.point_at(chance.choice(rows), chance.choice(words), chance.choice((0, now - 1)), chance.choice((now + 1, 1 << 62)))
+            target.point_at(
+                chance.choice(rows),
+                chance.choice(words),
+                chance.choice((0, now - 1)),
+                chance.choice((now + 1, 1 << 62)),
+            )
         elif call == "__init__":
             target.__init__(None, self.clock, False, chance.choice(WILD))
         else:
@@ -216,22 +246,26 @@ class Example:
         totals = chance.choice((self.totals, ExitTotals.__new__(ExitTotals)))
         shared = [0] * 4
         if chance.random() < 0.3:
-            totals = ExitTotals(chance.choice((shared, (), None, [])), [lambda *_: shared.clear()], clock=lambda: shared.clear() or 5)
+            totals = ExitTotals(
+                chance.choice((shared, (), None, [])), [lambda *_: shared.clear()], clock=lambda: shared.clear() or 5
+            )
         totals.add(chance.choice(WILD), chance.choice(WILD), self.anything() if chance.random() < 0.3 else 3)
         totals.flush()
 
     def threads(self):
         def work(seed):
             chance = random.Random(seed)
-            for _ in range(30):
+            for _ in range(12):
                 with contextlib.suppress(Exception):
                     chance.choice((self.record, self.record, self.change_lists, self.time_goes_on))()
 
+        sys.setswitchinterval(1e-4)
         workers = [threading.Thread(target=work, args=(self.chance.random(),)) for _ in range(3)]
         for each in workers:
             each.start()
         for each in workers:
             each.join()
+        sys.setswitchinterval(5e-3)
 
     def fork(self):
         child = os.fork()
@@ -250,7 +284,6 @@ class Example:
 def run(seed, number, directory):
     """Run one example to its end; whatever raises is how it was to end."""
     path = f"{directory}/{number}"
-    sys.setswitchinterval(1e-5)
     example = Example(random.Random(f"{seed}/{number}"), path)
     for _ in range(40):
         with contextlib.suppress(Exception):
