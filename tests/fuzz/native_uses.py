@@ -18,6 +18,7 @@ import threading
 from array import array
 from decimal import Decimal
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 
@@ -296,7 +297,7 @@ def run(seed, number, directory):
 
 def group(seed, first, count):
     """Run some examples in a process of their own; give the signal that ended it, or 0."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as directory:
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
         child = os.fork()
         if not child:
             for stream in (1, 2):
