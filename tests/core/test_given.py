@@ -277,7 +277,7 @@ def test_records_are_found_at_the_time_travelled_to(tmp_path):
         for travel in (time_machine.travel(4_000_000_000, tick=False), freezegun.freeze_time("2096-10-02 07:06:40")):
             with travel:
                 assert recorded_at() == [4_000_000_000 * SECOND] * 2
-        with mock.patch("time.time_ns", lambda: 4_000_000_100 * SECOND):
+        with mock.patch("time.time_ns", return_value=4_000_000_100 * SECOND):
             assert recorded_at() == [4_000_000_100 * SECOND] * 2
             with mock.patch("time.time_ns", return_value=4_000_000_200 * SECOND) as clock:
                 assert recorded_at() == [4_000_000_200 * SECOND] * 2
