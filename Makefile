@@ -43,7 +43,7 @@ test: $(VENV)/.tested tools ## Install what the tests need and run them, in two 
 	@$(BIN)/python scripts/test.py $(BESIDE)
 
 test-compiled: $(VENV)/.tested ## Run what concerns recording again, with the hot path compiled.
-	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python -m pytest -q tests/core tests/properties tests/crash tests/docs tests/vmm
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python -m pytest -q tests/core tests/properties tests/crash tests/docs tests/vmm tests/fuzz/test_native.py
 
 $(VENV)/.systems: $(VENV)/.tested
 	@if command -v java >/dev/null; then sh scripts/venv.sh $(VENV) --group systems; fi
@@ -57,6 +57,10 @@ soak-model: $(VENV)/.tested ## Look for sequences that the model and the store d
 
 soak-fuzz: $(VENV)/.tested ## Look for damage to a store's files that ends in anything but a typed error.
 	@RONDO_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest -q tests/fuzz --hypothesis-seed=random -o timeout=7200
+
+soak-native: $(VENV)/.tested ## Use and misuse the compiled handles in 100,000 ways, each time others; no process may end by a signal.
+	@RONDO_NATIVE_EXAMPLES=$${RONDO_NATIVE_EXAMPLES:-100000} RONDO_NATIVE_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') \
+	  sh scripts/compiled.sh $(BIN)/python $(BIN)/python -m pytest -q -s tests/fuzz/test_native.py -o timeout=14400
 
 soak-kill: $(VENV)/.tested ## Kill a writing process 1,000 times and compare what it leaves.
 	@RONDO_KILLS=$${RONDO_KILLS:-1000} $(BIN)/python -m pytest -q tests/crash/test_soak.py -o timeout=3600

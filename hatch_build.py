@@ -12,6 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 MODULES = ("rondo_core/handles", "rondo_vmm/exit_totals")
+SYSTEM_TIME = "rondo_core/system_time.pxd"
 
 
 def compile_into(directory: Path, root: Path) -> dict[str, Path]:
@@ -25,15 +26,13 @@ def compile_into(directory: Path, root: Path) -> dict[str, Path]:
         from setuptools.command.build_ext import build_ext
     except ImportError as error:
         return _left_out(error)
-    for module in MODULES:
-        package = (directory / module).parent
-        package.mkdir(parents=True)
+    for name in (*(f"{module}{suffix}" for module in MODULES for suffix in (".py", ".pxd")), SYSTEM_TIME):
+        package = (directory / name).parent
+        package.mkdir(parents=True, exist_ok=True)
         (package / "__init__.py").touch()
-        for suffix in (".py", ".pxd"):
-            shutil.copy(root / f"{module}{suffix}", package)
-    # The types are those of the .pxd files; the annotations are for people.
-    directives = dict.fromkeys(("annotation_typing", "boundscheck", "wraparound", "initializedcheck"), False)
-    directives["language_level"] = 3
+        shutil.copy(root / name, package)
+    # Bounds are looked at, as they always are. A method that Python binds, and not the compiler, looks whose it is.
+    directives = {"binding": False, "language_level": 3}
     try:
         with contextlib.chdir(directory), contextlib.redirect_stdout(sys.stderr):
             extensions = [

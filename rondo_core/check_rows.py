@@ -340,7 +340,8 @@ def merged(fine: SlabFile, fine_rows: Rows, windows: Any, ratio: int, kind: str,
     with np.errstate(all="ignore"):
         statistics = derived(kind, cells) if fine.spec.tier else lift(kind, cells)  # type: ignore[arg-type]
         merge = WindowMerge(there, len(windows), ratio)
-        result = {name: merge(name, statistics[name]) for name in names}
+        covered = statistics[COVERAGE] if fine.spec.tier else None
+        result = {name: merge(name, statistics[name], covered) for name in names}
         empty = np.zeros((len(buckets), n_series), np.int64)
         empty[there] = statistics[COVERAGE] == 0
     return result, empty.reshape(len(windows), ratio, n_series).sum(axis=1)

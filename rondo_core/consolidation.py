@@ -252,7 +252,8 @@ class Consolidation:
             return {name: merge.coverage(last) if name == COVERAGE else merge(name, last) for name in kept}
         # A series declared after a coarse row was written has no coverage there: absent, whatever the cells hold.
         statistics = lift(kind, cells) if tier == 1 else derived(kind, cells)
-        return {name: merge(name, statistics[name]) for name in kept}
+        covered = None if tier == 1 else statistics[COVERAGE]
+        return {name: merge(name, statistics[name], covered) for name in kept}
 
     def _write(self, coarse: Slab, windows: NDArray[np.int64], folded: dict[str, Any]) -> None:
         headers, sequences, at = coarse.headers(), coarse.sequences(), 0

@@ -4,18 +4,21 @@ A record is a clock, a comparison with the current bucket and one store into the
 slow path in writer.py. Nothing here raises about data: what cannot be taken is counted by the writer.
 1e999 is infinity, written so that it is a constant to the interpreter.
 Threads may share a handle; after fork, and after the store was closed, a handle refuses with a clear error.
+
+Compiled, cells are reached by address. That is safe because a row is as long as was said when its `Current` was made,
+a handle's places in it are looked at when the handle is bound, neither changes afterwards, and no code of another's
+runs between the look at the bucket and the last store. As Python, a value may run code in the middle of a store; a
+row that is left meanwhile is released, so that the store fails and the record takes the slow path.
 """
 
 from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import wraps
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from rondo_core import timing
 from rondo_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,50 +27,80 @@ else:
     from rondo_core import uncompiled as cython
 if cython.compiled:
     from cython.cimports.libc.math import ceil, log2
-    from cython.cimports.posix.time import CLOCK_REALTIME, clock_gettime, timespec
+    from cython.cimports.rondo_core import system_time as time
 else:
+    import time
     from math import ceil, log2
 
 if TYPE_CHECKING:
+    from rondo_core.admission import Admission
     from rondo_core.clock import Clock
     from rondo_core.labels import Series
     from rondo_core.slab import Cells, Words
-    from rondo_core.writer import Writer
+
+    take_floats: Any  # of handles.pxd
+    # By another name than the compiler knows, which would make C's types of them and raise where another is given.
+    Number = float
+    Instant = int | None
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
+class _Unmade:
+    """Stands for the writer of what its constructor has not made."""
 
-
-def _wall_ns() -> Any:
-    """Read the wall clock as time.time_ns does; only compiled code calls it."""
-    instant = cython.declare(timespec)
-    clock_gettime(CLOCK_REALTIME, cython.address(instant))
-    return instant.tv_sec * 1_000_000_000 + instant.tv_nsec
+    def __getattr__(self, name: str) -> NoReturn:
+        raise UsageError("a handle that its constructor has not made; ask the store for one, or call super().__init__")
 
 
 class Current:
     """The current row of one schema, shared by all of its handles.
 
-    Attributes: `since_ns`, `until_ns`: the bucket's span, empty when every record must take the slow path; `row`:
-    float64 cells, `row_bytes` and `row_counts`: the same as bytes and as uint32; `header`: int64 bucket and sequence;
-    `clock`, and whether it is the system's; `writer`: the slow path.
+    Attributes: `since_ns`, `until_ns`: the bucket's span, empty when every record must take the slow path; `n_cells`:
+    how many float64 a row has; `row`: these, `row_bytes` and `row_counts`: the same as bytes and as uint32; `header`:
+    int64 bucket and sequence; `clock`, and whether it is the system's; `writer`: the slow path.
     """
 
-    __slots__ = ("clock", "header", "row", "row_bytes", "row_counts", "since_ns", "system_clock", "until_ns", "writer")
+    __slots__ = "_kept clock header n_cells row row_bytes row_counts since_ns system_clock until_ns writer".split()  # noqa: SIM905
 
-    def __init__(self, writer: Writer, clock: Clock, system_clock: bool) -> None:
+    def __init__(self, writer: Admission, clock: Clock, system_clock: bool, n_cells: int) -> None:
         """Point nowhere yet."""
-        self.writer, self.clock, self.system_clock = writer, clock, system_clock
+        if cython.compiled and getattr(self, "n_cells", 0):
+            raise UsageError("a current row is made once")
+        self.writer, self.clock, self.system_clock, self.n_cells = writer, clock, system_clock, n_cells
         self.since_ns = 0
         self.until_ns = 0
 
+    def read(self) -> int:
+        """Read the clock."""
+        return self.clock()
+
     def point_at(self, row: Cells, header: Words, since_ns: int, until_ns: int) -> None:
-        """Let records go straight into this row while the clock is inside the span; the span moves last."""
-        self.row, self.row_bytes, self.header = row, row.cast("B"), header
-        self.row_counts = self.row_bytes.cast("I")
+        """Let records go straight into this row while the clock is inside the span; the span moves last.
+
+        Raises: UsageError: a row of another length than all others.
+        """
+        if cython.compiled:
+            self._point(row, header)
+        else:
+            left, view = getattr(self, "row", None), row[:]
+            self.row, self.header = view, header
+            self.row_bytes = view.cast("B")
+            self.row_counts = self.row_bytes.cast("I")
+            if left is not None:
+                left.release()
         self.since_ns = since_ns
         self.until_ns = until_ns
+
+    def _point(self, row: Any, header: Any) -> None:
+        """Do so where addresses are taken; see handles.pxd."""
+        cells, words = row, header
+        if cells.shape[0] != self.n_cells or not self.n_cells or words.shape[0] != 2:
+            raise UsageError(f"a row of {cells.shape[0]} cells, where rows have {self.n_cells}")
+        left = self._kept  # type: ignore[has-type]  # until nothing points there any more
+        self._kept = (cells, words)
+        self.row = cython.address(cells[0])
+        self.header = cython.address(words[0])
+        self.row_counts = cython.cast(cython.p_uint, self.row)
+        del left
 
     def point_nowhere(self) -> None:
         """Send every record into the slow path."""
@@ -75,166 +108,200 @@ class Current:
         self.until_ns = 0
 
 
-class Counter:
+# Whom a handle that is not made yet records for: every record ends in an error.
+_NOWHERE = Current(_Unmade(), int, False, 0)  # type: ignore[arg-type]
+
+
+class Handle:
+    """What every handle has: its series, or those of its batch, and the current row of their schema."""
+
+    __slots__ = ("_current", "series")
+
+    def __cinit__(self) -> None:
+        """Be bound to nothing, where compiled code would look for a row."""
+        self._current = _NOWHERE
+
+    def _bind(self, current: Any, series: Any, first: Any, end: Any) -> None:
+        """Take the cells from `first` to `end` - 1 of each row for this handle.
+
+        Raises: UsageError: it is bound already, or rows have no such cells.
+        """
+        if cython.compiled and self._current is not _NOWHERE:
+            raise UsageError("a handle is bound to its series once; ask the store for another")
+        if not isinstance(current, Current) or not 0 <= first < end <= current.n_cells:
+            raise UsageError("a handle needs a place in a store's rows; ask the store for one")
+        self._current, self.series = current, series
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled. Raises: TypeError."""
+        raise TypeError(f"{self}: a place in a store's own memory is not copied or pickled; ask the store for it")
+
+    def __repr__(self) -> str:
+        """Name the series."""
+        return f"<{type(self).__name__} {self.series}>"
+
+
+class Counter(Handle):
     """A total that only grows, within a bucket, across buckets and across reopenings."""
 
-    __slots__ = ("_column", "_current", "series")
+    __slots__ = ("_column",)
 
     def __init__(self, current: Current, series: Series) -> None:
         """Bind the series to its place; `Store.counter` does this."""
-        self._current, self._column, self.series = current, series.column, series
+        column = int(series.column)
+        self._bind(current, series, column, column + 1)
+        self._column = column
 
-    def inc(self, amount: float = 1.0, now_ns: int | None = None) -> None:
-        """Add `amount`, which is at least 0 and finite; anything else is refused and counted."""
+    def inc(self, amount: Number = 1.0, now_ns: Instant = None) -> None:
+        """Add `amount`, which is at least 0 and finite, as is the total; anything else is refused and counted."""
         current = self._current
-        if now_ns is not None:
-            now = now_ns
-        elif cython.compiled and current.system_clock:
-            now = _wall_ns()
+        if now_ns is None:
+            now: cython.longlong = time.time_ns() if current.system_clock else current.read()
+        try:
+            if now_ns is not None:
+                now = now_ns
+            number: cython.double = amount
+            # True of Python's own numbers only: the sum with one of numpy's may be of fewer digits.
+            if (number >= 0.0) is True and now < current.until_ns and now >= current.since_ns:
+                row: cython.p_double = current.row
+                column: cython.Py_ssize_t = self._column
+                total: cython.double = row[column] + number
+                if total < 1e999:
+                    row[column] = total
+                    return
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            current.writer.inc_slow(self._column, amount, now_ns)
         else:
-            now = current.clock()
-        if current.since_ns <= now < current.until_ns and 0.0 <= amount < 1e999:
-            current.row[self._column] += amount
-        else:
-            current.writer.inc_slow(self._column, amount, now)
+            current.writer.inc_slow(self._column, number, now_ns)
 
     @property
     def value(self) -> float:
         """Read the total as it stands."""
-        return self._current.row[self._column]
+        current = self._current
+        if cython.compiled and current.row == cython.NULL:
+            raise UsageError(f"{self}: it has no total; ask the store for a counter")
+        return current.row[self._column]
 
-    def __repr__(self) -> str:
-        """Name the series."""
-        return f"<Counter {self.series}>"
 
-
-class Gauge:
+class Gauge(Handle):
     """A value that goes up and down; a bucket keeps the last one set in it."""
 
-    __slots__ = ("_column", "_current", "series")
+    __slots__ = ("_column",)
 
     def __init__(self, current: Current, series: Series) -> None:
         """Bind the series to its place; `Store.gauge` does this."""
-        self._current, self._column, self.series = current, series.column, series
+        column = int(series.column)
+        self._bind(current, series, column, column + 1)
+        self._column = column
 
-    def set(self, value: float, now_ns: int | None = None) -> None:
-        """Make `value` the bucket's; infinities are values, NaN makes the bucket absent."""
+    def set(self, value: Number, now_ns: Instant = None) -> None:
+        """Make `value` the bucket's; infinities are values, NaN makes it absent, what is no number is counted."""
         current = self._current
-        if now_ns is not None:
-            now = now_ns
-        elif cython.compiled and current.system_clock:
-            now = _wall_ns()
+        if now_ns is None:
+            now: cython.longlong = time.time_ns() if current.system_clock else current.read()
+        try:
+            if now_ns is not None:
+                now = now_ns
+            number: cython.double = value
+            if now < current.until_ns and now >= current.since_ns:
+                current.row[self._column] = number
+                return
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            current.writer.set_slow(self._column, value, now_ns)
         else:
-            now = current.clock()
-        if current.since_ns <= now < current.until_ns:
-            current.row[self._column] = value
-        else:
-            current.writer.set_slow(self._column, value, now)
+            current.writer.set_slow(self._column, number, now_ns)
 
     @property
     def current(self) -> Current:
         """The schema's current row, for a batch of gauges."""
         return self._current
 
-    def __repr__(self) -> str:
-        """Name the series."""
-        return f"<Gauge {self.series}>"
 
-
-class Summary:
+class Summary(Handle):
     """Observations, kept per bucket as count, sum, min and max; with a sketch (`sketched`) for quantiles too."""
 
-    __slots__ = ("_cells", "_current", "series")
+    __slots__ = ("_cells",)
     sketched = False
 
     def __init__(self, current: Current, series: Series, width: int) -> None:
         """Bind the series to its cells, which lie `width` apart; `Store.summary` does this."""
-        self._current, self.series = current, series
-        self._cells = tuple(cell * width + series.column for cell in range(7))
+        column, width = int(series.column), max(1, int(width))
+        self._bind(current, series, column, 6 * width + column + 1)
+        self._cells = tuple([cell * width + column for cell in range(7)])
 
-    def observe(self, value: float, now_ns: int | None = None) -> None:
-        """Take one observation; NaN and infinities are refused and counted."""
+    def observe(self, value: Number, now_ns: Instant = None) -> None:
+        """Take one observation; NaN, infinities and what the bucket's sum cannot hold are refused and counted."""
         current = self._current
-        if now_ns is not None:
-            now = now_ns
-        elif cython.compiled and current.system_clock:
-            now = _wall_ns()
-        else:
-            now = current.clock()
-        if current.since_ns <= now < current.until_ns and -1e999 < value < 1e999:
-            row = current.row
-            n, sum0, sum1, min0, min1, max0, max1 = self._cells
-            count = row[n]
-            if count < 0.0:
-                row[sum0] = row[sum1] + value
-                bound = row[min1]
-                row[min0] = bound if bound < value else value
-                bound = row[max1]
-                row[max0] = bound if bound > value else value
-                row[n] = 1.0 - count
-            else:
-                row[sum1] = row[sum0] + value
-                bound = row[min0]
-                row[min1] = bound if bound < value else value
-                bound = row[max0]
-                row[max1] = bound if bound > value else value
-                row[n] = -1.0 - count
-        else:
-            current.writer.observe_slow(self._cells[0], value, now)
-
-    def merge(self, number: int, total: float, lowest: float, highest: float, now_ns: int | None = None) -> None:
-        """Take finite observations that were added up elsewhere: how many, their sum, the least and the greatest."""
-        current = self._current
-        if now_ns is not None:
-            now = now_ns
-        elif cython.compiled and current.system_clock:
-            now = _wall_ns()
-        else:
-            now = current.clock()
-        sound = number > 0 and -1e999 < lowest <= highest < 1e999 and -1e999 < total < 1e999
-        if sound and current.since_ns <= now < current.until_ns:
-            row = current.row
-            n, sum0, sum1, min0, min1, max0, max1 = self._cells
-            count = row[n]
-            if count < 0.0:
-                row[sum0] = row[sum1] + total
-                bound = row[min1]
-                row[min0] = bound if bound < lowest else lowest
-                bound = row[max1]
-                row[max0] = bound if bound > highest else highest
-                row[n] = number - count
-            else:
-                row[sum1] = row[sum0] + total
-                bound = row[min0]
-                row[min1] = bound if bound < lowest else lowest
-                bound = row[max0]
-                row[max1] = bound if bound > highest else highest
-                row[n] = -number - count
-        else:
-            current.writer.merge_slow(self._cells[0], (number, total, lowest, highest), now)
-
-    @contextmanager
-    def time(self) -> Iterator[None]:
-        """Observe how long the block takes, in seconds, whether or not it raises."""
-        start = perf_counter()
+        if now_ns is None:
+            now = time.time_ns() if current.system_clock else current.read()
         try:
-            yield
-        finally:
-            self.observe(perf_counter() - start)
+            if now_ns is not None:
+                now = now_ns
+            number = value
+            if now < current.until_ns and now >= current.since_ns:
+                row = current.row
+                n, sum0, sum1, min0, min1, max0, max1 = self._cells
+                count = row[n]
+                if count < 0.0:
+                    total = row[sum1] + number
+                    if (total > -1e999) is True and total < 1e999:  # see `Counter.inc`
+                        row[sum0] = total
+                        bound = row[min1]
+                        row[min0] = bound if bound < number else number
+                        bound = row[max1]
+                        row[max0] = bound if bound > number else number
+                        row[n] = 1.0 - count
+                        return
+                else:
+                    total = row[sum0] + number
+                    if (total > -1e999) is True and total < 1e999:
+                        row[sum1] = total
+                        bound = row[min0]
+                        row[min1] = bound if bound < number else number
+                        bound = row[max0]
+                        row[max1] = bound if bound > number else number
+                        row[n] = -1.0 - count
+                        return
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            current.writer.observe_slow(self._cells[0], value, now_ns)
+        else:
+            current.writer.observe_slow(self._cells[0], number, now_ns)
 
-    def timed(self, function: Callable[P, R]) -> Callable[P, R]:
-        """Decorate a function so that each call's duration, in seconds, is observed."""
+    def merge(self, number: Any, total: Number, lowest: Number, highest: Number, now_ns: Instant = None) -> None:
+        """Take finite observations that were added up elsewhere: how many, their sum, the least and the greatest.
 
-        @wraps(function)
-        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self.time():
-                return function(*args, **kwargs)
+        What no observations can come to is refused and counted.
+        """
+        current = self._current
+        if now_ns is None:
+            now = time.time_ns() if current.system_clock else current.read()
+        try:
+            if now_ns is not None:
+                now = now_ns
+            many, summed, least, most = number, total, lowest, highest
+            if type(number) is int and 0 < many < 0x7FFFFFFF and now < current.until_ns and now >= current.since_ns:
+                row = current.row
+                n, sum0, sum1, min0, min1, max0, max1 = self._cells
+                count = row[n]
+                if count < 0.0:
+                    sum0, sum1, min0, min1, max0, max1 = sum1, sum0, min1, min0, max1, max0
+                sound = (-1e999 < least <= most) is True and most < 1e999 and (many * least <= summed) is True
+                if sound and summed <= many * most:
+                    summed += row[sum0]
+                    if -1e999 < summed < 1e999:
+                        row[sum1] = summed
+                        bound = row[min0]
+                        row[min1] = bound if bound < least else least
+                        bound = row[max0]
+                        row[max1] = bound if bound > most else most
+                        row[n] = many - count if count < 0.0 else -many - count
+                        return
+        except Exception:  # noqa: BLE001, S110 - whatever another's object does
+            pass
+        current.writer.merge_slow(self._cells[0], (number, total, lowest, highest), now_ns)
 
-        return wrapper
-
-    def __repr__(self) -> str:
-        """Name the series."""
-        return f"<Summary {self.series}>"
+    time = timing.time
+    timed = timing.timed
 
 
 class SketchedSummary(Summary):
@@ -249,7 +316,14 @@ class SketchedSummary(Summary):
         self._factor, self._lowest, self._base, self._bucket_ns, self._version = 1.0, 0, 0, -1, 0
 
     def stand(self, factor: float, lowest: int, base: int, bucket_ns: int) -> None:
-        """Count by itself in the bucket that begins at `bucket_ns`; see `SketchCells.add`."""
+        """Count by itself in the bucket that begins at `bucket_ns`; see `SketchCells.add`.
+
+        Raises: UsageError: rows have no such cells.
+        """
+        base = int(base)
+        if not 0 <= base <= 2 * self._current.n_cells - 161:
+            raise UsageError(f"counts from {base} on: not within a row")
+        self._bucket_ns = -1
         self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns
         self._version += 1
 
@@ -257,65 +331,81 @@ class SketchedSummary(Summary):
         """Leave every observation to the slow path, until `stand`."""
         self._bucket_ns = -1
 
-    def observe(self, value: float, now_ns: int | None = None) -> None:
-        """Take one observation; negative ones, NaN and infinities are refused and counted."""
+    def observe(self, value: Number, now_ns: Instant = None) -> None:  # noqa: C901, PLR0912 - all of it in one piece
+        """Take one observation; what `Summary.observe` refuses is refused and counted, and so is a negative one."""
         current = self._current
         version = self._version
         place = -1
-        if 0.0 < value < 1e999:
-            place = int(ceil(log2(value) * self._factor)) - self._lowest  # noqa: RUF046 - a double where compiled
+        try:
+            number = value
+            above = 0.0 < number < 1e999
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            current.writer.observe_slow(self._cells[0], value, now_ns)
+            return
+        if above:
+            place = int(ceil(log2(number) * self._factor)) - self._lowest  # noqa: RUF046 - a double where compiled
             if place >= 160:
                 place = -1
-        elif value == 0.0:
+        elif number == 0.0:
             place = 160
-        if now_ns is not None:
-            now = now_ns
-        elif cython.compiled and current.system_clock:
-            now = _wall_ns()
+        if now_ns is None:
+            now = time.time_ns() if current.system_clock else current.read()
+        try:
+            if now_ns is not None:
+                now = now_ns
+            if (
+                now < current.until_ns
+                and now >= current.since_ns
+                and place >= 0
+                and current.since_ns == self._bucket_ns
+                and version == self._version
+            ):
+                row = current.row
+                n, sum0, sum1, min0, min1, max0, max1 = self._cells
+                count = row[n]
+                if count < 0.0:
+                    total = row[sum1] + number
+                    if (total < 1e999) is True:
+                        current.row_counts[self._base + place] += 1
+                        row[sum0] = total
+                        bound = row[min1]
+                        row[min0] = bound if bound < number else number
+                        bound = row[max1]
+                        row[max0] = bound if bound > number else number
+                        row[n] = 1.0 - count
+                        return
+                else:
+                    total = row[sum0] + number
+                    if (total < 1e999) is True:
+                        current.row_counts[self._base + place] += 1
+                        row[sum1] = total
+                        bound = row[min0]
+                        row[min1] = bound if bound < number else number
+                        bound = row[max0]
+                        row[max1] = bound if bound > number else number
+                        row[n] = -1.0 - count
+                        return
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            current.writer.observe_slow(self._cells[0], value, now_ns)
         else:
-            now = current.clock()
-        if (
-            current.since_ns <= now < current.until_ns
-            and place >= 0
-            and current.since_ns == self._bucket_ns
-            and version == self._version
-        ):
-            current.row_counts[self._base + place] += 1
-            row = current.row
-            n, sum0, sum1, min0, min1, max0, max1 = self._cells
-            count = row[n]
-            if count < 0.0:
-                row[sum0] = row[sum1] + value
-                bound = row[min1]
-                row[min0] = bound if bound < value else value
-                bound = row[max1]
-                row[max0] = bound if bound > value else value
-                row[n] = 1.0 - count
-            else:
-                row[sum1] = row[sum0] + value
-                bound = row[min0]
-                row[min1] = bound if bound < value else value
-                bound = row[max0]
-                row[max1] = bound if bound > value else value
-                row[n] = -1.0 - count
-        else:
-            current.writer.observe_slow(self._cells[0], value, now)
+            current.writer.observe_slow(self._cells[0], number, now_ns)
 
-    def merge(self, number: int, total: float, lowest: float, highest: float, now_ns: int | None = None) -> None:  # noqa: ARG002 - it takes none
+    def merge(self, number: Any, total: Number, lowest: Number, highest: Number, now_ns: Instant = None) -> None:  # noqa: ARG002 - it takes none
         """Refuse: sums say nothing of where each observation counts. Raises: UsageError."""
         raise UsageError(f"{self.series}: its schema keeps a sketch, which needs every observation; use observe")
 
 
-class GaugeBatch:
+class GaugeBatch(Handle):
     """Gauges that are set together: one call, one contiguous store, and a reader sees all of it or none."""
 
-    __slots__ = ("_bytes", "_column", "_count", "_current", "_pack", "_scratch", "_slice", "series")
+    __slots__ = ("_bytes", "_column", "_count", "_pack", "_scratch", "_slice", "_taken")
 
     def __init__(self, gauges: Sequence[Gauge]) -> None:
         """Bind gauges of one schema; those declared one after the other lie side by side.
 
         Raises: UsageError: there is none, or they belong to different schemas or are out of order.
         """
+        gauges = tuple(gauges)
         first, count = gauges[0].series if gauges else None, len(gauges)
         side_by_side = [
             first is not None and gauge.series.schema == first.schema and gauge.series.column == first.column + index
@@ -323,87 +413,84 @@ class GaugeBatch:
         ]
         if first is None or not all(side_by_side):
             raise UsageError("batch: take gauges of one schema in the order of their declaration, none left out")
-        self._current: Current = gauges[0].current
-        self._column, self._count = first.column, count
-        self._slice = slice(first.column, first.column + count)
-        self._bytes = slice(first.column * 8, (first.column + count) * 8)
+        current, column = gauges[0].current, int(first.column)
+        self._bind(current, tuple([gauge.series for gauge in gauges]), column, column + count)
+        self._slice = slice(column, column + count)
+        self._bytes = slice(column * 8, (column + count) * 8)
         self._pack = struct.Struct(f"={count}d").pack
-        self._scratch = array("d", bytes(8 * count))
-        self.series = tuple(gauge.series for gauge in gauges)
+        if cython.compiled:
+            self._scratch = array("d", bytes(8 * count))
+            self._taken = cython.address(self._scratch[0])
+        self._column, self._count = column, count
 
-    def set(self, values: Any, now_ns: int | None = None) -> None:
-        """Set every gauge of the batch in the same bucket.
+    def set(self, values: Any, now_ns: Instant = None) -> None:
+        """Set every gauge of the batch in the same bucket; where one of the values is no number, none is set.
 
-        Args: `values`: as many floats as there are gauges, as a list, a tuple or an array of float64 (array, numpy).
+        Args: `values`: as many floats as there are gauges, as a list, a tuple or an array of float64 (array, numpy);
+            other arrays and sequences of numbers take longer.
         Raises: ValueError: the number of values is not that of the gauges.
         """
         if cython.compiled:
-            self._set_compiled(values, now_ns)
+            if not self._set_compiled(values, now_ns):
+                self._set_slow(values, now_ns)
             return
         current = self._current
-        now = current.clock() if now_ns is None else now_ns
+        now = (time.time_ns() if current.system_clock else current.read()) if now_ns is None else now_ns
         kind = values.__class__
-        if kind is list or kind is tuple:
-            try:
+        try:
+            if kind is list or kind is tuple:
                 packed = self._pack(*values)
-            except struct.error as error:
-                raise ValueError(f"batch of {self._count} gauges: {error}") from None
-            if current.since_ns <= now < current.until_ns:
+                if current.since_ns <= now < current.until_ns:
+                    header = current.header
+                    sequence = header[1]
+                    header[1] = sequence + 1
+                    current.row_bytes[self._bytes] = packed
+                    header[1] = sequence + 2
+                    return
+            elif current.since_ns <= now < current.until_ns:
                 header = current.header
                 sequence = header[1]
                 header[1] = sequence + 1
-                current.row_bytes[self._bytes] = packed
-                header[1] = sequence + 2
+                try:
+                    current.row[self._slice] = values
+                finally:
+                    header[1] = sequence + 2
                 return
-        elif current.since_ns <= now < current.until_ns:
-            header = current.header
-            sequence = header[1]
-            header[1] = sequence + 1
-            try:
-                current.row[self._slice] = values
-            finally:
-                header[1] = sequence + 2
-            return
-        self._set_slow(values, now)
+        except Exception:
+            if self._set_slow(values, now_ns) and (kind is list or kind is tuple):
+                raise  # a signal's handler did, and not the values, which are taken
+        else:
+            self._set_slow(values, now_ns)
 
-    def _set_compiled(self, values, now_ns) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001 - see handles.pxd
-        """Do the same with the types of handles.pxd: the values first, since making floats of them may run Python."""
-        scratch = self._scratch
-        if values.__class__ is list or values.__class__ is tuple:
-            if len(values) != self._count:
-                raise ValueError(f"batch of {self._count} gauges: {len(values)} values")
-            for index in range(self._count):
-                scratch[index] = values[index]
-        else:
-            source = values
-            if source.shape[0] != self._count:
-                raise ValueError(f"batch of {self._count} gauges: {source.shape[0]} values")
-            scratch[:] = source
-        current = self._current
-        if now_ns is not None:
-            now = now_ns
-        elif current.system_clock:
-            now = _wall_ns()
-        else:
-            now = current.clock()
-        if current.since_ns <= now < current.until_ns:
-            header, row = current.header, current.row
-            header[1] += 1
-            for index in range(self._count):
-                row[self._column + index] = scratch[index]
-            header[1] += 1
-        else:
-            self._set_slow(values, now)
+    def _set_compiled(self, values, now_ns) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001 - see handles.pxd
+        """Do the same, and say whether it is done; no code of another's runs any more when the values are looked at."""
+        current, one_by_one = self._current, type(values) is list or type(values) is tuple
+        try:
+            if not one_by_one:
+                source = values
+            if now_ns is None:
+                now = time.time_ns() if current.system_clock else current.read()
+            if now_ns is not None:
+                now = now_ns
+            count = self._count
+            if one_by_one:
+                source = self._scratch
+                if len(values) != count or not take_floats(values, self._taken, count):  # noqa: F821 - see handles.pxd
+                    return False
+            if source.shape[0] == count and now < current.until_ns and now >= current.since_ns:
+                header, row = current.header, current.row + self._column  # type: ignore[operator]
+                header[1] += 1
+                for index in range(count):
+                    row[index] = source[index]  # type: ignore[index]
+                header[1] += 1
+                return True
+        except Exception:  # noqa: BLE001, S110 - whatever another's object does
+            pass
+        return False
 
-    def _set_slow(self, values: Any, now: int) -> None:
-        if len(values) != self._count:
-            raise ValueError(f"batch of {self._count} gauges: {len(values)} values")
-        writer = self._current.writer
-        if writer.enter(now) and self._current.since_ns <= now < self._current.until_ns:
-            self.set(values, now)
-            return
-        for column, value in enumerate([float(value) for value in values], start=self._column):
-            writer.set_slow(column, value, now)
+    def _set_slow(self, values: Any, now_ns: Any) -> bool:
+        """Leave it to the writer; say whether the values were numbers, and the instant one."""
+        return self._current.writer.set_many_slow(self._column, values, self._count, now_ns)
 
     def __repr__(self) -> str:
         """Say how many and which."""

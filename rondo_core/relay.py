@@ -15,6 +15,7 @@ from rondo_core.errors import StoreError
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, coarse_statistics
+from rondo_core.summary_rows import within
 from rondo_core.tables import Table, choose, empty, fold, unknown, write_table
 from rondo_core.units import format_instant
 
@@ -153,7 +154,7 @@ def _totals(schema: Schema, source: Source) -> list[dict[str, float]]:
         return [{"total": float(total)} for total in row["last"]]
     totals, sums = row["count_base"] + row["count"], row["sum_base"] + row["sum"]
     return [
-        {"total": float(count), "count": 0.0, "sum": 0.0, "count_base": float(count), "sum_base": float(total)}
+        {"total": float(count), "count": 0.0, "sum": 0.0, "count_base": float(count), "sum_base": within(float(total))}
         for count, total in zip(totals, sums, strict=True)
     ]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rondo_core.admission import CAUSES
 from rondo_core.errors import CapacityError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 Make = Callable[..., "Counter"]
 
 REFUSED = "rondo_samples_refused_total"
+INVALID = "rondo_samples_invalid_total"
 SERIES_REFUSED = "rondo_series_refused_total"
 PLUGIN_FAILURES = "rondo_plugin_failures_total"
 ROWS_LOST = "rondo_rows_lost_total"
@@ -32,6 +34,7 @@ EXPORT_ACKNOWLEDGED = "rondo_export_acknowledged_timestamp_seconds"
 
 _HELP = {
     REFUSED: "Samples that were not taken, by reason.",
+    INVALID: "Samples that were refused as invalid, by cause.",
     SERIES_REFUSED: "Series that were not taken because their schema was full.",
     PLUGIN_FAILURES: "Failures of a plugin.",
     ROWS_LOST: "Rows that were not on the disk when the machine stopped.",
@@ -75,12 +78,25 @@ class SelfMetrics:
         for counts in refused:
             for reason, count in counts.items():
                 totals[reason] = totals.get(reason, 0) + count
-        for reason, count in totals.items():
+        causes = {cause: totals.pop(cause) for cause in CAUSES if cause in totals}
+        for reason, count in (totals | {"invalid": sum(causes.values())}).items():
             self.set_total(REFUSED, count, reason=reason)
+        for cause, count in causes.items():
+            if count:  # rondo's own schema has not the room for what never was
+                self._warn_of(cause)
+                self.set_total(INVALID, count, cause=cause)
         self.set_total(SERIES_REFUSED, series_refused)
         for counts in failures:
             for plugin, count in counts.items():
                 self.set_total(PLUGIN_FAILURES, count, plugin=plugin)
+
+    def _warn_of(self, cause: str) -> None:
+        """Say once that samples are invalid for this cause."""
+        if (INVALID, (("cause", cause),)) not in self._totals:
+            import logging
+
+            what = "samples were refused as invalid (%s); they are counted in %s"
+            logging.getLogger("rondo.store").warning(what, cause, INVALID)
 
     def set_total(self, name: str, total: float, **labels: str) -> None:
         """Say how many there were since the store was opened."""

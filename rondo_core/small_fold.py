@@ -9,7 +9,7 @@ from array import array
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from itertools import groupby
-from math import isfinite, isnan, nan
+from math import isfinite, isinf, isnan, nan
 from operator import add
 from struct import calcsize
 from typing import Any
@@ -17,15 +17,22 @@ from typing import Any
 from rondo_core import faults, layout, ring
 from rondo_core.labels import Kind
 from rondo_core.slab import Slab
-from rondo_core.statistics import COVERAGE, MERGED_AS, SKETCH, SKETCH_CELLS
+from rondo_core.statistics import COVERAGE, MERGED_AS, SKETCH, SKETCH_CELLS, finite_sum
 
 MOST_VALUES = 5_000  # of the finer rows; with more, numpy is worth its loading
+
+
+def _sum(values: list[float]) -> float:
+    total = reduce(add, values)  # in order; sum() of some interpreters compensates
+    return total if isfinite(total) or any(map(isinf, values)) else finite_sum(values)
+
+
 _MERGE: dict[str, Callable[[list[float]], float]] = {
     "first": lambda values: values[0],
     "last": lambda values: values[-1],
     "min": min,
     "max": max,
-    "sum": lambda values: reduce(add, values),  # in order; sum() of some interpreters compensates
+    "sum": _sum,
 }
 _MERGE_WHOLE: dict[str, Callable[[list[list[float]]], list[float]]] = {
     "first": lambda rows: rows[0],
@@ -60,7 +67,8 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
     written = 0
     for window, each in groupby(rows, lambda row: row[0] // ratio):
         found = [statistics for _, statistics in each]
-        merged = {name: _merged(name, [statistics[name] for statistics in found]) for name in kept}
+        covered = [statistics[COVERAGE] for statistics in found]
+        merged = {name: _merged(name, [statistics[name] for statistics in found], covered) for name in kept}
         if len(found) == ratio or not _was_more(coarse, window, merged[COVERAGE]):
             _write(coarse, window, merged)
             written += 1
@@ -129,18 +137,25 @@ def _statistics(kind: Kind, cells: Columns) -> Columns:
     return whole | {name: cells[name] for name in ("count_base", "sum_base")}
 
 
-def _merged(name: str, rows: list[list[Any]]) -> list[Any]:
-    """Merge one statistic of a window's rows, series by series."""
+def _merged(name: str, rows: list[list[Any]], covered: list[list[int]]) -> list[Any]:
+    """Merge one statistic of a window's rows, series by series; see `statistics.WindowMerge`."""
     if len(rows) == 1:
         return rows[0]
     if name == COVERAGE:
         return [sum(column) for column in zip(*rows, strict=True)]
     merged_as = MERGED_AS.get(name, name)
     if isfinite(sum(map(sum, rows))):  # so none is absent: the interpreter's own loops do it
-        return _MERGE_WHOLE[merged_as](rows)
+        whole = _MERGE_WHOLE[merged_as](rows)
+        if merged_as != "sum" or isfinite(sum(whole)):
+            return whole
     merge = _MERGE[merged_as]
-    columns = ([value for value in column if not isnan(value)] for column in zip(*rows, strict=True))
-    return [merge(column) if column else nan for column in columns]
+    merged = []
+    for column, each in zip(zip(*rows, strict=True), zip(*covered, strict=True), strict=True):
+        known = [value for value in column if not isnan(value)]
+        # A sum that is NaN though there are samples is no number, and so is what it is a part of.
+        undefined = merged_as == "sum" and any(isnan(value) and n for value, n in zip(column, each, strict=True))
+        merged.append(merge(known) if known and not undefined else nan)
+    return merged
 
 
 def _was_more(coarse: Slab, window: int, covered: Iterable[int]) -> bool:

@@ -6,7 +6,9 @@ folded, so that a process that only records does without it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import reduce
+from operator import add
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import sketch
@@ -142,6 +144,34 @@ def _lift_summary(cells: Mapping[str, Values]) -> dict[str, Values]:
     return statistics
 
 
+# A sum of finite values that no float holds stands at the last one that does, so that an infinite sum is one of
+# infinite values; powers of two scale exactly.
+_HIGHEST = 1.7976931348623157e308
+_SCALE = 2.0**-64
+
+
+def finite_sum(values: Iterable[float]) -> float:
+    """Add up finite values of which some sum on the way is none; the result is finite."""
+    total = reduce(add, (value * _SCALE for value in values)) / _SCALE
+    return max(-_HIGHEST, min(total, _HIGHEST))
+
+
+def mend_sums(sums: Values, block: Values) -> None:
+    """Give sums that are not finite, though all their values are, the value of `finite_sum`.
+
+    Args: `sums`: [windows, series], changed; `block`: [ratio, windows, series], NaN where absent.
+    """
+    import numpy as np
+
+    # One pass tells, in nearly every case, that all are finite.
+    if np.isfinite(np.add.reduce(sums, axis=None)):
+        return
+    overflown = ~(np.isfinite(sums) | np.isinf(block).any(axis=0) | np.isnan(block).all(axis=0))
+    if overflown.any():
+        values = np.where(np.isnan(block[:, overflown]), 0.0, block[:, overflown])
+        sums[overflown] = np.clip(np.add.reduce(values * _SCALE, axis=0) / _SCALE, -_HIGHEST, _HIGHEST)
+
+
 # Merging [ratio, windows, series] over the buckets of each window: where every bucket holds a sample, and where some
 # are absent (NaN; coverage: 0), which gives NaN where all are.
 _WHOLE: dict[str, Callable[[Values], Any]] = {
@@ -211,10 +241,12 @@ class WindowMerge:
         self._places, self._shape = places, (n_windows, ratio)
         self._blocks: dict[int, tuple[Values, Values, Values | None]] = {}
 
-    def __call__(self, statistic: str, values: Values) -> Values:
+    def __call__(self, statistic: str, values: Values, covered: Values | None = None) -> Values:
         """Merge one statistic.
 
-        Args: `values`: [rows, series], a sketch's [rows, series, 163]; NaN (coverage, sketch: 0) where absent.
+        Args: `values`: [rows, series], a sketch's [rows, series, 163]; NaN (coverage, sketch: 0) where absent;
+            `covered`: the coverage of values that were merged before: a sum of them that is NaN where it is not 0 is
+            no number, or not known, and makes its window's so.
         Returns: [windows, series]; NaN (coverage: 0) where every bucket of the window was absent.
         """
         import numpy as np
@@ -227,13 +259,17 @@ class WindowMerge:
         _, block, holed = self._blocks.get(id(values)) or self._prepared(values)
         merge = MERGED_AS.get(statistic, statistic)
         if holed is None:
-            whole: Values = _WHOLE[merge](block)
-            return whole
-        if holed.all():
-            return _HOLED[merge](block)
-        merged = np.empty(block.shape[1:])
-        merged[holed] = _HOLED[merge](block[:, holed])
-        merged[~holed] = _WHOLE[merge](block[:, ~holed])
+            merged: Values = _WHOLE[merge](block)
+        elif holed.all():
+            merged = _HOLED[merge](block)
+        else:
+            merged = np.empty(block.shape[1:])
+            merged[holed] = _HOLED[merge](block[:, holed])
+            merged[~holed] = _WHOLE[merge](block[:, ~holed])
+        if merge == "sum":
+            mend_sums(merged, block)
+            if covered is not None and holed is not None:
+                merged[(np.isnan(block) & (self._block(covered, 0) > 0)).any(axis=0)] = np.nan
         return merged
 
     def windows(self) -> Values:

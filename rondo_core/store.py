@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from rondo_core.store_reader import View
 
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
+_SHORTEST_TICK_S, _DAY_S = 0.001, 86_400.0
 
 
 class Store:
@@ -73,19 +74,15 @@ class Store:
             sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
                 half a minute. It is what a loss of power, or a crash of the kernel, takes at most; a death of the
                 process takes nothing.
-            tick_interval_s: tick from a thread of the store's own that often; None: the owner calls `tick`. Both may
-                be given as "1s", as in TOML.
-        Raises: StoreLockedError: another process writes it; SchemaError: the schemas are not those on disk, and in
-            what; StoreError and those below it: the path cannot be made or read.
+            tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
+                `tick`. Both may be given as "1s", as in TOML.
+        Raises: UsageError: an interval that cannot be; StoreLockedError: another process writes it; SchemaError: the
+            schemas are not those on disk, and in what; StoreError and those below it: the path cannot be made or read.
         """
         self.path = Path(path)
         asked = None if schemas is None else check_schemas(schemas)
-        tick_s = None if tick_interval_s is None else seconds("tick_interval_s", tick_interval_s)
-        if tick_s is not None and tick_s <= 0:
-            raise UsageError(f"tick interval {tick_s:g} s: must be more than 0")
-        sync_s = None if sync_interval_s is None else seconds("sync_interval_s", sync_interval_s)
-        if sync_s is not None and sync_s < 0:
-            raise UsageError(f"sync interval {sync_s:g} s: must not be negative; 0 syncs in every tick")
+        tick_s = _interval_s("tick", tick_interval_s, _SHORTEST_TICK_S)
+        sync_s = _interval_s("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
         self._synced_ns = self._let_go_ns = 0
         self._root = str(self.path)
@@ -495,6 +492,16 @@ class Store:
             writer.forked()
         self._lock_file.abandon()
         self._declaring, self._ticking = threading.RLock(), threading.RLock()
+
+
+def _interval_s(what: str, given: Duration | None, least_s: float) -> float | None:
+    """Read an interval as seconds. Raises: UsageError: it is none, or not from `least_s` to a day."""
+    if given is None:
+        return None
+    interval_s = seconds(f"{what}_interval_s", given)
+    if not least_s <= interval_s <= _DAY_S:
+        raise UsageError(f"{what} interval {interval_s:g} s: from {least_s:g} s to a day")
+    return interval_s
 
 
 _HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}

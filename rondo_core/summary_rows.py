@@ -16,6 +16,13 @@ if TYPE_CHECKING:
 _INF = math.inf
 _EMPTY = (0.0, 0.0, 0.0, _INF, _INF, -_INF, -_INF)  # count, sum0, sum1, min0, min1, max0, max1
 _MANY = 64  # series: fewer are carried on quicker without numpy
+_HIGHEST = 1.7976931348623157e308  # at which a total of sums stands that no float holds
+_MOST = float(1 << 53)  # observations, up to which a float counts them one by one
+
+
+def within(total: float) -> float:
+    """Keep a total of finite sums finite."""
+    return max(-_HIGHEST, min(total, _HIGHEST))
 
 
 class SummaryRows:
@@ -44,6 +51,12 @@ class SummaryRows:
         for cell, value in enumerate((*_EMPTY[1:], count_base, sum_base), start=1):
             row[cell * self.width + column] = value
         row[column] = _EMPTY[0]
+
+    def has_room(self, row: Cells, column: int, number: int, total: float) -> bool:
+        """Say whether count and sum can take so many observations more."""
+        count = row[column]
+        after = row[(2 if count < 0.0 else 1) * self.width + column] + total
+        return abs(count) + row[7 * self.width + column] + number <= _MOST and math.isfinite(after)
 
     def observe(self, row: Cells, column: int, number: int, total: float, lowest: float, highest: float) -> None:
         """Take observations by how many they are, their sum and bounds: write the copy not in use, then publish it."""
@@ -74,7 +87,7 @@ class SummaryRows:
                 mine = row[column]
                 total = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
                 row[7 * width + column] = before[7 * width + column] + abs(count) - abs(mine)
-                row[8 * width + column] = total - row[(1 + (mine < 0)) * width + column]
+                row[8 * width + column] = within(within(total) - row[(1 + (mine < 0)) * width + column])
 
     def _carry_many(self, row: Cells, before: Cells, n_series: int) -> None:
         import numpy as np
@@ -86,5 +99,7 @@ class SummaryRows:
         for cell, value in enumerate((*_EMPTY, 0.0, 0.0)):
             new[cell, starting] = value
         counts = old[7] + np.abs(old[0]) - np.abs(new[0])
-        sums = old[8] + np.where(old[0] < 0, old[2], old[1]) - np.where(new[0] < 0, new[2], new[1])
+        with np.errstate(all="ignore"):
+            sums = np.clip(old[8] + np.where(old[0] < 0, old[2], old[1]), -_HIGHEST, _HIGHEST)
+            sums = np.clip(sums - np.where(new[0] < 0, new[2], new[1]), -_HIGHEST, _HIGHEST)
         new[7, alive], new[8, alive] = counts[alive], sums[alive]

@@ -43,8 +43,8 @@ def fold_whole(
     """Fold the rows of these slots, whole windows one after the other.
 
     Args: `runs`: each a multiple of `ratio` rows; `kept`: the cells of the coarser tier.
-    Returns: what `Slab.block` is to hold of each window, under its name; None where a sample is absent, or the kinds
-        of cells are not of those that are folded here.
+    Returns: what `Slab.block` is to hold of each window, under its name; None where a sample is absent, a sum is not
+        finite, or the kinds of cells are not of those that are folded here.
     """
     import numpy as np
 
@@ -68,6 +68,8 @@ def fold_whole(
             laid = _laid(floats[:, some], runs, n_windows, ratio, side_by_side=laid_side_by_side(n_series))
             for (how, cell), values in zip(plan, merged[:, :, some], strict=True):
                 _merge(how, laid[cell], values)
+                if how == "sum" and not np.isfinite(np.add.reduce(values, axis=None)):
+                    return None
             # A NaN of any bucket is in its window's min, max and sum; which first or last it is counts in tier 0.
             seen = merged[:, :, some] if fine.spec.tier or _tells_all(plan) else laid
             if np.isnan(np.minimum.reduce(seen, axis=None)):

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import faults, layout, ring, staging
+from rondo_core.admission import CAUSES, OVERFLOW, Admission
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.clock_steps import ClockSteps
 from rondo_core.errors import StoreClosedError, StoreForkedError
@@ -28,7 +29,7 @@ from rondo_core.lock import held_here
 from rondo_core.schema import Schema
 from rondo_core.sketch import SketchCells
 from rondo_core.slab import MAX_INSTANT_NS, Slab
-from rondo_core.summary_rows import SummaryRows
+from rondo_core.summary_rows import SummaryRows, within
 
 if TYPE_CHECKING:
     from rondo_core.slab import Cells
@@ -96,7 +97,9 @@ class Writer:
         self.unfolded_from = 1 << 62
         self.rewind: Callable[[int], object] = _nothing_to_fold
         self.steps = ClockSteps(self)
-        self.refused = {"late": 0, "future": 0, "invalid": 0, "taken_back": 0}
+        self.refused = dict.fromkeys(("late", "future", "taken_back", *CAUSES), 0)
+        records = self._set, self._set_many, self._inc, self._observe
+        given = Admission(self.refused, clock, 0.0 if schema.sketch else -INF, self._alone, records)
         self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
         self._lock = threading.RLock()
         self._pid = os.getpid()
@@ -115,7 +118,7 @@ class Writer:
         if schema.sketch:
             banks = slab.cell_words("sketch0") * 2, slab.cell_words("sketch1") * 2
             self.sketches = SketchCells(sketch_words, banks)
-        self.current = Current(self, clock, clock is wall_ns)
+        self.current = Current(given, clock, clock is wall_ns, slab.row_words - 2)
         self.row, self.header = self._template, slab.row_header(0)  # until a bucket is entered
         self.current.point_at(self.row, self.header, 0, 0)
         killed = slab.in_change  # the last writer was, in the middle of one
@@ -202,45 +205,7 @@ class Writer:
         self._busy = False
         self._waiting.clear()
 
-    # -- the slow path of the handles
-
-    def set_slow(self, column: int, value: float, now_ns: int) -> None:
-        """Store a gauge's value outside the current bucket.
-
-        Raises: StoreClosedError, StoreForkedError.
-        """
-        self._alone(self._set, column, value, now_ns)
-
-    def inc_slow(self, column: int, amount: float, now_ns: int) -> None:
-        """Add to a counter outside the current bucket: a late increment counts in every row from its own on.
-
-        Raises: StoreClosedError, StoreForkedError.
-        """
-        if 0.0 <= amount < INF:
-            self._alone(self._inc, column, amount, now_ns)
-        else:
-            self.refused["invalid"] += 1
-
-    def observe_slow(self, column: int, value: float, now_ns: int) -> None:
-        """Take a summary's observation outside the current bucket.
-
-        Raises: StoreClosedError, StoreForkedError.
-        """
-        if -INF < value < INF and (value >= 0.0 or self.sketches is None):
-            self._alone(self._observe, column, (1, value, value, value), now_ns)
-        else:
-            self.refused["invalid"] += 1
-
-    def merge_slow(self, column: int, many: Many, now_ns: int) -> None:
-        """Take a summary's observations, added up, outside the current bucket, where it has no sketch.
-
-        Raises: StoreClosedError, StoreForkedError.
-        """
-        number, total, lowest, highest = many
-        if number > 0 and -INF < lowest <= highest < INF and -INF < total < INF:
-            self._alone(self._observe, column, many, now_ns)
-        else:
-            self.refused["invalid"] += 1
+    # -- the slow path of the handles, once it is known what to record: see `Admission`
 
     def _alone(self, call: Slow, column: int, value: Any, now_ns: int) -> None:
         """Run one slow record at a time; one from a signal handler in the middle of another waits for its end.
@@ -297,8 +262,24 @@ class Writer:
             row[column] = value
             self.changed(ring.bucket_of(now_ns, self.interval_ns))
 
-    def _inc(self, column: int, amount: float, now_ns: int) -> None:
+    def _set_many(self, column: int, values: array[float], now_ns: int) -> None:
         if self._enter(now_ns):
+            header = self.header
+            header[1] += 1
+            self.row[column : column + len(values)] = values
+            header[1] += 1
+        elif ring.bucket_of(now_ns, self.interval_ns) > self.bucket:
+            self.refused["future"] += len(values) - 1
+        else:
+            for each, value in enumerate(values, start=column):
+                self._set(each, value, now_ns)
+
+    def _inc(self, column: int, amount: float, now_ns: int) -> None:
+        entered = self._enter(now_ns)
+        if self.row[column] + amount == INF:  # the newest row has the highest total
+            self.refused[OVERFLOW] += 1
+            return
+        if entered:
             self.row[column] += amount
             return
         first = self._total_from(now_ns)
@@ -312,11 +293,13 @@ class Writer:
             faults.point("late.inc")
         self.changed(first)
 
-    def _observe(self, column: int, many: Many, now_ns: int) -> None:
+    def _observe(self, column: int, many: Many, now_ns: int) -> None:  # noqa: C901 - one observation, late or not
         number, total, _, _ = many
         if self._enter(now_ns):
             if math.isnan(self.row[column]):
                 self._summaries.start(self.row, column)
+            if not self._has_room(self.row, column, many):
+                return
             if self.sketches is not None:
                 handle = self.sketched.get(column)
                 if handle is not None:
@@ -333,6 +316,8 @@ class Writer:
         later = [(each, self._row(each)) for each in self._held_from(bucket + 1)]
         width = self._summaries.width
         counts, sums = 7 * width + column, 8 * width + column
+        if not math.isnan(row[column]) and not self._has_room(row, column, many):
+            return
         if math.isnan(row[column]):
             born = bool(later) and not math.isnan(later[0][1][counts])
             self._summaries.start(row, column, *((later[0][1][counts], later[0][1][sums]) if born else (0.0, 0.0)))
@@ -340,13 +325,18 @@ class Writer:
             self._touch(known)
             each[counts] += number
             faults.point("late.base")
-            each[sums] += total
+            each[sums] = within(each[sums] + total)
             faults.point("late.bases")
         if self.sketches is not None:
             self.sketches.add_late(row, column, total)
         self._summaries.observe(row, column, *many)
         faults.point("late.observed")
         self.changed(bucket)
+
+    def _has_room(self, row: Cells, column: int, many: Many) -> bool:
+        fits = self._summaries.has_room(row, column, many[0], many[1])
+        self.refused[OVERFLOW] += not fits
+        return fits
 
     # -- rows
 

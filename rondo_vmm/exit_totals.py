@@ -1,3 +1,4 @@
+# cython: annotation_typing=False
 """One virtual CPU's exits on their way to the plugins: added up by its loop, which has no time for more.
 
 Plugins get the sums of what there is when 250 ms or a second of the wall clock are over and another exit comes, on
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_vmm.hookspecs import OnExit, OnExits
@@ -22,18 +23,13 @@ if TYPE_CHECKING:
 else:
     from rondo_core import uncompiled as cython
 if cython.compiled:
-    from cython.cimports.posix.time import CLOCK_MONOTONIC, clock_gettime, timespec
+    from cython.cimports.rondo_core import system_time as time
+else:
+    import time
 
 FLUSH_NS = 250_000_000
 FAR_NS = 1 << 62  # longer than anything takes, later than any clock says
 Clock = Callable[[], int]
-
-
-def _monotonic_ns() -> Any:
-    """Read the clock as time.monotonic_ns does; only compiled code calls it."""
-    instant = cython.declare(timespec)
-    clock_gettime(CLOCK_MONOTONIC, cython.address(instant))
-    return instant.tv_sec * 1_000_000_000 + instant.tv_nsec
 
 
 class ExitTotals:
@@ -62,6 +58,13 @@ class ExitTotals:
         "due_ns",
     )
 
+    def __cinit__(self) -> None:
+        """Have nothing to add to, and no clock, where compiled code would look for them."""
+        self._exits: list[int] = []
+        self._before: list[int] = []
+        self._takers: tuple[OnExits, ...] = ()
+        self._each: tuple[OnExit, ...] = ()
+
     def __init__(
         self,
         exits: list[int],
@@ -85,16 +88,20 @@ class ExitTotals:
         self._last = 0
         self.due_ns = 0 if takers else FAR_NS
 
+    def _read(self) -> int:
+        """Read the clock where it is not the system's."""
+        return self._clock()
+
     def add(self, reason: int, before_ns: int, left_ns: int) -> int:
         """Count an exit that has been handled just now.
 
         Args: `before_ns`, `left_ns`: when the CPU entered the guest and when it left it, by the monotonic clock.
         Returns: what that clock says now.
         """
-        after = _monotonic_ns() if cython.compiled and self._system_clock else self._clock()
+        after = time.monotonic_ns() if self._system_clock else self._read()
         if after >= self.due_ns:
             self.flush()
-            after = _monotonic_ns() if cython.compiled and self._system_clock else self._clock()
+            after = time.monotonic_ns() if self._system_clock else self._read()
         self._exits[reason] += 1
         if self._wanted:
             run = left_ns - before_ns
@@ -125,7 +132,8 @@ class ExitTotals:
             self._run, self._run_min, self._run_max = 0, FAR_NS, -1
             self._took, self._took_min, self._took_max = 0, FAR_NS, -1
             self._last = 0
-            now_ns, wall = self._clock(), self._wall()
+            now_ns = time.monotonic_ns() if self._system_clock else self._read()
+            wall = self._wall()
             if last:
                 counts = [count - before for count, before in zip(exits, self._before, strict=True)]
                 self._before = exits

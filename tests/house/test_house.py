@@ -17,7 +17,7 @@ CORE = ROOT / "rondo_core"
 PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
     0: "errors clock faults stopping units ring layout places",
-    1: "labels options uncompiled sketch statistics schema schema_file",
+    1: "admission timing labels options uncompiled sketch statistics schema schema_file",
     2: "files summary_rows slab journal registry lock runs directory swap tables",
     3: "aside clock_steps staging writer handles reader consolidation whole_windows small_fold selector label_hashes series_index unmatched frames query schema_query relay",
     4: "entrypoints hookspecs plugins installed selfmetrics exposition export store_reader stores store salvage check_rows check repair plan"

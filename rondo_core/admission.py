@@ -1,0 +1,180 @@
+"""What a record call is given: made a number and an instant, or counted by the reason why it cannot be.
+
+A program is not to end because of what it measured: nothing here raises about data. The compiled handles and those that
+run as Python leave to this module whatever is not plainly a float for the present bucket, so that both take the same.
+"""
+
+from __future__ import annotations
+
+from array import array
+from operator import index
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rondo_core.clock import Clock
+
+    Slow = Callable[[int, Any, int], None]  # column, what is recorded, now_ns
+
+# Why a value is invalid; all of them together are the samples that were refused as invalid.
+NEGATIVE = "negative"  # of a counter's increment, or where a sketch is kept
+NAN = "nan"
+INFINITE = "infinite"
+OVERFLOW = "overflow"  # too large for a float, or for the total that it would be added to
+NO_NUMBER = "not_a_number"
+NO_INSTANT = "not_a_time"
+CONTRADICTORY = "contradictory"  # observations that were added up, and cannot have such a sum
+CAUSES = (NEGATIVE, NAN, INFINITE, OVERFLOW, NO_NUMBER, NO_INSTANT, CONTRADICTORY)
+
+_INF = float("inf")
+_FARTHEST_NS = 1 << 62  # the year 2116; an instant that is farther off is as much too late, or of the future
+MOST = 1 << 53  # observations of a bucket: up to there a float counts them one by one
+_SLACK = 1e-9  # by which floats that were added up may be off, as a share
+
+
+class Admission:
+    """Takes what the handles of one schema are given and cannot record by themselves.
+
+    Attributes: `refused`, counts by reason. What it takes may still be late, or of the future. Every record raises
+    StoreClosedError and StoreForkedError.
+    """
+
+    __slots__ = ("_alone", "_clock", "_inc", "_lowest", "_observe", "_set", "_set_many", "refused")
+
+    def __init__(
+        self,
+        refused: dict[str, int],
+        clock: Clock,
+        lowest: float,
+        alone: Callable[[Slow, int, Any, int], None],
+        records: tuple[Slow, Slow, Slow, Slow],
+    ) -> None:
+        """Count in `refused`, and leave the rest to a writer.
+
+        Args: `clock`: read where no instant is given; `lowest`: the least that is observed; `alone`: runs one of
+            `records` at a time: a gauge's, gauges', a counter's, a summary's.
+        """
+        self.refused, self._clock, self._lowest, self._alone = refused, clock, lowest, alone
+        self._set, self._set_many, self._inc, self._observe = records
+
+    def set_slow(self, column: int, value: Any, now_ns: Any) -> None:
+        """Store a gauge's value outside the current bucket."""
+        self._record(self._set, column, self.number(value), now_ns)
+
+    def set_many_slow(self, column: int, values: Any, n_values: int, now_ns: Any) -> bool:
+        """Store the values of gauges side by side, from `column` on; say whether all are numbers, and the instant one.
+
+        Raises: ValueError: there are more values, or fewer.
+        """
+        numbers = self.numbers(values, n_values)
+        return numbers is not None and self._record(self._set_many, column, numbers, now_ns, n_values)
+
+    def inc_slow(self, column: int, amount: Any, now_ns: Any) -> None:
+        """Add to a counter outside the current bucket: a late increment counts in every row from its own on."""
+        self._record(self._inc, column, self._finite(amount, 0.0), now_ns)
+
+    def observe_slow(self, column: int, value: Any, now_ns: Any) -> None:
+        """Take a summary's observation outside the current bucket."""
+        number = self._finite(value, self._lowest)
+        self._record(self._observe, column, None if number is None else (1, number, number, number), now_ns)
+
+    def merge_slow(self, column: int, many: tuple[Any, Any, Any, Any], now_ns: Any) -> None:
+        """Take a summary's observations, added up, outside the current bucket, where it has no sketch."""
+        self._record(self._observe, column, self.observations(many), now_ns)
+
+    def _record(self, call: Slow, column: int, value: Any, now_ns: Any, n_samples: int = 1) -> bool:
+        instant_ns = None if value is None else self.instant(now_ns, n_samples)
+        if instant_ns is not None:
+            self._alone(call, column, value, instant_ns)
+        return instant_ns is not None
+
+    def refuse(self, cause: str, n_samples: int = 1) -> None:
+        """Count what is invalid."""
+        self.refused[cause] += n_samples
+
+    def instant(self, now_ns: Any, n_samples: int = 1) -> int | None:
+        """Read an instant, ns since the epoch, of a number of any kind, None being now; None where it is none."""
+        if now_ns is None:
+            return self._clock()
+        try:
+            instant = index(now_ns) if hasattr(now_ns, "__index__") else index(now_ns.__int__())
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            self.refuse(NO_INSTANT, n_samples)
+            return None
+        return max(-_FARTHEST_NS, min(instant, _FARTHEST_NS))
+
+    def number(self, value: Any) -> float | None:
+        """Read a float as a row's cell takes one; None where it is none."""
+        try:
+            return float(value) if type(value) is int else array("d", (value,))[0]
+        except OverflowError:
+            self.refuse(OVERFLOW)
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            self.refuse(NO_NUMBER)
+        return None
+
+    def numbers(self, values: Any, n_values: int) -> array[float] | None:
+        """Read so many floats: of a buffer of them, or one by one of what is a sequence; None where one is none.
+
+        Raises: ValueError: there are more or fewer.
+        """
+        whole = array("d", bytes(8 * n_values))
+        try:
+            memoryview(whole)[:] = values
+        except Exception:  # noqa: BLE001 - no buffer, or not of so many floats
+            return self._one_by_one(values, n_values)
+        return whole
+
+    def _one_by_one(self, values: Any, n_values: int) -> array[float] | None:
+        try:
+            items = tuple(values)  # what it was now, whoever changes it while floats are made
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            self.refuse(NO_NUMBER, n_values)
+            return None
+        if len(items) != n_values:
+            raise ValueError(f"batch of {n_values} gauges: {len(items)} values")
+        try:
+            return array("d", items)
+        except OverflowError:
+            self.refuse(OVERFLOW, n_values)
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            self.refuse(NO_NUMBER, n_values)
+        return None
+
+    def _finite(self, given: Any, lowest: float) -> float | None:
+        number = self.number(given)
+        if number is None:
+            return None
+        if lowest <= number < _INF and number != -_INF:
+            return number
+        self.refuse(NAN if number != number else INFINITE if abs(number) == _INF else NEGATIVE)  # noqa: PLR0124
+        return None
+
+    def observations(self, given: tuple[Any, Any, Any, Any]) -> tuple[int, float, float, float] | None:
+        """Read observations that were added up: how many, their sum, the least and the greatest."""
+        numbers = []
+        for each in given[1:]:
+            number = self._finite(each, -_INF)
+            if number is None:
+                return None
+            numbers.append(number)
+        total, lowest, highest = numbers
+        try:
+            many = index(given[0])
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            self.refuse(NO_NUMBER)
+            return None
+        if many > MOST:
+            self.refuse(OVERFLOW)
+        elif are_observations(many, total, lowest, highest):
+            return many, total, lowest, highest
+        else:
+            self.refuse(CONTRADICTORY)
+        return None
+
+
+def are_observations(number: int, total: float, lowest: float, highest: float) -> bool:
+    """Say whether so many values between these bounds can have that sum, as floats add up."""
+    slack = _SLACK * number * max(abs(lowest), abs(highest))
+    return number > 0 and lowest <= highest and number * lowest - slack <= total <= number * highest + slack
