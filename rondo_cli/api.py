@@ -104,9 +104,9 @@ class Api:
     def _fresh(self) -> StoreReader | StoresReader:
         """Give the reader, with what was declared since; where the path became another store, with that one."""
         now_ns = wall_ns()
-        if isinstance(self._reader, StoreReader):
+        if isinstance(self._reader, StoreReader) and not self._reader.is_outdated():
             self._reader.refresh()
-        elif now_ns - self._opened_ns > _REOPEN_NS:
+        elif isinstance(self._reader, StoreReader) or now_ns - self._opened_ns > _REOPEN_NS:
             fresh = open_reader(self._path)
             self._reader.close()
             self._reader, self._opened_ns = fresh, now_ns

@@ -309,6 +309,14 @@ class Registry:
         """Write what was declared to the disk, and wait for it; nothing to do where nothing was since."""
         self._journal.sync()
 
+    def is_in_place(self) -> bool:
+        """Say whether the file that is open for writing still has its name."""
+        return self._journal.is_in_place()
+
+    def renew(self) -> None:
+        """Let a forked child read on: a thread of the parent may have been at it."""
+        self._reading = threading.RLock()
+
     def close(self) -> None:
         """Close the file."""
         self._journal.close()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from rondo_core import layout, selfmetrics
+from rondo_core import forking, layout, selfmetrics
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.consolidation import Consolidation
-from rondo_core.directory import LET_GO_NS, Meta, create, let_go, open_slabs, read_meta
+from rondo_core.directory import LET_GO_NS, Meta, create, let_go, open_alone, open_slabs
 from rondo_core.errors import (
     CapacityError,
     SchemaError,
@@ -24,16 +26,17 @@ from rondo_core.errors import (
     StoreExistsError,
     StoreForkedError,
     UsageError,
-    one_line,
 )
+from rondo_core.files import open_file
 from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
 from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name
-from rondo_core.lock import WriterLock, held_here
+from rondo_core.lock import held_here
 from rondo_core.registry import Registry
-from rondo_core.runs import CLOSED, Run, Survival, newest_run, survival, this_run, write_run
-from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
+from rondo_core.runs import CLOSED, Run, Survival, newest_run, process_token, survival_at, this_run, write_run_to
+from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
 from rondo_core.selector import parse_selector
 from rondo_core.slab import take_up
+from rondo_core.ticking import TickThread
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -41,6 +44,8 @@ if TYPE_CHECKING:
     from rondo_core.query import Found
     from rondo_core.store_reader import View
 
+_NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
+DROPPED = "dropped without close"
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
@@ -48,7 +53,8 @@ class Store:
     """A store opened for writing.
 
     Threads may share it and its handles. After fork the child's copy refuses to record. A process that is killed
-    loses nothing that was recorded; `close` folds the open windows and notes how the run ended.
+    loses nothing that was recorded; `close` folds the open windows and notes how the run ended. A store that nothing
+    refers to any more, no handle either, lets go of all that it holds, with a ResourceWarning.
     """
 
     def __init__(
@@ -83,46 +89,44 @@ class Store:
         if sync_interval_s is not None and sync_interval_s < 0:
             raise UsageError(f"sync interval {sync_interval_s:g} s: must not be negative; 0 syncs in every tick")
         self._sync_interval_ns = None if sync_interval_s is None else round(sync_interval_s * NS_PER_S)
-        self._synced_ns = self._let_go_ns = 0
-        self._root = str(self.path)
+        self._synced_ns = self._let_go_ns = self._noticed_ns = 0
+        self._closed, self._runs = True, -1
+        self._thread: TickThread | None = None
         if create_missing and not self.path.exists():
             with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
                 create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), clock())
-        meta = read_meta(self.path)
-        if asked is not None and (what := difference(asked, meta.schemas)):
-            raise SchemaError(f"{self.path}: {what}; open it without schemas, or choose another path")
-        self._lock_file = WriterLock(f"{self._root}/{layout.LOCK_FILE}")
+        self._folder, meta, self._lock_file = open_alone(self.path, asked)
         try:
             self._open(meta, clock, writer)
             if tick_interval_s is not None:
-                self._start_ticking(tick_interval_s)
+                self.tick()
+                self._thread = TickThread(self, tick_interval_s)
+                self._thread.start()
         except BaseException:
-            if hasattr(self, "registry"):
-                self.registry.close()
-            self._lock_file.release()
+            self._closed = True
+            self._let_go()
             raise
 
     @classmethod
     def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
-        """Open the calling process's own store below `directory`, named by pid, start and boot.
+        """Open the calling process's own store below `directory`, named by pid, start and a text that no other has.
 
         For programs of many processes: each calls this, after fork, and `rondo query DIRECTORY` reads them together.
         Args: `options`: as for the constructor. Raises: as the constructor.
         """
         me = this_run(0, 0, "")
-        name = f"{me.pid}-{me.process_start}-{me.boot_id[:8]}.rondo"
+        name = f"{me.pid}-{me.process_start}-{process_token()}.rondo"
         return cls(Path(directory) / name, schemas, **options)
 
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
-        root = self._root
-        last = newest_run(f"{root}/{layout.RUNS_FILE}")
-        became = survival(last)
+        root = self._folder
+        last = newest_run(root / layout.RUNS_FILE)
+        became = survival_at(last, root.place)
         restarted = became is Survival.RESTARTED
-        registry = f"{root}/{layout.REGISTRY_FILE}"
-        self.registry = Registry(registry, meta.schemas, writable=True, restarted=restarted)
+        self.registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
         self.slabs = open_slabs(root, meta, writable=True)
-        lost = 0
+        lost, anew = 0, became is Survival.COPIED
         if became is not Survival.SAME_BOOT or (last and not last.ended):
             copied = None if became is Survival.SAME_BOOT else not restarted
             for name, slabs in self.slabs.items():
@@ -132,29 +136,31 @@ class Store:
         self._consolidations: dict[str, Consolidation] = {}
         for schema in meta.schemas:
             slabs, n_series = self.slabs[schema.name], self.registry.counts[schema.name]
-            self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, root)
-            self._consolidations[schema.name] = Consolidation(
-                schema, slabs, self._writers[schema.name], anew=bool(lost)
-            )
+            if slabs[0].given > n_series:  # to series that are not known any more: the registry is an older one
+                for slab in slabs:
+                    slab.clear(n_series)
+            slabs[0].given = n_series
+            writes = self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(root))
+            self._consolidations[schema.name] = Consolidation(schema, slabs, writes, anew=anew or lost > 0)
+            self._consolidations[schema.name].owner = self
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._declaring = threading.RLock()
         self._ticking = threading.RLock()
         self._ticks: list[Callable[[int], None]] = []
         self._plugins: list[Plugins] = []
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._closed = False
         self._close_asked = ""
-        self._reported: set[str] = set()
+        self._astray = False
         self._view: View | None = None
         self._series_refused = 0
+        self._new = last is None
+        self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer, root.place)
+        self._closed = False
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
         if lost:
             self._report_lost(lost)
         self._take_back_future()
-        self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer)
-        self._new = last is None
-        write_run(f"{root}/{layout.RUNS_FILE}", self.run)
+        self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
+        write_run_to(self._runs, self.run)
         _live.add(self)
 
     def _report_lost(self, rows: int) -> None:
@@ -242,6 +248,7 @@ class Store:
             series = self.registry.get(name, whole, kind)
             if series is None:
                 series = self._register(kind, name, whole, help_text, unit)
+                self.slabs[series.schema][0].given = series.column + 1
             writer = self._writers[series.schema]
             writer.add_series(series.column)
             width = writer.slab.spec.max_series
@@ -309,6 +316,9 @@ class Store:
         for call in self._ticks:
             call(now_ns)
         self._count()
+        if abs(now_ns - self._noticed_ns) >= _NOTICE_NS:
+            self._noticed_ns = now_ns
+            self._notice()
         self.self_metrics.flush(now_ns)
         for name, writer in self._writers.items():
             if writer.n_series:
@@ -333,29 +343,15 @@ class Store:
             if writer.take_back_future():
                 self._consolidations[name].take_back(writer.bucket)
 
-    def _report(self, error: Exception) -> None:
-        """Log a failure of the store's own thread, once per kind."""
-        import logging
+    def _notice(self) -> None:
+        """Warn, once, of a store whose files were removed or replaced: what is recorded on is lost with them."""
+        if not self._astray and not self.registry.is_in_place():
+            self._astray = True
+            forking.load("logging")
+            import logging
 
-        line = one_line(error)
-        if line not in self._reported:
-            self._reported.add(line)
-            logging.getLogger("rondo.store").warning("%s: tick: %s", self.path, line)
-
-    def _start_ticking(self, interval_s: float) -> None:
-        def run() -> None:
-            interval_ns = round(interval_s * NS_PER_S)
-            while not self._stop.wait((interval_ns - self.clock() % interval_ns) / NS_PER_S):
-                try:
-                    self.tick()
-                except StoreClosedError:
-                    return
-                except Exception as error:  # noqa: BLE001 - the next second is ticked whatever befell this one
-                    self._report(error)
-
-        self._thread = threading.Thread(target=run, name="rondo-tick", daemon=True)
-        self.tick()
-        self._thread.start()
+            what = "was removed, or replaced, while it is open; what is recorded on is lost when it is closed"
+            logging.getLogger("rondo.store").warning("%s: %s", self.path, what)
 
     # -- reading
 
@@ -363,9 +359,10 @@ class Store:
     def view(self) -> View:
         """The store's reading side, in this process: series, query, newest_ns."""
         if self._view is None:
+            forking.load("numpy", "rondo_core.store_reader")
             from rondo_core.store_reader import View
 
-            self._view = View(self.path, self.meta, self.registry, self.slabs)
+            self._view = View(self.path, self._folder, self.meta, self.registry, self.slabs)
         return self._view
 
     def query(self, selector: str, span: str = "all", **options: Any) -> Found:
@@ -376,7 +373,12 @@ class Store:
     # -- the end
 
     def sync(self) -> None:
-        """Write everything to the disk, and wait for it; recording goes on meanwhile."""
+        """Write everything to the disk, and wait for it; recording goes on meanwhile.
+
+        Raises: StoreForkedError; StoreError: a file was removed or replaced while the store is open.
+        """
+        if self.run.pid != os.getpid():
+            self._check_open()
         for writer in self._writers.values():
             writer.seal(layout.PROVISIONAL)
         self.registry.sync()
@@ -390,19 +392,21 @@ class Store:
         From inside a tick, a record or a declaration (a recorder, a signal handler) it takes place when that is over.
         Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1").
         """
+        if self.run.pid != os.getpid():
+            return
         if self._in_the_middle():
             self._close_asked = ended
             for writer in self._writers.values():
                 writer.after = self._close_as_asked
             return
-        self._stop.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        if self._thread is not None:
+            self._thread.end()
         with self._ticking, self._declaring:
-            if self._closed or self.run.pid != os.getpid():
+            if self._closed:
                 return
             now_ns = self.clock()
             self._count()
+            self._notice()
             self.self_metrics.flush(now_ns)
             for writer in self._writers.values():
                 writer.stop(ended)
@@ -414,12 +418,36 @@ class Store:
                         self._consolidations[name].fold_closed(writer.bucket)
                         self._consolidations[name].fold_open()
                 self.run = attrs.evolve(self.run, ended_ns=now_ns, ended=ended)
-                write_run(self.path / layout.RUNS_FILE, self.run)
+                write_run_to(self._runs, self.run)
             finally:
-                self.registry.close()
-                self._lock_file.release()
-                _live.discard(self)
+                self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done
+
+    def _let_go(self) -> None:
+        """Give the lock back, and close what is open but for the maps and the directory, which readers have too."""
+        if hasattr(self, "registry"):
+            self.registry.close()
+        if self._runs >= 0:
+            os.close(self._runs)
+            self._runs = -1
+        self._lock_file.release()
+        _live.discard(self)
+
+    def __del__(self) -> None:
+        """Let go of what a store holds that was dropped without `close`, and say so; nothing is folded here."""
+        if getattr(self, "_closed", True) or self.run.pid != os.getpid() or sys.is_finalizing():
+            return
+        self._closed = True
+        if self._thread is not None:
+            self._thread.end(1.0)
+        for writer in self._writers.values():
+            writer.seal()
+            writer.stop(DROPPED)
+        with contextlib.suppress(OSError):
+            write_run_to(self._runs, attrs.evolve(self.run, ended_ns=self.clock(), ended=DROPPED))
+        self._let_go()
+        what = f"{self.path}: {DROPPED}; use it in a with statement, or close it"
+        warnings.warn(what, ResourceWarning, stacklevel=2)  # no source: who keeps the warning kept the store
 
     def _in_the_middle(self) -> bool:
         """Say whether this thread holds a lock already: to wait for others, who may wait for it, would be for ever."""
@@ -453,7 +481,7 @@ class Store:
     def _after_fork(self) -> None:
         for writer in self._writers.values():
             writer.forked()
-        self._lock_file.abandon()
+        self.registry.renew()
         self._declaring, self._ticking = threading.RLock(), threading.RLock()
 
 

@@ -81,8 +81,8 @@ class Runner:
         self._interval_s, self._max_samples, self._clock = interval_s, max_samples, clock
         self.deadline_s, self._count = deadline_s, count
         self._drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
-        self._lock = CursorLock(view.path, name)
-        self.cursor = self._saved = load_cursor(view.path, name)
+        self._lock = CursorLock(view.folder, name)
+        self.cursor = self._saved = load_cursor(view.folder, name)
         self.outcome = Outcome()
         self.complete = False
         self._requests = Requests(exporter, self.outcome, self._on_taken)
@@ -181,7 +181,7 @@ class Runner:
             if self._thread.is_alive() and (late or self.hangs(limit_s)):
                 spent = f"{self._requests.under_way_s:.0f} s"
                 self._stop(ExportError(f"{self.name}: hangs, for {spent} now; the rest stays in the store"))
-                note_failure(self._view.path, self.name, self.outcome.error, self._clock())
+                note_failure(self._view.folder, self.name, self.outcome.error, self._clock())
                 break
         if self._raised is not None:
             raise self._raised
@@ -417,7 +417,7 @@ class Runner:
         if cursor == self._saved:
             return
         try:
-            save_cursor(self._view.path, cursor)
+            save_cursor(self._view.folder, cursor)
         except StoreError as error:
             raise RetryableExportError(str(error)) from None
         self._saved = cursor
@@ -486,7 +486,7 @@ def open_runner(
     try:
         opened = open_exporter(name, mine.pop("plugin"), rest)
     except RondoError as error:
-        note_failure(view.path, name, one_line(error), clock())
+        note_failure(view.folder, name, one_line(error), clock())
         raise
     exporter = Labelled(opened, labels) if labels else opened
     try:
