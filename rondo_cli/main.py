@@ -17,6 +17,7 @@ COMMANDS = (
     "bench",
     "check",
     "config",
+    "copy",
     "export",
     "export-status",
     "info",
