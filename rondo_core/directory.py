@@ -134,7 +134,7 @@ def create(
         _remove(unfinished)
         raise
     finally:
-        del held
+        held.unlock()
 
 
 def make_unfinished(path: Path, kind: str = "") -> tuple[Path, Folder]:

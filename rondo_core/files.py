@@ -76,6 +76,11 @@ class Folder:
         except OSError:
             return False
 
+    def unlock(self) -> None:
+        """Give a lock of the directory back, also where a child that was forked meanwhile has it open yet."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+
     def renew(self) -> None:
         """Open it anew under the same number: what a child does that shall share no lock with its parent."""
         shared, self.descriptor = self.descriptor, -1

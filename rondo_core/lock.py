@@ -32,7 +32,9 @@ _held: set[tuple[int, int]] = set()
 
 
 class Lock(Protocol):
-    """What a forked child lets go of: it shares it with its parent, and would hold it beyond the parent's death."""
+    """What has a lock that a forked child shares: it would hold a file's beyond its parent's death, and wait for ever
+    for one that a thread of the parent has.
+    """
 
     def abandon(self) -> None:
         """Let go of the child's share; the parent keeps its own."""
@@ -106,8 +108,7 @@ class WriterLock:
     def _let_go(self) -> None:
         for descriptor in self._descriptors:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK))  # a child may have it open yet
-        with contextlib.suppress(OSError):
-            fcntl.flock(self.folder.descriptor, fcntl.LOCK_UN)
+        self.folder.unlock()
         self._close()
 
     def _close(self) -> None:

@@ -438,14 +438,16 @@ class Store:
         if getattr(self, "_closed", True) or self.run.pid != os.getpid() or sys.is_finalizing():
             return
         self._closed = True
-        if self._thread is not None:
-            self._thread.end(1.0)
-        for writer in self._writers.values():
-            writer.seal()
-            writer.stop(DROPPED)
-        with contextlib.suppress(OSError):
-            write_run_to(self._runs, attrs.evolve(self.run, ended_ns=self.clock(), ended=DROPPED))
-        self._let_go()
+        try:
+            if self._thread is not None:
+                self._thread.end(1.0)
+            for writer in self._writers.values():
+                writer.seal()
+                writer.stop(DROPPED)
+            with contextlib.suppress(OSError):
+                write_run_to(self._runs, attrs.evolve(self.run, ended_ns=self.clock(), ended=DROPPED))
+        finally:
+            self._let_go()
         what = f"{self.path}: {DROPPED}; use it in a with statement, or close it"
         warnings.warn(what, ResourceWarning, stacklevel=2)  # no source: who keeps the warning kept the store
 
@@ -481,7 +483,6 @@ class Store:
     def _after_fork(self) -> None:
         for writer in self._writers.values():
             writer.forked()
-        self.registry.renew()
         self._declaring, self._ticking = threading.RLock(), threading.RLock()
 
 
