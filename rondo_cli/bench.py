@@ -196,7 +196,7 @@ def _send(store: Store, name: str, config: dict[str, Any]) -> float:
     from rondo_core.export.cursor import cursor_path
     from rondo_core.export.runner import open_runner
 
-    cursor_path(store.path, name).unlink(missing_ok=True)
+    Path(cursor_path(store.path, name)).unlink(missing_ok=True)
     if "path" in config:
         Path(config["path"]).unlink(missing_ok=True)
     runner = open_runner(store.view, name, config)

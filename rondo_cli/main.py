@@ -22,6 +22,7 @@ COMMANDS = (
     "bench",
     "check",
     "config",
+    "copy",
     "export",
     "export-status",
     "info",

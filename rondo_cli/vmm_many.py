@@ -19,6 +19,7 @@ from rondo_cli.printing import guest_line, say
 from rondo_cli.serve import Sidecar
 from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
 from rondo_cli.vmm_run import Asked, Run
+from rondo_core.directory import is_abandoned
 from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.stopping import STOP_SIGNALS, stopped_by_signals
 
@@ -274,9 +275,9 @@ def _clear(directory: Path, names: set[str]) -> None:
         return
     for path in sorted(directory.iterdir()):
         if path.name.endswith(".unfinished"):
-            pid = path.name.split(".")[-2].partition("-")[0]
-            if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            if is_abandoned(path):
                 shutil.rmtree(path, ignore_errors=True)
+                pid = path.name.split(".")[-2].partition("-")[0]
                 say(f"rondo: {path}: removed; process {pid} was killed while it made that store", err=True)
         elif (path / "meta").exists() and path.name not in names:
             say(f"rondo: {path}: a store of an earlier run, left as it is", err=True)

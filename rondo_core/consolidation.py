@@ -11,7 +11,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import aside, faults, layout, ring
+from rondo_core import aside, faults, forking, layout, ring
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab
 from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 
 
 class Consolidation:
-    """Keeps the coarser tiers of one schema in step with its finest one. Thread-safe; not shared over a fork."""
+    """Keeps the coarser tiers of one schema in step with its finest one. Thread-safe; not shared over a fork.
+
+    Attributes: `owner`, the store, which by this lives as long as a handle does.
+    """
+
+    owner: object = None
 
     def __init__(self, schema: Schema, slabs: list[Slab], writer: Writer, *, anew: bool = False) -> None:
         """Take up folding where the last writer left it; an open window that it folded is folded again.
@@ -54,13 +59,15 @@ class Consolidation:
         if len(slabs) > 1:
             if anew:
                 for tier in range(1, len(slabs)):
-                    slabs[tier].next_window = self._oldest_window(tier)
+                    # A finer row may be older than all that the coarser tier has room for; what lies there is newer.
+                    newest, count = max(slabs[tier].held_buckets(), default=0), slabs[tier].spec.slot_count
+                    slabs[tier].next_window = max(self._oldest_window(tier), newest - count + 1)
             self._note_unfolded(slabs[1].next_window or self._oldest_window(1))
-            writer.fold, writer.rewind, writer.steps.coarser = self.fold_closed, self.rewind, self
+        writer.fold, writer.rewind, writer.steps.coarser = self.fold_closed, self.rewind, self
 
     def _oldest_window(self, tier: int, none: int = 0) -> int:
         fine = self._slabs[tier - 1]
-        held = [fine.words[fine.row_word(slot)] for slot in fine.held()]
+        held = fine.held_buckets()
         return min(held) // self._schema.ratio(tier) if held else none
 
     def _note_unfolded(self, window: int) -> None:
@@ -102,6 +109,7 @@ class Consolidation:
 
         That window itself is folded again where the finer tier still has what came before; else it stays as it is.
         """
+        forking.load("numpy")
         with self._lock:
             for tier in range(1, len(self._slabs)):
                 newest, present = present, present // self._schema.ratio(tier)
@@ -170,12 +178,14 @@ class Consolidation:
     def _fold_any(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 and count them."""
         if without_numpy():
+            forking.load("rondo_core.small_fold")
             from rondo_core.small_fold import fold_small
 
             slabs = self._slabs[tier - 1], self._slabs[tier]
             written = fold_small(self._schema.kind, slabs, self._writer.n_series, first, end)
             if written is not None:
                 return written
+            forking.load("numpy")
         return self._fold_whole(tier, first, end) or self._fold(tier, first, end)
 
     def _fold_whole(self, tier: int, first: int, end: int) -> int:

@@ -25,14 +25,16 @@ from rondo_core.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from rondo_core.files import StrPath
+from rondo_core.files import UNFINISHED, Folder, lock_alive
 from rondo_core.journal import MENDED_BY, Journal, create_journal
+from rondo_core.lock import WriterLock
 from rondo_core.registry import create_registry, registry_bytes
 from rondo_core.runs import create_runs
-from rondo_core.schema import Schema
+from rondo_core.schema import Schema, difference
 from rondo_core.slab import MAX_INSTANT_NS, Slab, allocate, create_slab
 
 LOCK_BYTES = 64
+_TRIES = 8
 MAX_META_BYTES = 4 << 20
 MAX_SCHEMAS = 4096
 LET_GO_NS = 3600 * NS_PER_S  # how often a writer gives memory back
@@ -106,15 +108,16 @@ def create(
     if path.exists() or path.is_symlink():
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
     record = meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.mkdir()
+        unfinished, held = make_unfinished(path)
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     try:
         make_files(unfinished, record, schemas)
-        (fill or _leave_empty)(unfinished)
+        if fill is not None:
+            fill(unfinished)
+            sync_files([unfinished / name for name in os.listdir(unfinished)])  # noqa: PTH208 - as in make_files
         sync_directory(unfinished)
         faults.point("create.whole")
         unfinished.rename(path)
@@ -130,6 +133,32 @@ def create(
     except BaseException:
         _remove(unfinished)
         raise
+    finally:
+        held.unlock()
+
+
+def make_unfinished(path: Path, kind: str = "") -> tuple[Path, Folder]:
+    """Make a directory beside `path`, in which what is to lie there is made.
+
+    Returns: its path, and what its maker keeps for as long: by that `is_abandoned` knows that the maker lives.
+    Raises: OSError.
+    """
+    while True:
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{kind}{UNFINISHED}")
+        unfinished.mkdir()
+        with contextlib.suppress(StoreNotFoundError):  # it was taken for an abandoned one before it was locked
+            folder = Folder(unfinished)
+            if lock_alive(folder.descriptor) is not False and folder.lies_at_its_path():
+                return unfinished, folder
+
+
+def is_abandoned(unfinished: Path) -> bool:
+    """Say whether who made such a directory is gone, on whatever host or in whatever container that was."""
+    try:
+        folder = Folder(unfinished)
+    except StoreError:
+        return False
+    return lock_alive(folder.descriptor) is True
 
 
 def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> None:
@@ -153,10 +182,6 @@ def _remove(unfinished: Path) -> None:
     import shutil
 
     shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _leave_empty(_directory: Path) -> None:
-    """Fill nothing in: a new store."""
 
 
 def sync_files(paths: Iterable[Path]) -> None:
@@ -209,48 +234,57 @@ def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
             slab.let_go_for_writing()
 
 
-def open_slabs(path: StrPath, meta: Meta, *, writable: bool) -> dict[str, list[Slab]]:
+def open_slabs(path: Path | Folder, meta: Meta, *, writable: bool) -> dict[str, list[Slab]]:
     """Map every slab of the store.
 
     Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
     """
     return {
         schema.name: [
-            Slab(f"{path}/{schema.slab_name(tier)}", schema.slab_spec(tier), writable=writable)
+            Slab(path / schema.slab_name(tier), schema.slab_spec(tier), writable=writable)
             for tier in range(len(schema.tiers))
         ]
         for schema in meta.schemas
     }
 
 
-def read_meta(path: Path) -> Meta:
-    """Read what the store at `path` is.
+def read_meta(store: Path | Folder) -> Meta:
+    """Read what a store is, by its path or its open directory.
 
     Raises: StoreNotFoundError: nothing there; StoreError: it is a file, or a directory without a store;
     FormatVersionError: made by a newer rondo; CorruptStoreError: its metadata does not read.
     """
-    file = f"{path}/{layout.META_FILE}"
+    file = (store if isinstance(store, Folder) else Folder(store)) / layout.META_FILE
     try:
         journal = Journal(file, writable=False, max_bytes=MAX_META_BYTES)
-    except StoreError as error:
-        if os.path.exists(path) and not os.path.isdir(path):  # noqa: PTH110, PTH112 - these raise nothing
-            raise StoreError(f"{path}: a file, not a store; a store is a directory") from None
-        if not isinstance(error, StoreNotFoundError):
-            raise
-        if not os.path.exists(path):  # noqa: PTH110
-            raise StoreNotFoundError(f"{path}: no such store; check the path") from None
-        if not os.path.exists(file):  # noqa: PTH110
-            what = f"a directory, but not a store: it has no {layout.META_FILE}; check the path"
-            raise StoreNotFoundError(f"{path}: {what}") from None
-        raise
+    except StoreNotFoundError:
+        what = f"a directory, but not a store: it has no {layout.META_FILE}; check the path"
+        raise StoreNotFoundError(f"{store}: {what}") from None
     if not journal.payloads:
         what = f"no whole record of what the store is; {MENDED_BY}"
-        raise CorruptStoreError(file, what, layout.JOURNAL_HEADER.size)
+        raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size)
     try:
-        return decode_meta(journal.payloads[0], file)
+        return decode_meta(journal.payloads[0], str(file))
     except ValueError as error:
         what = f"metadata does not read ({error}); {MENDED_BY}"
-        raise CorruptStoreError(file, what, layout.JOURNAL_HEADER.size) from None
+        raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size) from None
+
+
+def open_alone(path: Path, asked: tuple[Schema, ...] | None) -> tuple[Folder, Meta, WriterLock]:
+    """Open a store's directory, read what is in it, and take its lock; `asked`: what it must have been made with.
+
+    Raises: as `read_meta` and `WriterLock`; SchemaError: it was made with others.
+    """
+    for _ in range(_TRIES):
+        folder = Folder(path)
+        meta = read_meta(folder)
+        if asked is not None and (what := difference(asked, meta.schemas)):
+            raise SchemaError(f"{path}: {what}; open it without schemas, or choose another path")
+        lock = WriterLock(folder / layout.LOCK_FILE)
+        if folder.lies_at_its_path():
+            return folder, meta, lock
+        lock.release()  # it was renamed, or another took its place, just before
+    raise StoreError(f"{path}: other stores take its place all the time; open it when that is over")
 
 
 @lru_cache(16)

@@ -84,14 +84,16 @@ class CapacityError(StoreError):
 
 
 class StoreLockedError(StoreError):
-    """Another process writes this store; `pid` is its pid, 0 where it is not known."""
+    """Another process, or another `Store` of this one (`here`), writes it; `pid`: 0 where it is not known."""
 
-    def __init__(self, path: str, pid: int = 0) -> None:
+    def __init__(self, path: str, pid: int = 0, here: bool = False) -> None:
         """Name the store and the process that holds it."""
-        super().__init__(path, pid)
-        self.path, self.pid = path, pid
+        super().__init__(path, pid, here)
+        self.path, self.pid, self.here = path, pid, here
         who = f"process {pid}" if pid else "another process"
         self.message = f"{path}: {who} writes this store; stop it, or open read-only"
+        if here:
+            self.message = f"{path}: this very process writes this store already; use or close the Store that it has"
 
 
 class StoreReopenedError(StoreError):

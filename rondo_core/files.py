@@ -1,37 +1,163 @@
 """Open the files of a store, which may be damaged or hostile: regular files only, and never more of them than is there.
 
-No symbolic link is followed, so that a store never leads out of its directory, and no FIFO is waited for.
+No symbolic link is followed, so that a store never leads out of its directory, and no FIFO is waited for. Who keeps a
+store open keeps its `Folder` open, and reaches its files through that: a path may lead to another store by then.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import stat
+from pathlib import Path
+from typing import NamedTuple
 
+from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, OpenFilesError, StoreError, StoreNotFoundError
 
 BLOCK = 1 << 20
 NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+UNFINISHED = ".unfinished"  # what the name of a file or directory that is being made ends with
 _ZEROES = bytes(BLOCK)
 StrPath = str | os.PathLike[str]
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Folder:
+    """A store's directory, held open: its files are had through it wherever it was moved to, and no others.
+
+    Attributes: `path`, what it was opened as, for messages; `descriptor`; `identity`, device and inode.
+    It is closed with its last user; after fork the child shares it, until it calls `renew`.
+    """
+
+    __slots__ = ("_whole_path", "descriptor", "identity", "path")
+
+    def __init__(self, path: StrPath) -> None:
+        """Open the directory.
+
+        Raises: StoreNotFoundError: nothing is there; StoreError: it is no directory, or may not be opened.
+        """
+        self.descriptor = -1
+        self.path = self._whole_path = os.fspath(path)
+        if not self.path.startswith("/"):
+            with contextlib.suppress(OSError):  # the working directory is gone
+                self._whole_path = str(Path(path).absolute())
+        try:
+            self.descriptor = _open_folder(path)
+        except FileNotFoundError:
+            raise StoreNotFoundError(f"{path}: no such store; check the path") from None
+        except NotADirectoryError:
+            raise StoreError(f"{path}: a file, not a store; a store is a directory") from None
+        except (OSError, ValueError) as error:
+            what = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
+            raise StoreError(f"{path}: {what}; check its owner and mode") from None
+        self.identity = identity(os.fstat(self.descriptor))
+
+    def __truediv__(self, name: str) -> Place:
+        """Name a file in it."""
+        return Place(self, name)
+
+    def __str__(self) -> str:
+        """Give the path that it was opened as."""
+        return self.path
+
+    @property
+    def place(self) -> str:
+        """Name the directory among all of this boot, by its inode and device: a copy has another name."""
+        device, inode = self.identity
+        return f"{inode:x}.{device:x}"
+
+    def lies_at_its_path(self) -> bool:
+        """Say whether its path still leads to it: not where it was renamed or removed, or another took its place."""
+        try:
+            return identity(Path(self._whole_path).stat()) == self.identity
+        except OSError:
+            return False
+
+    def unlock(self) -> None:
+        """Give a lock of the directory back, also where a child that was forked meanwhile has it open yet."""
+        with contextlib.suppress(OSError):
+            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+
+    def renew(self) -> None:
+        """Open it anew under the same number: what a child does that shall share no lock with its parent."""
+        shared, self.descriptor = self.descriptor, -1
+        with contextlib.suppress(OSError):  # then it has none any more
+            self.descriptor = _open_folder(".", shared)
+        os.close(shared)
+
+    def __del__(self) -> None:
+        """Close it."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+
+
+def _open_folder(path: StrPath, dir_fd: int | None = None) -> int:
+    try:
+        return os.open(path, _FOLDER, dir_fd=dir_fd)
+    except PermissionError:  # what is in it may be opened yet, though not listed
+        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+class Place(NamedTuple):
+    """A file of a folder that is held open."""
+
+    folder: Folder
+    name: str
+
+    def __fspath__(self) -> str:
+        """Give the path that it had when the folder was opened."""
+        return f"{self.folder.path}/{self.name}"
+
+    def __str__(self) -> str:
+        """Say the same, for messages."""
+        return self.__fspath__()
+
+
+def identity(facts: os.stat_result) -> tuple[int, int]:
+    """Tell a file from every other of this machine: by its device and inode."""
+    return facts.st_dev, facts.st_ino
+
+
+def beside(path: StrPath, name: str) -> StrPath:
+    """Name another file of the same directory."""
+    return path.folder / name if isinstance(path, Place) else Path(path).with_name(name)
+
+
+def identity_at(path: StrPath) -> tuple[int, int] | None:
+    """Tell which file has this name now; None: none has."""
+    with contextlib.suppress(OSError):
+        if isinstance(path, Place):
+            return identity(os.stat(path.name, dir_fd=path.folder.descriptor, follow_symlinks=False))
+        return identity(Path(path).lstat())
+    return None
 
 
 def open_file(path: StrPath, flags: int = os.O_RDONLY) -> int:
-    """Open a regular file and give its descriptor; see `open_sized`."""
-    return open_sized(path, flags)[0]
+    """Open a regular file and give its descriptor; see `open_known`."""
+    return open_known(path, flags)[0]
 
 
 def open_sized(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, int]:
-    """Open a regular file and give its descriptor and its size in bytes.
+    """Open a regular file and give its descriptor and its size in bytes; see `open_known`."""
+    descriptor, found = open_known(path, flags)
+    return descriptor, found.st_size
+
+
+def open_known(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, os.stat_result]:
+    """Open a regular file and give its descriptor and what is known of it.
 
     Raises: StoreNotFoundError: it is missing; CorruptStoreError: a link, a directory or a FIFO lies in its place;
     OpenFilesError: too many files are open; StoreError: it may not be opened.
     """
     try:
-        descriptor = os.open(path, flags | _SAFE, 0o644)
+        if isinstance(path, Place):
+            descriptor = os.open(path.name, flags | _SAFE, 0o644, dir_fd=path.folder.descriptor)
+        else:
+            descriptor = os.open(path, flags | _SAFE, 0o644)
     except FileNotFoundError:
         raise StoreNotFoundError(f"{path}: missing; the store is incomplete") from None
     except OSError as error:
@@ -46,7 +172,72 @@ def open_sized(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, int]:
     if not stat.S_ISREG(found.st_mode):
         os.close(descriptor)
         raise CorruptStoreError(str(path), "not a regular file; put the store's own in its place")
-    return descriptor, found.st_size
+    return descriptor, found
+
+
+def replace_file(name: str, path: StrPath, data: bytes) -> None:
+    """Put a small file in the place of another, synced before it takes its name: killed, the one or the other is there.
+
+    Args: `name`: of its fault points. Raises: OSError: the old one stays.
+    """
+    place = path if isinstance(path, Place) else Folder(Path(path).parent) / Path(path).name
+    folder = place.folder.descriptor
+    faults.point(f"{name}.before")
+    unfinished, descriptor = _make_unfinished(place)
+    try:
+        try:
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+            faults.point(f"{name}.buffered")
+            os.fsync(descriptor)
+            faults.point(f"{name}.written")
+            os.replace(unfinished, place.name, src_dir_fd=folder, dst_dir_fd=folder)
+            faults.point(f"{name}.renamed")
+        finally:
+            os.close(descriptor)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.unlink(unfinished, dir_fd=folder)
+        raise
+
+
+def _make_unfinished(place: Place) -> tuple[str, int]:
+    """Make a file beside the one of that name, locked for as long as its maker lives, by which `sweep` knows."""
+    folder = place.folder.descriptor
+    while True:
+        name = f"{place.name}.{os.urandom(6).hex()}{UNFINISHED}"
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        if lock_alive(descriptor) is not False and identity_at(place.folder / name):
+            return name, descriptor
+        os.close(descriptor)  # it was swept away before it was locked
+
+
+def sweep(path: StrPath) -> None:
+    """Remove what makers of this file left unfinished that were killed, on whatever host or in whatever container."""
+    place = path if isinstance(path, Place) else Folder(Path(path).parent) / Path(path).name
+    stem = place.name.removesuffix(".json")
+    with contextlib.suppress(OSError):
+        for name in os.listdir(place.folder.descriptor):  # noqa: PTH208 - of a directory that is open
+            if name.startswith(f"{stem}.") and name.endswith(UNFINISHED):
+                with contextlib.suppress(OSError, StoreError):
+                    descriptor = open_file(place.folder / name)
+                    try:
+                        if lock_alive(descriptor) is True:
+                            os.unlink(name, dir_fd=place.folder.descriptor)
+                    finally:
+                        os.close(descriptor)
+
+
+def lock_alive(descriptor: int) -> bool | None:
+    """Lock what is being made until its descriptor is closed, or its maker dies.
+
+    Returns: False: another process has it, who lives; None: the file system has no such locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return False if error.errno in {errno.EWOULDBLOCK, errno.EACCES} else None
+    return True
 
 
 def read_bytes(path: StrPath, limit: int) -> bytes:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rondo_core import faults, layout
-from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError
-from rondo_core.files import BLOCK, StrPath, open_file, open_sized, read_used, used_from
+from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError, StoreError
+from rondo_core.files import BLOCK, StrPath, identity, identity_at, open_file, open_known, read_used, used_from
 from rondo_core.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER
@@ -150,7 +150,8 @@ class Journal:
         self.path = path
         self._descriptor = -1
         self._synced = 0
-        descriptor, self.size_bytes = open_sized(path, os.O_RDWR if writable else os.O_RDONLY)
+        descriptor, found = open_known(path, os.O_RDWR if writable else os.O_RDONLY)
+        self.size_bytes, self._identity = found.st_size, identity(found)
         try:
             if fresh:
                 os.pwrite(descriptor, _HEADER.pack(layout.JOURNAL_MAGIC, layout.FORMAT_VERSION, 0), 0)
@@ -202,14 +203,21 @@ class Journal:
     def append(self, payload: bytes) -> None:
         """Add one record.
 
-        Raises: CapacityError: the file, whose size never changes, has no room for it.
+        Raises: CapacityError: the file, whose size never changes, has no room for it; StoreError: another file has
+        taken its name, so that no one would read the record.
         """
+        if identity_at(self.path) not in {self._identity, None}:
+            raise StoreError(f"{self.path}: another file has taken its place; close the store and open it again")
         crc = zlib.crc32(payload, self.crc)
         record = _RECORD.pack(len(payload), crc) + payload
         if self.offset + len(record) > self.size_bytes:
             raise CapacityError(f"{self.path}: {self.size_bytes} bytes are full; make the store with more series")
         faults.pwrite("journal.append", self._descriptor, record, self.offset)
         self.offset, self.crc = self.offset + len(record), crc
+
+    def is_in_place(self) -> bool:
+        """Say whether the file that is open still has its name: no one has removed or replaced it."""
+        return identity_at(self.path) == self._identity
 
     def read_more(self) -> list[bytes]:
         """Give the records that another process has added since the last look."""

@@ -30,12 +30,14 @@ SLAB_HEADER = struct.Struct("<8sIIIIqqqq16s")
 # name, struct format of one value, offset in the row
 SLAB_CELL = struct.Struct("<16s8sq")
 SLAB_CRC = struct.Struct("<I")
-# The only words of the header that change: the next window to fold into this tier; the generation: odd while
-# rows are entered or changed after their time, and another one after; and those of a step back.
+# The only words of the header that change: the next window to fold into this tier; the generation: odd while rows are
+# entered or changed after their time, and another one after; in the finest tier those of a step back, and how many
+# columns were ever given out.
 SLAB_NEXT_WINDOW = 2048
 SLAB_GENERATION = 2064
 SLAB_STEP = 2072  # in the finest tier: where the clock stepped back, while rows are set aside; see aside.py
 STEP_WORDS = 6
+SLAB_GIVEN = SLAB_STEP + 8 * STEP_WORDS
 ROW_HEADER_BYTES = 16  # int64 bucket, uint32 sequence, uint32 seal
 SEQUENCE_MASK = (1 << 32) - 1  # of the second word, as an int64; the seal is above it
 PROVISIONAL = 1  # the bit of a seal that was set by a sync, while the row could still change

@@ -20,16 +20,18 @@ from rondo_core.directory import (
     Meta,
     file_sizes,
     make_files,
+    make_unfinished,
     meta_record,
     open_slabs,
     read_meta,
     size_bytes,
     sync_directory,
 )
-from rondo_core.errors import RondoError, SchemaError, StoreError, StoreLockedError
+from rondo_core.errors import RondoError, SchemaError, StoreError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
+from rondo_core.files import Folder
 from rondo_core.labels import Series
-from rondo_core.lock import WriterLock, writer_pid
+from rondo_core.lock import WriterLock, check_unwritten
 from rondo_core.registry import Registry
 from rondo_core.relay import Relay, Source, relay
 from rondo_core.schema import SELF_SCHEMA, Schema, Tier, check_schemas
@@ -90,20 +92,20 @@ def migrate(
     own = () if any(schema.name == SELF_SCHEMA for schema in given) else _own(meta)
     target = attrs.evolve(meta, schemas=check_schemas((*own, *given)))
     with contextlib.ExitStack() as held:
+        old: Folder | None = None
         if dry_run:
-            pid = writer_pid(root / layout.LOCK_FILE)
-            if pid is not None:
-                raise StoreLockedError(str(root), pid)
+            check_unwritten(root / layout.LOCK_FILE)
         else:
             lock = WriterLock(root / layout.LOCK_FILE)
             held.callback(lock.release)
+            old = lock.folder
             swap.clean_up(root)
             held.enter_context(_no_exports(root))
         reader = StoreReader(root)
         held.callback(reader.close)
         job = _Job(reader, target, clock(), progress or _silent)
-        if target.schemas != meta.schemas and not dry_run:
-            _replace(job, root, held)
+        if target.schemas != meta.schemas and old is not None:
+            _replace(job, root, old, held)
         return job.report(changed=target.schemas != meta.schemas)
 
 
@@ -226,21 +228,23 @@ def place(series: Sequence[Series], schemas: Sequence[Schema], path: Path) -> di
     return placed
 
 
-def _replace(job: _Job, root: Path, held: contextlib.ExitStack) -> None:
+def _replace(job: _Job, root: Path, old: Folder, held: contextlib.ExitStack) -> None:
     """Build the new store and let it take the old one's place."""
-    new = swap.beside(root)
     try:
-        new.mkdir()
+        new, making = make_unfinished(root, ".migration")
+    except OSError as error:
+        raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; the store is as it was") from None
+    try:
         _build(job, root, new)
-        lock = WriterLock(new / layout.LOCK_FILE)
+        lock = WriterLock(making / layout.LOCK_FILE)
         held.callback(lock.release)
-        old = swap.replace(root, new)
+        replaced = swap.replace(root, new, old)
     except BaseException as error:
         swap.discard(new)
         if isinstance(error, OSError) and not isinstance(error, RondoError):
             raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; the store is as it was") from None
         raise
-    swap.discard(old)
+    swap.discard(replaced)
 
 
 def _build(job: _Job, root: Path, new: Path) -> None:

@@ -17,6 +17,7 @@ from rondo_core.errors import CapacityError, CorruptStoreError, LabelError
 from rondo_core.files import StrPath
 from rondo_core.journal import MENDED_BY, Journal, create_journal
 from rondo_core.labels import Kind, Labels, Series
+from rondo_core.lock import abandon_after_fork
 from rondo_core.schema import Schema
 
 # Room for one series: name, labels, help and unit of ordinary length. A store whose series are longer fills its
@@ -144,6 +145,7 @@ class Registry:
         self._by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
         self._pairs: dict[tuple[str, str], tuple[str, str]] = {}  # of labels declared here: equal ones are one object
         self._reading = threading.RLock()
+        abandon_after_fork(self)
         try:
             self.counts = self._count()
         except BaseException:
@@ -301,6 +303,14 @@ class Registry:
     def sync(self) -> None:
         """Write what was declared to the disk, and wait for it; nothing to do where nothing was since."""
         self._journal.sync()
+
+    def is_in_place(self) -> bool:
+        """Say whether the file that is open for writing still has its name."""
+        return self._journal.is_in_place()
+
+    def abandon(self) -> None:
+        """Let a forked child read on: a thread of the parent may have been at it."""
+        self._reading = threading.RLock()
 
     def close(self) -> None:
         """Close the file."""

@@ -14,11 +14,12 @@ from rondo_core import layout, ring
 from rondo_core.check import YEAR_NS, Tier, check_cursor, last_window, newest_ns, open_tiers, unmerged
 from rondo_core.check_rows import Rows, SlabFile
 from rondo_core.directory import create
-from rondo_core.errors import StoreError, StoreExistsError, StoreLockedError
+from rondo_core.errors import StoreError, StoreExistsError
 from rondo_core.export.cursor import load_cursor, save_cursor
+from rondo_core.files import Folder
 from rondo_core.journal import Journal
 from rondo_core.labels import Series
-from rondo_core.lock import writer_pid
+from rondo_core.lock import check_unwritten, writer_pid
 from rondo_core.registry import encode_series
 from rondo_core.runs import decode_run, run_records, write_run
 from rondo_core.salvage import LOST_NAME, Salvaged, listed, salvage
@@ -47,13 +48,12 @@ def repair(path: str | Path, new: str | Path, now_ns: int | None = None) -> Outc
     says what the store is. Nothing is left behind then.
     """
     root, target = Path(path), Path(new)
-    pid = writer_pid(root / layout.LOCK_FILE)
-    if pid is not None:
-        raise StoreLockedError(str(root), pid)
+    if root.is_dir():
+        check_unwritten(root / layout.LOCK_FILE)
     if target.exists() or target.is_symlink():
         raise StoreExistsError(f"{target}: exists already; choose another path")
     until_ns = newest_ns(root, now_ns) + YEAR_NS
-    found = salvage(root)
+    found, folder = salvage(root), Folder(root)
     outcome = Outcome()
     outcome.left += [f"{each.file}: {each.where}: {each.what}" for each in found.findings]
     if not found.meta.store_id:
@@ -61,6 +61,8 @@ def repair(path: str | Path, new: str | Path, now_ns: int | None = None) -> Outc
 
     def fill(directory: Path) -> None:
         _Repair(root, directory, found, until_ns, outcome).run()
+        if not folder.lies_at_its_path() or writer_pid(folder / layout.LOCK_FILE) is not None:
+            raise StoreError(f"{root}: was written, or replaced, while it was read; repair it again")
 
     create(target, found.meta.schemas, found.meta.created_ns, store_id=found.meta.store_id, fill=fill)
     return outcome

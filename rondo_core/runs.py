@@ -37,6 +37,7 @@ class Run:
         ended: how: "closed", "signal 15", "exit status 1" ...; empty where no one could say.
         writer: what the writing program calls itself, for example "vmm kvm".
         machine: which machine it was, as a digest that says nothing else; empty where that is not known.
+        place: which directory was written, of this boot: `Folder.place`; empty where that is not known.
     """
 
     number: int
@@ -48,18 +49,26 @@ class Run:
     ended: str = ""
     writer: str = ""
     machine: str = ""
+    place: str = ""
 
 
-_TEXTS = {"boot_id", "ended", "writer", "machine"}
+_TEXTS = {"boot_id", "ended", "writer", "machine", "place"}
+_LATER = {"place": ""}  # what runs on record of older rondos do not have
 _FACTS: tuple[tuple[str, Any], ...] = tuple(
     (each.name, str if each.name in _TEXTS else int) for each in attrs.fields(Run)
 )
 
 
-def this_run(number: int, opened_ns: int, writer: str) -> Run:
+def this_run(number: int, opened_ns: int, writer: str, place: str = "") -> Run:
     """Describe the calling process as the writer of run `number`."""
-    opened_ns = on_record(opened_ns)
-    return Run(number, os.getpid(), process_start(), boot_id(), opened_ns, writer=writer, machine=machine_id())
+    me = os.getpid(), process_start(), boot_id()
+    return Run(number, *me, on_record(opened_ns), writer=writer, machine=machine_id(), place=place)
+
+
+@cache
+def process_token() -> str:
+    """Give a text that no other process has, of any host or container: pids, starts and boots say nothing there."""
+    return os.urandom(6).hex()
 
 
 def on_record(now_ns: int) -> int:
@@ -117,6 +126,13 @@ def _has_run_since(last: Run) -> bool:
     return last.process_start <= boot_ns() * os.sysconf("SC_CLK_TCK") // NS_PER_S
 
 
+def survival_at(last: Run | None, place: str) -> Survival:
+    """Say so of a store in a directory: one that was copied to there since its last run is no longer what it was."""
+    became = survival(last)
+    moved = last is not None and (not place or last.place != place)
+    return Survival.COPIED if moved and became is Survival.SAME_BOOT else became
+
+
 @cache
 def process_start() -> int:
     """Give when this process began, in clock ticks since boot; 0: not known. A forked child looks anew."""
@@ -128,6 +144,7 @@ def process_start() -> int:
 
 
 os.register_at_fork(after_in_child=process_start.cache_clear)
+os.register_at_fork(after_in_child=process_token.cache_clear)
 
 
 def create_runs(path: Path) -> None:
@@ -198,7 +215,7 @@ def _number(numbered: tuple[Any, int]) -> int:
 
 def _read(plain: Any, slot: int) -> Run | None:
     try:
-        run = Run(*[kind(plain[name]) for name, kind in _FACTS])
+        run = Run(*[kind({**_LATER, **plain}[name]) for name, kind in _FACTS])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     stamps = (run.opened_ns, run.ended_ns)
@@ -216,13 +233,18 @@ def write_run(path: StrPath, run: Run) -> None:
 
     Raises: StoreError: the file cannot be written.
     """
+    descriptor = open_file(path, os.O_WRONLY)
+    try:
+        write_run_to(descriptor, run)
+    finally:
+        os.close(descriptor)
+
+
+def write_run_to(descriptor: int, run: Run) -> None:
+    """Put the run on record in an open file."""
     facts = {name: getattr(run, name) for name, _ in _FACTS}
     facts |= {"ended": _short(run.ended), "writer": _short(run.writer)}
     payload: bytes = msgpack.packb(facts)
     record = (_RECORD.pack(len(payload), zlib.crc32(payload)) + payload).ljust(layout.RUN_BYTES, b"\0")
     offset = layout.RUNS_HEADER_BYTES + run.number % layout.RUN_COUNT * layout.RUN_BYTES
-    descriptor = open_file(path, os.O_WRONLY)
-    try:
-        faults.pwrite("runs.write", descriptor, record, offset)
-    finally:
-        os.close(descriptor)
+    faults.pwrite("runs.write", descriptor, record, offset)

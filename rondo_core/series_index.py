@@ -14,6 +14,7 @@ import msgpack
 
 from rondo_core.label_hashes import POSITION, entries_of, entry_of
 from rondo_core.labels import Series
+from rondo_core.lock import abandon_after_fork
 from rondo_core.registry import Registry
 from rondo_core.selector import NAME_KEY, Selector
 
@@ -40,6 +41,7 @@ class SeriesIndex:
         self._sorted: tuple[NDArray[np.uint64] | None, int] = (None, 0)  # and of how many records
         self._usual = True  # every record is as it was written here
         self._sorting = threading.Lock()
+        abandon_after_fork(self)
 
     def select(self, selector: Selector, budget: Budget | None = None) -> list[Series]:
         """Give the series that the selector matches, in the order of their declaration.
@@ -66,6 +68,10 @@ class SeriesIndex:
             else:
                 found = [each for each in found if pair in each.labels]
         return found
+
+    def abandon(self) -> None:
+        """Let a forked child sort for itself: a thread of the parent may have been at it."""
+        self._sorting = threading.Lock()
 
     def keep_up(self) -> None:
         """Sort the labels of what came since, where it is much; a reader that does so early selects at once."""

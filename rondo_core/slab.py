@@ -6,13 +6,16 @@ import contextlib
 import mmap
 import os
 import zlib
+from array import array
 from collections.abc import Iterable
+from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import layout, ring
 from rondo_core.errors import CorruptStoreError, FormatVersionError, OpenFilesError, StoreError
-from rondo_core.files import NO_MORE_FILES, StrPath, open_file, open_sized
+from rondo_core.files import NO_MORE_FILES, StrPath, open_file, open_known
+from rondo_core.statistics import COVERAGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +84,7 @@ class Slab:
         self.path, self.spec, self.writable = path, spec, writable
         self.row_words = spec.row_bytes // _WORD
         self._file_bytes = spec.file_bytes
-        self._map = _map(path, spec, writable=writable)
+        self._map, self._inode = _map(path, spec, writable=writable)
         view = memoryview(self._map)
         self.words: Words = view.cast("q")
         self.cells: Cells = view.cast("d")
@@ -219,6 +222,10 @@ class Slab:
         first = self.row_word(0)
         return self.words[first : first + self.spec.slot_count * self.row_words : self.row_words].tolist()
 
+    def held_buckets(self) -> list[int]:
+        """Give the buckets that the rows hold."""
+        return [self.words[self.row_word(slot)] for slot in self.held()]
+
     def torn(self, held: list[int], *, copied: bool) -> list[int]:
         """Give the slots of rows, of those that are held, that the machine's stop may have left in part.
 
@@ -229,6 +236,43 @@ class Slab:
         if copied and False not in seals.values():
             return []
         return [slot for slot, fits in seals.items() if not fits]
+
+    # -- columns
+
+    @property
+    def given(self) -> int:
+        """How many columns were ever given out, as the finest tier's slab says; what lies beyond is empty."""
+        return self.words[layout.SLAB_GIVEN // _WORD]
+
+    @given.setter
+    def given(self, count: int) -> None:
+        self.words[layout.SLAB_GIVEN // _WORD] = count
+
+    def clear(self, first: int) -> None:
+        """Make all columns from one on, which are no series', empty in every row that was ever used."""
+        pieces = [self._piece(cell, first) for cell in self.spec.cells]
+        # In a coarse row coverage 0 is empty, whatever the other cells hold.
+        looked_at = pieces if self.spec.tier == 0 else [self._piece(self.spec.cell(COVERAGE), first)]
+        start, count, size = self.row_word(0), self.spec.slot_count, self.spec.row_bytes
+        headers = self.words[start : start + count * self.row_words : self.row_words].tolist()
+        for slot, row in enumerate(range(layout.PAGE_BYTES, layout.PAGE_BYTES + count * size, size)):
+            if headers[slot] and any(self._map[row + at : row + end] != empty for at, end, empty in looked_at):
+                fits = self.seal_of(slot)
+                self.change()
+                for at, end, empty in pieces:
+                    self._bytes[row + at : row + end] = empty
+                if fits is not None:
+                    self.unseal(slot)
+                if fits:
+                    self.seal(slot)
+                self.changed()
+
+    def _piece(self, cell: layout.Cell, first: int) -> tuple[int, int, bytes]:
+        """Give where a cell lies in a row, of the columns from one on, in bytes, and what it holds when it is empty."""
+        kind, n_columns = cell.format[-1], self.spec.max_series - first
+        one = array(kind, [nan if kind == "d" else 0]).tobytes() * cell.each
+        at = cell.offset + first * len(one)
+        return at, at + n_columns * len(one), one * n_columns
 
     def drop(self, slots: Iterable[int]) -> None:
         """Mark rows as not there; what lay in them before is not to be looked for in this tier."""
@@ -323,11 +367,18 @@ class Slab:
 
     def sync(self) -> None:
         """Write what was stored to the disk, and wait for it, letting other threads go on meanwhile."""
-        descriptor = open_file(self.path)
+        descriptor = self._open_again()
         try:
             os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
+
+    def _open_again(self) -> int:
+        descriptor = open_file(self.path)
+        if os.fstat(descriptor).st_ino != self._inode:
+            os.close(descriptor)
+            raise StoreError(f"{self.path}: another file has taken its place; close the store and open it again")
+        return descriptor
 
     def let_go(self) -> None:
         """Give the memory of the pages that were looked at back; they return from the page cache at the next look."""
@@ -341,11 +392,12 @@ class Slab:
     def leave_unread(self) -> None:
         """Give back the pages of a new slab that were only looked at, the page cache's too."""
         self.let_go_for_writing()
-        descriptor = open_file(self.path)
-        try:
-            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # what was written stays
-        finally:
-            os.close(descriptor)
+        with contextlib.suppress(StoreError):  # it has no name any more
+            descriptor = self._open_again()
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)  # what was written stays
+            finally:
+                os.close(descriptor)
 
     def close(self) -> None:
         """Drop the views; the map goes when the last view that was handed out does."""
@@ -371,30 +423,12 @@ def take_up(slab: Slab, n_series: int, *, copied: bool | None) -> int:
         torn = slab.torn(held, copied=copied)
         slab.drop(torn)
         held = slab.held() if torn else held
-        _blank_columns(slab, held, n_series)
+        if held and n_series < slab.spec.max_series:
+            slab.clear(n_series)
     for slot in held:
         if slab.seal_of(slot) is None:
             slab.seal(slot)
     return len(torn)
-
-
-def _blank_columns(slab: Slab, held: list[int], n_series: int) -> None:
-    """Make columns from `n_series` on absent in these rows: the series they belonged to are not known any more."""
-    if n_series == slab.spec.max_series or not held:
-        return
-    import numpy as np
-
-    names = [cell.name for cell in slab.spec.cells]
-    for slot in held:
-        if slab.spec.tier:
-            blank = slab.block("coverage")[slot, n_series:] == 0
-        else:
-            blank = np.isnan(slab.block(names[0])[slot, n_series:])
-        if not blank.all():
-            for cell in slab.spec.cells:
-                values = slab.block(cell.name)[slot, n_series:]
-                values[...] = np.nan if values.dtype.kind == "f" else 0
-            slab.seal(slot)
 
 
 def _are_a_ring(headers: list[int], newest: int) -> bool:
@@ -409,13 +443,13 @@ def _are_a_ring(headers: list[int], newest: int) -> bool:
     return in_order == list(range(first, last + 1))
 
 
-def _map(path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> mmap.mmap:
-    descriptor, size = open_sized(path, os.O_RDWR if writable else os.O_RDONLY)
+def _map(path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> tuple[mmap.mmap, int]:
+    descriptor, found = open_known(path, os.O_RDWR if writable else os.O_RDONLY)
     try:
         header = os.pread(descriptor, layout.PAGE_BYTES, 0)
-        _check(path, spec, header, size)
+        _check(path, spec, header, found.st_size)
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        return mmap.mmap(descriptor, spec.file_bytes, access=access)
+        return mmap.mmap(descriptor, spec.file_bytes, access=access), found.st_ino
     except (OSError, ValueError, OverflowError) as error:
         if isinstance(error, StoreError):
             raise

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
+import warnings
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,28 +15,39 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from rondo_core import layout, selfmetrics
+from rondo_core import forking, layout, selfmetrics
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.consolidation import Consolidation
-from rondo_core.directory import LET_GO_NS, Meta, create, let_go, open_slabs, read_meta
+from rondo_core.directory import LET_GO_NS, Meta, create, let_go, open_alone, open_slabs
 from rondo_core.errors import (
     CapacityError,
     SchemaError,
     StoreClosedError,
     StoreExistsError,
     StoreForkedError,
-    UsageError,
-    one_line,
 )
+from rondo_core.files import open_file
 from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
 from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
-from rondo_core.lock import WriterLock, held_here
+from rondo_core.lock import held_here
+from rondo_core.notices import Notices
 from rondo_core.registry import Registry
-from rondo_core.runs import CLOSED, Run, Survival, newest_run, on_record, survival, this_run, write_run
-from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, difference
+from rondo_core.runs import (
+    CLOSED,
+    Run,
+    Survival,
+    newest_run,
+    on_record,
+    process_token,
+    survival_at,
+    this_run,
+    write_run_to,
+)
+from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
 from rondo_core.selector import parse_selector
 from rondo_core.slab import take_up
-from rondo_core.units import Duration, format_instant, seconds
+from rondo_core.ticking import SHORTEST_TICK_S, TickThread, interval_s
+from rondo_core.units import Duration
 from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
@@ -42,15 +55,17 @@ if TYPE_CHECKING:
     from rondo_core.query import Found
     from rondo_core.store_reader import View
 
+_NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
+DROPPED = "dropped without close"
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
-_SHORTEST_TICK_S, _DAY_S = 0.001, 86_400.0
 
 
 class Store:
     """A store opened for writing.
 
     Threads may share it and its handles. After fork the child's copy refuses to record. A process that is killed
-    loses nothing that was recorded; `close` folds the open windows and notes how the run ended.
+    loses nothing that was recorded; `close` folds the open windows and notes how the run ended. A store that nothing
+    refers to any more, no handle either, lets go of all that it holds, with a ResourceWarning.
     """
 
     def __init__(
@@ -81,49 +96,48 @@ class Store:
         """
         self.path = Path(path)
         asked = None if schemas is None else check_schemas(schemas)
-        tick_s = _interval_s("tick", tick_interval_s, _SHORTEST_TICK_S)
-        sync_s = _interval_s("sync", sync_interval_s, 0.0)
+        tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
+        sync_s = interval_s("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
-        self._synced_ns = self._let_go_ns = 0
-        self._root = str(self.path)
+        self._synced_ns = self._let_go_ns = self._noticed_ns = 0
+        self._closed, self._runs = True, -1
+        self._notices = Notices(self.path)
+        self._thread: TickThread | None = None
         if create_missing and not self.path.exists():
             with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
                 create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
-        meta = read_meta(self.path)
-        if asked is not None and (what := difference(asked, meta.schemas)):
-            raise SchemaError(f"{self.path}: {what}; open it without schemas, or choose another path")
-        self._lock_file = WriterLock(f"{self._root}/{layout.LOCK_FILE}")
+        self._folder, meta, self._lock_file = open_alone(self.path, asked)
         try:
             self._open(meta, clock, writer)
             if tick_s is not None:
-                self._start_ticking(tick_s)
+                self.tick()
+                self._thread = TickThread(self, tick_s, self._notices)
+                self._thread.start()
         except BaseException:
-            if hasattr(self, "registry"):
-                self.registry.close()
-            self._lock_file.release()
+            self._closed = True
+            self._let_go()
             raise
 
     @classmethod
     def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
-        """Open the calling process's own store below `directory`, named by pid, start and boot.
+        """Open the calling process's own store below `directory`, named by pid, start and a text that no other has.
 
         For programs of many processes: each calls this, after fork, and `rondo query DIRECTORY` reads them together.
         Args: `options`: as for the constructor. Raises: as the constructor.
         """
         me = this_run(0, 0, "")
-        name = f"{me.pid}-{me.process_start}-{me.boot_id[:8]}.rondo"
+        name = f"{me.pid}-{me.process_start}-{process_token()}.rondo"
         return cls(Path(directory) / name, schemas, **options)
 
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
-        root = self._root
-        last = newest_run(f"{root}/{layout.RUNS_FILE}")
-        became = survival(last)
+        root = self._folder
+        last = newest_run(root / layout.RUNS_FILE)
+        became = survival_at(last, root.place)
         restarted = became is Survival.RESTARTED
-        registry = f"{root}/{layout.REGISTRY_FILE}"
-        self.registry = Registry(registry, meta.schemas, writable=True, restarted=restarted)
+        self.registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
         self.slabs = open_slabs(root, meta, writable=True)
-        lost = 0
+        lost, anew = 0, became is Survival.COPIED
         if became is not Survival.SAME_BOOT or (last and not last.ended):
             copied = None if became is Survival.SAME_BOOT else not restarted
             for name, slabs in self.slabs.items():
@@ -133,40 +147,34 @@ class Store:
         self._consolidations: dict[str, Consolidation] = {}
         for schema in meta.schemas:
             slabs, n_series = self.slabs[schema.name], self.registry.counts[schema.name]
-            self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, root)
-            self._consolidations[schema.name] = Consolidation(
-                schema, slabs, self._writers[schema.name], anew=bool(lost)
-            )
-            self._writers[schema.name].settle()
+            if slabs[0].given > n_series:  # to series that are not known any more: the registry is an older one
+                for slab in slabs:
+                    slab.clear(n_series)
+            slabs[0].given = n_series
+            writes = self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(root))
+            self._consolidations[schema.name] = Consolidation(schema, slabs, writes, anew=anew or lost > 0)
+            self._consolidations[schema.name].owner = self
+            writes.settle()
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._declaring = threading.RLock()
         self._ticking = threading.RLock()
         self._ticks: list[Callable[[int], None]] = []
         self._plugins: list[Plugins] = []
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._closed = False
         self._close_asked = ""
-        self._reported: set[str] = set()
         self._view: View | None = None
         self._series_refused = 0
-        self._told = 0, 0  # rows set aside, and there again
+        self._new = last is None
+        self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer, root.place)
+        self._closed = False
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
         if lost:
-            self._report_lost(lost)
+            self.self_metrics.set_total(selfmetrics.ROWS_LOST, lost)
+            self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
         self._take_back_future()
-        self._tell_of_steps()
-        self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer)
-        self._new = last is None
-        write_run(f"{root}/{layout.RUNS_FILE}", self.run)
+        self._notices.of_steps(self._writers.values(), clock())
+        self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
+        write_run_to(self._runs, self.run)
         _live.add(self)
-
-    def _report_lost(self, rows: int) -> None:
-        import logging
-
-        self.self_metrics.set_total(selfmetrics.ROWS_LOST, rows)
-        what = "rows were not on the disk when the machine stopped; they are absent"
-        logging.getLogger("rondo.store").warning("%s: %d %s", self.path, rows, what)
 
     # -- declaring
 
@@ -233,7 +241,7 @@ class Store:
         handle = self._handles.get((name, whole))
         if handle is not None and handle.series.kind == kind:
             if help_text or unit:
-                self._say_kept(handle.series, help_text, unit)
+                self._notices.of_words(handle.series, help_text, unit)
             return handle
         check_metric_name(name)
         try:
@@ -249,8 +257,9 @@ class Store:
             series = self.registry.get(name, whole, kind)
             if series is None:
                 series = self._register(kind, name, whole, help_text, unit)
+                self.slabs[series.schema][0].given = series.column + 1
             else:
-                self._say_kept(series, help_text, unit)
+                self._notices.of_words(series, help_text, unit)
             writer = self._writers[series.schema]
             writer.add_series(series.column)
             width = writer.slab.spec.max_series
@@ -277,16 +286,6 @@ class Store:
             if schema.name != SELF_SCHEMA:
                 self._series_refused += 1
             raise
-
-    def _say_kept(self, series: Series, help_text: str | None, unit: str | None) -> None:
-        """Log what is given for a series that has another, once for each metric; what is on record stands."""
-        for word, new, old in (("help", help_text, series.help), ("unit", unit, series.unit)):
-            if new and new != old:
-                mend = "values of another unit need another name" if word == "unit" else "rondo info shows it"
-                had = repr(old) if old else f"no {word}"
-                self._log_once(
-                    f"{series.name} {word}", f"{series}: {word} {new!r}: declared with {had}, which stays; {mend}"
-                )
 
     # -- time
 
@@ -329,12 +328,15 @@ class Store:
         for call in self._ticks:
             call(now_ns)
         self._count()
+        if abs(now_ns - self._noticed_ns) >= _NOTICE_NS:
+            self._noticed_ns = now_ns
+            self._notices.of_files(self.registry)
         self.self_metrics.flush(now_ns)
         for name, writer in self._writers.items():
             if writer.n_series:
                 writer.enter(now_ns)
                 self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
-        self._tell_of_steps()
+        self._notices.of_steps(self._writers.values(), now_ns)
         if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
             self.registry.sync()  # a series is to be known before its values are; seldom is there anything to do
         else:
@@ -353,56 +355,16 @@ class Store:
         for writer in self._writers.values():
             writer.take_back_future()
 
-    def _tell_of_steps(self) -> None:
-        """Log that the clock stepped back, and that it returned, once for all schemas."""
-        steps = [writer.steps for writer in self._writers.values()]
-        counts = sum(each.set_aside for each in steps), sum(each.returned for each in steps)
-        if counts == self._told:
-            return
-        import logging
-
-        log, now = logging.getLogger("rondo.store"), format_instant(on_record(self.clock()))
-        (set_aside, returned), (before, returned_before) = counts, self._told
-        if set_aside > before:
-            what = "rows of what it took back are set aside, and there again if it returns"
-            log.warning("%s: the clock stepped back to %s; %d %s", self.path, now, set_aside - before, what)
-        if returned > returned_before:
-            what = "rows that were set aside are there again"
-            log.warning("%s: the clock went on to %s; %d %s", self.path, now, returned - returned_before, what)
-        self._told = counts
-
-    def _log_once(self, key: str, line: str) -> None:
-        import logging
-
-        if key not in self._reported:
-            self._reported.add(key)
-            logging.getLogger("rondo.store").warning("%s: %s", self.path, line)
-
-    def _start_ticking(self, interval_s: float) -> None:
-        def run() -> None:
-            interval_ns = round(interval_s * NS_PER_S)
-            while not self._stop.wait((interval_ns - self.clock() % interval_ns) / NS_PER_S):
-                try:
-                    self.tick()
-                except StoreClosedError:
-                    return
-                except Exception as error:  # noqa: BLE001 - the next second is ticked whatever befell this one
-                    line = one_line(error)
-                    self._log_once(line, f"tick: {line}")
-
-        self._thread = threading.Thread(target=run, name="rondo-tick", daemon=True)
-        self.tick()
-        self._thread.start()
-
     # -- reading
 
     @property
     def view(self) -> View:
         """The store's reading side, in this process: series, query, newest_ns."""
         if self._view is None:
+            forking.load("numpy", "rondo_core.store_reader")
             from rondo_core.store_reader import View
 
-            self._view = View(self.path, self.meta, self.registry, self.slabs)
+            self._view = View(self.path, self._folder, self.meta, self.registry, self.slabs)
         return self._view
 
     def query(self, selector: str, span: str = "all", **options: Any) -> Found:
@@ -413,7 +375,12 @@ class Store:
     # -- the end
 
     def sync(self) -> None:
-        """Write everything to the disk, and wait for it; recording goes on meanwhile."""
+        """Write everything to the disk, and wait for it; recording goes on meanwhile.
+
+        Raises: StoreForkedError; StoreError: a file was removed or replaced while the store is open.
+        """
+        if self.run.pid != os.getpid():
+            self._check_open()
         for writer in self._writers.values():
             writer.seal(layout.PROVISIONAL)
         self.registry.sync()
@@ -427,19 +394,21 @@ class Store:
         From inside a tick, a record or a declaration (a recorder, a signal handler) it takes place when that is over.
         Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1").
         """
+        if self.run.pid != os.getpid():
+            return
         if self._in_the_middle():
             self._close_asked = ended
             for writer in self._writers.values():
                 writer.after = self._close_as_asked
             return
-        self._stop.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join()
+        if self._thread is not None:
+            self._thread.end()
         with self._ticking, self._declaring:
-            if self._closed or self.run.pid != os.getpid():
+            if self._closed:
                 return
             now_ns = self.clock()
             self._count()
+            self._notices.of_files(self.registry)
             self.self_metrics.flush(now_ns)
             for writer in self._writers.values():
                 writer.stop(ended)
@@ -451,12 +420,38 @@ class Store:
                         self._consolidations[name].fold_closed(writer.bucket)
                         self._consolidations[name].fold_open()
                 self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
-                write_run(self.path / layout.RUNS_FILE, self.run)
+                write_run_to(self._runs, self.run)
             finally:
-                self.registry.close()
-                self._lock_file.release()
-                _live.discard(self)
+                self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done
+
+    def _let_go(self) -> None:
+        """Give the lock back, and close what is open but for the maps and the directory, which readers have too."""
+        if hasattr(self, "registry"):
+            self.registry.close()
+        if self._runs >= 0:
+            os.close(self._runs)
+            self._runs = -1
+        self._lock_file.release()
+        _live.discard(self)
+
+    def __del__(self) -> None:
+        """Let go of what a store holds that was dropped without `close`, and say so; nothing is folded here."""
+        if getattr(self, "_closed", True) or self.run.pid != os.getpid() or sys.is_finalizing():
+            return
+        self._closed = True
+        try:
+            if self._thread is not None:
+                self._thread.end(1.0)
+            for writer in self._writers.values():
+                writer.seal()
+                writer.stop(DROPPED)
+            with contextlib.suppress(OSError):
+                write_run_to(self._runs, attrs.evolve(self.run, ended_ns=self.clock(), ended=DROPPED))
+        finally:
+            self._let_go()
+        what = f"{self.path}: {DROPPED}; use it in a with statement, or close it"
+        warnings.warn(what, ResourceWarning, stacklevel=2)  # no source: who keeps the warning kept the store
 
     def _in_the_middle(self) -> bool:
         """Say whether this thread holds a lock already: to wait for others, who may wait for it, would be for ever."""
@@ -490,18 +485,7 @@ class Store:
     def _after_fork(self) -> None:
         for writer in self._writers.values():
             writer.forked()
-        self._lock_file.abandon()
         self._declaring, self._ticking = threading.RLock(), threading.RLock()
-
-
-def _interval_s(what: str, given: Duration | None, least_s: float) -> float | None:
-    """Read an interval as seconds. Raises: UsageError: it is none, or not from `least_s` to a day."""
-    if given is None:
-        return None
-    interval_s = seconds(f"{what}_interval_s", given)
-    if not least_s <= interval_s <= _DAY_S:
-        raise UsageError(f"{what} interval {interval_s:g} s: from {least_s:g} s to a day")
-    return interval_s
 
 
 _HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}

@@ -9,12 +9,14 @@ from typing import Any, Self
 
 from rondo_core import layout
 from rondo_core.directory import Meta, open_slabs, read_meta
+from rondo_core.errors import RondoError
+from rondo_core.files import Folder
 from rondo_core.labels import Series
 from rondo_core.lock import writer_pid
 from rondo_core.query import ALL, AUTO, Budget, Consolidators, Found, Range, Table, parse_range, pick, tier_index
 from rondo_core.reader import SlabReader
 from rondo_core.registry import Registry
-from rondo_core.runs import Run, Survival, newest_run, read_runs, survival
+from rondo_core.runs import Run, Survival, newest_run, read_runs, survival_at
 from rondo_core.schema import SELF_SCHEMA
 from rondo_core.schema_query import Plan, SchemaQuery
 from rondo_core.selector import Selector, parse_selector
@@ -27,9 +29,11 @@ _PREPARED_KEPT = 256
 class View:
     """Queries over mapped slabs and a registry: what a writing store and a reader have in common."""
 
-    def __init__(self, path: Path, meta: Meta, registry: Registry, slabs: dict[str, list[Slab]]) -> None:
-        """Bind to what is open already."""
-        self.path, self.meta, self.registry, self.slabs = path, meta, registry, slabs
+    def __init__(
+        self, path: Path, folder: Folder, meta: Meta, registry: Registry, slabs: dict[str, list[Slab]]
+    ) -> None:
+        """Bind to what is open already; `path` is for messages, `folder` leads to the files."""
+        self.path, self.folder, self.meta, self.registry, self.slabs = path, folder, meta, registry, slabs
         self._queries = {
             schema.name: SchemaQuery(schema, slabs[schema.name], lambda: self.writer_pid() is not None)
             for schema in meta.schemas
@@ -40,7 +44,7 @@ class View:
 
     def writer_pid(self) -> int | None:
         """Tell which process writes the store now; None where none does."""
-        return writer_pid(self.path / layout.LOCK_FILE)
+        return writer_pid(self.folder / layout.LOCK_FILE)
 
     def confirm(self) -> None:
         """Say that what was just read is what this view is of; one of a store that has ended may raise."""
@@ -207,12 +211,14 @@ class StoreReader(View):
 
         Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
         """
-        root = Path(path)
-        meta = read_meta(root)
-        became = survival(newest_run(f"{root}/{layout.RUNS_FILE}"))
+        folder = Folder(path)
+        meta = read_meta(folder)
+        last = newest_run(folder / layout.RUNS_FILE)
+        self._last = _known_by(last)
+        became = survival_at(last, folder.place)
         restarted = became is Survival.RESTARTED
-        registry = Registry(f"{root}/{layout.REGISTRY_FILE}", meta.schemas, writable=False, restarted=restarted)
-        super().__init__(root, meta, registry, open_slabs(root, meta, writable=False))
+        registry = Registry(folder / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
+        super().__init__(Path(path), folder, meta, registry, open_slabs(folder, meta, writable=False))
         self._index.keep_up()
         if became is not Survival.SAME_BOOT and self.writer_pid() is None:
             for query in self._queries.values():
@@ -223,9 +229,22 @@ class StoreReader(View):
         """Take in the series that the writing process has declared since."""
         self.registry.refresh()
 
+    def is_outdated(self) -> bool:
+        """Say whether another store lies at the path by now, or files that a new writer has opened since.
+
+        Who answers for a path, rather than for a store, opens it again then. The writer's run says of files that were
+        put in the place of those that are open here, as a file system of layers does when they are opened for writing.
+        """
+        if not self.folder.lies_at_its_path():
+            return True
+        try:
+            return _known_by(newest_run(self.folder / layout.RUNS_FILE)) != self._last
+        except RondoError:
+            return True
+
     def runs(self) -> list[Run]:
         """Give who wrote the store and how each run ended, oldest first; the last fifteen."""
-        return read_runs(self.path / layout.RUNS_FILE)
+        return read_runs(self.folder / layout.RUNS_FILE)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -249,3 +268,8 @@ class StoreReader(View):
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""
         return f"<StoreReader {self.path}: {len(self.registry)} series>"
+
+
+def _known_by(run: Run | None) -> tuple[object, ...]:
+    """Give what tells a run from every other, also of other stores."""
+    return () if run is None else (run.number, run.opened_ns, run.pid, run.process_start, run.place)

@@ -10,11 +10,11 @@ import ctypes
 import errno
 import os
 import shutil
-import uuid
 from pathlib import Path
 
 from rondo_core.directory import read_meta, sync_directory
 from rondo_core.errors import RondoError
+from rondo_core.files import Folder
 
 # Source: Linux, include/uapi/linux/fs.h and fcntl.h
 _RENAME_EXCHANGE = 2
@@ -22,28 +22,33 @@ _AT_FDCWD = -100
 _UNSUPPORTED = {errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP}
 
 
-def beside(path: Path) -> Path:
-    """Name a directory beside `path` that no one has."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.migration.unfinished")
-
-
 def _backup(path: Path) -> Path:
     return path.with_name(f".{path.name}.before-migration.unfinished")
 
 
-def replace(path: Path, new: Path) -> Path:
-    """Let `new` be at `path`; both are directories of one file system.
+def replace(path: Path, new: Path, old: Folder) -> Path:
+    """Let `new` be at `path`, where `old` lies; both are directories of one file system.
 
-    Returns: where the old one is now. Raises: OSError: nothing has changed.
+    Returns: where the old one is now. Raises: OSError: nothing has changed; ESTALE: another one lies at `path` by now.
     """
     try:
         _exchange(path, new)
     except OSError as error:
         if error.errno not in _UNSUPPORTED:
             raise
-        return _replace_by_two_renames(path, new)
+        return _replace_by_two_renames(path, new, old)
+    try:
+        _check(new, old)
+    except OSError:
+        _exchange(path, new)
+        raise
     sync_directory(path.parent)
     return new
+
+
+def _check(path: Path, folder: Folder) -> None:
+    if Folder(path).identity != folder.identity:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
 
 def _exchange(one: Path, other: Path) -> None:
@@ -55,11 +60,12 @@ def _exchange(one: Path, other: Path) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _replace_by_two_renames(path: Path, new: Path) -> Path:
+def _replace_by_two_renames(path: Path, new: Path, old: Folder) -> Path:
     """Do it where the file system cannot exchange; killed in between, `recover` puts the old one back."""
     backup = _backup(path)
     path.rename(backup)
     try:
+        _check(backup, old)
         new.rename(path)
     except BaseException:
         backup.rename(path)

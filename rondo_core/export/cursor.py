@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from rondo_core import faults, layout
+from rondo_core import layout
 from rondo_core.errors import StoreError
-from rondo_core.files import read_bytes
+from rondo_core.files import Folder, StrPath, open_file, read_bytes, replace_file, sweep
+from rondo_core.lock import abandon_after_fork
 from rondo_core.runs import read_runs
 
 if TYPE_CHECKING:
@@ -89,8 +90,8 @@ class Cursor:
         return attrs.evolve(self, positions={**self.positions, **positions}, **more)
 
 
-def cursor_path(store: Path, exporter: str) -> Path:
-    """Name the exporter's cursor in the store's directory."""
+def cursor_path(store: Path | Folder, exporter: str) -> StrPath:
+    """Name the exporter's cursor in the store's directory, given by its path or open."""
     return store / f"cursor_{exporter}.json"
 
 
@@ -99,7 +100,7 @@ def cursor_names(store: Path) -> list[str]:
     return sorted(file.stem.removeprefix("cursor_") for file in store.glob("cursor_*.json"))
 
 
-def load_cursor(store: Path, exporter: str) -> Cursor:
+def load_cursor(store: Path | Folder, exporter: str) -> Cursor:
     """Read the cursor; one that is missing, or that does not read, starts from the oldest bucket still there.
 
     Starting over sends again what was sent before, which receivers take as the same sample; it loses nothing.
@@ -138,30 +139,20 @@ def _held(plain: dict[str, Any]) -> dict[str, Held]:
     return {name: of for name, of in held.items() if 0 <= of.position < 1 << 62}
 
 
-def save_cursor(store: Path, cursor: Cursor) -> None:
+def save_cursor(store: Path | Folder, cursor: Cursor) -> None:
     """Replace the cursor's file, synced before it takes its name.
 
     Raises: StoreError: the directory cannot be written, or the disk has no room; the old cursor stays.
     """
     path = cursor_path(store, cursor.exporter)
-    unfinished = path.with_suffix(f".{os.getpid()}.unfinished")
     text = json.dumps({"version": VERSION, **attrs.asdict(cursor)}) + "\n"
     try:
-        faults.point("cursor.before")
-        with unfinished.open("w") as file:
-            file.write(text)
-            faults.point("cursor.buffered")
-            file.flush()
-            os.fsync(file.fileno())
-        faults.point("cursor.written")
-        unfinished.replace(path)
-        faults.point("cursor.renamed")
+        replace_file("cursor", path, text.encode())
     except OSError as error:
-        unfinished.unlink(missing_ok=True)
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; the cursor stays where it was") from None
 
 
-def note_failure(store: Path, exporter: str, error: str, now_ns: int) -> None:
+def note_failure(store: Path | Folder, exporter: str, error: str, now_ns: int) -> None:
     """Leave word in the cursor of a failure, where nobody moves it: an exporter that cannot be opened, or that hangs.
 
     What cannot be written is left out: the failure was logged.
@@ -174,7 +165,7 @@ def resumed_tiers(view: View, cursor: Cursor) -> list[str]:
     """Name the tiers, "schema.tier", whose last bucket was sent as the last of a run, and recorded into again since."""
     if not cursor.ended_run:
         return []
-    runs = [run for run in read_runs(view.path / layout.RUNS_FILE) if run.number > cursor.ended_run]
+    runs = [run for run in read_runs(view.folder / layout.RUNS_FILE) if run.number > cursor.ended_run]
     intervals = {
         f"{schema.name}.{at}": tier.interval_ns for schema in view.meta.schemas for at, tier in enumerate(schema.tiers)
     }
@@ -182,47 +173,46 @@ def resumed_tiers(view: View, cursor: Cursor) -> list[str]:
     return [key for key, end in ends if runs and end * intervals.get(key, 0) > runs[0].opened_ns]
 
 
-def _sweep(path: Path) -> None:
-    """Remove what writers of this cursor left behind that were killed before it took its name."""
-    for left in path.parent.glob(f"{path.stem}.*.unfinished"):
-        pid = left.suffixes[-2][1:]
-        if not Path("/proc", pid).exists():
-            left.unlink(missing_ok=True)
-
-
 class CursorLock:
     """One process at a time moves an exporter's cursor."""
 
-    def __init__(self, store: Path, exporter: str, *, shown: Path | None = None) -> None:
-        """Take the lock. Args: `shown`: the store in messages, where it is reached in another way.
+    def __init__(self, store: Path | Folder, exporter: str) -> None:
+        """Take the lock.
+
 
         Raises: StoreError: another process has it, or the store's directory is read-only.
         """
-        path, shown = _lock_path(store, exporter), shown or store
+        path = _lock_path(store, exporter)
         try:
-            self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            raise StoreError(f"{_lock_path(shown, exporter)}: {reason}; export needs a writable store") from None
+            self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+        except StoreError as error:
+            raise StoreError(f"{error}; export needs a writable store") from None
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             os.close(self._descriptor)
-            raise StoreError(f"{shown}: another process exports it through {exporter}; stop that one first") from None
-        _sweep(cursor_path(store, exporter))
+            raise StoreError(f"{store}: another process exports it through {exporter}; stop that one first") from None
+        abandon_after_fork(self)
+        sweep(cursor_path(store, exporter))
 
     def release(self) -> None:
         """Let the next one in."""
+        if self._descriptor >= 0:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child may have it open yet
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of what a forked child has of it; the parent keeps it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
-def cursor_held(store: Path, exporter: str) -> bool:
+def cursor_held(store: Path | Folder, exporter: str) -> bool:
     """Say whether some process exports the store through it now."""
     try:
-        descriptor = os.open(_lock_path(store, exporter), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
+        descriptor = open_file(_lock_path(store, exporter))
+    except StoreError:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -233,5 +223,5 @@ def cursor_held(store: Path, exporter: str) -> bool:
     return False
 
 
-def _lock_path(store: Path, exporter: str) -> Path:
+def _lock_path(store: Path | Folder, exporter: str) -> StrPath:
     return store / f"cursor_{exporter}.lock"

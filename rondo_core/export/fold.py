@@ -9,9 +9,10 @@ from rondo_core import layout
 from rondo_core.consolidation import Consolidation
 from rondo_core.directory import open_slabs, read_meta
 from rondo_core.errors import StoreError
+from rondo_core.files import Folder
 from rondo_core.lock import WriterLock
 from rondo_core.registry import Registry
-from rondo_core.runs import Run, Survival, newest_run, survival
+from rondo_core.runs import Run, Survival, newest_run, survival_at
 from rondo_core.schema import Schema
 from rondo_core.slab import Slab, take_up
 from rondo_core.writer import Writer
@@ -23,29 +24,30 @@ def fold_dead(path: Path) -> bool:
     A store that is written, or may not be written by this process, stays as it is. Killed in it, the next call goes on.
     Raises: StoreError and those below it: the store cannot be read.
     """
-    if not _left_open(newest_run(path / layout.RUNS_FILE)):
+    folder = Folder(path)
+    if not _left_open(newest_run(folder / layout.RUNS_FILE)):
         return False
     with contextlib.ExitStack() as held:
         try:
-            lock = WriterLock(path / layout.LOCK_FILE)
+            lock = WriterLock(folder / layout.LOCK_FILE)
         except StoreError:
             return False
         held.callback(lock.release)
-        last = newest_run(path / layout.RUNS_FILE)
+        last = newest_run(folder / layout.RUNS_FILE)
         if not _left_open(last):  # it was opened and closed meanwhile
             return False
-        meta = read_meta(path)
-        became = survival(last)
+        meta = read_meta(folder)
+        became = survival_at(last, folder.place)
         restarted = became is Survival.RESTARTED
-        registry = Registry(path / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
+        registry = Registry(folder / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
         held.callback(registry.close)
-        slabs = open_slabs(path, meta, writable=True)
+        slabs = open_slabs(folder, meta, writable=True)
         for many in slabs.values():
             for slab in many:
                 held.callback(slab.close)
         for schema in meta.schemas:
             copied = None if became is Survival.SAME_BOOT else not restarted
-            _fold(schema, slabs[schema.name], registry.counts[schema.name], str(path), copied)
+            fold_slabs(schema, slabs[schema.name], registry.counts[schema.name], str(path), copied=copied)
     return True
 
 
@@ -53,14 +55,17 @@ def _left_open(last: Run | None) -> bool:
     return last is not None and not last.ended
 
 
-def _fold(schema: Schema, slabs: list[Slab], n_series: int, path: str, copied: bool | None) -> None:
-    """Do what the next writer would: drop rows that a stopped machine left in part, seal the others, and fold."""
+def fold_slabs(schema: Schema, slabs: list[Slab], n_series: int, path: str, *, copied: bool | None) -> None:
+    """Do what the next writer would: drop rows that a stopped machine left in part, seal the others, and fold.
+
+    Args: `copied`: see `take_up`; what was copied is folded anew from all rows that there are.
+    """
     lost = sum(take_up(slab, n_series, copied=copied) for slab in slabs)
     if not n_series:
         return
     newest_ns = slabs[0].spec.interval_ns * max(0, *slabs[0].headers().tolist())
     writer = Writer(schema, slabs[0], n_series, lambda: newest_ns, path)
-    consolidation = Consolidation(schema, slabs, writer, anew=bool(lost))
+    consolidation = Consolidation(schema, slabs, writer, anew=bool(lost or copied))
     writer.settle()
     writer.seal()
     consolidation.fold_closed(writer.bucket)

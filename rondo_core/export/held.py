@@ -156,7 +156,7 @@ class EndedReader(StoreReader):
         Raises: StoreReopenedError: the store was opened since; StoreError: it cannot be asked any more.
         """
         # The lock before the run: who opens and closes it between the two has begun a run.
-        writer, last = ask_writer(self.path / layout.LOCK_FILE), newest_run(self.path / layout.RUNS_FILE)
+        writer, last = ask_writer(self.folder / layout.LOCK_FILE), newest_run(self.folder / layout.RUNS_FILE)
         if writer is not None or (last.number if last else 0) != self._run:
             self.reopened = True
             raise StoreReopenedError(f"{self.path}: opened again while it was sent to its end; send it again")

@@ -12,9 +12,7 @@ memory: a receiver that refuses everything moves nothing.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Literal
 
 import attrs
@@ -30,6 +28,7 @@ from rondo_core.export.cursor import (
     save_cursor,
 )
 from rondo_core.export.drain import Drained
+from rondo_core.files import Folder
 
 logger = logging.getLogger("rondo.export")
 
@@ -93,23 +92,15 @@ class Ledger:
     opened, ns since the epoch.
     """
 
-    def __init__(self, store: Path, exporter: str) -> None:
-        """Open the account.
+    def __init__(self, store: Folder, exporter: str) -> None:
+        """Open the account, which a store that is renamed, or made anew at its path, meanwhile keeps to itself.
 
         Raises: StoreError: another process has it open, or the store's directory cannot be written.
         """
-        # A store that is renamed, or made anew at its path, meanwhile keeps its account to itself.
-        try:
-            self._folder = os.open(store, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError as error:
-            raise StoreError(f"{store}: {os.strerror(error.errno or 0)}; export needs a store") from None
-        self._shown, self._store = store, Path("/proc/self/fd", str(self._folder))
-        try:
-            self._lock = CursorLock(self._store, exporter, shown=store)
-            self.cursor = self._saved = self._opened = load_cursor(self._store, exporter)
-        except BaseException:
-            os.close(self._folder)
-            raise
+        self._store = store
+        self._lock = CursorLock(store, exporter)
+        self.cursor = self._saved = self._opened = load_cursor(store, exporter)
+        self._is_open = True
         self._ahead: _Ahead | None = None
         self._unanswered = bool(self.cursor.in_flight)
         self._full = False
@@ -117,10 +108,8 @@ class Ledger:
 
     def close(self) -> None:
         """Let another process open it."""
-        if self._folder >= 0:
-            self._lock.release()
-            os.close(self._folder)
-            self._folder = -1
+        self._is_open = False
+        self._lock.release()
 
     # -- where it stands
 
@@ -278,14 +267,14 @@ class Ledger:
         Where the disk takes nothing it stays in memory, which is said once, and is saved as soon as it can be. Until
         then the disk says less than is true: what was acknowledged is pending there, and would be sent once more.
         """
-        if self.cursor is self._saved or self.cursor == self._saved or self._folder < 0:
+        if self.cursor is self._saved or self.cursor == self._saved or not self._is_open:
             return
         try:
             save_cursor(self._store, self.cursor)
         except StoreError as error:
             if not self._full:
                 self._full = True
-                reason = str(error).replace(str(self._store), str(self._shown)).partition("; ")[0]
+                reason = str(error).partition("; ")[0]
                 logger.warning("%s; the export goes on, and what it sends may be sent once more by the next", reason)
             return
         self._saved, self._full = self.cursor, False

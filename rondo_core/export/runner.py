@@ -82,7 +82,7 @@ class Runner:
         self._interval_s, self._clock = interval_s, clock
         self.deadline_s, self._count = deadline_s, count
         drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
-        self._ledger, self._delivery = Ledger(view.path, name), Delivery(exporter)
+        self._ledger, self._delivery = Ledger(view.folder, name), Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
         self.complete = False
         self._wake = threading.Event()
@@ -205,7 +205,7 @@ class Runner:
             if self._thread.is_alive() and (late or self.hangs(limit_s)):
                 spent = f"{self._delivery.under_way_s:.0f} s"
                 self._stop(ExportError(f"{self.name}: hangs, for {spent} now; the rest stays in the store"))
-                note_failure(self._view.path, self.name, self._delivery.error, self._clock())
+                note_failure(self._view.folder, self.name, self._delivery.error, self._clock())
                 break
         if self._raised is not None:
             raise self._raised
@@ -347,7 +347,7 @@ def open_runner(
     except MISTAKES:
         raise  # told to whoever wrote them; a name that is none must not leave a cursor behind
     except RondoError as error:
-        note_failure(view.path, name, one_line(error), clock())
+        note_failure(view.folder, name, one_line(error), clock())
         raise
     exporter = Labelled(opened, labels) if labels else opened
     try:

@@ -161,6 +161,23 @@ os.kill(os.getpid(), 9)
         probe.connect(("127.0.0.1", port))
 
 
+def test_what_is_served_is_what_lies_at_the_path(path, clock):
+    """Another store that takes the place of the first is served from then on; in between there is none: 404."""
+    with Store(path, clock=clock) as store:
+        store.gauge("a").set(1.0)
+    with Sidecar(path, listen("127.0.0.1", 0)) as sidecar:
+        assert get(sidecar, "query?series=a")[0] == 200
+        path.rename(path.with_name("moved"))
+        assert get(sidecar, "query?series=a")[0] == 404
+        with Store(path, clock=clock) as store:
+            store.gauge("b").set(2.0)
+            assert get(sidecar, "health")[1]["status"] == "live"
+            assert get(sidecar, "query?series=b")[1][0]["points"] == [[clock() // 10**9 * 10**9, 2.0]]
+            assert get(sidecar, "query?series=a")[0] == 404
+            (said,) = get(sidecar, "info")[1]["stores"]
+            assert said["store_id"] == store.meta.store_id
+
+
 def test_a_busy_port_is_one_line(path, capsys):
     """It names the port and the mend; nothing was started."""
     Store(path).close()

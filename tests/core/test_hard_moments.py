@@ -156,7 +156,8 @@ def test_a_handler_may_close_whatever_it_interrupts(path, during):
             go_on.set()
             signal.raise_signal(signal.SIGUSR1)
             if during == "contended declaration":
-                store._stop.wait()  # its own thread has begun to close it, and waits for the declaration
+                while store._thread.told.empty():
+                    os.sched_yield()  # its own thread has begun to close it, and waits for the declaration
         return wall_ns()
 
     store = Store(path, [Schema("c", "counter", 4, (("1ms", "1s"),))], clock=interrupting, tick_interval_s=0.001)

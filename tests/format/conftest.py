@@ -1,4 +1,4 @@
-"""The golden stores, unpacked: one of each format version that there has been."""
+"""The golden stores, unpacked: one of each format version that there has been, and of each change within one."""
 
 import tarfile
 from pathlib import Path
@@ -10,11 +10,11 @@ GOLDEN = Path(__file__).parent / "golden"
 
 @pytest.fixture
 def unpacked(tmp_path):
-    """Unpack the golden store of a version, and give its path."""
+    """Unpack a golden store, and give its path."""
 
-    def unpack(version):
-        path = tmp_path / f"v{version}"
-        with tarfile.open(GOLDEN / f"v{version}.tar.gz") as archive:
+    def unpack(name):
+        path = tmp_path / name
+        with tarfile.open(GOLDEN / f"{name}.tar.gz") as archive:
             archive.extraction_filter = getattr(tarfile, "data_filter", None)  # which Python has from 3.11.4 on
             archive.extractall(path)
         return path
@@ -22,6 +22,6 @@ def unpacked(tmp_path):
     return unpack
 
 
-@pytest.fixture
-def golden(unpacked):
-    return unpacked(1)
+@pytest.fixture(params=sorted(file.name.removesuffix(".tar.gz") for file in GOLDEN.glob("*.tar.gz")))
+def golden(request, unpacked):
+    return unpacked(request.param)

@@ -1,7 +1,8 @@
-"""Make the golden store of this format: run once per format version; the archive it writes is checked in.
+"""Make the golden store of this format: run once per change of a byte; the archive it writes is checked in.
 
-`python tests/format/make_golden.py` writes tests/format/golden/v1.tar.gz, and never over one that is there: a store
-of an old format is read for ever, and is made by the rondo of its day.
+`python tests/format/make_golden.py place` writes tests/format/golden/v1-place.tar.gz, named after what has changed
+within the version, and never over one that is there: a store of an old format is read for ever, and is made by the
+rondo of its day.
 """
 
 import io
@@ -64,7 +65,9 @@ def pack(path, archive):
 
 
 if __name__ == "__main__":
-    golden = Path(__file__).parent / "golden" / f"v{FORMAT_VERSION}.tar.gz"
+    if len(sys.argv) != 2:
+        sys.exit("usage: make_golden.py CHANGE")
+    golden = Path(__file__).parent / "golden" / f"v{FORMAT_VERSION}-{sys.argv[1]}.tar.gz"
     if golden.exists():
         sys.exit(f"{golden}: is there already; it is the format's memory, and is not made again")
     with tempfile.TemporaryDirectory() as directory:

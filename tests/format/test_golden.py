@@ -117,5 +117,5 @@ def test_the_golden_store_can_be_written_on(golden):
 def test_every_format_has_its_golden_store(unpacked):
     """A new format version comes with a store of its own, and those before stay readable."""
     for version in range(1, layout.FORMAT_VERSION + 1):
-        with StoreReader(unpacked(version)) as reader:
+        with StoreReader(unpacked(f"v{version}")) as reader:
             assert len(reader.registry) > 0

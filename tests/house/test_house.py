@@ -16,12 +16,12 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "rondo_core"
 PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 LAYERS = {
-    0: "errors clock faults stopping units ring layout places",
+    0: "errors clock faults forking stopping units ring layout places",
     1: "admission timing labels options uncompiled sketch statistics schema schema_file",
     2: "files summary_rows slab journal registry lock runs directory swap tables",
-    3: "aside clock_steps staging writer handles reader consolidation whole_windows small_fold selector label_hashes series_index unmatched frames query schema_query relay",
+    3: "aside clock_steps notices ticking staging writer handles reader consolidation whole_windows small_fold selector label_hashes series_index unmatched frames query schema_query relay",
     4: "entrypoints hookspecs plugins installed selfmetrics exposition export store_reader stores store salvage check_rows check repair plan"
-    " migrate config config_check configured",
+    " migrate copies config config_check configured",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))

@@ -1,0 +1,39 @@
+"""Let no fork fall into an import of rondo's own: the child would wait for ever for the lock of a module half loaded.
+
+rondo loads numpy, and what folds and reads with it, at their first use, which may be on a thread of its own: a fork
+waits for the end of such a load.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from importlib import import_module
+
+WAIT_S = 30.0  # at most: a load that takes longer is not waited for
+
+_loading = threading.RLock()
+
+
+def load(*names: str) -> None:
+    """Import modules whose first use may be on any thread; forks of other threads wait meanwhile."""
+    with _loading:
+        for name in names:
+            import_module(name)
+
+
+def _before() -> None:
+    _loading.acquire(timeout=WAIT_S)
+
+
+def _in_parent() -> None:
+    if _loading._is_owned():  # type: ignore[attr-defined]  # noqa: SLF001 - not where the wait was given up
+        _loading.release()
+
+
+def _in_child() -> None:
+    global _loading  # noqa: PLW0603 - the parent's may be held by a thread that the child has not
+    _loading = threading.RLock()
+
+
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

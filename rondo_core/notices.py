@@ -1,0 +1,67 @@
+"""What a store logs of itself, each thing once: a clock that steps, files that are gone, words that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from rondo_core import forking
+from rondo_core.labels import Series
+from rondo_core.runs import on_record
+from rondo_core.units import format_instant
+
+if TYPE_CHECKING:
+    from rondo_core.registry import Registry
+    from rondo_core.writer import Writer
+
+
+class Notices:
+    """The log lines of one store."""
+
+    def __init__(self, store: object) -> None:
+        """Begin every line with the store's path."""
+        self._store = str(store)
+        self._said: set[str] = set()
+        self._told = 0, 0  # rows set aside, and there again
+
+    def warn(self, line: str) -> None:
+        """Log a line."""
+        forking.load("logging")
+        import logging
+
+        logging.getLogger("rondo.store").warning("%s: %s", self._store, line)
+
+    def once(self, key: str, line: str) -> None:
+        """Log a line, unless one was logged under this key."""
+        if key not in self._said:
+            self._said.add(key)
+            self.warn(line)
+
+    def of_words(self, series: Series, help_text: str | None, unit: str | None) -> None:
+        """Log what is given for a series that has another, once for each metric; what is on record stands."""
+        for word, new, old in (("help", help_text, series.help), ("unit", unit, series.unit)):
+            if new and new != old:
+                mend = "values of another unit need another name" if word == "unit" else "rondo info shows it"
+                had = repr(old) if old else f"no {word}"
+                line = f"{series}: {word} {new!r}: declared with {had}, which stays; {mend}"
+                self.once(f"{series.name} {word}", line)
+
+    def of_files(self, registry: Registry) -> None:
+        """Log that files were removed or replaced: what is recorded on is lost with them."""
+        if "files" not in self._said and not registry.is_in_place():
+            what = "was removed, or replaced, while it is open; what is recorded on is lost when it is closed"
+            self.once("files", what)
+
+    def of_steps(self, writers: Iterable[Writer], now_ns: int) -> None:
+        """Log that the clock stepped back, and that it returned, once for all schemas."""
+        set_aside = returned = 0
+        for each in writers:
+            set_aside += each.steps.set_aside
+            returned += each.steps.returned
+        (before, returned_before), self._told = self._told, (set_aside, returned)
+        if set_aside > before:
+            what = f"{set_aside - before} rows of what it took back are set aside, and there again if it returns"
+            self.warn(f"the clock stepped back to {format_instant(on_record(now_ns))}; {what}")
+        if returned > returned_before:
+            what = f"{returned - returned_before} rows that were set aside are there again"
+            self.warn(f"the clock went on to {format_instant(on_record(now_ns))}; {what}")
