@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from rondo_cli.params import STORE
+from rondo_cli.printing import say
 from rondo_core.copies import copy_store
 
 
@@ -26,4 +27,4 @@ def command(store: Path, to: Path) -> None:
     """
     done = copy_store(store, to)
     state = ", which is being written" if done.live else ""
-    click.echo(f"{to}: {done.n_series} series, {done.n_rows} rows of {store}{state}")
+    say(f"{to}: {done.n_series} series, {done.n_rows} rows of {store}{state}")

@@ -101,6 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         hide_credentials(sys.argv[1:])
     status = run(arguments)
+    _drop_output()  # what standard output did not take was said, and would be tried once more
     if status > STOPPED:  # the end was asked for and is under way: one more signal is not to make it another
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)

@@ -6,9 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from rondo_core import layout
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_core.store_reader import StoreReader
 from rondo_core.stores import StoresReader, open_reader
@@ -30,7 +29,6 @@ class _Open:
     """A reader, and how many threads use it. One of a directory is used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        self.mark = _mark(path)
         self.reader = open_reader(path)
         self.turn = threading.Lock() if isinstance(self.reader, StoresReader) else None
         self.opened_ns = monotonic_ns()
@@ -70,8 +68,10 @@ class Served:
     def facts(self) -> Facts | None:
         """Give what /health tells, at once: of a directory that is being read, what it told last; None: not yet known.
 
-        Raises: as `View.newest_ns`.
+        Raises: as `reader` and `View.newest_ns`.
         """
+        if not self.is_many():
+            self._follow()
         with self._held() as held:
             if held.turn is None:
                 return held.look()
@@ -91,7 +91,7 @@ class Served:
         held = self._current
         if isinstance(held.reader, StoresReader):
             return monotonic_ns() - held.opened_ns > REOPEN_NS
-        return bool(_mark(self._path) != held.mark)
+        return held.reader.is_outdated()
 
     def _follow(self) -> None:
         if not self.is_due() or not self._following.acquire(blocking=False):
@@ -130,12 +130,3 @@ class Served:
             unused = not self._current.n_users
         if unused:
             self._current.reader.close()
-
-
-def _mark(path: Path) -> Any:
-    """Give what changes when another store comes to lie at the path; of a directory of stores, None."""
-    try:
-        found = (path / layout.META_FILE).stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_ctime_ns, found.st_size

@@ -38,7 +38,8 @@ class Folder:
     def __init__(self, path: StrPath) -> None:
         """Open the directory.
 
-        Raises: StoreNotFoundError: nothing is there; StoreError: it is no directory, or may not be opened.
+        Raises: StoreNotFoundError: nothing is there; OpenFilesError: too many files are open; StoreError: it is no
+            directory, or may not be opened.
         """
         self.descriptor = -1
         self.path = self._whole_path = os.fspath(path)
@@ -52,6 +53,8 @@ class Folder:
         except NotADirectoryError:
             raise StoreError(f"{path}: a file, not a store; a store is a directory") from None
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in NO_MORE_FILES:
+                raise OpenFilesError(self.path) from None
             what = os.strerror(error.errno or 0) if isinstance(error, OSError) else str(error)
             raise StoreError(f"{path}: {what}; check its owner and mode") from None
         self.identity = identity(os.fstat(self.descriptor))
@@ -89,10 +92,15 @@ class Folder:
             self.descriptor = _open_folder(".", shared)
         os.close(shared)
 
-    def __del__(self) -> None:
-        """Close it."""
+    def close(self) -> None:
+        """Close it, whoever else has it; more than once is once."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __del__(self) -> None:
+        """Close it."""
+        self.close()
 
 
 def _open_folder(path: StrPath, dir_fd: int | None = None) -> int:

@@ -254,6 +254,7 @@ class StoreReader(View):
             for slab in slabs:
                 slab.close()
         self.registry.close()
+        self.folder.close()
 
     def __enter__(self) -> Self:
         """Give the reader itself."""

@@ -392,8 +392,8 @@ class _Opened:
 
     @property
     def files(self) -> int:
-        """Count what it takes of the process's open files: each slab's map has one."""
-        return sum(map(len, self.reader.slabs.values()))
+        """Count what it takes of the process's open files: each slab's map has one, and its directory."""
+        return 1 + sum(map(len, self.reader.slabs.values()))
 
 
 def open_reader(path: str | Path) -> StoreReader | StoresReader:

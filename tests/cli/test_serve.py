@@ -57,8 +57,9 @@ def test_a_query_answers_what_the_store_does(served):
         sidecar, f"query?series=jobs_total&start={start / 1e9:.0f}&end={end / 1e9:.0f}&tier=0&fn=rate&xff=0.5"
     )
     assert [value for _, value in part[0]["points"]] == [
-        2.0
-    ]  # the first of a range has nothing before it; the end is not in it
+        2.0,
+        2.0,
+    ]  # from the point before the range; its end is not in it
     _, part = get(sidecar, f"query?series=level&start={end / 1e9:.0f}")
     assert [stamp for stamp, _ in part[0]["points"]] == data.timestamps_ns[3:].tolist()
 
@@ -162,13 +163,13 @@ os.kill(os.getpid(), 9)
 
 
 def test_what_is_served_is_what_lies_at_the_path(path, clock):
-    """Another store that takes the place of the first is served from then on; in between there is none: 404."""
+    """Another store that takes the place of the first is served from then on; in between there is none: 503."""
     with Store(path, clock=clock) as store:
         store.gauge("a").set(1.0)
     with Sidecar(path, listen("127.0.0.1", 0)) as sidecar:
         assert get(sidecar, "query?series=a")[0] == 200
         path.rename(path.with_name("moved"))
-        assert get(sidecar, "query?series=a")[0] == 404
+        assert get(sidecar, "query?series=a")[0] == 503
         with Store(path, clock=clock) as store:
             store.gauge("b").set(2.0)
             assert get(sidecar, "health")[1]["status"] == "live"
