@@ -70,7 +70,7 @@ def test_a_machine_runs_whatever_is_closed(closed, tmp_path):
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("limit", ["-n 6", "-n 9", "-n 14", "-n 19", "-n 22", "-v 110000", "-f 0", "-f 100"])
+@pytest.mark.parametrize("limit", ["-n 6", "-n 9", "-n 14", "-n 19", "-n 22", "-v 90000", "-f 0", "-f 100"])
 def test_a_limit_of_the_process_is_one_line(limit, tmp_path):
     """Open files, memory, the size of a file: what was met is named, and a run that had begun says so itself."""
     store = tmp_path / "s"
