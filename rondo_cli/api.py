@@ -29,9 +29,9 @@ from rondo_core.directory import size_bytes
 from rondo_core.errors import QueryLimitError, RondoError, UnknownSeriesError, UsageError, one_line
 from rondo_core.export.newest import Found, newest_of
 from rondo_core.exposition import Value, choose, expose
-from rondo_core.labels import Series, overridden
+from rondo_core.model.labels import Series, overridden
+from rondo_core.model.selector import parse_selector
 from rondo_core.query import Budget, parse_range
-from rondo_core.selector import parse_selector
 from rondo_core.store_reader import StoreReader
 from rondo_core.stores import LABEL
 from rondo_core.units import parse_instant_ns

@@ -38,7 +38,7 @@ def command(store: Path, file: Path, dry_run: bool) -> None:
     rondo migrate demo.rondo --schema schemas.toml
     """
     from rondo_core.migrate import migrate
-    from rondo_core.schema_file import read_schemas
+    from rondo_core.model.schema_file import read_schemas
 
     done = migrate(one_store(store), read_schemas(file), dry_run=dry_run, progress=_Progress())
     show(_report(done, dry_run=dry_run))

@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_core.labels import canonical_labels
-from rondo_core.layout import META_FILE
+from rondo_core.model.labels import canonical_labels
+from rondo_core.model.layout import META_FILE
 from rondo_core.units import parse_duration_ns
 
 STORE = click.argument("store", type=click.Path(path_type=Path))

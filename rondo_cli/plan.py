@@ -12,8 +12,8 @@ from rondo_cli import render
 from rondo_cli.params import one_store
 from rondo_cli.printing import data, show
 from rondo_core.errors import UsageError
-from rondo_core.labels import Kind
-from rondo_core.schema import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
+from rondo_core.model.labels import Kind
+from rondo_core.model.schema import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
 from rondo_core.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def command(
         schemas = _from_numbers(numbers, tiers)
     plan = plan_store(schemas)
     if form == "toml":
-        from rondo_core.schema_file import write_schemas
+        from rondo_core.model.schema_file import write_schemas
 
         own = [schema for schema in plan.schemas if schema.name != SELF_SCHEMA or schema not in SELF_SCHEMAS]
         data(write_schemas(own).rstrip("\n"))
@@ -85,7 +85,7 @@ def _from_source(source: Path) -> tuple[Schema, ...]:
         from rondo_core.directory import read_meta
 
         return read_meta(one_store(source)).schemas
-    from rondo_core.schema_file import read_schemas
+    from rondo_core.model.schema_file import read_schemas
 
     return read_schemas(source)
 

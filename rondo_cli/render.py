@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import printable
-from rondo_core.labels import format_series
+from rondo_core.model.labels import format_series
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:

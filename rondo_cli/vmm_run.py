@@ -158,9 +158,9 @@ class Run:
         if kept is not None or path.exists():
             return kept
         from rondo_core import entrypoints
+        from rondo_core.model.schema import with_room
         from rondo_core.options import recorders_asked
         from rondo_core.plugins import RECORDERS
-        from rondo_core.schema import with_room
         from rondo_vmm.schemas import schemas_for, with_recorders
 
         where = entrypoints.find(RECORDERS) if known.recorders else {}
@@ -178,7 +178,7 @@ class Run:
 
     def _name_what_was_killed(self, store: Store) -> None:
         """Say that the run before this one was killed."""
-        from rondo_core.layout import RUNS_FILE
+        from rondo_core.model.layout import RUNS_FILE
         from rondo_core.runs import read_runs
 
         for run in read_runs(store.path / RUNS_FILE)[-2:]:

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
     from rondo_core.handles import Summary as Summary
     from rondo_core.hookspecs import hookimpl as hookimpl
     from rondo_core.hookspecs import hookspec as hookspec
-    from rondo_core.labels import Series as Series
+    from rondo_core.model.labels import Series as Series
+    from rondo_core.model.schema import Schema as Schema
+    from rondo_core.model.schema import Tier as Tier
+    from rondo_core.model.schema_file import read_schemas as read_schemas
     from rondo_core.options import Option as Option
     from rondo_core.plugins import Plugins as Plugins
     from rondo_core.query import Consolidator as Consolidator
     from rondo_core.query import Range as Range
     from rondo_core.query import SeriesData as SeriesData
-    from rondo_core.schema import Schema as Schema
-    from rondo_core.schema import Tier as Tier
-    from rondo_core.schema_file import read_schemas as read_schemas
     from rondo_core.store import Store as Store
     from rondo_core.store_reader import StoreReader as StoreReader
     from rondo_core.stores import StoresReader as StoresReader
@@ -45,18 +45,18 @@ _HOME = {
     "Plugins": "plugins",
     "Range": "query",
     "RondoError": "errors",
-    "Schema": "schema",
-    "Series": "labels",
+    "Schema": "model.schema",
+    "Series": "model.labels",
     "SeriesData": "query",
     "Store": "store",
     "StoreReader": "store_reader",
     "StoresReader": "stores",
     "Summary": "handles",
-    "Tier": "schema",
+    "Tier": "model.schema",
     "hookimpl": "hookspecs",
     "hookspec": "hookspecs",
     "open_store": "configured",
-    "read_schemas": "schema_file",
+    "read_schemas": "model.schema_file",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 

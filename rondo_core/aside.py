@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core import faults, layout, ring
-from rondo_core.statistics import COVERAGE
+from rondo_core import faults
+from rondo_core.model import layout, ring
+from rondo_core.model.statistics import COVERAGE
 
 if TYPE_CHECKING:
-    from rondo_core.labels import Kind
+    from rondo_core.model.labels import Kind
     from rondo_core.slab import Slab, Words
 
 _LOWEST, _PRESENT, _FIRST, _BEFORE, _NEWEST, _BACK = range(layout.STEP_WORDS)

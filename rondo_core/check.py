@@ -12,7 +12,6 @@ from typing import Any
 
 import attrs
 
-from rondo_core import layout
 from rondo_core.check_rows import (
     Rows,
     SlabFile,
@@ -29,9 +28,10 @@ from rondo_core.errors import StoreError
 from rondo_core.export.cursor import MAX_BYTES, SENT_BEFORE, VERSION
 from rondo_core.files import open_file, read_bytes
 from rondo_core.lock import writer_pid
+from rondo_core.model import layout
+from rondo_core.model.schema import Schema
 from rondo_core.runs import decode_run, read_runs, run_records
 from rondo_core.salvage import Finding, Salvaged, listed, plain, salvage
-from rondo_core.schema import Schema
 
 YEAR_NS = 366 * 86_400 * 10**9
 _MOST = 20

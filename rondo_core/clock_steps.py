@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rondo_core import aside, faults, ring
+from rondo_core import aside, faults
+from rondo_core.model import ring
 
 if TYPE_CHECKING:
     from rondo_core.writer import Writer

@@ -39,7 +39,7 @@ import attrs
 from rondo_core.errors import StoreError, UsageError, meant
 
 if TYPE_CHECKING:
-    from rondo_core.schema import Schema
+    from rondo_core.model.schema import Schema
 
 FILE_NAME = "rondo.toml"
 _SECTIONS = ("agent", "exporters", "recorders", "store")
@@ -63,7 +63,7 @@ class Config:
         """Read the file that `store.schemas` names; None where it names none. Raises: as `read_schemas`."""
         if "schemas" not in self.store:
             return None
-        from rondo_core.schema_file import read_schemas
+        from rondo_core.model.schema_file import read_schemas
 
         return read_schemas(self.store["schemas"])
 

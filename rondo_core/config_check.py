@@ -45,7 +45,7 @@ def check_config(config: Config) -> tuple[list[Setting], list[str]]:
         if place:
             problems += _problem(check_directory, key, place)
     if schemas := config.store.get("schemas"):
-        from rondo_core.schema_file import read_schemas
+        from rondo_core.model.schema_file import read_schemas
 
         problems += [f"store.schemas: {problem}" for problem in _problem(read_schemas, schemas)]
     from rondo_core.plugins import EXPORTERS, RECORDERS
@@ -76,7 +76,7 @@ def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
         if values.get(key, least) < least:
             raise UsageError(f"{where}.{key}: {values[key]}: at least {least}")
     if "match" in values:
-        from rondo_core.selector import parse_selector
+        from rondo_core.model.selector import parse_selector
 
         try:
             parse_selector(values["match"])

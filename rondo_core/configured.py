@@ -9,8 +9,8 @@ from pathlib import Path
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.config import Config, read_config
 from rondo_core.errors import UsageError
+from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, with_room
 from rondo_core.plugins import open_recorders
-from rondo_core.schema import DEFAULT_SCHEMAS, Schema, with_room
 from rondo_core.store import Store
 
 

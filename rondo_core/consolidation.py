@@ -11,10 +11,11 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import aside, faults, forking, layout, ring
-from rondo_core.schema import Schema
+from rondo_core import aside, faults, forking
+from rondo_core.model import layout, ring
+from rondo_core.model.schema import Schema
+from rondo_core.model.statistics import COVERAGE, WindowMerge, derived, lift
 from rondo_core.slab import Slab
-from rondo_core.statistics import COVERAGE, WindowMerge, derived, lift
 from rondo_core.whole_windows import fold_whole
 from rondo_core.writer import Writer
 

@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 import msgpack
 
-from rondo_core import faults, layout
+from rondo_core import faults
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import (
     CorruptStoreError,
@@ -28,9 +28,10 @@ from rondo_core.errors import (
 from rondo_core.files import UNFINISHED, Folder, lock_alive
 from rondo_core.journal import MENDED_BY, Journal, create_journal
 from rondo_core.lock import WriterLock
+from rondo_core.model import layout
+from rondo_core.model.schema import Schema, difference
 from rondo_core.registry import create_registry, registry_bytes
 from rondo_core.runs import create_runs
-from rondo_core.schema import Schema, difference
 from rondo_core.slab import MAX_INSTANT_NS, Slab, allocate, create_slab
 
 LOCK_BYTES = 64

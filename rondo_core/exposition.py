@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import attrs
 
-from rondo_core.labels import Labels, Series
+from rondo_core.model.labels import Labels, Series
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"

@@ -35,7 +35,7 @@ else:
 if TYPE_CHECKING:
     from rondo_core.admission import Admission
     from rondo_core.clock import Clock
-    from rondo_core.labels import Series
+    from rondo_core.model.labels import Series
     from rondo_core.slab import Cells, Words
 
     take_floats: Any  # of handles.pxd

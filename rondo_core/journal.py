@@ -12,9 +12,10 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
-from rondo_core import faults, layout
+from rondo_core import faults
 from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError, StoreError
 from rondo_core.files import BLOCK, StrPath, identity, identity_at, open_file, open_known, read_used, used_from
+from rondo_core.model import layout
 from rondo_core.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import attrs
 
-from rondo_core import layout, swap
+from rondo_core import swap
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.directory import (
     Meta,
@@ -30,12 +30,13 @@ from rondo_core.directory import (
 from rondo_core.errors import RondoError, SchemaError, StoreError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
 from rondo_core.files import Folder
-from rondo_core.labels import Series
 from rondo_core.lock import WriterLock, check_unwritten
+from rondo_core.model import layout
+from rondo_core.model.labels import Series
+from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas
+from rondo_core.model.selector import parse_selector
 from rondo_core.registry import Registry
 from rondo_core.relay import Relay, Source, relay
-from rondo_core.schema import SELF_SCHEMA, Schema, Tier, check_schemas
-from rondo_core.selector import parse_selector
 from rondo_core.slab import Slab
 from rondo_core.store_reader import StoreReader
 from rondo_core.tables import Table, read_tables

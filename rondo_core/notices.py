@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from rondo_core import forking
-from rondo_core.labels import Series
+from rondo_core.model.labels import Series
 from rondo_core.runs import on_record
 from rondo_core.units import format_instant
 

@@ -13,8 +13,8 @@ import attrs
 
 from rondo_core.clock import monotonic_ns
 from rondo_core.errors import ConsolidatorError, QueryLimitError, RangeError, meant
-from rondo_core.labels import Kind, Series
-from rondo_core.schema import Schema
+from rondo_core.model.labels import Kind, Series
+from rondo_core.model.schema import Schema
 from rondo_core.units import parse_duration_ns, parse_instant_ns
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import layout, ring
+from rondo_core.model import layout, ring
 from rondo_core.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core.errors import ConsolidatorError
-from rondo_core.labels import Series
+from rondo_core.model.labels import Series
+from rondo_core.model.schema import Schema
+from rondo_core.model.statistics import COVERAGE, SKETCH, cells_for, derived, lift
 from rondo_core.query import Budget, Consolidator, Range, Table
 from rondo_core.reader import Index, SlabReader, occupants, picker
-from rondo_core.schema import Schema
 from rondo_core.slab import Slab
-from rondo_core.statistics import COVERAGE, SKETCH, cells_for, derived, lift
 
 if TYPE_CHECKING:
     import numpy as np

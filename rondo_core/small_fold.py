@@ -14,10 +14,11 @@ from operator import add
 from struct import calcsize
 from typing import Any
 
-from rondo_core import faults, layout, ring
-from rondo_core.labels import Kind
+from rondo_core import faults
+from rondo_core.model import layout, ring
+from rondo_core.model.labels import Kind
+from rondo_core.model.statistics import COVERAGE, MERGED_AS, SKETCH, SKETCH_CELLS, finite_sum
 from rondo_core.slab import Slab
-from rondo_core.statistics import COVERAGE, MERGED_AS, SKETCH, SKETCH_CELLS, finite_sum
 
 MOST_VALUES = 5_000  # of the finer rows; with more, numpy is worth its loading
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rondo_core import faults, layout, ring
+from rondo_core import faults
+from rondo_core.model import layout, ring
 
 if TYPE_CHECKING:
     from rondo_core.slab import Cells, Slab, Words

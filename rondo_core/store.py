@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from rondo_core import forking, layout, selfmetrics
+from rondo_core import forking, selfmetrics
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.consolidation import Consolidation
 from rondo_core.directory import LET_GO_NS, Meta, create, let_go, open_alone, open_slabs
@@ -28,8 +28,11 @@ from rondo_core.errors import (
 )
 from rondo_core.files import open_file
 from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
-from rondo_core.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
 from rondo_core.lock import held_here
+from rondo_core.model import layout
+from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
+from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
+from rondo_core.model.selector import parse_selector
 from rondo_core.notices import Notices
 from rondo_core.registry import Registry
 from rondo_core.runs import (
@@ -43,8 +46,6 @@ from rondo_core.runs import (
     this_run,
     write_run_to,
 )
-from rondo_core.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
-from rondo_core.selector import parse_selector
 from rondo_core.slab import take_up
 from rondo_core.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.units import Duration

@@ -18,7 +18,6 @@ from typing import Self, TypeVar
 
 import attrs
 
-from rondo_core import layout
 from rondo_core.errors import (
     OpenFilesError,
     RondoError,
@@ -28,10 +27,11 @@ from rondo_core.errors import (
     printable,
 )
 from rondo_core.files import NO_MORE_FILES
-from rondo_core.labels import Series, overridden
 from rondo_core.lock import writer_pid
+from rondo_core.model import layout
+from rondo_core.model.labels import Series, overridden
+from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.query import AUTO, Budget, Range, SeriesData, parse_range
-from rondo_core.selector import Selector, parse_selector
 from rondo_core.store_reader import StoreReader
 
 T = TypeVar("T")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core import sketch
-from rondo_core.labels import Kind
-from rondo_core.schema import Schema
+from rondo_core.model import sketch
+from rondo_core.model.labels import Kind
+from rondo_core.model.schema import Schema
+from rondo_core.model.statistics import COVERAGE, SKETCH, SKETCH_CELLS, WindowMerge, lift
 from rondo_core.slab import MAX_INSTANT_NS, Slab
-from rondo_core.statistics import COVERAGE, SKETCH, SKETCH_CELLS, WindowMerge, lift
 
 if TYPE_CHECKING:
     import numpy as np

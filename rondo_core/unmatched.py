@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from rondo_core.errors import UnknownSeriesError
-from rondo_core.labels import Series
-from rondo_core.selector import NAME_KEY, Matcher, Selector
+from rondo_core.model.labels import Series
+from rondo_core.model.selector import NAME_KEY, Matcher, Selector
 
 _SHOWN = 5
 # Series and names that are looked at, and characters of one: a guess is not worth more, whoever asks.

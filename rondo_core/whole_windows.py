@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from rondo_core.model.statistics import COVERAGE, MERGED_AS, SKETCH, laid_side_by_side
 from rondo_core.slab import FLOATS, Slab
-from rondo_core.statistics import COVERAGE, MERGED_AS, SKETCH, laid_side_by_side
 
 if TYPE_CHECKING:
     import numpy as np

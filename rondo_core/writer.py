@@ -18,16 +18,17 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import faults, layout, ring, staging
+from rondo_core import faults, staging
 from rondo_core.admission import CAUSES, OVERFLOW, Admission
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.clock_steps import ClockSteps
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current, SketchedSummary
-from rondo_core.labels import Kind
 from rondo_core.lock import held_here
-from rondo_core.schema import Schema
-from rondo_core.sketch import SketchCells
+from rondo_core.model import layout, ring
+from rondo_core.model.labels import Kind
+from rondo_core.model.schema import Schema
+from rondo_core.model.sketch import SketchCells
 from rondo_core.slab import MAX_INSTANT_NS, Slab
 from rondo_core.summary_rows import SummaryRows, within
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rondo_core import Consolidator, hookimpl
-from rondo_core.labels import KINDS
+from rondo_core.model.labels import KINDS
 
 Statistics = Mapping[str, Any]
 

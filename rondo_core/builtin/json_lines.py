@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import Option, Series, hookimpl
-from rondo_core.labels import format_series
+from rondo_core.model.labels import format_series
 
 if TYPE_CHECKING:
     from rondo_core.builtin.lines import Lines

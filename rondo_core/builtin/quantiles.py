@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rondo_core import Consolidator, hookimpl, sketch
+from rondo_core import Consolidator, hookimpl
+from rondo_core.model import sketch
 
 Statistics = Mapping[str, Any]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from rondo_core.labels import Kind, Series
+from rondo_core.model.labels import Kind, Series
 
 if TYPE_CHECKING:
     import numpy as np

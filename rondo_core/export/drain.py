@@ -13,7 +13,7 @@ from rondo_core.export.batch import Batch, Part
 from rondo_core.export.cursor import SENT_BEFORE
 from rondo_core.export.rollup import RollupSource
 from rondo_core.export.sources import Columns, RawSource, Segment, Source
-from rondo_core.labels import Series
+from rondo_core.model.labels import Series
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View

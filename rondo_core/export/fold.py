@@ -5,15 +5,15 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from rondo_core import layout
 from rondo_core.consolidation import Consolidation
 from rondo_core.directory import open_slabs, read_meta
 from rondo_core.errors import StoreError
 from rondo_core.files import Folder
 from rondo_core.lock import WriterLock
+from rondo_core.model import layout
+from rondo_core.model.schema import Schema
 from rondo_core.registry import Registry
 from rondo_core.runs import Run, Survival, newest_run, survival_at
-from rondo_core.schema import Schema
 from rondo_core.slab import Slab, take_up
 from rondo_core.writer import Writer
 

@@ -15,7 +15,7 @@ from typing import NamedTuple, Self
 
 import attrs
 
-from rondo_core import faults, layout
+from rondo_core import faults
 from rondo_core.directory import read_meta
 from rondo_core.errors import (
     OpenFilesError,
@@ -27,6 +27,7 @@ from rondo_core.errors import (
 )
 from rondo_core.files import NO_MORE_FILES
 from rondo_core.lock import ask_writer
+from rondo_core.model import layout
 from rondo_core.runs import newest_run
 from rondo_core.store_reader import StoreReader
 

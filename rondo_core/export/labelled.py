@@ -8,7 +8,7 @@ import attrs
 
 from rondo_core.export.batch import Batch
 from rondo_core.hookspecs import Exporter
-from rondo_core.labels import Series, overridden
+from rondo_core.model.labels import Series, overridden
 
 
 class Labelled:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 
-from rondo_core import sketch
 from rondo_core.clock import NS_PER_S
 from rondo_core.export.batch import Batch, Part
 from rondo_core.export.drain import Drain
 from rondo_core.exposition import SummaryValue, Value
-from rondo_core.labels import Series
+from rondo_core.model import sketch
+from rondo_core.model.labels import Series
 from rondo_core.store_reader import View
 
 QUANTILES = (0.5, 0.9, 0.99)

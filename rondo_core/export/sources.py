@@ -9,9 +9,9 @@ import attrs
 
 from rondo_core.aside import stepped_to
 from rondo_core.export.batch import Part
-from rondo_core.labels import Series
-from rondo_core.schema import Schema
-from rondo_core.statistics import COVERAGE, SKETCH, derived, lift
+from rondo_core.model.labels import Series
+from rondo_core.model.schema import Schema
+from rondo_core.model.statistics import COVERAGE, SKETCH, derived, lift
 
 if TYPE_CHECKING:
     import numpy as np
@@ -226,7 +226,7 @@ class Columns:
 
         Raises: SelectorError: `match` does not parse.
         """
-        from rondo_core.selector import parse_selector
+        from rondo_core.model.selector import parse_selector
 
         self._all = view.registry.by_schema[schema.name]
         self._selector = parse_selector(match) if match else None

@@ -9,8 +9,8 @@ import numpy as np
 
 from rondo_core.clock import NS_PER_S, ManualClock
 from rondo_core.export.batch import Part
-from rondo_core.labels import Kind, Series, canonical_labels
-from rondo_core.schema import Schema, Tier
+from rondo_core.model.labels import Kind, Series, canonical_labels
+from rondo_core.model.schema import Schema, Tier
 from rondo_core.store import Store
 
 # 2023-11-14T22:15:00Z: where a bucket of every usual tier begins.

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from rondo_core.builtin import csv_lines, json_lines
-from rondo_core.labels import canonical_labels, format_series
+from rondo_core.model.labels import canonical_labels, format_series
 from rondo_core.testing import ExporterTests
 
 

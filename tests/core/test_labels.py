@@ -1,6 +1,6 @@
 """Whose labels win where a store's own meet an operator's."""
 
-from rondo_core.labels import overridden
+from rondo_core.model.labels import overridden
 
 
 def test_labels_that_win_displace_a_stores_own_which_stay_under_another_name():

@@ -16,7 +16,7 @@ from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
 from rondo_core.export.drain import Drain
 from rondo_core.lock import WriterLock
 from rondo_core.migrate import migrate
-from rondo_core.schema import check_schemas
+from rondo_core.model.schema import check_schemas
 
 START_NS = 1_700_000_000 * 10**9
 OLD = (("1s", "1m"), ("10s", "10m"), ("1m", "2h"))

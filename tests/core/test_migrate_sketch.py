@@ -7,7 +7,7 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, read_schem
 from rondo_core.check import check
 from rondo_core.errors import StoreError
 from rondo_core.migrate import migrate
-from rondo_core.schema_file import write_schemas
+from rondo_core.model.schema_file import write_schemas
 
 START_NS = 1_700_000_000 * 10**9
 OLD = (Tier("1s", "1m"), Tier("10s", "10m"), Tier("1m", "2h"))

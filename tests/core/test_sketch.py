@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from rondo_core import Schema, Store, StoreReader, Tier, sketch
+from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.errors import ConsolidatorError, SchemaError
+from rondo_core.model import sketch
 
 SKETCHED = [Schema("s", "summary", 4, (Tier("1s", "10m"), Tier("10s", "1h"), Tier("5m", "1d")), sketch=True)]
 START = 1_700_000_100

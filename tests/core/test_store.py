@@ -19,7 +19,7 @@ from rondo_core.errors import (
     StoreNotFoundError,
     UnknownSeriesError,
 )
-from rondo_core.schema import DEFAULT_SCHEMAS, check_schemas
+from rondo_core.model.schema import DEFAULT_SCHEMAS, check_schemas
 
 
 def test_the_size_is_known_before_a_store_is_made(path):

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 
 from rondo_core.errors import LabelError, RangeError, SelectorError, UsageError
-from rondo_core.labels import Series, canonical_labels, format_series
+from rondo_core.model.labels import Series, canonical_labels, format_series
+from rondo_core.model.selector import parse_selector
 from rondo_core.query import parse_range
-from rondo_core.selector import parse_selector
 from rondo_core.units import format_duration, format_instant, parse_duration_ns, parse_instant_ns, parse_size_bytes
 
 

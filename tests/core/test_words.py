@@ -8,8 +8,8 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier, read_schemas
 from rondo_core.errors import LabelError, RangeError, SchemaError, UnknownSeriesError, UsageError
-from rondo_core.schema import difference
-from rondo_core.schema_file import write_schemas
+from rondo_core.model.schema import difference
+from rondo_core.model.schema_file import write_schemas
 from rondo_core.units import seconds
 
 

@@ -4,8 +4,8 @@ import itertools
 
 import numpy as np
 
+from rondo_core.model.statistics import COARSE_STATISTICS, COVERAGE, derived, lift
 from rondo_core.reader import SlabReader, occupants
-from rondo_core.statistics import COARSE_STATISTICS, COVERAGE, derived, lift
 
 FOREVER = 1 << 62
 

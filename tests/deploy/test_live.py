@@ -14,7 +14,7 @@ import yaml
 from rondo_core import ManualClock, Plugins, Schema, Store, StoreReader, Tier, hookimpl
 from rondo_core.errors import CapacityError
 from rondo_core.export.runner import open_runner
-from rondo_core.schema import SELF_MATCH, SELF_SCHEMA
+from rondo_core.model.schema import SELF_MATCH, SELF_SCHEMA
 from rondo_vmm import VmConfig, run_vm
 from rondo_vmm.plugins import blockio
 from rondo_vmm.schemas import schemas_for

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.export.cursor import Cursor, save_cursor
-from rondo_core.layout import FORMAT_VERSION
+from rondo_core.model.layout import FORMAT_VERSION
 
 START_NS = 1_700_000_001 * 10**9  # the first second of a window of 3 s
 TIERS = (Tier("1s", "12s"), Tier("3s", "30s"), Tier("6s", "60s"))

@@ -2,8 +2,9 @@
 
 import pytest
 
-from rondo_core import ManualClock, Store, StoreReader, layout
+from rondo_core import ManualClock, Store, StoreReader
 from rondo_core.export.cursor import load_cursor
+from rondo_core.model import layout
 
 START_S = 1_700_000_001
 SECONDS = range(20)

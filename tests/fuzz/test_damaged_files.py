@@ -19,10 +19,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rondo_core import ManualClock, Store, StoreReader, layout
+from rondo_core import ManualClock, Store, StoreReader
 from rondo_core.check import check
 from rondo_core.errors import CorruptStoreError, FormatVersionError, RondoError
 from rondo_core.export.cursor import load_cursor
+from rondo_core.model import layout
 from rondo_core.repair import repair
 
 EXAMPLES = int(os.environ.get("RONDO_FUZZ_EXAMPLES", "60"))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rondo_core import errors, hookspecs, layout
+from rondo_core import errors, hookspecs
+from rondo_core.model import layout
 from rondo_vmm import errors as vmm_errors
 from rondo_vmm import hookspecs as vmm_hookspecs
 

@@ -12,7 +12,7 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.check import check
 from rondo_core.errors import StoreError
 from rondo_core.migrate import migrate
-from rondo_core.statistics import COARSE_STATISTICS, COVERAGE
+from rondo_core.model.statistics import COARSE_STATISTICS, COVERAGE
 
 START_S = 1_700_000_000
 KINDS = ("counter", "gauge", "summary")
@@ -66,7 +66,7 @@ def record(store, clock, moves):
 
 def windows(path):
     """(kind, interval s, column, statistic) -> {window: value} of all that is covered, the finest tier lifted."""
-    from rondo_core.statistics import lift
+    from rondo_core.model.statistics import lift
 
     found = {}
     with StoreReader(path) as reader:

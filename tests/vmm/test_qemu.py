@@ -18,7 +18,7 @@ import pytest
 from rondo_cli.main import run
 from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.clock import NS_PER_S, wall_ns
-from rondo_core.schema import DEFAULT_SCHEMAS
+from rondo_core.model.schema import DEFAULT_SCHEMAS
 from rondo_vmm import VmConfig
 from rondo_vmm.errors import BootError, QmpError, VmmError
 from rondo_vmm.hookspecs import QemuFacts

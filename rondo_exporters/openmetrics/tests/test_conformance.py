@@ -6,7 +6,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from rondo_exporter_openmetrics import plugin
 
-from rondo_core.labels import canonical_labels, format_series
+from rondo_core.model.labels import canonical_labels, format_series
 from rondo_core.testing import ExporterTests
 
 ACCEPT = {"Accept": "application/openmetrics-text; version=1.0.0"}

@@ -4,7 +4,7 @@ import pytest
 from opentelemetry.proto.metrics.v1.metrics_pb2 import NumberDataPoint
 from rondo_exporter_otlp import plugin
 
-from rondo_core.labels import canonical_labels, format_series
+from rondo_core.model.labels import canonical_labels, format_series
 from rondo_core.testing import ExporterTests
 
 STATUS = {"unavailable": 503, "refuse": 400, "lose": 0}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_core import sketch
+from rondo_core.model import sketch
 from rondo_exporter_prometheus.columns import SKETCHES_AT_ONCE
 from rondo_exporter_prometheus.wire import STALE_BITS, Values, constant, field, rows_of_bytes, varint, varints, zigzag
 

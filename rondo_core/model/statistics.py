@@ -11,9 +11,9 @@ from functools import reduce
 from operator import add
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import sketch
 from rondo_core.errors import SchemaError
-from rondo_core.labels import Kind
+from rondo_core.model import sketch
+from rondo_core.model.labels import Kind
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from typing import NoReturn
 import attrs
 
 from rondo_core.errors import SelectorError
-from rondo_core.labels import LABEL_NAME, METRIC_NAME, Series
+from rondo_core.model.labels import LABEL_NAME, METRIC_NAME, Series
 
 _OPERATOR = re.compile(r"=~|!~|!=|=")
 _BARE = re.compile(r"[^,{}\"'\s=!~]+")

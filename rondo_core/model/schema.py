@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-from rondo_core import layout
 from rondo_core.errors import SchemaError
-from rondo_core.labels import KINDS, Kind
-from rondo_core.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
+from rondo_core.model import layout
+from rondo_core.model.labels import KINDS, Kind
+from rondo_core.model.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
 from rondo_core.units import format_duration, parse_duration_ns
 
 SELF_SCHEMA = "rondo"
