@@ -15,7 +15,7 @@ from harness import Report, finish, in_turn, machine, now_ns, options, per_call_
 from peers import readers
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.journal import parse
+from rondo_core.storage.journal import parse
 
 START_NS = 1_700_000_100 * 10**9  # where a 5 min window begins
 SECONDS = 600

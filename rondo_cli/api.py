@@ -25,13 +25,13 @@ from rondo_cli.lanes import BusyError, Lanes
 from rondo_cli.patterns import compile_re2
 from rondo_cli.served import Reader, Served
 from rondo_core.clock import NS_PER_S, wall_ns
-from rondo_core.directory import size_bytes
 from rondo_core.errors import QueryLimitError, RondoError, UnknownSeriesError, UsageError, one_line
 from rondo_core.export.newest import Found, newest_of
 from rondo_core.exposition import Value, choose, expose
 from rondo_core.model.labels import Series, overridden
 from rondo_core.model.selector import parse_selector
 from rondo_core.query import Budget, parse_range
+from rondo_core.storage.directory import size_bytes
 from rondo_core.store_reader import StoreReader
 from rondo_core.stores import LABEL
 from rondo_core.units import parse_instant_ns

@@ -105,11 +105,11 @@ def _check(name: str, table: dict[str, Any]) -> None:
 
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
-    from rondo_core.directory import read_meta
     from rondo_core.export.fold import fold_dead
     from rondo_core.export.held import EndedReader, HeldStore
     from rondo_core.export.opening import runner_options
     from rondo_core.export.runner import open_runner
+    from rondo_core.storage.directory import read_meta
     from rondo_core.store_reader import StoreReader
 
     read_meta(store)  # which says best what is wrong with a path

@@ -82,7 +82,7 @@ def command(
 
 def _from_source(source: Path) -> tuple[Schema, ...]:
     if source.is_dir():
-        from rondo_core.directory import read_meta
+        from rondo_core.storage.directory import read_meta
 
         return read_meta(one_store(source)).schemas
     from rondo_core.model.schema_file import read_schemas

@@ -179,7 +179,7 @@ class Run:
     def _name_what_was_killed(self, store: Store) -> None:
         """Say that the run before this one was killed."""
         from rondo_core.model.layout import RUNS_FILE
-        from rondo_core.runs import read_runs
+        from rondo_core.storage.runs import read_runs
 
         for run in read_runs(store.path / RUNS_FILE)[-2:]:
             if run.number == store.run.number - 1 and not run.ended:

@@ -23,15 +23,15 @@ from rondo_core.check_rows import (
     windows_to_compare,
 )
 from rondo_core.clock import wall_ns
-from rondo_core.directory import LOCK_BYTES
 from rondo_core.errors import StoreError
 from rondo_core.export.cursor import MAX_BYTES, SENT_BEFORE, VERSION
-from rondo_core.files import open_file, read_bytes
-from rondo_core.lock import writer_pid
 from rondo_core.model import layout
 from rondo_core.model.schema import Schema
-from rondo_core.runs import decode_run, read_runs, run_records
 from rondo_core.salvage import Finding, Salvaged, listed, plain, salvage
+from rondo_core.storage.directory import LOCK_BYTES
+from rondo_core.storage.files import open_file, read_bytes
+from rondo_core.storage.lock import writer_pid
+from rondo_core.storage.runs import decode_run, read_runs, run_records
 
 YEAR_NS = 366 * 86_400 * 10**9
 _MOST = 20

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core.files import open_file, read_at
 from rondo_core.model import layout
 from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, derived, lift
-from rondo_core.slab import MAX_INSTANT_NS
+from rondo_core.storage.files import open_file, read_at
+from rondo_core.storage.slab import MAX_INSTANT_NS
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:

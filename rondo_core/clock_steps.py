@@ -1,15 +1,16 @@
 """What a schema does when its clock steps back and when it returns: no history is lost in either, and no total.
 
 The finest tier's part is here, under the writer's lock; the coarser tiers' is Consolidation's. Which rows, and how a
-return is told from time going on: see aside.py.
+return is told from time going on: see set_aside.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from rondo_core import aside, faults
+from rondo_core import faults
 from rondo_core.model import ring
+from rondo_core.storage import set_aside
 
 if TYPE_CHECKING:
     from rondo_core.writer import Writer
@@ -21,7 +22,7 @@ class Coarser(Protocol):
     def take_back(self, present: int) -> None:
         """Set aside what is later than the window of `present`."""
 
-    def come_back(self, span: aside.Span) -> None:
+    def come_back(self, span: set_aside.Span) -> None:
         """Bring what was set aside into sight, in place of what was recorded since, in the finest tier too."""
 
     def let_go(self, last: int) -> None:
@@ -35,7 +36,7 @@ class ClockSteps:
 
     def __init__(self, writer: Writer) -> None:
         """Take up what the last writer's clock did."""
-        self._writer, self._step = writer, aside.Step(writer.slab)
+        self._writer, self._step = writer, set_aside.Step(writer.slab)
         self.coarser: Coarser | None = None
         self.set_aside = self.returned = 0
 
@@ -44,18 +45,18 @@ class ClockSteps:
         writer = self._writer
         slab, newest = writer.slab, writer.bucket
         writer.current.point_nowhere()
-        future = aside.later_than(slab, present)
+        future = set_aside.later_than(slab, present)
         self._step.take_back(present, future[0], newest)
         if self.coarser:  # first, so that coarse rows are never ahead of the finest tier for any other reason
             self.coarser.take_back(present)
         # The newest last, after the present row has its totals: whoever reads, or is killed, in between finds no total
         # that steps back, and none lost.
-        aside.set_aside(slab, future[:-1])
+        set_aside.set_aside(slab, future[:-1])
         slab.seal(ring.slot_of(newest, slab.spec.slot_count))
         writer.carry(present)
         faults.point("take_back.carried")
         if writer.holds(newest):  # not so where the present row has taken the newest one's slot
-            aside.set_aside(slab, future[-1:])
+            set_aside.set_aside(slab, future[-1:])
         faults.point("take_back.dropped")
         writer.refused["taken_back"] += len(future)
         self.set_aside += len(future)
@@ -73,7 +74,7 @@ class ClockSteps:
             step.back = old + 1
             return True
         if bucket > old + 1:
-            aside.let_go(self._writer.slab, old + 1, bucket - 1)
+            set_aside.let_go(self._writer.slab, old + 1, bucket - 1)
         if step.is_over(bucket):
             if self.coarser:
                 self.coarser.let_go(bucket)
@@ -84,20 +85,20 @@ class ClockSteps:
         """Bring what was set aside between the buckets into sight, once what contradicts it has given way."""
         writer, step = self._writer, self._step
         slab, span = writer.slab, step.span(old, bucket)
-        writer.refused["taken_back"] += aside.give_way(slab, span)
+        writer.refused["taken_back"] += set_aside.give_way(slab, span)
         if self.coarser:
             self.coarser.come_back(span)
         else:
-            aside.agree([slab], writer.kind, span)
-        self.returned += aside.come_back(slab, old + 1, bucket - 1)
-        faults.point("aside.returned")
+            set_aside.agree([slab], writer.kind, span)
+        self.returned += set_aside.come_back(slab, old + 1, bucket - 1)
+        faults.point("set_aside.returned")
         writer.changed(step.lowest)
         writer.opened_bucket = bucket
         step.returned(bucket)
 
     @property
     def lowest(self) -> int:
-        """The first bucket recorded since the clock stepped back; 0: nothing is set aside."""
+        """The first bucket recorded since the clock stepped back; 0: nothing is set set_aside."""
         return self._step.lowest
 
     @property

@@ -18,7 +18,7 @@ from rondo_core.options import (
     divided,
     read_options,
 )
-from rondo_core.places import check_directory
+from rondo_core.storage.write_check import check_directory
 
 
 @attrs.frozen

@@ -11,11 +11,12 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import aside, faults, forking
+from rondo_core import faults, forking
 from rondo_core.model import layout, ring
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, WindowMerge, derived, lift
-from rondo_core.slab import Slab
+from rondo_core.storage import set_aside
+from rondo_core.storage.slab import Slab
 from rondo_core.whole_windows import fold_whole
 from rondo_core.writer import Writer
 
@@ -115,11 +116,11 @@ class Consolidation:
             for tier in range(1, len(self._slabs)):
                 newest, present = present, present // self._schema.ratio(tier)
                 coarse = self._slabs[tier]
-                # What a killed process did not come to set aside is folded again, or the next one sets it aside.
+                # What a killed process did not come to set aside is folded again, or the next one sets it set_aside.
                 coarse.next_window = min(coarse.next_window, present)
                 faults.point("fold.taken_back")
                 coarse.change()
-                aside.set_aside(coarse, aside.later_than(coarse, present))
+                set_aside.set_aside(coarse, set_aside.later_than(coarse, present))
                 self._fold_again(tier, present, newest)
                 coarse.changed()
             self._note_unfolded(self._slabs[1].next_window)
@@ -139,7 +140,7 @@ class Consolidation:
         header[0] = ~header[0]
         return True
 
-    def come_back(self, span: aside.Span) -> None:
+    def come_back(self, span: set_aside.Span) -> None:
         """Bring the windows that were set aside into sight, in place of what was recorded meanwhile.
 
         In the finest tier only what contradicts them gives way. Args: `span`: in buckets of the finest tier.
@@ -148,10 +149,10 @@ class Consolidation:
             for slab in self._slabs:
                 slab.change()
             for coarse, ratio in self._by_ratio():
-                aside.give_way(coarse, span.of(ratio))
-            aside.agree(self._slabs, self._schema.kind, span)
+                set_aside.give_way(coarse, span.of(ratio))
+            set_aside.agree(self._slabs, self._schema.kind, span)
             for coarse, ratio in self._by_ratio():
-                aside.come_back(coarse, (span.old + 1) // ratio, span.bucket // ratio)
+                set_aside.come_back(coarse, (span.old + 1) // ratio, span.bucket // ratio)
             for slab in self._slabs:
                 slab.changed()
 
@@ -159,7 +160,7 @@ class Consolidation:
         """Let rows that were set aside, up to the bucket `last` of the finest tier, never be there again."""
         with self._lock:
             for coarse, ratio in self._by_ratio():
-                aside.let_go(coarse, 1, last // ratio)
+                set_aside.let_go(coarse, 1, last // ratio)
 
     def _by_ratio(self) -> list[tuple[Slab, int]]:
         """Give the coarser slabs, each with how many of the finest buckets a row of it holds."""

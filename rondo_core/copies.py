@@ -13,15 +13,15 @@ from pathlib import Path
 import attrs
 
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.directory import create, open_slabs
 from rondo_core.errors import UsageError
 from rondo_core.export.fold import fold_slabs
-from rondo_core.journal import Journal
 from rondo_core.model import layout
 from rondo_core.model.ring import occupant
 from rondo_core.reader import SlabReader, picker
-from rondo_core.runs import write_run
-from rondo_core.slab import Slab
+from rondo_core.storage.directory import create, open_slabs
+from rondo_core.storage.journal import Journal
+from rondo_core.storage.runs import write_run
+from rondo_core.storage.slab import Slab
 from rondo_core.store_reader import StoreReader
 
 COPIED = "copied while it ran"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rondo_core.admission import Admission
     from rondo_core.clock import Clock
     from rondo_core.model.labels import Series
-    from rondo_core.slab import Cells, Words
+    from rondo_core.storage.slab import Cells, Words
 
     take_floats: Any  # of handles.pxd
     # By another name than the compiler knows, which would make C's types of them and raise where another is given.

@@ -14,9 +14,16 @@ from pathlib import Path
 
 import attrs
 
-from rondo_core import swap
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.directory import (
+from rondo_core.errors import RondoError, SchemaError, StoreError
+from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
+from rondo_core.model import layout
+from rondo_core.model.labels import Series
+from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas
+from rondo_core.model.selector import parse_selector
+from rondo_core.relay import Relay, Source, relay
+from rondo_core.storage import replace
+from rondo_core.storage.directory import (
     Meta,
     file_sizes,
     make_files,
@@ -27,17 +34,10 @@ from rondo_core.directory import (
     size_bytes,
     sync_directory,
 )
-from rondo_core.errors import RondoError, SchemaError, StoreError
-from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
-from rondo_core.files import Folder
-from rondo_core.lock import WriterLock, check_unwritten
-from rondo_core.model import layout
-from rondo_core.model.labels import Series
-from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas
-from rondo_core.model.selector import parse_selector
-from rondo_core.registry import Registry
-from rondo_core.relay import Relay, Source, relay
-from rondo_core.slab import Slab
+from rondo_core.storage.files import Folder
+from rondo_core.storage.lock import WriterLock, check_unwritten
+from rondo_core.storage.registry import Registry
+from rondo_core.storage.slab import Slab
 from rondo_core.store_reader import StoreReader
 from rondo_core.tables import Table, read_tables
 from rondo_core.units import format_duration
@@ -87,7 +87,7 @@ def migrate(
     """
     root = Path(os.path.realpath(path))
     if not dry_run:
-        swap.recover(root)
+        replace.recover(root)
     meta = read_meta(root)
     given = tuple(schemas)
     own = () if any(schema.name == SELF_SCHEMA for schema in given) else _own(meta)
@@ -100,7 +100,7 @@ def migrate(
             lock = WriterLock(root / layout.LOCK_FILE)
             held.callback(lock.release)
             old = lock.folder
-            swap.clean_up(root)
+            replace.clean_up(root)
             held.enter_context(_no_exports(root))
         reader = StoreReader(root)
         held.callback(reader.close)
@@ -239,13 +239,13 @@ def _replace(job: _Job, root: Path, old: Folder, held: contextlib.ExitStack) -> 
         _build(job, root, new)
         lock = WriterLock(making / layout.LOCK_FILE)
         held.callback(lock.release)
-        replaced = swap.replace(root, new, old)
+        replaced = replace.replace(root, new, old)
     except BaseException as error:
-        swap.discard(new)
+        replace.discard(new)
         if isinstance(error, OSError) and not isinstance(error, RondoError):
             raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; the store is as it was") from None
         raise
-    swap.discard(replaced)
+    replace.discard(replaced)
 
 
 def _build(job: _Job, root: Path, new: Path) -> None:

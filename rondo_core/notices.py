@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from rondo_core import forking
 from rondo_core.model.labels import Series
-from rondo_core.runs import on_record
+from rondo_core.storage.runs import on_record
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
-    from rondo_core.registry import Registry
+    from rondo_core.storage.registry import Registry
     from rondo_core.writer import Writer
 
 

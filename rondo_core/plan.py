@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
-from rondo_core.directory import file_sizes
 from rondo_core.export.runner import SETTLE_NS
 from rondo_core.model.schema import Schema, Tier, check_schemas
+from rondo_core.storage.directory import file_sizes
 
 
 @attrs.frozen

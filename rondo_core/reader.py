@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.model import layout, ring
-from rondo_core.slab import MAX_INSTANT_NS, Slab
+from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:
     import numpy as np

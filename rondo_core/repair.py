@@ -12,18 +12,18 @@ import attrs
 
 from rondo_core.check import YEAR_NS, Tier, check_cursor, last_window, newest_ns, open_tiers, unmerged
 from rondo_core.check_rows import Rows, SlabFile
-from rondo_core.directory import create
 from rondo_core.errors import StoreError, StoreExistsError
 from rondo_core.export.cursor import load_cursor, save_cursor
-from rondo_core.files import Folder
-from rondo_core.journal import Journal
-from rondo_core.lock import check_unwritten, writer_pid
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import Schema
-from rondo_core.registry import encode_series
-from rondo_core.runs import decode_run, run_records, write_run
 from rondo_core.salvage import LOST_NAME, Salvaged, listed, salvage
+from rondo_core.storage.directory import create
+from rondo_core.storage.files import Folder
+from rondo_core.storage.journal import Journal
+from rondo_core.storage.lock import check_unwritten, writer_pid
+from rondo_core.storage.registry import encode_series
+from rondo_core.storage.runs import decode_run, run_records, write_run
 
 if TYPE_CHECKING:
     import numpy as np

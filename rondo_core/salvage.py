@@ -14,15 +14,15 @@ from typing import Literal
 
 import attrs
 
-from rondo_core.directory import MAX_META_BYTES, Meta, decode_meta
 from rondo_core.errors import CorruptStoreError, LabelError, RondoError, SchemaError, StoreError, StoreNotFoundError
-from rondo_core.files import open_file, read_at, read_bytes, read_used, used_from
-from rondo_core.journal import check_header, find_whole, parse
 from rondo_core.model import layout
 from rondo_core.model.labels import KINDS, Series, canonical_labels, check_metric_name
 from rondo_core.model.schema import SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
 from rondo_core.model.statistics import SKETCH_CELLS
-from rondo_core.registry import decode_series, registry_bytes
+from rondo_core.storage.directory import MAX_META_BYTES, Meta, decode_meta
+from rondo_core.storage.files import open_file, read_at, read_bytes, read_used, used_from
+from rondo_core.storage.journal import check_header, find_whole, parse
+from rondo_core.storage.registry import decode_series, registry_bytes
 from rondo_core.units import format_size
 
 LOST_NAME = "rondo_repaired_lost"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import msgpack
 
 from rondo_core.label_hashes import POSITION, entries_of, entry_of
-from rondo_core.lock import abandon_after_fork
 from rondo_core.model.labels import Series
 from rondo_core.model.selector import NAME_KEY, Selector
-from rondo_core.registry import Registry
+from rondo_core.storage.lock import abandon_after_fork
+from rondo_core.storage.registry import Registry
 
 if TYPE_CHECKING:
     import numpy as np

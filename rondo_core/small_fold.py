@@ -18,7 +18,7 @@ from rondo_core import faults
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Kind
 from rondo_core.model.statistics import COVERAGE, MERGED_AS, SKETCH, SKETCH_CELLS, finite_sum
-from rondo_core.slab import Slab
+from rondo_core.storage.slab import Slab
 
 MOST_VALUES = 5_000  # of the finer rows; with more, numpy is worth its loading
 

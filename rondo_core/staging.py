@@ -11,7 +11,7 @@ from rondo_core import faults
 from rondo_core.model import layout, ring
 
 if TYPE_CHECKING:
-    from rondo_core.slab import Cells, Slab, Words
+    from rondo_core.storage.slab import Cells, Slab, Words
 
 
 def stage(slab: Slab, bucket: int, newest: int, cells: Cells) -> Words:

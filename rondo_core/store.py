@@ -18,7 +18,6 @@ import attrs
 from rondo_core import forking, selfmetrics
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.consolidation import Consolidation
-from rondo_core.directory import LET_GO_NS, Meta, create, let_go, open_alone, open_slabs
 from rondo_core.errors import (
     CapacityError,
     SchemaError,
@@ -26,16 +25,17 @@ from rondo_core.errors import (
     StoreExistsError,
     StoreForkedError,
 )
-from rondo_core.files import open_file
 from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
-from rondo_core.lock import held_here
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
 from rondo_core.model.selector import parse_selector
 from rondo_core.notices import Notices
-from rondo_core.registry import Registry
-from rondo_core.runs import (
+from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone, open_slabs
+from rondo_core.storage.files import open_file
+from rondo_core.storage.lock import held_here
+from rondo_core.storage.registry import Registry
+from rondo_core.storage.runs import (
     CLOSED,
     Run,
     Survival,
@@ -46,7 +46,7 @@ from rondo_core.runs import (
     this_run,
     write_run_to,
 )
-from rondo_core.slab import take_up
+from rondo_core.storage.slab import take_up
 from rondo_core.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.units import Duration
 from rondo_core.writer import Writer

@@ -7,21 +7,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from rondo_core.directory import Meta, open_slabs, read_meta
 from rondo_core.errors import RondoError
-from rondo_core.files import Folder
-from rondo_core.lock import writer_pid
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import SELF_SCHEMA
 from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.query import ALL, AUTO, Budget, Consolidators, Found, Range, Table, parse_range, pick, tier_index
 from rondo_core.reader import SlabReader
-from rondo_core.registry import Registry
-from rondo_core.runs import Run, Survival, newest_run, read_runs, survival_at
 from rondo_core.schema_query import Plan, SchemaQuery
 from rondo_core.series_index import SeriesIndex
-from rondo_core.slab import Slab
+from rondo_core.storage.directory import Meta, open_slabs, read_meta
+from rondo_core.storage.files import Folder
+from rondo_core.storage.lock import writer_pid
+from rondo_core.storage.registry import Registry
+from rondo_core.storage.runs import Run, Survival, newest_run, read_runs, survival_at
+from rondo_core.storage.slab import Slab
 
 _PREPARED_KEPT = 256
 

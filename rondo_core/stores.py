@@ -26,12 +26,12 @@ from rondo_core.errors import (
     one_line,
     printable,
 )
-from rondo_core.files import NO_MORE_FILES
-from rondo_core.lock import writer_pid
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
 from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.query import AUTO, Budget, Range, SeriesData, parse_range
+from rondo_core.storage.files import NO_MORE_FILES
+from rondo_core.storage.lock import writer_pid
 from rondo_core.store_reader import StoreReader
 
 T = TypeVar("T")

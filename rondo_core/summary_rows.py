@@ -11,7 +11,7 @@ from array import array
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rondo_core.slab import Cells
+    from rondo_core.storage.slab import Cells
 
 _INF = math.inf
 _EMPTY = (0.0, 0.0, 0.0, _INF, _INF, -_INF, -_INF)  # count, sum0, sum1, min0, min1, max0, max1

@@ -14,7 +14,7 @@ from rondo_core.model import sketch
 from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, SKETCH, SKETCH_CELLS, WindowMerge, lift
-from rondo_core.slab import MAX_INSTANT_NS, Slab
+from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.model.statistics import COVERAGE, MERGED_AS, SKETCH, laid_side_by_side
-from rondo_core.slab import FLOATS, Slab
+from rondo_core.storage.slab import FLOATS, Slab
 
 if TYPE_CHECKING:
     import numpy as np

@@ -24,16 +24,16 @@ from rondo_core.clock import Clock, wall_ns
 from rondo_core.clock_steps import ClockSteps
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.handles import Current, SketchedSummary
-from rondo_core.lock import held_here
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
 from rondo_core.model.sketch import SketchCells
-from rondo_core.slab import MAX_INSTANT_NS, Slab
+from rondo_core.storage.lock import held_here
+from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 from rondo_core.summary_rows import SummaryRows, within
 
 if TYPE_CHECKING:
-    from rondo_core.slab import Cells
+    from rondo_core.storage.slab import Cells
 
 NAN = math.nan
 INF = math.inf

@@ -10,7 +10,7 @@ from pathlib import Path
 from rondo_cli import render
 from rondo_cli.main import run
 from rondo_core import StoreReader
-from rondo_core.directory import size_bytes
+from rondo_core.storage.directory import size_bytes
 from rondo_core.units import format_size
 
 

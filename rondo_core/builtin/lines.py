@@ -18,7 +18,7 @@ from typing import IO
 from rondo_core import Batch, Option
 from rondo_core.builtin.samples import Sample, samples
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
-from rondo_core.places import check_appendable
+from rondo_core.storage.write_check import check_appendable
 
 STDOUT = "-"
 PATH = Option("path", help="the file to append to; -: standard output", default=STDOUT)

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from rondo_core.errors import StoreError
-from rondo_core.files import Folder, StrPath, open_file, read_bytes, replace_file, sweep
-from rondo_core.lock import abandon_after_fork
 from rondo_core.model import layout
-from rondo_core.runs import read_runs
+from rondo_core.storage.files import Folder, StrPath, open_file, read_bytes, replace_file, sweep
+from rondo_core.storage.lock import abandon_after_fork
+from rondo_core.storage.runs import read_runs
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View

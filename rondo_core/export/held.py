@@ -16,7 +16,6 @@ from typing import NamedTuple, Self
 import attrs
 
 from rondo_core import faults
-from rondo_core.directory import read_meta
 from rondo_core.errors import (
     OpenFilesError,
     RondoError,
@@ -25,10 +24,11 @@ from rondo_core.errors import (
     StoreReopenedError,
     one_line,
 )
-from rondo_core.files import NO_MORE_FILES
-from rondo_core.lock import ask_writer
 from rondo_core.model import layout
-from rondo_core.runs import newest_run
+from rondo_core.storage.directory import read_meta
+from rondo_core.storage.files import NO_MORE_FILES
+from rondo_core.storage.lock import ask_writer
+from rondo_core.storage.runs import newest_run
 from rondo_core.store_reader import StoreReader
 
 

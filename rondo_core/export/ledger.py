@@ -28,7 +28,7 @@ from rondo_core.export.cursor import (
     save_cursor,
 )
 from rondo_core.export.drain import Drained
-from rondo_core.files import Folder
+from rondo_core.storage.files import Folder
 
 logger = logging.getLogger("rondo.export")
 

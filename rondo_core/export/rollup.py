@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from rondo_core.aside import stepped_to
 from rondo_core.errors import ConsolidatorError
 from rondo_core.export.batch import Part
 from rondo_core.export.sources import FOR_EVER_NS, Columns, Segment
 from rondo_core.model.labels import Kind, Series
 from rondo_core.model.schema import Schema
 from rondo_core.query import DEFAULT_FN, Range
+from rondo_core.storage.set_aside import stepped_to
 
 if TYPE_CHECKING:
     from rondo_core.store_reader import View

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from rondo_core.aside import stepped_to
 from rondo_core.export.batch import Part
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, SKETCH, derived, lift
+from rondo_core.storage.set_aside import stepped_to
 
 if TYPE_CHECKING:
     import numpy as np

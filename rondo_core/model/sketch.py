@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rondo_core.slab import Cells
+    from rondo_core.storage.slab import Cells
 
 CELLS = 160
 ZERO = CELLS  # the place of the count of zeroes, after the cells

@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, runs
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.check import check
 from rondo_core.export.runner import Runner
-from rondo_core.runs import Run, Survival, survival
+from rondo_core.storage import runs
+from rondo_core.storage.runs import Run, Survival, survival
 
 S = 10**9
 START_S = 1_700_000_040  # the first second of a window of each tier

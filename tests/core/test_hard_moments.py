@@ -11,8 +11,8 @@ from rondo_core import ManualClock, Plugins, Schema, Store, StoreReader, hookimp
 from rondo_core.clock import wall_ns
 from rondo_core.errors import SchemaError, StoreForkedError
 from rondo_core.export.runner import Runner
-from rondo_core.lock import held_here
-from rondo_core.runs import Run, read_runs, write_run
+from rondo_core.storage.lock import held_here
+from rondo_core.storage.runs import Run, read_runs, write_run
 
 S = 10**9
 TIERS = (("1s", "20s"), ("10s", "10m"))

@@ -14,16 +14,17 @@ from unittest.mock import Mock
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, swap
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.check import check
-from rondo_core.directory import is_abandoned, make_unfinished
 from rondo_core.errors import CorruptStoreError, StoreError, StoreForkedError, StoreLockedError, UsageError
 from rondo_core.export.cursor import CursorLock, load_cursor
 from rondo_core.export.runner import open_runner
-from rondo_core.files import Folder, _make_unfinished
-from rondo_core.lock import WriterLock, writer_pid
 from rondo_core.migrate import migrate
-from rondo_core.runs import Run, read_runs, write_run
+from rondo_core.storage import replace
+from rondo_core.storage.directory import is_abandoned, make_unfinished
+from rondo_core.storage.files import Folder, _make_unfinished
+from rondo_core.storage.lock import WriterLock, writer_pid
+from rondo_core.storage.runs import Run, read_runs, write_run
 
 SECOND = """
 import sys
@@ -286,8 +287,8 @@ def test_a_copy_of_hard_links_has_the_lock_of_the_files_that_it_shares(path, tmp
 
 def test_processes_of_one_pid_and_start_have_stores_of_their_own(tmp_path, monkeypatch):
     """As in containers, where each has a process 1, started in the same hundredth of a second; a child has another."""
-    monkeypatch.setattr("rondo_core.runs.process_start", lambda: 7)
-    monkeypatch.setattr("rondo_core.runs.boot_id", lambda: "")
+    monkeypatch.setattr("rondo_core.storage.runs.process_start", lambda: 7)
+    monkeypatch.setattr("rondo_core.storage.runs.boot_id", lambda: "")
     pid, names = os.getpid(), set()
     monkeypatch.setattr(os, "getpid", lambda: pid)
     for _ in range(4):
@@ -620,16 +621,16 @@ def test_a_half_made_store_is_abandoned_when_its_maker_is_gone(path):
 def test_a_migration_replaces_the_store_that_it_has_read_and_no_other(path, tmp_path, monkeypatch):
     """Where another store was put at the path meanwhile, that one stays, and nothing is left behind."""
     Store(path, SCHEMAS[:1], writer="old").close()
-    replace = swap.replace
+    replace = replace.replace
 
     def late(root, new, old):
         root.rename(tmp_path / "moved")
         Store(root, writer="new").close()
         return replace(root, new, old)
 
-    monkeypatch.setattr(swap, "replace", late)
-    for exchange in (swap._exchange, Mock(side_effect=OSError(errno.ENOSYS, "not here"))):
-        monkeypatch.setattr(swap, "_exchange", exchange)
+    monkeypatch.setattr(replace, "replace", late)
+    for exchange in (replace._exchange, Mock(side_effect=OSError(errno.ENOSYS, "not here"))):
+        monkeypatch.setattr(replace, "_exchange", exchange)
         with pytest.raises(StoreError, match="the store is as it was"):
             migrate(path, [Schema("c", "counter", 9, TIERS)])
         assert [run.writer for run in read_runs(path / "runs")] == ["new"]

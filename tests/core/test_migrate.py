@@ -8,15 +8,16 @@ import sys
 import numpy as np
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, swap
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.check import check
-from rondo_core.directory import file_sizes, read_meta
 from rondo_core.errors import SchemaError, StoreError, StoreLockedError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
 from rondo_core.export.drain import Drain
-from rondo_core.lock import WriterLock
 from rondo_core.migrate import migrate
 from rondo_core.model.schema import check_schemas
+from rondo_core.storage import replace
+from rondo_core.storage.directory import file_sizes, read_meta
+from rondo_core.storage.lock import WriterLock
 
 START_NS = 1_700_000_000 * 10**9
 OLD = (("1s", "1m"), ("10s", "10m"), ("1m", "2h"))
@@ -353,7 +354,7 @@ def test_a_store_without_a_sample_migrates(path):
 
 KILLED = """
 import os, signal, sys
-from rondo_core import ManualClock, Schema, migrate, swap, directory
+from rondo_core import ManualClock, Schema, migrate, replace, directory
 from pathlib import Path
 path, clock_ns, where, nth = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 schemas = [Schema(f"{kind}s", kind, 9, (("1s", "1m"), ("10s", "10m"), ("1m", "2h"))) for kind in ("counter", "gauge", "summary")]
@@ -371,14 +372,14 @@ setattr(module, name, killed)
 if "two" in sys.argv:
     def cannot(*_):
         raise OSError(22, "cannot exchange")
-    swap._exchange = cannot
+    replace._exchange = cannot
 migrate.migrate(path, schemas, clock=ManualClock(clock_ns))
 """
 
 MOMENTS = [
     ("migrate.make_files", 1), ("migrate.make_files", -1), ("migrate.open_slabs", -1), ("migrate._close", 1), ("migrate._copy_others", 1),
-    ("migrate._like", -1), ("swap._exchange", 1), ("swap._exchange", -1), ("swap.sync_directory", 1), ("swap.discard", 1),
-    ("swap.discard", -1),
+    ("migrate._like", -1), ("replace._exchange", 1), ("replace._exchange", -1), ("replace.sync_directory", 1), ("replace.discard", 1),
+    ("replace.discard", -1),
 ]  # fmt: skip
 
 
@@ -398,7 +399,7 @@ def test_a_kill_leaves_the_old_store_or_the_new_one(path, where, nth):
 
 @pytest.mark.parametrize(
     ("where", "nth"),
-    [("Path.rename", 1), ("Path.rename", -1), ("Path.rename", 2), ("Path.rename", -2), ("swap.discard", 1)],
+    [("Path.rename", 1), ("Path.rename", -1), ("Path.rename", 2), ("Path.rename", -2), ("replace.discard", 1)],
 )
 def test_without_an_exchange_a_kill_is_mended_by_the_next_run(path, where, nth):
     """Where the file system can only rename: the old store may stand aside for a moment, and is put back."""
@@ -414,7 +415,7 @@ def test_without_an_exchange_a_kill_is_mended_by_the_next_run(path, where, nth):
 def test_a_store_that_came_in_between_does_not_cost_the_old_one(path):
     """A program that made a store at the empty path: the old one, which is another, stays beside it."""
     clock = made(path, 130)
-    aside = swap._backup(path)
+    aside = replace._backup(path)
     path.rename(aside)
     Store(path, schemas(OLD), clock=clock).close()
     migrate(path, schemas(OLD, 10), clock=clock)

@@ -7,10 +7,10 @@ import pytest
 
 from rondo_core import Schema, Store, StoreReader, Tier, label_hashes, series_index
 from rondo_core.errors import CorruptStoreError
-from rondo_core.journal import Journal
 from rondo_core.model.labels import Series
 from rondo_core.model.selector import parse_selector
-from rondo_core.registry import encode_series
+from rondo_core.storage.journal import Journal
+from rondo_core.storage.registry import encode_series
 
 TIERS = (Tier("1s", "2s"),)
 # Values that hold what marks a label in a record: U+14A5 ends in the mark of a pair and of a text of five bytes.

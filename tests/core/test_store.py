@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.directory import size_bytes
 from rondo_core.errors import (
     CorruptStoreError,
     FormatVersionError,
@@ -20,6 +19,7 @@ from rondo_core.errors import (
     UnknownSeriesError,
 )
 from rondo_core.model.schema import DEFAULT_SCHEMAS, check_schemas
+from rondo_core.storage.directory import size_bytes
 
 
 def test_the_size_is_known_before_a_store_is_made(path):

@@ -11,9 +11,10 @@ from collections import defaultdict
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, runs
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.errors import CorruptStoreError
 from rondo_core.model import layout
+from rondo_core.storage import runs
 
 PAGE = 4096
 LOSSES = int(os.environ.get("RONDO_POWER_LOSSES", "120"))

@@ -13,12 +13,12 @@ from typing import Any
 import msgpack
 
 from rondo_core.errors import CapacityError, CorruptStoreError, LabelError
-from rondo_core.files import StrPath
-from rondo_core.journal import MENDED_BY, Journal, create_journal
-from rondo_core.lock import abandon_after_fork
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Labels, Series
 from rondo_core.model.schema import Schema
+from rondo_core.storage.files import StrPath
+from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
+from rondo_core.storage.lock import abandon_after_fork
 
 # Room for one series: name, labels, help and unit of ordinary length. A store whose series are longer fills its
 # registry before its columns, and the error says so.

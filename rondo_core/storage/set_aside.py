@@ -20,7 +20,7 @@ from rondo_core.model.statistics import COVERAGE
 
 if TYPE_CHECKING:
     from rondo_core.model.labels import Kind
-    from rondo_core.slab import Slab, Words
+    from rondo_core.storage.slab import Slab, Words
 
 _LOWEST, _PRESENT, _FIRST, _BEFORE, _NEWEST, _BACK = range(layout.STEP_WORDS)
 

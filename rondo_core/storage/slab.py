@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import CorruptStoreError, FormatVersionError, OpenFilesError, StoreError
-from rondo_core.files import NO_MORE_FILES, StrPath, open_file, open_known
 from rondo_core.model import layout, ring
 from rondo_core.model.statistics import COVERAGE
+from rondo_core.storage.files import NO_MORE_FILES, StrPath, open_file, open_known
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from rondo_core import faults
 from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError, StoreError
-from rondo_core.files import BLOCK, StrPath, identity, identity_at, open_file, open_known, read_used, used_from
 from rondo_core.model import layout
-from rondo_core.slab import allocate
+from rondo_core.storage.files import BLOCK, StrPath, identity, identity_at, open_file, open_known, read_used, used_from
+from rondo_core.storage.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER
 _RECORD = layout.JOURNAL_RECORD

@@ -20,9 +20,9 @@ import msgpack
 from rondo_core import faults
 from rondo_core.clock import NS_PER_S, boot_ns
 from rondo_core.errors import CorruptStoreError, FormatVersionError
-from rondo_core.files import StrPath, open_file, read_bytes
 from rondo_core.model import layout
-from rondo_core.slab import MAX_INSTANT_NS, allocate
+from rondo_core.storage.files import StrPath, open_file, read_bytes
+from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
 _RECORD = layout.JOURNAL_RECORD
 CLOSED = "closed"

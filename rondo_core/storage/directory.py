@@ -25,14 +25,14 @@ from rondo_core.errors import (
     StoreExistsError,
     StoreNotFoundError,
 )
-from rondo_core.files import UNFINISHED, Folder, lock_alive
-from rondo_core.journal import MENDED_BY, Journal, create_journal
-from rondo_core.lock import WriterLock
 from rondo_core.model import layout
 from rondo_core.model.schema import Schema, difference
-from rondo_core.registry import create_registry, registry_bytes
-from rondo_core.runs import create_runs
-from rondo_core.slab import MAX_INSTANT_NS, Slab, allocate, create_slab
+from rondo_core.storage.files import UNFINISHED, Folder, lock_alive
+from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
+from rondo_core.storage.lock import WriterLock
+from rondo_core.storage.registry import create_registry, registry_bytes
+from rondo_core.storage.runs import create_runs
+from rondo_core.storage.slab import MAX_INSTANT_NS, Slab, allocate, create_slab
 
 LOCK_BYTES = 64
 _TRIES = 8

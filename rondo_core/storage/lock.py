@@ -21,9 +21,9 @@ from typing import Protocol
 
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, StoreError, StoreLockedError, StoreNotFoundError
-from rondo_core.files import Folder, Place, StrPath, beside, open_file
 from rondo_core.model import layout
-from rondo_core.runs import newest_run
+from rondo_core.storage.files import Folder, Place, StrPath, beside, open_file
+from rondo_core.storage.runs import newest_run
 
 # struct flock of the kernel's fcntl.h on 64-bit machines: type, whence, start, length, pid
 _FLOCK = struct.Struct("hhqqi4x")
