@@ -11,8 +11,8 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-MODULES = ("rondo_core/handles", "rondo_vmm/exit_totals")
-SYSTEM_TIME = "rondo_core/system_time.pxd"
+MODULES = ("rondo_core/record/handles", "rondo_vmm/exit_totals")
+SYSTEM_TIME = "rondo_core/record/system_time.pxd"
 
 
 def compile_into(directory: Path, root: Path) -> dict[str, Path]:
@@ -29,7 +29,8 @@ def compile_into(directory: Path, root: Path) -> dict[str, Path]:
     for name in (*(f"{module}{suffix}" for module in MODULES for suffix in (".py", ".pxd")), SYSTEM_TIME):
         package = (directory / name).parent
         package.mkdir(parents=True, exist_ok=True)
-        (package / "__init__.py").touch()
+        for level in (package, *package.parents[: name.count("/") - 1]):
+            (level / "__init__.py").touch()
         shutil.copy(root / name, package)
     # Bounds are looked at, as they always are. A method that Python binds, and not the compiler, looks whose it is.
     directives = {"binding": False, "language_level": 3}
@@ -45,7 +46,7 @@ def compile_into(directory: Path, root: Path) -> dict[str, Path]:
             command.run()
     except Exception as error:  # noqa: BLE001 - whatever stands in the way, the pure wheel is as good
         return _left_out(error)
-    return {str(built.relative_to(directory)): built for built in directory.glob("rondo_*/*.so")}
+    return {str(built.relative_to(directory)): built for built in directory.glob("rondo_*/**/*.so")}
 
 
 def _left_out(error: Exception) -> dict[str, Path]:

@@ -23,8 +23,9 @@ from harness import Report, finish, in_turn, machine, now_ns, outputs, per_call_
 from prometheus_client import Counter
 
 from rondo_cli.serve import Sidecar, listen
-from rondo_core import Store, handles
+from rondo_core import Store
 from rondo_core.clock import monotonic_ns
+from rondo_core.record import handles
 from rondo_vmm import VMM_SCHEMAS, VmConfig
 from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.kvm.vm import usable

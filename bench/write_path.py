@@ -13,7 +13,8 @@ from prometheus_client import Counter as PeerCounter
 from prometheus_client import Gauge as PeerGauge
 from prometheus_client import Histogram as PeerHistogram
 
-from rondo_core import Schema, Store, Tier, handles
+from rondo_core import Schema, Store, Tier
+from rondo_core.record import handles
 
 NUMBER = 200_000
 MANY = 10_000

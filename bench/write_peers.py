@@ -128,16 +128,16 @@ def run_as_python() -> None:
     class FromSource:
         @staticmethod
         def find_spec(name: str, *_: object) -> Any:
-            if name != "rondo_core.handles":
+            if name != "rondo_core.record.handles":
                 return None
             import rondo_core
 
             path = Path(rondo_core.__file__).with_name("handles.py")
             return importlib.util.spec_from_file_location(name, path)
 
-    sys.modules.pop("rondo_core.handles", None)  # nothing has bound a name of it yet
+    sys.modules.pop("rondo_core.record.handles", None)  # nothing has bound a name of it yet
     sys.meta_path.insert(0, FromSource)  # type: ignore[arg-type]
-    assert importlib.import_module("rondo_core.handles").__file__.endswith(".py")
+    assert importlib.import_module("rondo_core.record.handles").__file__.endswith(".py")
 
 
 def measure(record: Record, records: int, seconds: float) -> dict[str, float]:

@@ -17,7 +17,7 @@ process_ns = time.process_time_ns
 
 def machine(*packages: str) -> str:
     """Name the machine, the interpreter, the packages' versions and which hot path runs."""
-    from rondo_core import handles
+    from rondo_core.record import handles
 
     system = f"{platform.machine()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"
     versions = [system]

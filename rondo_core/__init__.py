@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from rondo_core.errors import RondoError as RondoError
     from rondo_core.export.batch import Batch as Batch
     from rondo_core.export.batch import Part as Part
-    from rondo_core.handles import Counter as Counter
-    from rondo_core.handles import Gauge as Gauge
-    from rondo_core.handles import GaugeBatch as GaugeBatch
-    from rondo_core.handles import Summary as Summary
     from rondo_core.hookspecs import hookimpl as hookimpl
     from rondo_core.hookspecs import hookspec as hookspec
     from rondo_core.model.labels import Series as Series
@@ -29,6 +25,10 @@ if TYPE_CHECKING:
     from rondo_core.query import Consolidator as Consolidator
     from rondo_core.query import Range as Range
     from rondo_core.query import SeriesData as SeriesData
+    from rondo_core.record.handles import Counter as Counter
+    from rondo_core.record.handles import Gauge as Gauge
+    from rondo_core.record.handles import GaugeBatch as GaugeBatch
+    from rondo_core.record.handles import Summary as Summary
     from rondo_core.store import Store as Store
     from rondo_core.store_reader import StoreReader as StoreReader
     from rondo_core.stores import StoresReader as StoresReader
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 _HOME = {
     "Batch": "export.batch",
     "Consolidator": "query",
-    "Counter": "handles",
-    "Gauge": "handles",
-    "GaugeBatch": "handles",
+    "Counter": "record.handles",
+    "Gauge": "record.handles",
+    "GaugeBatch": "record.handles",
     "ManualClock": "clock",
     "Option": "options",
     "Part": "export.batch",
@@ -51,7 +51,7 @@ _HOME = {
     "Store": "store",
     "StoreReader": "store_reader",
     "StoresReader": "stores",
-    "Summary": "handles",
+    "Summary": "record.handles",
     "Tier": "model.schema",
     "hookimpl": "hookspecs",
     "hookspec": "hookspecs",

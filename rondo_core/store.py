@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from rondo_core import forking, selfmetrics
+from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.consolidation import Consolidation
 from rondo_core.errors import (
     CapacityError,
     SchemaError,
@@ -25,12 +24,16 @@ from rondo_core.errors import (
     StoreExistsError,
     StoreForkedError,
 )
-from rondo_core.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
 from rondo_core.model.selector import parse_selector
-from rondo_core.notices import Notices
+from rondo_core.record import selfmetrics
+from rondo_core.record.consolidation import Consolidation
+from rondo_core.record.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
+from rondo_core.record.notices import Notices
+from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
+from rondo_core.record.writer import Writer
 from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone, open_slabs
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
@@ -47,9 +50,7 @@ from rondo_core.storage.runs import (
     write_run_to,
 )
 from rondo_core.storage.slab import take_up
-from rondo_core.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.units import Duration
-from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
     from rondo_core.plugins import Plugins

@@ -19,11 +19,11 @@ from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_vmm.hookspecs import OnExit, OnExits
 
 if TYPE_CHECKING:
-    import cython  # as in rondo_core.handles
+    import cython  # as in rondo_core.record.handles
 else:
-    from rondo_core import uncompiled as cython
+    from rondo_core.record import uncompiled as cython
 if cython.compiled:
-    from cython.cimports.rondo_core import system_time as time
+    from cython.cimports.rondo_core.record import system_time as time
 else:
     import time
 

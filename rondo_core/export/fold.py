@@ -5,17 +5,17 @@ from __future__ import annotations
 import contextlib
 from pathlib import Path
 
-from rondo_core.consolidation import Consolidation
 from rondo_core.errors import StoreError
 from rondo_core.model import layout
 from rondo_core.model.schema import Schema
+from rondo_core.record.consolidation import Consolidation
+from rondo_core.record.writer import Writer
 from rondo_core.storage.directory import open_slabs, read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import WriterLock
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run, Survival, newest_run, survival_at
 from rondo_core.storage.slab import Slab, take_up
-from rondo_core.writer import Writer
 
 
 def fold_dead(path: Path) -> bool:

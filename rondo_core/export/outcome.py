@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import attrs
 
-from rondo_core import selfmetrics
 from rondo_core.clock import NS_PER_S
+from rondo_core.record import selfmetrics
 
 
 @attrs.frozen

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from rondo_core import Store, StoreReader
-    from rondo_core.handles import Counter, Gauge
+    from rondo_core.record.handles import Counter, Gauge
 
 T = TypeVar("T")
 Key = tuple[str, tuple[tuple[str, str], ...], tuple[str, str] | None]

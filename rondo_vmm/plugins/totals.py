@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from rondo_core.errors import CapacityError
-from rondo_core.handles import Counter
 from rondo_core.hookspecs import Declare
+from rondo_core.record.handles import Counter
 
 Follow = Callable[[float, int], None]
 

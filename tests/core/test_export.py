@@ -10,7 +10,7 @@ from rondo_core.errors import ExportError, PermanentExportError, RetryableExport
 from rondo_core.export.cursor import load_cursor
 from rondo_core.export.drain import Drain
 from rondo_core.export.runner import Runner
-from rondo_core.selfmetrics import EXPORTED
+from rondo_core.record.selfmetrics import EXPORTED
 
 
 class Receiver:

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import time_machine
 
-from rondo_core import Counter, Gauge, GaugeBatch, ManualClock, Schema, Store, Summary, Tier, handles
+from rondo_core import Counter, Gauge, GaugeBatch, ManualClock, Schema, Store, Summary, Tier
 from rondo_core.check import check
 from rondo_core.errors import UsageError
+from rondo_core.record import handles
 
 SECOND = 10**9
 REFUSED = "rondo_samples_refused_total{reason=invalid}"

@@ -560,7 +560,7 @@ def test_what_a_ticking_thread_loads_at_its_first_fold_is_loaded_for_forks_too(p
     """numpy and all that folds with it: through the one door at which a fork waits."""
     loaded = []
     monkeypatch.setattr("rondo_core.forking.import_module", loaded.append)
-    monkeypatch.setattr("rondo_core.consolidation.without_numpy", lambda: True)
+    monkeypatch.setattr("rondo_core.record.consolidation.without_numpy", lambda: True)
     clock = ManualClock(1_700_000_000 * 10**9)
     with Store(path, [Schema("g", "gauge", 600, TIERS)], clock=clock) as store:
         gauges = [store.gauge("g", n=number) for number in range(600)]
@@ -568,7 +568,7 @@ def test_what_a_ticking_thread_loads_at_its_first_fold_is_loaded_for_forks_too(p
             gauges[0].set(1.0)
             store.tick()
             clock.advance(1)
-    assert {"numpy", "rondo_core.small_fold"} <= set(loaded)
+    assert {"numpy", "rondo_core.record.fold_small"} <= set(loaded)
 
 
 def test_a_store_that_moves_while_it_is_opened_is_opened_where_it_then_is(path, tmp_path, monkeypatch):

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, Tier, consolidation, small_fold
+from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core.record import consolidation, fold_small
 
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
 CODE = """
@@ -54,8 +55,8 @@ def test_numpy_folds_what_is_much_or_has_sketches(tmp_path, monkeypatch, schema)
     """Which it is left to; the points are there."""
     monkeypatch.setattr(consolidation, "without_numpy", lambda: True)
     folded = []
-    small = small_fold.fold_small
-    monkeypatch.setattr(small_fold, "fold_small", lambda *what: folded.append(small(*what)) or folded[-1])
+    small = fold_small.fold_small
+    monkeypatch.setattr(fold_small, "fold_small", lambda *what: folded.append(small(*what)) or folded[-1])
     clock = ManualClock()
     with Store(tmp_path / "s", [schema], clock=clock) as store:
         for index in range(schema.max_series):

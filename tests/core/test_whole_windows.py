@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, Tier, consolidation, whole_windows
+from rondo_core import ManualClock, Schema, Store, Tier, whole_windows
+from rondo_core.record import consolidation
 
 START_NS = 1_700_000_100 * 10**9
 # The first ring is no multiple of the first window's buckets: windows lie around its end.

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rondo_core import ManualClock, Schema, Store, Tier, handles
+from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core.record import handles
 from rondo_vmm.exit_totals import ExitTotals
 
 TOGETHER = 20  # examples to a process

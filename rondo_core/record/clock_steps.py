@@ -13,7 +13,7 @@ from rondo_core.model import ring
 from rondo_core.storage import set_aside
 
 if TYPE_CHECKING:
-    from rondo_core.writer import Writer
+    from rondo_core.record.writer import Writer
 
 
 class Coarser(Protocol):

@@ -18,19 +18,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import faults, staging
-from rondo_core.admission import CAUSES, OVERFLOW, Admission
+from rondo_core import faults
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.clock_steps import ClockSteps
 from rondo_core.errors import StoreClosedError, StoreForkedError
-from rondo_core.handles import Current, SketchedSummary
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
 from rondo_core.model.sketch import SketchCells
+from rondo_core.record import row_backup
+from rondo_core.record.admission import CAUSES, OVERFLOW, Admission
+from rondo_core.record.clock_steps import ClockSteps
+from rondo_core.record.handles import Current, SketchedSummary
+from rondo_core.record.summary_cells import SummaryRows, within
 from rondo_core.storage.lock import held_here
 from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
-from rondo_core.summary_rows import SummaryRows, within
 
 if TYPE_CHECKING:
     from rondo_core.storage.slab import Cells
@@ -125,7 +126,7 @@ class Writer:
         killed = slab.in_change  # the last writer was, in the middle of one
         if killed:
             slab.change()
-        staging.recover(self.slab, copies=self.kind != "gauge")
+        row_backup.recover(self.slab, copies=self.kind != "gauge")
         self.bucket = max(0, *slab.buckets())
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         self._make_room(n_series)
@@ -388,7 +389,7 @@ class Writer:
         before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
         if overwritten:
-            staged = staging.stage(self.slab, bucket - 1, self.bucket, before)
+            staged = row_backup.stage(self.slab, bucket - 1, self.bucket, before)
             faults.point("enter.staged")
         self._write_row(bucket, before)
         if overwritten:

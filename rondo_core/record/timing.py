@@ -9,7 +9,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
-    from rondo_core.handles import Summary
+    from rondo_core.record.handles import Summary
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from rondo_core.admission import CAUSES
 from rondo_core.errors import CapacityError
+from rondo_core.record.admission import CAUSES
 
 if TYPE_CHECKING:
-    from rondo_core.handles import Counter
+    from rondo_core.record.handles import Counter
 
 Make = Callable[..., "Counter"]
 

@@ -12,7 +12,7 @@ from rondo_core.errors import StoreClosedError, UsageError, one_line
 from rondo_core.units import Duration, seconds
 
 if TYPE_CHECKING:
-    from rondo_core.notices import Notices
+    from rondo_core.record.notices import Notices
     from rondo_core.store import Store
 
 SHORTEST_TICK_S, _DAY_S = 0.001, 86_400.0

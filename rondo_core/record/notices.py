@@ -11,8 +11,8 @@ from rondo_core.storage.runs import on_record
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
+    from rondo_core.record.writer import Writer
     from rondo_core.storage.registry import Registry
-    from rondo_core.writer import Writer
 
 
 class Notices:

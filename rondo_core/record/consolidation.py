@@ -15,10 +15,10 @@ from rondo_core import faults, forking
 from rondo_core.model import layout, ring
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, WindowMerge, derived, lift
+from rondo_core.record.writer import Writer
 from rondo_core.storage import set_aside
 from rondo_core.storage.slab import Slab
 from rondo_core.whole_windows import fold_whole
-from rondo_core.writer import Writer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -180,8 +180,8 @@ class Consolidation:
     def _fold_any(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 and count them."""
         if without_numpy():
-            forking.load("rondo_core.small_fold")
-            from rondo_core.small_fold import fold_small
+            forking.load("rondo_core.record.fold_small")
+            from rondo_core.record.fold_small import fold_small
 
             slabs = self._slabs[tier - 1], self._slabs[tier]
             written = fold_small(self._schema.kind, slabs, self._writer.n_series, first, end)

@@ -18,24 +18,24 @@ from array import array
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rondo_core import timing
 from rondo_core.errors import UsageError
+from rondo_core.record import timing
 
 if TYPE_CHECKING:
     import cython  # the compiler's own name; where the file is not compiled, the package is not looked for
 else:
-    from rondo_core import uncompiled as cython
+    from rondo_core.record import uncompiled as cython
 if cython.compiled:
     from cython.cimports.libc.math import ceil, log2
-    from cython.cimports.rondo_core import system_time as time
+    from cython.cimports.rondo_core.record import system_time as time
 else:
     import time
     from math import ceil, log2
 
 if TYPE_CHECKING:
-    from rondo_core.admission import Admission
     from rondo_core.clock import Clock
     from rondo_core.model.labels import Series
+    from rondo_core.record.admission import Admission
     from rondo_core.storage.slab import Cells, Words
 
     take_floats: Any  # of handles.pxd

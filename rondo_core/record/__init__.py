@@ -1,0 +1,1 @@
+"""The write path: handles, the writer behind them, consolidation; numpy nowhere."""
