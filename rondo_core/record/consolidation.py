@@ -12,13 +12,13 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import faults, forking
+from rondo_core.fold.full_windows import fold_whole
 from rondo_core.model import layout, ring
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, WindowMerge, derived, lift
 from rondo_core.record.writer import Writer
 from rondo_core.storage import set_aside
 from rondo_core.storage.slab import Slab
-from rondo_core.whole_windows import fold_whole
 
 if TYPE_CHECKING:
     import numpy as np

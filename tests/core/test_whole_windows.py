@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, Tier, whole_windows
+from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core.fold import full_windows
 from rondo_core.record import consolidation
 
 START_NS = 1_700_000_100 * 10**9
@@ -44,8 +45,8 @@ def filled(path, kind, n_series, tiers, holes):
 def test_whole_windows_fold_to_the_same_bytes(tmp_path, monkeypatch, kind, n_series, tiers, holes, at_once):
     """Every slab is byte for byte what the general way makes of the same samples, in parts of the series or in one."""
     monkeypatch.setattr(consolidation, "without_numpy", lambda: False)
-    monkeypatch.setattr(whole_windows, "_AT_ONCE", at_once)
-    monkeypatch.setattr(whole_windows, "_LEAST", 3)
+    monkeypatch.setattr(full_windows, "_AT_ONCE", at_once)
+    monkeypatch.setattr(full_windows, "_LEAST", 3)
     whole = []
     quick = consolidation.fold_whole
 
