@@ -11,8 +11,8 @@ from pathlib import Path
 from harness import Report, finish, machine, options
 
 from rondo_core import ManualClock, Store
-from rondo_core.config import Config
 from rondo_core.export import agent as module
+from rondo_core.plugins.config_file import Config
 from rondo_vmm import VMM_SCHEMAS
 
 

@@ -51,7 +51,7 @@ def command(
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
     """
-    from rondo_core.config import read_config
+    from rondo_core.plugins.config_file import read_config
 
     given: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
     given = {key: value for key, value in given.items() if value is not None}
@@ -88,9 +88,9 @@ def command(
 def _check(name: str, table: dict[str, Any]) -> None:
     """Refuse what can be told to be wrong before the store is touched: a name that is no plugin's, an option."""
     from rondo_core.config_check import check_runner_table
-    from rondo_core.installed import declared_options
-    from rondo_core.options import RUNNER_OPTIONS, divided, read_options
-    from rondo_core.plugins import EXPORTERS
+    from rondo_core.plugins.inventory import declared_options
+    from rondo_core.plugins.manager import EXPORTERS
+    from rondo_core.plugins.options import RUNNER_OPTIONS, divided, read_options
 
     own, rest = divided(table, RUNNER_OPTIONS)
     plugin = check_runner_table(f"exporters.{name}", own).get("plugin", name)

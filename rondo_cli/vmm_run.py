@@ -19,9 +19,9 @@ from rondo_vmm.monitor import Monitor, VmResult
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store
-    from rondo_core.config import Config
     from rondo_core.export.beside import Exporters
     from rondo_core.export.outcome import Outcome
+    from rondo_core.plugins.config_file import Config
     from rondo_vmm.qemu.machine import QemuMonitor
 
 REMOTE_WRITE = "prometheus"
@@ -157,10 +157,10 @@ class Run:
         kept = known.schemas()
         if kept is not None or path.exists():
             return kept
-        from rondo_core import entrypoints
         from rondo_core.model.schema import with_room
-        from rondo_core.options import recorders_asked
-        from rondo_core.plugins import RECORDERS
+        from rondo_core.plugins import entrypoints
+        from rondo_core.plugins.manager import RECORDERS
+        from rondo_core.plugins.options import recorders_asked
         from rondo_vmm.schemas import schemas_for, with_recorders
 
         where = entrypoints.find(RECORDERS) if known.recorders else {}

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rondo_core.model.schema import Schema as Schema
     from rondo_core.model.schema import Tier as Tier
     from rondo_core.model.schema_file import read_schemas as read_schemas
-    from rondo_core.options import Option as Option
-    from rondo_core.plugins import Plugins as Plugins
+    from rondo_core.plugins.manager import Plugins as Plugins
+    from rondo_core.plugins.options import Option as Option
     from rondo_core.query import Consolidator as Consolidator
     from rondo_core.query import Range as Range
     from rondo_core.query import SeriesData as SeriesData
@@ -40,9 +40,9 @@ _HOME = {
     "Gauge": "record.handles",
     "GaugeBatch": "record.handles",
     "ManualClock": "clock",
-    "Option": "options",
+    "Option": "plugins.options",
     "Part": "export.batch",
-    "Plugins": "plugins",
+    "Plugins": "plugins.manager",
     "Range": "query",
     "RondoError": "errors",
     "Schema": "model.schema",

@@ -7,9 +7,9 @@ from typing import Any
 
 import attrs
 
-from rondo_core.config import Config
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_core.options import (
+from rondo_core.plugins.config_file import Config
+from rondo_core.plugins.options import (
     AGENT_OPTIONS,
     RECORDER_OPTIONS,
     RUNNER_OPTIONS,
@@ -48,7 +48,7 @@ def check_config(config: Config) -> tuple[list[Setting], list[str]]:
         from rondo_core.model.schema_file import read_schemas
 
         problems += [f"store.schemas: {problem}" for problem in _problem(read_schemas, schemas)]
-    from rondo_core.plugins import EXPORTERS, RECORDERS
+    from rondo_core.plugins.manager import EXPORTERS, RECORDERS
 
     for name, table in config.exporters.items():
         where = f"exporters.{name}"
@@ -83,7 +83,7 @@ def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
         except UsageError as error:
             raise UsageError(f"{where}.match: {error}") from None
     if values.get("fn"):
-        from rondo_core.plugins import load_consolidators
+        from rondo_core.plugins.manager import load_consolidators
 
         known = sorted({name for name, _ in load_consolidators()})
         for fn in values["fn"]:
@@ -100,7 +100,7 @@ def _check_plugin(
     settings: list[Setting],
     problems: list[str],
 ) -> None:
-    from rondo_core.installed import check_table, declared_options
+    from rondo_core.plugins.inventory import check_table, declared_options
 
     try:
         options = declared_options(group, plugin)

@@ -53,7 +53,7 @@ from rondo_core.storage.slab import take_up
 from rondo_core.units import Duration
 
 if TYPE_CHECKING:
-    from rondo_core.plugins import Plugins
+    from rondo_core.plugins.manager import Plugins
     from rondo_core.query import Found
     from rondo_core.store_reader import View
 

@@ -66,7 +66,7 @@ class View:
     def consolidators(self) -> Consolidators:
         """The consolidators of every installed plugin, loaded at the first look."""
         if self._consolidators is None:
-            from rondo_core.plugins import load_consolidators
+            from rondo_core.plugins.manager import load_consolidators
 
             self._consolidators = load_consolidators()
         return self._consolidators

@@ -15,12 +15,12 @@ from pathlib import Path
 import attrs
 
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
-from rondo_core.config import Config
 from rondo_core.errors import StoreError, StoreNotFoundError, UsageError, one_line, printable
 from rondo_core.export.finish import Finish, settled
 from rondo_core.export.held import HeldStore
 from rondo_core.export.lane import Folds, Found, Lane
 from rondo_core.model import layout
+from rondo_core.plugins.config_file import Config
 from rondo_core.stores import SUFFIX, look_below
 
 logger = logging.getLogger("rondo.agent")

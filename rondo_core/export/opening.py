@@ -7,7 +7,7 @@ from typing import Any
 from rondo_core.config_check import check_runner_table
 from rondo_core.errors import PluginNotFoundError, UsageError
 from rondo_core.hookspecs import Exporter
-from rondo_core.options import RUNNER_OPTIONS
+from rondo_core.plugins.options import RUNNER_OPTIONS
 
 # What whoever wrote the config is told before anything starts; an exporter that fails in any other way is left out.
 MISTAKES = (UsageError, PluginNotFoundError)
@@ -32,7 +32,7 @@ def open_exporter(name: str, plugin: str, config: dict[str, Any]) -> Exporter:
     Raises: PluginNotFoundError, PluginLoadError: it is not installed or does not load; RondoError: what it says of
     its config.
     """
-    from rondo_core.plugins import EXPORTERS, Plugins
+    from rondo_core.plugins.manager import EXPORTERS, Plugins
 
     plugins = Plugins(config={plugin: config}, where={plugin: f"exporters.{name}"})
     plugins.load(EXPORTERS, [plugin])

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from rondo_core.clock import ManualClock
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_PREFIX
-from rondo_core.plugins import Plugins
+from rondo_core.plugins.manager import Plugins
 from rondo_core.store import Store
 from rondo_core.testing.stores import START_NS
 

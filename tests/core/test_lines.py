@@ -13,7 +13,7 @@ from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.export.cursor import Cursor, save_cursor
 from rondo_core.export.drain import Drain
 from rondo_core.export.runner import Runner, open_runner
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.manager import EXPORTERS
 
 FORMATS = ("csv", "jsonl")
 TIERS = (Tier("1s", "10m"), Tier("10s", "1h"))

@@ -4,7 +4,7 @@ import pytest
 
 from rondo_core import Option, Plugins, hookimpl
 from rondo_core.errors import HookError, UsageError
-from rondo_core.options import read_options
+from rondo_core.plugins.options import read_options
 
 OPTIONS = [
     Option("url", required=True, help="where to send"),

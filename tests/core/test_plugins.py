@@ -7,8 +7,8 @@ import pytest
 
 from rondo_core import Consolidator, Plugins, Store, hookimpl
 from rondo_core.errors import HookError, PluginError, PluginLoadError, PluginNotFoundError
-from rondo_core.installed import installed
-from rondo_core.plugins import CONSOLIDATORS, EXPORTERS, RECORDERS
+from rondo_core.plugins.inventory import installed
+from rondo_core.plugins.manager import CONSOLIDATORS, EXPORTERS, RECORDERS
 
 
 class Recorder:

@@ -41,9 +41,9 @@ def test_the_recorder_example_records(path):
 
 def test_the_config_example_is_one(tmp_path):
     """What the README shows as a rondo.toml reads, and says what it seems to."""
-    from rondo_core.config import read_config
     from rondo_core.config_check import check_runner_table
-    from rondo_core.options import RUNNER_OPTIONS
+    from rondo_core.plugins.config_file import read_config
+    from rondo_core.plugins.options import RUNNER_OPTIONS
 
     (text,) = re.findall(r"```toml\n(.*?)```", README, re.DOTALL)
     (tmp_path / "rondo.toml").write_text(text)

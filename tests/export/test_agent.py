@@ -6,9 +6,9 @@ import signal
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.config import read_config
 from rondo_core.errors import StoreError, UsageError
 from rondo_core.export.agent import Agent
+from rondo_core.plugins.config_file import read_config
 from rondo_core.stores import find_stores
 
 TIERS = (Tier("1s", "60s"), Tier("5s", "5m"), Tier("30s", "1h"))

@@ -10,11 +10,11 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.clock import wall_ns
-from rondo_core.config import Config, read_config
 from rondo_core.errors import UsageError
 from rondo_core.export.agent import Agent
 from rondo_core.export.cursor import CursorLock
 from rondo_core.export.runner import open_runner
+from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.store_reader import StoreReader
 from rondo_core.stores import find_stores
 

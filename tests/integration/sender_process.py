@@ -7,7 +7,7 @@ import attrs
 
 from rondo_core import Plugins, StoreReader
 from rondo_core.export.runner import Runner
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.manager import EXPORTERS
 
 
 def main(path, url, timeout, max_samples, deadline_s):

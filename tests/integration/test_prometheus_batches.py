@@ -8,7 +8,7 @@ import pytest
 
 from rondo_core import Batch, Part, Plugins, Series
 from rondo_core.errors import ExportError, PermanentExportError, RetryableExportError
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.manager import EXPORTERS
 
 pytestmark = pytest.mark.prometheus
 

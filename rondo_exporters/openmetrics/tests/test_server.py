@@ -14,7 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from rondo_core import ManualClock, Plugins, Schema, Store, Tier
 from rondo_core.errors import ExportError, UsageError
 from rondo_core.export.runner import Runner
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.manager import EXPORTERS
 
 START_NS = 1_700_000_000 * 10**9
 ASK = "application/openmetrics-text; version=1.0.0"

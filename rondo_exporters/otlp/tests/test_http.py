@@ -16,7 +16,7 @@ from rondo_exporter_otlp.plugin import OPTIONS, read_settings
 from rondo_core import Batch, ManualClock, Part, Schema, Series, Store, StoreReader, Tier
 from rondo_core.errors import BatchTooLargeError, ExportError, PermanentExportError, RetryableExportError
 from rondo_core.export.runner import open_runner
-from rondo_core.options import read_options
+from rondo_core.plugins.options import read_options
 
 S = 10**9
 START_NS = 1_700_000_000 * S

@@ -7,7 +7,7 @@ import pytest
 
 from rondo_core import Plugins
 from rondo_core.errors import UsageError
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.manager import EXPORTERS
 
 
 def open_with(config):

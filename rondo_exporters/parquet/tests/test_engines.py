@@ -15,7 +15,7 @@ import polars as pl
 import pytest
 
 from rondo_core import Batch, Plugins
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.manager import EXPORTERS
 from rondo_core.testing import make_part
 
 MIDNIGHT_NS = 19_700 * 86_400 * 10**9

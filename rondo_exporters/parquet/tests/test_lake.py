@@ -19,12 +19,12 @@ import pytest
 from rondo_exporter_parquet import files
 
 from rondo_core import Batch, ManualClock, Plugins, Schema, Store, StoreReader, Tier
-from rondo_core.config import Config
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.export.agent import Agent
 from rondo_core.export.cursor import Cursor, save_cursor
 from rondo_core.export.runner import Runner, open_runner
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.config_file import Config
+from rondo_core.plugins.manager import EXPORTERS
 from rondo_core.testing import make_part
 
 S = 10**9

@@ -12,7 +12,7 @@ from rondo_exporter_prometheus.remote_write import RemoteWrite
 from rondo_core import Batch, ManualClock, Schema, Store, Tier
 from rondo_core.errors import BatchTooLargeError, ExportError, PermanentExportError, RetryableExportError
 from rondo_core.export.runner import open_runner
-from rondo_core.options import read_options
+from rondo_core.plugins.options import read_options
 
 S = 10**9
 MS = 1_700_000_000_000

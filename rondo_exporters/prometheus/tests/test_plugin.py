@@ -9,8 +9,8 @@ from rondo_exporter_prometheus.plugin import read_settings as read_checked
 
 from rondo_core import Plugins
 from rondo_core.errors import UsageError
-from rondo_core.options import read_options
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.manager import EXPORTERS
+from rondo_core.plugins.options import read_options
 
 URL = "http://localhost:9090/api/v1/write"
 

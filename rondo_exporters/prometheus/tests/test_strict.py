@@ -11,7 +11,7 @@ from rondo_core import ManualClock, Plugins, Schema, Store, StoreReader, Tier
 from rondo_core.errors import ExportError
 from rondo_core.export import runner as runner_module
 from rondo_core.export.runner import Runner
-from rondo_core.plugins import EXPORTERS
+from rondo_core.plugins.manager import EXPORTERS
 
 REQUESTS = int(os.environ.get("RONDO_STRICT_REQUESTS", "400"))
 S = 10**9

@@ -19,7 +19,7 @@ from rondo_exporter_prometheus.remote_write import RemoteWrite
 from rondo_core import Batch, ManualClock, Part, Schema, Series, Store, Tier
 from rondo_core.errors import BatchTooLargeError, ExportError, RetryableExportError
 from rondo_core.export.drain import Drain
-from rondo_core.options import read_options
+from rondo_core.plugins.options import read_options
 
 S, MS = 10**9, 1_700_000_000_000
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pluggy
 
-from rondo_core import entrypoints, hookspecs
+from rondo_core import hookspecs
 from rondo_core.errors import (
     HookError,
     PluginError,
@@ -20,9 +20,10 @@ from rondo_core.errors import (
     UsageError,
     one_line,
 )
+from rondo_core.plugins import entrypoints
 
 if TYPE_CHECKING:
-    from rondo_core.options import Option
+    from rondo_core.plugins.options import Option
     from rondo_core.query import Consolidator, Consolidators
 
 RECORDERS = "rondo.recorders"
@@ -151,7 +152,7 @@ class Plugins:
         """
         for implementation in self._manager.hook.rondo_options_define.get_hookimpls():
             if implementation.plugin_name == plugin:
-                from rondo_core.options import Option
+                from rondo_core.plugins.options import Option
 
                 defined: list[Option] = list(implementation.function() or ())  # type: ignore[call-overload]
                 if not all(isinstance(each, Option) for each in defined):
@@ -167,7 +168,7 @@ class Plugins:
         config, options = self._config.get(plugin, {}), self.options(plugin)
         if options is None:
             return config
-        from rondo_core.options import read_options
+        from rondo_core.plugins.options import read_options
 
         return read_options(self._where.get(plugin, plugin), options, config)
 
@@ -230,7 +231,7 @@ def open_recorders(tables: Mapping[str, Mapping[str, Any]], *specs: Any, default
     """
     asked: dict[str, dict[str, Any]] = {name: {} for name in defaults}
     if tables:
-        from rondo_core.options import recorders_asked
+        from rondo_core.plugins.options import recorders_asked
 
         asked = recorders_asked(tables, defaults)
     plugins = Plugins(*specs, config=asked, where={name: f"recorders.{name}" for name in asked})

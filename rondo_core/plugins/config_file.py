@@ -78,7 +78,7 @@ def read_config(path: str | Path | None = None) -> Config:
         return Config()
     import tomllib
 
-    from rondo_core.options import AGENT_OPTIONS, STORE_OPTIONS, read_options
+    from rondo_core.plugins.options import AGENT_OPTIONS, STORE_OPTIONS, read_options
 
     try:
         plain = tomllib.loads(file.read_bytes().decode())

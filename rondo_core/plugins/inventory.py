@@ -7,10 +7,10 @@ from typing import Any
 
 import attrs
 
-from rondo_core import entrypoints
 from rondo_core.errors import HookError, PluginError, one_line
-from rondo_core.options import Option
-from rondo_core.plugins import GROUPS, Plugins
+from rondo_core.plugins import entrypoints
+from rondo_core.plugins.manager import GROUPS, Plugins
+from rondo_core.plugins.options import Option
 
 
 @attrs.frozen

@@ -1,0 +1,1 @@
+"""The plug: what is installed, loaded, configured and bound."""
