@@ -30,10 +30,10 @@ from rondo_core.export.newest import Found, newest_of
 from rondo_core.exposition import Value, choose, expose
 from rondo_core.model.labels import Series, overridden
 from rondo_core.model.selector import parse_selector
-from rondo_core.query import Budget, parse_range
+from rondo_core.read.query import Budget, parse_range
+from rondo_core.read.store_reader import StoreReader
+from rondo_core.read.stores import LABEL
 from rondo_core.storage.directory import size_bytes
-from rondo_core.store_reader import StoreReader
-from rondo_core.stores import LABEL
 from rondo_core.units import parse_instant_ns
 
 if TYPE_CHECKING:

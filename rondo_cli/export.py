@@ -109,8 +109,8 @@ def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
     from rondo_core.export.held import EndedReader, HeldStore
     from rondo_core.export.opening import runner_options
     from rondo_core.export.runner import open_runner
+    from rondo_core.read.store_reader import StoreReader
     from rondo_core.storage.directory import read_meta
-    from rondo_core.store_reader import StoreReader
 
     read_meta(store)  # which says best what is wrong with a path
     with HeldStore(store, follow=True) as held:

@@ -29,7 +29,7 @@ def command(store: Path, style: str) -> int:
     """
     from rondo_core.export.status import export_status
     from rondo_core.model import layout
-    from rondo_core.stores import Below, look_below
+    from rondo_core.read.stores import Below, look_below
 
     single = os.path.exists(store / layout.META_FILE)  # noqa: PTH110 - it raises nothing
     below = Below([store]) if single else look_below(store)

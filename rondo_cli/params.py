@@ -23,7 +23,7 @@ def one_store(path: Path, instead: str = "") -> Path:
     Raises: UsageError: names the stores that lie below it.
     """
     if path.is_dir() and not (path / META_FILE).exists():
-        from rondo_core.stores import find_stores
+        from rondo_core.read.stores import find_stores
 
         below = [str(each) for each in find_stores(path)]
         if below:

@@ -53,7 +53,7 @@ def _failures(given: Path | None, config: Path | None) -> Iterator[str]:
     """Say of each exporter that has failed in these stores what was wrong the last time."""
     from rondo_core.export.cursor import cursor_names, load_cursor
     from rondo_core.plugins.config_file import read_config
-    from rondo_core.stores import find_stores
+    from rondo_core.read.stores import find_stores
     from rondo_core.units import format_instant
 
     place = given or read_config(config).store.get("path")

@@ -11,7 +11,7 @@ from rondo_core.model.labels import format_series
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
-    from rondo_core.query import SeriesData
+    from rondo_core.read.query import SeriesData
     from rondo_core.salvage import Finding
 
 

@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from rondo_core.model.schema_file import read_schemas as read_schemas
     from rondo_core.plugins.manager import Plugins as Plugins
     from rondo_core.plugins.options import Option as Option
-    from rondo_core.query import Consolidator as Consolidator
-    from rondo_core.query import Range as Range
-    from rondo_core.query import SeriesData as SeriesData
+    from rondo_core.read.query import Consolidator as Consolidator
+    from rondo_core.read.query import Range as Range
+    from rondo_core.read.query import SeriesData as SeriesData
+    from rondo_core.read.store_reader import StoreReader as StoreReader
+    from rondo_core.read.stores import StoresReader as StoresReader
     from rondo_core.record.handles import Counter as Counter
     from rondo_core.record.handles import Gauge as Gauge
     from rondo_core.record.handles import GaugeBatch as GaugeBatch
     from rondo_core.record.handles import Summary as Summary
     from rondo_core.store import Store as Store
-    from rondo_core.store_reader import StoreReader as StoreReader
-    from rondo_core.stores import StoresReader as StoresReader
 
 _HOME = {
     "Batch": "export.batch",
-    "Consolidator": "query",
+    "Consolidator": "read.query",
     "Counter": "record.handles",
     "Gauge": "record.handles",
     "GaugeBatch": "record.handles",
@@ -43,14 +43,14 @@ _HOME = {
     "Option": "plugins.options",
     "Part": "export.batch",
     "Plugins": "plugins.manager",
-    "Range": "query",
+    "Range": "read.query",
     "RondoError": "errors",
     "Schema": "model.schema",
     "Series": "model.labels",
-    "SeriesData": "query",
+    "SeriesData": "read.query",
     "Store": "store",
-    "StoreReader": "store_reader",
-    "StoresReader": "stores",
+    "StoreReader": "read.store_reader",
+    "StoresReader": "read.stores",
     "Summary": "record.handles",
     "Tier": "model.schema",
     "hookimpl": "hookspecs",

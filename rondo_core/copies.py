@@ -17,12 +17,12 @@ from rondo_core.errors import UsageError
 from rondo_core.export.fold import fold_slabs
 from rondo_core.model import layout
 from rondo_core.model.ring import occupant
-from rondo_core.reader import SlabReader, picker
+from rondo_core.read.rows import SlabReader, picker
+from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import create, open_slabs
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.runs import write_run
 from rondo_core.storage.slab import Slab
-from rondo_core.store_reader import StoreReader
 
 COPIED = "copied while it ran"
 _AT_ONCE_BYTES = 8 << 20

@@ -21,6 +21,7 @@ from rondo_core.model import layout
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas
 from rondo_core.model.selector import parse_selector
+from rondo_core.read.store_reader import StoreReader
 from rondo_core.relay import Relay, Source, relay
 from rondo_core.storage import replace
 from rondo_core.storage.directory import (
@@ -38,7 +39,6 @@ from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import WriterLock, check_unwritten
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.slab import Slab
-from rondo_core.store_reader import StoreReader
 from rondo_core.tables import Table, read_tables
 from rondo_core.units import format_duration
 

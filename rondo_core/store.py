@@ -54,8 +54,8 @@ from rondo_core.units import Duration
 
 if TYPE_CHECKING:
     from rondo_core.plugins.manager import Plugins
-    from rondo_core.query import Found
-    from rondo_core.store_reader import View
+    from rondo_core.read.query import Found
+    from rondo_core.read.store_reader import View
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
 DROPPED = "dropped without close"
@@ -363,8 +363,8 @@ class Store:
     def view(self) -> View:
         """The store's reading side, in this process: series, query, newest_ns."""
         if self._view is None:
-            forking.load("numpy", "rondo_core.store_reader")
-            from rondo_core.store_reader import View
+            forking.load("numpy", "rondo_core.read.store_reader")
+            from rondo_core.read.store_reader import View
 
             self._view = View(self.path, self._folder, self.meta, self.registry, self.slabs)
         return self._view

@@ -21,7 +21,7 @@ from rondo_core.export.held import HeldStore
 from rondo_core.export.lane import Folds, Found, Lane
 from rondo_core.model import layout
 from rondo_core.plugins.config_file import Config
-from rondo_core.stores import SUFFIX, look_below
+from rondo_core.read.stores import SUFFIX, look_below
 
 logger = logging.getLogger("rondo.agent")
 

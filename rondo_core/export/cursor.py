@@ -19,7 +19,7 @@ from rondo_core.storage.lock import abandon_after_fork
 from rondo_core.storage.runs import read_runs
 
 if TYPE_CHECKING:
-    from rondo_core.store_reader import View
+    from rondo_core.read.store_reader import View
 
 VERSION = 1
 MAX_BYTES = 1 << 20

@@ -16,7 +16,7 @@ from rondo_core.export.sources import Columns, RawSource, Segment, Source
 from rondo_core.model.labels import Series
 
 if TYPE_CHECKING:
-    from rondo_core.store_reader import View
+    from rondo_core.read.store_reader import View
 
 # Receivers refuse what is an hour behind the newest that they have; what is sent apart must not come so late.
 MAX_SPAN_NS = 1800 * NS_PER_S

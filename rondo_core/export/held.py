@@ -25,11 +25,11 @@ from rondo_core.errors import (
     one_line,
 )
 from rondo_core.model import layout
+from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import read_meta
 from rondo_core.storage.files import NO_MORE_FILES
 from rondo_core.storage.lock import ask_writer
 from rondo_core.storage.runs import newest_run
-from rondo_core.store_reader import StoreReader
 
 
 class Key(NamedTuple):

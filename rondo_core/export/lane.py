@@ -21,7 +21,7 @@ from rondo_core.export.opening import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
 from rondo_core.hookspecs import Exporter
-from rondo_core.store_reader import StoreReader
+from rondo_core.read.store_reader import StoreReader
 
 # A store that an exporter cannot be brought to take is left alone that long, and twice as long each time.
 SLEEP_FIRST_S, SLEEP_LAST_S = 60.0, 3600.0

@@ -11,7 +11,7 @@ from rondo_core.export.drain import Drain
 from rondo_core.exposition import SummaryValue, Value
 from rondo_core.model import sketch
 from rondo_core.model.labels import Series
-from rondo_core.store_reader import View
+from rondo_core.read.store_reader import View
 
 QUANTILES = (0.5, 0.9, 0.99)
 # A series without a sample for longer is not shown: a scraper would take its last value for a present one.

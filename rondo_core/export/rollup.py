@@ -10,11 +10,11 @@ from rondo_core.export.batch import Part
 from rondo_core.export.sources import FOR_EVER_NS, Columns, Segment
 from rondo_core.model.labels import Kind, Series
 from rondo_core.model.schema import Schema
-from rondo_core.query import DEFAULT_FN, Range
+from rondo_core.read.query import DEFAULT_FN, Range
 from rondo_core.storage.set_aside import stepped_to
 
 if TYPE_CHECKING:
-    from rondo_core.store_reader import View
+    from rondo_core.read.store_reader import View
 
 
 class RollupSource:

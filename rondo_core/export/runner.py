@@ -29,7 +29,7 @@ from rondo_core.export.sender import Sender
 from rondo_core.hookspecs import Exporter
 
 if TYPE_CHECKING:
-    from rondo_core.store_reader import View
+    from rondo_core.read.store_reader import View
 
 logger = logging.getLogger("rondo.export")
 

@@ -21,7 +21,7 @@ from rondo_core.export.drain import FOR_EVER, Drain, Drained
 from rondo_core.export.ledger import Bound, Ledger, Share
 
 if TYPE_CHECKING:
-    from rondo_core.store_reader import View
+    from rondo_core.read.store_reader import View
 
 logger = logging.getLogger("rondo.export")
 

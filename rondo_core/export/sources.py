@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rondo_core.store_reader import View
+    from rondo_core.read.store_reader import View
 
 SENT = {
     "counter": ("last",),

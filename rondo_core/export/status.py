@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 
 from rondo_core.export.cursor import cursor_held, cursor_names, load_cursor
-from rondo_core.store_reader import StoreReader
+from rondo_core.read.store_reader import StoreReader
 
 
 @attrs.frozen

@@ -12,7 +12,7 @@ from rondo_core.model.labels import KINDS
 from rondo_core.model.schema import Schema, Tier
 from rondo_core.model.statistics import coarse_statistics
 from rondo_core.plugins.manager import Plugins
-from rondo_core.query import Consolidator
+from rondo_core.read.query import Consolidator
 from rondo_core.store import Store
 from rondo_core.testing.stores import START_NS
 

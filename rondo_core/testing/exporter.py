@@ -17,7 +17,7 @@ from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import Runner
 from rondo_core.hookspecs import Exporter
 from rondo_core.plugins.manager import Plugins
-from rondo_core.store_reader import StoreReader
+from rondo_core.read.store_reader import StoreReader
 from rondo_core.testing.stores import START_NS, fill_store, make_part
 
 NAN = float("nan")

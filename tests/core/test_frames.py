@@ -6,8 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from rondo_core import frames
 from rondo_core.errors import UsageError
+from rondo_core.read import frames
 
 
 @pytest.fixture

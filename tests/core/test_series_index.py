@@ -5,10 +5,11 @@ import random
 import msgpack
 import pytest
 
-from rondo_core import Schema, Store, StoreReader, Tier, label_hashes, series_index
+from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.errors import CorruptStoreError
 from rondo_core.model.labels import Series
 from rondo_core.model.selector import parse_selector
+from rondo_core.read import label_hashes, series_index
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.registry import encode_series
 

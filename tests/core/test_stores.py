@@ -10,7 +10,7 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier
 from rondo_core.errors import OpenFilesError, StoreError, StoreNotFoundError, UnknownSeriesError
-from rondo_core.stores import look_below, open_reader
+from rondo_core.read.stores import look_below, open_reader
 
 
 def test_processes_are_read_together_the_dead_included(tmp_path):

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 
 from rondo_core.model.statistics import COARSE_STATISTICS, COVERAGE, derived, lift
-from rondo_core.reader import SlabReader, occupants
+from rondo_core.read.rows import SlabReader, occupants
 
 FOREVER = 1 << 62
 

@@ -9,7 +9,7 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.errors import StoreError, UsageError
 from rondo_core.export.agent import Agent
 from rondo_core.plugins.config_file import read_config
-from rondo_core.stores import find_stores
+from rondo_core.read.stores import find_stores
 
 TIERS = (Tier("1s", "60s"), Tier("5s", "5m"), Tier("30s", "1h"))
 SCHEMAS = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS), Schema("s", "summary", 2, TIERS)]

@@ -15,8 +15,8 @@ from rondo_core.export.agent import Agent
 from rondo_core.export.cursor import CursorLock
 from rondo_core.export.runner import open_runner
 from rondo_core.plugins.config_file import Config, read_config
-from rondo_core.store_reader import StoreReader
-from rondo_core.stores import find_stores
+from rondo_core.read.store_reader import StoreReader
+from rondo_core.read.stores import find_stores
 
 S = 10**9
 START = 1_700_000_000 * S

@@ -12,10 +12,10 @@ from rondo_core.model import layout
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import SELF_SCHEMA
 from rondo_core.model.selector import Selector, parse_selector
-from rondo_core.query import ALL, AUTO, Budget, Consolidators, Found, Range, Table, parse_range, pick, tier_index
-from rondo_core.reader import SlabReader
-from rondo_core.schema_query import Plan, SchemaQuery
-from rondo_core.series_index import SeriesIndex
+from rondo_core.read.query import ALL, AUTO, Budget, Consolidators, Found, Range, Table, parse_range, pick, tier_index
+from rondo_core.read.rows import SlabReader
+from rondo_core.read.schema_query import Plan, SchemaQuery
+from rondo_core.read.series_index import SeriesIndex
 from rondo_core.storage.directory import Meta, open_slabs, read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import writer_pid
@@ -156,7 +156,7 @@ class View:
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
         found = self._index.select(parsed, budget)
         if not found:
-            from rondo_core.unmatched import no_such_series
+            from rondo_core.read.unmatched import no_such_series
 
             raise no_such_series(parsed, self.registry)
         return found

@@ -11,8 +11,8 @@ from rondo_core.errors import ConsolidatorError
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, SKETCH, cells_for, derived, lift
-from rondo_core.query import Budget, Consolidator, Range, Table
-from rondo_core.reader import Index, SlabReader, occupants, picker
+from rondo_core.read.query import Budget, Consolidator, Range, Table
+from rondo_core.read.rows import Index, SlabReader, occupants, picker
 from rondo_core.storage.slab import Slab
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core.errors import UsageError
 
 if TYPE_CHECKING:
-    from rondo_core.query import SeriesData
+    from rondo_core.read.query import SeriesData
 
 
 def _need(module: str, what: str) -> Any:

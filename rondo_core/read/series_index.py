@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import msgpack
 
-from rondo_core.label_hashes import POSITION, entries_of, entry_of
 from rondo_core.model.labels import Series
 from rondo_core.model.selector import NAME_KEY, Selector
+from rondo_core.read.label_hashes import POSITION, entries_of, entry_of
 from rondo_core.storage.lock import abandon_after_fork
 from rondo_core.storage.registry import Registry
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rondo_core.query import Budget
+    from rondo_core.read.query import Budget
 
 FEW = 512  # records that are looked at one by one sooner than their labels are sorted
 

@@ -97,13 +97,13 @@ class SeriesData:
 
     def to_pandas(self) -> Any:
         """Give a pandas Series; see `frames`. Raises: UsageError: pandas is not installed."""
-        from rondo_core.frames import series_to_pandas
+        from rondo_core.read.frames import series_to_pandas
 
         return series_to_pandas(self)
 
     def to_arrow(self) -> Any:
         """Give a pyarrow Table; see `frames`. Raises: UsageError: pyarrow is not installed."""
-        from rondo_core.frames import series_to_arrow
+        from rondo_core.read.frames import series_to_arrow
 
         return series_to_arrow(self)
 

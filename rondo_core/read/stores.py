@@ -29,10 +29,10 @@ from rondo_core.errors import (
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
 from rondo_core.model.selector import Selector, parse_selector
-from rondo_core.query import AUTO, Budget, Range, SeriesData, parse_range
+from rondo_core.read.query import AUTO, Budget, Range, SeriesData, parse_range
+from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import NO_MORE_FILES
 from rondo_core.storage.lock import writer_pid
-from rondo_core.store_reader import StoreReader
 
 T = TypeVar("T")
 LABEL = "rondo_store"
@@ -315,7 +315,7 @@ class StoresReader:
 
         results = [each for data in self.of_each(read) for each in data]
         if not results:
-            from rondo_core.unmatched import no_such_series
+            from rondo_core.read.unmatched import no_such_series
 
             raise no_such_series(parsed, self.series())
         return results

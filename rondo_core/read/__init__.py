@@ -1,0 +1,1 @@
+"""Reading: rows, series, queries over stores and directories of stores, with numpy."""
