@@ -26,8 +26,8 @@ from rondo_cli.patterns import compile_re2
 from rondo_cli.served import Reader, Served
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import QueryLimitError, RondoError, UnknownSeriesError, UsageError, one_line
+from rondo_core.export.exposition import Value, choose, expose
 from rondo_core.export.newest import Found, newest_of
-from rondo_core.exposition import Value, choose, expose
 from rondo_core.model.labels import Series, overridden
 from rondo_core.model.selector import parse_selector
 from rondo_core.read.query import Budget, parse_range

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rondo_core.clock import NS_PER_S
 from rondo_core.export.batch import Batch, Part
 from rondo_core.export.drain import Drain
-from rondo_core.exposition import SummaryValue, Value
+from rondo_core.export.exposition import SummaryValue, Value
 from rondo_core.model import sketch
 from rondo_core.model.labels import Series
 from rondo_core.read.store_reader import View

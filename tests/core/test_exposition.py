@@ -11,7 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from rondo_core import Series
-from rondo_core.exposition import OPENMETRICS, TEXT, SummaryValue, choose, expose
+from rondo_core.export.exposition import OPENMETRICS, TEXT, SummaryValue, choose, expose
 
 EVERY_KIND = [
     (Series("jobs_total", (("queue", 'a "b"\\c\nd é'),), "counter", "", 0, 'Jobs\\done,\n"all".'), 12.0),
