@@ -9,7 +9,7 @@ import click
 from rondo_cli import render
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import data, say, show
-from rondo_core.check import check
+from rondo_core.maintain.check import check
 
 
 @click.command("check")

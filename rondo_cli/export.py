@@ -87,7 +87,7 @@ def command(
 
 def _check(name: str, table: dict[str, Any]) -> None:
     """Refuse what can be told to be wrong before the store is touched: a name that is no plugin's, an option."""
-    from rondo_core.config_check import check_runner_table
+    from rondo_core.maintain.config_check import check_runner_table
     from rondo_core.plugins.inventory import declared_options
     from rondo_core.plugins.manager import EXPORTERS
     from rondo_core.plugins.options import RUNNER_OPTIONS, divided, read_options

@@ -17,7 +17,7 @@ from rondo_core.model.schema import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA,
 from rondo_core.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from rondo_core.plan import StorePlan
+    from rondo_core.maintain.plan import StorePlan
 
 NUMBERS: tuple[tuple[str, Kind], ...] = (("counters", "counter"), ("gauges", "gauge"), ("summaries", "summary"))
 
@@ -55,7 +55,7 @@ def command(
     rondo plan demo.rondo
     rondo plan --vmm
     """
-    from rondo_core.plan import plan_store
+    from rondo_core.maintain.plan import plan_store
 
     numbers = (counters, gauges, summaries)
     if sum((source is not None, vmm, bool(tiers) or any(number is not None for number in numbers))) > 1:
@@ -132,7 +132,7 @@ def _finest(schema: Schema) -> str:
 
 def _outages(plan: StorePlan) -> list[str]:
     """Say what an exporter loses when its receiver is away, schemas of the same tiers together."""
-    from rondo_core.plan import outage_ns
+    from rondo_core.maintain.plan import outage_ns
 
     alike: dict[tuple[Tier, ...], list[Schema]] = {}
     for schema in plan.schemas:

@@ -11,8 +11,8 @@ from rondo_core.model.labels import format_series
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
+    from rondo_core.maintain.recover import Finding
     from rondo_core.read.query import SeriesData
-    from rondo_core.salvage import Finding
 
 
 def number(value: float) -> str:

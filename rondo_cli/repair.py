@@ -8,7 +8,7 @@ import click
 
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import say
-from rondo_core.repair import repair
+from rondo_core.maintain.repair import repair
 
 
 @click.command("repair")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rondo_core.config_check import check_runner_table
 from rondo_core.errors import PluginNotFoundError, UsageError
 from rondo_core.hookspecs import Exporter
+from rondo_core.maintain.config_check import check_runner_table
 from rondo_core.plugins.options import RUNNER_OPTIONS
 
 # What whoever wrote the config is told before anything starts; an exporter that fails in any other way is left out.

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from rondo_core import ManualClock, Store, StoreReader
-from rondo_core.check import check
-from rondo_core.check_rows import longest_growth
 from rondo_core.errors import CorruptStoreError, StoreError, StoreExistsError, StoreLockedError, StoreNotFoundError
+from rondo_core.maintain.check import check
+from rondo_core.maintain.check_rows import longest_growth
+from rondo_core.maintain.repair import repair
 from rondo_core.model import layout
 from rondo_core.model.schema import SELF_PREFIX
-from rondo_core.repair import repair
 from rondo_core.storage.journal import find_whole, parse
 
 PAGE = layout.PAGE_BYTES

@@ -6,8 +6,8 @@ import shutil
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.check import check
 from rondo_core.export.runner import Runner
+from rondo_core.maintain.check import check
 from rondo_core.storage import runs
 from rondo_core.storage.runs import Run, Survival, survival
 

@@ -9,10 +9,10 @@ import pytest
 
 from rondo_cli.main import run
 from rondo_core import Schema, Store, StoreReader, Tier
-from rondo_core.check import check
-from rondo_core.copies import copy_store
 from rondo_core.errors import StoreError, StoreExistsError, StoreNotFoundError, UsageError
 from rondo_core.export.runner import open_runner
+from rondo_core.maintain.check import check
+from rondo_core.maintain.copies import copy_store
 
 TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))
 SCHEMAS = (
@@ -196,7 +196,7 @@ def test_what_cannot_be_copied_leaves_nothing_behind(path, tmp_path, monkeypatch
         with pytest.raises(error):
             copy_store(source, target)
     with monkeypatch.context() as patch:
-        patch.setattr("rondo_core.copies.write_run", lambda *_: os.pread(-1, 1, 0))
+        patch.setattr("rondo_core.maintain.copies.write_run", lambda *_: os.pread(-1, 1, 0))
         with pytest.raises(StoreError, match="copy: Bad file descriptor"):
             copy_store(path, tmp_path / "copy")
     assert sorted(tmp_path.iterdir()) == before
@@ -206,7 +206,7 @@ def test_what_cannot_be_copied_leaves_nothing_behind(path, tmp_path, monkeypatch
 def test_a_killed_copy_is_not_there(path, tmp_path):
     """Wherever it was killed: the target is whole or missing."""
     Store(path).close()
-    code = "import sys; from rondo_core.copies import copy_store; copy_store(sys.argv[1], sys.argv[2])"
+    code = "import sys; from rondo_core.maintain.copies import copy_store; copy_store(sys.argv[1], sys.argv[2])"
     for fault in ("create.slab:3", "journal.append.half:2", "runs.write.half:1", "create.whole:1", "create.named:1"):
         target = tmp_path / fault.partition(":")[0]
         environment = {**os.environ, "RONDO_FAULT": fault}

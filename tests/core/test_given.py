@@ -15,8 +15,8 @@ import pytest
 import time_machine
 
 from rondo_core import Counter, Gauge, GaugeBatch, ManualClock, Schema, Store, Summary, Tier
-from rondo_core.check import check
 from rondo_core.errors import UsageError
+from rondo_core.maintain.check import check
 from rondo_core.record import handles
 
 SECOND = 10**9

@@ -15,11 +15,11 @@ from unittest.mock import Mock
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.check import check
 from rondo_core.errors import CorruptStoreError, StoreError, StoreForkedError, StoreLockedError, UsageError
 from rondo_core.export.cursor import CursorLock, load_cursor
 from rondo_core.export.runner import open_runner
-from rondo_core.migrate import migrate
+from rondo_core.maintain.check import check
+from rondo_core.maintain.migrate import migrate
 from rondo_core.storage import replace
 from rondo_core.storage.directory import is_abandoned, make_unfinished
 from rondo_core.storage.files import Folder, _make_unfinished

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.check import check
 from rondo_core.errors import SchemaError, StoreError, StoreLockedError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
 from rondo_core.export.drain import Drain
-from rondo_core.migrate import migrate
+from rondo_core.maintain.check import check
+from rondo_core.maintain.migrate import migrate
 from rondo_core.model.schema import check_schemas
 from rondo_core.storage import replace
 from rondo_core.storage.directory import file_sizes, read_meta

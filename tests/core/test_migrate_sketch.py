@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, read_schemas
-from rondo_core.check import check
 from rondo_core.errors import StoreError
-from rondo_core.migrate import migrate
+from rondo_core.maintain.check import check
+from rondo_core.maintain.migrate import migrate
 from rondo_core.model.schema_file import write_schemas
 
 START_NS = 1_700_000_000 * 10**9

@@ -6,9 +6,9 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Ti
 from rondo_core.errors import RangeError, SchemaError, StoreError
 from rondo_core.export.drain import Drain
 from rondo_core.export.runner import SETTLE_NS
+from rondo_core.maintain.plan import outage_ns, plan_store
 from rondo_core.model.schema import DEFAULT_SCHEMAS, check_schemas
 from rondo_core.model.schema_file import write_schemas
-from rondo_core.plan import outage_ns, plan_store
 from rondo_vmm.schemas import VMM_SCHEMAS, vmm_schemas
 
 SHORT = (Tier("1s", "20s"), Tier("10s", "2m"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rondo_core import Store, StoreReader
-from rondo_core.check import check
+from rondo_core.maintain.check import check
 
 ROUNDS = 15  # the thread that ticks, and the real clock; test_soak.py kills far more often
 WRITER = Path(__file__).with_name("writer_process.py")

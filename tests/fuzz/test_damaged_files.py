@@ -20,11 +20,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rondo_core import ManualClock, Store, StoreReader
-from rondo_core.check import check
 from rondo_core.errors import CorruptStoreError, FormatVersionError, RondoError
 from rondo_core.export.cursor import load_cursor
+from rondo_core.maintain.check import check
+from rondo_core.maintain.repair import repair
 from rondo_core.model import layout
-from rondo_core.repair import repair
 
 EXAMPLES = int(os.environ.get("RONDO_FUZZ_EXAMPLES", "60"))
 PAGE = layout.PAGE_BYTES
@@ -377,10 +377,10 @@ import resource, sys
 from pathlib import Path
 import numpy, msgpack
 from rondo_core import Store, StoreReader, query, store, plugins
-from rondo_core.check import check
+from rondo_core.maintain.check import check
 from rondo_core.errors import RondoError
 from rondo_core.export.cursor import load_cursor
-from rondo_core.repair import repair
+from rondo_core.maintain.repair import repair
 import rondo_core.builtin.consolidators
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (96 << 20)

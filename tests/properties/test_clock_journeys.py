@@ -6,7 +6,7 @@ import random
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.check import check
+from rondo_core.maintain.check import check
 
 S = 10**9
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))

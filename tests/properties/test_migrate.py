@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, given, settings
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.check import check
 from rondo_core.errors import StoreError
-from rondo_core.migrate import migrate
+from rondo_core.maintain.check import check
+from rondo_core.maintain.migrate import migrate
 from rondo_core.model.statistics import COARSE_STATISTICS, COVERAGE
 
 START_S = 1_700_000_000

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.check import check
+from rondo_core.maintain.check import check
 from rondo_core.record import consolidation
 
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))

@@ -17,12 +17,13 @@ import attrs
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import RondoError, SchemaError, StoreError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
+from rondo_core.maintain.retier import Relay, Source, relay
+from rondo_core.maintain.tables import Table, read_tables
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas
 from rondo_core.model.selector import parse_selector
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.relay import Relay, Source, relay
 from rondo_core.storage import replace
 from rondo_core.storage.directory import (
     Meta,
@@ -39,7 +40,6 @@ from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import WriterLock, check_unwritten
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.slab import Slab
-from rondo_core.tables import Table, read_tables
 from rondo_core.units import format_duration
 
 Progress = Callable[[int, int], None]

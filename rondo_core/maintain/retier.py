@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core.errors import StoreError
+from rondo_core.maintain.tables import Table, choose, empty, fold, unknown, write_table
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, coarse_statistics
 from rondo_core.record.summary_cells import within
 from rondo_core.storage.slab import Slab
-from rondo_core.tables import Table, choose, empty, fold, unknown, write_table
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:

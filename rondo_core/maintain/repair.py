@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core.check import YEAR_NS, Tier, check_cursor, last_window, newest_ns, open_tiers, unmerged
-from rondo_core.check_rows import Rows, SlabFile
 from rondo_core.errors import StoreError, StoreExistsError
 from rondo_core.export.cursor import load_cursor, save_cursor
+from rondo_core.maintain.check import YEAR_NS, Tier, check_cursor, last_window, newest_ns, open_tiers, unmerged
+from rondo_core.maintain.check_rows import Rows, SlabFile
+from rondo_core.maintain.recover import LOST_NAME, Salvaged, listed, salvage
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import Schema
-from rondo_core.salvage import LOST_NAME, Salvaged, listed, salvage
 from rondo_core.storage.directory import create
 from rondo_core.storage.files import Folder
 from rondo_core.storage.journal import Journal

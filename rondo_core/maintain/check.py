@@ -12,7 +12,10 @@ from typing import Any
 
 import attrs
 
-from rondo_core.check_rows import (
+from rondo_core.clock import wall_ns
+from rondo_core.errors import StoreError
+from rondo_core.export.cursor import MAX_BYTES, SENT_BEFORE, VERSION
+from rondo_core.maintain.check_rows import (
     Rows,
     SlabFile,
     check_headers,
@@ -22,12 +25,9 @@ from rondo_core.check_rows import (
     when,
     windows_to_compare,
 )
-from rondo_core.clock import wall_ns
-from rondo_core.errors import StoreError
-from rondo_core.export.cursor import MAX_BYTES, SENT_BEFORE, VERSION
+from rondo_core.maintain.recover import Finding, Salvaged, listed, plain, salvage
 from rondo_core.model import layout
 from rondo_core.model.schema import Schema
-from rondo_core.salvage import Finding, Salvaged, listed, plain, salvage
 from rondo_core.storage.directory import LOCK_BYTES
 from rondo_core.storage.files import open_file, read_bytes
 from rondo_core.storage.lock import writer_pid

@@ -1,0 +1,1 @@
+"""Work on stores that nobody writes: check, repair, migrate, plan, copy."""
