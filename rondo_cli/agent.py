@@ -30,7 +30,7 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     """
     from rondo_core.export.agent import Agent
     from rondo_core.plugins.config_file import read_config
-    from rondo_core.stopping import stopped_by_signals
+    from rondo_core.signals import stopped_by_signals
 
     tame_logs()
     agent = Agent(directory, read_config(config))

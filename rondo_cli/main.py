@@ -15,7 +15,7 @@ import click
 from rondo_cli.printing import say, show_usage_error
 from rondo_cli.terminal import STDOUT, prepare_streams, unstalled_stderr
 from rondo_core.errors import RondoError, meant, one_line
-from rondo_core.stopping import STOP_SIGNALS
+from rondo_core.signals import STOP_SIGNALS
 
 COMMANDS = (
     "agent",

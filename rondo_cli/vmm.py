@@ -14,7 +14,7 @@ from rondo_cli.terminal import console_input, unstalled_stderr
 from rondo_cli.vmm_run import Asked, Run, console_for, with_remote_write
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import UsageError
-from rondo_core.stopping import stopped_by_signals
+from rondo_core.signals import stopped_by_signals
 from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
 
 if TYPE_CHECKING:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rondo_core.clock import ManualClock as ManualClock
-    from rondo_core.configured import open_store as open_store
     from rondo_core.errors import RondoError as RondoError
     from rondo_core.export.batch import Batch as Batch
     from rondo_core.export.batch import Part as Part
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from rondo_core.model.schema import Schema as Schema
     from rondo_core.model.schema import Tier as Tier
     from rondo_core.model.schema_file import read_schemas as read_schemas
+    from rondo_core.opening import open_store as open_store
     from rondo_core.plugins.manager import Plugins as Plugins
     from rondo_core.plugins.options import Option as Option
     from rondo_core.read.query import Consolidator as Consolidator
@@ -55,7 +55,7 @@ _HOME = {
     "Tier": "model.schema",
     "hookimpl": "hookspecs",
     "hookspec": "hookspecs",
-    "open_store": "configured",
+    "open_store": "opening",
     "read_schemas": "model.schema_file",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them

@@ -11,7 +11,7 @@ import attrs
 
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import RondoError, one_line
-from rondo_core.stopping import stopped_by_signals
+from rondo_core.signals import stopped_by_signals
 from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
 from rondo_vmm.console import Input, Lines

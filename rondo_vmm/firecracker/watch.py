@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rondo_core.clock import NS_PER_S, wall_ns
-from rondo_core.stopping import stopped_by_signals
+from rondo_core.signals import stopped_by_signals
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.firecracker.flush import MAX_LINE_BYTES, parse_flush
 from rondo_vmm.firecracker.recorder import FlushRecorder, Place, place_in

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError, one_line
-from rondo_core.stopping import stopped_by_signals
+from rondo_core.signals import stopped_by_signals
 from rondo_vmm.config import MAX_DISKS, VmConfig
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts

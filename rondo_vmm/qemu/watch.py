@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from rondo_core.clock import wall_ns
-from rondo_core.stopping import stopped_by_signals
+from rondo_core.signals import stopped_by_signals
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.monitor import VmResult

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from rondo_core.stopping import STOP_SIGNALS, stopped_by_signals
+from rondo_core.signals import STOP_SIGNALS, stopped_by_signals
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
@@ -80,7 +80,7 @@ def test_a_program_under_it_starts_with_its_own_signals():
 def test_what_this_process_was_told_to_ignore_stays_ignored():
     """As nohup has it for a terminal that is closed, and a shell for what it runs in the background."""
     code = (
-        "import signal, sys\nfrom rondo_core.stopping import stopped_by_signals\n"
+        "import signal, sys\nfrom rondo_core.signals import stopped_by_signals\n"
         "with stopped_by_signals(print) as came:\n"
         "    signal.raise_signal(signal.SIGHUP)\n    signal.raise_signal(signal.SIGQUIT)\n"
         "print(len(came))"

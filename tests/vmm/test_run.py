@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rondo_core import Plugins, Store, StoreReader, hookimpl
-from rondo_core.stopping import STOP_SIGNALS
+from rondo_core.signals import STOP_SIGNALS
 from rondo_vmm import VMM_SCHEMAS, VmConfig, hookspecs, run_vm
 from rondo_vmm.boot.loader import BUNDLED
 from rondo_vmm.errors import KvmError
