@@ -28,8 +28,8 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     rondo agent /var/lib/rondo --config rondo.toml
     rondo agent runs --once
     """
-    from rondo_core.export.agent import Agent
-    from rondo_core.plugins.config_file import read_config
+    from rondo_core.export import Agent
+    from rondo_core.plugins import read_config
     from rondo_core.signals import stopped_by_signals
 
     tame_logs()

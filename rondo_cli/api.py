@@ -26,14 +26,11 @@ from rondo_cli.patterns import compile_re2
 from rondo_cli.served import Reader, Served
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import QueryLimitError, RondoError, UnknownSeriesError, UsageError, one_line
+from rondo_core.export import Found, newest_of
 from rondo_core.export.exposition import Value, choose, expose
-from rondo_core.export.newest import Found, newest_of
-from rondo_core.model.labels import Series, overridden
-from rondo_core.model.selector import parse_selector
-from rondo_core.read.query import Budget, parse_range
-from rondo_core.read.store_reader import StoreReader
-from rondo_core.read.stores import LABEL
-from rondo_core.storage.directory import size_bytes
+from rondo_core.model import Series, overridden, parse_range, parse_selector
+from rondo_core.read import LABEL, Budget, StoreReader
+from rondo_core.storage import size_bytes
 from rondo_core.units import parse_instant_ns
 
 if TYPE_CHECKING:

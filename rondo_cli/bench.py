@@ -193,8 +193,7 @@ def _export() -> Iterator[Measured]:
 def _send(store: Store, name: str, config: dict[str, Any]) -> float:
     """Export all of a store anew; give the CPU time of a sample, ns. Raises: ExportError: it did not arrive."""
     from rondo_core.errors import ExportError
-    from rondo_core.export.cursor import cursor_path
-    from rondo_core.export.runner import open_runner
+    from rondo_core.export import cursor_path, open_runner
 
     Path(cursor_path(store.path, name)).unlink(missing_ok=True)
     if "path" in config:

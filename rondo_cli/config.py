@@ -26,8 +26,8 @@ def check(config: Path | None) -> int:
     rondo config check
     rondo config check --config /etc/rondo/rondo.toml
     """
-    from rondo_core.maintain.config_check import check_config
-    from rondo_core.plugins.config_file import FILE_NAME, read_config
+    from rondo_core.maintain import check_config
+    from rondo_core.plugins import FILE_NAME, read_config
 
     read = read_config(config)
     if read.path is None:

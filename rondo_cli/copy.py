@@ -8,7 +8,7 @@ import click
 
 from rondo_cli.params import STORE
 from rondo_cli.printing import say
-from rondo_core.maintain.copies import copy_store
+from rondo_core.maintain import copy_store
 
 
 @click.command("copy")

@@ -14,7 +14,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.errors import ExportError, PluginError, PluginNotFoundError, RondoError, UsageError, one_line
 
 if TYPE_CHECKING:
-    from rondo_core.export.outcome import Outcome
+    from rondo_core.export import Outcome
 
 
 @click.command("export")
@@ -51,7 +51,7 @@ def command(
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
     """
-    from rondo_core.plugins.config_file import read_config
+    from rondo_core.plugins import read_config
 
     given: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
     given = {key: value for key, value in given.items() if value is not None}
@@ -87,10 +87,8 @@ def command(
 
 def _check(name: str, table: dict[str, Any]) -> None:
     """Refuse what can be told to be wrong before the store is touched: a name that is no plugin's, an option."""
-    from rondo_core.maintain.config_check import check_runner_table
-    from rondo_core.plugins.inventory import declared_options
-    from rondo_core.plugins.manager import EXPORTERS
-    from rondo_core.plugins.options import RUNNER_OPTIONS, divided, read_options
+    from rondo_core.export import check_runner_table
+    from rondo_core.plugins import EXPORTERS, RUNNER_OPTIONS, declared_options, divided, read_options
 
     own, rest = divided(table, RUNNER_OPTIONS)
     plugin = check_runner_table(f"exporters.{name}", own).get("plugin", name)
@@ -105,12 +103,9 @@ def _check(name: str, table: dict[str, Any]) -> None:
 
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
-    from rondo_core.export.fold import fold_dead
-    from rondo_core.export.held import EndedReader, HeldStore
-    from rondo_core.export.opening import runner_options
-    from rondo_core.export.runner import open_runner
-    from rondo_core.read.store_reader import StoreReader
-    from rondo_core.storage.directory import read_meta
+    from rondo_core.export import EndedReader, HeldStore, fold_dead, open_runner, runner_options
+    from rondo_core.read import StoreReader
+    from rondo_core.storage import read_meta
 
     read_meta(store)  # which says best what is wrong with a path
     with HeldStore(store, follow=True) as held:

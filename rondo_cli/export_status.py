@@ -27,9 +27,9 @@ def command(store: Path, style: str) -> int:
     refused: samples that the receiver takes never         overwritten: buckets lost before they were sent
     doubtful: may have arrived, see docs/limits.md         coarse: windows sent in place of overwritten buckets
     """
-    from rondo_core.export.status import export_status
+    from rondo_core.export import export_status
     from rondo_core.model import layout
-    from rondo_core.read.stores import Below, look_below
+    from rondo_core.read import Below, look_below
 
     single = os.path.exists(store / layout.META_FILE)  # noqa: PTH110 - it raises nothing
     below = Below([store]) if single else look_below(store)

@@ -11,10 +11,9 @@ import click
 from rondo_cli import render
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import say, show
-from rondo_core.read.query import Consolidator
-from rondo_core.read.store_reader import StoreReader
-from rondo_core.storage.directory import size_bytes
-from rondo_core.storage.runs import Run, boot_id
+from rondo_core.model import Consolidator
+from rondo_core.read import StoreReader
+from rondo_core.storage import Run, boot_id, size_bytes
 from rondo_core.units import format_duration, format_instant, format_size
 
 

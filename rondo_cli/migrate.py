@@ -16,7 +16,7 @@ from rondo_core.errors import printable
 from rondo_core.units import format_size
 
 if TYPE_CHECKING:
-    from rondo_core.maintain.migrate import Migration, TierChange
+    from rondo_core.maintain import Migration, TierChange
 
 
 @click.command("migrate")
@@ -37,10 +37,10 @@ def command(store: Path, file: Path, dry_run: bool) -> None:
     rondo migrate demo.rondo --schema schemas.toml --dry-run
     rondo migrate demo.rondo --schema schemas.toml
     """
-    from rondo_core.maintain.migrate import migrate
-    from rondo_core.model.schema_file import read_schemas
+    from rondo_core.maintain import migrate_store
+    from rondo_core.model import read_schemas
 
-    done = migrate(one_store(store), read_schemas(file), dry_run=dry_run, progress=_Progress())
+    done = migrate_store(one_store(store), read_schemas(file), dry_run=dry_run, progress=_Progress())
     show(_report(done, dry_run=dry_run))
 
 

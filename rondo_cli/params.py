@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_core.model.labels import canonical_labels
-from rondo_core.model.layout import META_FILE
+from rondo_core.model import META_FILE, canonical_labels
 from rondo_core.units import parse_duration_ns
 
 STORE = click.argument("store", type=click.Path(path_type=Path))
@@ -23,7 +22,7 @@ def one_store(path: Path, instead: str = "") -> Path:
     Raises: UsageError: names the stores that lie below it.
     """
     if path.is_dir() and not (path / META_FILE).exists():
-        from rondo_core.read.stores import find_stores
+        from rondo_core.read import find_stores
 
         below = [str(each) for each in find_stores(path)]
         if below:

@@ -12,12 +12,11 @@ from rondo_cli import render
 from rondo_cli.params import one_store
 from rondo_cli.printing import data, show
 from rondo_core.errors import UsageError
-from rondo_core.model.labels import Kind
-from rondo_core.model.schema import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
+from rondo_core.model import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Kind, Schema, Tier
 from rondo_core.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from rondo_core.maintain.plan import StorePlan
+    from rondo_core.maintain import StorePlan
 
 NUMBERS: tuple[tuple[str, Kind], ...] = (("counters", "counter"), ("gauges", "gauge"), ("summaries", "summary"))
 
@@ -55,7 +54,7 @@ def command(
     rondo plan demo.rondo
     rondo plan --vmm
     """
-    from rondo_core.maintain.plan import plan_store
+    from rondo_core.maintain import plan_store
 
     numbers = (counters, gauges, summaries)
     if sum((source is not None, vmm, bool(tiers) or any(number is not None for number in numbers))) > 1:
@@ -70,7 +69,7 @@ def command(
         schemas = _from_numbers(numbers, tiers)
     plan = plan_store(schemas)
     if form == "toml":
-        from rondo_core.model.schema_file import write_schemas
+        from rondo_core.model import write_schemas
 
         own = [schema for schema in plan.schemas if schema.name != SELF_SCHEMA or schema not in SELF_SCHEMAS]
         data(write_schemas(own).rstrip("\n"))
@@ -82,10 +81,10 @@ def command(
 
 def _from_source(source: Path) -> tuple[Schema, ...]:
     if source.is_dir():
-        from rondo_core.storage.directory import read_meta
+        from rondo_core.storage import read_meta
 
         return read_meta(one_store(source)).schemas
-    from rondo_core.model.schema_file import read_schemas
+    from rondo_core.model import read_schemas
 
     return read_schemas(source)
 
@@ -132,7 +131,7 @@ def _finest(schema: Schema) -> str:
 
 def _outages(plan: StorePlan) -> list[str]:
     """Say what an exporter loses when its receiver is away, schemas of the same tiers together."""
-    from rondo_core.maintain.plan import outage_ns
+    from rondo_core.maintain import outage_ns
 
     alike: dict[tuple[Tier, ...], list[Schema]] = {}
     for schema in plan.schemas:

@@ -11,7 +11,7 @@ from rondo_cli import render
 from rondo_cli.params import CONFIG
 from rondo_cli.printing import say, show
 from rondo_core.errors import PluginNotFoundError, StoreNotFoundError
-from rondo_core.plugins.inventory import PluginInfo, installed
+from rondo_core.plugins import PluginInfo, installed
 
 
 @click.command("plugins")
@@ -51,9 +51,9 @@ def command(name: str, store: Path | None, config: Path | None) -> int:
 
 def _failures(given: Path | None, config: Path | None) -> Iterator[str]:
     """Say of each exporter that has failed in these stores what was wrong the last time."""
-    from rondo_core.export.cursor import cursor_names, load_cursor
-    from rondo_core.plugins.config_file import read_config
-    from rondo_core.read.stores import find_stores
+    from rondo_core.export import cursor_names, load_cursor
+    from rondo_core.plugins import read_config
+    from rondo_core.read import find_stores
     from rondo_core.units import format_instant
 
     place = given or read_config(config).store.get("path")

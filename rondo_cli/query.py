@@ -12,9 +12,8 @@ from rondo_cli.params import STORE
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
 from rondo_core.errors import UsageError
-from rondo_core.read.query import SeriesData, parse_range
-from rondo_core.read.store_reader import StoreReader
-from rondo_core.read.stores import StoresReader, open_reader
+from rondo_core.model import parse_range
+from rondo_core.read import SeriesData, StoreReader, StoresReader, open_reader
 from rondo_core.units import format_instant
 
 

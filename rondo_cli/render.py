@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import printable
-from rondo_core.model.labels import format_series
+from rondo_core.model import format_series
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
-    from rondo_core.maintain.recover import Finding
-    from rondo_core.read.query import SeriesData
+    from rondo_core.maintain import Finding
+    from rondo_core.read import SeriesData
 
 
 def number(value: float) -> str:

@@ -8,7 +8,7 @@ import click
 
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import say
-from rondo_core.maintain.repair import repair
+from rondo_core.maintain import repair_store
 
 
 @click.command("repair")
@@ -24,7 +24,7 @@ def command(store: Path, new_store: Path) -> None:
     rondo repair demo.rondo mended.rondo
     rondo check mended.rondo
     """
-    outcome = repair(one_store(store), new_store)
+    outcome = repair_store(one_store(store), new_store)
     for line in outcome.left:
         say(line)
     lost = f", {outcome.n_placeholders} of them under a name of rondo's own" if outcome.n_placeholders else ""

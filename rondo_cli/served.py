@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
-from rondo_core.read.store_reader import StoreReader
-from rondo_core.read.stores import StoresReader, open_reader
+from rondo_core.read import StoreReader, StoresReader, open_reader
 
 REOPEN_NS = 5 * NS_PER_S
 PATIENCE_S = 0.3

@@ -20,7 +20,7 @@ from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
 if TYPE_CHECKING:
     import socket
 
-    from rondo_core.plugins.config_file import Config
+    from rondo_core.plugins import Config
 
 MAX_PORT = 65535
 
@@ -210,7 +210,7 @@ def command(
 
 
 def _read_config(path: Path | None) -> Config:
-    from rondo_core.plugins.config_file import read_config
+    from rondo_core.plugins import read_config
 
     known = read_config(path)
     if "tick_interval" in known.store:

@@ -21,7 +21,7 @@ from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
 from rondo_cli.vmm_run import Asked, Run
 from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.signals import STOP_SIGNALS, stopped_by_signals
-from rondo_core.storage.directory import is_abandoned
+from rondo_core.storage import is_abandoned
 
 INSTANCE = "instance"
 LONGEST_LINE = 4096

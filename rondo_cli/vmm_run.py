@@ -19,9 +19,8 @@ from rondo_vmm.monitor import Monitor, VmResult
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store
-    from rondo_core.export.beside import Exporters
-    from rondo_core.export.outcome import Outcome
-    from rondo_core.plugins.config_file import Config
+    from rondo_core.export import Exporters, Outcome
+    from rondo_core.plugins import Config
     from rondo_vmm.qemu.machine import QemuMonitor
 
 REMOTE_WRITE = "prometheus"
@@ -157,10 +156,8 @@ class Run:
         kept = known.schemas()
         if kept is not None or path.exists():
             return kept
-        from rondo_core.model.schema import with_room
-        from rondo_core.plugins import entrypoints
-        from rondo_core.plugins.manager import RECORDERS
-        from rondo_core.plugins.options import recorders_asked
+        from rondo_core.model import with_room
+        from rondo_core.plugins import RECORDERS, entrypoints, recorders_asked
         from rondo_vmm.schemas import schemas_for, with_recorders
 
         where = entrypoints.find(RECORDERS) if known.recorders else {}
@@ -178,8 +175,8 @@ class Run:
 
     def _name_what_was_killed(self, store: Store) -> None:
         """Say that the run before this one was killed."""
-        from rondo_core.model.layout import RUNS_FILE
-        from rondo_core.storage.runs import read_runs
+        from rondo_core.model import RUNS_FILE
+        from rondo_core.storage import read_runs
 
         for run in read_runs(store.path / RUNS_FILE)[-2:]:
             if run.number == store.run.number - 1 and not run.ended:
@@ -188,7 +185,7 @@ class Run:
     def _start_export(self, store: Store) -> Exporters | None:
         if not self._asked.exporters:
             return None
-        from rondo_core.export.beside import Exporters
+        from rondo_core.export import Exporters
 
         tame_logs()
         return Exporters(store, self._asked.exporters, self._asked.labels)

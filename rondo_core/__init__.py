@@ -5,8 +5,10 @@ Names are loaded when they are first used, so that a program that only records p
 
 from __future__ import annotations
 
-from importlib import import_module
+import sys
 from typing import TYPE_CHECKING, Any
+
+from rondo_core.lazy import names_of
 
 if TYPE_CHECKING:
     from rondo_core.clock import ManualClock as ManualClock
@@ -15,15 +17,15 @@ if TYPE_CHECKING:
     from rondo_core.export.batch import Part as Part
     from rondo_core.hookspecs import hookimpl as hookimpl
     from rondo_core.hookspecs import hookspec as hookspec
+    from rondo_core.model.consolidator import Consolidator as Consolidator
     from rondo_core.model.labels import Series as Series
+    from rondo_core.model.ranges import Range as Range
     from rondo_core.model.schema import Schema as Schema
     from rondo_core.model.schema import Tier as Tier
     from rondo_core.model.schema_file import read_schemas as read_schemas
     from rondo_core.opening import open_store as open_store
     from rondo_core.plugins.manager import Plugins as Plugins
     from rondo_core.plugins.options import Option as Option
-    from rondo_core.read.query import Consolidator as Consolidator
-    from rondo_core.read.query import Range as Range
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import StoresReader as StoresReader
@@ -33,9 +35,12 @@ if TYPE_CHECKING:
     from rondo_core.record.handles import Summary as Summary
     from rondo_core.store import Store as Store
 
+if not getattr(sys, "_is_gil_enabled", lambda: True)():
+    raise ImportError("rondo: this interpreter runs without the GIL, which recording needs; start it with PYTHON_GIL=1")
+
 _HOME = {
     "Batch": "export.batch",
-    "Consolidator": "read.query",
+    "Consolidator": "model.consolidator",
     "Counter": "record.handles",
     "Gauge": "record.handles",
     "GaugeBatch": "record.handles",
@@ -43,7 +48,7 @@ _HOME = {
     "Option": "plugins.options",
     "Part": "export.batch",
     "Plugins": "plugins.manager",
-    "Range": "read.query",
+    "Range": "model.ranges",
     "RondoError": "errors",
     "Schema": "model.schema",
     "Series": "model.labels",
@@ -59,6 +64,7 @@ _HOME = {
     "read_schemas": "model.schema_file",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
+_load, __dir__ = names_of(__name__, _HOME)
 
 
 def __getattr__(name: str) -> Any:
@@ -67,6 +73,4 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("rondo")
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    return _load(name)

@@ -9,8 +9,8 @@ import pluggy
 
 if TYPE_CHECKING:
     from rondo_core.export.batch import Batch
+    from rondo_core.model.consolidator import Consolidator
     from rondo_core.plugins.options import Option
-    from rondo_core.read.query import Consolidator
     from rondo_core.record.handles import Counter, Gauge, GaugeBatch, Summary
 
 hookspec = pluggy.HookspecMarker("rondo")

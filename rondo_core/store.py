@@ -17,13 +17,7 @@ import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import (
-    CapacityError,
-    SchemaError,
-    StoreClosedError,
-    StoreExistsError,
-    StoreForkedError,
-)
+from rondo_core.errors import CapacityError, SchemaError, StoreClosedError, StoreExistsError, StoreForkedError
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from rondo_core.errors import RondoError
-from rondo_core.model.labels import canonical_labels
+from rondo_core.model import canonical_labels
 from rondo_vmm.hookspecs import MAX_LINE_BYTES
 
 MAX_LABELS = 8

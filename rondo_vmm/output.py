@@ -12,7 +12,7 @@ from rondo_core.errors import RondoError, one_line
 
 if TYPE_CHECKING:
     from rondo_core import Store
-    from rondo_core.record.handles import Counter
+    from rondo_core.record import Counter
 
 ROOM_BYTES = 1 << 18
 CHUNK_BYTES = 4096  # at a time, so that little of what a reader has taken counts as dropped when it fails

@@ -101,7 +101,7 @@ def monitor_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Pl
 
     Raises: UsageError: a table is wrong; PluginNotFoundError: one is not installed.
     """
-    from rondo_core.plugins.manager import open_recorders
+    from rondo_core.plugins import open_recorders
 
     return open_recorders(tables or {}, hookspecs, defaults=RECORDERS)
 

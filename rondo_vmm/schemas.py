@@ -12,7 +12,7 @@ from __future__ import annotations
 import attrs
 
 from rondo_core import Schema, Tier
-from rondo_core.model.schema import SELF_MATCH, SELF_SCHEMA
+from rondo_core.model import SELF_MATCH, SELF_SCHEMA
 from rondo_vmm.config import VmConfig
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.machine import REASONS

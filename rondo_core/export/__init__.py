@@ -1,1 +1,56 @@
 """What leaves the store: batches of closed buckets, cursors, and the runner that owns retry and back-off."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rondo_core.lazy import names_of
+
+if TYPE_CHECKING:
+    from rondo_core.export import exposition as exposition
+    from rondo_core.export import http as http
+    from rondo_core.export.agent import Agent as Agent
+    from rondo_core.export.beside import Exporters as Exporters
+    from rondo_core.export.connection import Answer as Answer
+    from rondo_core.export.connection import Connection as Connection
+    from rondo_core.export.cursor import cursor_names as cursor_names
+    from rondo_core.export.cursor import cursor_path as cursor_path
+    from rondo_core.export.cursor import load_cursor as load_cursor
+    from rondo_core.export.fold import fold_dead as fold_dead
+    from rondo_core.export.held import EndedReader as EndedReader
+    from rondo_core.export.held import HeldStore as HeldStore
+    from rondo_core.export.newest import Found as Found
+    from rondo_core.export.newest import Newest as Newest
+    from rondo_core.export.newest import newest_of as newest_of
+    from rondo_core.export.options import check_runner_table as check_runner_table
+    from rondo_core.export.options import runner_options as runner_options
+    from rondo_core.export.outcome import Outcome as Outcome
+    from rondo_core.export.runner import Runner as Runner
+    from rondo_core.export.runner import open_runner as open_runner
+    from rondo_core.export.status import export_status as export_status
+
+_HOME = {
+    "Agent": "agent",
+    "Answer": "connection",
+    "Connection": "connection",
+    "EndedReader": "held",
+    "Exporters": "beside",
+    "Found": "newest",
+    "HeldStore": "held",
+    "Newest": "newest",
+    "Outcome": "outcome",
+    "Runner": "runner",
+    "check_runner_table": "options",
+    "cursor_names": "cursor",
+    "cursor_path": "cursor",
+    "export_status": "status",
+    "exposition": "",
+    "fold_dead": "fold",
+    "http": "",
+    "load_cursor": "cursor",
+    "newest_of": "newest",
+    "open_runner": "runner",
+    "runner_options": "options",
+}
+__all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
+__getattr__, __dir__ = names_of(__name__, _HOME)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import RondoError, one_line
-from rondo_core.export.opening import MISTAKES
+from rondo_core.export.options import MISTAKES
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import Runner, open_runner
 from rondo_core.record import selfmetrics

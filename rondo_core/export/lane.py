@@ -17,7 +17,7 @@ from rondo_core.export.cursor import cursor_held, load_cursor
 from rondo_core.export.fold import fold_dead
 from rondo_core.export.held import EndedReader, HeldStore, Key, Look
 from rondo_core.export.labelled import Labelled
-from rondo_core.export.opening import MISTAKES, open_exporter, runner_options
+from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
 from rondo_core.hookspecs import Exporter

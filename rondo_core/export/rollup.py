@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from rondo_core.errors import ConsolidatorError
 from rondo_core.export.batch import Part
 from rondo_core.export.sources import FOR_EVER_NS, Columns, Segment
+from rondo_core.model.consolidator import DEFAULT_FN
 from rondo_core.model.labels import Kind, Series
+from rondo_core.model.ranges import Range
 from rondo_core.model.schema import Schema
-from rondo_core.read.query import DEFAULT_FN, Range
 from rondo_core.storage.set_aside import stepped_to
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from rondo_core.export.delivery import Delivery, RefusesAllError
 from rondo_core.export.drain import Drain
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.ledger import Ledger
-from rondo_core.export.opening import MISTAKES, open_exporter, runner_options
+from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.sender import Sender
 from rondo_core.hookspecs import Exporter

@@ -38,7 +38,7 @@ _MOST = 20
 _LOOKS = 3
 
 
-def check(path: str | Path, now_ns: int | None = None) -> list[Finding]:
+def check_store(path: str | Path, now_ns: int | None = None) -> list[Finding]:
     """Check the store at `path`, which a process may be writing.
 
     While one does, only what stays wrong for three looks is given: the rest is the writer at work.

@@ -7,7 +7,8 @@ from typing import Any
 
 import attrs
 
-from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_core.errors import RondoError, one_line
+from rondo_core.export.options import check_runner_table
 from rondo_core.plugins.config_file import Config
 from rondo_core.plugins.options import (
     AGENT_OPTIONS,
@@ -64,32 +65,6 @@ def check_config(config: Config) -> tuple[list[Setting], list[str]]:
         settings += _shown(where, RECORDER_OPTIONS, own)
         _check_plugin(where, RECORDERS, name, rest, settings, problems)
     return settings, problems
-
-
-def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the runner's share of an exporter's table.
-
-    Raises: UsageError: names the key and what is allowed.
-    """
-    values = read_options(where, RUNNER_OPTIONS, table)
-    for key, least in (("tier", 0), ("max_samples", 1)):
-        if values.get(key, least) < least:
-            raise UsageError(f"{where}.{key}: {values[key]}: at least {least}")
-    if "match" in values:
-        from rondo_core.model.selector import parse_selector
-
-        try:
-            parse_selector(values["match"])
-        except UsageError as error:
-            raise UsageError(f"{where}.match: {error}") from None
-    if values.get("fn"):
-        from rondo_core.plugins.manager import load_consolidators
-
-        known = sorted({name for name, _ in load_consolidators()})
-        for fn in values["fn"]:
-            if fn not in known:
-                raise UsageError(f"{where}.fn: {fn!r}: choose from {', '.join(known)}")
-    return values
 
 
 def _check_plugin(

@@ -69,7 +69,7 @@ class Migration:
     bytes_after: int
 
 
-def migrate(
+def migrate_store(
     path: str | Path,
     schemas: Iterable[Schema],
     *,

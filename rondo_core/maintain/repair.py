@@ -40,7 +40,7 @@ class Outcome:
     left: list[str] = attrs.field(factory=list)
 
 
-def repair(path: str | Path, new: str | Path, now_ns: int | None = None) -> Outcome:
+def repair_store(path: str | Path, new: str | Path, now_ns: int | None = None) -> Outcome:
     """Make a store at `new` of all that is whole in the one at `path`, which no process may be writing.
 
     Args: `now_ns`: rows from more than a year after it are damage; by default the present.

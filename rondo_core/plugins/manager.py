@@ -23,8 +23,8 @@ from rondo_core.errors import (
 from rondo_core.plugins import entrypoints
 
 if TYPE_CHECKING:
+    from rondo_core.model.consolidator import Consolidator, Consolidators
     from rondo_core.plugins.options import Option
-    from rondo_core.read.query import Consolidator, Consolidators
 
 RECORDERS = "rondo.recorders"
 CONSOLIDATORS = "rondo.consolidators"
@@ -210,7 +210,7 @@ class Plugins:
 
     def consolidators(self) -> Consolidators:
         """Ask every loaded plugin for its consolidators; the first of a name and kind stands."""
-        from rondo_core.read.query import Consolidator
+        from rondo_core.model.consolidator import Consolidator
 
         known: dict[tuple[str, Any], Consolidator] = {}
         for name, defined in self.bind("rondo_consolidator_define"):

@@ -1,1 +1,32 @@
 """Reading: rows, series, queries over stores and directories of stores, with numpy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rondo_core.lazy import names_of
+
+if TYPE_CHECKING:
+    from rondo_core.read.budget import Budget as Budget
+    from rondo_core.read.query import SeriesData as SeriesData
+    from rondo_core.read.store_reader import StoreReader as StoreReader
+    from rondo_core.read.stores import LABEL as LABEL
+    from rondo_core.read.stores import Below as Below
+    from rondo_core.read.stores import StoresReader as StoresReader
+    from rondo_core.read.stores import find_stores as find_stores
+    from rondo_core.read.stores import look_below as look_below
+    from rondo_core.read.stores import open_reader as open_reader
+
+_HOME = {
+    "Below": "stores",
+    "Budget": "budget",
+    "LABEL": "stores",
+    "SeriesData": "query",
+    "StoreReader": "store_reader",
+    "StoresReader": "stores",
+    "find_stores": "stores",
+    "look_below": "stores",
+    "open_reader": "stores",
+}
+__all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
+__getattr__, __dir__ = names_of(__name__, _HOME)

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core.errors import ConsolidatorError
+from rondo_core.model.consolidator import Consolidator
 from rondo_core.model.labels import Series
+from rondo_core.model.ranges import Range
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, SKETCH, cells_for, derived, lift
-from rondo_core.read.query import Budget, Consolidator, Range, Table
+from rondo_core.read.budget import Budget
+from rondo_core.read.query import Table
 from rondo_core.read.rows import Index, SlabReader, occupants, picker
 from rondo_core.storage.slab import Slab
 

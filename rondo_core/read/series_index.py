@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from rondo_core.read.query import Budget
+    from rondo_core.read.budget import Budget
 
 FEW = 512  # records that are looked at one by one sooner than their labels are sorted
 

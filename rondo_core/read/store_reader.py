@@ -9,10 +9,13 @@ from typing import Any, Self
 
 from rondo_core.errors import RondoError
 from rondo_core.model import layout
+from rondo_core.model.consolidator import Consolidators, pick_consolidator
 from rondo_core.model.labels import Series
+from rondo_core.model.ranges import ALL, AUTO, Range, parse_range, tier_index
 from rondo_core.model.schema import SELF_SCHEMA
 from rondo_core.model.selector import Selector, parse_selector
-from rondo_core.read.query import ALL, AUTO, Budget, Consolidators, Found, Range, Table, parse_range, pick, tier_index
+from rondo_core.read.budget import Budget
+from rondo_core.read.query import Found, Table
 from rondo_core.read.rows import SlabReader
 from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
@@ -59,7 +62,7 @@ class View:
         Raises: ConsolidatorError: the consolidator does not read this schema's kind, or not this tier.
         """
         query = self._queries[schema]
-        plan = query.plan(series, tier, pick(fn, query.schema.kind, self.consolidators))
+        plan = query.plan(series, tier, pick_consolidator(fn, query.schema.kind, self.consolidators))
         return lambda span: query.read(plan, span)
 
     @property
@@ -170,7 +173,7 @@ class View:
         plans = []
         for name, group in groups.items():
             query = self._queries[name]
-            consolidator = pick(fn, query.schema.kind, self.consolidators)
+            consolidator = pick_consolidator(fn, query.schema.kind, self.consolidators)
             plans.append((query, query.plan(group, tier_index(tier, query.schema), consolidator)))
         if len(plans) == 1:
             return plans, [(0, column) for column in range(len(found))]

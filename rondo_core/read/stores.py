@@ -28,8 +28,10 @@ from rondo_core.errors import (
 )
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
+from rondo_core.model.ranges import AUTO, Range, parse_range
 from rondo_core.model.selector import Selector, parse_selector
-from rondo_core.read.query import AUTO, Budget, Range, SeriesData, parse_range
+from rondo_core.read.budget import Budget
+from rondo_core.read.query import SeriesData
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import NO_MORE_FILES
 from rondo_core.storage.lock import writer_pid

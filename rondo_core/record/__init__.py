@@ -1,1 +1,24 @@
 """The write path: handles, the writer behind them, consolidation; numpy nowhere."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rondo_core.lazy import names_of
+
+if TYPE_CHECKING:
+    from rondo_core.record import handles as handles
+    from rondo_core.record import uncompiled as uncompiled
+    from rondo_core.record.handles import Counter as Counter
+    from rondo_core.record.handles import Gauge as Gauge
+    from rondo_core.record.handles import Summary as Summary
+
+_HOME = {
+    "Counter": "handles",
+    "Gauge": "handles",
+    "Summary": "handles",
+    "handles": "",
+    "uncompiled": "",
+}
+__all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
+__getattr__, __dir__ = names_of(__name__, _HOME)

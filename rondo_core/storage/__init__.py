@@ -1,1 +1,28 @@
 """Bytes on the disk: files, journals, slabs, the registry, the record of runs; no policy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rondo_core.lazy import names_of
+
+if TYPE_CHECKING:
+    from rondo_core.storage.directory import is_abandoned as is_abandoned
+    from rondo_core.storage.directory import read_meta as read_meta
+    from rondo_core.storage.directory import size_bytes as size_bytes
+    from rondo_core.storage.runs import Run as Run
+    from rondo_core.storage.runs import boot_id as boot_id
+    from rondo_core.storage.runs import read_runs as read_runs
+    from rondo_core.storage.write_check import check_directory as check_directory
+
+_HOME = {
+    "Run": "runs",
+    "boot_id": "runs",
+    "check_directory": "write_check",
+    "is_abandoned": "directory",
+    "read_meta": "directory",
+    "read_runs": "runs",
+    "size_bytes": "directory",
+}
+__all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
+__getattr__, __dir__ = names_of(__name__, _HOME)

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rondo_core.clock import ManualClock
+from rondo_core.model.consolidator import Consolidator
 from rondo_core.model.labels import KINDS
 from rondo_core.model.schema import Schema, Tier
 from rondo_core.model.statistics import coarse_statistics
 from rondo_core.plugins.manager import Plugins
-from rondo_core.read.query import Consolidator
 from rondo_core.store import Store
 from rondo_core.testing.stores import START_NS
 

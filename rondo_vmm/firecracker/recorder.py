@@ -10,14 +10,14 @@ import attrs
 from rondo_core import Schema, Tier
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import CapacityError
-from rondo_core.model.schema import SELF_MATCH, SELF_SCHEMA
+from rondo_core.model import SELF_MATCH, SELF_SCHEMA
 from rondo_vmm.firecracker.flush import COUNTERS, DEVICES, MAX_DEVICES, OTHER, Flush, Sample
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rondo_core import Store, StoreReader
-    from rondo_core.record.handles import Counter, Gauge
+    from rondo_core.record import Counter, Gauge
 
 T = TypeVar("T")
 Key = tuple[str, tuple[tuple[str, str], ...], tuple[str, str] | None]

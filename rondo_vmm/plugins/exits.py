@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from rondo_core import hookimpl
 from rondo_core.hookspecs import Declare
-from rondo_core.record.handles import Counter, Summary
+from rondo_core.record import Counter, Summary
 from rondo_vmm.hookspecs import OnExit, OnExits, Times
 from rondo_vmm.machine import REASONS
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from rondo_core.errors import CapacityError
 from rondo_core.hookspecs import Declare
-from rondo_core.record.handles import Counter
+from rondo_core.record import Counter
 
 Follow = Callable[[float, int], None]
 

@@ -130,6 +130,6 @@ async def find_balloon(qmp: Qmp) -> str:
 
 def qemu_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Plugins:
     """Load the recorders of QEMU, found by entry point like anyone's, and those of a config's tables."""
-    from rondo_core.plugins.manager import open_recorders
+    from rondo_core.plugins import open_recorders
 
     return open_recorders(tables or {}, hookspecs, defaults=RECORDERS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rondo_core import Schema, Tier
-from rondo_core.model.schema import SELF_MATCH, SELF_SCHEMA
+from rondo_core.model import SELF_MATCH, SELF_SCHEMA
 
 PER_DISK, PER_VCPU = 11, 6  # counters
 COUNTERS, GAUGES = 20, 12

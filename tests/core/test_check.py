@@ -13,9 +13,9 @@ import pytest
 
 from rondo_core import ManualClock, Store, StoreReader
 from rondo_core.errors import CorruptStoreError, StoreError, StoreExistsError, StoreLockedError, StoreNotFoundError
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 from rondo_core.maintain.check_rows import longest_growth
-from rondo_core.maintain.repair import repair
+from rondo_core.maintain.repair import repair_store
 from rondo_core.model import layout
 from rondo_core.model.schema import SELF_PREFIX
 from rondo_core.storage.journal import find_whole, parse
@@ -59,7 +59,7 @@ def points(path, *, tier=None, own=False):
 
 
 def damage(path):
-    return [(found.file, found.where, found.what) for found in check(path) if found.severity == "damage"]
+    return [(found.file, found.where, found.what) for found in check_store(path) if found.severity == "damage"]
 
 
 def slab_rows(path, name):
@@ -82,11 +82,11 @@ def cell_at(spec, slot, name, column):
 def test_a_sound_store_has_no_finding_closed_or_live_or_new(path, fill, tmp_path):
     """Rings that wrapped, late samples, an open window, a cursor, a run that goes on: all of it is as it should be."""
     store = fill(path, close=False)
-    assert check(path) == []
+    assert check_store(path) == []
     store.close()
-    assert check(path) == []
+    assert check_store(path) == []
     Store(tmp_path / "new").close()
-    assert check(tmp_path / "new") == []
+    assert check_store(tmp_path / "new") == []
 
 
 def test_a_clock_that_stepped_back_leaves_a_sound_store(path, fill):
@@ -97,13 +97,13 @@ def test_a_clock_that_stepped_back_leaves_a_sound_store(path, fill):
         store.counter("c_total", n=0).inc(3)
         store.gauge("g", n=1).set(4.0)
         store.tick()
-        assert check(path) == []
+        assert check_store(path) == []
         store.clock.advance(1)
     store.close()
-    assert check(path) == []
+    assert check_store(path) == []
     with Store(path, clock=ManualClock(store.clock() - 40 * 10**9)) as store:
         store.counter("c_total", n=1).inc(1)
-    assert check(path) == []
+    assert check_store(path) == []
 
 
 def test_a_store_whose_writer_was_killed_is_sound(path):
@@ -116,9 +116,9 @@ def test_a_store_whose_writer_was_killed_is_sound(path):
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     assert subprocess.run([sys.executable, "-c", code, str(path)], check=False).returncode == -9
-    assert check(path) == []
+    assert check_store(path) == []
     Store(path).close()
-    assert check(path) == []
+    assert check_store(path) == []
 
 
 def test_check_of_a_live_store_under_load_finds_nothing(path):
@@ -133,7 +133,7 @@ def test_check_of_a_live_store_under_load_finds_nothing(path):
     try:
         assert process.stdout.readline() == b"ready\n"
         for _ in range(10):
-            assert check(path) == []
+            assert check_store(path) == []
     finally:
         process.kill()
         process.wait()
@@ -224,7 +224,7 @@ def test_a_torn_tail_and_a_strange_file_are_notes(path, fill):
     end = parse((path / "series").read_bytes())[1]
     write(path / "series", end, struct.pack("<II", 40, 1) + b"half a record")
     (path / "notes.txt").write_text("mine")
-    found = check(path)
+    found = check_store(path)
     assert [(each.file, each.severity) for each in found] == [("series", "note"), ("notes.txt", "note")]
     assert "cut short" in found[0].what
 
@@ -232,13 +232,13 @@ def test_a_torn_tail_and_a_strange_file_are_notes(path, fill):
 def test_check_says_what_is_no_store(path, tmp_path):
     """Nothing there, a file, an empty directory: typed, in a line."""
     with pytest.raises(StoreNotFoundError, match="no such store"):
-        check(path)
+        check_store(path)
     path.write_text("x")
     with pytest.raises(StoreError, match="a file, not a store"):
-        check(path)
+        check_store(path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(StoreNotFoundError, match="not a store"):
-        check(tmp_path / "empty")
+        check_store(tmp_path / "empty")
 
 
 # -- the registry: damage is no torn tail
@@ -288,9 +288,9 @@ def repaired(path, tmp_path):
     """Repair, check the result, and give its points and what was said to be left."""
     before = {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()}
     new = tmp_path / "mended"
-    outcome = repair(path, new)
+    outcome = repair_store(path, new)
     assert {file.name: file.read_bytes() for file in path.iterdir() if file.is_file()} == before
-    assert check(new) == []
+    assert check_store(new) == []
     return new, outcome
 
 
@@ -461,11 +461,11 @@ def test_repair_refuses_a_live_store_and_a_target_that_is_there(path, fill, tmp_
     """Nothing is overwritten, and no half of what a writer does is taken for the whole."""
     store = fill(path, close=False)
     with pytest.raises(StoreLockedError):
-        repair(path, tmp_path / "new")
+        repair_store(path, tmp_path / "new")
     store.close()
     (tmp_path / "new").mkdir()
     with pytest.raises(StoreExistsError):
-        repair(path, tmp_path / "new")
+        repair_store(path, tmp_path / "new")
 
 
 @pytest.mark.parametrize("bit", [0, 3, 17, 40, 60])

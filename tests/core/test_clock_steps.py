@@ -7,7 +7,7 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.export.runner import Runner
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 from rondo_core.storage import runs
 from rondo_core.storage.runs import Run, Survival, survival
 
@@ -78,7 +78,7 @@ def assert_sound(life):
             assert values == sorted(values), (name, tier)
         assert max(points(life.store.view, name, 0).values()) == life.counted
     assert life.counter.value == life.counted
-    assert check(life.path, life.clock()) == []
+    assert check_store(life.path, life.clock()) == []
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_an_export_sends_no_instant_twice_with_another_value(returns, back_s, pa
     export()
     assert receiver.differed == []
     assert receiver.sent[life.clock() // S - 2] == life.counted - 2
-    assert [each for each in check(path, life.clock()) if each.severity == "damage"] == []
+    assert [each for each in check_store(path, life.clock()) if each.severity == "damage"] == []
 
 
 @pytest.mark.parametrize("second", [-5, 0, 1, 59, 60, 86_400])
@@ -251,7 +251,7 @@ def test_1970_is_a_time_like_any_other_but_for_its_first_bucket(second, path):
     with StoreReader(path) as reader:
         assert [run.ended for run in reader.runs()] == ["closed"]
         assert points(reader, "g", 0) == ({second: 2.0} if there else {})
-    assert check(path, 1_700_000_000 * S) == []
+    assert check_store(path, 1_700_000_000 * S) == []
 
 
 def test_a_time_that_no_clock_says_is_refused_as_of_the_future(path):
@@ -268,7 +268,7 @@ def test_a_time_that_no_clock_says_is_refused_as_of_the_future(path):
         assert counter.value == 1.0
         assert store._writers["g"].refused["future"] >= 1
         assert store._writers["c"].refused["future"] >= 1
-    assert check(path, START_S * S) == []
+    assert check_store(path, START_S * S) == []
 
 
 @pytest.mark.parametrize("age_s", [61, 3600, 86_400 * 365 * 60])

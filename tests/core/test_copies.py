@@ -11,7 +11,7 @@ from rondo_cli.main import run
 from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.errors import StoreError, StoreExistsError, StoreNotFoundError, UsageError
 from rondo_core.export.runner import open_runner
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 from rondo_core.maintain.copies import copy_store
 
 TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))
@@ -54,7 +54,7 @@ def points(reader, tiers=("auto", 0, 1, 2)):
 
 
 def damage(path, clock):
-    return [each for each in check(path, clock()) if each.severity == "damage"]
+    return [each for each in check_store(path, clock()) if each.severity == "damage"]
 
 
 @pytest.mark.parametrize("seconds", [1, 45, 200])
@@ -151,7 +151,7 @@ def test_copies_of_a_store_that_is_written_all_the_while_are_sound(path, tmp_pat
             thread.join()
     for number in range(15):
         place = tmp_path / f"copy-{number}"
-        assert not [each for each in check(place) if each.severity == "damage"]
+        assert not [each for each in check_store(place) if each.severity == "damage"]
         with StoreReader(place) as copy:
             for tier in range(3):
                 (total,) = copy.query("a_total", tier=tier)
@@ -213,7 +213,7 @@ def test_a_killed_copy_is_not_there(path, tmp_path):
         ended = subprocess.run([sys.executable, "-c", code, path, target], env=environment, check=False)
         assert ended.returncode == -9, fault
         assert target.exists() == (fault == "create.named:1")
-    assert not [each for each in check(tmp_path / "create.named") if each.severity == "damage"]
+    assert not [each for each in check_store(tmp_path / "create.named") if each.severity == "damage"]
 
 
 def test_the_command_says_what_it_has_copied(path, tmp_path, capsys):

@@ -16,7 +16,7 @@ import time_machine
 
 from rondo_core import Counter, Gauge, GaugeBatch, ManualClock, Schema, Store, Summary, Tier
 from rondo_core.errors import UsageError
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 from rondo_core.record import handles
 
 SECOND = 10**9
@@ -43,7 +43,7 @@ def clock():
 def store(tmp_path, clock):
     with Store(tmp_path / "s", clock=clock) as store:
         yield store
-    assert [each for each in check(tmp_path / "s", clock()) if each.severity == "damage"] == []
+    assert [each for each in check_store(tmp_path / "s", clock()) if each.severity == "damage"] == []
 
 
 def newest(store, selector, **how):

@@ -18,8 +18,8 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.errors import CorruptStoreError, StoreError, StoreForkedError, StoreLockedError, UsageError
 from rondo_core.export.cursor import CursorLock, load_cursor
 from rondo_core.export.runner import open_runner
-from rondo_core.maintain.check import check
-from rondo_core.maintain.migrate import migrate
+from rondo_core.maintain.check import check_store
+from rondo_core.maintain.migrate import migrate_store
 from rondo_core.storage import replace
 from rondo_core.storage.directory import is_abandoned, make_unfinished
 from rondo_core.storage.files import Folder, _make_unfinished
@@ -376,7 +376,7 @@ def test_new_series_of_a_copy_begin_at_nothing(tmp_path, clock, early, ended):
         handle.observe(5.0)
         (found,) = again.query('sketched{part="fresh"}', fn="p50")
         assert found.values.tolist() == pytest.approx([5.0], rel=0.05)
-    assert not [each for each in check(copy, clock()) if each.severity == "damage"]
+    assert not [each for each in check_store(copy, clock()) if each.severity == "damage"]
 
 
 def test_a_copy_in_which_rows_were_torn_has_them_absent(tmp_path, clock):
@@ -416,7 +416,7 @@ def test_a_store_whose_registry_is_an_older_one_gives_its_columns_out_empty(path
             assert not again.query("fresh", tier=tier)[0].values.size
             assert not again.query("fresh_took", tier=tier, fn="max")[0].values.size
         assert again.counter("kept_total").value == 35.0
-    assert not [each for each in check(path, clock()) if each.severity == "damage"]
+    assert not [each for each in check_store(path, clock()) if each.severity == "damage"]
 
 
 def test_a_run_without_its_place_is_taken_for_a_copys(path):
@@ -621,18 +621,18 @@ def test_a_half_made_store_is_abandoned_when_its_maker_is_gone(path):
 def test_a_migration_replaces_the_store_that_it_has_read_and_no_other(path, tmp_path, monkeypatch):
     """Where another store was put at the path meanwhile, that one stays, and nothing is left behind."""
     Store(path, SCHEMAS[:1], writer="old").close()
-    replace = replace.replace
+    plain = replace.replace
 
     def late(root, new, old):
         root.rename(tmp_path / "moved")
         Store(root, writer="new").close()
-        return replace(root, new, old)
+        return plain(root, new, old)
 
     monkeypatch.setattr(replace, "replace", late)
     for exchange in (replace._exchange, Mock(side_effect=OSError(errno.ENOSYS, "not here"))):
         monkeypatch.setattr(replace, "_exchange", exchange)
         with pytest.raises(StoreError, match="the store is as it was"):
-            migrate(path, [Schema("c", "counter", 9, TIERS)])
+            migrate_store(path, [Schema("c", "counter", 9, TIERS)])
         assert [run.writer for run in read_runs(path / "runs")] == ["new"]
         assert [run.writer for run in read_runs(tmp_path / "moved" / "runs")] == ["old"]
         shutil.rmtree(path)

@@ -12,8 +12,8 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.errors import SchemaError, StoreError, StoreLockedError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
 from rondo_core.export.drain import Drain
-from rondo_core.maintain.check import check
-from rondo_core.maintain.migrate import migrate
+from rondo_core.maintain.check import check_store
+from rondo_core.maintain.migrate import migrate_store
 from rondo_core.model.schema import check_schemas
 from rondo_core.storage import replace
 from rondo_core.storage.directory import file_sizes, read_meta
@@ -119,12 +119,12 @@ def test_windows_that_both_have_are_as_they_were(path, change):
     clock = made(path)
     clock.advance(120)
     before = tables(path)
-    dry = migrate(path, schemas(tiers, room), dry_run=True, clock=clock)
+    dry = migrate_store(path, schemas(tiers, room), dry_run=True, clock=clock)
     assert tables(path) == before
-    done = migrate(path, schemas(tiers, room), clock=clock)
+    done = migrate_store(path, schemas(tiers, room), clock=clock)
     assert (dry.before, dry.after) == (done.before, done.after)
     assert both(before, tables(path), path) > 200
-    assert check(path, clock()) == []
+    assert check_store(path, clock()) == []
     assert {file.name: file.stat().st_size for file in path.iterdir()} == file_sizes(
         check_schemas(schemas(tiers, room))
     )
@@ -142,14 +142,14 @@ def test_recording_goes_on_as_if_nothing_had_been(tmp_path, change, seconds):
     tiers, room = CHANGES[change]
     moved, twin = tmp_path / "moved", tmp_path / "twin"
     clock = made(moved, seconds)
-    migrate(moved, schemas(tiers, room), clock=clock)
+    migrate_store(moved, schemas(tiers, room), clock=clock)
     twin_clock = ManualClock(START_NS)
     with Store(twin, schemas(tiers, room), clock=twin_clock) as store:
         record(store, twin_clock, seconds + 75)
     with Store(moved, clock=clock) as store:
         assert store.counter("c_total", i=0).value == sum(1 + (START_NS // 10**9 + s) % 3 for s in range(seconds))
         record(store, clock, 75)
-    assert check(moved, clock()) == []
+    assert check_store(moved, clock()) == []
     mine, whole = tables(moved), tables(twin)
     assert set(mine) == set(whole)
     for key, windows in mine.items():
@@ -164,7 +164,7 @@ def test_a_new_coarse_tier_is_folded_from_all_that_there_is(path):
     clock = made(path, 900)
     with StoreReader(path) as reader:
         minutes = {fn: reader.query("g{i=0}", tier=2, fn=fn)[0] for fn in ("sum", "max", "count")}
-    migrate(path, schemas((*OLD, ("2m", "1d"))), clock=clock)
+    migrate_store(path, schemas((*OLD, ("2m", "1d"))), clock=clock)
     with StoreReader(path) as reader:
         for fn, merged in (("sum", np.sum), ("max", np.max), ("count", np.sum)):
             got = reader.query("g{i=0}", tier=3, fn=fn)[0]
@@ -182,7 +182,7 @@ def test_a_query_finds_all_that_was_kept(path, change):
     clock.advance(120)
     with StoreReader(path) as reader:
         before = {str(s): reader.query([s], fn="count")[0] for s in reader.series("g")}
-    migrate(path, schemas(tiers, room), clock=clock)
+    migrate_store(path, schemas(tiers, room), clock=clock)
     with StoreReader(path) as reader:
         for series in reader.series("g"):
             old, new = before[str(series)], reader.query([series], fn="count")[0]
@@ -201,10 +201,10 @@ def test_a_window_that_could_not_be_folded_again_has_to_end_first(path):
     tiers = (("1s", "10m"), ("5m", "2h"))
     before = tables(path)
     with pytest.raises(StoreError, match=r"tier 5m/2h has an open window that 1s/10m could not give back; .*22:25:00Z"):
-        migrate(path, schemas(tiers), clock=clock)
+        migrate_store(path, schemas(tiers), clock=clock)
     clock.now_ns = 1_700_000_700 * 10**9 // (300 * 10**9) * 300 * 10**9 + 300 * 10**9
-    migrate(path, schemas(tiers), clock=clock)
-    assert check(path, clock()) == []
+    migrate_store(path, schemas(tiers), clock=clock)
+    assert check_store(path, clock()) == []
     assert both(before, tables(path), path) > 50
     with StoreReader(path) as reader:
         assert reader.query("c_total{i=1}", tier=1, fn="count")[0].values.sum() == 690
@@ -217,17 +217,17 @@ def test_a_window_that_could_not_be_folded_again_has_to_end_first(path):
     with StoreReader(path) as reader:
         assert reader.query("s{i=1}", tier=1, fn="count")[0].values[:3].sum() == observed
         assert reader.query("c_total{i=1}", tier=1, fn="count")[0].values[:3].sum() == 690
-    assert check(path, clock()) == []
+    assert check_store(path, clock()) == []
 
 
 def test_the_finest_interval_stays(path):
     """It is what coverage counts; where nothing was recorded yet it may change."""
     clock = made(path, 30)
     with pytest.raises(SchemaError, match="finest interval 10s, but its windows count samples of 1s; keep 1s"):
-        migrate(path, schemas((("10s", "10m"),)), clock=clock)
+        migrate_store(path, schemas((("10s", "10m"),)), clock=clock)
     fresh = path.with_name("fresh")
     Store(fresh, schemas(OLD), clock=clock).close()
-    assert migrate(fresh, schemas((("10s", "10m"),)), clock=clock).changed
+    assert migrate_store(fresh, schemas((("10s", "10m"),)), clock=clock).changed
 
 
 def test_series_keep_what_they_are(path):
@@ -235,7 +235,7 @@ def test_series_keep_what_they_are(path):
     clock = made(path)
     with StoreReader(path) as reader:
         old, meta, runs = list(reader.registry), reader.meta, reader.runs()
-    migrate(path, schemas(OLD, 8), clock=clock)
+    migrate_store(path, schemas(OLD, 8), clock=clock)
     with StoreReader(path) as reader:
         new = list(reader.registry)
         assert [(s.name, s.labels, s.kind, s.help, s.unit, s.created_ns) for s in new] == [
@@ -254,11 +254,11 @@ def test_a_changed_match_moves_series_between_schemas(path):
         Schema("rest", "gauge", 2, OLD),
         *(each for each in schemas(OLD) if each.kind != "gauge"),
     ]
-    migrate(path, split, clock=clock)
+    migrate_store(path, split, clock=clock)
     assert tables(path) == before
     with StoreReader(path) as reader:
         assert [series.schema for series in reader.series("g")] == ["first", "rest"]
-    migrate(path, schemas(OLD), clock=clock)
+    migrate_store(path, schemas(OLD), clock=clock)
     assert tables(path) == before
 
 
@@ -268,13 +268,13 @@ def test_statistics_may_be_given_up_and_are_absent_where_they_come_back(path):
     before = tables(path)
     less = (Tier("1s", "1m"), Tier("10s", "10m", ("max",)), Tier("1m", "2h", ("max",)))
     target = [Schema("gauges", "gauge", 4, less), *(each for each in schemas(OLD) if each.kind != "gauge")]
-    migrate(path, target, clock=clock)
+    migrate_store(path, target, clock=clock)
     after = tables(path)
     assert both(before, after, path) > 200
     assert ("gauge", 10**10, 'g{i="0"}', "sum") not in after
     clock.advance(60)
-    migrate(path, schemas(OLD), clock=clock)
-    assert check(path, clock()) == []
+    migrate_store(path, schemas(OLD), clock=clock)
+    assert check_store(path, clock()) == []
     again = tables(path)
     for name in ("sum", "max", "first"):
         key = "gauge", 10**10, 'g{i="0"}', name
@@ -288,13 +288,13 @@ def test_what_cannot_be_is_refused_and_nothing_changes(path):
     clock = made(path)
     before = {file.name: file.read_bytes() for file in path.iterdir() if file.name != "lock"}
     with pytest.raises(SchemaError, match="counters: max_series 1, but 2 series are there; make it 2 or more"):
-        migrate(path, schemas(OLD, 1), clock=clock)
+        migrate_store(path, schemas(OLD, 1), clock=clock)
     with pytest.raises(SchemaError, match=r"g\{i=.0.\}: no schema takes this gauge; add one"):
-        migrate(path, [each for each in schemas(OLD) if each.kind != "gauge"], clock=clock)
+        migrate_store(path, [each for each in schemas(OLD) if each.kind != "gauge"], clock=clock)
     with pytest.raises(StoreError, match="no such store"):
-        migrate(path.with_name("nowhere"), schemas(OLD), clock=clock)
+        migrate_store(path.with_name("nowhere"), schemas(OLD), clock=clock)
     assert {file.name: file.read_bytes() for file in path.iterdir() if file.name != "lock"} == before
-    assert not migrate(path, schemas(OLD), clock=clock).changed
+    assert not migrate_store(path, schemas(OLD), clock=clock).changed
 
 
 def test_a_live_writer_and_a_running_export_are_left_alone(path):
@@ -303,14 +303,14 @@ def test_a_live_writer_and_a_running_export_are_left_alone(path):
     with Store(path, clock=clock):
         for dry_run in (True, False):
             with pytest.raises(StoreLockedError, match="this very process writes this store"):
-                migrate(path, schemas(OLD, 8), dry_run=dry_run, clock=clock)
+                migrate_store(path, schemas(OLD, 8), dry_run=dry_run, clock=clock)
     import fcntl
 
     with (path / "cursor_x.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         with pytest.raises(StoreError, match="another process exports it through x; stop that one first"):
-            migrate(path, schemas(OLD, 8), clock=clock)
-    migrate(path, schemas(OLD, 8), clock=clock)
+            migrate_store(path, schemas(OLD, 8), clock=clock)
+    migrate_store(path, schemas(OLD, 8), clock=clock)
     lock = WriterLock(path / "lock")
     lock.release()
 
@@ -321,7 +321,7 @@ def test_an_exporter_goes_on_where_it_was(path):
     newest = START_NS // 10**9 + 899
     save_cursor(path, Cursor("x", {f"{kind}s.0": newest - 12 for kind in KINDS}, 3, 44))
     clock.advance(60)
-    migrate(path, schemas(OLD, 8), clock=clock)
+    migrate_store(path, schemas(OLD, 8), clock=clock)
     cursor = load_cursor(path, "x")
     assert (cursor.ended_run, cursor.samples) == (3, 44)
     assert cursor.positions == {f"{kind}s.0": (newest - 12) for kind in KINDS}
@@ -336,7 +336,7 @@ def test_a_cursor_that_never_sent_a_schema_sends_it_from_its_start(path):
     """A schema that takes series of two, one of them never sent, is sent whole."""
     clock = made(path, 30)
     save_cursor(path, Cursor("x", {"counters.0": START_NS // 10**9 + 20}))
-    migrate(path, schemas(OLD, 8), clock=clock)
+    migrate_store(path, schemas(OLD, 8), clock=clock)
     assert load_cursor(path, "x").positions == {"counters.0": START_NS // 10**9 + 20}
 
 
@@ -344,21 +344,23 @@ def test_a_store_without_a_sample_migrates(path):
     """With series and without, before the first bucket."""
     clock = ManualClock(START_NS)
     Store(path, schemas(OLD), clock=clock).close()
-    migrate(path, schemas(OLD, 8), clock=clock)
+    migrate_store(path, schemas(OLD, 8), clock=clock)
     with Store(path, clock=clock) as store:
         store.gauge("g")
-    migrate(path, schemas((("1s", "1m"),), 8), clock=clock)
+    migrate_store(path, schemas((("1s", "1m"),), 8), clock=clock)
     with StoreReader(path) as reader:
         assert [str(series) for series in reader.series("g")] == ["g"]
 
 
 KILLED = """
 import os, signal, sys
-from rondo_core import ManualClock, Schema, migrate, replace, directory
+from rondo_core import ManualClock, Schema
+from rondo_core.maintain import migrate
+from rondo_core.storage import replace
 from pathlib import Path
 path, clock_ns, where, nth = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 schemas = [Schema(f"{kind}s", kind, 9, (("1s", "1m"), ("10s", "10m"), ("1m", "2h"))) for kind in ("counter", "gauge", "summary")]
-module, name = {"swap": swap, "migrate": migrate, "Path": Path}[where.split(".")[0]], where.split(".")[1]
+module, name = {"replace": replace, "migrate": migrate, "Path": Path}[where.split(".")[0]], where.split(".")[1]
 count, plain = 0, getattr(module, name)
 def killed(*arguments, **options):
     global count
@@ -373,7 +375,7 @@ if "two" in sys.argv:
     def cannot(*_):
         raise OSError(22, "cannot exchange")
     replace._exchange = cannot
-migrate.migrate(path, schemas, clock=ManualClock(clock_ns))
+migrate.migrate_store(path, schemas, clock=ManualClock(clock_ns))
 """
 
 MOMENTS = [
@@ -392,7 +394,7 @@ def test_a_kill_leaves_the_old_store_or_the_new_one(path, where, nth):
     assert subprocess.run(killed, check=False).returncode == -signal.SIGKILL
     assert read_meta(path).schemas in {check_schemas(schemas(OLD, 4)), check_schemas(schemas(OLD, 9))}
     assert tables(path) == before
-    migrate(path, schemas(OLD, 10), clock=clock)
+    migrate_store(path, schemas(OLD, 10), clock=clock)
     assert tables(path) == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
@@ -407,7 +409,7 @@ def test_without_an_exchange_a_kill_is_mended_by_the_next_run(path, where, nth):
     before = tables(path)
     killed = [sys.executable, "-c", KILLED, path, str(clock()), where, str(nth), "two"]
     assert subprocess.run(killed, check=False).returncode == -signal.SIGKILL
-    migrate(path, schemas(OLD, 10), clock=clock)
+    migrate_store(path, schemas(OLD, 10), clock=clock)
     assert tables(path) == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
@@ -418,7 +420,7 @@ def test_a_store_that_came_in_between_does_not_cost_the_old_one(path):
     aside = replace._backup(path)
     path.rename(aside)
     Store(path, schemas(OLD), clock=clock).close()
-    migrate(path, schemas(OLD, 10), clock=clock)
+    migrate_store(path, schemas(OLD, 10), clock=clock)
     assert len(tables(aside)) > 10
 
 
@@ -432,7 +434,7 @@ def test_a_full_disk_leaves_the_store_as_it_was(path, monkeypatch):
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(StoreError, match="No space left on device"):
-        migrate(path, schemas(OLD, 10), clock=clock)
+        migrate_store(path, schemas(OLD, 10), clock=clock)
     assert tables(path) == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
@@ -442,6 +444,6 @@ def test_what_else_is_kept_in_the_directory_is_taken_along(path):
     clock = made(path, 30)
     (path / "notes.txt").write_text("mine")
     path.chmod(0o750)
-    migrate(path, schemas(OLD, 10), clock=clock)
+    migrate_store(path, schemas(OLD, 10), clock=clock)
     assert (path / "notes.txt").read_text() == "mine"
     assert path.stat().st_mode & 0o7777 == 0o750

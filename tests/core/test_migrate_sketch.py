@@ -5,8 +5,8 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, read_schemas
 from rondo_core.errors import StoreError
-from rondo_core.maintain.check import check
-from rondo_core.maintain.migrate import migrate
+from rondo_core.maintain.check import check_store
+from rondo_core.maintain.migrate import migrate_store
 from rondo_core.model.schema_file import write_schemas
 
 START_NS = 1_700_000_000 * 10**9
@@ -55,14 +55,14 @@ def test_quantiles_are_as_they_were(tmp_path, seconds, by_file):
         (tmp_path / "schemas.toml").write_text(write_schemas(new))
         new = read_schemas(tmp_path / "schemas.toml")
     clock.advance(60)
-    assert migrate(tmp_path / "store", new, clock=clock).changed
+    assert migrate_store(tmp_path / "store", new, clock=clock).changed
     for (tier, fn), before in wanted.items():
         for old, kept in zip(before, readings(tmp_path / "store", tier, fn), strict=True):
             assert old.items() <= kept.items(), (tier, fn)
-    assert check(tmp_path / "store", clock()) == []
+    assert check_store(tmp_path / "store", clock()) == []
     with Store(tmp_path / "store", clock=clock) as store:
         record(store, clock, 200)
-    assert check(tmp_path / "store", clock()) == []
+    assert check_store(tmp_path / "store", clock()) == []
 
 
 def test_a_new_tier_has_the_sketches_of_the_finer_one(tmp_path):
@@ -70,12 +70,12 @@ def test_a_new_tier_has_the_sketches_of_the_finer_one(tmp_path):
     clock = made(tmp_path / "store", True, 240, OLD[:2])
     made(tmp_path / "direct", True, 240)
     clock.advance(60)
-    migrate(tmp_path / "store", schema(True), clock=clock)
+    migrate_store(tmp_path / "store", schema(True), clock=clock)
     for fn in SHARES:
         had, direct = readings(tmp_path / "store", 2, fn), readings(tmp_path / "direct", 2, fn)
         assert had == direct
         assert any(had)
-    assert check(tmp_path / "store", clock()) == []
+    assert check_store(tmp_path / "store", clock()) == []
 
 
 def test_what_was_recorded_without_a_sketch_has_no_quantile(tmp_path):
@@ -83,14 +83,14 @@ def test_what_was_recorded_without_a_sketch_has_no_quantile(tmp_path):
     clock = made(tmp_path / "store", False, 125)
     wanted = {(tier, fn): readings(tmp_path / "store", tier, fn) for tier in range(3) for fn in ("count", "max")}
     with pytest.raises(StoreError, match=r"has an open window that .* could not give back; migrate after its end"):
-        migrate(tmp_path / "store", schema(True), clock=clock)
+        migrate_store(tmp_path / "store", schema(True), clock=clock)
     clock.advance(120)
-    migrate(tmp_path / "store", schema(True), clock=clock)
+    migrate_store(tmp_path / "store", schema(True), clock=clock)
     began_ns = clock()
-    assert check(tmp_path / "store", clock()) == []
+    assert check_store(tmp_path / "store", clock()) == []
     with Store(tmp_path / "store", clock=clock) as store:
         record(store, clock, 50)
-    assert check(tmp_path / "store", clock()) == []
+    assert check_store(tmp_path / "store", clock()) == []
     for tier, span_ns in enumerate((10**9, 10**10, 6 * 10**10)):
         for fn in ("count", "max"):
             for old, kept in zip(wanted[tier, fn], readings(tmp_path / "store", tier, fn), strict=True):
@@ -108,7 +108,7 @@ def test_sketches_can_be_given_up(tmp_path):
     clock = made(tmp_path / "store", True, 240)
     wanted = {(tier, fn): readings(tmp_path / "store", tier, fn) for tier in range(3) for fn in ("count", "sum", "max")}
     clock.advance(60)
-    done = migrate(tmp_path / "store", schema(False), clock=clock)
+    done = migrate_store(tmp_path / "store", schema(False), clock=clock)
     assert done.bytes_after < done.bytes_before / 2
     assert all(readings(tmp_path / "store", tier, fn) == before for (tier, fn), before in wanted.items())
-    assert check(tmp_path / "store", clock()) == []
+    assert check_store(tmp_path / "store", clock()) == []

@@ -8,8 +8,8 @@ from hypothesis import given
 
 from rondo_core.errors import LabelError, RangeError, SelectorError, UsageError
 from rondo_core.model.labels import Series, canonical_labels, format_series
+from rondo_core.model.ranges import parse_range
 from rondo_core.model.selector import parse_selector
-from rondo_core.read.query import parse_range
 from rondo_core.units import format_duration, format_instant, parse_duration_ns, parse_instant_ns, parse_size_bytes
 
 
@@ -178,7 +178,7 @@ def test_re2_takes_what_strangers_send():
 def test_a_query_within_a_budget_reads_no_more(store, clock):
     """Points, values and time are counted before anything is read; what one query leaves is another's of the same."""
     from rondo_core.errors import QueryLimitError
-    from rondo_core.read.query import Budget
+    from rondo_core.read.budget import Budget
 
     gauges = [store.gauge("g", i=n) for n in range(8)]
     for _ in range(20):

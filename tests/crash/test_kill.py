@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from rondo_core import Store, StoreReader
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 
 ROUNDS = 15  # the thread that ticks, and the real clock; test_soak.py kills far more often
 WRITER = Path(__file__).with_name("writer_process.py")
@@ -38,7 +38,7 @@ def test_kills_lose_nothing_that_was_recorded(tmp_path):
     chance = random.Random(7)
     for _ in range(ROUNDS):
         done, seen = run_and_kill(path, acknowledged, chance.uniform(0.005, 0.25))
-        assert check(path) == []
+        assert check_store(path) == []
         with StoreReader(path) as reader:
             assert reader.writer_pid() is None
             assert reader.runs()[-1].ended == ""
@@ -65,7 +65,7 @@ def test_what_was_consolidated_after_kills_equals_brute_force(tmp_path):
     chance = random.Random(11)
     for _ in range(6):
         run_and_kill(path, acknowledged, chance.uniform(0.3, 1.2))
-        assert check(path) == []
+        assert check_store(path) == []
     Store(path).close()
     with StoreReader(path) as reader:
         fine = reader.query("g", "all", tier=0)[0]

@@ -8,7 +8,7 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.export.cursor import Cursor, CursorLock, load_cursor, save_cursor
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 
 TIERS = (Tier("1s", "12s"), Tier("3s", "30s"), Tier("6s", "60s"))
 SCHEMAS = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS), Schema("s", "summary", 2, TIERS)]
@@ -126,7 +126,7 @@ def test_cursors_that_were_never_finished_do_not_pile_up(path):
     Store(path, SCHEMAS).close()
     save_cursor(path, Cursor("x", {"g.0": 5}))
     code = """
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 from rondo_core.export.cursor import Cursor, CursorLock, save_cursor
 from pathlib import Path
 held = CursorLock(Path(sys.argv[1]), "x")
@@ -177,4 +177,4 @@ record(11.0); store.tick()
             assert totals == sorted(totals)
         # Of ten seconds at most those are gone whose slots were used since, and their neighbours' in a whole turn.
         assert len(points(store, "g").keys() & set(range(1, 10))) >= 5
-        assert check(path, clock()) == []
+        assert check_store(path, clock()) == []

@@ -41,7 +41,7 @@ def test_the_recorder_example_records(path):
 
 def test_the_config_example_is_one(tmp_path):
     """What the README shows as a rondo.toml reads, and says what it seems to."""
-    from rondo_core.maintain.config_check import check_runner_table
+    from rondo_core.export.options import check_runner_table
     from rondo_core.plugins.config_file import read_config
     from rondo_core.plugins.options import RUNNER_OPTIONS
 

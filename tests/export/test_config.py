@@ -7,7 +7,7 @@ import pytest
 
 from rondo_core import ManualClock, Option, Plugins, Schema, Store, hookimpl
 from rondo_core.errors import HookError, UsageError
-from rondo_core.export.opening import runner_options
+from rondo_core.export.options import runner_options
 from rondo_core.maintain.config_check import check_config
 from rondo_core.plugins.config_file import read_config
 

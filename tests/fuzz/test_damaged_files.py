@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from rondo_core import ManualClock, Store, StoreReader
 from rondo_core.errors import CorruptStoreError, FormatVersionError, RondoError
 from rondo_core.export.cursor import load_cursor
-from rondo_core.maintain.check import check
-from rondo_core.maintain.repair import repair
+from rondo_core.maintain.check import check_store
+from rondo_core.maintain.repair import repair_store
 from rondo_core.model import layout
 
 EXAMPLES = int(os.environ.get("RONDO_FUZZ_EXAMPLES", "60"))
@@ -114,15 +114,15 @@ def copy_regular(source, target):
 
 
 def checked(copy, now_ns):
-    return check(copy, now_ns)
+    return check_store(copy, now_ns)
 
 
 def repaired(copy, now_ns):
     """Repair; whatever was damaged, the outcome opens for reading and passes check."""
     new = Path(f"{copy}.mended")
     try:
-        outcome = repair(copy, new, now_ns)
-        assert [found for found in check(new, now_ns) if found.severity == "damage"] == []
+        outcome = repair_store(copy, new, now_ns)
+        assert [found for found in check_store(new, now_ns) if found.severity == "damage"] == []
         read(new, now_ns)
         return outcome
     finally:
@@ -377,17 +377,17 @@ import resource, sys
 from pathlib import Path
 import numpy, msgpack
 from rondo_core import Store, StoreReader, query, store, plugins
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 from rondo_core.errors import RondoError
 from rondo_core.export.cursor import load_cursor
-from rondo_core.maintain.repair import repair
+from rondo_core.maintain.repair import repair_store
 import rondo_core.builtin.consolidators
 pages = int(Path("/proc/self/statm").read_text().split()[0])
 limit = pages * resource.getpagesize() + (96 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for path in map(Path, sys.argv[1:]):
     load_cursor(path, "test")
-    for use in (StoreReader, check, lambda p: repair(p, f"{p}.new"), Store):
+    for use in (StoreReader, check, lambda p: repair_store(p, f"{p}.new"), Store):
         try:
             use(path)
         except RondoError as error:

@@ -1,6 +1,7 @@
 """How the house stays in order: layers, sizes, who may use what, docs that mirror code."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -16,15 +17,22 @@ from rondo_vmm import hookspecs as vmm_hookspecs
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "rondo_core"
 PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
-LAYERS = {
-    0: "errors clock faults forking stopping units ring layout places",
-    1: "admission timing labels options uncompiled sketch statistics schema schema_file",
-    2: "files summary_rows slab journal registry lock runs directory swap tables",
-    3: "aside clock_steps notices ticking staging writer handles reader consolidation whole_windows small_fold selector label_hashes series_index unmatched frames query schema_query relay",
-    4: "entrypoints hookspecs plugins installed selfmetrics exposition export store_reader stores store salvage check_rows check repair plan"
-    " migrate copies config config_check configured",
-}
-LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
+# Bottom up: what lies in a folder, or a module at the top, may import its own floor and those below it.
+FLOORS = (
+    "errors clock units faults signals lazy forking",
+    "model",
+    "storage",
+    "fold",
+    "record",
+    "hookspecs plugins",
+    "read",
+    "store",
+    "export",
+    "maintain",
+    "opening",
+    "builtin testing",
+)
+FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 EXPORTERS = sorted(
     path for path in (ROOT / "rondo_exporters").glob("*/rondo_exporter_*/*.py") if "_pb2" not in path.name
@@ -58,16 +66,23 @@ def test_a_module_can_be_read_in_a_sitting(path):
     assert path.stem not in {"utils", "helpers", "common", "misc"}
 
 
-@pytest.mark.parametrize("path", sorted(CORE.glob("*.py")), ids=lambda path: path.stem)
-def test_core_modules_import_their_own_layer_or_lower_ones(path):
-    """The core is layered; every module of it is in a layer."""
-    if path.stem == "__init__":
+@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
+def test_core_modules_import_their_own_floor_or_lower_ones(path):
+    """The tree is the rule: a module's floor is that of the folder it lies in."""
+    place = path.relative_to(CORE).with_suffix("").parts[0]
+    if place == "__init__":
         return
-    layer = LAYER_OF[path.stem]
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "rondo_core" and len(parts) > 1 and parts[1] in LAYER_OF:
-            assert LAYER_OF[parts[1]] <= layer, f"{path.stem} imports {parts[1]}"
+        if parts[0] == "rondo_core" and len(parts) > 1 and parts[1] in FLOOR_OF:
+            assert FLOOR_OF[parts[1]] <= FLOOR_OF[place], f"{path.relative_to(CORE)} imports {name}"
+
+
+def test_every_room_of_the_core_has_a_floor():
+    """A new folder or module at the top is put on its floor here, and nothing that is gone stays in the list."""
+    there = {path.stem for path in CORE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert there - {"__init__"} == set(FLOOR_OF)
+    assert len([path for path in CORE.iterdir() if path.is_file()]) <= 12
 
 
 def test_peers_never_import_each_other_in_a_loop():
@@ -99,6 +114,71 @@ def test_the_command_line_reaches_exporters_by_entry_point_only():
     """No package of ours imports one of the exporters' projects."""
     for path in MODULES:
         assert not any(name.startswith("rondo_exporter") for name in imports(path)), path
+
+
+def test_an_interpreter_without_the_gil_is_refused_in_one_line():
+    """Recording counts on a store between two calls being alone; nothing else would notice."""
+    code = "import sys\nsys._is_gil_enabled = lambda: False\nimport rondo_core"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("ImportError: rondo: this interpreter runs without the GIL")
+
+
+# The modules of the core that are public as a whole; of its folders, what their `__init__` offers.
+PUBLIC_MODULES = {"errors", "clock", "units", "hookspecs", "signals", "testing"}
+
+
+def offered(package):
+    """The public names of the core or one of its folders, and that they are what type checkers see."""
+    path = CORE.joinpath(*package.split(".")[1:], "__init__.py")
+    module = importlib.import_module(package)
+    names = set(getattr(module, "__all__", ()))
+    tree = ast.parse(path.read_text())
+    typed = {
+        alias.asname
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If)
+        for each in node.body
+        if isinstance(each, ast.ImportFrom)
+        for alias in each.names
+        if alias.asname
+    }
+    assert package == "rondo_core.testing" or typed == names
+    return names
+
+
+@pytest.mark.parametrize(
+    "package", ["rondo_core", *(f"rondo_core.{path.parent.name}" for path in CORE.glob("*/__init__.py"))]
+)
+def test_a_public_name_can_be_had_and_is_shown(package):
+    """Editors and Jupyter complete the public names; each of them is there."""
+    names = offered(package)
+    module = importlib.import_module(package)
+    for name in names:
+        assert getattr(module, name) is not None
+    if names and package != "rondo_core.testing":
+        assert set(dir(module)) == names
+
+
+def test_other_packages_import_only_what_is_public_of_the_core():
+    """So that what lies below may change; tests and benchmarks may look inside."""
+    for path in [path for path in MODULES if "rondo_core" not in path.relative_to(ROOT).parts] + EXPORTERS:
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [(alias.name, "") for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names = [(node.module, alias.name) for alias in node.names]
+            for module, name in names:
+                if module.split(".")[0] != "rondo_core":
+                    continue
+                parts = module.split(".")[1:]
+                if parts and parts[0] in PUBLIC_MODULES:
+                    continue
+                folder = ".".join(["rondo_core", *parts[:1]])
+                wanted = parts[1] if len(parts) > 1 else name
+                assert len(parts) < 3, f"{path}: {module}"
+                assert wanted in offered(folder) or (folder == "rondo_core" and wanted in PUBLIC_MODULES), (
+                    f"{path}: {module}.{name}"
+                )
 
 
 def test_the_core_imports_only_what_it_may():
@@ -144,7 +224,7 @@ def test_only_one_place_prints():
 def test_only_plugins_uses_the_plugin_manager():
     """One place loads, binds and isolates."""
     for path in MODULES:
-        if path.name != "plugins.py":
+        if path.relative_to(ROOT).parts[:2] != ("rondo_core", "plugins"):
             assert "PluginManager" not in path.read_text(), path
 
 

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 
 S = 10**9
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
@@ -62,7 +62,7 @@ class Journey:
                 assert stamps == sorted(set(stamps)), (tier, name)
                 assert values == sorted(values), (tier, name, values)
                 assert not values or values[-1] <= self.counted
-        assert [each for each in check(self.path, 3_000_000_000 * S) if each.severity == "damage"] == []
+        assert [each for each in check_store(self.path, 3_000_000_000 * S) if each.severity == "damage"] == []
 
 
 @pytest.mark.parametrize("seed", range(JOURNEYS))

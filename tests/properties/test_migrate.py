@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.errors import StoreError
-from rondo_core.maintain.check import check
-from rondo_core.maintain.migrate import migrate
+from rondo_core.maintain.check import check_store
+from rondo_core.maintain.migrate import migrate_store
 from rondo_core.model.statistics import COARSE_STATISTICS, COVERAGE
 
 START_S = 1_700_000_000
@@ -127,12 +127,12 @@ def test_each_window_that_both_can_have_is_equal(data):
             observed = {i: _total(store, i) for i in range(2)}
         before = windows(path)
         try:
-            migrate(path, new, clock=clock)
+            migrate_store(path, new, clock=clock)
         except StoreError as error:
             assert "has an open window" in str(error)  # noqa: PT017 - one of two ways to go on
             clock.advance(200)
-            migrate(path, new, clock=clock)
-        assert check(path, clock()) == []
+            migrate_store(path, new, clock=clock)
+        assert check_store(path, clock()) == []
         after = windows(path)
         with StoreReader(path) as reader:
             for schema in reader.meta.schemas[1:]:
@@ -143,7 +143,7 @@ def test_each_window_that_both_can_have_is_equal(data):
             assert {i: store.counter("c", i=i).value for i in range(2)} == totals
             assert {i: _total(store, i) for i in range(2)} == observed
             record(store, clock, [(1, 3, 0), (1, 4, 0), (30, 5, 0)])
-        assert check(path, clock()) == []
+        assert check_store(path, clock()) == []
 
 
 def _total(store, i):

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.maintain.check import check
+from rondo_core.maintain.check import check_store
 from rondo_core.record import consolidation
 
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
@@ -453,9 +453,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     def teardown(self):
         if hasattr(self, "store"):
-            assert check(self.directory / "s", self.clock()) == []
+            assert check_store(self.directory / "s", self.clock()) == []
             self.store.close()
-            assert check(self.directory / "s", self.clock()) == []
+            assert check_store(self.directory / "s", self.clock()) == []
             with StoreReader(self.directory / "s") as reader:
                 reader.query("", "all", fn=None)
             shutil.rmtree(self.directory)

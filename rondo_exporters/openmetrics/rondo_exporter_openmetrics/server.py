@@ -12,8 +12,8 @@ from importlib.metadata import version
 
 from rondo_core import Batch, Series
 from rondo_core.errors import ExportError, UsageError, one_line
+from rondo_core.export import Newest
 from rondo_core.export.exposition import OPENMETRICS, choose, expose
-from rondo_core.export.newest import Newest
 
 logger = logging.getLogger("rondo.export.openmetrics")
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from opentelemetry.proto.metrics.v1.metrics_pb2 import ExponentialHistogramDataPoint
 
 from rondo_core import Part, Series
-from rondo_core.model import sketch
-from rondo_core.model.labels import Labels
+from rondo_core.model import Labels, sketch
 
 # What tells totals apart: a receiver's series, and when it was made, as the same one may be made anew.
 Key = tuple[str, Labels, int]

@@ -16,7 +16,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from rondo_core import Batch
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import BatchTooLargeError, ExportError, RetryableExportError, UsageError
-from rondo_core.export.connection import Answer, Connection
+from rondo_core.export import Answer, Connection
 from rondo_core.export.http import error_of, presentable, read_token, redirected, retry_after_s
 from rondo_exporter_otlp.encode import Encoder
 from rondo_exporter_otlp.plugin import Settings

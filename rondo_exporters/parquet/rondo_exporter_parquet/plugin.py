@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
-from rondo_core.storage.write_check import check_directory
+from rondo_core.storage import check_directory
 
 if TYPE_CHECKING:
     from rondo_exporter_parquet.lake import Lake

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from rondo_core import Batch, Part
-from rondo_core.model.labels import Series
+from rondo_core.model import Series
 
 NS_PER_DAY = 86_400 * 10**9
 NS_PER_UNIT = {"us": 1000, "ns": 1}

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from rondo_core import Batch, Part, Series
 from rondo_core.errors import LabelError
-from rondo_core.model import sketch
-from rondo_core.model.labels import canonical_labels, check_metric_name, overridden
+from rondo_core.model import canonical_labels, check_metric_name, overridden, sketch
 from rondo_exporter_prometheus.wire import Values
 
 logger = logging.getLogger("rondo.export.prometheus")

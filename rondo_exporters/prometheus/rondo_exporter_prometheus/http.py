@@ -11,7 +11,7 @@ import snappy
 
 from rondo_core.clock import Clock
 from rondo_core.errors import BatchTooLargeError, RetryableExportError, UsageError
-from rondo_core.export.connection import Connection
+from rondo_core.export import Connection
 from rondo_core.export.http import presentable, read_token, redirected, retry_after_s
 from rondo_exporter_prometheus.plugin import Settings
 

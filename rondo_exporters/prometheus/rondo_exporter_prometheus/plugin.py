@@ -19,7 +19,7 @@ from rondo_core.export.http import (
     check_url,
     read_token,
 )
-from rondo_core.model.labels import Labels, canonical_labels
+from rondo_core.model import Labels, canonical_labels
 
 if TYPE_CHECKING:
     from rondo_exporter_prometheus.remote_write import RemoteWrite

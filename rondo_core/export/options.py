@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rondo_core.errors import PluginNotFoundError, UsageError
 from rondo_core.hookspecs import Exporter
-from rondo_core.maintain.config_check import check_runner_table
-from rondo_core.plugins.options import RUNNER_OPTIONS
+from rondo_core.plugins.options import RUNNER_OPTIONS, read_options
 
 # What whoever wrote the config is told before anything starts; an exporter that fails in any other way is left out.
 MISTAKES = (UsageError, PluginNotFoundError)
@@ -24,6 +24,32 @@ def runner_options(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], d
     named = {"interval": "interval_s", "deadline": "deadline_s"}
     options = {named.get(key, key): value for key, value in given.items()}
     return {"plugin": name, **options}, {key: value for key, value in config.items() if key not in mine}
+
+
+def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the runner's share of an exporter's table.
+
+    Raises: UsageError: names the key and what is allowed.
+    """
+    values = read_options(where, RUNNER_OPTIONS, table)
+    for key, least in (("tier", 0), ("max_samples", 1)):
+        if values.get(key, least) < least:
+            raise UsageError(f"{where}.{key}: {values[key]}: at least {least}")
+    if "match" in values:
+        from rondo_core.model.selector import parse_selector
+
+        try:
+            parse_selector(values["match"])
+        except UsageError as error:
+            raise UsageError(f"{where}.match: {error}") from None
+    if values.get("fn"):
+        from rondo_core.plugins.manager import load_consolidators
+
+        known = sorted({name for name, _ in load_consolidators()})
+        for fn in values["fn"]:
+            if fn not in known:
+                raise UsageError(f"{where}.fn: {fn!r}: choose from {', '.join(known)}")
+    return values
 
 
 def open_exporter(name: str, plugin: str, config: dict[str, Any]) -> Exporter:

@@ -1,0 +1,28 @@
+"""Public names of a package, loaded at their first use: who only records pays for nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+
+def names_of(package: str, home: Mapping[str, str]) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Make the `__getattr__` and the `__dir__` of a package.
+
+    Args: `home`: public name -> the module below the package that has it; "": the name is a module itself.
+    """
+
+    def __getattr__(name: str) -> Any:  # noqa: N807 - what it is for
+        if name not in home:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return (
+            getattr(import_module(f"{package}.{home[name]}"), name)
+            if home[name]
+            else import_module(f"{package}.{name}")
+        )
+
+    def __dir__() -> list[str]:  # noqa: N807 - what it is for
+        return sorted(home)
+
+    return __getattr__, __dir__
