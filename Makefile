@@ -102,8 +102,8 @@ check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/codespell
 	@echo "check: nothing to mend"
 
-wheels: $(VENV)/.installed ## Build the wheels and use them in an empty environment.
-	@sh scripts/wheels.sh $(BIN)/python
+wheels: $(VENV)/.installed ## Build what a release holds into dist/, for each Python that is found, and use it in empty environments.
+	@PYTHON=$(BIN)/python sh scripts/wheels.sh dist
 
 format: $(VENV)/.tested ## Format the code and mend what the linter can.
 	@$(BIN)/ruff check --fix-only .

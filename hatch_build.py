@@ -1,8 +1,12 @@
-"""Compile the hot path into the wheel where there is a C compiler; elsewhere the same file runs as Python."""
+"""Compile the hot path into the wheel where there is a C compiler; elsewhere the same file runs as Python.
+
+RONDO_REQUIRE_COMPILED=1, for releases: fail where it cannot be compiled. RONDO_PURE=1: leave it as Python.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import sys
 import tempfile
@@ -11,6 +15,7 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
+REQUIRED, PURE = "RONDO_REQUIRE_COMPILED", "RONDO_PURE"
 MODULES = ("rondo_core/record/handles", "rondo_vmm/exit_totals")
 SYSTEM_TIME = "rondo_core/record/system_time.pxd"
 
@@ -50,6 +55,8 @@ def compile_into(directory: Path, root: Path) -> dict[str, Path]:
 
 
 def _left_out(error: Exception) -> dict[str, Path]:
+    if os.environ.get(REQUIRED):
+        raise RuntimeError(f"the hot path does not compile, and {REQUIRED} is set: {error}") from error
     sys.stderr.write(f"rondo: the hot path is not compiled ({type(error).__name__}: {error}); it runs as Python\n")
     return {}
 
@@ -61,7 +68,7 @@ class HotPath(BuildHookInterface):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, and put the result beside its source."""
-        if version == "editable" or self.target_name != "wheel":
+        if version == "editable" or self.target_name != "wheel" or os.environ.get(PURE):
             return
         self._work = Path(tempfile.mkdtemp())
         compiled = compile_into(self._work / "build", Path(self.root))

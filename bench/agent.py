@@ -80,7 +80,7 @@ def walk(agent, report, case):
 def main():
     """Walk over stores whose writers are gone, then over stores that are written."""
     asked = options(__doc__ or "", stores={"type": int, "default": 500, "help": "how many"})
-    report = Report("agent", asked, machine("rondo"), __doc__ or "")
+    report = Report("agent", asked, machine("rondo-tsdb"), __doc__ or "")
     module.open_exporter = lambda *_: Counting()
     for live in (False, True):
         with tempfile.TemporaryDirectory() as folder:

@@ -60,7 +60,7 @@ def main() -> int:
     parser.add_argument("--machine", default="auto", choices=["auto", "kvm", "soft"])
     outputs(parser)
     asked = parser.parse_args()
-    report = Report("capture", asked, machine("rondo"), __doc__ or "")
+    report = Report("capture", asked, machine("rondo-tsdb"), __doc__ or "")
     failed = 0
     for seconds in asked.seconds:
         with tempfile.TemporaryDirectory() as directory:

@@ -49,7 +49,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=1)
     outputs(parser)
     asked = parser.parse_args()
-    report = Report("capture_linux", asked, machine("rondo"), __doc__ or "")
+    report = Report("capture_linux", asked, machine("rondo-tsdb"), __doc__ or "")
     whole = 0
     points, possible = [], []
     for _ in range(asked.runs):

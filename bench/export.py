@@ -171,7 +171,7 @@ def main() -> None:
         for _ in range(asked.repeat):
             for sender in SENDERS:
                 found[sender].append(measure(sender, url, store))
-        heading = machine("rondo", "prometheus-remote-writer", "opentelemetry-sdk")
+        heading = machine("rondo-tsdb", "prometheus-remote-writer", "opentelemetry-sdk")
         report = Report("export", asked, heading, __doc__ or "")
         for sender in SENDERS:
             report.case(f"{sender}: rate", [each[0] for each in found[sender]], "samples/s")

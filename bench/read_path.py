@@ -68,7 +68,7 @@ def main() -> None:
             timed[f"{name}: 100 x 600 points"] = partial(per_call_ns, read_hundred, 3)
         found = {case: [ns / 1000 for ns in each] for case, each in in_turn(timed, asked.repeat).items()}
         store.close()
-    report = Report("read_path", asked, machine("rondo", "numpy", "rrdtool", "whisper"), __doc__ or "")
+    report = Report("read_path", asked, machine("rondo-tsdb", "numpy", "rrdtool", "whisper"), __doc__ or "")
     for floor, us in REFERENCE_US.items():
         report.case(floor, found[floor], "us", f"reference machine, {us:g} us", [us] * len(found[floor]))
     against = [(case, floor, us / REFERENCE_US[floor]) for case, floor, us in TARGETS_US]

@@ -26,7 +26,7 @@ def main() -> None:
     if asked.one:
         print(json.dumps(measure(asked.one, asked.repeat)))
         return
-    report = Report("scale", asked, machine("rondo", "numpy"), __doc__ or "")
+    report = Report("scale", asked, machine("rondo-tsdb", "numpy"), __doc__ or "")
     for size in SIZES:
         command = [sys.executable, __file__, "--one", str(size), "--repeat", str(asked.repeat)]
         found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)

@@ -45,7 +45,7 @@ def main() -> int:
         path, seconds, port = asked.be
         print(json.dumps(be(Path(path), int(seconds), int(port), asked.machine)))
         return 0
-    report = Report("vmm_capture", asked, machine("rondo"), __doc__ or "", lines=False)
+    report = Report("vmm_capture", asked, machine("rondo-tsdb"), __doc__ or "", lines=False)
     with tempfile.TemporaryDirectory() as directory:
         found = run(Path(directory), list(asked.seconds), asked.vms, asked.machine)
     rows = tell(report, found)

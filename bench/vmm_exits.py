@@ -154,7 +154,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.ask:
         ask(asked.ask)
-    report = Report("vmm_exits", asked, machine("rondo", "prometheus_client", "click"), __doc__ or "")
+    report = Report("vmm_exits", asked, machine("rondo-tsdb", "prometheus_client", "click"), __doc__ or "")
     machines = asked.machine or [choice for choice in MOST_START if choice == "soft" or not usable()]
     pure = handles.__file__.endswith(".py")
     with tempfile.TemporaryDirectory() as folder:

@@ -36,7 +36,7 @@ def main() -> int:
     """Replay, watch, compare; the exit status says whether every line of the contract held."""
     asked = options(__doc__ or "", days={"type": float, "default": 7.0, "help": "simulated days"})
     seconds = int(asked.days * DAY_S)
-    report = Report("whole_life", asked, machine("rondo", "numpy"), __doc__ or "")
+    report = Report("whole_life", asked, machine("rondo-tsdb", "numpy"), __doc__ or "")
     with tempfile.TemporaryDirectory() as directory:
         failed = replay(Path(directory) / "life.rondo", seconds, report, quiet=asked.json)
     report.save()

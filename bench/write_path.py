@@ -57,7 +57,7 @@ def main() -> None:
             "peer 30 gauge sets": (peers_in_a_row, number // 30),
         }
         found = in_turn({name: partial(per_call_ns, *how) for name, how in timed.items()}, asked.repeat)
-    report = Report("write_path", asked, machine("rondo", "prometheus-client"), __doc__ or "")
+    report = Report("write_path", asked, machine("rondo-tsdb", "prometheus-client"), __doc__ or "")
     report.case("call floor", found["call floor"], "ns")
     peer = found["peer gauge set"]
     report.case("prometheus_client Gauge.set", peer, "ns", "reference machine, 210 ns", [REFERENCE_NS] * len(peer))

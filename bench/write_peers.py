@@ -58,7 +58,7 @@ def main() -> None:
             for worker in workers.values():
                 worker.kill()
                 worker.communicate()
-    written = Report("write_peers", asked, machine("rondo", *PEERS), __doc__ or "")
+    written = Report("write_peers", asked, machine("rondo-tsdb", *PEERS), __doc__ or "")
     report(found, written)
     written.save()
 

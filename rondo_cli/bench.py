@@ -61,7 +61,7 @@ def command(families: tuple[str, ...], repeat: int, as_json: bool) -> None:
     if as_json:
         data("\n".join(map(json.dumps, found)))
         return
-    show(machine("rondo", "numpy", "prometheus-client"))
+    show(machine("rondo-tsdb", "numpy", "prometheus-client"))
     rows = [[each["bench"], each["case"], *_cells(each)] for each in found]
     show(table(["", "case", "median", "", "beside", "ratio", "spread"], rows, [False, False, True, False]))
 

@@ -76,7 +76,7 @@ def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        say(f"rondo {version('rondo')}")
+        say(f"rondo {version('rondo-tsdb')}")
         ctx.exit()
 
 

@@ -72,5 +72,5 @@ def __getattr__(name: str) -> Any:
     if name == "__version__":
         from importlib.metadata import version
 
-        return version("rondo")
+        return version("rondo-tsdb")
     return _load(name)

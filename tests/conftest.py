@@ -11,7 +11,7 @@ from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.export.cursor import Cursor, save_cursor
 
 TOOLS = Path(__file__).parents[1] / ".tools"
-NO_QEMU = "no QEMU; install the package qemu-system-x86 and the extra rondo[qemu]"
+NO_QEMU = "no QEMU; install the package qemu-system-x86 and the extra rondo-tsdb[qemu]"
 START_NS = 1_700_000_000 * 10**9
 KINDS_BY_SCHEMA = {"counters": "counter", "gauges": "gauge", "summaries": "summary"}
 SMALL_TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))

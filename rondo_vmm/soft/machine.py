@@ -29,7 +29,7 @@ class SoftMachine:
             import unicorn
             from unicorn import x86_const
         except ImportError:
-            raise VmmError("the software CPU needs the package unicorn; pip install 'rondo[emulator]'") from None
+            raise VmmError("the software CPU needs the package unicorn; pip install 'rondo-tsdb[emulator]'") from None
         self._x86: Any = x86_const
         self._unicorn: Any = unicorn
         self._board = board

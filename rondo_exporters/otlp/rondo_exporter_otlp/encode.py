@@ -70,7 +70,7 @@ class Encoder:
     def __init__(self, resource: Mapping[str, str], histograms: str = "cumulative") -> None:
         """Say what every metric is about, and the temporality of histograms."""
         self._resource = ResourceMetrics(resource=Resource(attributes=_attributes(resource.items())))
-        self._scope = ScopeMetrics(scope=InstrumentationScope(name="rondo", version=version("rondo")))
+        self._scope = ScopeMetrics(scope=InstrumentationScope(name="rondo", version=version("rondo-tsdb")))
         temporality = AGGREGATION_TEMPORALITY_DELTA if histograms == "delta" else AGGREGATION_TEMPORALITY_CUMULATIVE
         self._heads = {
             "gauge": b"",
