@@ -100,6 +100,7 @@ check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/mypy
 	@for project in rondo_exporters/*/; do (cd $$project && ../../$(BIN)/mypy) || exit 1; done
 	@$(BIN)/codespell
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
 	@echo "check: nothing to mend"
 
 wheels: $(VENV)/.installed ## Build what a release holds into dist/, for each Python that is found, and use it in empty environments.

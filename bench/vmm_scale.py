@@ -157,7 +157,7 @@ def main() -> int:
     parser.add_argument("--remote-write", metavar="URL", help="let recorded VMs push, each under its own instance")
     asked = parser.parse_args()
     alone = not asked.remote_write and own_network()
-    heading = f"{machine('rondo')}, {where(asked.machine)}, {'own' if alone else 'shared'} loopback"
+    heading = f"{machine('rondo-tsdb')}, {where(asked.machine)}, {'own' if alone else 'shared'} loopback"
     report = Report("vmm_scale", asked, heading, __doc__ or "", lines=False)
     failed, rows = 0, []
     for count in asked.counts:
