@@ -156,6 +156,9 @@ vmm-bench-linux: $(VENV)/.installed guest-linux ## Run 20 Linux guests of 45 s i
 bench-life: $(VENV)/.tested ## Replay 7 days of a store in simulated time, and compare every tier with numpy.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/whole_life.py --out bench/results/whole_life.json
 
+reference: $(VENV)/.tested ## Write docs/reference/ anew from the code.
+	@$(BIN)/python scripts/reference.py
+
 docs: $(VENV)/.tested ## Build the site in build/site.
 	@$(BIN)/python -m mkdocs build --strict --quiet && echo "docs: build/site/index.html"
 

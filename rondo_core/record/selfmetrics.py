@@ -32,7 +32,7 @@ EXPORT_REQUESTS = "rondo_export_requests_total"
 EXPORT_SECONDS = "rondo_export_request_seconds_total"
 EXPORT_ACKNOWLEDGED = "rondo_export_acknowledged_timestamp_seconds"
 
-_HELP = {
+HELP = {
     REFUSED: "Samples that were not taken, by reason.",
     INVALID: "Samples that were refused as invalid, by cause.",
     SERIES_REFUSED: "Series that were not taken because their schema was full.",
@@ -110,7 +110,7 @@ class SelfMetrics:
                 continue
             name, labels = key
             try:
-                counter = self._make(name, help=_HELP.get(name, ""), **dict(labels))
+                counter = self._make(name, help=HELP.get(name, ""), **dict(labels))
             except CapacityError as error:
                 if not self._left_out:
                     import logging
