@@ -1,12 +1,13 @@
 """Write docs/reference/ from the code: every command, every key of a rondo.toml, every self-metric, the Python API.
 
-`python scripts/reference.py` writes the pages; a test compares them with what the code says.
+`python scripts/reference.py` writes the pages; with `--check` it says which are not what the code says, as a test does.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
@@ -142,22 +143,25 @@ def _signature(thing: Any) -> str:
     if attrs.has(thing) if inspect.isclass(thing) else False:
         return f"({', '.join(field.name for field in attrs.fields(thing) if field.init)})"
     plain = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]
-    return str(inspect.Signature(plain))
+    return re.sub(r"<function (\w+) at 0x\w+>", r"\1", str(inspect.Signature(plain)))
 
 
 PAGES = {"commands.md": commands, "config.md": config, "self-metrics.md": metrics, "python.md": python}
 
 
-def main() -> int:
-    """Write the pages that differ."""
+def main(check: bool) -> int:
+    """Write the pages that differ, or say which do."""
     HOME.mkdir(exist_ok=True)
+    differing = 0
     for name, page in PAGES.items():
-        text = page()
-        if not (HOME / name).exists() or (HOME / name).read_text() != text:
-            (HOME / name).write_text(text)
-            print(f"reference: {name}")
-    return 0
+        text, path = page(), HOME / name
+        if not path.exists() or path.read_text().split() != text.split():
+            print(f"reference: {name}: {'is not what the code says; make reference' if check else 'written'}")
+            differing += 1
+            if not check:
+                path.write_text(text)
+    return differing if check else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("--check" in sys.argv))

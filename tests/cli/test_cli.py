@@ -147,7 +147,7 @@ def test_plugins_lists_what_is_installed():
     """rondo's own plugins stand in the same list as anyone's, with their version."""
     said = rondo("plugins").stdout
     for name in ("standard", "process", "vcpu_exits", "vmm_uptime"):
-        assert re.search(rf"{name} +rondo +\d", said)
+        assert re.search(rf"{name} +rondo-tsdb +\d", said)
 
 
 def one_line(said, status):
