@@ -9,7 +9,6 @@ import click
 from rondo_cli import render
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import data, say, show
-from rondo_core.maintain import check_store
 
 
 @click.command("check")
@@ -25,6 +24,8 @@ def command(store: Path, form: str) -> int:
     rondo check demo.rondo
     rondo check demo.rondo --format json
     """
+    from rondo_core.maintain import check_store
+
     found = check_store(one_store(store))
     n_damaged = sum(finding.severity == "damage" for finding in found)
     if form == "json":

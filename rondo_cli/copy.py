@@ -8,7 +8,6 @@ import click
 
 from rondo_cli.params import STORE
 from rondo_cli.printing import say
-from rondo_core.maintain import copy_store
 
 
 @click.command("copy")
@@ -25,6 +24,8 @@ def command(store: Path, to: Path) -> None:
     rondo copy demo.rondo snapshot.rondo
     rondo query snapshot.rondo 'uptime_seconds' --range all
     """
+    from rondo_core.maintain import copy_store
+
     done = copy_store(store, to)
     state = ", which is being written" if done.live else ""
     say(f"{to}: {done.n_series} series, {done.n_rows} rows of {store}{state}")

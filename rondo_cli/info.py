@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,9 +12,11 @@ from rondo_cli import render
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import say, show
 from rondo_core.model import Consolidator
-from rondo_core.read import StoreReader
 from rondo_core.storage import Run, boot_id, size_bytes
 from rondo_core.units import format_duration, format_instant, format_size
+
+if TYPE_CHECKING:
+    from rondo_core.read import StoreReader
 
 
 @click.command("info")
@@ -25,6 +27,8 @@ def command(store: Path) -> None:
     \b
     rondo info demo.rondo
     """
+    from rondo_core.read import StoreReader
+
     with StoreReader(one_store(store, f"rondo query {store} SELECTOR")) as reader:
         say(f"store    {store} ({reader.meta.store_id})")
         say(f"made     {format_instant(reader.meta.created_ns)}")

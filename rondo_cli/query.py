@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,8 +14,10 @@ from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
 from rondo_core.errors import UsageError
 from rondo_core.model import parse_range
-from rondo_core.read import SeriesData, StoreReader, StoresReader, open_reader
 from rondo_core.units import format_instant
+
+if TYPE_CHECKING:
+    from rondo_core.read import SeriesData, StoreReader, StoresReader
 
 
 @click.command("query")
@@ -49,6 +52,8 @@ def command(
     asked = parse_range(span)
     if coverage and form == "plot":
         raise UsageError("--coverage: a plot has no place for it; choose table, csv or json")
+    from rondo_core.read import open_reader
+
     with open_reader(store) as reader:
         now_ns = _anchor(reader) if asked.last_ns is not None else None
         try:

@@ -8,7 +8,6 @@ import click
 
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import say
-from rondo_core.maintain import repair_store
 
 
 @click.command("repair")
@@ -24,6 +23,8 @@ def command(store: Path, new_store: Path) -> None:
     rondo repair demo.rondo mended.rondo
     rondo check mended.rondo
     """
+    from rondo_core.maintain import repair_store
+
     outcome = repair_store(one_store(store), new_store)
     for line in outcome.left:
         say(line)

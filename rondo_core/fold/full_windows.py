@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.model.statistics import COVERAGE, MERGED_AS, SKETCH, laid_side_by_side
 from rondo_core.storage.slab import FLOATS, Slab
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 
 _AT_ONCE = 1 << 17  # cells that are merged at a time
 _LEAST = 256  # series
@@ -46,8 +44,6 @@ def fold_whole(
     Returns: what `Slab.block` is to hold of each window, under its name; None where a sample is absent, a sum is not
         finite, or the kinds of cells are not of those that are folded here.
     """
-    import numpy as np
-
     plan = sources(tuple(cell.name for cell in fine.spec.cells), kept)
     if plan is None:
         return None
@@ -89,8 +85,6 @@ def _laid(
     floats: NDArray[np.float64], runs: tuple[slice, ...], n_windows: int, ratio: int, *, side_by_side: bool
 ) -> NDArray[np.float64]:
     """Copy rows of [slots, series, cells] into [cells, ratio, windows, series]."""
-    import numpy as np
-
     _, n_series, n_cells = floats.shape
     if side_by_side:
         laid = np.empty((n_cells, n_windows, ratio, n_series)).swapaxes(1, 2)
@@ -116,8 +110,6 @@ def _fill(windows: NDArray[Any], block: NDArray[Any], runs: tuple[slice, ...]) -
 
 def _merge(how: str, block: NDArray[np.float64], into: NDArray[np.float64]) -> None:
     """Merge [ratio, windows, series] over the buckets of each window."""
-    import numpy as np
-
     if how == "sum":
         np.add.reduce(block, axis=0, out=into)
     elif how == "min":

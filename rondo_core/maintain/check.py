@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 
 from rondo_core.clock import wall_ns
 from rondo_core.errors import StoreError
@@ -261,8 +262,6 @@ def unmerged(
     fine: Tier, coarse: Tier, schema: Schema, n_series: int, until: int
 ) -> Iterator[tuple[int, list[int], dict[str, Any]]]:
     """Give each closed window that is not what the finer tier merges to: columns, and what it should be."""
-    import numpy as np
-
     if fine.slab is None or fine.rows is None or coarse.slab is None or coarse.rows is None or not n_series:
         return
     windows = windows_to_compare(fine.slab, fine.rows, coarse.rows, coarse.ratio, until)

@@ -9,19 +9,17 @@ import bisect
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.model import layout
 from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, derived, lift
 from rondo_core.storage.files import open_file, read_at
 from rondo_core.storage.slab import MAX_INSTANT_NS
 from rondo_core.units import format_instant
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _CHUNK = 4 << 20
 
@@ -48,8 +46,6 @@ class SlabFile:
 
     def headers(self) -> NDArray[np.int64]:
         """Give bucket and sequence of every row that the file has room for: int64 [slots, 2]."""
-        import numpy as np
-
         count = min(self.spec.slot_count, max(0, self.size - layout.PAGE_BYTES) // self.spec.row_bytes)
         found = np.zeros((count, 2), "<i8")
         view = found.view(np.uint8)
@@ -63,8 +59,6 @@ class SlabFile:
 
     def rows(self, slots: Any) -> NDArray[np.uint8]:
         """Copy whole rows: uint8 [rows, bytes]."""
-        import numpy as np
-
         found = np.zeros((len(slots), self.spec.row_bytes), np.uint8)
         for index, slot in enumerate(slots):
             os.preadv(self.descriptor, [memoryview(found[index])], self.place(int(slot)))
@@ -72,8 +66,6 @@ class SlabFile:
 
     def block(self, rows: NDArray[np.uint8], cell: str, n_series: int | None = None) -> NDArray[Any]:
         """View one cell in copied rows: [rows, series], and one more axis where a series has several values."""
-        import numpy as np
-
         placed, width = self.spec.cell(cell), self.spec.max_series
         kind = np.dtype("<" + placed.format[-1])
         values = rows[:, placed.offset : placed.offset + kind.itemsize * placed.each * width].view(kind)
@@ -105,8 +97,6 @@ class Rows:
 
     def order(self) -> Any:
         """Give the slots of sound rows, oldest bucket first."""
-        import numpy as np
-
         slots = np.flatnonzero(self.buckets)
         return slots[np.argsort(self.buckets[slots], kind="stable")]
 
@@ -123,8 +113,6 @@ def when(spec: layout.SlabSpec, bucket: int) -> str:
 
 def check_headers(slab: SlabFile, until_ns: int) -> Rows:
     """Judge every row's header: the bucket lies in its slot and not after `until_ns`, the sequence is one."""
-    import numpy as np
-
     spec = slab.spec
     headers = slab.headers()
     slots = np.arange(len(headers))
@@ -153,15 +141,11 @@ def check_headers(slab: SlabFile, until_ns: int) -> Rows:
 
 
 def _whole(values: Any, spec: layout.SlabSpec) -> Any:
-    import numpy as np
-
     return np.concatenate([values, np.zeros(spec.slot_count - len(values), np.int64)])
 
 
 def check_values(slab: SlabFile, rows: Rows, kind: str, n_series: int, buckets_per_row: int) -> None:
     """Judge every sound row's values against each other and, where they only grow, against the rows before."""
-    import numpy as np
-
     spec, slots = slab.spec, rows.order()
     grown: dict[int, list[Any]] = {}
     torn: list[int] = []
@@ -193,8 +177,6 @@ def check_values(slab: SlabFile, rows: Rows, kind: str, n_series: int, buckets_p
 
 def _torn(raw: Any) -> Any:
     """Say of each copied row whether it has a seal that does not fit; one that a sync set may not fit any more."""
-    import numpy as np
-
     words = raw[:, : layout.ROW_HEADER_BYTES].view(np.uint32)
     torn = np.zeros(len(raw), dtype=bool)
     for row in np.flatnonzero((words[:, 3] != 0) & (words[:, 3] & layout.PROVISIONAL == 0)).tolist():
@@ -204,8 +186,6 @@ def _torn(raw: Any) -> Any:
 
 
 def _present(slab: SlabFile, raw: Any) -> Any:
-    import numpy as np
-
     if slab.spec.tier:
         return slab.block(raw, COVERAGE) > 0
     return ~np.isnan(slab.block(raw, slab.spec.cells[0].name))
@@ -217,8 +197,6 @@ def _told(cells: dict[str, Any], row: int, column: int) -> str:
 
 def _unknown(tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
     """Say where a coarse row has no value of a statistic: it was migrated from tiers that did not keep it."""
-    import numpy as np
-
     if not tier:
         return False
     unknown = np.any([np.isnan(values) for values in cells.values() if values.dtype.kind == "f"], axis=0)
@@ -227,8 +205,6 @@ def _unknown(tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
 
 def _consistent(kind: str, tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
     """Say of each value whether its cells can belong together; NaN is never consistent where it is compared."""
-    import numpy as np
-
     if not tier and kind == "gauge":
         return np.full(cells["last"].shape, True)
     if not tier and kind == "counter":
@@ -264,8 +240,6 @@ def _at_most(low: Any, high: Any) -> Any:
 
 def _sum_fits(count: Any, low: Any, high: Any, total: Any) -> Any:
     """Say whether so many values from `low` to `high` can have that sum, as floats add up."""
-    import numpy as np
-
     good = _at_most(low, high)
     if low is None or high is None or total is None:
         return good
@@ -276,8 +250,6 @@ def _sum_fits(count: Any, low: Any, high: Any, total: Any) -> Any:
 
 def _check_growth(spec: layout.SlabSpec, rows: Rows, slots: Any, totals: Any) -> None:
     """Find the totals that are no part of the longest series that never falls."""
-    import numpy as np
-
     highest = np.fmax.accumulate(totals, axis=0)
     falls = (totals[1:] < highest[:-1]).any(axis=0)
     for column in np.flatnonzero(falls).tolist():
@@ -313,8 +285,6 @@ def windows_to_compare(fine: SlabFile, fine_rows: Rows, coarse_rows: Rows, ratio
 
     A window whose coarse row was given to a newer one, or was taken back, is none.
     """
-    import numpy as np
-
     slots = fine.spec.slot_count
     windows = np.unique(fine_rows.buckets[fine_rows.buckets > 0] // ratio)
     windows = windows[windows < until]
@@ -330,8 +300,6 @@ def windows_to_compare(fine: SlabFile, fine_rows: Rows, coarse_rows: Rows, ratio
 
 def merged(fine: SlabFile, fine_rows: Rows, windows: Any, ratio: int, kind: str, names: Any, n_series: int) -> Any:
     """Merge windows from the finer tier: name -> [windows, series], and how many of its rows were there but empty."""
-    import numpy as np
-
     buckets = (windows[:, None] * ratio + np.arange(ratio)).ravel()
     slots = buckets % fine.spec.slot_count
     there = np.flatnonzero(fine_rows.buckets[slots] == buckets)
@@ -352,8 +320,6 @@ def differing(kind: str, kept: dict[str, Any], expected: dict[str, Any], empty: 
 
     Where a repair left a hole in the finer tier, a counter's or a summary's window knows more, and is right.
     """
-    import numpy as np
-
     wrong = kept[COVERAGE] != expected[COVERAGE]
     covered = expected[COVERAGE] > 0
     with np.errstate(all="ignore"):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
+import numpy as np
 
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import RondoError, SchemaError, StoreError
@@ -191,8 +192,6 @@ class _Job:
 
     def _fate(self, schema: Schema, tier: int) -> TierChange:
         """Say how many windows of an old tier are in a new tier of the same interval."""
-        import numpy as np
-
         table = self.tables[schema.name][tier]
         found = np.zeros(len(table.buckets), dtype=bool)
         for each in self.relays:

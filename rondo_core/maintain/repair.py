@@ -6,9 +6,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.errors import StoreError, StoreExistsError
 from rondo_core.export.cursor import load_cursor, save_cursor
@@ -24,10 +26,6 @@ from rondo_core.storage.journal import Journal
 from rondo_core.storage.lock import check_unwritten, writer_pid
 from rondo_core.storage.registry import encode_series
 from rondo_core.storage.runs import decode_run, run_records, write_run
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @attrs.define
@@ -271,15 +269,11 @@ class _Carried:
     """The totals on which the next writer goes on: where the newest row's are damaged, the last sound ones."""
 
     def __init__(self, schema: Schema, spec: layout.SlabSpec) -> None:
-        import numpy as np
-
         self.kind = schema.kind
         self.count, self.total = np.full(spec.max_series, np.nan), np.full(spec.max_series, np.nan)
 
     def take(self, slab: SlabFile, raw: Any, bad: list[int], *, is_newest: bool) -> None:
         """Note the totals of one row, oldest first; mend the newest."""
-        import numpy as np
-
         if self.kind == "gauge":
             return
         cells = {cell.name: slab.block(raw, cell.name)[0] for cell in slab.spec.cells}

@@ -7,9 +7,11 @@ cannot give an open window back, the window must have ended first. And queries f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.errors import StoreError
 from rondo_core.maintain.tables import Table, choose, empty, fold, unknown, write_table
@@ -18,10 +20,6 @@ from rondo_core.model.statistics import COVERAGE, coarse_statistics
 from rondo_core.record.summary_cells import within
 from rondo_core.storage.slab import Slab
 from rondo_core.units import format_instant
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @attrs.frozen(eq=False)
@@ -68,8 +66,6 @@ def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int)
 
     Raises: StoreError: a window is open that its finer tier could not give back; the message says when it ends.
     """
-    import numpy as np
-
     gathered = [_gather(schema, sources, tier.interval_ns, n_series) for tier in schema.tiers]
     whole = [table for table, _ in gathered]
     newest_ns = max((source.newest_ns for source in sources), default=0)
@@ -104,8 +100,6 @@ def _gather(
     schema: Schema, sources: Sequence[Source], interval_ns: int, n_series: int
 ) -> tuple[Table, NDArray[np.int64]]:
     """Make the table of one interval for all sources' series; give too which buckets a tier of it had already."""
-    import numpy as np
-
     none = np.empty(0, np.int64)
     names = coarse_statistics(schema.kind, schema.sketch)
     chosen = [choose(schema.kind, names, source.tables, interval_ns, len(source.columns)) for source in sources]
@@ -121,8 +115,6 @@ def _gather(
 
 def _settled(schema: Schema, sources: Sequence[Source], table: Table, bucket: int) -> Table:
     """Let the table end with a row of `bucket` in which every running total stands."""
-    import numpy as np
-
     n_series = table.coverage.shape[1]
     rows = np.union1d(table.buckets, [bucket])
     settled = empty(table.interval_ns, tuple(table.statistics), n_series, rows)
@@ -198,8 +190,6 @@ def _marks(
     Returns: for each, the next bucket to come that has the slot; and rows that merge a part of their samples only,
         because no tier has the rest one by one any more, and have to go.
     """
-    import numpy as np
-
     ratio, slots = schema.ratio(tier + 1), schema.tiers[tier].slot_count
     held = tables[tier].buckets
     newest = int(held[-1]) if len(held) else 0
@@ -224,8 +214,6 @@ def _marks(
 
 def _incomplete(schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[Table]) -> Any:
     """Find the windows of the next coarser tier that merge samples which this tier's rows do not have."""
-    import numpy as np
-
     coarse, fine = tables[tier + 1], whole[tier]
     rows = np.isin(fine.buckets, tables[tier].buckets)
     mine = Table(fine.interval_ns, fine.buckets[rows], {COVERAGE: fine.coverage[rows]})

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.model import sketch
 from rondo_core.model.labels import Kind
@@ -17,9 +19,6 @@ from rondo_core.model.statistics import COVERAGE, SKETCH, SKETCH_CELLS, WindowMe
 from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     Values = NDArray[Any]
 
 
@@ -51,8 +50,6 @@ class Table:
 
 def empty(interval_ns: int, names: Sequence[str], n_series: int, buckets: Any = ()) -> Table:
     """Make a table in which nothing was recorded, with or without rows."""
-    import numpy as np
-
     rows = np.asarray(buckets, dtype=np.int64)
     shape = (len(rows), n_series)
     none: dict[str, Values] = {name: np.full(shape, np.nan) for name in names if name not in {COVERAGE, SKETCH}}
@@ -85,8 +82,6 @@ def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Ta
 
 
 def _read(schema: Schema, tier: int, slab: Slab, n_series: int) -> Table:
-    import numpy as np
-
     headers, newest = slab.headers().copy(), MAX_INSTANT_NS // slab.spec.interval_ns
     held = (headers > 0) & (headers <= newest) & (headers % len(headers) == np.arange(len(headers)))
     slots = np.flatnonzero(held)
@@ -105,20 +100,14 @@ def _read(schema: Schema, tier: int, slab: Slab, n_series: int) -> Table:
 
 def _where(there: Any, name: str, values: Any) -> Any:
     """Give a statistic's values where they are there, and what means absent elsewhere."""
-    import numpy as np
-
     return np.where(there[..., None], values, 0) if name == SKETCH else np.where(there, values, np.nan)
 
 
 def _among(values: Any, others: Any) -> Any:
-    import numpy as np
-
     return np.isin(values, others, assume_unique=True)
 
 
 def _stack(one: Table, other: Table) -> Table:
-    import numpy as np
-
     buckets = np.concatenate([one.buckets, other.buckets])
     statistics = {name: np.concatenate([each, other.statistics[name]]) for name, each in one.statistics.items()}
     return Table(one.interval_ns, buckets, statistics).rows(np.argsort(buckets, kind="stable"))
@@ -129,8 +118,6 @@ def fold(kind: Kind, table: Table, interval_ns: int) -> Table:
 
     A statistic that some covered row of a window does not have is absent from the window.
     """
-    import numpy as np
-
     ratio = interval_ns // table.interval_ns
     if ratio == 1 or not len(table.buckets):
         return attrs.evolve(table, interval_ns=interval_ns)
@@ -149,8 +136,6 @@ def fold(kind: Kind, table: Table, interval_ns: int) -> Table:
 
 def unknown(kind: Kind, table: Table, name: str) -> Any:
     """Say which cells hold samples, but not this statistic of them."""
-    import numpy as np
-
     if name == SKETCH:  # which is empty too where nothing was observed
         observed: Values = table.statistics["count"] > 0 if "count" in table.statistics else table.coverage > 0
         return observed & (table.statistics[name][..., 0] == 0)
@@ -168,8 +153,6 @@ def choose(
     The tier of that very interval comes first, then the finest that divides it.
     Returns: the table, with the statistics of these names; which of its rows the tier of that interval had.
     """
-    import numpy as np
-
     sources = [fold(kind, each, interval_ns) for each in tables if interval_ns % each.interval_ns == 0]
     same = any(each.interval_ns == interval_ns for each in tables)
     if same:  # the coarsest of those that divide it
@@ -197,8 +180,6 @@ def choose(
 
 def fine_cells(kind: Kind, table: Table) -> dict[str, Values]:
     """Write statistics of single buckets as the cells of a finest tier."""
-    import numpy as np
-
     statistics = table.statistics
     if kind != "summary":
         return {"last": statistics["last"]}
@@ -217,8 +198,6 @@ def fine_cells(kind: Kind, table: Table) -> dict[str, Values]:
 
 def write_table(schema: Schema, tier: int, slab: Slab, table: Table) -> None:
     """Put the rows into a slab that was never used."""
-    import numpy as np
-
     cells = table.statistics if tier else fine_cells(schema.kind, table)
     slots, n_series = table.buckets % slab.spec.slot_count, table.coverage.shape[1]
     for name in schema.cells(tier):

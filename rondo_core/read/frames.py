@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rondo_core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -70,8 +72,6 @@ def to_arrow(many: Sequence[SeriesData]) -> Any:
 
 
 def _columns(arrow: Any, many: Sequence[SeriesData]) -> dict[str, Any]:
-    import numpy as np
-
     kinds = {"timestamp": arrow.timestamp("ns", "UTC"), "value": arrow.float64()}
     kinds |= {"coverage": arrow.int64(), "interval_ns": arrow.int64()}
     found = {}

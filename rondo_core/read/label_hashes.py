@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import NDArray
 
+if TYPE_CHECKING:
     Places = NDArray[np.int64]
 
 POSITION = (1 << 32) - 1  # the bits of an entry that are the record's position
@@ -42,8 +42,6 @@ def entries_of(records: Sequence[bytes], first: int, end: int) -> NDArray[np.uin
     Raises: ValueError: one of the records is not as `registry.encode_series` writes it, or some have labels so many
         or so long that it takes less to look at each record whenever a series is sought.
     """
-    import numpy as np
-
     parts = [np.empty(0, np.uint64)]
     starts = range(first, end, _AT_ONCE)
     steps = iter(range(_STEPS + _STEPS_OF_SOME * len(starts)))
@@ -60,8 +58,6 @@ class _Walk:
     """One step of all records at a time. Places are int64, in the text of all of them."""
 
     def __init__(self, records: Sequence[bytes], steps: Iterator[int]) -> None:
-        import numpy as np
-
         text = b"".join([*records, bytes(_WORD)])
         sizes = np.fromiter(map(len, records), np.int64, len(records))
         self._starts, self._steps = sizes.cumsum() - sizes, steps
@@ -71,8 +67,6 @@ class _Walk:
 
     def labels(self) -> Iterator[tuple[Places, NDArray[np.uint64]]]:
         """Give, of one label of each record after the other, which records have it and its hashes."""
-        import numpy as np
-
         which, at = np.arange(len(self._starts)), self._starts + 1  # behind the mark of the record's own array
         end = self._behind_text(at)
         yield which, self._hashes(at, end)
@@ -105,8 +99,6 @@ class _Walk:
 
     def _array(self, at: Places) -> tuple[Places, Places]:
         """Give how many parts the arrays that begin at these places have, and where the first of them lies."""
-        import numpy as np
-
         mark = self._bytes[at].astype(np.int64)
         counts, behind = mark - _FIXARRAY, at + 1
         if ((counts < 0) | (counts > 15)).any():
@@ -118,15 +110,11 @@ class _Walk:
         return counts, behind
 
     def _number(self, at: Places) -> Places:
-        import numpy as np
-
         number: Places = self._bytes[at].astype(np.int64) << 8 | self._bytes[at + 1]
         return number
 
     def _hashes(self, at: Places, end: Places) -> NDArray[np.uint64]:
         """Hash the bytes from `at` to `end` as `entry_of` does, word by word."""
-        import numpy as np
-
         left, found, those = end - at, np.zeros(len(at), np.uint64), np.arange(len(at))
         while len(those):
             word = self._words[at]

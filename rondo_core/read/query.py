@@ -6,16 +6,14 @@ A point's timestamp is the first nanosecond of its bucket; a bucket belongs to a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any, overload
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.errors import RangeError
 from rondo_core.model.labels import Series
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 
 @attrs.frozen(eq=False)
@@ -101,16 +99,12 @@ class Table:
     @property
     def coverage(self) -> NDArray[np.int64]:
         """How many of the finest buckets in each bucket held a sample: int64 [rows, series]."""
-        import numpy as np
-
         if self._coverage is None:
             self._coverage = ~np.isnan(self.values)
         return self._coverage.astype(np.int64)
 
     def column(self, index: int) -> SeriesData:
         """Give the points of one series: only those that are there."""
-        import numpy as np
-
         series, stamps, intervals, values = self.series[index], self.timestamps_ns, self.interval_ns, self.values
         finest_ns = self.finest_ns
         column = values[:, index]
@@ -128,8 +122,6 @@ class Table:
 
     def covered(self, share: float) -> Table:
         """Leave out the points of which less than this share of the finest buckets held a sample."""
-        import numpy as np
-
         needed = share * (self.interval_ns // self.finest_ns) - 1e-9  # 0.1 of 30 is 3, whatever floats make of it
         values = np.where(self.coverage >= needed[:, None], self.values, np.nan)
         stamps, intervals = self.timestamps_ns, self.interval_ns

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.model import layout, ring
 from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
 _TRIES = 1000
 _COLUMNS_KEPT = 256
@@ -65,8 +64,6 @@ class Index:
 
     def __init__(self, slab: Slab, torn: Sequence[int] = ()) -> None:
         """Read the headers; the rows in the slots `torn` are not to be had."""
-        import numpy as np
-
         count, interval_ns = slab.spec.slot_count, slab.spec.interval_ns
         generation = slab.words[_GENERATION]
         sequences, self.headers = slab.copied_headers()
@@ -189,8 +186,6 @@ class SlabReader:
         self, index: Index, keep: slice | NDArray[np.intp], picked: Any, copied: dict[str, NDArray[Any]]
     ) -> NDArray[np.bool_]:
         """Look at each row's own header, and copy again, one by one, those that changed; say which were had."""
-        import numpy as np
-
         slab, slots, buckets, sequences = self.slab, index.slots[keep], index.buckets[keep], index.sequences[keep]
         good: NDArray[np.bool_] = slab.headers()[slots] == buckets
         good &= (slab.sequences()[slots] == sequences) & (sequences % 2 == 0)
@@ -226,8 +221,6 @@ class SlabReader:
 
 def picker(columns: Sequence[int] | NDArray[np.intp]) -> Any:
     """Give an index of the columns; side by side they are a slice, which copies faster."""
-    import numpy as np
-
     count = len(columns)
     if count and columns[-1] - columns[0] == count - 1 and list(columns) == list(range(columns[0], columns[0] + count)):
         return slice(int(columns[0]), int(columns[0]) + count)
@@ -246,8 +239,6 @@ def _column(slab: Slab, index: Index, cell: str, column: int) -> NDArray[Any]:
 
 def _take(block: NDArray[Any], index: Index, keep: slice | NDArray[np.intp], picked: Any) -> NDArray[Any]:
     """Copy the rows at these positions, these columns of each."""
-    import numpy as np
-
     if keep.__class__ is slice and index.slices:
         parts = index.slices if keep is index.whole else _cut(index.slices, keep)
         if len(parts) == 1:
@@ -275,6 +266,4 @@ def _cut(slices: tuple[slice, ...], keep: slice) -> tuple[slice, ...]:
 
 def occupants(headers: NDArray[np.int64]) -> NDArray[np.int64]:
     """Give the bucket that last took each row, finished or not: int64 [slots]."""
-    import numpy as np
-
     return np.where(headers < 0, ~headers, headers)

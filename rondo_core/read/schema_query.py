@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.errors import ConsolidatorError
 from rondo_core.model.consolidator import Consolidator
@@ -19,9 +21,6 @@ from rondo_core.read.rows import Index, SlabReader, occupants, picker
 from rondo_core.storage.slab import Slab
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     Keep = slice | NDArray[np.intp]
 
 BIRTH = "birth"
@@ -141,8 +140,6 @@ class SchemaQuery:
 
     def _part(self, plan: Plan, tier: int, index: Index, keep: Keep) -> tuple[Any, Any, dict[str, Any], bool]:
         """Read some rows of one tier: timestamps, intervals, statistics, and whether every row was had."""
-        import numpy as np
-
         schema, reader = self.schema, self.readers[tier]
         kept = schema.cells(tier)
         cells = tuple(dict.fromkeys(cell for name in plan.needs for cell in cells_for(schema.kind, kept, name)))
@@ -155,8 +152,6 @@ class SchemaQuery:
         return stamps, intervals, {name: statistics[name] for name in plan.needs}, good is None
 
     def _table(self, plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
-        import numpy as np
-
         coverage = statistics[COVERAGE]
         if plan.consolidator.grows:
             born = np.array([each.created_ns for each in plan.series], np.int64)
@@ -171,8 +166,6 @@ class SchemaQuery:
     # -- all tiers
 
     def _stitched(self, plan: Plan, span: Range) -> Table:
-        import numpy as np
-
         depth = self._depth(plan)
         parts: list[tuple[Any, Any, dict[str, Any], bool]] = []
         for _ in range(_TRIES):  # a row that is given away meanwhile is had from the next tier
@@ -210,8 +203,6 @@ class SchemaQuery:
 
     def _stitch(self, depth: int) -> _Stitch:
         """Find which rows of each tier to take; what was found stands until one of the tiers changes."""
-        import numpy as np
-
         indexes = tuple(reader.index() for reader in self.readers[:depth])
         known = self._stitches.get(depth)
         if known is not None and all(a is b for a, b in zip(known.indexes, indexes, strict=True)):
@@ -234,8 +225,6 @@ class SchemaQuery:
         Written without masks of a byte for each row: numpy keeps small blocks of every size that it ever gave,
         and a filling tier has another size every hour.
         """
-        import numpy as np
-
         ratio, held = self.schema.ratio(tier), occupants(indexes[tier - 1].headers)
         first = indexes[tier].buckets * ratio
         oldest, newest = int(held.min()), int(held.max())
@@ -263,8 +252,6 @@ def _as_slice(positions: NDArray[np.intp]) -> Any:
 
 def _member(values: NDArray[np.int64], sorted_set: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Say of each value whether it is in the set, which is ascending and not empty."""
-    import numpy as np
-
     at = np.minimum(sorted_set.searchsorted(values), len(sorted_set) - 1)
     found: NDArray[np.bool_] = sorted_set[at] == values
     return found

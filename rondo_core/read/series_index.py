@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgpack
+import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.model.labels import Series
 from rondo_core.model.selector import NAME_KEY, Selector
@@ -19,9 +21,6 @@ from rondo_core.storage.lock import abandon_after_fork
 from rondo_core.storage.registry import Registry
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from rondo_core.read.budget import Budget
 
 FEW = 512  # records that are looked at one by one sooner than their labels are sorted
@@ -78,8 +77,6 @@ class SeriesIndex:
         n_records = len(self._registry.records)
         if not self._usual or n_records - self._sorted[1] <= FEW:
             return
-        import numpy as np
-
         with self._sorting:
             known, n_known = self._sorted
             if n_known >= n_records:  # another thread was faster
@@ -98,8 +95,6 @@ class SeriesIndex:
         entries, n_sorted = self._sorted
         if entries is None:
             return range(n_records)
-        import numpy as np
-
         least = [entry_of(mark) for mark in marks]
         firsts = entries.searchsorted(np.array(least, np.uint64)).tolist()
         ends = entries.searchsorted(np.array([each | POSITION for each in least], np.uint64), "right").tolist()

@@ -98,7 +98,7 @@ class ClockSteps:
 
     @property
     def lowest(self) -> int:
-        """The first bucket recorded since the clock stepped back; 0: nothing is set set_aside."""
+        """The first bucket recorded since the clock stepped back; 0: nothing is set aside."""
         return self._step.lowest
 
     @property

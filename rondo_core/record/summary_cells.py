@@ -10,6 +10,8 @@ import math
 from array import array
 from typing import TYPE_CHECKING
 
+from rondo_core import forking
+
 if TYPE_CHECKING:
     from rondo_core.storage.slab import Cells
 
@@ -77,7 +79,10 @@ class SummaryRows:
         """Let the totals of `row`, bases and what it holds itself, be those of `before`."""
         width = self.width
         if n_series > _MANY:
-            self._carry_many(row, before, n_series)
+            forking.load("rondo_core.fold.totals")
+            from rondo_core.fold.totals import carry_totals
+
+            carry_totals(row, before, width, n_series, _EMPTY)
             return
         for column in range(n_series):
             count = before[column]
@@ -88,18 +93,3 @@ class SummaryRows:
                 total = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
                 row[7 * width + column] = before[7 * width + column] + abs(count) - abs(mine)
                 row[8 * width + column] = within(within(total) - row[(1 + (mine < 0)) * width + column])
-
-    def _carry_many(self, row: Cells, before: Cells, n_series: int) -> None:
-        import numpy as np
-
-        width = self.width
-        new, old = (np.asarray(each)[: 9 * width].reshape(9, width)[:, :n_series] for each in (row, before))
-        alive = ~np.isnan(old[0])
-        starting = alive & np.isnan(new[0])
-        for cell, value in enumerate((*_EMPTY, 0.0, 0.0)):
-            new[cell, starting] = value
-        counts = old[7] + np.abs(old[0]) - np.abs(new[0])
-        with np.errstate(all="ignore"):
-            sums = np.clip(old[8] + np.where(old[0] < 0, old[2], old[1]), -_HIGHEST, _HIGHEST)
-            sums = np.clip(sums - np.where(new[0] < 0, new[2], new[1]), -_HIGHEST, _HIGHEST)
-        new[7, alive], new[8, alive] = counts[alive], sums[alive]

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
-from rondo_core.fold import full_windows
+from rondo_core.fold import full_windows, windows
 from rondo_core.record import consolidation
 
 START_NS = 1_700_000_100 * 10**9
@@ -48,15 +48,15 @@ def test_whole_windows_fold_to_the_same_bytes(tmp_path, monkeypatch, kind, n_ser
     monkeypatch.setattr(full_windows, "_AT_ONCE", at_once)
     monkeypatch.setattr(full_windows, "_LEAST", 3)
     whole = []
-    quick = consolidation.fold_whole
+    quick = windows.fold_whole
 
     def counted(*args):
         folded = quick(*args)
         whole.append(folded is not None)
         return folded
 
-    monkeypatch.setattr(consolidation, "fold_whole", counted)
+    monkeypatch.setattr(windows, "fold_whole", counted)
     found = filled(tmp_path / "quick", kind, n_series, tiers, holes)
     assert any(whole)
-    monkeypatch.setattr(consolidation.Consolidation, "_fold_whole", lambda *_: 0)
+    monkeypatch.setattr(windows, "_fold_whole", lambda *_: 0)
     assert found == filled(tmp_path / "general", kind, n_series, tiers, holes)

@@ -116,6 +116,18 @@ def test_the_command_line_reaches_exporters_by_entry_point_only():
         assert not any(name.startswith("rondo_exporter") for name in imports(path)), path
 
 
+def test_numpy_is_where_whole_tables_are():
+    """At the top of files in fold/, read/ and maintain/, and nowhere in record/: recording loads none of its 14 MB."""
+    for path in sorted(CORE.rglob("*.py")):
+        names = {name.split(".")[0] for name in imports(path)}
+        inside = re.findall(r"^ +(?:import|from) numpy", path.read_text(), re.MULTILINE)
+        place = path.relative_to(CORE).parts[0]
+        if place == "record":
+            assert "numpy" not in names, path
+        elif place in {"fold", "read", "maintain"}:
+            assert not inside, path
+
+
 def test_an_interpreter_without_the_gil_is_refused_in_one_line():
     """Recording counts on a store between two calls being alone; nothing else would notice."""
     code = "import sys\nsys._is_gil_enabled = lambda: False\nimport rondo_core"

@@ -1,0 +1,154 @@
+"""Folds of windows of one tier into the next, as whole tables.
+
+A row that comes out is the merge of its whole window, whichever of the ways it was folded by.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondo_core import faults
+from rondo_core.fold.full_windows import fold_whole
+from rondo_core.model import layout, ring
+from rondo_core.model.schema import Schema
+from rondo_core.model.statistics import COVERAGE, WindowMerge, derived, lift
+from rondo_core.storage.slab import Slab
+
+
+def fold_windows(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: int, first: int, end: int) -> int:
+    """Fold windows first..end-1 of a tier as far as the finer one holds any of their buckets, and count them."""
+    asked = schema, tier, fine, coarse, n_series, first, end
+    return _fold_whole(*asked) or _fold_any(*asked)
+
+
+def _fold_whole(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: int, first: int, end: int) -> int:
+    """Fold windows first..end-1 and count them; 0 where `_fold_any` has to: a sample is absent, or a bucket's row."""
+    ratio = schema.ratio(tier)
+    slots, n_rows = fine.spec.slot_count, (end - first) * ratio
+    if not first or not n_series or n_rows > slots:
+        return 0
+    runs = ring.slices(first * ratio, end * ratio - 1, slots)
+    if len(runs) > 1 and slots % ratio:  # a window lies around the ring's end
+        return 0
+    headers, buckets = fine.headers(), np.arange(first * ratio, end * ratio).tobytes()
+    if not _are_rows_of(headers, runs, buckets):
+        return 0
+    with np.errstate(all="ignore"):  # as in `_fold_any`
+        folded = fold_whole(fine, runs, ratio, n_series, schema.cells(tier))
+    # A signal handler's record may have entered one of the rows meanwhile.
+    if folded is None or not _are_rows_of(headers, runs, buckets):
+        return 0
+    _write(coarse, np.arange(first, end), folded)
+    return end - first
+
+
+def _fold_any(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: int, first: int, end: int) -> int:
+    """Fold windows first..end-1 as far as the finer tier holds any of their buckets."""
+    ratio = schema.ratio(tier)
+    headers = fine.headers().copy()
+    inside = (headers >= max(1, first) * ratio) & (headers < min(end, (1 << 62) // ratio) * ratio)
+    inside &= headers % len(headers) == np.arange(len(headers))  # else damaged: no row of any bucket
+    buckets = headers[inside]
+    if not len(buckets) or not n_series:
+        return 0
+    buckets.sort()
+    rows = _runs(buckets, fine.spec.slot_count)
+    windows, places = _windows(buckets, ratio)
+    merge = WindowMerge(places, len(windows), ratio)
+    cells = {cell: _take(fine.block(cell), rows, n_series) for cell in schema.cells(tier - 1)}
+    if (_take(fine.headers(), rows) != buckets).any():
+        return _fold_any(
+            schema, tier, fine, coarse, n_series, first, end
+        )  # a signal handler's record has entered one of the rows meanwhile
+    with np.errstate(all="ignore"):  # sums of infinities are NaN, of huge numbers infinite; the owner may raise
+        folded = _merged(schema, tier, cells, merge)
+    keep = _grown(coarse, windows, folded, np.bincount(merge.windows(), minlength=len(windows)) < ratio)
+    if not keep.all():
+        windows, folded = windows[keep], {name: values[keep] for name, values in folded.items()}
+    if len(windows):
+        _write(coarse, windows, folded)
+    return len(windows)
+
+
+def _grown(coarse: Slab, windows: Any, folded: dict[str, Any], partial: Any) -> Any:
+    """Say of each window whether to write it: not where the one that is there was folded from rows now gone.
+
+    Nor where the window's slot was given away, and some of what it held is gone.
+    """
+    slots = windows % coarse.spec.slot_count
+    headers = coarse.headers()[slots]
+    given = partial & (headers < 0) & (~headers > windows) & (coarse.sequences()[slots] >> 32 == 0)
+    suspect = partial & (headers == windows)
+    if suspect.any():
+        covered = folded[COVERAGE]
+        known = coarse.block(COVERAGE)[slots, : covered.shape[1]]
+        suspect &= (known > covered).any(axis=1)
+    return ~(suspect | given)
+
+
+def _merged(schema: Schema, tier: int, cells: dict[str, Any], merge: WindowMerge) -> dict[str, Any]:
+    kind, kept = schema.kind, schema.cells(tier)
+    if tier == 1 and kind != "summary":  # every statistic of one sample is the sample
+        last = cells["last"]
+        return {name: merge.coverage(last) if name == COVERAGE else merge(name, last) for name in kept}
+    # A series declared after a coarse row was written has no coverage there: absent, whatever the cells hold.
+    statistics = lift(kind, cells) if tier == 1 else derived(kind, cells)
+    covered = None if tier == 1 else statistics[COVERAGE]
+    return {name: merge(name, statistics[name], covered) for name in kept}
+
+
+def _write(coarse: Slab, windows: NDArray[np.int64], folded: dict[str, Any]) -> None:
+    headers, sequences, at = coarse.headers(), coarse.sequences(), 0
+    coarse.change()
+    for run in _runs(windows, coarse.spec.slot_count):
+        length = run.stop - run.start if isinstance(run, slice) else len(run)
+        mine = slice(at, at + length)
+        headers[run] = ~windows[mine]
+        faults.point("fold.begin")
+        # A reader that saw the row before sees that it was written since.
+        sequences[run] = ((sequences[run] | 1) + 1) & layout.SEQUENCE_MASK
+        for name, values in folded.items():
+            block = coarse.block(name)
+            n_series = values.shape[1]
+            block[run, :n_series] = values[mine]
+            if name == COVERAGE and n_series < block.shape[1]:
+                block[run, n_series:] = 0
+            faults.point("fold.block")
+        headers[run] = windows[mine]
+        faults.point("fold.published")
+        coarse.seal_all(run)
+        at += length
+    coarse.changed()
+
+
+def _are_rows_of(headers: NDArray[np.int64], runs: tuple[slice, ...], buckets: bytes) -> bool:
+    """Say whether the rows of these slots hold these buckets, int64 one after the other."""
+    return b"".join([headers[run].tobytes() for run in runs]) == buckets
+
+
+def _runs(buckets: NDArray[np.int64], slot_count: int) -> tuple[Any, ...]:
+    """Give the slots of ascending buckets as slices where they follow each other, else as one array."""
+    first, last = int(buckets[0]), int(buckets[-1])
+    return ring.slices(first, last, slot_count) if last - first + 1 == len(buckets) else (buckets % slot_count,)
+
+
+def _take(block: NDArray[Any], runs: tuple[Any, ...], n_series: int | None = None) -> NDArray[Any]:
+    """Copy these rows of a block, the first `n_series` of each."""
+    whole = block if n_series is None else block[:, :n_series]
+    return np.concatenate([whole[run] for run in runs])
+
+
+def _windows(buckets: NDArray[np.int64], ratio: int) -> tuple[NDArray[np.int64], Any]:
+    """Give the windows that ascending buckets lie in, and each bucket's place among `ratio` for each window.
+
+    Returns: windows, ascending; and the places: a slice where they follow each other, else an array.
+    """
+    first, last = int(buckets[0]), int(buckets[-1])
+    if last - first + 1 == len(buckets):
+        lead = first % ratio
+        return np.arange(first // ratio, last // ratio + 1), slice(lead, lead + len(buckets))
+    windows, row = np.unique(buckets // ratio, return_inverse=True)
+    return windows, row * ratio + buckets % ratio
