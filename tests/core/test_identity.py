@@ -568,7 +568,7 @@ def test_what_a_ticking_thread_loads_at_its_first_fold_is_loaded_for_forks_too(p
             gauges[0].set(1.0)
             store.tick()
             clock.advance(1)
-    assert {"numpy", "rondo_core.record.fold_small"} <= set(loaded)
+    assert {"rondo_core.fold.windows", "rondo_core.record.fold_small"} <= set(loaded)
 
 
 def test_a_store_that_moves_while_it_is_opened_is_opened_where_it_then_is(path, tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ PLACES = (
     "rondo_core/",
     "rondo_vmm/",
     "rondo_cli/",
-    "rondo_web/",
     "rondo_exporters/",
     "tests/",
     "docs/",

@@ -268,7 +268,8 @@ def test_every_hook_is_documented_and_tested():
                 for part in ("Called:", "Args:", "Returns:", "Errors:"):
                     assert part in ast.get_docstring(node), (node.name, part)
                 assert re.search(rf"\b{node.name}\b", tests), node.name
-                assert re.search(rf"def test_hook_\w*{node.name.split('_')[-1]}", tests), f"test_hook_{node.name}"
+                named = rf"def test_hook_(?:\w+_and_)?{node.name}(?:_\w+)?\("
+                assert re.search(named, tests), f"test_hook_{node.name}"
 
 
 def test_every_error_has_one_root_and_pickles():

@@ -562,7 +562,7 @@ def test_what_is_no_monitor_is_said_in_one_line(qemu, tmp_path, path, capfd):
 # -- recorders, with replies as a QEMU under KVM gives them: such a host cannot be counted on here
 
 
-def test_exits_under_kvm_are_sorted_by_reason(store):
+def test_hook_rondo_qmp_bind_exits_under_kvm_are_sorted_by_reason(store):
     """rondo_qmp_bind of the vCPU recorder: what KVM counted before is not ours; what is left of all exits is "other"."""
     questions, on_replies = qmp_vcpu.rondo_qmp_bind(store, QemuFacts(0))
     assert questions["stats"][0] == "query-stats"

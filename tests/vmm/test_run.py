@@ -202,7 +202,7 @@ def test_a_broken_exit_hook_stops_neither_the_vm_nor_the_others(machine, path):
         assert reader.query("rondo_plugin_failures_total{plugin=broken}")[0].values[-1] == 1
 
 
-def test_hook_rondo_vmm_started_and_stopped(path):
+def test_hook_rondo_vmm_started_and_rondo_vmm_stopped(path):
     """A plugin learns of a machine's start and of how it ended."""
     told = []
 
