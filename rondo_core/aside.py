@@ -104,9 +104,9 @@ class Step:
         self.stepped = False
 
 
-def stepped_to(slab: Slab) -> tuple[int, int]:
-    """Say where the clock stepped back to, and the first row that it took back; buckets of the finest tier, 0: none."""
-    return slab.step_words[_PRESENT], slab.step_words[_FIRST]
+def stepped_to(slab: Slab) -> int:
+    """Give the lowest bucket of the finest tier that the clock stepped back to; 0: none is on record."""
+    return slab.step_words[_LOWEST]
 
 
 @attrs.frozen
