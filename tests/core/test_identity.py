@@ -637,3 +637,33 @@ def test_a_migration_replaces_the_store_that_it_has_read_and_no_other(path, tmp_
         shutil.rmtree(path)
         (tmp_path / "moved").rename(path)
         assert sorted(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["counter", "gauge", "summary"])
+def test_windows_of_a_copy_are_never_ahead_of_its_finest_tier(kind, path, clock, tmp_path, small_schemas):
+    """A copy whose coarser files were read later than the finest goes on in step: no total falls, in no tier."""
+    copy, schema = tmp_path / "copy.rondo", {"counter": "counters", "gauge": "gauges", "summary": "summaries"}[kind]
+    with Store(path, small_schemas, clock=clock) as store:
+        handle = getattr(store, kind)("x")
+        record = {"counter": "inc", "gauge": "set", "summary": "observe"}[kind]
+        for second in range(100):
+            getattr(handle, record)(float(second))
+            store.tick()
+            clock.advance(1)
+            if second == 34:  # in the middle of a window of both coarser tiers
+                shutil.copytree(path, copy)
+        for tier in (1, 2):
+            shutil.copy(path / f"{schema}.{tier}.slab", copy)
+    with Store(copy, clock=clock) as store:
+        handle = getattr(store, kind)("x")
+        for _ in range(70):
+            getattr(handle, record)(1.0)
+            store.tick()
+            clock.advance(1)
+        for tier in (0, 1, 2, "auto"):
+            (data,) = store.query("x", tier=tier, fn={"counter": "last", "gauge": "count", "summary": "total"}[kind])
+            stamps = data.timestamps_ns.tolist()
+            assert stamps == sorted(set(stamps))
+            if kind != "gauge":
+                assert data.values.tolist() == sorted(data.values.tolist()), tier
+    assert [each for each in check(copy, clock()) if each.severity == "damage"] == []

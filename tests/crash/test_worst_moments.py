@@ -201,3 +201,15 @@ clock.advance(-5); faults.arm("{fault}"); store.tick()
         assert points(store, "c_total") == {0: 0.0, 1: 1.0, 2: 21.0}
         assert check(path, (START_S + 2) * 10**9) == []
     assert "went on" not in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["row.begin:1", "row.half:1", "row.filled:2"])
+def test_a_kill_in_a_step_back_is_no_damage(fault, path):
+    """The row of the present second, in the middle of its change, is what the next writer mends, not damage."""
+    code = f"""
+for second in range(7):
+    record(second); store.tick(); clock.advance(1)
+clock.advance(-5); faults.arm("{fault}"); store.tick()
+"""
+    assert killed(path, code)
+    assert [each for each in check(path, (START_S + 7) * 10**9) if each.severity == "damage"] == []
