@@ -104,6 +104,8 @@ class Consolidation:
         if len(self._slabs) < 2:
             return 0
         with self._lock:
+            if self._writer.steps.unsettled:
+                return 0  # another thread is bringing windows back, which a fold would overwrite
             written = 0
             for tier in range(1, len(self._slabs)):
                 horizon = open_bucket // self._schema.ratio(tier)

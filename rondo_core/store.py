@@ -338,10 +338,10 @@ class Store:
                 self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
         self._notices.of_steps(self._writers.values(), now_ns)
         if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
-            self.registry.sync()  # a series is to be known before its values are; seldom is there anything to do
+            self._notices.of_disk(self.registry.sync)  # a series is to be known before its values are
         else:
             self._synced_ns = now_ns
-            self.sync()
+            self._notices.of_disk(self.sync)
         if abs(now_ns - self._let_go_ns) >= LET_GO_NS:
             self._let_go_ns = now_ns
             let_go(self.slabs, new=self._new)

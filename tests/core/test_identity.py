@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -24,6 +24,7 @@ from rondo_core.files import Folder, _make_unfinished
 from rondo_core.lock import WriterLock, writer_pid
 from rondo_core.migrate import migrate
 from rondo_core.runs import Run, read_runs, write_run
+from rondo_core.writer import Writer
 
 SECOND = """
 import sys
@@ -667,3 +668,48 @@ def test_windows_of_a_copy_are_never_ahead_of_its_finest_tier(kind, path, clock,
             if kind != "gauge":
                 assert data.values.tolist() == sorted(data.values.tolist()), tier
     assert [each for each in check(copy, clock()) if each.severity == "damage"] == []
+
+
+def test_a_tick_raises_nothing_where_the_store_was_removed(path, clock, caplog):
+    """A program that ticks, and syncs by that, is told in the log, once, that its files are gone; `sync` itself raises."""
+    store = Store(path, clock=clock, sync_interval_s=1)
+    gauge = store.gauge("g")
+    shutil.rmtree(path)
+    for value in range(30):
+        gauge.set(value)
+        store.tick()
+        clock.advance(1)
+    assert caplog.text.count("not written to the disk") == 1
+    with pytest.raises(StoreError, match="missing"):
+        store.sync()
+    store.close()
+
+
+def test_no_fold_of_another_thread_comes_between_a_return(path, clock):
+    """While rows that were set aside come back, a tick elsewhere folds nothing over them."""
+    tiers = (Tier("1s", "60s"), Tier("10s", "10m"))
+    with Store(path, [Schema("g", "gauge", 2, tiers)], clock=clock) as store:
+        gauge = store.gauge("g")
+        for second in range(45):
+            gauge.set(float(second))
+            store.tick()
+            clock.advance(1)
+        before = store.query("g", tier=1, fn="max")[0].values.tolist()
+        clock.advance(-40)
+        store.tick()
+        clock.advance(45)
+        writer, folds = store._writers["g"], store._consolidations["g"]
+        publish = writer.publish
+        folded = []
+
+        def published(bucket):
+            publish(bucket)
+            thread = threading.Thread(target=lambda: folded.append(folds.fold_closed(bucket)))
+            thread.start()
+            thread.join()
+
+        with patch.object(Writer, "publish", lambda _self, bucket: published(bucket)):
+            gauge.set(1.0)
+        assert folded == [0]
+        store.tick()
+        assert store.query("g", tier=1, fn="max")[0].values.tolist()[: len(before)] == before
