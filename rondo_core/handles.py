@@ -454,8 +454,8 @@ class GaugeBatch(Handle):
                     header[1] = sequence + 2
                 return
         except Exception:
-            if self._set_slow(values, now_ns) and (kind is list or kind is tuple):
-                raise  # a signal's handler did, and not the values, which are taken
+            if self._set_slow(values, now_ns) and (kind is list or kind is tuple) and type(now) is int:
+                raise  # a signal's handler did, and not the values or the instant, which are taken
         else:
             self._set_slow(values, now_ns)
 

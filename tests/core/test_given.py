@@ -171,6 +171,22 @@ def test_an_instant_may_be_a_number_of_any_kind(store, clock, make):
     assert store.query("g")[0].values.tolist() == [3.0, 2.0]
 
 
+def test_an_instant_may_be_what_python_takes_as_an_index(store, clock):
+    """It has no order of its own: nothing is raised, by a batch neither."""
+
+    class Index:
+        def __index__(self):
+            return clock()
+
+    gauge, counter, summary = store.gauge("g"), store.counter("c_total"), store.summary("m")
+    gauge.set(1.0), counter.inc(), summary.observe(1.0)
+    store.batch([gauge]).set([3.0], Index()), store.batch([gauge]).set((4.0,), Index())
+    assert newest(store, "g") == 4.0
+    gauge.set(2.0, Index()), counter.inc(1.0, Index()), summary.observe(1.0, Index())
+    summary.merge(1, 1.0, 1.0, 1.0, Index())
+    assert (newest(store, "g"), counter.value, newest(store, "m", fn="count")) == (2.0, 2.0, 3.0)
+
+
 def test_a_value_that_moves_the_clock_is_recorded_once_and_no_row_is_torn(store, clock):
     """Its `__float__` may tick, and record too: what it records, and it, are where the clock is afterwards."""
 
