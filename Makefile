@@ -53,10 +53,10 @@ test-systems: $(VENV)/.systems ## Let Spark, which is large, read what the Parqu
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
 
 soak-model: $(VENV)/.tested ## Look for sequences that the model and the store disagree about.
-	@RONDO_MODEL_EXAMPLES=2000 $(BIN)/python -m pytest -q tests/properties --hypothesis-seed=random -o timeout=3600
+	@RONDO_MODEL_EXAMPLES=$${RONDO_MODEL_EXAMPLES:-2000} $(BIN)/python -m pytest -q tests/properties --hypothesis-seed=random -o timeout=3600
 
 soak-fuzz: $(VENV)/.tested ## Look for damage to a store's files that ends in anything but a typed error.
-	@RONDO_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest -q tests/fuzz --hypothesis-seed=random -o timeout=7200
+	@RONDO_FUZZ_EXAMPLES=$${RONDO_FUZZ_EXAMPLES:-3000} $(BIN)/python -m pytest -q tests/fuzz --hypothesis-seed=random -o timeout=7200
 
 soak-native: $(VENV)/.tested ## Use and misuse the compiled handles in 100,000 ways, each time others; no process may end by a signal.
 	@RONDO_NATIVE_EXAMPLES=$${RONDO_NATIVE_EXAMPLES:-100000} RONDO_NATIVE_SEED=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') \

@@ -162,8 +162,10 @@ class BoundedProtocol(H11Protocol):
         self.lingering = True
         self._wait(LINGER_S)
         self._real.resume_reading()
-        if self._real.can_write_eof():
+        try:
             self._real.write_eof()
+        except OSError:  # the client has cut the connection already
+            self._real.abort()
 
     def send_400_response(self, msg: str) -> None:
         """Say that this was no HTTP, in the words of the other errors."""

@@ -15,27 +15,29 @@ import click
 from rondo_cli.printing import say, show_usage_error
 from rondo_cli.terminal import STDOUT, prepare_streams, unstalled_stderr
 from rondo_core.errors import RondoError, meant, one_line
-from rondo_core.signals import STOP_SIGNALS
 
-COMMANDS = (
-    "agent",
-    "bench",
-    "check",
-    "config",
-    "copy",
-    "export",
-    "export-status",
-    "info",
-    "migrate",
-    "plan",
-    "plugin",
-    "plugins",
-    "query",
-    "repair",
-    "serve",
-    "vmm",
-    "watch",
-)
+# Each with the first sentence of its help: `rondo --help` imports none of them.
+COMMANDS = {
+    "agent": "Export every store below DIRECTORY through the exporters of the config file, again and again.",
+    "bench": "Measure rondo here; without a name, all of it.",
+    "check": "Check every file, record and row of STORE, also while a process writes it; nothing is changed.",
+    "config": "Look at the config file, rondo.toml.",
+    "copy": "Copy STORE, live or finished, to TO, which is made.",
+    "export": "Send what STORE holds and the exporter's receiver has not acknowledged yet.",
+    "export-status": "Show how far each exporter of STORE, or of the stores below it, has "
+    "come, and what it could not send.",
+    "info": "Show what STORE is: size, tiers, who wrote it, and every series with its points, unit and help.",
+    "migrate": "Move STORE to the schemas of a file: other tiers, room for more series, other statistics.",
+    "plan": "Show every tier and file of a store with its size in bytes, and how long export may fail without loss.",
+    "plugin": "Begin a plugin of your own.",
+    "plugins": "List the installed recorders, consolidators and exporters; or show "
+    "what can be told to the plugin NAME.",
+    "query": "Show the points of every series that SELECTOR matches.",
+    "repair": "Save what is whole of STORE into NEW_STORE, which is made; STORE is not changed.",
+    "serve": "Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.",
+    "vmm": "Run a virtual machine, its serial console on standard output.",
+    "watch": "Record a virtual machine that QEMU or Firecracker runs.",
+}
 
 # What an error that comes from outside of rondo is mended by.
 _LIMITS = {
@@ -71,6 +73,13 @@ class _Lazy(click.Group):
             ctx.fail(f"no command {args[0]!r}; {meant(args[0], COMMANDS).strip() or 'rondo --help lists them'}")
         return super().resolve_command(ctx, args)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        width = formatter.width - max(map(len, COMMANDS)) - 6
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, click.Command(name, help=words).get_short_help_str(width)) for name, words in COMMANDS.items()]
+            )
+
 
 def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
     if asked:
@@ -103,6 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     status = run(arguments)
     _drop_output()  # what standard output did not take was said, and would be tried once more
     if status > STOPPED:  # the end was asked for and is under way: one more signal is not to make it another
+        from rondo_core.signals import STOP_SIGNALS
+
         for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
     sys.exit(status)

@@ -152,8 +152,9 @@ def listen(host: str, port: int, token_file: Path | None = None) -> socket.socke
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, kind, protocol)
-    except OSError as error:
-        raise UsageError(f"--host {host}: {error.strerror}; give an address of this machine") from None
+    except (OSError, UnicodeError) as error:  # a name that is none in DNS is the latter
+        what = error.strerror if isinstance(error, OSError) else "no name of a host"
+        raise UsageError(f"--host {host}: {what}; give an address of this machine") from None
     if token_file is None and not is_loopback(str(address[0])):
         listening.close()
         raise UsageError(

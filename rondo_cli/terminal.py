@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import select
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -65,6 +64,8 @@ def to_descriptor(descriptor: int) -> Callable[[bytes], None]:
             try:
                 rest = rest[os.write(descriptor, rest) :]
             except BlockingIOError:  # whoever shares it has made it non-blocking
+                import select
+
                 poll = select.poll()
                 poll.register(descriptor, select.POLLOUT)
                 poll.poll()

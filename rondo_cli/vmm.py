@@ -16,6 +16,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.errors import UsageError
 from rondo_core.signals import stopped_by_signals
 from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
+from rondo_vmm.room import share_heap
 
 if TYPE_CHECKING:
     import socket
@@ -160,6 +161,7 @@ def command(
     rondo vmm --store vm2.rondo --config rondo.toml
     rondo vmm --store vms --count 10 --api-port 9500
     """
+    share_heap()
     if duration is not None:
         if duration < 1:
             raise click.BadParameter(f"{duration}: at least 1 second", param_hint="--duration")

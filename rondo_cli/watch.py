@@ -102,7 +102,7 @@ def firecracker(metrics: Path, store: Path, timeout: int | None) -> int:
     mkfifo /run/vm2.metrics; firecracker --metrics-path /run/vm2.metrics ... &
     curl --unix-socket /run/vm2.api -X PUT http://localhost/actions -d '{"action_type": "FlushMetrics"}'
     """
-    from rondo_vmm.firecracker.recorder import OUTCOMES, firecracker_schemas
+    from rondo_vmm.firecracker.recorder import firecracker_schemas, line_counters
     from rondo_vmm.firecracker.watch import FirecrackerWatcher
 
     watcher = FirecrackerWatcher(metrics, store)
@@ -114,18 +114,15 @@ def firecracker(metrics: Path, store: Path, timeout: int | None) -> int:
     ):
         say(f"rondo: {'replaying' if watcher.replayed else 'watching'} {metrics} into {store}", err=True)
         run_long()
-        before = _outcomes(opened, OUTCOMES)
+        counters = line_counters(opened)
+        before = {name: counter.value for name, counter in counters.items()}
         result = watcher.run(opened, timeout / NS_PER_S if timeout else None)
-        lines = {name: count - before[name] for name, count in _outcomes(opened, OUTCOMES).items()}
+        lines = {name: counter.value - before[name] for name, counter in counters.items()}
         opened.close(result.ended)
         said = ", ".join(f"{int(count)} {name.replace('_', ' ')}" for name, count in lines.items() if count)
         say(f"rondo: {result.ended} after {result.uptime_s:.1f} s; lines: {said or 'none'}", err=True)
         _say_notes(result)
     return result.exit_status
-
-
-def _outcomes(store: Store, names: tuple[str, ...]) -> dict[str, float]:
-    return {name: store.counter("vmm_metrics_lines_total", outcome=name).value for name in names}
 
 
 def _say_notes(result: VmResult) -> None:

@@ -133,7 +133,7 @@ class Store:
         restarted = became is Survival.RESTARTED
         self.registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
         self.slabs = open_slabs(root, meta, writable=True)
-        lost, anew = 0, became is Survival.COPIED
+        lost, moved = 0, became is Survival.COPIED
         if became is not Survival.SAME_BOOT or (last and not last.ended):
             copied = None if became is Survival.SAME_BOOT else not restarted
             for name, slabs in self.slabs.items():
@@ -148,8 +148,8 @@ class Store:
                     slab.clear(n_series)
             slabs[0].given = n_series
             writes = self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(root))
-            self._consolidations[schema.name] = Consolidation(schema, slabs, writes, anew=anew or lost > 0)
-            self._consolidations[schema.name].owner = self
+            folds = Consolidation(schema, slabs, writes, anew=moved or lost > 0, copied=moved)
+            folds.owner, self._consolidations[schema.name] = self, folds
             writes.settle()
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._declaring = threading.RLock()
@@ -334,10 +334,10 @@ class Store:
                 self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
         self._notices.of_steps(self._writers.values(), now_ns)
         if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
-            self.registry.sync()  # a series is to be known before its values are; seldom is there anything to do
+            self._notices.of_disk(self.registry.sync)  # a series is to be known before its values are
         else:
             self._synced_ns = now_ns
-            self.sync()
+            self._notices.of_disk(self.sync)
         if abs(now_ns - self._let_go_ns) >= LET_GO_NS:
             self._let_go_ns = now_ns
             let_go(self.slabs, new=self._new)

@@ -13,6 +13,7 @@ from rondo_vmm.errors import ConfigError
 from rondo_vmm.fitting import Fittings
 from rondo_vmm.machine import Board, Machine
 from rondo_vmm.memory import GuestMemory
+from rondo_vmm.room import check_room
 
 
 @attrs.frozen
@@ -76,6 +77,7 @@ def choose_machine(config: VmConfig, board: Board, kernel: Kernel) -> tuple[Mach
     if wanted == "auto":
         trouble = vm.usable()
         wanted, why = ("soft", trouble) if trouble else ("kvm", "/dev/kvm can be used")
+    check_room(config.vcpus, soft=wanted == "soft")
     if wanted == "kvm":
         from rondo_vmm.kvm.machine import KvmMachine
         from rondo_vmm.kvm.vcpu import install_kick

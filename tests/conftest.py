@@ -46,6 +46,14 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _signals_as_usual():
+    """Let no program that a test starts ignore what nohup, or a shell that ran the tests in its background, does."""
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)  # a program that is started has the default again
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _unsynced():
     """What tests write need not outlive the machine, and to wait for the disk took half of their time.
 

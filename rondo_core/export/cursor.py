@@ -25,7 +25,8 @@ VERSION = 1
 MAX_BYTES = 1 << 20
 MAX_SUSPECTS, MAX_HELD = 100, 1000
 MAX_ERROR = 500  # characters
-SENT_BEFORE = (".sent_from", ".sent_until")  # after a key of positions: see `sources.Segment.sent`
+MAX_SPANS = 16  # of more gaps between them the shortest count as sent
+Spans = tuple[tuple[int, int], ...]
 _COUNTS = ("tries", "refused", "overwritten", "coarse", "doubtful", "error_ns")
 
 
@@ -49,9 +50,9 @@ class Cursor:
 
     Attributes:
         exporter: its name.
-        positions: "schema.tier" -> the first bucket that is pending, but for series that are held; after the clock
-            stepped back "schema.tier.sent_from" and "schema.tier.sent_until", between which all was settled before it
-            did.
+        positions: "schema.tier" -> the first bucket that is pending, but for series that are held.
+        sent: "schema.tier" -> spans, first and end, in which all was settled. What is recorded in them after the clock
+            stepped back would be other values of the same instants.
         ended_run: the last run whose end was acknowledged; 0 for none.
         samples: acknowledged since the cursor was made.
         in_flight: "schema.tier" -> where that ends which may have arrived, although no answer came: the request under
@@ -83,11 +84,35 @@ class Cursor:
     doubtful: int = 0
     error: str = ""
     error_ns: int = 0
+    sent: dict[str, Spans] = attrs.field(factory=dict)
 
-    def moved(self, positions: Mapping[str, int], counts: Mapping[str, int]) -> Self:
-        """Give the cursor further on, with more in its counts."""
+    def moved(
+        self, positions: Mapping[str, int], counts: Mapping[str, int], spans: Mapping[str, Spans] | None = None
+    ) -> Self:
+        """Give the cursor further on, with more in its counts, and spans that are settled by it."""
         more = {name: getattr(self, name) + count for name, count in counts.items() if count}
-        return attrs.evolve(self, positions={**self.positions, **positions}, **more)
+        sent = united(self.sent, spans or {})
+        return attrs.evolve(self, positions={**self.positions, **positions}, sent=sent, **more)
+
+
+def united(some: Mapping[str, Spans], others: Mapping[str, Spans]) -> dict[str, Spans]:
+    """Give the spans of both, in order, each apart from the next; of too many, the nearest ones joined."""
+    return {**some, **{key: _joined((*some.get(key, ()), *spans)) for key, spans in others.items()}}
+
+
+def _joined(spans: Spans) -> Spans:
+    joined: list[tuple[int, int]] = []
+    for first, end in sorted(spans):
+        if joined and first <= joined[-1][1]:
+            joined[-1] = joined[-1][0], max(end, joined[-1][1])
+        else:
+            joined.append((first, end))
+    if len(joined) <= MAX_SPANS:
+        return tuple(joined)
+    longest = sorted(range(1, len(joined)), key=lambda at: joined[at - 1][1] - joined[at][0])[: MAX_SPANS - 1]
+    firsts = [0, *sorted(longest)]
+    ends = [*(at - 1 for at in firsts[1:]), len(joined) - 1]
+    return tuple((joined[first][0], joined[end][1]) for first, end in zip(firsts, ends, strict=True))
 
 
 def cursor_path(store: Path | Folder, exporter: str) -> StrPath:
@@ -122,6 +147,7 @@ def load_cursor(store: Path | Folder, exporter: str) -> Cursor:
                 tuple(str(each) for each in plain.get("suspects", ())[: MAX_SUSPECTS + MAX_HELD]),
                 _held(plain.get("held", {})),
                 error=str(plain.get("error", "")),
+                sent={str(key): _spans(spans) for key, spans in plain.get("sent", {}).items()},
                 **{name: int(plain.get(name, 0)) for name in _COUNTS},
             )
     return Cursor(exporter)
@@ -129,6 +155,11 @@ def load_cursor(store: Path | Folder, exporter: str) -> Cursor:
 
 def _positions(plain: dict[str, Any]) -> dict[str, int]:
     return {str(key): int(value) for key, value in plain.items() if 0 <= value < 1 << 62}
+
+
+def _spans(plain: list[list[int]]) -> Spans:
+    spans = ((int(first), int(end)) for first, end in plain[:MAX_SPANS])
+    return tuple((first, end) for first, end in spans if 0 <= first < end < 1 << 62)
 
 
 def _held(plain: dict[str, Any]) -> dict[str, Held]:

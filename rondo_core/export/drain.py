@@ -10,7 +10,7 @@ import attrs
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RangeError, UsageError
 from rondo_core.export.batch import Batch, Part
-from rondo_core.export.cursor import SENT_BEFORE
+from rondo_core.export.cursor import Spans
 from rondo_core.export.rollup import RollupSource
 from rondo_core.export.sources import Columns, RawSource, Segment, Source
 from rondo_core.model.labels import Series
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Receivers refuse what is an hour behind the newest that they have; what is sent apart must not come so late.
 MAX_SPAN_NS = 1800 * NS_PER_S
 FOR_EVER = 1 << 62
+NOTHING: Mapping[str, Spans] = {}
 
 
 @attrs.frozen(eq=False)
@@ -29,7 +30,7 @@ class Drained:
 
     Attributes:
         batch: what to send; it may hold no sample.
-        positions: "schema.tier" -> first bucket after it; `starts`, the first in it.
+        positions: "schema.tier" -> first bucket after it; `starts`, the first in it; `spans`, between its gaps.
         overwritten: buckets that the ring had given away before they were sent.
         coarse: windows of coarser tiers among it, which stand in for buckets that were overwritten.
     """
@@ -39,6 +40,7 @@ class Drained:
     overwritten: int
     coarse: int = 0
     starts: dict[str, int] = attrs.field(factory=dict)
+    spans: dict[str, Spans] = attrs.field(factory=dict)
 
 
 class Drain:
@@ -73,20 +75,33 @@ class Drain:
         else:
             self._sources = [RawSource(view, each, columns[each.name], backfill=backfill) for each in schemas]
 
+    def stepped(self, positions: Mapping[str, int], sent: Mapping[str, Spans]) -> dict[str, int]:
+        """Say of which schemas the clock has stepped back behind the positions, and to where; see `Source.stepped`."""
+        keys = [(source, source.key) for source in self._sources if source.key in positions]
+        found = {key: source.stepped(positions[key], sent.get(key, ())) for source, key in keys}
+        return {key: to for key, to in found.items() if to is not None}
+
+    def is_nameless(self) -> bool:
+        """Say whether a schema has rows and no series at all: what the registry knew of them was lost."""
+        known = self._view.registry.by_schema
+        return any(not known[source.schema.name] and source.end_ns() for source in self._sources)
+
     def next(
         self,
         positions: Mapping[str, int],
         closed_ns: int,
         max_samples: int,
         max_instants: int | None = None,
+        sent: Mapping[str, Spans] = NOTHING,
     ) -> Drained | None:
         """Give the oldest rows from `positions` on, of buckets that ended by `closed_ns`, ns since the epoch.
 
-        Args: `max_samples` bounds the batch, as does `max_instants`; one instant of all series is never split.
+        Args: `max_samples` bounds the batch, as does `max_instants`; one instant of all series is never split. `sent`:
+            see `Cursor`.
         Returns: None where there is nothing more.
         Raises: StoreReopenedError: see `EndedReader`.
         """
-        segments = self._segments(positions, closed_ns)
+        segments = self._segments(positions, closed_ns, sent)
         if not segments:
             return None
         until_ns = _until(segments, max_samples, max_instants)
@@ -99,12 +114,13 @@ class Drain:
         ends: Mapping[str, int],
         max_samples: int = FOR_EVER,
         max_instants: int | None = None,
+        sent: Mapping[str, Spans] = NOTHING,
     ) -> Drained | None:
         """Give the rows from `positions` up to `ends` once more, as they were given before, or the oldest of them.
 
         Returns: None where nothing of them is left.
         """
-        segments = [each for each in self._segments(positions, FOR_EVER) if each[0].key in ends]
+        segments = [each for each in self._segments(positions, FOR_EVER, sent) if each[0].key in ends]
         counts = [int(segment.ends.searchsorted(ends[source.key], "right")) for source, segment in segments]
         if not any(counts):
             return None
@@ -123,15 +139,18 @@ class Drain:
         }
         return attrs.evolve(taken, positions={**ends, **{key: taken.positions[key] for key in short}})
 
-    def _segments(self, positions: Mapping[str, int], closed_ns: int) -> list[tuple[Source, Segment]]:
+    def _segments(
+        self, positions: Mapping[str, int], closed_ns: int, sent: Mapping[str, Spans]
+    ) -> list[tuple[Source, Segment]]:
         found = [
-            (source, source.segment(positions.get(source.key), closed_ns, _sent(source.key, positions)))
+            (source, source.segment(positions.get(source.key), closed_ns, sent.get(source.key, ())))
             for source in self._sources
         ]
         return [(source, segment) for source, segment in found if segment is not None]
 
     def _taken(self, chosen: list[tuple[Source, Segment, int]]) -> Drained:
         parts, moved, starts, overwritten, coarse = list[Part](), dict[str, int](), dict[str, int](), 0, 0
+        spans = dict[str, Spans]()
         for source, segment, count in chosen:
             if not count:
                 continue
@@ -140,14 +159,10 @@ class Drain:
             overwritten += segment.lost + max(0, count - n_rows)
             coarse += n_rows if isinstance(source, RawSource) and segment.tier else 0
             moved[source.key] = int(segment.ends[count - 1])
-            starts[source.key] = segment.start
-            if segment.sent[1]:
-                names, over = _sent_keys(source.key), moved[source.key] >= segment.sent[1]
-                starts.update(zip(names, segment.sent, strict=True))
-                moved.update(zip(names, (0, 0) if over else segment.sent, strict=True))
+            starts[source.key], spans[source.key] = segment.start, segment.spans(count)
             parts += read
         self._view.confirm()
-        return Drained(Batch(tuple(parts)), moved, overwritten, coarse, starts)
+        return Drained(Batch(tuple(parts)), moved, overwritten, coarse, starts, spans)
 
     def ended(self, ended_ns: int, wanted: Callable[[Series], bool]) -> Batch:
         """Give the end of a run: the series, as they are sent, of those that are wanted. Args: `ended_ns`, of Batch."""
@@ -155,16 +170,6 @@ class Drain:
         series = tuple(each for source in self._sources for each in source.series() if wanted(each))
         until_ns = max((source.end_ns() for source in self._sources), default=0)
         return Batch((), series, ended_ns, self._sketched, until_ns)
-
-
-def _sent_keys(key: str) -> tuple[str, str]:
-    """Name the positions between which all was sent before the clock stepped back to before them."""
-    return f"{key}{SENT_BEFORE[0]}", f"{key}{SENT_BEFORE[1]}"
-
-
-def _sent(key: str, positions: Mapping[str, int]) -> tuple[int, int]:
-    first, end = _sent_keys(key)
-    return positions.get(first, 0), positions.get(end, 0)
 
 
 def _until(segments: list[tuple[Source, Segment]], max_samples: int, max_instants: int | None) -> int:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Literal, TypeVar
 
 import attrs
 
@@ -24,14 +24,17 @@ from rondo_core.export.cursor import (
     MAX_SUSPECTS,
     CursorLock,
     Held,
+    Spans,
     load_cursor,
     save_cursor,
+    united,
 )
 from rondo_core.export.drain import Drained
 from rondo_core.storage.files import Folder
 
 logger = logging.getLogger("rondo.export")
 
+T = TypeVar("T")
 Count = Literal["samples", "refused", "doubtful", "overwritten", "coarse"]
 
 
@@ -71,18 +74,24 @@ class Share:
 class _Ahead:
     """What is settled once the receiver takes anything.
 
-    Attributes: `positions`, where it ends; `counts`, of its samples; `in_flight`, `in_flight_from`: of a doubt that it
-    has left behind.
+    Attributes: `positions`, where it ends; `counts`, of its samples; `sent`, its spans; `in_flight`, `in_flight_from`:
+    of a doubt that it has left behind.
     """
 
     positions: dict[str, int] = attrs.field(factory=dict)
     counts: dict[str, int] = attrs.field(factory=dict)
     in_flight: dict[str, int] = attrs.field(factory=dict)
     in_flight_from: dict[str, int] = attrs.field(factory=dict)
+    sent: dict[str, Spans] = attrs.field(factory=dict)
 
-    def moved(self, positions: Mapping[str, int], counts: Mapping[str, int]) -> _Ahead:
+    def moved(self, drained: Drained, counts: Mapping[str, int]) -> _Ahead:
         more = {name: self.counts.get(name, 0) + count for name, count in counts.items()}
-        return attrs.evolve(self, positions={**self.positions, **positions}, counts=more)
+        positions = {**self.positions, **drained.positions}
+        return attrs.evolve(self, positions=positions, counts=more, sent=united(self.sent, drained.spans))
+
+
+def _but(positions: Mapping[str, T], key: str) -> dict[str, T]:
+    return {other: of for other, of in positions.items() if other != key}
 
 
 class Ledger:
@@ -119,6 +128,11 @@ class Ledger:
         return {**self.cursor.positions, **self._ahead.positions} if self._ahead else self.cursor.positions
 
     @property
+    def sent(self) -> dict[str, Spans]:
+        """The spans in which all was sent; see `Cursor`."""
+        return united(self.cursor.sent, self._ahead.sent) if self._ahead else self.cursor.sent
+
+    @property
     def is_ahead(self) -> bool:
         """Whether something was refused, and nothing taken since."""
         return self._ahead is not None
@@ -141,23 +155,37 @@ class Ledger:
         positions = self.positions
         return any(positions.get(key, -1) < end for key, end in ends.items())
 
+    def step_back(self, stepped: Mapping[str, int]) -> None:
+        """Go back to what was recorded since the clock stepped back behind the positions, and remember what was sent.
+
+        What was under way there, or refused and not settled, is in the store no more; it is pending if it returns.
+        """
+        for key, to in stepped.items():
+            cursor = self.cursor
+            sent = {key: cursor.sent.get(key) or ((0, cursor.positions.get(key, 1)),)} if to else {}
+            self.cursor = attrs.evolve(
+                cursor,
+                positions=_but(cursor.positions, key) | ({key: to} if to else {}),
+                sent=_but(cursor.sent, key) | sent,
+                in_flight=_but(cursor.in_flight, key),
+                in_flight_from=_but(cursor.in_flight_from, key),
+                rest_until=_but(cursor.rest_until, key),
+            )
+            if self._ahead is not None:
+                ahead = self._ahead
+                positions, in_flight = _but(ahead.positions, key), _but(ahead.in_flight, key)
+                sent = _but(ahead.sent, key)
+                self._ahead = attrs.evolve(ahead, positions=positions, in_flight=in_flight, sent=sent)
+        self._unanswered &= bool(self.cursor.in_flight)
+
     # -- one request
 
     def begin(self, drained: Drained) -> None:
         """Note, on disk, that it is about to be sent: should the process end now, it may have arrived."""
         if not self._unanswered:
-            self._step_back(drained)
             before = {key: end for key, end in self.positions.items() if self.cursor.positions.get(key) != end}
             self.cursor = attrs.evolve(self.cursor, in_flight=dict(drained.positions), in_flight_from=before)
         self.save()
-
-    def _step_back(self, drained: Drained) -> None:
-        """Go back to where it begins, where the clock has stepped back behind the positions."""
-        at, starts = self.positions, drained.starts
-        behind = tuple(key for key, start in starts.items() if key in drained.positions and start < at.get(key, 0))
-        if behind:
-            back = {key: start for key, start in starts.items() if key.startswith(behind)}
-            self.cursor = attrs.evolve(self.cursor, positions={**self.cursor.positions, **back})
 
     def begin_apart(self, drained: Drained, share: Share) -> None:
         """Note, on disk, that of it only the suspects are still to be sent, and what became of the others."""
@@ -183,9 +211,9 @@ class Ledger:
         counts = share.counts() | {"overwritten": drained.overwritten, "coarse": drained.coarse}
         self._taken(share)
         if self._ahead is not None or (share.untaken and not share.taken):
-            self._ahead = (self._ahead or _Ahead()).moved(drained.positions, counts)
+            self._ahead = (self._ahead or _Ahead()).moved(drained, counts)
         else:
-            self.cursor = self.cursor.moved(drained.positions, counts)
+            self.cursor = self.cursor.moved(drained.positions, counts, drained.spans)
         self.cursor = attrs.evolve(self.cursor, rest_until={}, tries=0)
         if not self._unanswered or not self._reaches(self.cursor.in_flight):
             self.skip_in_flight()
@@ -194,8 +222,8 @@ class Ledger:
         """Have nothing under way: it is settled, or nothing of it is in the store any more."""
         cursor = self.cursor
         if self._ahead is not None and self._unanswered:
-            left = {"in_flight": cursor.in_flight, "in_flight_from": cursor.in_flight_from}
-            self._ahead = attrs.evolve(self._ahead, **left)
+            in_flight, in_flight_from = cursor.in_flight, cursor.in_flight_from
+            self._ahead = attrs.evolve(self._ahead, in_flight=in_flight, in_flight_from=in_flight_from)
         self._unanswered = False
         self.cursor = attrs.evolve(cursor, in_flight={}, in_flight_from={}, rest_until={})
 
@@ -203,7 +231,7 @@ class Ledger:
         """Settle what was refused: the receiver takes other samples, so it is these that it does not want."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
-            self.cursor = self.cursor.moved(ahead.positions, ahead.counts)
+            self.cursor = self.cursor.moved(ahead.positions, ahead.counts, ahead.sent)
 
     def retract(self) -> None:
         """Let what was refused be pending again: the receiver takes nothing at all."""

@@ -64,6 +64,7 @@ class Sender:
 
         Raises: as Delivery.send; what was not settled is sent anew by the next call.
         """
+        self._ledger.step_back(self._drain.stepped(self._ledger.positions, self._ledger.sent))
         while True:
             bound = self._ledger.bound()
             drained = self._next(bound, closed_ns)
@@ -85,9 +86,10 @@ class Sender:
                 raise RefusesAllError(f"every sample was refused: {self._delivery.error}")
             ledger.confirm()
         self._apart.send_waiting(self._max_samples, all_of_them=ended_run > 0)
-        if ended_run > ledger.cursor.ended_run and ledger.cursor.positions:
-            self._end()
-            if not ledger.cursor.held:
+        if ended_run > ledger.cursor.ended_run:
+            if ledger.cursor.positions:
+                self._end()
+            if not (ledger.cursor.held or self._drain.is_nameless()):
                 ledger.end_run(ended_run)
         ledger.save()
 
@@ -120,12 +122,12 @@ class Sender:
 
     def _next(self, bound: Bound | None, closed_ns: int) -> Drained | None:
         """Give what is to be sent: of what may have arrived, as it was, if there is any; else the oldest rows."""
-        positions, drain = self._ledger.positions, self._drain
+        ledger, drain = self._ledger, self._drain
         if bound is None:
-            return drain.next(positions, closed_ns, self._max_samples, self._instants)
+            return drain.next(ledger.positions, closed_ns, self._max_samples, self._instants, ledger.sent)
         # Sent again it is equal to the first try, unless that is known to be too much.
         max_samples = FOR_EVER if self._instants is None and not self._too_large else self._max_samples
-        return drain.up_to(positions, bound.ends, max_samples, self._instants)
+        return drain.up_to(ledger.positions, bound.ends, max_samples, self._instants, ledger.sent)
 
     def _settle(self, drained: Drained, bound: Bound | None) -> None:
         """Send what was drained; the ledger moves if it is settled, else it is drained again, and shorter."""

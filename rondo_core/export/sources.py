@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from rondo_core.export.batch import Part
+from rondo_core.export.cursor import Spans
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, SKETCH, derived, lift
@@ -38,8 +39,6 @@ class Segment:
         interval_ns: of the tier.
         lost: buckets before the first of them that are nowhere any more.
         last: whether nothing follows it; after another, the next segment does.
-        sent: the buckets, from the one to before the other, that were sent before the clock stepped back to before
-            them; what is recorded in them since would be other values of the same instants.
     """
 
     tier: int
@@ -50,7 +49,13 @@ class Segment:
     interval_ns: int
     lost: int
     last: bool
-    sent: tuple[int, int] = (0, 0)
+
+    def spans(self, count: int) -> Spans:
+        """Give the spans of the first `count` rows, from each gap to the next."""
+        ratio = int(self.ends[0]) // (int(self.buckets[0]) + 1)
+        gaps = (self.ends[1:count] - self.ends[: count - 1] > ratio).nonzero()[0]
+        firsts = [int(self.ends[0]) - ratio, *(self.ends[gaps + 1] - ratio).tolist()]
+        return tuple(zip(firsts, [*self.ends[gaps].tolist(), int(self.ends[count - 1])], strict=True))
 
     def first(self, count: int) -> Segment:
         """Give the first `count` rows."""
@@ -63,6 +68,7 @@ class Source(Protocol):
     """One schema, as a drain sees it; `key` names its position in a cursor."""
 
     key: str
+    schema: Schema
 
     def end_ns(self) -> int:
         """Give the end of the newest bucket, ns since the epoch; 0: there is none."""
@@ -73,10 +79,16 @@ class Source(Protocol):
     def series(self) -> Sequence[Series]:
         """Give the series, as they are sent."""
 
-    def segment(self, position: int | None, closed_ns: int, sent: tuple[int, int] = (0, 0)) -> Segment | None:
+    def stepped(self, position: int, sent: Spans) -> int | None:
+        """Give the first bucket since the clock stepped back behind a position, or to where nothing was sent.
+
+        None: it did not.
+        """
+
+    def segment(self, position: int | None, closed_ns: int, sent: Spans = ()) -> Segment | None:
         """Give the oldest rows from the position on, of buckets that ended by `closed_ns`; None: nothing to send.
 
-        Args: `sent`: as the last segment had it.
+        Args: `sent`: buckets that are left out; see `Cursor`.
         """
 
     def parts(self, segment: Segment, count: int) -> list[Part]:
@@ -92,7 +104,7 @@ class RawSource:
 
     def __init__(self, view: View, schema: Schema, columns: Columns, *, backfill: bool) -> None:
         """Bind to a schema; `backfill`: without a position, begin with what only coarser tiers still have."""
-        self._view, self._schema, self._columns, self._backfill = view, schema, columns, backfill
+        self._view, self.schema, self._columns, self._backfill = view, schema, columns, backfill
         self._fine_ns = schema.tiers[0].interval_ns
         self.key = f"{schema.name}.0"
         self._ratios = [tier.interval_ns // self._fine_ns for tier in schema.tiers]
@@ -100,7 +112,7 @@ class RawSource:
 
     def end_ns(self) -> int:
         """Give the end of the newest bucket."""
-        last = self._view.reader(self._schema.name).index().last
+        last = self._view.reader(self.schema.name).index().last
         return (last + 1) * self._fine_ns if last > 0 else 0
 
     def width(self) -> int:
@@ -111,28 +123,25 @@ class RawSource:
         """Give the series."""
         return self._columns()
 
-    def segment(self, position: int | None, closed_ns: int, sent: tuple[int, int] = (0, 0)) -> Segment | None:
+    def stepped(self, position: int, sent: Spans) -> int | None:
+        """Give the first bucket since the clock stepped back behind a position, or to where nothing was sent."""
+        return stepped_behind(self._view, self.schema, 0, position, sent)
+
+    def segment(self, position: int | None, closed_ns: int, sent: Spans = ()) -> Segment | None:
         """Give the oldest rows from the position on."""
-        index = self._view.reader(self._schema.name).index()
+        index = self._view.reader(self.schema.name).index()
         if index.last <= 0 or not self._columns():
             return None
-        stepped_back = position is not None and position > index.last + 1
-        if position is not None and stepped_back:
-            present, taken = stepped_to(self._view.slabs[self._schema.name][0])
-            if present:  # what is recorded since goes, but for instants that went with other values
-                sent = (present if taken == present + 1 else taken), max(sent[1], position)
-            position = present or None  # else all that is there goes once more, rather than nothing
         asked, end = max(position or 0, 1), min(closed_ns // self._fine_ns, index.last + 1)
         held = index.buckets[(index.buckets >= asked) & (index.buckets < end)]
-        if asked < sent[1]:
-            held = held[(held < sent[0]) | (held >= sent[1])]
+        if any(asked < end for _, end in sent):
+            held, last = unsent(held, sent)
             if not len(held):
                 return None
-            ends = held + 1
-            return Segment(0, held, held * self._fine_ns, asked, ends, self._fine_ns, 0, last=True, sent=sent)
+            return Segment(0, held, held * self._fine_ns, asked, held + 1, self._fine_ns, 0, last)
         first = int(held[0]) if len(held) else max(end, asked)
         pieces: list[tuple[int, NDArray[np.int64]]] = [(0, held)] if len(held) else []
-        if first > asked and (position is not None or (self._backfill and not stepped_back)):
+        if first > asked and (position is not None or self._backfill):
             pieces = self._coarse(asked, first) + pieces
         if not pieces:
             return None
@@ -141,7 +150,7 @@ class RawSource:
         start = int(buckets[0]) * self._ratios[tier]
         lost = self._lost(position, start) if position is not None and start > position else 0
         stamps = (ends - 1) * self._fine_ns
-        return Segment(tier, buckets, stamps, start, ends, self._schema.tiers[tier].interval_ns, lost, len(pieces) == 1)
+        return Segment(tier, buckets, stamps, start, ends, self.schema.tiers[tier].interval_ns, lost, len(pieces) == 1)
 
     def _coarse(self, asked: int, first: int) -> list[tuple[int, NDArray[np.int64]]]:
         """Find the coarser tiers' windows that lie wholly in the finest buckets asked..first-1, oldest first.
@@ -151,7 +160,7 @@ class RawSource:
         pieces: list[tuple[int, NDArray[np.int64]]] = []
         end = first
         for tier in self._standing_in:
-            ratio, windows = self._ratios[tier], self._view.reader(self._schema.name, tier).index().buckets
+            ratio, windows = self._ratios[tier], self._view.reader(self.schema.name, tier).index().buckets
             windows = windows[(windows * ratio >= asked) & (windows * ratio < end) & ((windows + 1) * ratio <= first)]
             if not len(windows):
                 continue
@@ -164,16 +173,16 @@ class RawSource:
         return pieces
 
     def _can_stand_in(self, tier: int) -> bool:
-        kept = self._schema.cells(tier)
-        if self._schema.kind == "summary":
+        kept = self.schema.cells(tier)
+        if self.schema.kind == "summary":
             return {"count", "sum", "count_base", "sum_base"} <= set(kept)
         return "last" in kept or "sum" in kept
 
     def _lost(self, position: int, first: int) -> int:
         """Count the buckets from `position` to `first` that were there once, as the coarser tiers' coverage knows."""
         lost, end = 0, first
-        for tier in range(1, len(self._schema.tiers)):
-            ratio, slab = self._ratios[tier], self._view.slabs[self._schema.name][tier]
+        for tier in range(1, len(self.schema.tiers)):
+            ratio, slab = self._ratios[tier], self._view.slabs[self.schema.name][tier]
             headers = slab.headers()
             inside = (headers >= max(1, position // ratio)) & (headers * ratio < end)
             windows = headers[inside]
@@ -187,7 +196,7 @@ class RawSource:
             if end <= position:
                 return lost
         # What even the coarsest tier has given away: whether anything was recorded in it, no one knows any more.
-        coarsest = self._view.reader(self._schema.name, len(self._schema.tiers) - 1).index()
+        coarsest = self._view.reader(self.schema.name, len(self.schema.tiers) - 1).index()
         ring_start = (coarsest.last + 1 - len(coarsest.headers)) * self._ratios[-1]
         return lost + max(0, min(end, ring_start) - position)
 
@@ -195,27 +204,51 @@ class RawSource:
         """Read the first `count` rows of a segment."""
         series, tier = self._columns(), segment.tier
         wanted = segment.buckets[:count]
-        cells = self._schema.cells(tier)
-        reader = self._view.reader(self._schema.name, tier)
+        cells = self.schema.cells(tier)
+        reader = self._view.reader(self.schema.name, tier)
         rows = reader.rows(int(wanted[0]), int(wanted[-1]), [each.column for each in series], cells)
         if not len(rows.buckets):
             return []
         stamps = ((rows.buckets + 1) * self._ratios[tier] - 1) * self._fine_ns
-        kind = self._schema.kind
+        kind = self.schema.kind
         statistics = derived(kind, rows.cells) if tier else lift(kind, rows.cells)
         sent = self._sent(statistics)
-        return [Part(self._schema.name, tier, segment.interval_ns, kind, series, stamps, sent)]
+        return [Part(self.schema.name, tier, segment.interval_ns, kind, series, stamps, sent)]
 
     def _sent(self, statistics: Mapping[str, Any]) -> dict[str, Any]:
         import numpy as np
 
-        if self._schema.kind == "gauge" and "last" not in statistics:  # the tier keeps the mean only
+        if self.schema.kind == "gauge" and "last" not in statistics:  # the tier keeps the mean only
             coverage = statistics[COVERAGE]
             with np.errstate(divide="ignore", invalid="ignore"):
                 return {"last": np.where(coverage > 0, statistics["sum"] / coverage, np.nan)}
         absent = np.full_like(next(iter(statistics.values())), np.nan, dtype=float)
-        sent = {name: statistics.get(name, absent) for name in SENT[self._schema.kind]}
+        sent = {name: statistics.get(name, absent) for name in SENT[self.schema.kind]}
         return sent | ({SKETCH: statistics[SKETCH]} if SKETCH in statistics else {})
+
+
+def stepped_behind(view: View, schema: Schema, tier: int, position: int, sent: Spans) -> int | None:
+    """Give the first bucket of a tier since the clock stepped back behind a position, or to where nothing was sent.
+
+    0 where no one knows it; None: it did not.
+    """
+    index = view.reader(schema.name, tier).index()
+    ratio = schema.tiers[tier].interval_ns // schema.tiers[0].interval_ns
+    to = stepped_to(view.slabs[schema.name][0]) // ratio
+    unsent_yet = 0 < to < position and bool(sent) and not any(first <= to < end for first, end in sent)
+    behind = 0 < index.last < position - 1
+    return to if behind or (unsent_yet and to in index.buckets) else None
+
+
+def unsent(buckets: NDArray[np.int64], sent: Spans) -> tuple[NDArray[np.int64], bool]:
+    """Leave out what was sent before; give the buckets up to the next such span, and whether they are the last."""
+    for first, end in sent:
+        buckets = buckets[(buckets < first) | (buckets >= end)]
+    if not len(buckets):
+        return buckets, True
+    until = min((first for first, _ in sent if first > buckets[0]), default=FOR_EVER_NS)
+    there = buckets[buckets < until]
+    return there, len(there) == len(buckets)
 
 
 class Columns:

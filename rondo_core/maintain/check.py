@@ -15,7 +15,7 @@ import numpy as np
 
 from rondo_core.clock import wall_ns
 from rondo_core.errors import StoreError
-from rondo_core.export.cursor import MAX_BYTES, SENT_BEFORE, VERSION
+from rondo_core.export.cursor import MAX_BYTES, VERSION
 from rondo_core.maintain.check_rows import (
     Rows,
     SlabFile,
@@ -142,10 +142,7 @@ def check_cursor(file: Path, salvaged: Salvaged, until_ns: int) -> tuple[bool, l
         stored: Any = json.loads(read_bytes(file, MAX_BYTES))
         if stored["version"] != VERSION or f"cursor_{stored['exporter']}.json" != file.name:
             return False, [Finding(file.name, "", f"version {stored['version']} of exporter {stored['exporter']}")]
-        positions = {
-            str(key).removesuffix(SENT_BEFORE[0]).removesuffix(SENT_BEFORE[1]): int(value)
-            for key, value in stored["positions"].items()
-        }
+        positions = {str(key): int(value) for key, value in stored["positions"].items()}
         counts = int(stored["ended_run"]), int(stored["samples"])
     except StoreError as error:
         return False, [Finding(file.name, "", plain(error, file))]

@@ -44,6 +44,11 @@ class SlabFile:
         raw = read_at(self.descriptor, layout.SLAB_NEXT_WINDOW, 8).ljust(8, b"\0")
         return int.from_bytes(raw, "little", signed=True)
 
+    @property
+    def in_change(self) -> bool:
+        """Whether rows are about to change, or a killed process has left it so: the next writer ends that."""
+        return bool(self.page[layout.SLAB_GENERATION] % 2)
+
     def headers(self) -> NDArray[np.int64]:
         """Give bucket and sequence of every row that the file has room for: int64 [slots, 2]."""
         count = min(self.spec.slot_count, max(0, self.size - layout.PAGE_BYTES) // self.spec.row_bytes)
@@ -124,7 +129,7 @@ def check_headers(slab: SlabFile, until_ns: int) -> Rows:
     sound = placed & counted
     buckets = np.where(sound & (headers[:, 0] > 0), occupants, 0)
     latest = int(buckets.max(initial=0))
-    odd = (headers[:, 1] % 2 == 1) & (buckets > 0) & (buckets < latest)
+    odd = (headers[:, 1] % 2 == 1) & (buckets > 0) & (buckets < latest) & (not slab.in_change)
     marks = np.where(sound & (headers[:, 0] < 0), occupants, 0)
     rows = Rows(_whole(buckets, spec), _whole(marks, spec), np.flatnonzero(~sound).tolist())
     for slot in rows.lost:

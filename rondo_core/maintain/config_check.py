@@ -18,6 +18,7 @@ from rondo_core.plugins.options import (
     Option,
     divided,
     read_options,
+    wrong_keys,
 )
 from rondo_core.storage.write_check import check_directory
 
@@ -83,6 +84,10 @@ def _check_plugin(
             settings += [Setting(where, key, "(given)") for key in table]
         else:
             settings += _shown(where, options, table)
+            wrong = wrong_keys(where, options, table)
+            problems += wrong
+            if wrong:
+                return
         check_table(group, plugin, table, where)
     except RondoError as error:
         problems.append(f"{where}: {one_line(error)}" if where not in str(error) else one_line(error))

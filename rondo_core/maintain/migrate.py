@@ -177,7 +177,9 @@ class _Job:
             reached = [bucket * interval_ns for bucket, interval_ns in stood if bucket is not None]
             if stood and len(reached) == len(stood):
                 positions[f"{schema.name}.0"] = min(reached) // interval_ns
-        return attrs.evolve(cursor, positions=positions, in_flight={}, in_flight_from={}, rest_until={}, held=held)
+        return attrs.evolve(
+            cursor, positions=positions, sent={}, in_flight={}, in_flight_from={}, rest_until={}, held=held
+        )
 
     def report(self, *, changed: bool) -> Migration:
         """Count windows and bytes, old and new."""

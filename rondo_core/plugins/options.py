@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rondo_core.errors import UsageError, meant
+from rondo_core.errors import UsageError, meant, one_line
 from rondo_core.units import parse_duration_ns, parse_size_bytes
 
 NS_PER_S = 1_000_000_000
@@ -104,6 +104,20 @@ def read_options(
             continue
         values[name] = _checked(f"{where}.{name}", option, _expanded(f"{where}.{name}", value, environment))
     return values
+
+
+def wrong_keys(where: str, options: Sequence[Option], config: Mapping[str, Any]) -> list[str]:
+    """Say what is wrong with each key of a config table by itself, a line each, in the words of `read_options`."""
+    known = {option.name: option for option in options}
+    problems: list[str] = []
+    missing = [] if set(config) - set(known) else [name for name in known if name not in config]  # else one is misspelt
+    for key in (*config, *missing):
+        given = {key: config[key]} if key in config else {}
+        try:
+            read_options(where, [known[key]] if key in known else options, given)
+        except UsageError as error:
+            problems.append(one_line(error))
+    return problems
 
 
 def divided(table: Mapping[str, Any], options: Sequence[Option]) -> tuple[dict[str, Any], dict[str, Any]]:

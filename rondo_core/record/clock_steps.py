@@ -43,10 +43,14 @@ class ClockSteps:
     def take_back(self, present: int) -> None:
         """Set aside the rows later than `present`, two buckets or more before the newest; totals go on in it."""
         writer = self._writer
-        slab, newest = writer.slab, writer.bucket
         writer.current.point_nowhere()
+        self._step.take_back(present, set_aside.later_than(writer.slab, present)[0], writer.bucket)
+        self._set_aside(present)
+
+    def _set_aside(self, present: int) -> None:
+        writer = self._writer
+        slab, newest = writer.slab, writer.bucket
         future = set_aside.later_than(slab, present)
-        self._step.take_back(present, future[0], newest)
         if self.coarser:  # first, so that coarse rows are never ahead of the finest tier for any other reason
             self.coarser.take_back(present)
         # The newest last, after the present row has its totals: whoever reads, or is killed, in between finds no total
@@ -104,11 +108,16 @@ class ClockSteps:
     @property
     def unsettled(self) -> bool:
         """Whether a process was killed as its clock stepped back, or returned."""
-        return self._step.back > 0
+        return self._step.back != 0
 
     def settle(self) -> None:
         """End what it had begun."""
         bucket = self._writer.bucket
+        if self._step.goes_back:
+            if bucket > self._step.present:
+                self._set_aside(self._step.present)
+            self._step.back = 0
+            return
         if bucket and self.coarser:
             self.coarser.take_back(bucket)
         self.come_back(self._step.back - 1, bucket)

@@ -26,14 +26,19 @@ class Consolidation:
 
     owner: object = None
 
-    def __init__(self, schema: Schema, slabs: list[Slab], writer: Writer, *, anew: bool = False) -> None:
+    def __init__(
+        self, schema: Schema, slabs: list[Slab], writer: Writer, *, anew: bool = False, copied: bool = False
+    ) -> None:
         """Take up folding where the last writer left it; an open window that it folded is folded again.
 
-        Args: `anew`: look again at every window of which the finer tier still has a row.
+        Args: `anew`: look again at every window of which the finer tier still has a row; `copied`: the files may be
+        of different moments.
         """
         self._schema, self._slabs, self._writer = schema, slabs, writer
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
+        if copied:
+            self._drop_later()
         newest = writer.bucket
         for tier, slab in enumerate(slabs[1:], start=1):
             # What a closing store folded of an open window is not whole any more. A closed window is, even where a
@@ -60,6 +65,23 @@ class Consolidation:
             self._note_unfolded(slabs[1].next_window or self._oldest_window(1))
         writer.fold, writer.rewind, writer.steps.coarser = self.fold_closed, self.rewind, self
 
+    def _drop_later(self) -> None:
+        """Drop the windows that end after the finest tier does: its file was copied before theirs.
+
+        To go on from its totals would be to fall behind theirs.
+        """
+        newest = self._writer.bucket
+        for tier, (coarse, ratio) in enumerate(self._by_ratio(), start=1):
+            window, finer = newest // ratio, newest * self._schema.ratio(tier) // ratio
+            coarse.change()
+            later = [ring.slot_of(each, coarse.spec.slot_count) for each in set_aside.later_than(coarse, window)]
+            coarse.drop(later)
+            if self._fold_again(tier, window, finer):
+                later.append(ring.slot_of(window, coarse.spec.slot_count))
+            for slot in later:
+                coarse.unseal(slot)  # or it would be one that is set aside
+            coarse.changed()
+
     def _oldest_window(self, tier: int, none: int = 0) -> int:
         fine = self._slabs[tier - 1]
         held = fine.held_buckets()
@@ -77,6 +99,8 @@ class Consolidation:
         if len(self._slabs) < 2:
             return 0
         with self._lock:
+            if self._writer.steps.unsettled:
+                return 0  # another thread is bringing windows back, which a fold would overwrite
             written = 0
             for tier in range(1, len(self._slabs)):
                 horizon = open_bucket // self._schema.ratio(tier)

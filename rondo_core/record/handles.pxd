@@ -24,7 +24,14 @@ cdef extern from *:
         }
         return 1;
     }
+
+    #include <math.h>
+
+    static inline long long rondo_ceil(double number) {
+        return (long long)ceil(number);
+    }
     """
+    long long ceil "rondo_ceil"(double number) noexcept
     bint take_floats "rondo_take_floats"(object values, double *into, Py_ssize_t count) noexcept
 
 @cython.no_gc_clear
@@ -63,13 +70,13 @@ cdef class Summary(Handle):
     @cython.locals(
         current=Current, now=cython.longlong, row=cython.p_double, count=cython.double, bound=cython.double,
         n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
-        max1=Py_ssize_t, number=cython.double, total=cython.double
+        max1=Py_ssize_t, number=cython.double
     )
     cpdef observe(self, value, now_ns=*)
     @cython.locals(
         current=Current, now=cython.longlong, row=cython.p_double, count=cython.double, bound=cython.double,
         n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
-        max1=Py_ssize_t, sound=cython.bint, many=cython.longlong, summed=cython.double, least=cython.double,
+        max1=Py_ssize_t, many=cython.longlong, summed=cython.double, least=cython.double,
         most=cython.double
     )
     cpdef merge(self, number, total, lowest, highest, now_ns=*)
@@ -82,7 +89,7 @@ cdef class SketchedSummary(Summary):
     @cython.locals(
         current=Current, now=cython.longlong, row=cython.p_double, count=cython.double, bound=cython.double,
         n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
-        max1=Py_ssize_t, version=cython.longlong, place=cython.longlong, number=cython.double, total=cython.double
+        max1=Py_ssize_t, version=cython.longlong, place=cython.longlong, number=cython.double, plain=cython.bint
     )
     cpdef observe(self, value, now_ns=*)
     cpdef merge(self, number, total, lowest, highest, now_ns=*)

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 else:
     from rondo_core.record import uncompiled as cython
 if cython.compiled:
-    from cython.cimports.libc.math import ceil, log2
-    from cython.cimports.rondo_core.record import system_time as time
+    from cython.cimports.libc.math import log2
+    from cython.cimports.rondo_core import system_time as time
 else:
     import time
     from math import ceil, log2
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from rondo_core.record.admission import Admission
     from rondo_core.storage.slab import Cells, Words
 
-    take_floats: Any  # of handles.pxd
+    take_floats: Any  # of handles.pxd, as `ceil` is where compiled
     # By another name than the compiler knows, which would make C's types of them and raise where another is given.
     Number = float
     Instant = int | None
@@ -161,14 +161,11 @@ class Counter(Handle):
             if now_ns is not None:
                 now = now_ns
             number: cython.double = amount
-            # True of Python's own numbers only: the sum with one of numpy's may be of fewer digits.
-            if (number >= 0.0) is True and now < current.until_ns and now >= current.since_ns:
-                row: cython.p_double = current.row
-                column: cython.Py_ssize_t = self._column
-                total: cython.double = row[column] + number
-                if total < 1e999:
-                    row[column] = total
-                    return
+            # So small that no finite total becomes infinite. True of Python's own numbers only: the sum with one of
+            # numpy's may be of fewer digits.
+            if number < 1e270 and (number >= 0.0) is True and now < current.until_ns and now >= current.since_ns:
+                current.row[self._column] += number
+                return
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.inc_slow(self._column, amount, now_ns)
         else:
@@ -238,30 +235,26 @@ class Summary(Handle):
             if now_ns is not None:
                 now = now_ns
             number = value
-            if now < current.until_ns and now >= current.since_ns:
+            # See `Counter.inc`.
+            if number < 1e270 and (number > -1e270) is True and now < current.until_ns and now >= current.since_ns:
                 row = current.row
                 n, sum0, sum1, min0, min1, max0, max1 = self._cells
                 count = row[n]
                 if count < 0.0:
-                    total = row[sum1] + number
-                    if (total > -1e999) is True and total < 1e999:  # see `Counter.inc`
-                        row[sum0] = total
-                        bound = row[min1]
-                        row[min0] = bound if bound < number else number
-                        bound = row[max1]
-                        row[max0] = bound if bound > number else number
-                        row[n] = 1.0 - count
-                        return
+                    row[sum0] = row[sum1] + number
+                    bound = row[min1]
+                    row[min0] = bound if bound < number else number
+                    bound = row[max1]
+                    row[max0] = bound if bound > number else number
+                    row[n] = 1.0 - count
                 else:
-                    total = row[sum0] + number
-                    if (total > -1e999) is True and total < 1e999:
-                        row[sum1] = total
-                        bound = row[min0]
-                        row[min1] = bound if bound < number else number
-                        bound = row[max0]
-                        row[max1] = bound if bound > number else number
-                        row[n] = -1.0 - count
-                        return
+                    row[sum1] = row[sum0] + number
+                    bound = row[min0]
+                    row[min1] = bound if bound < number else number
+                    bound = row[max0]
+                    row[max1] = bound if bound > number else number
+                    row[n] = -1.0 - count
+                return
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.observe_slow(self._cells[0], value, now_ns)
         else:
@@ -278,24 +271,34 @@ class Summary(Handle):
         try:
             if now_ns is not None:
                 now = now_ns
-            many, summed, least, most = number, total, lowest, highest
-            if type(number) is int and 0 < many < 0x7FFFFFFF and now < current.until_ns and now >= current.since_ns:
+            if (
+                type(number) is int
+                and 0 < (many := number) < 0x7FFFFFFF
+                and (-1e270 < (least := lowest) <= (most := highest)) is True  # see `Counter.inc`
+                and most < 1e270
+                and (many * least <= (summed := total)) is True
+                and summed <= many * most
+                and now < current.until_ns
+                and now >= current.since_ns
+            ):
                 row = current.row
                 n, sum0, sum1, min0, min1, max0, max1 = self._cells
                 count = row[n]
                 if count < 0.0:
-                    sum0, sum1, min0, min1, max0, max1 = sum1, sum0, min1, min0, max1, max0
-                sound = (-1e999 < least <= most) is True and most < 1e999 and (many * least <= summed) is True
-                if sound and summed <= many * most:
-                    summed += row[sum0]
-                    if -1e999 < summed < 1e999:
-                        row[sum1] = summed
-                        bound = row[min0]
-                        row[min1] = bound if bound < least else least
-                        bound = row[max0]
-                        row[max1] = bound if bound > most else most
-                        row[n] = many - count if count < 0.0 else -many - count
-                        return
+                    row[sum0] = row[sum1] + summed
+                    bound = row[min1]
+                    row[min0] = bound if bound < least else least
+                    bound = row[max1]
+                    row[max0] = bound if bound > most else most
+                    row[n] = many - count
+                else:
+                    row[sum1] = row[sum0] + summed
+                    bound = row[min0]
+                    row[min1] = bound if bound < least else least
+                    bound = row[max0]
+                    row[max1] = bound if bound > most else most
+                    row[n] = -many - count
+                return
         except Exception:  # noqa: BLE001, S110 - whatever another's object does
             pass
         current.writer.merge_slow(self._cells[0], (number, total, lowest, highest), now_ns)
@@ -331,23 +334,23 @@ class SketchedSummary(Summary):
         """Leave every observation to the slow path, until `stand`."""
         self._bucket_ns = -1
 
-    def observe(self, value: Number, now_ns: Instant = None) -> None:  # noqa: C901, PLR0912 - all of it in one piece
+    def observe(self, value: Number, now_ns: Instant = None) -> None:  # noqa: C901 - all of it in one piece
         """Take one observation; what `Summary.observe` refuses is refused and counted, and so is a negative one."""
         current = self._current
         version = self._version
-        place = -1
+        place = 160
         try:
             number = value
-            above = 0.0 < number < 1e999
+            plain = number < 1e270 and (number > 0.0) is True  # see `Counter.inc`
+            if not plain and (number == 0.0) is not True:
+                place = -1
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.observe_slow(self._cells[0], value, now_ns)
             return
-        if above:
-            place = int(ceil(log2(number) * self._factor)) - self._lowest  # noqa: RUF046 - a double where compiled
+        if plain:
+            place = ceil(log2(number) * self._factor) - self._lowest
             if place >= 160:
                 place = -1
-        elif number == 0.0:
-            place = 160
         if now_ns is None:
             now = time.time_ns() if current.system_clock else current.read()
         try:
@@ -360,31 +363,25 @@ class SketchedSummary(Summary):
                 and current.since_ns == self._bucket_ns
                 and version == self._version
             ):
+                current.row_counts[self._base + place] += 1
                 row = current.row
                 n, sum0, sum1, min0, min1, max0, max1 = self._cells
                 count = row[n]
                 if count < 0.0:
-                    total = row[sum1] + number
-                    if (total < 1e999) is True:
-                        current.row_counts[self._base + place] += 1
-                        row[sum0] = total
-                        bound = row[min1]
-                        row[min0] = bound if bound < number else number
-                        bound = row[max1]
-                        row[max0] = bound if bound > number else number
-                        row[n] = 1.0 - count
-                        return
+                    row[sum0] = row[sum1] + number
+                    bound = row[min1]
+                    row[min0] = bound if bound < number else number
+                    bound = row[max1]
+                    row[max0] = bound if bound > number else number
+                    row[n] = 1.0 - count
                 else:
-                    total = row[sum0] + number
-                    if (total < 1e999) is True:
-                        current.row_counts[self._base + place] += 1
-                        row[sum1] = total
-                        bound = row[min0]
-                        row[min1] = bound if bound < number else number
-                        bound = row[max0]
-                        row[max1] = bound if bound > number else number
-                        row[n] = -1.0 - count
-                        return
+                    row[sum1] = row[sum0] + number
+                    bound = row[min0]
+                    row[min1] = bound if bound < number else number
+                    bound = row[max0]
+                    row[max1] = bound if bound > number else number
+                    row[n] = -1.0 - count
+                return
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.observe_slow(self._cells[0], value, now_ns)
         else:
@@ -457,8 +454,8 @@ class GaugeBatch(Handle):
                     header[1] = sequence + 2
                 return
         except Exception:
-            if self._set_slow(values, now_ns) and (kind is list or kind is tuple):
-                raise  # a signal's handler did, and not the values, which are taken
+            if self._set_slow(values, now_ns) and (kind is list or kind is tuple) and type(now) is int:
+                raise  # a signal's handler did, and not the values or the instant, which are taken
         else:
             self._set_slow(values, now_ns)
 

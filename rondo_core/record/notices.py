@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from rondo_core import forking
+from rondo_core.errors import StoreError, one_line
 from rondo_core.model.labels import Series
 from rondo_core.storage.runs import on_record
 from rondo_core.units import format_instant
@@ -51,6 +52,14 @@ class Notices:
         if "files" not in self._said and not registry.is_in_place():
             what = "was removed, or replaced, while it is open; what is recorded on is lost when it is closed"
             self.once("files", what)
+
+    def of_disk(self, sync: Callable[[], None]) -> None:
+        """Write to the disk; where that fails, log why, once for each reason: a tick goes on recording."""
+        try:
+            sync()
+        except (StoreError, OSError) as error:
+            line = one_line(error)
+            self.once(line, f"not written to the disk: {line}")
 
     def of_steps(self, writers: Iterable[Writer], now_ns: int) -> None:
         """Log that the clock stepped back, and that it returned, once for all schemas."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from rondo_core.clock import NS_PER_S
@@ -34,8 +33,11 @@ class TickThread(threading.Thread):
     def __init__(self, store: Store, every_s: float, notices: Notices) -> None:
         """Take the store; `start` begins. Failures go to `notices`, once per kind."""
         super().__init__(name="rondo-tick", daemon=True)
+        from queue import Empty, SimpleQueue  # which a store that is ticked by others does without
+
         self._store, self._clock, self._notices = weakref.ref(store), store.clock, notices
         self._interval_ns = round(every_s * NS_PER_S)
+        self._in_time = Empty
         self.told: SimpleQueue[None] = SimpleQueue()  # which takes a word from a finalizer too, unlike an Event
 
     def run(self) -> None:
@@ -43,7 +45,7 @@ class TickThread(threading.Thread):
         while True:
             try:
                 self.told.get(timeout=(self._interval_ns - self._clock() % self._interval_ns) / NS_PER_S)
-            except Empty:
+            except self._in_time:
                 if self._tick():
                     continue
             return

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.slab import Slab, Words
 
 _LOWEST, _PRESENT, _FIRST, _BEFORE, _NEWEST, _BACK = range(layout.STEP_WORDS)
+_GOING_BACK = -1  # in _BACK, while rows are set aside
 
 
 class Step:
@@ -37,7 +38,7 @@ class Step:
         """Take up what the last writer left; words that contradict each other say nothing."""
         self._words: Words = slab.step_words
         lowest, present, _, before, newest, back = self._words
-        sound = 0 < lowest <= present and 0 < before <= newest and back >= 0
+        sound = 0 < lowest <= present and 0 < before <= newest and back >= _GOING_BACK
         if not sound and any(self._words):
             self.clear()
         self.stepped = sound
@@ -45,10 +46,10 @@ class Step:
     def take_back(self, present: int, first: int, newest: int) -> None:
         """Put on record that the clock stands at `present`, and rows from `first` to `newest` are to be set aside."""
         words = self._words
-        words[_BACK] = present + 1
         words[_LOWEST] = min(words[_LOWEST] or present, present)
         words[_NEWEST] = max(words[_NEWEST], newest)
         words[_BEFORE], words[_FIRST], words[_PRESENT] = newest, first, present
+        words[_BACK] = _GOING_BACK  # the last, for a kill in between: nothing is set aside yet
         self.stepped = True
 
     def has_returned(self, old: int, bucket: int) -> bool:
@@ -79,8 +80,18 @@ class Step:
         return self._words[_LOWEST]
 
     @property
+    def present(self) -> int:
+        """The last bucket that the clock stepped back to, or returned to."""
+        return self._words[_PRESENT]
+
+    @property
+    def goes_back(self) -> bool:
+        """Whether rows are being set aside."""
+        return self._words[_BACK] == _GOING_BACK
+
+    @property
     def back(self) -> int:
-        """The first bucket of rows that are to be there again up to the newest, while a change is under way; else 0."""
+        """The first bucket of rows that are to be there again up to the newest, while these return; 0: none do."""
         return self._words[_BACK]
 
     @back.setter
@@ -105,9 +116,9 @@ class Step:
         self.stepped = False
 
 
-def stepped_to(slab: Slab) -> tuple[int, int]:
-    """Say where the clock stepped back to, and the first row that it took back; buckets of the finest tier, 0: none."""
-    return slab.step_words[_PRESENT], slab.step_words[_FIRST]
+def stepped_to(slab: Slab) -> int:
+    """Give the lowest bucket of the finest tier that the clock stepped back to; 0: none is on record."""
+    return slab.step_words[_LOWEST]
 
 
 @attrs.frozen

@@ -80,16 +80,19 @@ def _last(reader: StoreReader, name: str) -> tuple[float, int]:
     return 0.0, 0
 
 
+def line_counters(store: Store) -> dict[str, Counter]:
+    """Declare how many lines of the stream there were, by what became of them."""
+    words = "Lines of the metrics stream, by what became of them."
+    return {each: store.counter("vmm_metrics_lines_total", help=words, outcome=each) for each in OUTCOMES}
+
+
 class FlushRecorder:
     """Records flushes in a store. Attributes: `beyond`: label -> names of the devices that are recorded as `other`."""
 
     def __init__(self, store: Store) -> None:
         """Declare what is known beforehand; devices that the store knows keep their series."""
         self._store = store
-        words = "Lines of the metrics stream, by what became of them."
-        self._count = {
-            each: store.counter("vmm_metrics_lines_total", help=words, outcome=each).inc for each in OUTCOMES
-        }
+        self._count = {outcome: counter.inc for outcome, counter in line_counters(store).items()}
         self._counters: dict[Key, Counter | None] = {}
         self._gauges: dict[str, Gauge | None] = {}
         self._places: list[Gauge] = []

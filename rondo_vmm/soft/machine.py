@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 from rondo_core.clock import monotonic_ns
+from rondo_core.errors import one_line
 from rondo_vmm.errors import GuestError, VmmError
 from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, Start
@@ -24,11 +26,13 @@ class SoftMachine:
     name = "soft"
 
     def __init__(self, board: Board) -> None:
-        """Map memory and devices. Raises: VmmError: unicorn is not installed."""
+        """Map memory and devices. Raises: VmmError: unicorn is not installed, or does not load."""
         try:
             import unicorn
             from unicorn import x86_const
-        except ImportError:
+        except ImportError as error:
+            if find_spec("unicorn") is not None:
+                raise VmmError(f"the package unicorn does not load: {one_line(error)}") from None
             raise VmmError("the software CPU needs the package unicorn; pip install 'rondo-tsdb[emulator]'") from None
         self._x86: Any = x86_const
         self._unicorn: Any = unicorn

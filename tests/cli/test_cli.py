@@ -9,9 +9,10 @@ import re
 import subprocess
 import sys
 
+import click
 import pytest
 
-from rondo_cli.main import run
+from rondo_cli.main import COMMANDS, cli, run
 from rondo_core import ManualClock, Schema, Store
 
 RONDO = [sys.executable, "-m", "rondo_cli"]
@@ -323,3 +324,10 @@ def test_coverage_is_shown_where_it_is_asked_for(demo):
     said = rondo("query", demo, "vcpu_exits_total", "--coverage", "--format", "plot")
     assert said.returncode == 2
     assert "choose table, csv or json" in said.stderr
+
+
+def test_the_list_of_commands_says_what_each_does():
+    """`rondo --help` imports no command, and has the first sentence of each one's own help."""
+    with click.Context(cli) as ctx:
+        for name, words in COMMANDS.items():
+            assert words == cli.get_command(ctx, name).get_short_help_str(200), name

@@ -367,3 +367,29 @@ def test_answers_that_nobody_takes_are_few(store_path):
     finally:
         server.end()
     assert not [line for line in server.said if "Traceback" in line]
+
+
+def test_a_client_that_cuts_the_connection_is_no_error():
+    """Where it is gone before it is told that there is no more, the connection ends, and the log has no word of it."""
+    pytest.importorskip("uvicorn")
+    from rondo_cli.guard import BoundedProtocol
+
+    calls = []
+
+    class Cut:
+        def is_closing(self):
+            return False
+
+        def resume_reading(self):
+            calls.append("resume_reading")
+
+        def write_eof(self):
+            raise OSError(107, "Transport endpoint is not connected")
+
+        def abort(self):
+            calls.append("abort")
+
+    protocol = object.__new__(BoundedProtocol)
+    protocol.lingering, protocol._real, protocol._wait = False, Cut(), calls.append
+    protocol.linger()
+    assert calls[-1] == "abort"

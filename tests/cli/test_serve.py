@@ -379,3 +379,13 @@ def test_a_directory_is_followed_while_it_is_read(tmp_path):
             store.gauge("level").set(1.0)
             until("live", lambda: get(sidecar, "health")[1].get("status"))
         assert len(get(sidecar, "query?series=level")[1]) == 3
+
+
+@pytest.mark.parametrize("host", ["a..b", "a" * 70 + ".example", "n\x1b[2J\nforged\u202e", "\x00"])
+def test_a_host_that_is_no_name_is_one_line(host, path, capsys):
+    """Whatever is wrong with the name, which is shown as what it is."""
+    with Store(path, ()):
+        pass
+    assert run(["serve", str(path), "--host", host, "--port", "0"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("rondo: --host ")

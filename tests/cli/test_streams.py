@@ -70,7 +70,7 @@ def test_a_machine_runs_whatever_is_closed(closed, tmp_path):
 
 
 @pytest.mark.emulator
-@pytest.mark.parametrize("limit", ["-n 6", "-n 9", "-n 14", "-n 19", "-n 22", "-v 90000", "-f 0", "-f 100"])
+@pytest.mark.parametrize("limit", ["-n 6", "-n 9", "-n 14", "-n 19", "-n 22", "-f 0", "-f 100"])
 def test_a_limit_of_the_process_is_one_line(limit, tmp_path):
     """Open files, memory, the size of a file: what was met is named, and a run that had begun says so itself."""
     store = tmp_path / "s"
@@ -82,6 +82,26 @@ def test_a_limit_of_the_process_is_one_line(limit, tmp_path):
     if store.exists():
         with StoreReader(store) as reader:
             assert all(each.ended for each in reader.runs())
+
+
+@pytest.mark.parametrize(
+    "machine", [pytest.param("soft", marks=pytest.mark.emulator), pytest.param("kvm", marks=pytest.mark.kvm)]
+)
+@pytest.mark.parametrize(
+    "limit",
+    ["-v 50000", "-v 60000", "-v 70000", "-v 80000", "-v 90000", "-v 100000", "-v 130000", "-v 200000", "-d 60000"],
+)
+def test_too_little_memory_is_one_line_and_no_signal(machine, limit, tmp_path):
+    """Neither unicorn, which aborts where it has no thread, nor a thread that never says it has begun, is met by it."""
+    store = tmp_path / "s"
+    line = f'ulimit {limit} && exec "$@"'
+    status, said = through_shell(line, "vmm", "--machine", machine, "--duration", "1", "--store", store)
+    if status:
+        assert status == 1
+        assert len(said.splitlines()) == 1
+        assert said.startswith("rondo: not enough memory for this process")
+        assert f"(ulimit {limit[:2]})" in said
+    assert not (status and store.exists())
 
 
 @pytest.mark.emulator

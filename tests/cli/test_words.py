@@ -235,6 +235,11 @@ def test_config_check_names_every_wrong_key_of_an_exporter(tmp_path, monkeypatch
     (tmp_path / "rondo.toml").write_text('[exporters.csv]\nfn = ["mean"]\ninterval = "x"\ntier = -1\n')
     said = rondo("config", "check", status=2).stderr
     assert [f"exporters.csv.{key}: " in said for key in ("fn", "interval", "tier")] == [True] * 3
+    own = "url = 5\ntimeout = 'x'\nurll = 'y'\nauthorization = 'Bearer s3cret'\nbearer = 's3cret'\n"
+    (tmp_path / "rondo.toml").write_text(f"[exporters.prometheus]\n{own}")
+    said = rondo("config", "check", status=2).stderr
+    assert [f"exporters.prometheus.{key}: " in said for key in ("url", "timeout", "urll", "bearer")] == [True] * 4
+    assert "s3cret" not in said
 
 
 def test_the_store_of_a_machine_is_named_as_the_reference_does(tmp_path):

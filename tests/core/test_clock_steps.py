@@ -226,6 +226,51 @@ def test_an_export_sends_no_instant_twice_with_another_value(returns, back_s, pa
     assert [each for each in check_store(path, life.clock()) if each.severity == "damage"] == []
 
 
+@pytest.mark.parametrize("steps", [(90, 90), (600, 3), (600, 10, 40), (90, 3, 3), (40, 10, 90)])
+@pytest.mark.parametrize("looks", [True, False])
+def test_a_clock_that_steps_back_again_and_again_keeps_nothing_from_being_sent(steps, looks, path):
+    """Whether the export looked in between or not, all is sent that is not another value of an instant that was."""
+    life, receiver = Life(path), Receiver()
+
+    def export():
+        Runner(life.store.view, receiver, "x", clock=life.clock).finish(0, 0)
+
+    life.live(30)
+    export()
+    for back_s in steps:
+        life.clock.advance(-back_s)
+        life.live(12)
+        if looks:
+            export()
+    life.live(3)
+    export()
+    there = points(life.store.view, "g", 0)
+    assert receiver.differed == []
+    assert sorted(second for second in there if second < life.clock() // S - 2 and second not in receiver.sent) == []
+    sent = len(receiver.sent)
+    export()
+    assert len(receiver.sent) == sent
+
+
+@pytest.mark.parametrize("back_s", [5, 20])
+def test_what_was_sent_before_the_clock_stepped_back_into_a_gap_is_not_sent_again(back_s, path):
+    """What is recorded in the gap is sent, and what then goes over what was sent is not."""
+    life, receiver = Life(path), Receiver()
+
+    def export():
+        Runner(life.store.view, receiver, "x", clock=life.clock).finish(0, 0)
+
+    life.live(20)
+    export()
+    life.clock.advance(-20 - back_s)
+    life.live(back_s - 2)
+    export()
+    life.live(40)
+    export()
+    assert receiver.differed == []
+    assert set(range(START_S - back_s, START_S + 30)) <= set(receiver.sent)
+
+
 @pytest.mark.parametrize("second", [-5, 0, 1, 59, 60, 86_400])
 def test_1970_is_a_time_like_any_other_but_for_its_first_bucket(second, path):
     """What is recorded in it is there or counted as late, whatever the call; the store stays sound."""

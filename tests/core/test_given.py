@@ -105,6 +105,41 @@ def test_reasons_are_told_apart(store):
     assert counter.value == 1.7e308
 
 
+@pytest.mark.parametrize("large", [1e269, 1e270, 1e271, 9e307])
+def test_large_numbers_are_taken_up_to_what_a_float_holds(store, large):
+    """Each as it is, into a total that never becomes infinite; what does not fit is counted."""
+    counter, summary = store.counter("c_total"), store.summary("m")
+    fit = 0
+    for _ in range(3):
+        counter.inc(large), summary.observe(-large), summary.merge(2, 2 * large, large, large)
+        fit += math.isfinite((fit + 1) * large)
+    assert counter.value == pytest.approx(fit * large)
+    counter.inc(1.7e308), counter.inc(large), counter.inc(1.7e308)
+    assert math.isfinite(counter.value)
+    assert math.isfinite(newest(store, "m", fn="sum"))
+    assert all(math.isfinite(newest(store, "m", fn=fn)) for fn in ("avg", "min", "max"))
+    assert causes(store)["overflow"] >= 1
+
+
+class Unequal(float):
+    def _fail(self, _):
+        raise RuntimeError("not comparable today")
+
+    __lt__ = __gt__ = __le__ = __ge__ = lambda *_: False
+    __eq__ = __ne__ = _fail
+    __hash__ = float.__hash__
+
+
+@pytest.mark.parametrize("given", [Unequal(2.0), np.float32(0.0), np.float16(0.0), np.float64(2.0), 0, True])
+def test_a_sketch_takes_numbers_of_any_kind_exactly(tmp_path, clock, given):
+    """Also those that are compared in a way of their own, and nothing is lost of what was added before."""
+    with Store(tmp_path / "z", [Schema("m", "summary", 4, (Tier("1s", "1h"),), sketch=True)], clock=clock) as store:
+        summary = store.summary("m")
+        summary.observe(1e9 + 1), summary.observe(0.125), summary.observe(given), summary.observe(1.0)
+        assert newest(store, "m", fn="sum") == 1e9 + 2.125 + float(given)
+        assert newest(store, "m", fn="count") == 4
+
+
 @pytest.mark.parametrize(("now_ns", "reason"), [(10**30, "future"), (-(10**30), "late"), (1 << 63, "future")])
 def test_an_instant_out_of_all_bounds_is_late_or_of_the_future(store, now_ns, reason):
     """It is counted as any other is that is too far off."""
@@ -135,6 +170,22 @@ def test_an_instant_may_be_a_number_of_any_kind(store, clock, make):
     gauge.set(1.0)
     gauge.set(2.0, make(clock())), gauge.set(3.0, make(clock() - 2 * SECOND))
     assert store.query("g")[0].values.tolist() == [3.0, 2.0]
+
+
+def test_an_instant_may_be_what_python_takes_as_an_index(store, clock):
+    """It has no order of its own: nothing is raised, by a batch neither."""
+
+    class Index:
+        def __index__(self):
+            return clock()
+
+    gauge, counter, summary = store.gauge("g"), store.counter("c_total"), store.summary("m")
+    gauge.set(1.0), counter.inc(), summary.observe(1.0)
+    store.batch([gauge]).set([3.0], Index()), store.batch([gauge]).set((4.0,), Index())
+    assert newest(store, "g") == 4.0
+    gauge.set(2.0, Index()), counter.inc(1.0, Index()), summary.observe(1.0, Index())
+    summary.merge(1, 1.0, 1.0, 1.0, Index())
+    assert (newest(store, "g"), counter.value, newest(store, "m", fn="count")) == (2.0, 2.0, 3.0)
 
 
 def test_a_value_that_moves_the_clock_is_recorded_once_and_no_row_is_torn(store, clock):

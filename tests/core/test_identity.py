@@ -10,7 +10,7 @@ import sys
 import threading
 import warnings
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import Mock, patch
 
 import pytest
 
@@ -20,6 +20,7 @@ from rondo_core.export.cursor import CursorLock, load_cursor
 from rondo_core.export.runner import open_runner
 from rondo_core.maintain.check import check_store
 from rondo_core.maintain.migrate import migrate_store
+from rondo_core.record.writer import Writer
 from rondo_core.storage import replace
 from rondo_core.storage.directory import is_abandoned, make_unfinished
 from rondo_core.storage.files import Folder, _make_unfinished
@@ -638,3 +639,78 @@ def test_a_migration_replaces_the_store_that_it_has_read_and_no_other(path, tmp_
         shutil.rmtree(path)
         (tmp_path / "moved").rename(path)
         assert sorted(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("kind", ["counter", "gauge", "summary"])
+def test_windows_of_a_copy_are_never_ahead_of_its_finest_tier(kind, path, clock, tmp_path, small_schemas):
+    """A copy whose coarser files were read later than the finest goes on in step: no total falls, in no tier."""
+    copy, schema = tmp_path / "copy.rondo", {"counter": "counters", "gauge": "gauges", "summary": "summaries"}[kind]
+    with Store(path, small_schemas, clock=clock) as store:
+        handle = getattr(store, kind)("x")
+        record = {"counter": "inc", "gauge": "set", "summary": "observe"}[kind]
+        for second in range(100):
+            getattr(handle, record)(float(second))
+            store.tick()
+            clock.advance(1)
+            if second == 34:  # in the middle of a window of both coarser tiers
+                shutil.copytree(path, copy)
+        for tier in (1, 2):
+            shutil.copy(path / f"{schema}.{tier}.slab", copy)
+    with Store(copy, clock=clock) as store:
+        handle = getattr(store, kind)("x")
+        for _ in range(70):
+            getattr(handle, record)(1.0)
+            store.tick()
+            clock.advance(1)
+        for tier in (0, 1, 2, "auto"):
+            (data,) = store.query("x", tier=tier, fn={"counter": "last", "gauge": "count", "summary": "total"}[kind])
+            stamps = data.timestamps_ns.tolist()
+            assert stamps == sorted(set(stamps))
+            if kind != "gauge":
+                assert data.values.tolist() == sorted(data.values.tolist()), tier
+    assert [each for each in check(copy, clock()) if each.severity == "damage"] == []
+
+
+def test_a_tick_raises_nothing_where_the_store_was_removed(path, clock, caplog):
+    """A program that ticks, and syncs by that, is told in the log, once, that its files are gone; `sync` itself raises."""
+    store = Store(path, clock=clock, sync_interval_s=1)
+    gauge = store.gauge("g")
+    shutil.rmtree(path)
+    for value in range(30):
+        gauge.set(value)
+        store.tick()
+        clock.advance(1)
+    assert caplog.text.count("not written to the disk") == 1
+    with pytest.raises(StoreError, match="missing"):
+        store.sync()
+    store.close()
+
+
+def test_no_fold_of_another_thread_comes_between_a_return(path, clock):
+    """While rows that were set aside come back, a tick elsewhere folds nothing over them."""
+    tiers = (Tier("1s", "60s"), Tier("10s", "10m"))
+    with Store(path, [Schema("g", "gauge", 2, tiers)], clock=clock) as store:
+        gauge = store.gauge("g")
+        for second in range(45):
+            gauge.set(float(second))
+            store.tick()
+            clock.advance(1)
+        before = store.query("g", tier=1, fn="max")[0].values.tolist()
+        clock.advance(-40)
+        store.tick()
+        clock.advance(45)
+        writer, folds = store._writers["g"], store._consolidations["g"]
+        publish = writer.publish
+        folded = []
+
+        def published(bucket):
+            publish(bucket)
+            thread = threading.Thread(target=lambda: folded.append(folds.fold_closed(bucket)))
+            thread.start()
+            thread.join()
+
+        with patch.object(Writer, "publish", lambda _self, bucket: published(bucket)):
+            gauge.set(1.0)
+        assert folded == [0]
+        store.tick()
+        assert store.query("g", tier=1, fn="max")[0].values.tolist()[: len(before)] == before

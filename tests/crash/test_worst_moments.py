@@ -178,3 +178,38 @@ record(11.0); store.tick()
         # Of ten seconds at most those are gone whose slots were used since, and their neighbours' in a whole turn.
         assert len(points(store, "g").keys() & set(range(1, 10))) >= 5
         assert check_store(path, clock()) == []
+
+
+SET_ASIDE = [f"take_back.{point}:{n}" for point in ("carried", "dropped") for n in (1, 2, 3)]
+SET_ASIDE += ["aside.set:2", "aside.set:8", "aside.set:14", "fold.taken_back:2"]
+
+
+@pytest.mark.parametrize("fault", SET_ASIDE)
+def test_a_kill_in_a_step_back_is_no_return(fault, path, caplog):
+    """Where the clock stays where it stepped back to, the next process ends what was begun: nothing else changes."""
+    code = f"""
+for second in range(7):
+    record(second); store.tick(); clock.advance(1)
+clock.advance(-5); faults.arm("{fault}"); store.tick()
+"""
+    assert killed(path, code)
+    with Store(path, clock=ManualClock((START_S + 2) * 10**9)) as store:
+        store.tick()
+        assert points(store, "g") == {0: 0.0, 1: 1.0, 2: 2.0}
+        assert points(store, "s", fn="max") == {0: 0.0, 1: 1.0, 2: 2.0}
+        assert points(store, "s", fn="total") == {0: 1.0, 1: 2.0, 2: 7.0}
+        assert points(store, "c_total") == {0: 0.0, 1: 1.0, 2: 21.0}
+        assert check_store(path, (START_S + 2) * 10**9) == []
+    assert "went on" not in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["row.begin:1", "row.half:1", "row.filled:2"])
+def test_a_kill_in_a_step_back_is_no_damage(fault, path):
+    """The row of the present second, in the middle of its change, is what the next writer mends, not damage."""
+    code = f"""
+for second in range(7):
+    record(second); store.tick(); clock.advance(1)
+clock.advance(-5); faults.arm("{fault}"); store.tick()
+"""
+    assert killed(path, code)
+    assert [each for each in check_store(path, (START_S + 7) * 10**9) if each.severity == "damage"] == []

@@ -601,3 +601,26 @@ def test_a_reader_says_who_writes_a_store_that_cannot_be_asked(stores):
     (path / "lock").unlink()
     with StoreReader(path) as reader:
         assert reader.writer_pid() is None
+
+
+def test_a_store_in_which_nothing_was_recorded_is_through_at_once(stores, agent):
+    """There is nothing to be acknowledged, so whoever deletes what is acknowledged does not keep it for ever."""
+    path = stores / "a.rondo"
+    Store(path, SECONDS, clock=ManualClock(START)).close()
+    for slab in path.glob("rondo.*.slab"):
+        assert slab.exists()
+    done = agent(after="delete", exporter={"match": "c_total"}).run_once()
+    assert (done.complete, done.deleted, done.failures) == (1, 1, [])
+    assert not path.exists()
+
+
+def test_a_store_whose_series_are_lost_is_not_taken_for_an_empty_one(stores, agent, tmp_path):
+    """Its rows belong to no series that is known: nothing of them was sent, so it stays."""
+    full, empty = record(stores / "a.rondo"), tmp_path / "empty.rondo"
+    Store(empty, SECONDS, clock=ManualClock(START)).close()
+    shutil.copy(empty / "series", full / "series")
+    with StoreReader(full) as reader:
+        assert not any(each.name == "c_total" for each in reader.registry)
+    done = agent(after="delete").run_once()
+    assert done.deleted == 0
+    assert full.exists()

@@ -2,7 +2,7 @@
 
 `python tests/format/make_golden.py place` writes tests/format/golden/v1-place.tar.gz, named after what has changed
 within the version, and never over one that is there: a store of an old format is read for ever, and is made by the
-rondo of its day.
+rondo of its day. `aside` is the same store after its clock stepped back: its newest rows are set aside.
 """
 
 import io
@@ -24,10 +24,11 @@ SCHEMAS = (
     Schema("s", "summary", 3, TIERS),
 )
 SECONDS = 20
+ASIDE = "aside"  # the change of which the golden store has rows that are set aside
 
 
-def record(path):
-    """Twenty seconds of everything, one of them empty, two late samples, a restart, an open end."""
+def record(path, back_s=0):
+    """Twenty seconds of everything, one of them empty, two late samples, a restart, an open end, a clock that steps."""
     clock = ManualClock(START_NS)
     store = Store(path, SCHEMAS, clock=clock, writer="golden")
     for second in range(SECONDS):
@@ -51,6 +52,9 @@ def record(path):
             store.counter("late_total").inc(2.0, clock() - 2 * 10**9)
         clock.advance(1)
     save_cursor(path, Cursor("golden", {"c.0": 1_700_000_010}, 1, 42))
+    if back_s:
+        clock.advance(-back_s)
+        store.tick()
     store.close()
 
 
@@ -71,5 +75,5 @@ if __name__ == "__main__":
     if golden.exists():
         sys.exit(f"{golden}: is there already; it is the format's memory, and is not made again")
     with tempfile.TemporaryDirectory() as directory:
-        record(Path(directory) / "store")
+        record(Path(directory) / "store", back_s=6 if sys.argv[1] == ASIDE else 0)
         pack(Path(directory) / "store", golden)

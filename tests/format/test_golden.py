@@ -1,9 +1,12 @@
 """Stores of every released format are read for ever: each value of the golden store, worked out by hand."""
 
+from pathlib import Path
+
 import pytest
 
 from rondo_core import ManualClock, Store, StoreReader
 from rondo_core.export.cursor import load_cursor
+from rondo_core.maintain.check import check_store
 from rondo_core.model import layout
 
 START_S = 1_700_000_001
@@ -36,6 +39,10 @@ def windows(tier):
 def read(reader, selector, tier, fn):
     (data,) = reader.query(selector, "all", tier=tier, fn=fn)
     return dict(zip((data.timestamps_ns // 10**9 - START_S).tolist(), data.values.tolist(), strict=True))
+
+
+def damage(path, second):
+    return [finding for finding in check_store(path, second * 10**9) if finding.severity == "damage"]
 
 
 @pytest.mark.parametrize("tier", [0, 1, 2])
@@ -113,6 +120,54 @@ def test_the_golden_store_can_be_written_on(golden):
     with StoreReader(golden) as reader:
         assert read(reader, "requests_total", 0, "last")[20] == FINE["requests_total"][19] + 1.0
         assert read(reader, "requests_total", 0, "last")[19] == FINE["requests_total"][19]
+
+
+def test_what_is_set_aside_in_a_golden_store_is_not_read(stepped):
+    """Its clock stepped back from second 19 to 14: what is later is out of sight, and no damage."""
+    with StoreReader(stepped) as reader:
+        for selector in ('level{n="1"}', 'level{n="2"}'):
+            assert read(reader, selector, 0, "last") == {
+                second: value for second, value in FINE[selector].items() if 8 <= second <= 14
+            }
+        assert max(read(reader, "requests_total", 0, "last").items()) == (14, FINE["requests_total"][19])
+        base = START_S + 14
+        for name in ("c", "g", "s", "q"):
+            assert list(reader.slabs[name][0].step_words) == [base, base, base + 1, base + 5, base + 5, 0]
+    assert damage(stepped, base) == []
+
+
+def test_what_is_set_aside_in_a_golden_store_comes_back(stepped):
+    """A writer whose clock is right again has all of it, but for the second in which the clock was wrong."""
+    clock = ManualClock((START_S + 20) * 10**9)
+    with Store(stepped, clock=clock) as store:
+        counter = store.counter("requests_total", {"path": "/ä"})
+        store.gauge("level", {"n": 1}).set(20.0)
+        store.summary("latency_seconds").observe(1.0)
+        store.tick()
+        assert counter.value == FINE["requests_total"][19]
+        for selector in ('level{n="1"}', 'level{n="2"}', "requests_total"):
+            found = read(store, selector, 0, "last")
+            assert {k: found.get(k) for k in range(15, 20)} == {k: FINE[selector][k] for k in range(15, 20)}, selector
+        found = read(store, "latency_seconds", 0, "max")
+        assert {k: found.get(k) for k in range(15, 20)} == {k: max(OBSERVED[k], default=None) for k in range(15, 20)}
+
+
+def test_words_that_contradict_each_other_set_nothing_aside(golden):
+    """A small count where a step of the clock is noted is no step: it is cleared, and nothing is lost."""
+    with StoreReader(golden) as reader:
+        files = [slabs[0].path for slabs in reader.slabs.values()]
+        before = read(reader, "requests_total", 0, "last")
+    for file in files:
+        with Path(file).open("r+b") as slab:
+            slab.seek(layout.SLAB_STEP)
+            slab.write((2).to_bytes(8, "little"))
+    assert damage(golden, START_S + 20) == []
+    with Store(golden, clock=ManualClock((START_S + 20) * 10**9)) as store:
+        assert all(not any(slabs[0].step_words) for slabs in store.slabs.values())
+        after = read(store, "requests_total", 0, "last")
+        assert {second: after.get(second) for second in before if second > 8} == {
+            second: value for second, value in before.items() if second > 8
+        }
 
 
 def test_every_format_has_its_golden_store(unpacked):

@@ -151,6 +151,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.stepped_to = 0  # the newest second that the clock stepped back to
         self.created = {}  # by counter: the second in which it was declared
         self.steps = {}  # by kind: the last second stepped back to, and the newest before
+        self.aside = {}  # by kind, while seconds are set aside: the lowest stepped back to, and the newest of those
         self.open()
 
     def open(self):
@@ -222,21 +223,27 @@ class StoreMachine(RuleBasedStateMachine):
                     assert mine.timestamps_ns.tolist() == theirs.timestamps_ns.tolist()
                     assert mine.values.tolist() == theirs.values.tolist()
 
+    def counted(self, kind):
+        """Give the second in which a total goes on: none before the clock stepped back, while there is a future aside."""
+        lowest, newest = self.aside.get(kind, (0, 0))
+        return max(self.now(), lowest if max(self.model.rows[kind], default=0) <= newest else 0)
+
     @rule(name=st.sampled_from("ab"), amount=st.integers(0, 50))
     def inc(self, name, amount):
         self.handle("c", name).inc(amount)
         if self.now() >= max(self.model.rows["c"], default=0):
             self.model.enter("c", self.now(), self.opened["c"])
-        key = name, self.now()
+        key = name, self.counted("c")
         self.model.increments[key] = self.model.increments.get(key, 0) + amount
 
     @rule(name=st.sampled_from("ab"), value=NUMBERS)
     def observe(self, name, value):
         value = abs(value) if self.sketch else value
         self.handle("s", name).observe(value)
-        self.model.enter("s", self.now(), self.opened["s"])
-        self.model.observed.setdefault((name, self.now()), []).append(value)
-        self.model.born["s", name] = min(self.model.born["s", name], self.now())
+        second = self.counted("s")
+        self.model.enter("s", second, self.opened["s"])
+        self.model.observed.setdefault((name, second), []).append(value)
+        self.model.born["s", name] = min(self.model.born["s", name], second)
 
     @rule(name=st.sampled_from("ab"), values=st.lists(NUMBERS, min_size=1, max_size=4))
     def merge(self, name, values):
@@ -244,9 +251,10 @@ class StoreMachine(RuleBasedStateMachine):
         if self.sketch:
             return
         self.handle("s", name).merge(len(values), sum(values), min(values), max(values))
-        self.model.enter("s", self.now(), self.opened["s"])
-        self.model.observed.setdefault((name, self.now()), []).extend(values)
-        self.model.born["s", name] = min(self.model.born["s", name], self.now())
+        second = self.counted("s")
+        self.model.enter("s", second, self.opened["s"])
+        self.model.observed.setdefault((name, second), []).extend(values)
+        self.model.born["s", name] = min(self.model.born["s", name], second)
 
     @rule()
     def tick(self):
@@ -279,7 +287,11 @@ class StoreMachine(RuleBasedStateMachine):
         for kind in "cgs":
             if max(model.rows[kind], default=0) > present + 1:
                 self.stepped_to = max(self.stepped_to, present)
-                self.steps[kind] = present, max(model.rows[kind])
+                before = max(model.rows[kind])
+                self.steps[kind] = present, before
+                lowest, newest = self.aside.get(kind, (present, before))
+                over = before > newest  # the clock had passed what an earlier step set aside
+                self.aside[kind] = (present, before) if over else (min(lowest, present), newest)
                 self.opened[kind] = present
                 self.forget_overwritten(kind, {second for second in model.rows[kind] if second > present}, present)
                 model.rows[kind] = {second for second in model.rows[kind] if second <= present} | {present}

@@ -295,3 +295,14 @@ def test_what_cannot_be_watched_is_said_in_one_line(tmp_path):
         FirecrackerWatcher(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="neither a FIFO nor a file"):
         FirecrackerWatcher(tmp_path)
+
+
+def test_a_watcher_says_what_it_watches_and_what_came_of_it(tmp_path, path, capfd):
+    """Two lines, the second time too: what it declares itself does not contradict itself."""
+    file = tmp_path / "metrics"
+    file.write_text(json.dumps({"utc_timestamp_ms": 1_700_000_000_000, "vcpu": {"exit_io_in": 1}}) + "\n")
+    for _ in range(2):
+        assert run(["watch", "firecracker", "--metrics", str(file), "--store", str(path)]) == 0
+        assert len(capfd.readouterr().err.splitlines()) == 2
+    with StoreReader(path) as reader:
+        assert all(each.help for each in reader.registry if each.name.startswith("vmm_"))
