@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
+from rondo_core.errors import RondoError
 from rondo_core.read import StoreReader, StoresReader, open_reader
 
 REOPEN_NS = 5 * NS_PER_S
@@ -47,6 +48,8 @@ class Served:
         self._path = path
         self._lock, self._following = threading.Lock(), threading.Lock()
         self._current = _Open(path)
+        self._looker: threading.Thread | None = None  # which asks the stores of a directory; `facts` has one caller
+        self._trouble: RondoError | OSError | None = None
 
     @contextmanager
     def reader(self, *, follow: bool = True) -> Iterator[Reader]:
@@ -65,21 +68,29 @@ class Served:
                 yield held.reader
 
     def facts(self) -> Facts | None:
-        """Give what /health tells, at once: of a directory that is being read, what it told last; None: not yet known.
+        """Give what /health tells, at once: of a directory, which takes long, what it told last; None: not yet known.
 
         Raises: as `reader` and `View.newest_ns`.
         """
         if not self.is_many():
             self._follow()
-        with self._held() as held:
-            if held.turn is None:
+            with self._held() as held:
                 return held.look()
-            if not held.turn.acquire(timeout=PATIENCE_S):
-                return held.facts
-            try:
-                return held.look()
-            finally:
-                held.turn.release()
+        if self._looker is None or not self._looker.is_alive():
+            self._looker = threading.Thread(target=self._look, name="rondo-look", daemon=True)
+            self._looker.start()
+        self._looker.join(PATIENCE_S)
+        if self._trouble is not None:
+            raise self._trouble
+        return self._current.facts
+
+    def _look(self) -> None:
+        try:
+            with self._held() as held, held.turn or nullcontext():
+                held.look()
+            self._trouble = None
+        except (RondoError, OSError) as error:
+            self._trouble = error
 
     def is_many(self) -> bool:
         """Say whether it is a directory of stores."""
@@ -101,6 +112,7 @@ class Served:
             fresh = _Open(self._path)
             with self._lock:
                 old, self._current = self._current, fresh
+                fresh.facts = old.facts
                 old.retired = True
                 unused = not old.n_users
             if unused:

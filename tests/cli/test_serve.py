@@ -2,11 +2,13 @@
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
+import threading
 import types
 import urllib.error
 import urllib.request
@@ -389,3 +391,32 @@ def test_a_host_that_is_no_name_is_one_line(host, path, capsys):
     assert run(["serve", str(path), "--host", host, "--port", "0"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("rondo: --host ")
+
+
+def test_health_of_many_stores_waits_for_none_of_them(tmp_path):
+    """What it told last is told again while a look at all of them takes its time, and what is new once it is over."""
+    from rondo_cli.served import Served
+
+    with Store(tmp_path / "s", ()):
+        pass
+    served = Served(tmp_path)
+    goes_on = threading.Event()
+    goes_on.set()
+    reader = served._current.reader
+    newest = itertools.count(1)
+
+    def slow():
+        assert goes_on.wait(60)
+        return next(newest)
+
+    reader.newest_ns = slow
+    while served.facts() is None:
+        pass
+    served._looker.join(60)
+    told = served._current.facts.newest_ns
+    goes_on.clear()
+    assert served.facts().newest_ns == told
+    goes_on.set()
+    served._looker.join(60)
+    assert served._current.facts.newest_ns == told + 1
+    served.close()

@@ -668,7 +668,7 @@ def test_windows_of_a_copy_are_never_ahead_of_its_finest_tier(kind, path, clock,
             assert stamps == sorted(set(stamps))
             if kind != "gauge":
                 assert data.values.tolist() == sorted(data.values.tolist()), tier
-    assert [each for each in check(copy, clock()) if each.severity == "damage"] == []
+    assert [each for each in check_store(copy, clock()) if each.severity == "damage"] == []
 
 
 def test_a_tick_raises_nothing_where_the_store_was_removed(path, clock, caplog):
