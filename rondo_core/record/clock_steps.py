@@ -95,7 +95,7 @@ class ClockSteps:
         else:
             set_aside.agree([slab], writer.kind, span)
         self.returned += set_aside.come_back(slab, old + 1, bucket - 1)
-        faults.point("set_aside.returned")
+        faults.point("aside.returned")
         writer.changed(step.lowest)
         writer.opened_bucket = bucket
         step.returned(bucket)
