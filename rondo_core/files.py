@@ -82,7 +82,7 @@ class Folder:
 
     def unlock(self) -> None:
         """Give a lock of the directory back, also where a child that was forked meanwhile has it open yet."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):  # it is closed already where a collector took it first
             fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def renew(self) -> None:

@@ -363,12 +363,12 @@ class SketchedSummary(Summary):
                 and current.since_ns == self._bucket_ns
                 and version == self._version
             ):
-                current.row_counts[self._base + place] += 1
                 row = current.row
                 n, sum0, sum1, min0, min1, max0, max1 = self._cells
                 count = row[n]
                 if count < 0.0:
-                    row[sum0] = row[sum1] + number
+                    row[sum0] = row[sum1] + number  # what cannot be added is not counted
+                    current.row_counts[self._base + place] += 1
                     bound = row[min1]
                     row[min0] = bound if bound < number else number
                     bound = row[max1]
@@ -376,6 +376,7 @@ class SketchedSummary(Summary):
                     row[n] = 1.0 - count
                 else:
                     row[sum1] = row[sum0] + number
+                    current.row_counts[self._base + place] += 1
                     bound = row[min0]
                     row[min1] = bound if bound < number else number
                     bound = row[max0]

@@ -129,7 +129,9 @@ class Unequal(float):
     __hash__ = float.__hash__
 
 
-@pytest.mark.parametrize("given", [Unequal(2.0), np.float32(0.0), np.float16(0.0), np.float64(2.0), 0, True])
+@pytest.mark.parametrize(
+    "given", [Unequal(2.0), Decimal(2), Fraction(2), np.float32(0.0), np.float16(0.0), np.float64(2.0), 0, True]
+)
 def test_a_sketch_takes_numbers_of_any_kind_exactly(tmp_path, clock, given):
     """Also those that are compared in a way of their own, and nothing is lost of what was added before."""
     with Store(tmp_path / "z", [Schema("m", "summary", 4, (Tier("1s", "1h"),), sketch=True)], clock=clock) as store:
@@ -137,6 +139,8 @@ def test_a_sketch_takes_numbers_of_any_kind_exactly(tmp_path, clock, given):
         summary.observe(1e9 + 1), summary.observe(0.125), summary.observe(given), summary.observe(1.0)
         assert newest(store, "m", fn="sum") == 1e9 + 2.125 + float(given)
         assert newest(store, "m", fn="count") == 4
+        place = sorted((1e9 + 1, 0.125, float(given), 1.0))[1]  # none of them counts twice
+        assert newest(store, "m", fn="p50") == pytest.approx(place, rel=0.5)
 
 
 @pytest.mark.parametrize(("now_ns", "reason"), [(10**30, "future"), (-(10**30), "late"), (1 << 63, "future")])

@@ -713,3 +713,18 @@ def test_no_fold_of_another_thread_comes_between_a_return(path, clock):
         assert folded == [0]
         store.tick()
         assert store.query("g", tier=1, fn="max")[0].values.tolist()[: len(before)] == before
+
+
+def test_a_store_dropped_in_a_circle_complains_of_nothing_else(path):
+    """The collector takes its parts in any order: the warning is all that is said, and the lock is free."""
+    code = f"""
+import gc
+from rondo_core import Store
+store = Store({str(path)!r})
+store.circle = store
+del store
+gc.collect()
+Store({str(path)!r}).close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stderr == ""

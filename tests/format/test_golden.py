@@ -1,5 +1,7 @@
 """Stores of every released format are read for ever: each value of the golden store, worked out by hand."""
 
+from pathlib import Path
+
 import pytest
 
 from rondo_core import ManualClock, Store, StoreReader, layout
@@ -155,7 +157,7 @@ def test_words_that_contradict_each_other_set_nothing_aside(golden):
         files = [slabs[0].path for slabs in reader.slabs.values()]
         before = read(reader, "requests_total", 0, "last")
     for file in files:
-        with open(str(file), "r+b") as slab:
+        with Path(file).open("r+b") as slab:
             slab.seek(layout.SLAB_STEP)
             slab.write((2).to_bytes(8, "little"))
     assert damage(golden, START_S + 20) == []
