@@ -91,6 +91,8 @@ class Soak:
         step = self.steps[returned]
         if self.done == returned:
             self.whole, self.in_flight = [self.tiers()], []
+            steps = [writer.steps.lowest for writer in reference.store._writers.values()]
+            self.returning_from = min(filter(None, steps), default=None) if step.verb == "jump" else None
             if begun > returned:
                 self.in_flight = self.partly(step)
                 reference.closed = lambda: self.whole.append(self.tiers())
@@ -107,7 +109,8 @@ class Soak:
             assert reader.writer_pid() is None
             dead = Tiers(reader, SCHEMAS)
         back = self.steps[returned].clock_ns // SECOND if begun > returned else None
-        wrong = differences(dead, self.whole, SCHEMAS, self.blurs + in_flight, back)
+        returning = self.returning_from if begun > returned else None
+        wrong = differences(dead, self.whole, SCHEMAS, self.blurs + in_flight, back, returning)
         assert not wrong, self.report(returned, begun, wrong)
         self.check_counters(dead, returned)
         self.check_cursor(returned, begun)
