@@ -376,7 +376,9 @@ LIMITED = """
 import resource, sys
 from pathlib import Path
 import numpy, msgpack
-from rondo_core import Store, StoreReader, query, store, plugins
+from rondo_core import Store, StoreReader, store
+from rondo_core.plugins import manager
+from rondo_core.read import query
 from rondo_core.maintain.check import check_store
 from rondo_core.errors import RondoError
 from rondo_core.export.cursor import load_cursor
@@ -387,7 +389,7 @@ limit = pages * resource.getpagesize() + (96 << 20)
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for path in map(Path, sys.argv[1:]):
     load_cursor(path, "test")
-    for use in (StoreReader, check, lambda p: repair_store(p, f"{p}.new"), Store):
+    for use in (StoreReader, check_store, lambda p: repair_store(p, f"{p}.new"), Store):
         try:
             use(path)
         except RondoError as error:
