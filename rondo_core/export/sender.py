@@ -221,14 +221,15 @@ class Sender:
         if n_instants > 1:
             self._instants = n_instants // 2
             return False
-        self._take_apart(batch, doubtful=doubtful)
+        self._take_apart(batch, doubtful=doubtful, too_large=verdict is Verdict.TOO_LARGE)
         return True
 
-    def _take_apart(self, instant: Batch, *, doubtful: bool) -> None:
+    def _take_apart(self, instant: Batch, *, doubtful: bool, too_large: bool) -> None:
         # Where instants are refused wholly, as what is too old or had arrived is, not each of them is looked into: the
-        # first, second, fourth ... is, and of the others the halves; in doubt only the first.
+        # first, second, fourth ... is, and of the others the halves; in doubt only the first, but all where an instant
+        # is too large for one request: nothing was said of it yet, and of each some shares may have arrived.
         whole, found = self._wholly, self._delivery.found
-        thorough = not whole or not (doubtful or whole & (whole - 1))
+        thorough = not whole or (too_large if doubtful else not whole & (whole - 1))
         self._delivery.take_apart(instant, 1 << 30 if thorough else int(not doubtful))
         if not found.taken:
             self._wholly += 1

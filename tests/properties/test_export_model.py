@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from rondo_core import ManualClock, Schema, Store, Tier, faults
@@ -221,6 +221,16 @@ def _hasty():
     max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate]
 )
 @given(STEPS, BAD, st.sampled_from([2, 7, 1000]), st.sampled_from(["", "", 'g{n="0"}', 'c_total{n="2"}']))
+# Killed while instants went in shares: what had not been sent yet, and is too large for a request, is no doubt.
+@example(
+    [
+        (25, False, ["none", "killed before"], 22, 10_000, True),
+        (14, False, ["refused now", "killed after", "none"], 21, 10_000, True),
+    ],
+    "series",
+    2,
+    'g{n="0"}',
+)
 def test_whatever_happens_nothing_is_lost_doubled_or_invented(steps, kind, limit, blocked):
     """Faults, crashes, refusals, small limits, restarts: a strict receiver has every sample once, and no other.
 
