@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import json
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -21,6 +22,7 @@ import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,10 +101,14 @@ def ask(worker: subprocess.Popen[str], *words: object) -> Any:
     """Send a line, read a line."""
     assert worker.stdin is not None
     assert worker.stdout is not None
-    worker.stdin.write(json.dumps(words) + "\n")
-    worker.stdin.flush()
-    line = worker.stdout.readline()
+    line = ""
+    with suppress(BrokenPipeError):
+        worker.stdin.write(json.dumps(words) + "\n")
+        worker.stdin.flush()
+        line = worker.stdout.readline()
     if not line:
+        if worker.wait() in {-signal.SIGINT, 128 + signal.SIGINT}:  # the interrupt reached it first
+            raise KeyboardInterrupt
         raise SystemExit(f"write_peers: a worker ended while asked for {words[0]}")
     return json.loads(line)
 

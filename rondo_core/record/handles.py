@@ -27,7 +27,7 @@ else:
     from rondo_core.record import uncompiled as cython
 if cython.compiled:
     from cython.cimports.libc.math import log2
-    from cython.cimports.rondo_core import system_time as time
+    from cython.cimports.rondo_core.record import system_time as time
 else:
     import time
     from math import ceil, log2

@@ -48,7 +48,7 @@ def recording(path, near_now):
             expect("requests_total", ms, total, code="200")  # a total stands until it grows
             if second % 5:
                 heat.set(-0.1 * second)
-                expect("heat_celsius", ms, -0.1 * second, room='a b"c\\d é', instance="its own")
+                expect("heat_celsius", ms, -0.1 * second, room='a b"c\\d é', exported_instance="its own")
             if second < 30:
                 level.set(float("inf") if second == 9 else second * 1e-300)
                 expect("level", ms, float("inf") if second == 9 else second * 1e-300)
@@ -133,7 +133,7 @@ def test_an_export_while_the_run_goes_on_marks_nothing_stale(path, recording, ne
 def test_two_series_that_become_one_label_set_do_not_stop_the_export(path, near_now, prometheus):
     """Of two series that external labels make one, the first is sent whole; the other counts as refused."""
     with Store(path, [Schema("gauges", "gauge", 8, TIERS)], clock=near_now) as store:
-        here, there = store.gauge("level"), store.gauge("level", instance="vm1")
+        here, there = store.gauge("level", exported_instance="a"), store.gauge("level", instance="a")
         for second in range(5):
             here.set(second)
             there.set(-second)

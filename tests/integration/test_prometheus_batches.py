@@ -92,7 +92,7 @@ def test_every_kind_arrives_with_its_times_values_and_labels(exporter, prometheu
     labels = {frozenset(each["metric"].items()) for each in prometheus.query("hits_total or level", ms[-1] / 1000)}
     assert labels == {
         frozenset({"__name__": "hits_total", "code": "200", "instance": "vm1"}.items()),
-        frozenset({"__name__": "level", "instance": "own", "room": 'a"b\\c é'}.items()),
+        frozenset({"__name__": "level", "instance": "vm1", "exported_instance": "own", "room": 'a"b\\c é'}.items()),
     }
 
 
