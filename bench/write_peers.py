@@ -138,7 +138,7 @@ def run_as_python() -> None:
                 return None
             import rondo_core
 
-            path = Path(rondo_core.__file__).with_name("handles.py")
+            path = Path(rondo_core.__file__).with_name("record") / "handles.py"
             return importlib.util.spec_from_file_location(name, path)
 
     sys.modules.pop("rondo_core.record.handles", None)  # nothing has bound a name of it yet
