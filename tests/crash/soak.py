@@ -28,7 +28,8 @@ MOST_STEPS = 1500  # in one life
 class Soak:
     """One store that is killed, one that is not, and where both stand in the sequence."""
 
-    def __init__(self, directory, kills, seed):
+    def __init__(self, directory, kills, seed, at_any_instant):
+        self.at_any_instant = at_any_instant
         self.path, self.kills, self.chance = directory / "killed", kills, random.Random(seed)
         self.steps = make_steps(seed, MOST_STEPS * (kills + kills // SETTLE_EVERY + 3))
         self.said = mmap.mmap(-1, 16)
@@ -93,6 +94,8 @@ class Soak:
             self.whole, self.in_flight = [self.tiers()], []
             steps = [writer.steps.lowest for writer in reference.store._writers.values()]
             self.returning_from = min(filter(None, steps), default=None) if step.verb == "jump" else None
+            if step.verb == "back":  # coarse rows are folded anew before the finest tier's are set aside
+                self.returning_from = step.clock_ns // SECOND
             if begun > returned:
                 self.in_flight = self.partly(step)
                 reference.closed = lambda: self.whole.append(self.tiers())
@@ -213,7 +216,7 @@ class Soak:
         while self.deaths < self.kills:
             until = self.at + MOST_STEPS
             pick = self.chance.random()
-            if pick < 0.25:
+            if pick < 0.25 and self.at_any_instant:
                 status = self.live("*:0", until, self.chance.uniform(0.002, 0.04))
             elif pick < 0.5 and POINTS:
                 name = min(POINTS, key=lambda point: (self.points.get(point, 0), self.chance.random()))
@@ -257,4 +260,4 @@ if __name__ == "__main__":
     directory = Path(sys.argv[1])
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
-    Soak(directory, int(sys.argv[2]), int(sys.argv[3])).run()
+    Soak(directory, int(sys.argv[2]), int(sys.argv[3]), sys.argv[4] == "any").run()
