@@ -454,6 +454,8 @@ class GaugeBatch(Handle):
                 finally:
                     header[1] = sequence + 2
                 return
+        except struct.error:  # too many or too few, of a list that changes meanwhile, or no number
+            self._set_slow(values, now_ns)
         except Exception:
             if self._set_slow(values, now_ns) and (kind is list or kind is tuple) and type(now) is int:
                 raise  # a signal's handler did, and not the values or the instant, which are taken
