@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -23,7 +23,7 @@ from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
-from rondo_core.record.handles import Counter, Gauge, GaugeBatch, Summary
+from rondo_core.record.instruments import Instruments
 from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
@@ -55,7 +55,7 @@ DROPPED = "dropped without close"
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
-class Store:
+class Store(Instruments):
     """A store opened for writing.
 
     Threads may share it and its handles. After fork the child's copy refuses to record. A process that is killed
@@ -174,57 +174,6 @@ class Store:
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
         write_run_to(self._runs, self.run)
         _live.add(self)
-
-    # -- declaring
-
-    def counter(
-        self,
-        name: str,
-        /,
-        *given: str | Mapping[str, object] | None,
-        help: str | None = "",
-        unit: str | None = "",
-        **labels: object,
-    ) -> Counter:
-        """Declare a counter, or find the one of that name and labels; it stands at its last total.
-
-        Args: labels as a mapping, as keywords, or both; `help`, which may also come right after the name, and `unit`
-            are for people and exporters. Those that a series was first declared with stand; others are logged, once.
-        Raises: LabelError: a name that receivers could not take, or the series is of another kind;
-        CapacityError: the schema is full (counted too); StoreClosedError.
-        """
-        handle: Counter = self._declarations.declare("counter", name, given, labels, help, unit)
-        return handle
-
-    def gauge(
-        self,
-        name: str,
-        /,
-        *given: str | Mapping[str, object] | None,
-        help: str | None = "",
-        unit: str | None = "",
-        **labels: object,
-    ) -> Gauge:
-        """Declare a gauge, or find it; it is absent until it is set. Raises: as `counter`."""
-        handle: Gauge = self._declarations.declare("gauge", name, given, labels, help, unit)
-        return handle
-
-    def summary(
-        self,
-        name: str,
-        /,
-        *given: str | Mapping[str, object] | None,
-        help: str | None = "",
-        unit: str | None = "",
-        **labels: object,
-    ) -> Summary:
-        """Declare a summary, or find it. Raises: as `counter`."""
-        handle: Summary = self._declarations.declare("summary", name, given, labels, help, unit)
-        return handle
-
-    def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
-        """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError."""
-        return GaugeBatch(gauges)
 
     # -- time
 
