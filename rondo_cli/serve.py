@@ -109,8 +109,8 @@ def serve(
     """
     import uvicorn
 
-    from rondo_cli import guard
-    from rondo_cli.api import Api, Desk, by_port
+    from rondo_web.http import connection as guard
+    from rondo_web.metrics.query import Api, Desk, by_port
 
     with ExitStack() as stack:
         apps = {}

@@ -151,7 +151,7 @@ def test_no_number_is_too_long_to_be_refused(text):
 
 def test_re2_takes_what_strangers_send():
     """What backtracks elsewhere is matched or refused; what RE2 has not, and what is too large, is said to be so."""
-    from rondo_cli.patterns import compile_re2
+    from rondo_web.reading.regex import compile_re2
 
     text = "a" * 1000 + "!"
     for pattern in ("(a+)+$", "([a-z_]+)+!", "(a|a)*!", "(.*a){20}", r"(\w+\s?)*!", "(?:a{0,30}){0,30}b"):

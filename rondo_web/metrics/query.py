@@ -20,10 +20,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rondo_cli import render
-from rondo_cli.guard import GONE, error_body
-from rondo_cli.lanes import BusyError, Lanes
-from rondo_cli.patterns import compile_re2
-from rondo_cli.served import Reader, Served
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import QueryLimitError, RondoError, UnknownSeriesError, UsageError, one_line
 from rondo_core.export import Found, newest_of
@@ -32,6 +28,10 @@ from rondo_core.model import Series, overridden, parse_range, parse_selector
 from rondo_core.read import LABEL, Budget, StoreReader
 from rondo_core.storage import size_bytes
 from rondo_core.units import parse_instant_ns
+from rondo_web.http.connection import GONE, error_body
+from rondo_web.reading.regex import compile_re2
+from rondo_web.reading.shared_reader import Reader, Served
+from rondo_web.reading.workers import BusyError, Lanes
 
 if TYPE_CHECKING:
     from starlette.requests import Request

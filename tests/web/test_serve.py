@@ -395,7 +395,7 @@ def test_a_host_that_is_no_name_is_one_line(host, path, capsys):
 
 def test_health_of_many_stores_waits_for_none_of_them(tmp_path):
     """What it told last is told again while a look at all of them takes its time, and what is new once it is over."""
-    from rondo_cli.served import Served
+    from rondo_web.reading.shared_reader import Served
 
     with Store(tmp_path / "s", ()):
         pass

@@ -1,0 +1,1 @@
+"""Reading for many clients at once."""
