@@ -424,5 +424,10 @@ def test_the_command_starts_without_what_it_does_not_need(tmp_path):
 
 
 def test_what_is_asked_of_serving_before_it_starts_imports_no_server():
-    """`rondo serve --help`, a busy port and a sidecar's parent load none of the packages of the extra `web`."""
-    assert not loaded_by("serve", "--help") & {"starlette", "uvicorn", "asyncio", "re2", "numpy"}
+    """`rondo serve --help`, and a program that takes a port for a sidecar, load none of the packages of the extra `web`."""
+    serving = {"starlette", "uvicorn", "asyncio", "re2", "numpy"}
+    assert not loaded_by("serve", "--help") & serving
+    code = "import sys\nfrom rondo_web import Sidecar, check_installed, listen, read_token\nwith listen('127.0.0.1', 0): read_token(None)\nprint(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert "rondo_web.sidecar" in loaded
+    assert not set(loaded) & serving
