@@ -74,7 +74,7 @@ soak-hostile: $(VENV)/.tested ## Let a hostile guest loose on every device, ten 
 
 soak-http: $(VENV)/.tested ## Send 10,000 hostile requests, each time others, and hold /metrics/health to a second meanwhile.
 	@RONDO_HTTP_REQUESTS=$${RONDO_HTTP_REQUESTS:-10000} RONDO_HTTP_SEED=$${RONDO_HTTP_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
-	  $(BIN)/python -m pytest -q -s tests/cli/test_hostile_http.py -o timeout=3600
+	  $(BIN)/python -m pytest -q -s tests/web/test_hostile_http.py -o timeout=3600
 
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from harness import Report, finish, machine, outputs
 
-from rondo_cli.serve import Sidecar
 from rondo_core import Store, StoreReader
 from rondo_vmm import VMM_SCHEMAS, VmConfig, run_vm
+from rondo_web import Sidecar
 
 
 def check(path: Path, seconds: int, choice: str, listening: socket.socket | None = None) -> dict[str, Any]:

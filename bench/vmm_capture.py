@@ -23,7 +23,7 @@ from children import Prometheus, child, free_ports, prometheus
 from harness import Report, finish, machine, outputs
 
 from rondo_cli.render import table
-from rondo_cli.serve import listen
+from rondo_web import listen
 
 LIVES_S = (2, 5, 15, 30, 45)
 INTERVALS_S = (1, 15, 30)

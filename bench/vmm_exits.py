@@ -22,7 +22,6 @@ from pathlib import Path
 from harness import Report, finish, in_turn, machine, now_ns, outputs, per_call_ns, unless_interrupted
 from prometheus_client import Counter
 
-from rondo_cli.serve import Sidecar, listen
 from rondo_core import Store
 from rondo_core.clock import monotonic_ns
 from rondo_core.record import handles
@@ -32,6 +31,7 @@ from rondo_vmm.kvm.vm import usable
 from rondo_vmm.machine import IO, REASONS
 from rondo_vmm.monitor import Monitor
 from rondo_vmm.recording import Recording, monitor_plugins
+from rondo_web import Sidecar, listen
 
 BASE = 0x100000
 CODE = bytes.fromhex("66ba1007eeebfd")  # mov dx, 0x710; out dx, al; jmp to the out: an exit after each instruction

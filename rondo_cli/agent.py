@@ -8,8 +8,8 @@ import click
 
 from rondo_cli import run_long
 from rondo_cli.params import CONFIG
-from rondo_cli.printing import say, tame_logs
-from rondo_core.errors import ExportError
+from rondo_cli.printing import say
+from rondo_core.errors import ExportError, make_logs_printable
 
 
 @click.command("agent")
@@ -32,7 +32,7 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     from rondo_core.plugins import read_config
     from rondo_core.signals import stopped_by_signals
 
-    tame_logs()
+    make_logs_printable()
     agent = Agent(directory, read_config(config))
     try:
         if once:

@@ -9,9 +9,17 @@ import attrs
 import click
 
 from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, one_store
-from rondo_cli.printing import say, tame_logs
+from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import ExportError, PluginError, PluginNotFoundError, RondoError, UsageError, one_line
+from rondo_core.errors import (
+    ExportError,
+    PluginError,
+    PluginNotFoundError,
+    RondoError,
+    UsageError,
+    make_logs_printable,
+    one_line,
+)
 
 if TYPE_CHECKING:
     from rondo_core.export import Outcome
@@ -60,7 +68,7 @@ def command(
         if not sign:
             raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
         given[key] = value
-    tame_logs()
+    make_logs_printable()
     known = read_config(config)
     one_store(store, f"rondo agent {store} --once")
     tables = {name: dict(table) for name, table in known.exporters.items()}

@@ -47,22 +47,6 @@ def show_usage_error(error: click.ClickException) -> None:
     show(f"Error: {said.expandtabs(4)}", err=True)
 
 
-def tame_logs() -> None:
-    """Let log records that nobody has asked for, which go to standard error, be lines of their own too."""
-    import logging
-
-    class Formatter(logging.Formatter):
-        def format(self, record: logging.LogRecord) -> str:
-            return "\n".join(map(printable, super().format(record).split("\n")))
-
-        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-            record.message = printable(record.message)
-            return super().formatMessage(record)
-
-    if logging.lastResort is not None:
-        logging.lastResort.setFormatter(Formatter())
-
-
 def guest_line(line: bytes) -> bytes:
     """Give a line of a guest's console as it may be shown on standard output: on a terminal as text."""
     return printable(line.decode(errors="backslashreplace").rstrip("\r")).encode() if sys.stdout.isatty() else line

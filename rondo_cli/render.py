@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rondo_core.errors import printable
 from rondo_core.model import format_series
@@ -93,29 +93,11 @@ def as_csv(found: Sequence[SeriesData]) -> str:
     return out.getvalue().rstrip("\n")
 
 
-def plain(data: SeriesData) -> dict[str, Any]:
-    """Give a series as JSON has it, its points as [timestamp_ns, value]; an infinity is a text."""
-    values = data.values.tolist()
-    if not all(map(math.isfinite, values)):
-        values = [value if math.isfinite(value) else str(value) for value in values]
-    return {
-        "name": data.series.name,
-        "labels": dict(data.series.labels),
-        "kind": data.series.kind,
-        "unit": data.series.unit,
-        "fn": data.fn,
-        "points": list(map(list, zip(data.timestamps_ns.tolist(), values, strict=True))),
-        "interval_ns": data.interval_ns.tolist(),
-        "coverage": data.coverage.tolist(),
-        "error": data.error,
-    }
-
-
 def as_json(found: Sequence[SeriesData]) -> str:
-    """Write a list of series; see `plain`."""
+    """Write a list of series; see `SeriesData.to_dict`."""
     import json
 
-    return json.dumps([plain(data) for data in found], indent=1)
+    return json.dumps([data.to_dict() for data in found], indent=1)
 
 
 def findings_as_json(found: Sequence[Finding]) -> str:

@@ -201,7 +201,7 @@ def command(
 
         def serve(path: Path) -> None:
             for each in listening:
-                from rondo_cli.serve import Sidecar
+                from rondo_web import Sidecar
 
                 sidecar = stack.enter_context(Sidecar(path, each, token_file=api_token_file))
                 say(f"rondo: serving {path} on {sidecar.url}/info", err=True)
@@ -226,7 +226,7 @@ def _listen(port: int | None, host: str, token_file: Path | None, count: int, *,
         return []
     if not recorded:
         raise click.BadParameter("nothing is recorded with --no-metrics; leave one out", param_hint="--api-port")
-    from rondo_cli.serve import check_installed, listen, read_token
+    from rondo_web import check_installed, listen, read_token
 
     check_installed()
     read_token(token_file)

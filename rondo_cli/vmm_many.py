@@ -12,16 +12,19 @@ import socket
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import attrs
 
 from rondo_cli.printing import guest_line, say
-from rondo_cli.serve import Sidecar
 from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
 from rondo_cli.vmm_run import Asked, Run
 from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.signals import STOP_SIGNALS, stopped_by_signals
 from rondo_core.storage import is_abandoned
+
+if TYPE_CHECKING:
+    from rondo_web import Sidecar
 
 INSTANCE = "instance"
 LONGEST_LINE = 4096
@@ -248,18 +251,16 @@ def _serve(
     machines: list[tuple[str, Asked]], listening: list[socket.socket], token_file: Path | None
 ) -> Sidecar | None:
     """Serve those whose store is there, all by one process; say where each is."""
+    from rondo_web import Sidecar, url_of
+
     there = []
     for (name, asked), each in zip(machines, listening, strict=True):
         if asked.store is None or not asked.store.exists():
             each.close()
             continue
         there.append((asked.store, each))
-        say(f"rondo: {name}: serving {asked.store} on http://{_address(each)}/metrics/info", err=True)
+        say(f"rondo: {name}: serving {asked.store} on {url_of(each)}/metrics/info", err=True)
     return Sidecar(*there[0], there[1:], token_file) if there else None
-
-
-def _address(listening: socket.socket) -> str:
-    return "{}:{}".format(*listening.getsockname()[:2])
 
 
 def _make_room(count: int) -> None:

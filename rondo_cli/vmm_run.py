@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_cli import run_long
-from rondo_cli.printing import GuestText, say, tame_logs
+from rondo_cli.printing import GuestText, say
 from rondo_cli.terminal import STDOUT, to_descriptor
-from rondo_core.errors import RondoError, one_line
+from rondo_core.errors import RondoError, make_logs_printable, one_line
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
@@ -187,7 +187,7 @@ class Run:
             return None
         from rondo_core.export import Exporters
 
-        tame_logs()
+        make_logs_printable()
         return Exporters(store, self._asked.exporters, self._asked.labels)
 
     def _say(self, words: str) -> None:

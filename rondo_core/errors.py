@@ -212,3 +212,19 @@ def one_line(error: BaseException) -> str:
     """Give an error of any kind as one line, class named where it is not ours; see `printable`."""
     text = printable(" ".join(str(error).split()))
     return text if isinstance(error, RondoError) else f"{type(error).__name__}: {text}"
+
+
+def make_logs_printable() -> None:
+    """Let log records that nobody has asked for, which go to standard error, be lines of their own too."""
+    import logging
+
+    class Formatter(logging.Formatter):
+        def format(self, record: logging.LogRecord) -> str:
+            return "\n".join(map(printable, super().format(record).split("\n")))
+
+        def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+            record.message = printable(record.message)
+            return super().formatMessage(record)
+
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(Formatter())

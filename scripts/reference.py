@@ -25,8 +25,9 @@ from rondo_core.record import selfmetrics
 
 HOME = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WIDTH = 110
-# Folders of the core that other programs may build on, beside the names of `rondo_core` itself.
+# What other programs may build on, beside the names of `rondo_core` itself: folders of the core, and the HTTP API.
 MODULES = ("model", "storage", "record", "plugins", "read", "export", "maintain")
+OTHERS = ("rondo_web",)
 
 
 def commands() -> str:
@@ -105,7 +106,7 @@ def metrics() -> str:
 def python() -> str:
     """Write the page of the public Python API: names, signatures, docstrings."""
     lines = ["# Python API", "", "What may be imported; everything else may change without a word.", ""]
-    for module in ("rondo_core", *(f"rondo_core.{name}" for name in MODULES)):
+    for module in ("rondo_core", *(f"rondo_core.{name}" for name in MODULES), *OTHERS):
         package = importlib.import_module(module)
         lines += [f"## `{module}`", "", inspect.getdoc(package) or "", ""]
         for name in sorted(package.__all__):
@@ -117,7 +118,8 @@ def _entry(name: str, thing: Any, *, whole: bool) -> list[str]:
     if inspect.ismodule(thing):
         return [f"### `{name}`", "", f"A module: {(inspect.getdoc(thing) or '').splitlines()[0]}", ""]
     if not inspect.isclass(thing) and not inspect.isroutine(thing):
-        return [f"### `{name}`", "", f"A {type(thing).__name__}." if not isinstance(thing, str) else f"`{thing!r}`", ""]
+        said = f"`{thing!r}`" if isinstance(thing, str | int) else f"A {type(thing).__name__}."
+        return [f"### `{name}`", "", said, ""]
     lines = [f"### `{name}{_signature(thing)}`", "", "```text", inspect.getdoc(thing) or "", "```", ""]
     if whole and inspect.isclass(thing):
         ours = [vars(each) for each in reversed(thing.__mro__) if each.__module__.startswith("rondo")]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rondo_core.model.schema import with_room as with_room
     from rondo_core.model.schema_file import read_schemas as read_schemas
     from rondo_core.model.schema_file import write_schemas as write_schemas
+    from rondo_core.model.selector import Selector as Selector
     from rondo_core.model.selector import parse_selector as parse_selector
 
 _HOME = {
@@ -44,6 +45,7 @@ _HOME = {
     "SELF_SCHEMA": "schema",
     "SELF_SCHEMAS": "schema",
     "Schema": "schema",
+    "Selector": "selector",
     "Series": "labels",
     "Tier": "schema",
     "canonical_labels": "labels",

@@ -5,6 +5,7 @@ A point's timestamp is the first nanosecond of its bucket; a bucket belongs to a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, overload
 
@@ -55,6 +56,23 @@ class SeriesData:
     def __repr__(self) -> str:
         """Name the series and count its points."""
         return f"<SeriesData {self.series} {self.fn}: {len(self)} points>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what JSON can hold: the points as [timestamp_ns, value], an infinity among the values as a text."""
+        values = self.values.tolist()
+        if not all(map(math.isfinite, values)):
+            values = [value if math.isfinite(value) else str(value) for value in values]
+        return {
+            "name": self.series.name,
+            "labels": dict(self.series.labels),
+            "kind": self.series.kind,
+            "unit": self.series.unit,
+            "fn": self.fn,
+            "points": list(map(list, zip(self.timestamps_ns.tolist(), values, strict=True))),
+            "interval_ns": self.interval_ns.tolist(),
+            "coverage": self.coverage.tolist(),
+            "error": self.error,
+        }
 
     def to_pandas(self) -> Any:
         """Give a pandas Series; see `frames`. Raises: UsageError: pandas is not installed."""

@@ -185,7 +185,7 @@ def test_what_is_printable_stays():
 def test_a_log_record_that_nobody_handles_is_a_line_of_text():
     """What is logged to standard error by default cannot forge another record."""
     code = (
-        "import logging\nfrom rondo_cli.printing import tame_logs\ntame_logs()\n"
+        "import logging\nfrom rondo_core.errors import make_logs_printable\nmake_logs_printable()\n"
         "logging.getLogger('rondo.export').warning('%s', 'x\\x1b[2J\\nrun 9')"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr

@@ -23,6 +23,28 @@ def read(store, clock):
     return store.query("g", tier=0)
 
 
+def test_a_series_becomes_what_json_holds(store, clock):
+    """Its points with their intervals and coverage, and what the series is; no value that JSON has no word for."""
+    gauge = store.gauge("g", n=1, unit="bytes")
+    stamps = []
+    for value in (1.5, float("inf"), float("-inf")):
+        gauge.set(value)
+        stamps.append(clock())
+        clock.advance(1)
+    (data,) = store.query("g", tier=0)
+    assert json.loads(json.dumps(data.to_dict(), allow_nan=False)) == {
+        "name": "g",
+        "labels": {"n": "1"},
+        "kind": "gauge",
+        "unit": "bytes",
+        "fn": "avg",
+        "points": [list(each) for each in zip(stamps, (1.5, "inf", "-inf"), strict=True)],
+        "interval_ns": [10**9] * 3,
+        "coverage": [1] * 3,
+        "error": 0.0,
+    }
+
+
 def test_a_series_becomes_a_pandas_series(read, clock):
     """Named by the series, indexed by UTC times of nanoseconds; one without points stays one."""
     pandas = pytest.importorskip("pandas")

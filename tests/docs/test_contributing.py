@@ -11,6 +11,7 @@ PAGES += sorted((ROOT / "docs" / "contributing").glob("*.md"))
 PLACES = (
     "rondo_core/",
     "rondo_vmm/",
+    "rondo_web/",
     "rondo_cli/",
     "rondo_exporters/",
     "tests/",
@@ -37,7 +38,7 @@ def test_every_file_that_a_page_names_exists(page):
 def test_the_architecture_page_names_every_floor():
     """Its table is the tree's."""
     page = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
-    for path in (ROOT / "rondo_core").iterdir():
+    for path in [*(ROOT / "rondo_core").iterdir(), *(ROOT / "rondo_web").iterdir()]:
         if path.suffix == ".py" and path.stem != "__init__":
             assert f"`{path.stem}`" in page, path.stem
         elif (path / "__init__.py").exists():

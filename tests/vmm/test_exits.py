@@ -149,6 +149,7 @@ def test_a_monitor_that_only_records_loads_no_numpy(machine, path):
         "numpy",
         "cython",
         "asyncio",
+        "rondo_web",
         "rondo_core.read.query",
         "rondo_vmm.boot.bzimage",
         "rondo_vmm.devices.virtio.queue",

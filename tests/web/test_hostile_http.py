@@ -372,7 +372,7 @@ def test_answers_that_nobody_takes_are_few(store_path):
 def test_a_client_that_cuts_the_connection_is_no_error():
     """Where it is gone before it is told that there is no more, the connection ends, and the log has no word of it."""
     pytest.importorskip("uvicorn")
-    from rondo_cli.guard import BoundedProtocol
+    from rondo_web.http.connection import BoundedProtocol
 
     calls = []
 

@@ -2,13 +2,11 @@
 
 import contextlib
 import http.client
-import itertools
 import json
 import os
 import socket
 import subprocess
 import sys
-import threading
 import types
 import urllib.error
 import urllib.request
@@ -17,9 +15,9 @@ from urllib.parse import quote
 import pytest
 
 from rondo_cli.main import run
-from rondo_cli.serve import Sidecar, listen
 from rondo_core import Schema, Store, Tier
 from rondo_core.errors import UsageError
+from rondo_web import Sidecar, listen
 
 
 @pytest.fixture
@@ -134,34 +132,6 @@ def test_bad_input_is_answered_in_one_line(served):
         assert said in body["error"]
         assert "\n" not in body["error"]
     assert get(sidecar, "health")[0] == 200
-
-
-def test_the_api_ends_with_the_process_that_started_it(path):
-    """Also where that one is killed: no process and no listening port is left."""
-    code = f"""
-import os, sys
-from rondo_cli.serve import Sidecar, listen
-from rondo_core import Schema, Store, Tier
-store = Store({str(path)!r})
-sidecar = Sidecar(store.path, listen("127.0.0.1", 0))
-print(sidecar._child.pid, sidecar.url, flush=True)
-os.kill(os.getpid(), 9)
-"""
-    process = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
-    assert process.returncode == -9
-    child = int(process.stdout.split()[0])
-    port = int(process.stdout.split(":")[-1].split("/")[0])
-    try:
-        descriptor = os.pidfd_open(child)
-    except ProcessLookupError:
-        pass
-    else:
-        import select
-
-        assert select.select([descriptor], [], [], 30)[0], "it still runs"
-        os.close(descriptor)
-    with socket.socket() as probe, pytest.raises(ConnectionRefusedError):
-        probe.connect(("127.0.0.1", port))
 
 
 def test_what_is_served_is_what_lies_at_the_path(path, clock):
@@ -391,32 +361,3 @@ def test_a_host_that_is_no_name_is_one_line(host, path, capsys):
     assert run(["serve", str(path), "--host", host, "--port", "0"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("rondo: --host ")
-
-
-def test_health_of_many_stores_waits_for_none_of_them(tmp_path):
-    """What it told last is told again while a look at all of them takes its time, and what is new once it is over."""
-    from rondo_cli.served import Served
-
-    with Store(tmp_path / "s", ()):
-        pass
-    served = Served(tmp_path)
-    goes_on = threading.Event()
-    goes_on.set()
-    reader = served._current.reader
-    newest = itertools.count(1)
-
-    def slow():
-        assert goes_on.wait(60)
-        return next(newest)
-
-    reader.newest_ns = slow
-    while served.facts() is None:
-        pass
-    served._looker.join(60)
-    told = served._current.facts.newest_ns
-    goes_on.clear()
-    assert served.facts().newest_ns == told
-    goes_on.set()
-    served._looker.join(60)
-    assert served._current.facts.newest_ns == told + 1
-    served.close()

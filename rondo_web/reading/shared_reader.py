@@ -1,28 +1,20 @@
-"""What lies at a path, open for several threads: a store, or a directory of stores; followed when it is replaced."""
+"""The shared reader of a path, a store or a directory of stores: open for several threads, reopened when replaced."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import TypeVar
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
-from rondo_core.errors import RondoError
 from rondo_core.read import StoreReader, StoresReader, open_reader
 
-REOPEN_NS = 5 * NS_PER_S
-PATIENCE_S = 0.3
+T = TypeVar("T")
+REOPEN_NS = 5 * NS_PER_S  # a directory of stores says of none of them that it is new
 
 Reader = StoreReader | StoresReader
-
-
-class Facts(NamedTuple):
-    """What /health tells."""
-
-    newest_ns: int
-    writer_pid: int | None
 
 
 class _Open:
@@ -33,33 +25,26 @@ class _Open:
         self.turn = threading.Lock() if isinstance(self.reader, StoresReader) else None
         self.opened_ns = monotonic_ns()
         self.n_users, self.retired = 0, False
-        self.facts: Facts | None = None
-
-    def look(self) -> Facts:
-        self.facts = Facts(self.reader.newest_ns(), self.reader.writer_pid())
-        return self.facts
 
 
-class Served:
-    """A path that is served. Thread-safe."""
+class SharedReader:
+    """The reader of a path, for any number of threads."""
 
     def __init__(self, path: Path) -> None:
         """Open what is there. Raises: as `open_reader`."""
         self._path = path
-        self._lock, self._following = threading.Lock(), threading.Lock()
+        self._lock, self._reopening = threading.Lock(), threading.Lock()
         self._current = _Open(path)
-        self._looker: threading.Thread | None = None  # which asks the stores of a directory; `facts` has one caller
-        self._trouble: RondoError | OSError | None = None
 
     @contextmanager
-    def reader(self, *, follow: bool = True) -> Iterator[Reader]:
+    def reader(self, *, reopen: bool = True) -> Iterator[Reader]:
         """Give the reader of what is at the path now, to use and not to keep.
 
-        Args: `follow`: open what has come to be there, which takes long for a directory; else what was there is good.
+        Args: `reopen`: open what has come to be there, which takes long for a directory; else what was there is good.
         Raises: as `open_reader`, where something else is there than was.
         """
-        if follow:
-            self._follow()
+        if reopen:
+            self._reopen()
         with self._held() as held:
             if held.turn is None:
                 yield held.reader
@@ -67,32 +52,7 @@ class Served:
             with held.turn:
                 yield held.reader
 
-    def facts(self) -> Facts | None:
-        """Give what /health tells, at once: of a directory, which takes long, what it told last; None: not yet known.
-
-        Raises: as `reader` and `View.newest_ns`.
-        """
-        if not self.is_many():
-            self._follow()
-            with self._held() as held:
-                return held.look()
-        if self._looker is None or not self._looker.is_alive():
-            self._looker = threading.Thread(target=self._look, name="rondo-look", daemon=True)
-            self._looker.start()
-        self._looker.join(PATIENCE_S)
-        if self._trouble is not None:
-            raise self._trouble
-        return self._current.facts
-
-    def _look(self) -> None:
-        try:
-            with self._held() as held, held.turn or nullcontext():
-                held.look()
-            self._trouble = None
-        except (RondoError, OSError) as error:
-            self._trouble = error
-
-    def is_many(self) -> bool:
+    def is_directory(self) -> bool:
         """Say whether it is a directory of stores."""
         return isinstance(self._current.reader, StoresReader)
 
@@ -103,8 +63,8 @@ class Served:
             return monotonic_ns() - held.opened_ns > REOPEN_NS
         return held.reader.is_outdated()
 
-    def _follow(self) -> None:
-        if not self.is_due() or not self._following.acquire(blocking=False):
+    def _reopen(self) -> None:
+        if not self.is_due() or not self._reopening.acquire(blocking=False):
             return  # another thread is at it: until it is done what was there is as good
         try:
             if not self.is_due():
@@ -112,13 +72,12 @@ class Served:
             fresh = _Open(self._path)
             with self._lock:
                 old, self._current = self._current, fresh
-                fresh.facts = old.facts
                 old.retired = True
                 unused = not old.n_users
             if unused:
                 old.reader.close()
         finally:
-            self._following.release()
+            self._reopening.release()
 
     @contextmanager
     def _held(self) -> Iterator[_Open]:
@@ -141,3 +100,8 @@ class Served:
             unused = not self._current.n_users
         if unused:
             self._current.reader.close()
+
+
+def of_each(reader: Reader, read: Callable[[str, StoreReader], T]) -> list[T]:
+    """Call with each store and its name below the directory; the name of a store that is alone is empty."""
+    return [read("", reader)] if isinstance(reader, StoreReader) else reader.of_each(read)

@@ -1,0 +1,55 @@
+"""The application of a store: the route to every page, and the words for a page or a method that there is not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from rondo_web.errors import error_body
+from rondo_web.http.responses import json_response, page_of
+from rondo_web.metrics.health import health
+from rondo_web.metrics.info import info
+from rondo_web.metrics.query import query
+from rondo_web.metrics.scrape import scrape
+from rondo_web.reading.served_store import ServedStore
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+
+def application(store: ServedStore) -> Starlette:
+    """Give the application that answers from a store: a new page is a module and its line here."""
+    routes = [
+        Route("/metrics", page_of(store, scrape)),
+        Route("/metrics/health", partial(health, store)),
+        Route("/metrics/info", page_of(store, info)),
+        Route("/metrics/query", page_of(store, query)),
+    ]
+    pages = ", ".join(route.path for route in routes)
+
+    async def refused(_request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)  # noqa: S101 - what it is called for
+        said = {404: f"no such page; there are {pages}", 405: "only GET and HEAD are answered"}
+        body = error_body(said.get(error.status_code, error.detail))
+        return json_response(body, error.status_code, error.headers or {})
+
+    handlers: dict[Any, Any] = {HTTPException: refused}
+    app = Starlette(routes=routes, exception_handlers=handlers)
+    app.router.redirect_slashes = False  # which would send the client to whatever its Host says
+    return app
+
+
+def by_port(apps: Mapping[int, ASGIApp]) -> ASGIApp:
+    """Give an application that hands each request to the one of the port that it came to."""
+
+    async def dispatch(scope: Scope, receive: Receive, send: Send) -> None:
+        await apps[scope["server"][1]](scope, receive, send)
+
+    return dispatch

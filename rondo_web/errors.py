@@ -1,0 +1,43 @@
+"""Errors of a request: the HTTP status of each, and the one short line of JSON that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+from rondo_core.errors import QueryLimitError, RondoError, UnknownSeriesError, UsageError, one_line
+
+MAX_SAID = 300  # characters
+# The first that an error is of.
+_STATUSES: tuple[tuple[type[BaseException], int], ...] = (
+    (UnknownSeriesError, 404),
+    (QueryLimitError, 422),
+    (UsageError, 400),
+    (RondoError, 503),
+    (OSError, 503),
+    (MemoryError, 503),
+)
+FAILURES = tuple(kind for kind, _ in _STATUSES)
+
+
+class BusyError(RondoError):
+    """The server has as much to do as it takes on at once."""
+
+    def __init__(self, message: str = "the server is busy; ask again in a second") -> None:
+        """Say so."""
+        super().__init__(message)
+
+
+def status_of(error: BaseException) -> int:
+    """Give the HTTP status of an error that is one of FAILURES."""
+    return next(status for kind, status in _STATUSES if isinstance(error, kind))
+
+
+def failure_text(error: BaseException) -> str:
+    """Give the words for an error that is one of FAILURES."""
+    return one_line(error) if isinstance(error, RondoError) else f"the store cannot be read now: {one_line(error)}"
+
+
+def error_body(said: str) -> bytes:
+    """Write an error as one short line of JSON: what a client sent does not come back at any length."""
+    text = " ".join(said.split())
+    return json.dumps({"error": text if len(text) <= MAX_SAID else f"{text[:MAX_SAID]}..."}).encode() + b"\n"

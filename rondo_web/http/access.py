@@ -1,0 +1,107 @@
+"""Access: which requests are heard at all, by the Host that they name, their token and their size."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from rondo_core.errors import UsageError
+from rondo_web.errors import error_body
+from rondo_web.listening import is_loopback
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+MAX_URL_BYTES = 8 << 10  # path and query
+_SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 1024
+# Source: RFC 3986, 3.2.2 and 3.2.3: an address in brackets, or anything without a colon; then a port.
+_HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\[\]:/?#@\s]{1,253}))(?::[0-9]{1,5})?")
+
+
+@attrs.frozen
+class AccessControl:
+    """An application before another one: only requests that may be heard, and that ask for something, reach that one.
+
+    A web page can have a browser ask any address by a name of the page's own; what it cannot do is to have it send
+    another Host: so a name that nobody has allowed is refused. A request with a body is refused unread.
+
+    Attributes:
+        app: the one behind.
+        names: hosts that may be asked for besides this machine's loopback names and the address that was reached.
+        token: what must stand in `Authorization: Bearer`; empty: nothing has to.
+    """
+
+    app: ASGIApp
+    names: frozenset[str] = frozenset()
+    token: bytes = attrs.field(default=b"", repr=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or hand over."""
+        if scope["type"] != "http":
+            return
+        refusal = self._refusal(scope)
+        if refusal is None:
+            await self.app(scope, receive, send)
+            return
+        status, said, headers = refusal
+        body = error_body(said)
+        headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
+        await send({"type": "http.response.body", "body": body})
+
+    def _refusal(self, scope: Scope) -> tuple[int, str, list[tuple[bytes, bytes]]] | None:
+        given: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            given.setdefault(name, value)
+        host = given.get(b"host", b"").decode("latin-1")
+        if not self._knows(host, scope.get("server")):
+            return 421, f"host {host!r}: not known here; rondo serve --allow-host NAME lets it be asked for", []
+        if self.token and not hmac.compare_digest(given.get(b"authorization", b""), b"Bearer " + self.token):
+            return 401, "a token is needed: Authorization: Bearer TOKEN", [(b"www-authenticate", b"Bearer")]
+        if b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0"):
+            return 413, "a body: no request here has one", []
+        if len(scope["query_string"]) + len(scope["path"]) > MAX_URL_BYTES:
+            return 414, f"a URL of more than {MAX_URL_BYTES} bytes", []
+        return None
+
+    def _knows(self, host: str, server: Any) -> bool:
+        match = _HOST.fullmatch(host)
+        if match is None:
+            return False
+        name = (match[1] or match[2]).lower().removesuffix(".")
+        if name == "localhost" or name in self.names:
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+            return is_loopback(name) or bool(server and address == ipaddress.ip_address(server[0].partition("%")[0]))
+        except ValueError:
+            return False
+
+
+def allowed(names: Sequence[str]) -> frozenset[str]:
+    """Give the names of --allow-host as they are compared."""
+    return frozenset(each.lower().removesuffix(".") for each in names)
+
+
+def read_token(path: Path | None) -> bytes:
+    """Read the text that clients must send; empty without a file.
+
+    Raises: UsageError: the file cannot be read, or holds no such text.
+    """
+    if path is None:
+        return b""
+    try:
+        with path.open("rb") as file:
+            token = file.read(_LONGEST_TOKEN + 1).strip()
+    except OSError as error:
+        raise UsageError(f"--token-file {path}: {error.strerror}; give a file that can be read") from None
+    if not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN or not all(0x21 <= each <= 0x7E for each in token):
+        what = f"no token; one line of {_SHORTEST_TOKEN} to {_LONGEST_TOKEN} letters, digits and signs is one"
+        raise UsageError(f"--token-file {path}: {what}: openssl rand -hex 32 makes one")
+    return token

@@ -1,0 +1,105 @@
+"""Responses: an answer that is made beside the loop and sent as the client takes it, and the words of a failure."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from starlette.responses import Response
+
+from rondo_core.errors import QueryLimitError
+from rondo_web.errors import FAILURES, BusyError, error_body, failure_text, status_of
+from rondo_web.http.connection import GONE
+from rondo_web.reading.limits import LARGE, SMALL, ReadLimits
+from rondo_web.reading.served_store import ServedStore
+from rondo_web.reading.workers import MAX_ANSWERS, MAX_LARGE, Workers
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
+
+JSON = "application/json"
+_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+_PIECE_BYTES = 1 << 16
+
+
+class Answer(NamedTuple):
+    """What a page answers: texts that are joined, and their content type."""
+
+    pieces: Iterable[str]
+    content_type: str = JSON
+
+
+Page = Callable[[ServedStore, "Request", ReadLimits], Answer]
+
+
+def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Response]]:
+    """Give the endpoint of a page that reads the store, within the limits that it is handed.
+
+    A page that raises QueryLimitError for a small read is called once more, for a large one.
+    """
+
+    async def endpoint(request: Request) -> Response:
+        return _BoundedResponse(store.workers, partial(page, store, request))
+
+    return endpoint
+
+
+class _BoundedResponse(Response):
+    """An answer that is made when it is sent, beside the loop, and goes in pieces as the client takes them."""
+
+    def __init__(self, workers: Workers, make: Callable[[ReadLimits], Answer]) -> None:
+        super().__init__()
+        self._workers, self._make, self._large = workers, make, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        workers = self._workers
+        if workers.n_answers >= MAX_ANSWERS:
+            await failure_response(BusyError())(scope, receive, send)
+            return
+        workers.n_answers += 1
+        try:
+            try:
+                body, content_type = await self._made(scope.get(GONE, bool))
+            except FAILURES as error:
+                await failure_response(error)(scope, receive, send)
+                return
+            headers = Response(headers=_HEADERS, media_type=content_type).raw_headers
+            headers = [each for each in headers if each[0] != b"content-length"]
+            headers.append((b"content-length", str(len(body)).encode()))
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            for at in range(0, len(body), _PIECE_BYTES):
+                await send({"type": "http.response.body", "body": body[at : at + _PIECE_BYTES], "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+        finally:
+            workers.n_answers -= 1
+            workers.n_large -= self._large
+
+    async def _made(self, gone: Callable[[], bool]) -> tuple[bytes, str]:
+        workers = self._workers
+        with suppress(QueryLimitError):
+            return await workers.small.run(partial(self._encoded, gone, SMALL))
+        if workers.n_large >= MAX_LARGE:
+            raise BusyError
+        self._large = 1
+        workers.n_large += 1
+        return await workers.large.run(partial(self._encoded, gone, LARGE))
+
+    def _encoded(self, gone: Callable[[], bool], limits: ReadLimits) -> tuple[bytes, str]:
+        if gone():
+            raise BusyError
+        pieces, content_type = self._make(limits)
+        return "".join(pieces).encode(), content_type
+
+
+def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Give a response of JSON that is written already."""
+    return Response(body, status, {**_HEADERS, **(headers or {})}, JSON)
+
+
+def failure_response(error: BaseException) -> Response:
+    """Give the response that says what went wrong, where `error` is one of FAILURES."""
+    headers = {"retry-after": "1"} if isinstance(error, BusyError) else None
+    return json_response(error_body(failure_text(error)), status_of(error), headers)

@@ -1,0 +1,50 @@
+"""/metrics: where the series of every live store stand, for a scraper."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rondo_core.errors import QueryLimitError
+from rondo_core.export import Found, newest_of
+from rondo_core.export.exposition import Value, choose, expose
+from rondo_core.model import Series, overridden
+from rondo_core.read import LABEL, StoreReader
+from rondo_web.http.responses import Answer
+from rondo_web.reading.limits import ReadLimits
+from rondo_web.reading.served_store import ServedStore
+from rondo_web.reading.shared_reader import of_each
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+MAX_SERIES_SCRAPED = 50_000
+_MAX_ACCEPT = 1000  # characters
+
+
+def scrape(store: ServedStore, request: Request, limits: ReadLimits) -> Answer:
+    """Give the newest value of each series in the format that the scraper accepts; a store that has ended has none."""
+    content_type = choose(request.headers.get("accept", "")[:_MAX_ACCEPT])
+    with store.reader(limits) as reader:
+        n_series = sum(of_each(reader, lambda _, each: len(each.registry) * _is_live(each)))
+        limits.check_series(n_series)
+        if n_series > MAX_SERIES_SCRAPED:
+            what = f"{n_series} series; at most {MAX_SERIES_SCRAPED} are told at once"
+            raise QueryLimitError(f"{what}; let rondo export send them")
+        found = [each for many in of_each(reader, _newest) for each in many]
+    return Answer([expose(found, content_type).text], content_type)
+
+
+def _newest(name: str, store: StoreReader) -> list[tuple[Series, Value]]:
+    return list(_labelled(newest_of(store), name)) if _is_live(store) else []
+
+
+def _is_live(store: StoreReader) -> bool:
+    return store.writer_pid() is not None
+
+
+def _labelled(found: list[Found], store: str) -> Iterator[tuple[Series, Value]]:
+    """Tell the series of several stores apart, as queries do."""
+    for series, _, value in found:
+        labels = overridden(series.labels, {LABEL: store}) if store else series.labels
+        yield series._replace(labels=labels), value

@@ -1,0 +1,64 @@
+"""A served store: one path, a store or a directory of stores, as the requests of many clients read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rondo_core.read import StoreReader
+from rondo_web.errors import FAILURES, BusyError
+from rondo_web.reading.health import Health, HealthCheck
+from rondo_web.reading.limits import ReadLimits
+from rondo_web.reading.shared_reader import Reader, SharedReader
+from rondo_web.reading.workers import Workers
+
+
+class ServedStore:
+    """What a page asks; pages below every path and every family go through here, and share its `workers`."""
+
+    def __init__(self, path: Path, workers: Workers) -> None:
+        """Open the store or the stores at `path`. Raises: as `open_reader`."""
+        self.workers = workers
+        self._shared = SharedReader(path)
+        self._health = HealthCheck(self._shared)
+
+    @contextmanager
+    def reader(self, limits: ReadLimits) -> Iterator[Reader]:
+        """Give the reader, with what was declared since; on a worker's thread.
+
+        Where the limits forbid to open a directory anew, another thread does so for whoever comes later.
+        Raises: as `open_reader`, where something else is there than was.
+        """
+        later = not limits.may_reopen and self._shared.is_directory()
+        if later and self._shared.is_due():
+            self._reopen_later()
+        with self._shared.reader(reopen=not later) as reader:
+            if isinstance(reader, StoreReader):
+                reader.refresh()
+            yield reader
+
+    async def health(self) -> Health:
+        """Give the health at once, whoever else asks for what; on the server's loop.
+
+        Raises: BusyError: it is not known yet; else as `HealthCheck.look`.
+        """
+        found = await self.workers.health.run(self._health.look)
+        if self._shared.is_due():
+            self._reopen_later()
+        if found is None:
+            raise BusyError
+        return found
+
+    def close(self) -> None:
+        """Let go of the store."""
+        self._shared.close()
+
+    def _reopen_later(self) -> None:
+        """Have what is at the path by now opened, by a thread that may take its time; nobody waits for it."""
+
+        def reopen() -> None:
+            with suppress(*FAILURES), self._shared.reader():
+                pass
+
+        self.workers.large.submit(reopen)

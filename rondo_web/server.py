@@ -1,0 +1,106 @@
+"""The server: uvicorn over stores and the sockets that they are served on, until it is told to end."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import uvicorn
+
+from rondo_web.application import application, by_port
+from rondo_web.http.access import AccessControl, allowed
+from rondo_web.http.connection import MAX_CONNECTIONS, MAX_HEAD_BYTES, BoundedProtocol
+from rondo_web.listening import END_S, url_of
+from rondo_web.reading.served_store import ServedStore
+from rondo_web.reading.workers import Workers
+
+_QUEUE = 512
+_KEPT_DESCRIPTORS = 16  # for the loop's own, and for what a request opens
+_SWITCH_S = 0.001  # from one thread to the next: those that read do not keep the one that answers waiting
+
+
+def serve(
+    places: Sequence[tuple[Path, socket.socket]],
+    *,
+    token: bytes = b"",
+    names: Sequence[str] = (),
+    on_open: Callable[[Path, str], object] | None = None,
+) -> None:
+    """Serve each store on its socket until SIGINT or SIGTERM.
+
+    Args: `token`: what each request must carry; `names`: hosts that may be asked for, besides this machine's own;
+        `on_open` is called with each store and its URL when it is open.
+    Raises: StoreError: there is nothing to read.
+    """
+    with ExitStack() as stack:
+        apps = {}
+        workers = Workers()
+        max_descriptors = _raise_descriptor_limit()
+        for path, listening in places:
+            store = ServedStore(path, workers)
+            stack.callback(store.close)
+            apps[listening.getsockname()[1]] = application(store)
+            if on_open is not None:
+                on_open(path, url_of(listening))
+        BoundedProtocol.max_connections, backlog = _connections_for(max_descriptors)
+        config = uvicorn.Config(
+            AccessControl(by_port(apps), allowed(names), token),
+            http=BoundedProtocol,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+            backlog=backlog,
+            log_level="error",
+            access_log=False,
+            lifespan="off",
+            ws="none",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=END_S,
+        )
+        _log_full_once()
+        sys.setswitchinterval(_SWITCH_S)
+        with suppress(KeyboardInterrupt):
+            _Server(config).run(sockets=[listening for _, listening in places])
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server; what it does not accept in one go waits in the kernel, where it costs no descriptor."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        for each in sockets or ():
+            each.listen(_QUEUE)
+
+
+def _raise_descriptor_limit() -> int:
+    """Let this process have as many descriptors as it may, and give that number."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def _connections_for(max_descriptors: int) -> tuple[int, int]:
+    """Say how many connections the descriptors that are left are enough for, and how many to accept in one go."""
+    free = max_descriptors - sum(1 for _ in Path("/proc/self/fd").iterdir()) - _KEPT_DESCRIPTORS
+    return max(4, min(MAX_CONNECTIONS, free // 3)), max(2, min(128, free // 8))
+
+
+def _log_full_once() -> None:
+    """Let the loop say once that there are no descriptors left, and not for each connection that waits."""
+    said: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        first = record.getMessage().partition("\n")[0]
+        if not first.startswith("socket.accept()"):
+            return True
+        new = first not in said
+        said.add(first)
+        return new
+
+    logging.getLogger("asyncio").addFilter(is_new)
