@@ -83,7 +83,7 @@ def _to_stream(stream: TextIO) -> Callable[[bytes], object]:
 @contextmanager
 def unstalled_stderr() -> Iterator[None]:
     """Have no one who says something on standard error, log and warnings included, wait for whoever reads it."""
-    from rondo_vmm.output import STOPPED_S, Output
+    from rondo_vmm.observe.console_output import STOPPED_S, Output
 
     before, output = sys.stderr, Output(_to_stream(sys.stderr))
     encoding = before.encoding or "utf-8"

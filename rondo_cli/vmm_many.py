@@ -218,7 +218,7 @@ def _load() -> None:
         os.environ.setdefault(name, "1")
     for module in ("numpy", "rondo_core.store", "rondo_vmm.schemas", "rondo_vmm.plugins.exits"):
         importlib.import_module(module)
-    from rondo_vmm.recording import monitor_plugins
+    from rondo_vmm.observe.recording import monitor_plugins
 
     monitor_plugins()
     gc.freeze()  # what is collected in a child would be written to, and be the child's own

@@ -15,7 +15,8 @@ from rondo_cli.printing import GuestText, say, tame_logs
 from rondo_cli.terminal import STDOUT, to_descriptor
 from rondo_core.errors import RondoError, one_line
 from rondo_vmm.config import VmConfig
-from rondo_vmm.monitor import Monitor, VmResult
+from rondo_vmm.monitor import Monitor
+from rondo_vmm.observe.result import VmResult
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store
@@ -146,7 +147,7 @@ class Run:
             from rondo_vmm.qemu.recording import qemu_plugins
 
             return qemu_plugins(self._asked.known.recorders)
-        from rondo_vmm.recording import monitor_plugins
+        from rondo_vmm.observe.recording import monitor_plugins
 
         return monitor_plugins(self._asked.known.recorders)
 

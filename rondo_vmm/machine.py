@@ -11,11 +11,8 @@ import attrs
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_vmm.bus import Bus
 from rondo_vmm.devices.clock import Clock
-from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.memory import GuestMemory
-
-REASONS = ("io", "mmio", "hlt", "shutdown", "other")
-IO, MMIO, HLT, SHUTDOWN, OTHER = range(len(REASONS))
+from rondo_vmm.observe.exit_totals import ExitTotals
 
 
 @attrs.frozen
@@ -38,7 +35,7 @@ class Slot:
 
 
 class Vcpu(Protocol):
-    """One virtual CPU, driven by one thread. Attributes: `exits`, counts by the index of the reason in REASONS."""
+    """One virtual CPU, driven by one thread. Attributes: `exits`, counts by the index of the reason in EXIT_REASONS."""
 
     exits: list[int]
 

@@ -7,77 +7,29 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import attrs
-
-from rondo_core.clock import NS_PER_S, wall_ns
+from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError, one_line
 from rondo_core.signals import stopped_by_signals
 from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
 from rondo_vmm.console import Input, Lines
-from rondo_vmm.exit_totals import ExitTotals
-from rondo_vmm.machine import REASONS
-from rondo_vmm.milestones import Milestones
-from rondo_vmm.output import LONGEST_S, STOPPED_S, DroppedBytes, Output
-from rondo_vmm.panic import PanicLine
-from rondo_vmm.recording import Recording
+from rondo_vmm.hookspecs import EXIT_REASONS
+from rondo_vmm.observe.console_output import LONGEST_S, STOPPED_S, DroppedBytes, Output
+from rondo_vmm.observe.exit_totals import ExitTotals
+from rondo_vmm.observe.milestones import Milestones
+from rondo_vmm.observe.panic import PanicLine
+from rondo_vmm.observe.recording import Recording
+from rondo_vmm.observe.result import VmResult
+from rondo_vmm.observe.ticks import until_next_second_s
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
 JOIN_S = 10.0
-PANIC_STATUS = 3  # a guest that panicked is neither a failure of the monitor's nor a wrong call
 # A process's machines tick one after the other: at once they would hand the interpreter over at every system
 # call. One that takes long holds up the others for no more than this.
 TURN_S = 0.5
 _turn = threading.Lock()
-
-
-@attrs.frozen
-class VmResult:
-    """How a VM's run went.
-
-    Attributes:
-        machine, why: which machine ran it and why that one.
-        ended: "power-off", "reset", "panic", "halted", "timeout", "stopped", "signal 15" or another, or "failed".
-        error: the failure, or what the guest's kernel said when it panicked, in one line; empty where there was none.
-        exits: how often the CPUs left the guest, by reason, as the exit loops counted; empty where another monitor ran
-            it, as QEMU does; exits_by_vcpu: of each CPU.
-        uptime_s: from before the first instruction to after the last; started_ns, ended_ns: the same by the wall
-            clock, ns since the epoch.
-        failed_plugins: plugin -> number of its failures.
-        completed: instructions that the monitor ran because the host's KVM cannot, by name: empty on real hardware.
-        dropped_bytes: what of the console no one took; console_trouble: why, where its sink said so.
-        notes: what else is to be known of the run, a line each, as disks of which requests failed.
-    """
-
-    machine: str
-    why: str
-    ended: str
-    error: str
-    exits: dict[str, int]
-    uptime_s: float
-    started_ns: int
-    ended_ns: int
-    failed_plugins: dict[str, int]
-    exits_by_vcpu: tuple[dict[str, int], ...] = ()
-    completed: dict[str, int] = attrs.Factory(dict)
-    dropped_bytes: int = 0
-    console_trouble: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def exit_status(self) -> int:
-        """Give the process's exit status: 0, 1 for a failure, 3 for a panic, 128 + n for signal n."""
-        if self.ended.startswith("signal "):
-            return 128 + int(self.ended.removeprefix("signal "))
-        return {"failed": 1, "panic": PANIC_STATUS}.get(self.ended, 0)
-
-    @property
-    def on_record(self) -> str:
-        """Give how it ended in the words of the record of runs."""
-        fault = self.error if self.ended in {"failed", "panic"} else ""
-        return "; ".join((fault or self.ended, *self.notes))
 
 
 class Monitor:
@@ -210,13 +162,13 @@ class Monitor:
         recording.tick(now_ns)
         self._close_output(STOPPED_S if self._stopped_by else LONGEST_S)
         recording.tick_added(now_ns)
-        exits = tuple(dict(zip(REASONS, vcpu.exits, strict=True)) for vcpu in vcpus)
+        exits = tuple(dict(zip(EXIT_REASONS, vcpu.exits, strict=True)) for vcpu in vcpus)
         return VmResult(
             machine=self.machine,
             why=self.why,
             ended=ended,
             error=self._error,
-            exits={reason: sum(each[reason] for each in exits) for reason in REASONS},
+            exits={reason: sum(each[reason] for each in exits) for reason in EXIT_REASONS},
             exits_by_vcpu=exits,
             completed=self._machine.completed,
             uptime_s=uptime_s,
@@ -284,17 +236,6 @@ class Monitor:
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:
     """Run a VM from its first instruction to its end; see Monitor."""
     return Monitor(config, store, sink).run()
-
-
-def until_next_second_s(begun_ns: int) -> float:
-    """Give how long it is until a second begins that comes after `begun_ns`; 0 where one has: what was begun took long.
-
-    Where the clock has been set back, that is the next second by the clock as it is.
-    """
-    now_ns = wall_ns()
-    if now_ns // NS_PER_S > begun_ns // NS_PER_S:
-        return 0.0
-    return (NS_PER_S - now_ns % NS_PER_S) / NS_PER_S
 
 
 def _nowhere(_data: bytes) -> None:

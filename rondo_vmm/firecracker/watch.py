@@ -16,9 +16,9 @@ from rondo_core.signals import stopped_by_signals
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.firecracker.flush import MAX_LINE_BYTES, parse_flush
 from rondo_vmm.firecracker.recorder import FlushRecorder, Place, place_in
-from rondo_vmm.monitor import VmResult
+from rondo_vmm.observe.async_ticks import every_second
+from rondo_vmm.observe.result import VmResult
 from rondo_vmm.plugins.uptime import uptime_tick
-from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable

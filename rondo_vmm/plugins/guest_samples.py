@@ -45,7 +45,7 @@ class GuestSamples:
 
     def __init__(self, declare: Declare, max_series: int) -> None:
         """Start with none."""
-        from rondo_vmm.guest_line import parse  # its patterns take as long to compile as ten modules to import
+        from rondo_vmm.observe.guest_line import parse  # its patterns take as long to compile as ten modules to import
 
         self._parse = parse
         self._declare, self._room = declare, max_series

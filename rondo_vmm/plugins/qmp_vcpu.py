@@ -10,8 +10,7 @@ from typing import Any
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
-from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
-from rondo_vmm.machine import REASONS
+from rondo_vmm.hookspecs import EXIT_REASONS, OnReplies, QemuFacts, Questions
 from rondo_vmm.plugins.proc import read_proc, resident_bytes, threads_of
 from rondo_vmm.plugins.totals import Follow, Follower, News
 from rondo_vmm.plugins.uptime import uptime_tick
@@ -122,7 +121,7 @@ class _Vcpu:
             words = "Exits of the virtual CPU to the monitor."
             self._exits = {
                 reason: self._follow("vcpu_exits_total", words, reason=reason)
-                for reason in REASONS
+                for reason in EXIT_REASONS
                 if reason != "shutdown"
             }
         known = {reason: counts.get(field, 0) for field, reason in EXITS.items()}

@@ -14,12 +14,12 @@ from rondo_core.signals import stopped_by_signals
 from rondo_vmm.config import MAX_DISKS, VmConfig
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
-from rondo_vmm.monitor import VmResult
-from rondo_vmm.output import LONGEST_S, STOPPED_S, DroppedBytes, Output
-from rondo_vmm.panic import PanicLine
+from rondo_vmm.observe.async_ticks import every_second
+from rondo_vmm.observe.console_output import LONGEST_S, STOPPED_S, DroppedBytes, Output
+from rondo_vmm.observe.panic import PanicLine
+from rondo_vmm.observe.result import VmResult
 from rondo_vmm.qemu.process import BALLOON, PATIENCE_S, PROGRAM, QemuProcess, how_ended, start
 from rondo_vmm.qemu.recording import Recording
-from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store

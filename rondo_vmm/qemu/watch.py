@@ -16,12 +16,12 @@ from rondo_core.clock import wall_ns
 from rondo_core.signals import stopped_by_signals
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
-from rondo_vmm.monitor import VmResult
+from rondo_vmm.observe.async_ticks import every_second
+from rondo_vmm.observe.result import VmResult
 from rondo_vmm.plugins.proc import threads_of
 from rondo_vmm.qemu.qmp import Qmp
 from rondo_vmm.qemu.recording import Recording, find_balloon
 from rondo_vmm.qemu.schemas import qemu_schemas
-from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from rondo_vmm.console import LONGEST_LINE, Input, Lines
 from rondo_vmm.devices.serial import FIFO_BYTES, Serial
-from rondo_vmm.milestones import NAMES, Milestones
+from rondo_vmm.hookspecs import MILESTONES
+from rondo_vmm.observe.milestones import Milestones
 
 DATA, IER, IIR, LCR, MCR, LSR, MSR = range(7)
 
@@ -131,7 +132,7 @@ def test_a_guest_cannot_make_up_milestones():
                  b"rondo-guest phase evil", b"rondo-guest phase \xff\xfe", b"rondo-guest done", b"rondo-guest done"):  # fmt: skip
         milestones.on_line(text, 3000)
     assert told == [(name, 2000, 3000) for name in ("first_byte", "init", "phase_io", "done")]
-    assert {name for name, _, _ in told} < set(NAMES)
+    assert {name for name, _, _ in told} < set(MILESTONES)
 
 
 @pytest.fixture

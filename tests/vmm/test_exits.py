@@ -9,9 +9,9 @@ import pytest
 
 from rondo_core import Store, StoreReader, hookimpl
 from rondo_vmm import VMM_SCHEMAS, VmConfig
-from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.recording import monitor_plugins
+from rondo_vmm.observe.exit_totals import ExitTotals
+from rondo_vmm.observe.recording import monitor_plugins
 
 MACHINES = [pytest.param("kvm", marks=pytest.mark.kvm), pytest.param("soft", marks=pytest.mark.emulator)]
 SECOND = 10**9

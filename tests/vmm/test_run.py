@@ -17,7 +17,7 @@ from rondo_vmm.errors import KvmError
 from rondo_vmm.kvm.vm import Vm, usable
 from rondo_vmm.memory import GuestMemory
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.recording import monitor_plugins
+from rondo_vmm.observe.recording import monitor_plugins
 
 MACHINES = [pytest.param("kvm", marks=pytest.mark.kvm), pytest.param("soft", marks=pytest.mark.emulator)]
 GUEST = Path(__file__).parents[2] / "guest"

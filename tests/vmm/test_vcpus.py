@@ -8,7 +8,7 @@ from rondo_vmm.boot.loader import BUNDLED
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.kvm import cpuid
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.recording import monitor_plugins
+from rondo_vmm.observe.recording import monitor_plugins
 from rondo_vmm.schemas import vmm_schemas
 
 SPIN = b"\xeb\xfe"

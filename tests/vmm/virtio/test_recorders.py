@@ -11,11 +11,11 @@ from rondo_vmm import VmConfig, hookspecs
 from rondo_vmm.config import MAX_DISKS
 from rondo_vmm.errors import ConfigError, DiskError
 from rondo_vmm.fitting import Fittings
-from rondo_vmm.guest_line import parse
 from rondo_vmm.machine import Board
 from rondo_vmm.memory import GuestMemory
+from rondo_vmm.observe.guest_line import parse
+from rondo_vmm.observe.recording import monitor_plugins
 from rondo_vmm.plugins.guest_samples import MALFORMED, RECORDED, REFUSED, UNTIMELY, GuestSamples
-from rondo_vmm.recording import monitor_plugins
 from rondo_vmm.schemas import schemas_for, vmm_schemas
 
 NOW_NS = 1_700_000_000 * 10**9

@@ -1,4 +1,4 @@
-"""The second hand: each second of a life has its point, also where one took longer than a second to record."""
+"""Ticks: each second of a life has its point, also where one took longer than a second to record."""
 
 import asyncio
 from types import SimpleNamespace
@@ -7,10 +7,11 @@ import pytest
 
 from rondo_core import Store, StoreReader
 from rondo_core.clock import NS_PER_S
-from rondo_vmm import VMM_SCHEMAS, VmConfig, monitor, run_vm, seconds
-from rondo_vmm.monitor import until_next_second_s
+from rondo_vmm import VMM_SCHEMAS, VmConfig, monitor, run_vm
+from rondo_vmm.observe import async_ticks, ticks
+from rondo_vmm.observe.async_ticks import every_second
+from rondo_vmm.observe.ticks import until_next_second_s
 from rondo_vmm.plugins.proc import OfProcess
-from rondo_vmm.seconds import every_second
 
 BEGUN_NS = 1_795_000_000 * NS_PER_S
 
@@ -21,7 +22,7 @@ def now(monkeypatch):
 
     def set_now(after_s):
         ns = BEGUN_NS + round(after_s * NS_PER_S)
-        for module in (monitor, seconds):
+        for module in (async_ticks, ticks):
             monkeypatch.setattr(module, "wall_ns", lambda: ns)
         return ns
 
@@ -59,7 +60,7 @@ def test_a_call_that_takes_over_a_second_is_followed_at_once(now, monkeypatch):
         if begun[2:]:
             over.set()
 
-    monkeypatch.setattr(seconds, "asyncio", SimpleNamespace(ensure_future=asyncio.ensure_future, wait=wait))
+    monkeypatch.setattr(async_ticks, "asyncio", SimpleNamespace(ensure_future=asyncio.ensure_future, wait=wait))
     asyncio.run(asyncio.wait_for(every_second(call, over.wait(), now(at)), 30))
     assert begun[:3] == [1.0, 2.25, 3.0]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_vmm import hookspecs
-from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.hookspecs import OnMilestone
+from rondo_vmm.observe.exit_totals import ExitTotals
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store

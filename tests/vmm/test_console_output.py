@@ -12,7 +12,7 @@ import pytest
 from rondo_core import Store, StoreReader
 from rondo_vmm import VMM_SCHEMAS, VmConfig
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.output import ROOM_BYTES, Output
+from rondo_vmm.observe.console_output import ROOM_BYTES, Output
 
 MACHINES = [
     pytest.param("soft", marks=pytest.mark.emulator),
