@@ -12,9 +12,9 @@ from rondo_core.errors import RondoError, one_line
 from rondo_core.signals import stopped_by_signals
 from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
-from rondo_vmm.console import Input, Lines
 from rondo_vmm.hookspecs import EXIT_REASONS
-from rondo_vmm.observe.console_output import LONGEST_S, STOPPED_S, DroppedBytes, Output
+from rondo_vmm.observe.console_lines import ConsoleLines
+from rondo_vmm.observe.console_output import LONGEST_S, STOPPED_S, ConsoleOutput, DroppedBytes
 from rondo_vmm.observe.exit_totals import ExitTotals
 from rondo_vmm.observe.milestones import Milestones
 from rondo_vmm.observe.panic import PanicLine
@@ -24,12 +24,13 @@ from rondo_vmm.observe.ticks import until_next_second_s
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
+    from rondo_vmm.devices.serial_input import SerialInput
 
 JOIN_S = 10.0
 # A process's machines tick one after the other: at once they would hand the interpreter over at every system
 # call. One that takes long holds up the others for no more than this.
-TURN_S = 0.5
-_turn = threading.Lock()
+TICK_LOCK_S = 0.5
+_tick_lock = threading.Lock()
 
 
 class Monitor:
@@ -54,8 +55,8 @@ class Monitor:
         """
         self._began_ns = wall_ns()
         self._config = config
-        self._output = None if sink is None else Output(sink, at_once=source is not None)
-        self._lines = Lines(self._output or _nowhere)
+        self._output = None if sink is None else ConsoleOutput(sink, at_once=source is not None)
+        self._lines = ConsoleLines(self._output or _nowhere)
         try:
             self._vm = build(config, self._lines)
         except BaseException:
@@ -63,7 +64,11 @@ class Monitor:
             raise
         self._machine, self.why = self._vm.machine, self._vm.why
         self.record_in(store, plugins)
-        self._input = None if source is None else Input(source, self._vm.serial, on_escape)
+        self._input: SerialInput | None = None
+        if source is not None:
+            from rondo_vmm.devices.serial_input import SerialInput
+
+            self._input = SerialInput(source, self._vm.serial, on_escape)
         self._go = threading.Event()
         self._done = threading.Event()
         self._closing, self._closed = threading.RLock(), False  # reentrant: a signal handler may stop in the middle
@@ -87,14 +92,14 @@ class Monitor:
             if not self._closed:
                 self._closed = True
                 self._machine.close()
-                self._vm.fittings.close()
+                self._vm.virtio.close()
 
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         recording = Recording(self._store, self._plugins)
         if self._store is not None and self._output is not None:
             recording.add_tick(DroppedBytes(self._store, self._output))
-        recording.fit(self._vm.fittings)
+        recording.bind_devices(self._vm.virtio)
         milestones, panic = Milestones(self._began_ns, recording.milestones()), PanicLine()
 
         def on_line(line: bytes, began_ns: int) -> None:
@@ -134,7 +139,7 @@ class Monitor:
         )
         recording.tick(started_ns)
         milestones.reach("first_instruction", started_ns)
-        recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
+        recording.notify("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
         with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
             self._go.set()
             ticking.start()
@@ -153,12 +158,12 @@ class Monitor:
                 self._error = self._error or "a virtual CPU did not stop; its memory is kept until the process ends"
             else:  # a CPU that still runs would run into memory that is gone
                 self._machine.close()
-                self._vm.fittings.close()
+                self._vm.virtio.close()
         ended = self._stopped_by or self._ended
         if panic.explains(ended):
             ended, self._error = "panic", f"panic: {panic.line}"
         now_ns, uptime_s = wall_ns(), time.monotonic() - started
-        recording.tell("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
+        recording.notify("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
         recording.tick(now_ns)
         self._close_output(STOPPED_S if self._stopped_by else LONGEST_S)
         recording.tick_added(now_ns)
@@ -224,13 +229,13 @@ class Monitor:
     def _run_ticks(self, recording: Recording, begun_ns: int) -> None:
         """Tick just after each whole second of the wall clock, so that every one has its point."""
         while not self._done.wait(until_next_second_s(begun_ns)):
-            mine = _turn.acquire(timeout=TURN_S)
+            mine = _tick_lock.acquire(timeout=TICK_LOCK_S)
             try:
                 begun_ns = wall_ns()
                 recording.tick(begun_ns)
             finally:
                 if mine:
-                    _turn.release()
+                    _tick_lock.release()
 
 
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:

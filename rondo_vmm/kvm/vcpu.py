@@ -16,10 +16,11 @@ from collections.abc import Callable
 
 from rondo_core.clock import monotonic_ns
 from rondo_vmm.boot import longmode
+from rondo_vmm.boot.kernel import Start
+from rondo_vmm.devices.board import Board
 from rondo_vmm.errors import GuestError, KvmError, VmmError
 from rondo_vmm.hookspecs import EXIT_REASONS, HLT, IO, MMIO, OTHER, SHUTDOWN
 from rondo_vmm.kvm import ioctl, uapi
-from rondo_vmm.machine import Board, Start
 from rondo_vmm.observe.exit_totals import ExitTotals
 
 KICK = signal.SIGRTMIN

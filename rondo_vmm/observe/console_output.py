@@ -22,7 +22,7 @@ LONGEST_S, STOPPED_S = 5.0, 0.5
 PATIENCE_S = 0.3
 
 
-class Output:
+class ConsoleOutput:
     """Hands bytes over to a sink, which may block, raise or be slow: what there is no room for is dropped and counted.
 
     Attributes: `dropped_bytes`; `trouble`: what the sink last raised, in one line.
@@ -39,7 +39,7 @@ class Output:
         self._changed = threading.Condition(threading.Lock())
         self._in_hand = self._handed_over = 0
         self._begun_s = 0.0
-        self._deaf = self._closing = self._over = False
+        self._discarding = self._closing = self._over = False
         self.dropped_bytes = 0
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="rondo-output", daemon=True)
@@ -48,7 +48,7 @@ class Output:
     def __call__(self, data: bytes) -> None:
         """Take bytes; never waits, never raises."""
         with self._changed:
-            room = 0 if self._deaf else ROOM_BYTES - len(self._held)
+            room = 0 if self._discarding else ROOM_BYTES - len(self._held)
             if len(data) <= room:
                 self._held += data
             else:
@@ -61,7 +61,7 @@ class Output:
         """Give up what has not been handed over; from any thread."""
         with self._changed:
             if not self._over:
-                self._over = self._deaf = True
+                self._over = self._discarding = True
                 self.dropped_bytes += len(self._held) + self._in_hand
                 self._held.clear()
             self._changed.notify_all()
@@ -117,7 +117,7 @@ class Output:
                 self.trouble = trouble
                 self.dropped_bytes += size
             if gone:
-                self._deaf = True
+                self._discarding = True
                 self.dropped_bytes += len(self._held)
                 self._held.clear()
             self._changed.notify_all()
@@ -126,7 +126,7 @@ class Output:
 class DroppedBytes:
     """Counts what an output drops, in a series that there is from the first dropped byte on."""
 
-    def __init__(self, store: Store, output: Output) -> None:
+    def __init__(self, store: Store, output: ConsoleOutput) -> None:
         """Declare nothing yet."""
         self._store, self._output = store, output
         self._counter: Counter | None = None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rondo_core import hookimpl
 from rondo_core.hookspecs import Declare, Tick
-from rondo_vmm.plugins.totals import Total
+from rondo_vmm.plugins.totals import FollowingCounter
 
 if TYPE_CHECKING:
     from rondo_vmm.devices.virtio.balloon import BalloonState
@@ -58,7 +58,7 @@ def balloon_tick(declare: Declare, memory_bytes: int, balloon: Callable[[], Ball
         for tag, help_text in GAUGES.items()
     }
     counters = {
-        tag: Total(declare.counter(f"balloon_{name}_total", help=help_text, unit=unit)).set
+        tag: FollowingCounter(declare.counter(f"balloon_{name}_total", help=help_text, unit=unit)).set
         for tag, (name, help_text, unit) in COUNTERS.items()
     }
     setters: dict[str, Callable[[float, int], None]] = {**gauges, **counters}

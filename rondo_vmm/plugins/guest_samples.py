@@ -13,7 +13,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RondoError
 from rondo_core.hookspecs import Config, Declare
 from rondo_vmm.hookspecs import OnLine
-from rondo_vmm.plugins.totals import Total
+from rondo_vmm.plugins.totals import FollowingCounter
 
 OUTCOMES = ("recorded", "malformed", "refused", "untimely")
 RECORDED, MALFORMED, REFUSED, UNTIMELY = range(len(OUTCOMES))
@@ -74,7 +74,7 @@ class GuestSamples:
         record: Record
         try:
             if name.endswith("_total"):
-                record = Total(self._declare.counter(full_name, given, help=help_text)).set
+                record = FollowingCounter(self._declare.counter(full_name, given, help=help_text)).set
             else:
                 record = self._declare.gauge(full_name, given, help=help_text).set
         except RondoError:

@@ -15,11 +15,11 @@ from rondo_vmm.config import MAX_DISKS, VmConfig
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.observe.async_ticks import every_second
-from rondo_vmm.observe.console_output import LONGEST_S, STOPPED_S, DroppedBytes, Output
+from rondo_vmm.observe.console_output import LONGEST_S, STOPPED_S, ConsoleOutput, DroppedBytes
 from rondo_vmm.observe.panic import PanicLine
 from rondo_vmm.observe.result import VmResult
 from rondo_vmm.qemu.process import BALLOON, PATIENCE_S, PROGRAM, QemuProcess, how_ended, start
-from rondo_vmm.qemu.recording import Recording
+from rondo_vmm.qemu.recording import QmpRecording
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
@@ -51,7 +51,7 @@ class QemuMonitor:
         Raises: VmmError and those below it: QEMU cannot be had, or not start with this kernel or disk; StoppedError.
         """
         self._config = config
-        self._output = None if sink is None else Output(sink)
+        self._output = None if sink is None else ConsoleOutput(sink)
         self._panic = PanicLine()
         self._loop = asyncio.new_event_loop()
         self._ended, self._error = "", ""
@@ -83,7 +83,7 @@ class QemuMonitor:
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         try:
-            recording = Recording(self._store, QemuFacts(self._qemu.pid, BALLOON, ours=True), self._plugins)
+            recording = QmpRecording(self._store, QemuFacts(self._qemu.pid, BALLOON, ours=True), self._plugins)
             if self._store is not None and self._output is not None:
                 recording.add_tick(DroppedBytes(self._store, self._output))
             with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
@@ -111,7 +111,7 @@ class QemuMonitor:
             self._ended, self._error = ended, error
         self._over.set()
 
-    async def _run(self, recording: Recording) -> VmResult:
+    async def _run(self, recording: QmpRecording) -> VmResult:
         qemu = self._qemu
         tasks = [asyncio.create_task(each) for each in (self._follow_events(recording), self._follow_process(qemu))]
         started_ns, started = wall_ns(), time.monotonic()
@@ -120,7 +120,7 @@ class QemuMonitor:
                 interval = {"path": BALLOON, "property": "guest-stats-polling-interval", "value": 1}
                 await qemu.qmp.ask("qom-set", interval)
             started_ns = await recording.begin(qemu.qmp)
-            recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
+            recording.notify("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
             await qemu.qmp.ask("cont")
             await every_second(lambda: recording.sample(qemu.qmp), self._wait(), started_ns)
         except RondoError as error:
@@ -137,7 +137,7 @@ class QemuMonitor:
         if self._panic.explains(self._ended) or self._ended == "panic":
             self._ended = "panic"
             self._error = f"panic: {self._panic.line or 'the guest told its pvpanic device; its console says why'}"
-        recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
+        recording.notify("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
         ended_ns = await recording.sample(qemu.qmp, patience_s)
         uptime_s = time.monotonic() - started
         await qemu.end(patience_s)
@@ -168,7 +168,7 @@ class QemuMonitor:
         except TimeoutError:
             self._end("timeout")
 
-    async def _follow_events(self, recording: Recording) -> None:
+    async def _follow_events(self, recording: QmpRecording) -> None:
         while True:
             name, data = await self._qemu.qmp.next_event()
             recording.event(name)

@@ -226,7 +226,7 @@ def command_line(config: VmConfig, accelerator: Accelerator, qmp_fd: int) -> lis
         *("-action", "reboot=shutdown,shutdown=pause,panic=pause"),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control"),
-        *("-kernel", str(config.kernel), "-append", kernel_words(config.cmdline)),
+        *("-kernel", str(config.kernel), "-append", kernel_command_line(config.cmdline)),
         *("-device", f"virtio-rng-{bus}", "-device", f"virtio-balloon-{bus},id=balloon0"),
         *("-device", "pvpanic"),
     ]
@@ -240,7 +240,7 @@ def command_line(config: VmConfig, accelerator: Accelerator, qmp_fd: int) -> lis
     return arguments
 
 
-def kernel_words(cmdline: str) -> str:
+def kernel_command_line(cmdline: str) -> str:
     """Give the kernel's command line: where it is not told of a console, a serial one; and that a panic is its end."""
     given = list(takewhile(lambda word: word != "--", _WORD.findall(cmdline)))  # what follows is for init
     console = [] if any(word.startswith("console=") for word in given) else [CONSOLE]

@@ -22,7 +22,7 @@ MAX_EVENTS = 1000
 CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon")
 
 
-class Recording:
+class QmpRecording:
     """Asks, records and ticks; every second has its points, also where the monitor is silent."""
 
     def __init__(self, store: Store | None, facts: QemuFacts, plugins: Plugins | None = None) -> None:
@@ -58,7 +58,7 @@ class Recording:
         """Plugin -> number of its failures."""
         return dict(self._plugins.failures) if self._plugins else {}
 
-    def tell(self, hook: str, **facts: Any) -> None:
+    def notify(self, hook: str, **facts: Any) -> None:
         """Tell the plugins of a machine's start or end."""
         if self._plugins is not None:
             self._plugins.bind(hook, **facts)

@@ -12,9 +12,10 @@ from typing import Any
 
 from rondo_core.clock import monotonic_ns
 from rondo_core.errors import one_line
+from rondo_vmm.boot.kernel import Start
+from rondo_vmm.devices.board import Board
 from rondo_vmm.errors import GuestError, VmmError
 from rondo_vmm.hookspecs import EXIT_REASONS, HLT, IO, MMIO, SHUTDOWN
-from rondo_vmm.machine import Board, Start
 from rondo_vmm.observe.exit_totals import ExitTotals
 
 TRANSLATED_BYTES = 1 << 20  # bare kernels are small; unicorn's own 1 GiB costs each machine a whole huge page of 2 MiB

@@ -11,7 +11,7 @@ from rondo_vmm import VMM_SCHEMAS, VmConfig, monitor, run_vm
 from rondo_vmm.observe import async_ticks, ticks
 from rondo_vmm.observe.async_ticks import every_second
 from rondo_vmm.observe.ticks import until_next_second_s
-from rondo_vmm.plugins.proc import OfProcess
+from rondo_vmm.plugins.proc import ProcessReading
 
 BEGUN_NS = 1_795_000_000 * NS_PER_S
 
@@ -68,8 +68,8 @@ def test_a_call_that_takes_over_a_second_is_followed_at_once(now, monkeypatch):
 @pytest.mark.emulator
 def test_a_machine_that_hangs_in_its_tick_costs_no_other_one_a_second(path, monkeypatch):
     """Machines of a process tick in turn; who has waited long enough does not wait for its turn any more."""
-    monkeypatch.setattr(monitor, "TURN_S", 0.05)
-    with monitor._turn, Store(path, VMM_SCHEMAS) as store:
+    monkeypatch.setattr(monitor, "TICK_LOCK_S", 0.05)
+    with monitor._tick_lock, Store(path, VMM_SCHEMAS) as store:
         result = run_vm(VmConfig(machine="soft", cmdline="workload_duration=2"), store)
     with StoreReader(path) as reader:
         memory = reader.query("vmm_rss_bytes", tier=0)[0]
@@ -80,7 +80,7 @@ def test_a_machine_that_hangs_in_its_tick_costs_no_other_one_a_second(path, monk
 def test_a_number_of_the_process_is_read_once_for_all_machines_that_tick_together():
     """Anew 20 ms later, where the clock was set back, and in a child process."""
     values = iter(range(1, 100))
-    number = OfProcess(lambda: next(values))
+    number = ProcessReading(lambda: next(values))
     assert [number(BEGUN_NS + after) for after in (0, 19_999_999, 20_000_000, 5, 6)] == [1, 1, 2, 3, 3]
     number.forget()
     assert number(BEGUN_NS + 7) == 4

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from rondo_vmm.devices.board import Board, MmioRegion
 from rondo_vmm.devices.virtio.device import VirtioDevice
 from rondo_vmm.devices.virtio.mmio import Mmio
 from rondo_vmm.errors import ConfigError
-from rondo_vmm.machine import Board, Slot
 
 # Behind the scratch registers of the bundled guest, in the hole below 4 GiB that holds no memory.
 FIRST_ADDRESS, SLOT_BYTES = 0xD0001000, 0x1000
@@ -36,7 +36,7 @@ def add_virtio(board: Board, device: VirtioDevice, index: int, interrupt: Callab
     """
     transport = Mmio(board.memory, device, interrupt)
     board.bus.add_mmio(address_of(index), SLOT_BYTES, transport)
-    board.slots.append(Slot(address_of(index), SLOT_BYTES, interrupt_of(index)))
+    board.mmio_regions.append(MmioRegion(address_of(index), SLOT_BYTES, interrupt_of(index)))
     return transport
 
 
