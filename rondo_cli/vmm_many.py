@@ -32,8 +32,8 @@ _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 def many(request: VmRequest, count: int) -> list[tuple[str, VmRequest]]:
     """Give the name of each machine, and what it is asked for: a store and writable disks of its own.
 
-    `request.store` is the directory of the stores; the names are that directory's, or the external label `instance`, and
-    a number. Raises: UsageError: the directory is a store itself.
+    `request.store` is the directory of the stores; the names are that directory's, or the external label `instance`,
+    and a number. Raises: UsageError: the directory is a store itself.
     """
     directory = request.store
     if directory is not None and (directory / "meta").exists():

@@ -32,7 +32,27 @@ FLOORS = (
     "opening",
     "builtin testing",
 )
-FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
+# The same of the monitor: machines and devices lie below what runs them, and watchers need neither.
+VMM_FLOORS = (
+    "errors",
+    "config memory rlimits",
+    "hookspecs",
+    "observe",
+    "devices",
+    "boot",
+    "machine",
+    "kvm soft",
+    "plugins",
+    "qemu firecracker",
+    "schemas",
+    "build",
+    "monitor",
+)
+FLOORS_OF = {
+    package: {name: floor for floor, names in enumerate(floors) for name in names.split()}
+    for package, floors in (("rondo_core", FLOORS), ("rondo_vmm", VMM_FLOORS))
+}
+LAYERED = sorted(path for package in FLOORS_OF for path in (ROOT / package).rglob("*.py"))
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 EXPORTERS = sorted(
     path for path in (ROOT / "rondo_exporters").glob("*/rondo_exporter_*/*.py") if "_pb2" not in path.name
@@ -66,28 +86,32 @@ def test_a_module_can_be_read_in_a_sitting(path):
     assert path.stem not in {"utils", "helpers", "common", "misc"}
 
 
-@pytest.mark.parametrize("path", sorted(CORE.rglob("*.py")), ids=lambda path: str(path.relative_to(CORE)))
-def test_core_modules_import_their_own_floor_or_lower_ones(path):
+@pytest.mark.parametrize("path", LAYERED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_modules_import_their_own_floor_or_lower_ones(path):
     """The tree is the rule: a module's floor is that of the folder it lies in."""
-    place = path.relative_to(CORE).with_suffix("").parts[0]
+    package, place = path.relative_to(ROOT).with_suffix("").parts[:2]
+    floor_of = FLOORS_OF[package]
     if place == "__init__":
         return
     for name in imports(path):
         parts = name.split(".")
-        if parts[0] == "rondo_core" and len(parts) > 1 and parts[1] in FLOOR_OF:
-            assert FLOOR_OF[parts[1]] <= FLOOR_OF[place], f"{path.relative_to(CORE)} imports {name}"
+        if parts[0] == package and len(parts) > 1 and parts[1] in floor_of:
+            assert floor_of[parts[1]] <= floor_of[place], f"{path.relative_to(ROOT)} imports {name}"
 
 
-def test_every_room_of_the_core_has_a_floor():
+@pytest.mark.parametrize("package", FLOORS_OF)
+def test_every_room_has_a_floor(package):
     """A new folder or module at the top is put on its floor here, and nothing that is gone stays in the list."""
-    there = {path.stem for path in CORE.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
-    assert there - {"__init__"} == set(FLOOR_OF)
-    assert len([path for path in CORE.iterdir() if path.is_file()]) <= 12
+    top = [path for path in (ROOT / package).iterdir() if path.name != "__pycache__"]
+    there = {path.stem for path in top if path.suffix == ".py" or (path / "__init__.py").exists()}
+    assert there - {"__init__"} == set(FLOORS_OF[package])
+    assert len([path for path in top if path.is_file()]) <= 12
 
 
-def test_peers_never_import_each_other_in_a_loop():
-    """Modules of the core may import peers, wherever in a module, but never come back to themselves."""
-    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in CORE.rglob("*.py")}
+@pytest.mark.parametrize("package", FLOORS_OF)
+def test_peers_never_import_each_other_in_a_loop(package):
+    """Modules may import peers, wherever in a module, but never come back to themselves."""
+    names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / package).rglob("*.py")}
     edges = {name: imports(path) & set(names.values()) for path, name in names.items() if path.stem != "__init__"}
     settled = set()
 
@@ -101,6 +125,17 @@ def test_peers_never_import_each_other_in_a_loop():
     for name in edges:
         walk(name, [])
     assert len(settled) > 40
+
+
+@pytest.mark.parametrize("what", ["firecracker", "qemu"])
+def test_a_watcher_loads_no_monitor_and_no_machine(what):
+    """Who records a machine that runs elsewhere pays for none of his own: no CPU, no device, no kernel's format."""
+    code = f"import sys\nimport rondo_cli.watch, rondo_vmm.{what}.watch\nprint(*sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    below = {name for name in said if name.startswith("rondo_vmm.")}
+    assert f"rondo_vmm.{what}.watch" in below
+    unwanted = r"rondo_vmm\.(monitor|build|machine|kvm|soft|devices|boot|memory|qemu\.(machine|process))\b"
+    assert not [name for name in below if re.match(unwanted, name)]
 
 
 def test_what_the_core_offers_plugin_authors_for_tests_is_imported_by_nobody():
