@@ -16,12 +16,12 @@ from rondo_cli.terminal import STDOUT, to_descriptor
 from rondo_core.errors import RondoError, one_line
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.observe.result import VmResult
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store
     from rondo_core.export import Exporters, Outcome
     from rondo_core.plugins import Config
+    from rondo_vmm.observe.result import VmResult
     from rondo_vmm.qemu.machine import QemuMonitor
 
 REMOTE_WRITE = "prometheus"
@@ -88,9 +88,9 @@ class VmRun:
             raise
         if self._stopped_by:
             self._monitor.stop(self._stopped_by)
-        run_long()
         try:
             if path is None:
+                run_long()
                 result = self._monitor.run()
                 self._summarise(result)
                 return result
@@ -112,6 +112,7 @@ class VmRun:
                 monitor.record_in(store, plugins)
                 _check_spare_files()
                 self._say(f"machine {monitor.machine}: {monitor.why}; recording to {path}")
+                run_long()
                 result = monitor.run()
                 store.close(result.on_record)
             except Exception as error:

@@ -12,24 +12,30 @@ from rondo_vmm.boot.loader import EMULATED_HOST_CMDLINE, LINUX_CMDLINE, load
 from rondo_vmm.config import VmConfig, check_command_line
 from rondo_vmm.devices import clock, power, serial
 from rondo_vmm.devices.board import Board
-from rondo_vmm.devices.virtio.setup import VirtioDevices
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.memory import GuestMemory
 from rondo_vmm.rlimits import check_rlimits
 
 if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.setup import VirtioDevices
     from rondo_vmm.machine import Machine
 
 
 @attrs.frozen
 class Vm:
-    """A machine, the board that it is on, its serial port and virtio devices, and why it is that machine."""
+    """A machine, its board, its serial port, its virtio devices where it has any, and why it is that machine."""
 
     machine: Machine
     board: Board
     serial: serial.Serial
-    virtio: VirtioDevices
+    virtio: VirtioDevices | None
     why: str
+
+    def close(self) -> None:
+        """Let go of it all; every CPU must have left the guest."""
+        self.machine.close()
+        if self.virtio is not None:
+            self.virtio.close()
 
 
 def build(config: VmConfig, sink: Callable[[bytes], object]) -> Vm:
@@ -47,7 +53,10 @@ def build(config: VmConfig, sink: Callable[[bytes], object]) -> Vm:
     virtio: VirtioDevices | None = None
     try:
         uart = add_devices(board, machine, sink)
-        virtio = VirtioDevices(config, board, machine.interrupt_line)
+        if config.has_virtio:
+            from rondo_vmm.devices.virtio.setup import VirtioDevices
+
+            virtio = VirtioDevices(config, board, machine.interrupt_line)
         machine.set_up(load(kernel, board.memory, cmdline, config.initrd, config.vcpus, board.mmio_regions))
     except BaseException:
         machine.close()

@@ -19,12 +19,12 @@ from rondo_vmm.observe.exit_totals import ExitTotals
 from rondo_vmm.observe.milestones import Milestones
 from rondo_vmm.observe.panic import PanicLine
 from rondo_vmm.observe.recording import Recording
-from rondo_vmm.observe.result import VmResult
 from rondo_vmm.observe.ticks import until_next_second_s
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
     from rondo_vmm.devices.serial_input import SerialInput
+    from rondo_vmm.observe.result import VmResult
 
 JOIN_S = 10.0
 # A process's machines tick one after the other: at once they would hand the interpreter over at every system
@@ -91,15 +91,15 @@ class Monitor:
         with self._closing:
             if not self._closed:
                 self._closed = True
-                self._machine.close()
-                self._vm.virtio.close()
+                self._vm.close()
 
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         recording = Recording(self._store, self._plugins)
         if self._store is not None and self._output is not None:
             recording.add_tick(DroppedBytes(self._store, self._output))
-        recording.bind_devices(self._vm.virtio)
+        if self._vm.virtio is not None:
+            recording.bind_devices(self._vm.virtio)
         milestones, panic = Milestones(self._began_ns, recording.milestones()), PanicLine()
 
         def on_line(line: bytes, began_ns: int) -> None:
@@ -157,8 +157,7 @@ class Monitor:
             if any(thread.is_alive() for thread in threads):
                 self._error = self._error or "a virtual CPU did not stop; its memory is kept until the process ends"
             else:  # a CPU that still runs would run into memory that is gone
-                self._machine.close()
-                self._vm.virtio.close()
+                self._vm.close()
         ended = self._stopped_by or self._ended
         if panic.explains(ended):
             ended, self._error = "panic", f"panic: {panic.line}"
@@ -167,6 +166,10 @@ class Monitor:
         recording.tick(now_ns)
         self._close_output(STOPPED_S if self._stopped_by else LONGEST_S)
         recording.tick_added(now_ns)
+        from rondo_vmm.observe.result import (
+            VmResult,  # at the end: no guest is to wait for its first instruction for it
+        )
+
         exits = tuple(dict(zip(EXIT_REASONS, vcpu.exits, strict=True)) for vcpu in vcpus)
         return VmResult(
             machine=self.machine,

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from rondo_vmm.devices.board import MmioRegion
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.memory import GuestMemory
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.slots import MmioRegion
 
 # Source: ACPI Specification 6.4, chapter 5 (tables), 20 (AML); the RSDP is searched for from 0xe0000 on.
 RSDP, TABLES, TABLES_END = 0xE0000, 0xE0040, 0x100000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rondo_vmm.boot import elf
 from rondo_vmm.boot.acpi import write_acpi
@@ -14,9 +15,11 @@ from rondo_vmm.boot.initrd import load_initrd
 from rondo_vmm.boot.kernel import Kernel, Start, read_file
 from rondo_vmm.boot.longmode import write_long_mode
 from rondo_vmm.boot.pvh import write_start_info
-from rondo_vmm.devices.board import MmioRegion
 from rondo_vmm.errors import BootError
 from rondo_vmm.memory import GuestMemory
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.slots import MmioRegion
 
 INITRD_MAX = 0x7FFFFFFF
 

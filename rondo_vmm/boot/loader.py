@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rondo_vmm.boot import elf
 from rondo_vmm.boot.bootparams import write_boot_params
 from rondo_vmm.boot.elf import Elf
 from rondo_vmm.boot.kernel import Kernel, Start
-from rondo_vmm.devices.board import MmioRegion
 from rondo_vmm.errors import BootError
 from rondo_vmm.memory import GuestMemory
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.slots import MmioRegion
 
 # A console on the serial port, a reset by the keyboard controller, also after a panic; there is no PCI.
 LINUX_CMDLINE = "console=ttyS0 reboot=k panic=-1 pci=off"

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import threading
-
-import attrs
+from typing import TYPE_CHECKING
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_vmm.devices.bus import Bus
 from rondo_vmm.devices.clock import GuestClock
 from rondo_vmm.memory import GuestMemory
 
-
-@attrs.frozen
-class MmioRegion:
-    """A memory-mapped device that a kernel is told of: its registers' address, their bytes, its interrupt line."""
-
-    address: int
-    size_bytes: int
-    irq: int
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.slots import MmioRegion
 
 
 class Board:

@@ -12,7 +12,7 @@ from rondo_vmm.boot import acpi, bootparams, longmode, pvh
 from rondo_vmm.boot.elf import read_elf
 from rondo_vmm.boot.kernel import read_kernel
 from rondo_vmm.boot.loader import load
-from rondo_vmm.devices.board import MmioRegion
+from rondo_vmm.devices.virtio.slots import MmioRegion
 from rondo_vmm.errors import BootError, ConfigError
 from rondo_vmm.memory import GuestMemory
 

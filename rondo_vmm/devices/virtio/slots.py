@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rondo_vmm.devices.board import Board, MmioRegion
+import attrs
+
+from rondo_vmm.devices.board import Board
 from rondo_vmm.devices.virtio.device import VirtioDevice
 from rondo_vmm.devices.virtio.mmio import Mmio
 from rondo_vmm.errors import ConfigError
@@ -13,6 +15,15 @@ from rondo_vmm.errors import ConfigError
 FIRST_ADDRESS, SLOT_BYTES = 0xD0001000, 0x1000
 INTERRUPTS = (5, 6, 7, 10, 11, 12, 14)  # free of a PC's timer, keyboard, serial ports, clock and ACPI
 MAX_DEVICES = len(INTERRUPTS)
+
+
+@attrs.frozen
+class MmioRegion:
+    """A memory-mapped device that a kernel is told of: its registers' address, their bytes, its interrupt line."""
+
+    address: int
+    size_bytes: int
+    irq: int
 
 
 def address_of(index: int) -> int:
