@@ -24,7 +24,7 @@ from rondo_core.signals import STOP_SIGNALS, stopped_by_signals
 from rondo_core.storage import is_abandoned
 
 INSTANCE = "instance"
-LONGEST_LINE = 4096
+MAX_LINE_BYTES = 4096
 STOPPED = 128  # and the signal: the exit status of a machine that was stopped in order
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 
@@ -234,10 +234,10 @@ class _NamedLines:
 
     def __call__(self, data: bytes) -> None:
         self._line += data
-        if b"\n" not in data and len(self._line) < LONGEST_LINE:
+        if b"\n" not in data and len(self._line) < MAX_LINE_BYTES:
             return
         *lines, rest = bytes(self._line).split(b"\n")
-        if len(rest) >= LONGEST_LINE:
+        if len(rest) >= MAX_LINE_BYTES:
             lines, rest = [*lines, rest], b""
         self._line[:] = rest
         with self._lock:

@@ -14,7 +14,7 @@ from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
 from rondo_vmm.hookspecs import EXIT_REASONS
 from rondo_vmm.observe.console_lines import ConsoleLines
-from rondo_vmm.observe.console_output import LONGEST_S, STOPPED_S, ConsoleOutput, DroppedBytes
+from rondo_vmm.observe.console_output import DRAIN_TIMEOUT_S, STOPPED_DRAIN_TIMEOUT_S, ConsoleOutput, DroppedBytes
 from rondo_vmm.observe.exit_totals import ExitTotals
 from rondo_vmm.observe.milestones import Milestones
 from rondo_vmm.observe.panic import PanicLine
@@ -164,7 +164,7 @@ class Monitor:
         now_ns, uptime_s = wall_ns(), time.monotonic() - started
         recording.notify("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
         recording.tick(now_ns)
-        self._close_output(STOPPED_S if self._stopped_by else LONGEST_S)
+        self._close_output(STOPPED_DRAIN_TIMEOUT_S if self._stopped_by else DRAIN_TIMEOUT_S)
         recording.tick_added(now_ns)
         from rondo_vmm.observe.result import (
             VmResult,  # at the end: no guest is to wait for its first instruction for it
@@ -198,9 +198,9 @@ class Monitor:
             self._machine.stop()
         self._done.set()
 
-    def _close_output(self, longest_s: float) -> None:
+    def _close_output(self, timeout_s: float) -> None:
         if self._output is not None:
-            self._output.close(longest_s)
+            self._output.close(timeout_s)
 
     def _join(self, threads: list[threading.Thread]) -> None:
         """Stop all CPUs and wait; a kick that came a moment before a CPU entered the guest is given again."""

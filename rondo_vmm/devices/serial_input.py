@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 from rondo_vmm.devices.serial import FIFO_BYTES, Serial
 
-ROOM_CHECK_S = 0.5
-CLOSE_S = 1.0  # another reader of the same terminal may have taken what this one was woken for
+FIFO_POLL_S = 0.5
+CLOSE_TIMEOUT_S = 1.0  # another reader of the same terminal may have taken what this one was woken for
 
 
 class SerialInput:
@@ -33,7 +33,7 @@ class SerialInput:
         """End the thread; what was not read stays where it is."""
         self._ended.set()
         os.write(self._wake_writer, b"x")
-        self._thread.join(CLOSE_S)
+        self._thread.join(CLOSE_TIMEOUT_S)
         if not self._thread.is_alive():
             os.close(self._wake_reader)
             os.close(self._wake_writer)
@@ -60,7 +60,7 @@ class SerialInput:
         while data and not self._ended.is_set():
             data = data[self._uart.receive(data) :]
             if data:
-                self._uart.wait_for_room(ROOM_CHECK_S)
+                self._uart.wait_for_room(FIFO_POLL_S)
 
     def _unescaped(self, data: bytes) -> bytes:
         """Take Ctrl-A x out of what was typed; Ctrl-A Ctrl-A is one Ctrl-A."""

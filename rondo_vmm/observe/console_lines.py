@@ -7,13 +7,13 @@ from collections.abc import Callable
 from rondo_core.clock import wall_ns
 from rondo_vmm.hookspecs import OnLine
 
-LONGEST_LINE = 256
+MAX_LINE_BYTES = 256
 
 
 class ConsoleLines:
     """Passes the guest's bytes on, and tells `observer` of each line: its bytes, and when its first one came.
 
-    What has no end is cut every LONGEST_LINE bytes, so that a flood takes no memory.
+    What has no end is cut every MAX_LINE_BYTES bytes, so that a flood takes no memory.
     """
 
     def __init__(self, sink: Callable[[bytes], object]) -> None:
@@ -32,7 +32,7 @@ class ConsoleLines:
         if not line:
             self._began_ns = wall_ns()
         line += data
-        if data == b"\n" or len(line) >= LONGEST_LINE:
+        if data == b"\n" or len(line) >= MAX_LINE_BYTES:
             self.flush()
 
     def flush(self) -> None:

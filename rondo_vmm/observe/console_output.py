@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from rondo_core import Store
     from rondo_core.record import Counter
 
-ROOM_BYTES = 1 << 18
+BUFFER_BYTES = 1 << 18
 CHUNK_BYTES = 4096  # at a time, so that little of what a reader has taken counts as dropped when it fails
 # At the end, with a reader that takes some: of a machine that ended by itself, and of one that was stopped; and with
 # one that takes nothing.
-LONGEST_S, STOPPED_S = 5.0, 0.5
-PATIENCE_S = 0.3
+DRAIN_TIMEOUT_S, STOPPED_DRAIN_TIMEOUT_S = 5.0, 0.5
+STALL_TIMEOUT_S = 0.3
 
 
 class ConsoleOutput:
@@ -48,12 +48,12 @@ class ConsoleOutput:
     def __call__(self, data: bytes) -> None:
         """Take bytes; never waits, never raises."""
         with self._changed:
-            room = 0 if self._discarding else ROOM_BYTES - len(self._held)
-            if len(data) <= room:
+            free_bytes = 0 if self._discarding else BUFFER_BYTES - len(self._held)
+            if len(data) <= free_bytes:
                 self._held += data
             else:
-                self._held += data[:room]
-                self.dropped_bytes += len(data) - room
+                self._held += data[:free_bytes]
+                self.dropped_bytes += len(data) - free_bytes
         if (self._at_once or b"\n" in data or len(self._held) >= CHUNK_BYTES) and not self._work.is_set():
             self._work.set()
 
@@ -66,10 +66,10 @@ class ConsoleOutput:
                 self._held.clear()
             self._changed.notify_all()
 
-    def close(self, longest_s: float = LONGEST_S) -> None:
+    def close(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
         """Hand over the rest, as long as the sink takes of it, and give up what is left then."""
         now_s = time.monotonic()
-        until_s = now_s + longest_s
+        until_s = now_s + timeout_s
         with self._changed:
             self._closing = True
             self._work.set()
@@ -77,7 +77,7 @@ class ConsoleOutput:
                 self._begun_s = now_s
             while not self._over:
                 before = self._handed_over
-                left_s = min(until_s, self._begun_s + PATIENCE_S) - time.monotonic()
+                left_s = min(until_s, self._begun_s + STALL_TIMEOUT_S) - time.monotonic()
                 self._changed.wait_for(lambda: self._over or self._handed_over != before, left_s)  # noqa: B023 - called here and now
                 if self._handed_over == before:
                     break

@@ -28,7 +28,7 @@ COUNTERS = {
 
 SIZE_HELP = "Memory that the balloon leaves to the guest."
 TARGET_HELP = "Memory that the balloon is asked to leave to the guest."
-UNTOLD = 2**64 - 1  # what Linux tells of what it does not count
+NOT_REPORTED = 2**64 - 1  # what Linux tells of what it does not count
 
 
 @hookimpl
@@ -74,7 +74,7 @@ def balloon_tick(declare: Declare, memory_bytes: int, balloon: Callable[[], Ball
         if told is before:  # the guest has not answered since
             return
         for tag, value in told.items():
-            if tag in setters and value != UNTOLD:
+            if tag in setters and value != NOT_REPORTED:
                 setters[tag](value, now_ns)
 
     return tick

@@ -34,7 +34,7 @@ def rondo_qmp_bind(declare: Declare) -> tuple[Questions, OnReplies]:
                 disks[name] = _follow(declare, name, fresh=discovery.fresh)
             disks[name](found["stats"], now_ns)
         if "blockstats" in replies:
-            discovery.looked()
+            discovery.mark_scanned()
 
     return {"blockstats": ("query-blockstats", {})}, on_replies
 

@@ -42,7 +42,7 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
             if index not in vcpus:
                 vcpus[index] = _Vcpu(declare, index, fresh=discovery.fresh)
         if found:
-            discovery.looked()
+            discovery.mark_scanned()
         numbers = {each["qom-path"]: int(each["cpu-index"]) for each in found}
         for each in replies.get("stats", ()):
             vcpu = vcpus.get(numbers.get(each.get("qom-path"), -1))

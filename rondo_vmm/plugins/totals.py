@@ -39,7 +39,7 @@ class Discovery:
         """Not have looked yet."""
         self.fresh = False
 
-    def looked(self) -> None:
+    def mark_scanned(self) -> None:
         """Take what comes from now on for new."""
         self.fresh = True
 

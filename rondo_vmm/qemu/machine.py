@@ -15,10 +15,10 @@ from rondo_vmm.config import MAX_DISKS, VmConfig
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.observe.async_ticks import every_second
-from rondo_vmm.observe.console_output import LONGEST_S, STOPPED_S, ConsoleOutput, DroppedBytes
+from rondo_vmm.observe.console_output import DRAIN_TIMEOUT_S, STOPPED_DRAIN_TIMEOUT_S, ConsoleOutput, DroppedBytes
 from rondo_vmm.observe.panic import PanicLine
 from rondo_vmm.observe.result import VmResult
-from rondo_vmm.qemu.process import BALLOON, PATIENCE_S, PROGRAM, QemuProcess, how_ended, start
+from rondo_vmm.qemu.process import BALLOON, PROGRAM, QUIT_TIMEOUT_S, QemuProcess, how_ended, start
 from rondo_vmm.qemu.recording import QmpRecording
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Source: ShutdownCause of QEMU's QAPI.
 ENDS = {"guest-shutdown": "power-off", "guest-reset": "reset", "guest-panic": "panic"}
-STOP_PATIENCE_S = 0.3  # with a QEMU that hangs, where the end was asked for
+STOP_TIMEOUT_S = 0.3  # with a QEMU that hangs, where the end was asked for
 
 
 class QemuMonitor:
@@ -95,7 +95,7 @@ class QemuMonitor:
         """End QEMU if it still runs; more than once is once."""
         if not self._loop.is_closed():
             if self._qemu.status is None:
-                self._loop.run_until_complete(self._qemu.end(STOP_PATIENCE_S))
+                self._loop.run_until_complete(self._qemu.end(STOP_TIMEOUT_S))
             self._loop.close()
         self._close_output(0)
 
@@ -128,9 +128,9 @@ class QemuMonitor:
                 self._end("failed", one_line(error))
             await self._over.wait()
         of_itself = self._ended in {"power-off", "reset", "panic"}
-        patience_s = PATIENCE_S if of_itself else STOP_PATIENCE_S
+        timeout_s = QUIT_TIMEOUT_S if of_itself else STOP_TIMEOUT_S
         with contextlib.suppress(QmpError, TimeoutError):  # by its answer all that the guest said has come, and events
-            await asyncio.wait_for(qemu.qmp.ask("query-status"), STOP_PATIENCE_S)
+            await asyncio.wait_for(qemu.qmp.ask("query-status"), STOP_TIMEOUT_S)
         for task in tasks:
             task.cancel()
         self._panic.end()
@@ -138,10 +138,10 @@ class QemuMonitor:
             self._ended = "panic"
             self._error = f"panic: {self._panic.line or 'the guest told its pvpanic device; its console says why'}"
         recording.notify("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
-        ended_ns = await recording.sample(qemu.qmp, patience_s)
+        ended_ns = await recording.sample(qemu.qmp, timeout_s)
         uptime_s = time.monotonic() - started
-        await qemu.end(patience_s)
-        self._close_output(LONGEST_S if of_itself else STOPPED_S)
+        await qemu.end(timeout_s)
+        self._close_output(DRAIN_TIMEOUT_S if of_itself else STOPPED_DRAIN_TIMEOUT_S)
         recording.tick_added(ended_ns)
         return VmResult(
             machine=self.machine,
@@ -158,9 +158,9 @@ class QemuMonitor:
             notes=tuple(f"disk {disk}: {why}" for disk, why in self._failed_disks.items()),
         )
 
-    def _close_output(self, longest_s: float) -> None:
+    def _close_output(self, timeout_s: float) -> None:
         if self._output is not None:
-            self._output.close(longest_s)
+            self._output.close(timeout_s)
 
     async def _wait(self) -> None:
         try:
@@ -186,5 +186,5 @@ class QemuMonitor:
 
     async def _follow_process(self, qemu: QemuProcess) -> None:
         status = await qemu.ended()
-        what = qemu.complaint()
+        what = qemu.error_line()
         self._end("failed", f"{PROGRAM}: process {qemu.pid} ended {how_ended(status)}{what and ': '}{what}")

@@ -83,23 +83,23 @@ class QmpRecording:
             await self._ask(qmp, FIRST_REPLY_S)
             return self._record(wall_ns())
 
-    async def sample(self, qmp: Qmp | None, patience_s: float = REPLY_S) -> int:
+    async def sample(self, qmp: Qmp | None, timeout_s: float = REPLY_S) -> int:
         """Ask, record what was answered in time, and tick. One that has not been answered yet is not asked again.
 
         Returns: the sample's time, which is that of its beginning: a slow answer leaves no second without a point.
         """
         async with self._sampling:
             now_ns = wall_ns()
-            await self._ask(qmp, min(patience_s, REPLY_S))
+            await self._ask(qmp, min(timeout_s, REPLY_S))
             return self._record(now_ns)
 
-    async def _ask(self, qmp: Qmp | None, patience_s: float) -> None:
+    async def _ask(self, qmp: Qmp | None, timeout_s: float) -> None:
         self._replies = {}
         if qmp is not None and qmp.connected and self._store is not None:
             if self._asking is None:
                 self._asking = asyncio.create_task(qmp.ask_all(self._questions))
                 self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
-            await asyncio.wait((self._asking,), timeout=patience_s)
+            await asyncio.wait((self._asking,), timeout=timeout_s)
         if self._asking is not None and self._asking.done():
             asked, self._asking = self._asking, None
             if asked.exception() is None:

@@ -38,7 +38,7 @@ ENDS = {
 }
 GONE = "gone"
 RECONNECT_S = 1.0
-GRACE_S = 2.0  # between a lost monitor and the end of its process
+EXIT_TIMEOUT_S = 2.0  # between a lost monitor and the end of its process
 
 
 @attrs.frozen
@@ -66,12 +66,12 @@ class QemuWatcher:
         self._ended, self._reason = "", ""
         self._qmp: Qmp | None = None
         try:
-            self.watched = self._loop.run_until_complete(self._look())
+            self.watched = self._loop.run_until_complete(self._inspect())
         except BaseException:
             self._loop.close()
             raise
 
-    async def _look(self) -> WatchedQemu:
+    async def _inspect(self) -> WatchedQemu:
         qmp = self._qmp = await Qmp.connect(str(self._path), str(self._path))
         cpus = await qmp.ask("query-cpus-fast")
         disks = await qmp.ask("query-block")
@@ -153,7 +153,7 @@ class QemuWatcher:
         """Look whether the process is gone; after a shutdown it may need a moment for that."""
         if not self.watched.facts.pid:
             return False
-        return await _wait(process_ended, GRACE_S if self._reason else 0.1)
+        return await _wait(process_ended, EXIT_TIMEOUT_S if self._reason else 0.1)
 
     async def _follow_events(self, qmp: Qmp, recording: QmpRecording) -> None:
         """Take note of events until the connection is lost."""

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rondo_vmm.devices.serial import FIFO_BYTES, Serial
 from rondo_vmm.devices.serial_input import SerialInput
 from rondo_vmm.hookspecs import MILESTONES
-from rondo_vmm.observe.console_lines import LONGEST_LINE, ConsoleLines
+from rondo_vmm.observe.console_lines import MAX_LINE_BYTES, ConsoleLines
 from rondo_vmm.observe.milestones import Milestones
 
 DATA, IER, IIR, LCR, MCR, LSR, MSR = range(7)
@@ -119,9 +119,9 @@ def test_a_flood_without_an_end_takes_no_memory():
     told = []
     lines = ConsoleLines(lambda _: None)
     lines.observer = lambda line, _: told.append(len(line))
-    for _ in range(10 * LONGEST_LINE + 5):
+    for _ in range(10 * MAX_LINE_BYTES + 5):
         lines(b"x")
-    assert told == [LONGEST_LINE] * 10
+    assert told == [MAX_LINE_BYTES] * 10
     assert len(lines._line) == 5
 
 

@@ -12,7 +12,7 @@ import pytest
 from rondo_core import Store, StoreReader
 from rondo_vmm import VMM_SCHEMAS, VmConfig
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.observe.console_output import ROOM_BYTES, ConsoleOutput
+from rondo_vmm.observe.console_output import BUFFER_BYTES, ConsoleOutput
 
 MACHINES = [
     pytest.param("soft", marks=pytest.mark.emulator),
@@ -68,12 +68,12 @@ def test_a_sink_that_stalls_costs_what_there_is_no_room_for(stalled):
     output = ConsoleOutput(stalled)
     output(b"first\n")
     assert stalled.asked.wait(30)
-    output(bytes(ROOM_BYTES))
+    output(bytes(BUFFER_BYTES))
     assert output.dropped_bytes == 0
     output(b"more")
     assert output.dropped_bytes == 4
     output.close()
-    assert output.dropped_bytes == 6 + ROOM_BYTES + 4
+    assert output.dropped_bytes == 6 + BUFFER_BYTES + 4
 
 
 def test_a_sink_that_recovers_takes_what_there_was_room_for(stalled):
@@ -81,10 +81,10 @@ def test_a_sink_that_recovers_takes_what_there_was_room_for(stalled):
     output = ConsoleOutput(stalled)
     output(b"x\n")
     assert stalled.asked.wait(30)
-    output(bytes(ROOM_BYTES + 10))
+    output(bytes(BUFFER_BYTES + 10))
     stalled.go.set()
     output.close()
-    assert len(stalled.taken) + output.dropped_bytes == 2 + ROOM_BYTES + 10
+    assert len(stalled.taken) + output.dropped_bytes == 2 + BUFFER_BYTES + 10
     assert output.dropped_bytes == 10
 
 
@@ -133,7 +133,7 @@ def test_what_is_given_up_ends_the_wait_at_once(stalled):
     output(b"x\n")
     assert stalled.asked.wait(30)
     output.abandon()
-    output.close(longest_s=3600)
+    output.close(timeout_s=3600)
     assert output.dropped_bytes == 2
 
 

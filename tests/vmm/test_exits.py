@@ -151,7 +151,9 @@ def test_a_monitor_that_only_records_loads_no_numpy(machine, path):
         "asyncio",
         "rondo_core.read.query",
         "rondo_vmm.boot.bzimage",
-        "rondo_vmm.devices.virtio.queue",
+        "rondo_vmm.devices.serial_input",
+        "rondo_vmm.devices.virtio",
+        "rondo_vmm.machine",
     ]
     code = (
         "import sys\nfrom rondo_cli.main import run\n"
