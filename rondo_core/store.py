@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,14 +17,13 @@ import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import CapacityError, SchemaError, StoreClosedError, StoreExistsError, StoreForkedError
+from rondo_core.errors import StoreClosedError, StoreExistsError, StoreForkedError
 from rondo_core.model import layout
-from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
-from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
-from rondo_core.model.selector import parse_selector
+from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
-from rondo_core.record.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
+from rondo_core.record.declaring import Declarations
+from rondo_core.record.instruments import Instruments
 from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
@@ -56,7 +55,7 @@ DROPPED = "dropped without close"
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
-class Store:
+class Store(Instruments):
     """A store opened for writing.
 
     Threads may share it and its handles. After fork the child's copy refuses to record. A process that is killed
@@ -138,7 +137,6 @@ class Store:
             copied = None if became is Survival.SAME_BOOT else not restarted
             for name, slabs in self.slabs.items():
                 lost += sum(take_up(slab, self.registry.counts[name], copied=copied) for slab in slabs)
-        self._selectors = {schema.name: parse_selector(schema.match) for schema in meta.schemas}
         self._writers: dict[str, Writer] = {}
         self._consolidations: dict[str, Consolidation] = {}
         for schema in meta.schemas:
@@ -151,14 +149,19 @@ class Store:
             folds = Consolidation(schema, slabs, writes, anew=moved or lost > 0, copied=moved)
             folds.owner, self._consolidations[schema.name] = self, folds
             writes.settle()
-        self._handles: dict[tuple[str, Labels], Any] = {}
-        self._declaring = threading.RLock()
+        self._declarations = Declarations(
+            meta.schemas,
+            self.registry,
+            self._writers,
+            self._notices,
+            before=self._check_open,
+            after=self._close_as_asked,
+        )
         self._ticking = threading.RLock()
         self._ticks: list[Callable[[int], None]] = []
         self._plugins: list[Plugins] = []
         self._close_asked = ""
         self._view: View | None = None
-        self._series_refused = 0
         self._new = last is None
         self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer, root.place)
         self._closed = False
@@ -171,117 +174,6 @@ class Store:
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
         write_run_to(self._runs, self.run)
         _live.add(self)
-
-    # -- declaring
-
-    def counter(
-        self,
-        name: str,
-        /,
-        *given: str | Mapping[str, object] | None,
-        help: str | None = "",
-        unit: str | None = "",
-        **labels: object,
-    ) -> Counter:
-        """Declare a counter, or find the one of that name and labels; it stands at its last total.
-
-        Args: labels as a mapping, as keywords, or both; `help`, which may also come right after the name, and `unit`
-            are for people and exporters. Those that a series was first declared with stand; others are logged, once.
-        Raises: LabelError: a name that receivers could not take, or the series is of another kind;
-        CapacityError: the schema is full (counted too); StoreClosedError.
-        """
-        handle: Counter = self._declare("counter", name, given, labels, help, unit)
-        return handle
-
-    def gauge(
-        self,
-        name: str,
-        /,
-        *given: str | Mapping[str, object] | None,
-        help: str | None = "",
-        unit: str | None = "",
-        **labels: object,
-    ) -> Gauge:
-        """Declare a gauge, or find it; it is absent until it is set. Raises: as `counter`."""
-        handle: Gauge = self._declare("gauge", name, given, labels, help, unit)
-        return handle
-
-    def summary(
-        self,
-        name: str,
-        /,
-        *given: str | Mapping[str, object] | None,
-        help: str | None = "",
-        unit: str | None = "",
-        **labels: object,
-    ) -> Summary:
-        """Declare a summary, or find it. Raises: as `counter`."""
-        handle: Summary = self._declare("summary", name, given, labels, help, unit)
-        return handle
-
-    def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
-        """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError."""
-        return GaugeBatch(gauges)
-
-    def _declare(
-        self,
-        kind: Kind,
-        name: str,
-        given: tuple[object, ...],
-        labels: Mapping[str, object],
-        help_text: str | None,
-        unit: str | None,
-    ) -> Any:
-        pairs, help_text = (labels.items(), help_text) if not given else read_given(name, given, labels, help_text)
-        whole = canonical_labels(pairs)
-        handle = self._handles.get((name, whole))
-        if handle is not None and handle.series.kind == kind:
-            if help_text or unit:
-                self._notices.of_words(handle.series, help_text, unit)
-            return handle
-        check_metric_name(name)
-        try:
-            return self._declared(
-                kind, name, whole, check_text(name, "help", help_text), check_text(name, "unit", unit)
-            )
-        finally:
-            self._close_as_asked()
-
-    def _declared(self, kind: Kind, name: str, whole: Labels, help_text: str, unit: str) -> Any:
-        with self._declaring:
-            self._check_open()
-            series = self.registry.get(name, whole, kind)
-            if series is None:
-                series = self._register(kind, name, whole, help_text, unit)
-                self.slabs[series.schema][0].given = series.column + 1
-            else:
-                self._notices.of_words(series, help_text, unit)
-            writer = self._writers[series.schema]
-            writer.add_series(series.column)
-            width = writer.slab.spec.max_series
-            current = writer.current
-            if kind != "summary":
-                handle = _HANDLES[kind](current, series)
-            elif writer.sketches is None:
-                handle = Summary(current, series, width)
-            else:
-                handle = writer.sketched.setdefault(series.column, SketchedSummary(current, series, width))
-            return self._handles.setdefault((series.name, series.labels), handle)
-
-    def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:
-        candidate = Series(name, labels, kind, "", 0)
-        for schema in self.meta.schemas:
-            if schema.kind == kind and self._selectors[schema.name].matches(candidate):
-                break
-        else:
-            raise SchemaError(f"{candidate}: no schema of the store takes this {kind}; make the store with one")
-        try:
-            now_ns = on_record(self.clock())
-            return self.registry.declare(name, labels, schema, help_text=help_text, unit=unit, created_ns=now_ns)
-        except CapacityError:
-            if schema.name != SELF_SCHEMA:
-                self._series_refused += 1
-            raise
 
     # -- time
 
@@ -345,7 +237,7 @@ class Store:
 
     def _count(self) -> None:
         refused = [writer.refused for writer in self._writers.values()]
-        self.self_metrics.count(refused, self._series_refused, [plugins.failures for plugins in self._plugins])
+        self.self_metrics.count(refused, self._declarations.refused, [plugins.failures for plugins in self._plugins])
 
     def _take_back_future(self) -> None:
         for writer in self._writers.values():
@@ -399,7 +291,7 @@ class Store:
             return
         if self._thread is not None:
             self._thread.end()
-        with self._ticking, self._declaring:
+        with self._ticking, self._declarations.lock:
             if self._closed:
                 return
             now_ns = self.clock()
@@ -451,7 +343,7 @@ class Store:
 
     def _in_the_middle(self) -> bool:
         """Say whether this thread holds a lock already: to wait for others, who may wait for it, would be for ever."""
-        if held_here(self._ticking) or held_here(self._declaring):
+        if held_here(self._ticking) or held_here(self._declarations.lock):
             return True
         return any(writer.held_here() for writer in self._writers.values())
 
@@ -481,10 +373,8 @@ class Store:
     def _after_fork(self) -> None:
         for writer in self._writers.values():
             writer.forked()
-        self._declaring, self._ticking = threading.RLock(), threading.RLock()
-
-
-_HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}
+        self._declarations.forked()
+        self._ticking = threading.RLock()
 
 
 def _forget_after_fork() -> None:

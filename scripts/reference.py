@@ -120,7 +120,8 @@ def _entry(name: str, thing: Any, *, whole: bool) -> list[str]:
         return [f"### `{name}`", "", f"A {type(thing).__name__}." if not isinstance(thing, str) else f"`{thing!r}`", ""]
     lines = [f"### `{name}{_signature(thing)}`", "", "```text", inspect.getdoc(thing) or "", "```", ""]
     if whole and inspect.isclass(thing):
-        for attribute, member in sorted(vars(thing).items()):
+        ours = [vars(each) for each in reversed(thing.__mro__) if each.__module__.startswith("rondo")]
+        for attribute, member in sorted({key: value for each in ours for key, value in each.items()}.items()):
             function = member.__func__ if isinstance(member, (classmethod, staticmethod)) else member
             if attribute.startswith("_") or not inspect.isroutine(function):
                 continue
