@@ -11,12 +11,12 @@ import click
 from rondo_cli.params import CONFIG, Duration, LabelSet
 from rondo_cli.printing import say
 from rondo_cli.terminal import console_input, unstalled_stderr
-from rondo_cli.vmm_run import Asked, Run, console_for, with_remote_write
+from rondo_cli.vmm_run import VmRequest, VmRun, console_for, with_remote_write
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import UsageError
 from rondo_core.signals import stopped_by_signals
 from rondo_vmm.config import LINUX_MEMORY_MIB, MACHINES, MEMORY_MIB, VmConfig
-from rondo_vmm.room import share_heap
+from rondo_vmm.rlimits import share_heap
 
 if TYPE_CHECKING:
     import socket
@@ -186,12 +186,12 @@ def command(
     )
     known = _read_config(config)
     where = None if no_metrics else store or Path(known.store.get("path", STORE_PATH))
-    asked = Asked(vm, where, known, with_remote_write(known, url), external_labels or {})
+    request = VmRequest(vm, where, known, with_remote_write(known, url), external_labels or {})
     listening = _listen(api_port, api_host, api_token_file, count, recorded=not no_metrics)
     if count > 1:
         if source is not None:
             raise click.BadParameter("one console for several machines; leave it out", param_hint="--input")
-        return _run_many(asked, count, listening, api_token_file, processes, stagger)
+        return _run_many(request, count, listening, api_token_file, processes, stagger)
     if processes:
         raise click.BadParameter("one machine has this process; give --count too", param_hint="--processes")
     if source is not None and machine == "qemu":
@@ -206,7 +206,7 @@ def command(
                 sidecar = stack.enter_context(Sidecar(path, each, token_file=api_token_file))
                 say(f"rondo: serving {path} on {sidecar.url}/info", err=True)
 
-        run = Run(asked, console_for(raw=raw), source=descriptor, on_recording=serve)
+        run = VmRun(request, console_for(raw=raw), source=descriptor, on_recording=serve)
         with stopped_by_signals(lambda number: run.stop(f"signal {number}")), unstalled_stderr():
             return run.run().exit_status
 
@@ -241,7 +241,7 @@ def _listen(port: int | None, host: str, token_file: Path | None, count: int, *,
 
 
 def _run_many(
-    asked: Asked,
+    request: VmRequest,
     count: int,
     listening: list[socket.socket],
     token_file: Path | None,
@@ -250,9 +250,9 @@ def _run_many(
 ) -> int:
     from rondo_cli.vmm_many import many, run_many
 
-    if not processes and asked.config.machine in {"auto", "kvm"}:
+    if not processes and request.config.machine in {"auto", "kvm"}:
         from rondo_vmm.kvm.vcpu import install_kick
 
         install_kick()
-    machines, stagger_s = many(asked, count), stagger_ns / NS_PER_S
+    machines, stagger_s = many(request, count), stagger_ns / NS_PER_S
     return run_many(machines, listening, processes=processes, stagger_s=stagger_s, token_file=token_file)

@@ -18,7 +18,7 @@ from rondo_core.signals import stopped_by_signals
 
 if TYPE_CHECKING:
     from rondo_core import Schema, Store
-    from rondo_vmm.monitor import VmResult
+    from rondo_vmm.observe.result import VmResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 

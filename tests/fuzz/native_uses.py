@@ -24,7 +24,7 @@ import numpy as np
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.record import handles
-from rondo_vmm.exit_totals import ExitTotals
+from rondo_vmm.observe.exit_totals import ExitTotals
 
 TOGETHER = 20  # examples to a process
 TIERS = (Tier("1s", "20s"), Tier("10s", "2m"))

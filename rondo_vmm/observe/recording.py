@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_vmm import hookspecs
-from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.hookspecs import OnMilestone
+from rondo_vmm.observe.exit_totals import ExitTotals
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
-    from rondo_vmm.fitting import Fittings
+    from rondo_vmm.devices.virtio.setup import VirtioDevices
 
 RECORDERS = ("vcpu_exits", "vcpu_time", "vmm_milestones", "vmm_uptime", "block_io", "guest_memory", "guest_samples")
 
@@ -25,7 +25,7 @@ class Recording:
         self._store = store
         self._exits: dict[int, ExitTotals] = {}
         self._vcpu_ticks: dict[int, list[Callable[[int], None]]] = {}
-        self._fitted: list[Callable[[int], None]] = []
+        self._device_ticks: list[Callable[[int], None]] = []
         self._added: list[Callable[[int], None]] = []
         self._ticking = threading.Lock()
         self.plugins = plugins
@@ -43,10 +43,10 @@ class Recording:
         """Give what is called when the guest has come as far as never before."""
         return [_guarded_milestone(*each) for each in self._bind("rondo_vmm_milestone_bind")]
 
-    def fit(self, fittings: Fittings) -> None:
+    def bind_devices(self, virtio: VirtioDevices) -> None:
         """Let plugins observe disks, memory and what the guest hands in."""
         if self._store is not None and self.plugins is not None:
-            self._fitted = fittings.bind(self.plugins, self._store)
+            self._device_ticks = virtio.bind(self.plugins, self._store)
 
     def add_tick(self, tick: Callable[[int], None]) -> None:
         """Have something of the monitor's own called on every tick."""
@@ -79,12 +79,12 @@ class Recording:
             for ticks in self._vcpu_ticks.values():
                 for tick in ticks:
                     tick(now_ns)
-            for tick in self._fitted:
+            for tick in self._device_ticks:
                 tick(now_ns)
         self.tick_added(now_ns)
         self._store.tick(now_ns)
 
-    def tell(self, hook: str, **facts: Any) -> None:
+    def notify(self, hook: str, **facts: Any) -> None:
         """Tell plugins of a rare event."""
         if self.plugins is not None:
             self.plugins.bind(hook, **facts)

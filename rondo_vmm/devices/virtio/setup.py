@@ -7,14 +7,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rondo_vmm.config import VmConfig, disk_name
-from rondo_vmm.machine import Board
+from rondo_vmm.devices.board import Board
 
 if TYPE_CHECKING:
     from rondo_core import Plugins
     from rondo_core.hookspecs import Declare, Tick
     from rondo_vmm.devices.virtio.balloon import Balloon, BalloonState
     from rondo_vmm.devices.virtio.block.backend import RawImage
-    from rondo_vmm.devices.virtio.block.device import Block
+    from rondo_vmm.devices.virtio.block.device import BlockDevice
     from rondo_vmm.devices.virtio.console import Console
     from rondo_vmm.devices.virtio.device import VirtioDevice
     from rondo_vmm.devices.virtio.mmio import Mmio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Line = Callable[[int], None]
 
 
-class Fittings:
+class VirtioDevices:
     """The devices of one machine; where there are none, nothing of them is imported or recorded.
 
     Attributes: `transports`: in the order of their slots: disks, then randomness, balloon and console.
@@ -36,7 +36,7 @@ class Fittings:
         """
         self._board = board
         self._images: list[RawImage] = []
-        self._disks: dict[str, Block] = {}
+        self._disks: dict[str, BlockDevice] = {}
         self._balloon: Balloon | None = None
         self._console: Console | None = None
         self.transports: list[Mmio] = []
@@ -55,12 +55,12 @@ class Fittings:
         devices: list[VirtioDevice] = []
         if config.disks:
             from rondo_vmm.devices.virtio.block.backend import RawImage
-            from rondo_vmm.devices.virtio.block.device import Block
+            from rondo_vmm.devices.virtio.block.device import BlockDevice
 
             for index, path in enumerate(config.disks):
                 self._images.append(RawImage(path, read_only=config.disk_read_only))
                 name = disk_name(index)
-                self._disks[name] = Block(self._board.memory, self._images[-1], name)
+                self._disks[name] = BlockDevice(self._board.memory, self._images[-1], name)
             devices += self._disks.values()
         if config.rng:
             from rondo_vmm.devices.virtio.rng import Rng
@@ -79,7 +79,7 @@ class Fittings:
             devices.append(self._console)
         return devices
 
-    def words(self) -> str:
+    def kernel_parameters(self) -> str:
         """Give what a Linux kernel that has no other way to find the devices needs on its command line."""
         if not self.transports:
             return ""
