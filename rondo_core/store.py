@@ -138,6 +138,7 @@ class Store(Instruments):
             for name, slabs in self.slabs.items():
                 lost += sum(take_up(slab, self.registry.counts[name], copied=copied) for slab in slabs)
         self._writers: dict[str, Writer] = {}
+        self._moved: list[tuple[int, int]] = []  # rows whose clock has stepped, of all schemas; see ClockSteps
         self._consolidations: dict[str, Consolidation] = {}
         for schema in meta.schemas:
             slabs, n_series = self.slabs[schema.name], self.registry.counts[schema.name]
@@ -148,7 +149,9 @@ class Store(Instruments):
             writes = self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(root))
             folds = Consolidation(schema, slabs, writes, anew=moved or lost > 0, copied=moved)
             folds.owner, self._consolidations[schema.name] = self, folds
+            writes.steps.moved = self._moved
             writes.settle()
+        self._refused = [writer.refused for writer in self._writers.values()]
         self._declarations = Declarations(
             meta.schemas,
             self.registry,
@@ -170,7 +173,7 @@ class Store(Instruments):
             self.self_metrics.set_total(selfmetrics.ROWS_LOST, lost)
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
         self._take_back_future()
-        self._notices.of_steps(self._writers.values(), clock())
+        self._notices.of_steps(self._moved, clock())
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
         write_run_to(self._runs, self.run)
         _live.add(self)
@@ -224,7 +227,7 @@ class Store(Instruments):
             if writer.n_series:
                 writer.enter(now_ns)
                 self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
-        self._notices.of_steps(self._writers.values(), now_ns)
+        self._notices.of_steps(self._moved, now_ns)
         if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
             self._notices.of_disk(self.registry.sync)  # a series is to be known before its values are
         else:
@@ -236,12 +239,15 @@ class Store(Instruments):
             self._new = False
 
     def _count(self) -> None:
-        refused = [writer.refused for writer in self._writers.values()]
-        self.self_metrics.count(refused, self._declarations.refused, [plugins.failures for plugins in self._plugins])
+        self.self_metrics.count(
+            self._refused, self._declarations.refused, [plugins.failures for plugins in self._plugins]
+        )
 
     def _take_back_future(self) -> None:
+        now_ns = self.clock()
         for writer in self._writers.values():
-            writer.take_back_future()
+            if now_ns // writer.interval_ns < writer.bucket - 1:
+                writer.take_back_future()
 
     # -- reading
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from operator import gt, lt
 
 from rondo_core import faults, forking
 from rondo_core.model import ring
@@ -37,6 +38,7 @@ class Consolidation:
         self._schema, self._slabs, self._writer = schema, slabs, writer
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
+        self._due = 0  # before this bucket of the finest tier nothing is to be folded
         if copied:
             self._drop_later()
         newest = writer.bucket
@@ -96,7 +98,7 @@ class Consolidation:
 
         Returns: how many coarse rows were written, over all tiers.
         """
-        if len(self._slabs) < 2:
+        if open_bucket < self._due or len(self._slabs) < 2:
             return 0
         with self._lock:
             if self._writer.steps.unsettled:
@@ -113,6 +115,7 @@ class Consolidation:
                     faults.point("fold.moved")
                 open_bucket = coarse.next_window
             self._note_unfolded(self._slabs[1].next_window)
+            self._due = (self._slabs[1].next_window + 1) * self._schema.ratio(1)
             return written
 
     def fold_open(self) -> None:
@@ -140,6 +143,7 @@ class Consolidation:
                 set_aside.set_aside(coarse, set_aside.later_than(coarse, present))
                 self._fold_again(tier, present, newest)
                 coarse.changed()
+            self._due = 0
             self._note_unfolded(self._slabs[1].next_window)
 
     def _fold_again(self, tier: int, window: int, newest: int) -> bool:
@@ -149,10 +153,12 @@ class Consolidation:
         """
         fine, coarse = self._slabs[tier - 1], self._slabs[tier]
         header = coarse.row_header(ring.slot_of(window, coarse.spec.slot_count))
-        slots, first = fine.spec.slot_count, window * self._schema.ratio(tier)
         if not window or header[0] != window:
             return False
-        if any(ring.occupant(fine.words[fine.row_word(each % slots)]) > each for each in range(first, newest + 1)):
+        first, count = window * self._schema.ratio(tier), fine.spec.slot_count
+        found = [bucket for rows in ring.slices(first, newest, count) for bucket in fine.buckets(rows)]
+        # No slot's `ring.occupant` is later than the bucket.
+        if any(map(gt, found, range(first, newest + 1))) or any(map(lt, found, range(~first, ~newest - 1, -1))):
             return False
         header[0] = ~header[0]
         return True
@@ -193,6 +199,7 @@ class Consolidation:
                 if coarse.next_window > bucket:
                     coarse.next_window = bucket
                     faults.point("fold.rewound")
+            self._due = 0
 
     def _fold_any(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 and count them."""

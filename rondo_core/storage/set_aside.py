@@ -45,12 +45,11 @@ class Step:
 
     def take_back(self, present: int, first: int, newest: int) -> None:
         """Put on record that the clock stands at `present`, and rows from `first` to `newest` are to be set aside."""
-        words = self._words
+        words, self.stepped = self._words, True
         words[_LOWEST] = min(words[_LOWEST] or present, present)
         words[_NEWEST] = max(words[_NEWEST], newest)
         words[_BEFORE], words[_FIRST], words[_PRESENT] = newest, first, present
         words[_BACK] = _GOING_BACK  # the last, for a kill in between: nothing is set aside yet
-        self.stepped = True
 
     def has_returned(self, old: int, bucket: int) -> bool:
         """Say whether going from `old` on to `bucket` is a return to the time before the step."""
