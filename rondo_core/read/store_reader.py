@@ -19,11 +19,12 @@ from rondo_core.read.query import Found, Table
 from rondo_core.read.rows import SlabReader
 from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
-from rondo_core.storage.directory import Meta, open_slabs, read_meta
+from rondo_core.storage.directory import Meta, read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import writer_pid
+from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import Run, Survival, newest_run, read_runs, survival_at
+from rondo_core.storage.runs import Run, newest_run, read_runs
 from rondo_core.storage.slab import Slab
 
 _PREPARED_KEPT = 256
@@ -216,17 +217,14 @@ class StoreReader(View):
         """
         folder = Folder(path)
         meta = read_meta(folder)
-        last = newest_run(folder / layout.RUNS_FILE)
-        self._last = _known_by(last)
-        became = survival_at(last, folder.place)
-        restarted = became is Survival.RESTARTED
-        registry = Registry(folder / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
-        super().__init__(Path(path), folder, meta, registry, open_slabs(folder, meta, writable=False))
+        recovery = recovery_of(folder)
+        self._last = _known_by(recovery.last)
+        super().__init__(Path(path), folder, meta, *recovery.open(folder, meta, writable=False))
         self._index.keep_up()
-        if became is not Survival.SAME_BOOT and self.writer_pid() is None:
+        if recovery.copied is not None and self.writer_pid() is None:
             for query in self._queries.values():
                 for reader in query.readers:
-                    reader.doubt(copied=not restarted)
+                    reader.doubt(copied=recovery.copied)
 
     def refresh(self) -> None:
         """Take in the series that the writing process has declared since."""
