@@ -20,8 +20,7 @@ from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import CapacityError, SchemaError, StoreClosedError, StoreExistsError, StoreForkedError
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
-from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
-from rondo_core.model.selector import parse_selector
+from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas, home_among
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary
@@ -120,7 +119,7 @@ class Store:
         recovery = recovery_of(root)
         self.registry, self.slabs = recovery.open(root, meta, writable=True)
         lost = sum(recovery.take_up(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
-        self._selectors = {schema.name: parse_selector(schema.match) for schema in meta.schemas}
+        self._home = home_among(meta.schemas)
         self._writers: dict[str, Writer] = {}
         self._consolidations: dict[str, Consolidation] = {}
         for schema in meta.schemas:
@@ -253,10 +252,8 @@ class Store:
 
     def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:
         candidate = Series(name, labels, kind, "", 0)
-        for schema in self.meta.schemas:
-            if schema.kind == kind and self._selectors[schema.name].matches(candidate):
-                break
-        else:
+        schema = self._home(candidate)
+        if schema is None:
             raise SchemaError(f"{candidate}: no schema of the store takes this {kind}; make the store with one")
         try:
             now_ns = on_record(self.clock())

@@ -22,8 +22,7 @@ from rondo_core.maintain.retier import Relay, Source, relay
 from rondo_core.maintain.tables import Table, read_tables
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
-from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas
-from rondo_core.model.selector import parse_selector
+from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas, home_among
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage import replace
 from rondo_core.storage.directory import (
@@ -212,14 +211,12 @@ def place(series: Sequence[Series], schemas: Sequence[Schema], path: Path) -> di
     Raises: SchemaError: no schema takes a series, or one gets more than it has room for.
     """
     placed: dict[str, list[Series]] = {schema.name: [] for schema in schemas}
-    selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
+    home = home_among(schemas)
     for each in series:
-        for schema, selector in selectors:
-            if schema.kind == each.kind and selector.matches(each):
-                placed[schema.name].append(each)
-                break
-        else:
+        found = home(each)
+        if found is None:
             raise SchemaError(f"{path}: {each}: no schema takes this {each.kind}; add one that does")
+        placed[found.name].append(each)
     for schema in schemas:
         needed = len(placed[schema.name])
         if needed > schema.max_series:
