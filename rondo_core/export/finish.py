@@ -18,7 +18,7 @@ from rondo_core.errors import StoreError, StoreLockedError, StoreNotFoundError, 
 from rondo_core.export.cursor import cursor_held, cursor_names, load_cursor
 from rondo_core.export.held import HeldStore, Look
 from rondo_core.model import layout
-from rondo_core.read.stores import UNFINISHED
+from rondo_core.storage.files import UNFINISHED
 from rondo_core.storage.lock import WriterLock
 
 DELETED = f".deleted{UNFINISHED}"

@@ -34,9 +34,8 @@ from rondo_core.storage.directory import (
     open_slabs,
     read_meta,
     size_bytes,
-    sync_directory,
 )
-from rondo_core.storage.files import Folder
+from rondo_core.storage.files import UNFINISHED, Folder, sync_directory
 from rondo_core.storage.lock import WriterLock, check_unwritten
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.slab import Slab
@@ -282,7 +281,7 @@ def _copy_others(job: _Job, root: Path, new: Path) -> None:
     known = set(file_sizes(job.meta.schemas))
     for file in root.iterdir():
         name = file.name
-        if name in known or not file.is_file() or file.is_symlink() or name.endswith(".unfinished"):
+        if name in known or not file.is_file() or file.is_symlink() or name.endswith(UNFINISHED):
             continue
         if name.startswith("cursor_") and file.suffix == ".json":
             save_cursor(new, job.moved(load_cursor(root, file.stem.removeprefix("cursor_"))))

@@ -33,14 +33,13 @@ from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.budget import Budget
 from rondo_core.read.query import SeriesData
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.storage.files import NO_MORE_FILES
+from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED
 from rondo_core.storage.lock import writer_pid
 
 T = TypeVar("T")
 LABEL = "rondo_store"
 MAX_DEPTH = 4
 SUFFIX = ".rondo"
-UNFINISHED = ".unfinished"
 # Of the files that a process may open, the share that stays with stores between two looks at them, and the most of it:
 # each is a map too, of which a process may have 65,530.
 _SHARE, _MOST_OPEN = 4, 4096

@@ -11,13 +11,15 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, OpenFilesError, StoreError, StoreNotFoundError
 
 BLOCK = 1 << 20
+_NO_FSYNC = frozenset({errno.EBADF, errno.EINVAL, errno.EOPNOTSUPP})  # of a directory, by its file system or O_PATH
 NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 UNFINISHED = ".unfinished"  # what the name of a file or directory that is being made ends with
 _ZEROES = bytes(BLOCK)
@@ -183,19 +185,23 @@ def open_known(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, os.stat_re
     return descriptor, found
 
 
-def replace_file(name: str, path: StrPath, data: bytes) -> None:
-    """Put a small file in the place of another, synced before it takes its name: killed, the one or the other is there.
+def replace_file(name: str, path: StrPath, data: bytes | Callable[[IO[bytes]], object], *, mode: int = 0o644) -> None:
+    """Put a file in the place of another, on the disk before it takes its name: killed, the one or the other is there.
 
-    Args: `name`: of its fault points. Raises: OSError: the old one stays.
+    Args: `name`: of its fault points; `data`: its bytes, or what writes them.
+    Raises: OSError, and what `data` raises: the old one stays; but where the file's name does not get to the disk.
     """
     place = path if isinstance(path, Place) else Folder(Path(path).parent) / Path(path).name
     folder = place.folder.descriptor
     faults.point(f"{name}.before")
-    unfinished, descriptor = _make_unfinished(place)
+    unfinished, descriptor = _make_unfinished(place, mode)
     try:
         try:
             with open(descriptor, "wb", closefd=False) as file:
-                file.write(data)
+                if callable(data):
+                    data(file)
+                else:
+                    file.write(data)
             faults.point(f"{name}.buffered")
             os.fsync(descriptor)
             faults.point(f"{name}.written")
@@ -203,18 +209,33 @@ def replace_file(name: str, path: StrPath, data: bytes) -> None:
             faults.point(f"{name}.renamed")
         finally:
             os.close(descriptor)
-    except OSError:
+    except Exception:
         with contextlib.suppress(OSError):
             os.unlink(unfinished, dir_fd=folder)
         raise
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
 
 
-def _make_unfinished(place: Place) -> tuple[str, int]:
-    """Make a file beside the one of that name, locked for as long as its maker lives, by which `sweep` knows."""
+def sync_directory(path: StrPath) -> None:
+    """Write a directory's entries to the disk, and wait for it, as far as the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, _FOLDER)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _make_unfinished(place: Place, mode: int = 0o644) -> tuple[str, int]:
+    """Make a hidden file beside the one of that name, locked while its maker lives, by which `sweep` knows."""
     folder = place.folder.descriptor
     while True:
-        name = f"{place.name}.{os.urandom(6).hex()}{UNFINISHED}"
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        name = f".{place.name}.{os.urandom(6).hex()}{UNFINISHED}"
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
         if lock_alive(descriptor) is not False and identity_at(place.folder / name):
             return name, descriptor
         os.close(descriptor)  # it was swept away before it was locked
@@ -226,7 +247,7 @@ def sweep(path: StrPath) -> None:
     stem = place.name.removesuffix(".json")
     with contextlib.suppress(OSError):
         for name in os.listdir(place.folder.descriptor):  # noqa: PTH208 - of a directory that is open
-            if name.startswith(f"{stem}.") and name.endswith(UNFINISHED):
+            if name.removeprefix(".").startswith(f"{stem}.") and name.endswith(UNFINISHED):
                 with contextlib.suppress(OSError, StoreError):
                     descriptor = open_file(place.folder / name)
                     try:
