@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rondo_core.export.cursor import load_cursor as load_cursor
     from rondo_core.export.fold import fold_dead as fold_dead
     from rondo_core.export.held import EndedReader as EndedReader
-    from rondo_core.export.held import HeldStore as HeldStore
+    from rondo_core.export.held import look_at as look_at
     from rondo_core.export.newest import Found as Found
     from rondo_core.export.newest import Newest as Newest
     from rondo_core.export.newest import newest_of as newest_of
@@ -39,7 +39,6 @@ _HOME = {
     "EndedReader": "held",
     "Exporters": "beside",
     "Found": "newest",
-    "HeldStore": "held",
     "Newest": "newest",
     "Outcome": "outcome",
     "Receiver": "receiver",
@@ -52,6 +51,7 @@ _HOME = {
     "fold_dead": "fold",
     "http": "",
     "load_cursor": "cursor",
+    "look_at": "held",
     "newest_of": "newest",
     "open_runner": "runner",
     "protobuf": "",

@@ -17,7 +17,7 @@ from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.slab import Slab
 
 
-def fold_dead(path: Path) -> bool:
+def fold_dead(path: Path | Folder) -> bool:
     """Fold every window of a store whose process is gone, the open ones too; say whether that was to be done.
 
     A store that is written, or may not be written by this process, stays as it is. Killed in it, the next call goes on.
@@ -44,7 +44,7 @@ def fold_dead(path: Path) -> bool:
         for schema in meta.schemas:
             own, n_series = slabs[schema.name], registry.counts[schema.name]
             lost = recovery.take_up(own, n_series)
-            fold_slabs(schema, own, n_series, str(path), anew=recovery.moved or lost > 0)
+            fold_slabs(schema, own, n_series, str(folder), anew=recovery.moved or lost > 0)
     return True
 
 

@@ -210,8 +210,8 @@ class PreparedQuery:
 class StoreReader(View):
     """A store opened for reading only. Any number of processes may; the files may be read-only."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Open the store at `path`.
+    def __init__(self, path: str | Path | Folder) -> None:
+        """Open the store at `path`, or in a directory that is held open.
 
         Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
         """
@@ -219,7 +219,7 @@ class StoreReader(View):
         meta = read_meta(folder)
         recovery = recovery_of(folder)
         self._last = _known_by(recovery.last)
-        super().__init__(Path(path), folder, meta, *recovery.open(folder, meta, writable=False))
+        super().__init__(Path(folder.path), folder, meta, *recovery.open(folder, meta, writable=False))
         self._index.keep_up()
         if recovery.copied is not None and self.writer_pid() is None:
             for query in self._queries.values():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import read_meta as read_meta
     from rondo_core.storage.directory import size_bytes as size_bytes
     from rondo_core.storage.files import UNFINISHED as UNFINISHED
+    from rondo_core.storage.files import Folder as Folder
     from rondo_core.storage.files import replace_file as replace_file
     from rondo_core.storage.files import sync_directory as sync_directory
     from rondo_core.storage.runs import Run as Run
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.write_check import check_directory as check_directory
 
 _HOME = {
+    "Folder": "files",
     "Run": "runs",
     "UNFINISHED": "files",
     "boot_id": "runs",

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Self
 
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, OpenFilesError, StoreError, StoreNotFoundError
@@ -32,24 +32,33 @@ class Folder:
     """A store's directory, held open: its files are had through it wherever it was moved to, and no others.
 
     Attributes: `path`, what it was opened as, for messages; `descriptor`; `identity`, device and inode.
-    It is closed with its last user; after fork the child shares it, until it calls `renew`.
+    It is closed with its last user, or at the end of a `with`; after fork the child shares it, until it calls `renew`.
     """
 
     __slots__ = ("_whole_path", "descriptor", "identity", "path")
 
-    def __init__(self, path: StrPath) -> None:
-        """Open the directory.
+    def __init__(self, path: StrPath | Folder, *, follow: bool = True) -> None:
+        """Open the directory, or one that is open once more, to be locked and closed by itself.
 
+        Args: `follow`: the path may be a link to it.
         Raises: StoreNotFoundError: nothing is there; OpenFilesError: too many files are open; StoreError: it is no
             directory, or may not be opened.
         """
         self.descriptor = -1
-        self.path = self._whole_path = os.fspath(path)
-        if not self.path.startswith("/"):
-            with contextlib.suppress(OSError):  # the working directory is gone
-                self._whole_path = str(Path(path).absolute())
+        self.path: str
+        self._whole_path: str
+        if isinstance(path, Folder):
+            self.path, self._whole_path = path.path, path._whole_path  # noqa: SLF001 - of the same class
+        else:
+            self.path = self._whole_path = os.fspath(path)
+            if not self.path.startswith("/"):
+                with contextlib.suppress(OSError):  # the working directory is gone
+                    self._whole_path = str(Path(path).absolute())
         try:
-            self.descriptor = _open_folder(path)
+            if isinstance(path, Folder):
+                self.descriptor = _open_folder(".", path.descriptor)
+            else:
+                self.descriptor = _open_folder(path, follow=follow)
         except FileNotFoundError:
             raise StoreNotFoundError(f"{path}: no such store; check the path") from None
         except NotADirectoryError:
@@ -82,6 +91,10 @@ class Folder:
         except OSError:
             return False
 
+    def is_at(self, path: Path) -> bool:
+        """Say whether a path still is, or has become, that of this directory; a link to it is not."""
+        return identity_at(path) == self.identity
+
     def unlock(self) -> None:
         """Give a lock of the directory back, also where a child that was forked meanwhile has it open yet."""
         with contextlib.suppress(OSError, ValueError):  # it is closed already where a collector took it first
@@ -104,12 +117,21 @@ class Folder:
         """Close it."""
         self.close()
 
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
 
-def _open_folder(path: StrPath, dir_fd: int | None = None) -> int:
+    def __exit__(self, *_raised: object) -> None:
+        """Close it."""
+        self.close()
+
+
+def _open_folder(path: StrPath, dir_fd: int | None = None, *, follow: bool = True) -> int:
+    flags = _FOLDER | (0 if follow else os.O_NOFOLLOW)
     try:
-        return os.open(path, _FOLDER, dir_fd=dir_fd)
+        return os.open(path, flags, dir_fd=dir_fd)
     except PermissionError:  # what is in it may be opened yet, though not listed
-        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        return os.open(path, flags | os.O_PATH, dir_fd=dir_fd)
 
 
 class Place(NamedTuple):
