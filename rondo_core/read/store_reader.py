@@ -220,7 +220,6 @@ class StoreReader(View):
         recovery = recovery_of(folder)
         self._last = _known_by(recovery.last)
         super().__init__(Path(folder.path), folder, meta, *recovery.open(folder, meta, writable=False))
-        self._index.keep_up()
         if recovery.copied is not None and self.writer_pid() is None:
             for query in self._queries.values():
                 for reader in query.readers:
