@@ -120,9 +120,8 @@ class Agents:
         """Start an agent that has no more power over files than anyone."""
         options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
         return subprocess.Popen(
-            [sys.executable, __file__, AS_ANYONE, "agent", f"{self._place}/stores", *arguments],
+            [sys.executable, __file__, AS_ANYONE, fault, "agent", f"{self._place}/stores", *arguments],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "RONDO_FAULT": fault},
             **options,
         )
 
@@ -134,14 +133,15 @@ class Agents:
                 each.wait()
 
 
-def as_anyone(arguments):
-    """Become the command, without the power over files that root has and others have not."""
+def as_anyone(fault, arguments):
+    """Become the command, armed with a fault, without the power over files that root has and others have not."""
     if not os.geteuid():
         import ctypes
 
         for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, out of the bounding set
             ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
-    os.execv(sys.executable, [sys.executable, "-m", "rondo_cli", *arguments])
+    code = f"from rondo_core import faults; faults.arm({fault!r}); from rondo_cli.main import main; main()"
+    os.execv(sys.executable, [sys.executable, "-c", code, *arguments])
 
 
 class Chaos:
@@ -471,7 +471,7 @@ def main(place, count, seed):
 
 
 if sys.argv[1] == AS_ANYONE:
-    as_anyone(sys.argv[2:])
+    as_anyone(sys.argv[2], sys.argv[3:])
 if __name__ == "__main__":
     shutil.rmtree(sys.argv[1], ignore_errors=True)
     print(json.dumps(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])), indent=1))
