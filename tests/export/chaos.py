@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -19,12 +20,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import snappy
-from rondo_exporter_prometheus.remote_write_pb2 import WriteRequest
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
 
+PROTOCOL = Path(__file__).parents[2] / "rondo_exporters" / "prometheus" / "tests" / "remote_write_pb2.py"
+WriteRequest = runpy.run_path(str(PROTOCOL))["WriteRequest"]
 S = 10**9
 SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "1h"),))]
 MODES = ("well", "well", "well", "not now", "too many", "drips", "vanishes", "takes and vanishes")

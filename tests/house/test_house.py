@@ -34,9 +34,7 @@ FLOORS = (
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names.split()}
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
-EXPORTERS = sorted(
-    path for path in (ROOT / "rondo_exporters").glob("*/rondo_exporter_*/*.py") if "_pb2" not in path.name
-)
+EXPORTERS = sorted((ROOT / "rondo_exporters").glob("*/rondo_exporter_*/*.py"))
 
 
 def imports(path):

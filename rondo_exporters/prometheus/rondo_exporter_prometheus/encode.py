@@ -1,6 +1,6 @@
 """Batch -> bytes of a remote-write 1.0 WriteRequest; pure, no I/O.
 
-remote_write.proto says what the bytes mean, and the tests read them back with protobuf.
+tests/remote_write.proto says what the bytes mean, and the tests read them back with protobuf.
 """
 
 from __future__ import annotations
