@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rondo_core.errors import RondoError
 from rondo_core.model import layout
@@ -20,7 +19,7 @@ from rondo_core.read.rows import SlabReader
 from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
 from rondo_core.storage.directory import Meta, read_meta
-from rondo_core.storage.files import Folder
+from rondo_core.storage.files import Closes, Folder
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
@@ -207,7 +206,7 @@ class PreparedQuery:
         return Found(tables, self._places)
 
 
-class StoreReader(View):
+class StoreReader(Closes, View):
     """A store opened for reading only. Any number of processes may; the files may be read-only."""
 
     def __init__(self, path: str | Path | Folder) -> None:
@@ -255,16 +254,6 @@ class StoreReader(View):
                 slab.close()
         self.registry.close()
         self.folder.close()
-
-    def __enter__(self) -> Self:
-        """Give the reader itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""

@@ -28,7 +28,24 @@ _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class Folder:
+class Closes:
+    """What is closed at the end of a `with`; `close` may be called more than once."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Let go of what is held."""
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        """Close it."""
+        self.close()
+
+
+class Folder(Closes):
     """A store's directory, held open: its files are had through it wherever it was moved to, and no others.
 
     Attributes: `path`, what it was opened as, for messages; `descriptor`; `identity`, device and inode.
@@ -114,14 +131,6 @@ class Folder:
             self.descriptor = -1
 
     def __del__(self) -> None:
-        """Close it."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *_raised: object) -> None:
         """Close it."""
         self.close()
 

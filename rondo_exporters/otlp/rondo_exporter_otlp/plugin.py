@@ -10,7 +10,7 @@ import attrs
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
 from rondo_core.export import Receiver, read_way
-from rondo_core.export.http import check_header_value, check_headers, check_tls, read_token
+from rondo_core.export.http import check_header_value, check_headers, check_tls
 
 if TYPE_CHECKING:
     from rondo_exporter_otlp.http import OtlpHttp
@@ -56,10 +56,8 @@ def rondo_options_define() -> list[Option]:
 
 @hookimpl
 def rondo_options_check(config: Mapping[str, Any]) -> None:
-    """Look at URL, certificates, credentials and the token's file. Raises: UsageError, ExportError."""
-    settings = read_settings(config)
-    if settings.bearer_token_file:
-        read_token(settings.bearer_token_file)
+    """Look at URL, certificates, credentials and the token's file. Raises: UsageError."""
+    read_settings(config).check_authorization()
 
 
 @hookimpl

@@ -10,7 +10,7 @@ import attrs
 from rondo_core import Option, hookimpl
 from rondo_core.errors import LabelError, UsageError
 from rondo_core.export import Receiver, read_way
-from rondo_core.export.http import Way, check_header_value, check_headers, check_tls, read_token
+from rondo_core.export.http import Way, check_header_value, check_headers, check_tls
 from rondo_core.model import Labels, canonical_labels
 
 if TYPE_CHECKING:
@@ -66,10 +66,8 @@ def rondo_options_define() -> list[Option]:
 
 @hookimpl
 def rondo_options_check(config: Mapping[str, Any]) -> None:
-    """Look at URL, certificates, credentials and the token's file. Raises: UsageError, ExportError."""
-    settings = read_settings(config)
-    if settings.bearer_token_file:
-        read_token(settings.bearer_token_file)
+    """Look at URL, certificates, credentials and the token's file. Raises: UsageError."""
+    read_settings(config).check_authorization()
 
 
 @hookimpl
