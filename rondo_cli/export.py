@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, one_store
@@ -111,22 +110,21 @@ def _check(name: str, table: dict[str, Any]) -> None:
 
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
-    from rondo_core.export import EndedReader, HeldStore, fold_dead, open_runner, runner_options
+    from rondo_core.export import EndedReader, fold_dead, look_at, open_runner, runner_options
     from rondo_core.read import StoreReader
-    from rondo_core.storage import read_meta
+    from rondo_core.storage import Folder, read_meta
 
     read_meta(store)  # which says best what is wrong with a path
-    with HeldStore(store, follow=True) as held:
-        look = held.look()
+    with Folder(store) as held:
+        look = look_at(held)
         if look.unknown:
             say(f"rondo: {look.unknown}", err=True)
         if look.ended and runner_options(name, table)[0].get("tier"):
-            fold_dead(held.inside)
-            look = held.look()
-        with EndedReader(held.inside, look.run) if look.ended else StoreReader(held.inside) as reader:
+            fold_dead(held)
+            look = look_at(held)
+        with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
             runner = open_runner(reader, name, table)
-            outcome = runner.finish(look.run if look.ended else 0, runner.deadline_s)
-        return attrs.evolve(outcome, error=held.named(outcome.error))
+            return runner.finish(look.run if look.ended else 0, runner.deadline_s)
 
 
 def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:

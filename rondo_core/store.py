@@ -27,22 +27,11 @@ from rondo_core.record.instruments import Instruments
 from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
-from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone, open_slabs
+from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
-from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import (
-    CLOSED,
-    Run,
-    Survival,
-    newest_run,
-    on_record,
-    process_token,
-    survival_at,
-    this_run,
-    write_run_to,
-)
-from rondo_core.storage.slab import take_up
+from rondo_core.storage.recovery import recovery_of
+from rondo_core.storage.runs import CLOSED, Run, on_record, process_token, this_run, write_run_to
 from rondo_core.units import Duration
 
 if TYPE_CHECKING:
@@ -127,16 +116,9 @@ class Store(Instruments):
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
         root = self._folder
-        last = newest_run(root / layout.RUNS_FILE)
-        became = survival_at(last, root.place)
-        restarted = became is Survival.RESTARTED
-        self.registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
-        self.slabs = open_slabs(root, meta, writable=True)
-        lost, moved = 0, became is Survival.COPIED
-        if became is not Survival.SAME_BOOT or (last and not last.ended):
-            copied = None if became is Survival.SAME_BOOT else not restarted
-            for name, slabs in self.slabs.items():
-                lost += sum(take_up(slab, self.registry.counts[name], copied=copied) for slab in slabs)
+        recovery = recovery_of(root)
+        self.registry, self.slabs = recovery.open(root, meta, writable=True)
+        lost = sum(recovery.take_up(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
         self._writers: dict[str, Writer] = {}
         self._moved: list[tuple[int, int]] = []  # rows whose clock has stepped, of all schemas; see ClockSteps
         self._consolidations: dict[str, Consolidation] = {}
@@ -147,7 +129,7 @@ class Store(Instruments):
                     slab.clear(n_series)
             slabs[0].given = n_series
             writes = self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(root))
-            folds = Consolidation(schema, slabs, writes, anew=moved or lost > 0, copied=moved)
+            folds = Consolidation(schema, slabs, writes, anew=recovery.moved or lost > 0, copied=recovery.moved)
             folds.owner, self._consolidations[schema.name] = self, folds
             writes.steps.moved = self._moved
             writes.settle()
@@ -165,8 +147,9 @@ class Store(Instruments):
         self._plugins: list[Plugins] = []
         self._close_asked = ""
         self._view: View | None = None
-        self._new = last is None
-        self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer, root.place)
+        self._new = recovery.last is None
+        number = recovery.last.number + 1 if recovery.last else 1
+        self.run: Run = this_run(number, clock(), writer, root.place)
         self._closed = False
         self.self_metrics = selfmetrics.SelfMetrics(self.counter)
         if lost:

@@ -17,11 +17,12 @@ import attrs
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
 from rondo_core.errors import StoreError, StoreNotFoundError, UsageError, one_line, printable
 from rondo_core.export.finish import Finish, settled
-from rondo_core.export.held import HeldStore
+from rondo_core.export.held import look_at
 from rondo_core.export.lane import Folds, Found, Lane
 from rondo_core.model import layout
 from rondo_core.plugins.config_file import Config
 from rondo_core.read.stores import SUFFIX, look_below
+from rondo_core.storage.files import Folder
 
 logger = logging.getLogger("rondo.agent")
 
@@ -173,8 +174,8 @@ class Agent:
     def _look_at(self, path: Path, result: Pass) -> Found | None:
         held = None
         try:
-            with HeldStore(path) as held:
-                look = held.look()
+            with Folder(path, follow=False) as held:
+                look = look_at(held)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one entry never stops the others
             if held is not None and held.is_at(path):
                 result.failures.append(one_line(error))

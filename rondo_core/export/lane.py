@@ -15,13 +15,14 @@ from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.export.cursor import cursor_held, load_cursor
 from rondo_core.export.fold import fold_dead
-from rondo_core.export.held import EndedReader, HeldStore, Key, Look
+from rondo_core.export.held import EndedReader, Key, Look, look_at
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
 from rondo_core.hookspecs import Exporter
 from rondo_core.read.store_reader import StoreReader
+from rondo_core.storage.files import Folder
 
 # A store that an exporter cannot be brought to take is left alone that long, and twice as long each time.
 SLEEP_FIRST_S, SLEEP_LAST_S = 60.0, 3600.0
@@ -59,11 +60,11 @@ class Folds:
         self._done: dict[Key, int] = {}
         self._lock = threading.Lock()
 
-    def fold(self, held: HeldStore, look: Look) -> None:
+    def fold(self, held: Folder, look: Look) -> None:
         """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
         with self._lock:
             if self._done.get(look.key) != look.run:
-                fold_dead(held.inside)
+                fold_dead(held)
                 self._done[look.key] = look.run
                 faults.point("agent.folded")
 
@@ -208,7 +209,7 @@ class Lane:
     def _try(self, store: Found, exporter: Exporter, clock: Clock) -> Outcome | None:
         """Export a store; None where there is nothing to be done about it, or it failed."""
         try:
-            with HeldStore(store.path) as held:
+            with Folder(store.path, follow=False) as held:
                 outcome = self._export(store, held, exporter, clock)
         except Exception as error:  # noqa: BLE001 - one store, or one plugin, never stops the others
             if _is_there(store):
@@ -219,20 +220,20 @@ class Lane:
         self._asleep.pop(store.key, None)
         return outcome
 
-    def _export(self, store: Found, held: HeldStore, exporter: Exporter, clock: Clock) -> Outcome | None:
-        look = held.look()
+    def _export(self, store: Found, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
+        look = look_at(held)
         if look.ended:
             self._folds.fold(held, look)
-            look = held.look()
-        if look.key != store.key or cursor_held(held.inside, self.name):
+            look = look_at(held)
+        if look.key != store.key or cursor_held(held, self.name):
             return None  # another store by now, or the process exports itself
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
         if look.ended:
-            with EndedReader(held.inside, look.run) as ended:
+            with EndedReader(held, look.run) as ended:
                 outcome = self._send(ended, shared, look, clock)
             if not ended.reopened:
                 return outcome
-        with StoreReader(held.inside) as reader:
+        with StoreReader(held) as reader:
             return self._send(reader, shared, attrs.evolve(look, ended=False), clock)
 
     def _send(self, reader: StoreReader, exporter: Labelled, look: Look, clock: Clock) -> Outcome | None:
@@ -241,7 +242,7 @@ class Lane:
         try:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
         except StoreError:
-            if cursor_held(reader.path, self.name):
+            if cursor_held(reader.folder, self.name):
                 return None
             raise
         try:
@@ -274,8 +275,8 @@ class Lane:
 def _is_there(store: Found) -> bool:
     """Say whether the store that was found still lies where it did."""
     try:
-        with HeldStore(store.path) as held:
-            return held.look().key == store.key
+        with Folder(store.path, follow=False) as held:
+            return look_at(held).key == store.key
     except StoreNotFoundError:
         return False
     except StoreError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rondo_core.errors import PluginNotFoundError, UsageError
 from rondo_core.hookspecs import Exporter
-from rondo_core.plugins.options import RUNNER_OPTIONS, read_options
+from rondo_core.plugins.options import RUNNER_OPTIONS, divided, read_options
 
 # What whoever wrote the config is told before anything starts; an exporter that fails in any other way is left out.
 MISTAKES = (UsageError, PluginNotFoundError)
@@ -19,11 +19,11 @@ def runner_options(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], d
     Returns: the runner's own, as `Runner` takes it, and `plugin`; and the rest, which is the plugin's.
     Raises: UsageError: names the key and what is allowed.
     """
-    mine = {option.name for option in RUNNER_OPTIONS}
-    given = check_runner_table(f"exporters.{name}", {key: config[key] for key in config if key in mine})
+    own, rest = divided(config, RUNNER_OPTIONS)
+    given = check_runner_table(f"exporters.{name}", own)
     named = {"interval": "interval_s", "deadline": "deadline_s"}
     options = {named.get(key, key): value for key, value in given.items()}
-    return {"plugin": name, **options}, {key: value for key, value in config.items() if key not in mine}
+    return {"plugin": name, **options}, rest
 
 
 def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -32,9 +32,6 @@ def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
     Raises: UsageError: names the key and what is allowed.
     """
     values = read_options(where, RUNNER_OPTIONS, table)
-    for key, least in (("tier", 0), ("max_samples", 1)):
-        if values.get(key, least) < least:
-            raise UsageError(f"{where}.{key}: {values[key]}: at least {least}")
     if "match" in values:
         from rondo_core.model.selector import parse_selector
 

@@ -22,7 +22,7 @@ from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import create, open_slabs
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.runs import write_run
-from rondo_core.storage.slab import Slab
+from rondo_core.storage.slab import Slab, take_up
 
 COPIED = "copied while it ran"
 _AT_ONCE_BYTES = 8 << 20
@@ -76,7 +76,9 @@ class _Copying:
             # as those go back; where folding stood, `next_window`, is found anew by that, too.
             for tier in reversed(range(len(own)) if n_series else ()):
                 self.done.n_rows += _copy_rows(self.reader.reader(schema.name, tier), own[tier], n_series)
-            fold_slabs(schema, own, n_series, str(self.new), copied=True)
+            for slab in own:
+                take_up(slab, n_series, copied=True)
+            fold_slabs(schema, own, n_series, str(self.new), anew=True)
             for slab in own:
                 slab.close()
         self._copy_runs()

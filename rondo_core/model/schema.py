@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from rondo_core.errors import SchemaError
 from rondo_core.model import layout
-from rondo_core.model.labels import KINDS, Kind
+from rondo_core.model.labels import KINDS, Kind, Series
+from rondo_core.model.selector import parse_selector
 from rondo_core.model.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
 from rondo_core.units import format_duration, parse_duration_ns
 
@@ -226,6 +227,20 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
         if names.count(name) > 1:
             raise SchemaError(f"schema {name!r}: the name is taken; choose another")
     return whole
+
+
+def home_among(schemas: Iterable[Schema]) -> Callable[[Series], Schema | None]:
+    """Give what tells a series' schema: the first of its kind whose selector the series matches; None: none takes it.
+
+    Raises: SelectorError: a schema's selector does not parse.
+    """
+    selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
+
+    def home(series: Series) -> Schema | None:
+        kind = series.kind
+        return next((schema for schema, each in selectors if schema.kind == kind and each.matches(series)), None)
+
+    return home
 
 
 def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rondo_core.errors import RangeError, SchemaError, StoreError, meant
+from rondo_core.errors import RangeError, SchemaError, StoreError, UsageError, instead
 from rondo_core.model.schema import DEFAULT_TIERS, Schema, Tier, check_schemas
 from rondo_core.units import format_duration
 
@@ -33,14 +33,7 @@ def read_schemas(path: str | Path) -> tuple[Schema, ...]:
     Raises: SchemaError: a key or a value is wrong, the message naming file, table and mend; StoreError: no such file.
     """
     file = Path(path)
-    try:
-        plain = tomllib.loads(file.read_bytes().decode())
-    except OSError as error:
-        raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
-    except UnicodeDecodeError:
-        raise SchemaError(f"{file}: not TOML, which is text in UTF-8; check the path") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SchemaError(f"{file}: not TOML: {error}") from None
+    plain = read_toml(file, SchemaError)
     _check_keys(str(file), plain, ("schema",))
     tables = plain.get("schema")
     if not isinstance(tables, list) or not tables:
@@ -51,6 +44,18 @@ def read_schemas(path: str | Path) -> tuple[Schema, ...]:
     except SchemaError as error:
         raise SchemaError(f"{file}: {error}") from None
     return schemas
+
+
+def read_toml(file: Path, wrong: type[UsageError]) -> dict[str, Any]:
+    """Read a file that people write. Raises: `wrong`: it is no TOML; StoreError: no such file."""
+    try:
+        return tomllib.loads(file.read_bytes().decode())
+    except OSError as error:
+        raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
+    except UnicodeDecodeError:
+        raise wrong(f"{file}: not TOML, which is text in UTF-8; check the path") from None
+    except tomllib.TOMLDecodeError as error:
+        raise wrong(f"{file}: not TOML: {error}") from None
 
 
 def write_schemas(schemas: Iterable[Schema]) -> str:
@@ -134,7 +139,7 @@ def _tier(where: str, plain: Any) -> Tier:
 def _check_keys(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            raise SchemaError(f"{where}: no key {key!r}; {meant(key, known)}it has {', '.join(known)}")
+            raise SchemaError(f"{where}: no key {key!r}; {instead(key, known)}")
 
 
 def _check_type(where: str, table: Mapping[str, Any], key: str, kind: type, mend: str) -> None:

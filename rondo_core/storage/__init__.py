@@ -10,19 +10,27 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import is_abandoned as is_abandoned
     from rondo_core.storage.directory import read_meta as read_meta
     from rondo_core.storage.directory import size_bytes as size_bytes
+    from rondo_core.storage.files import UNFINISHED as UNFINISHED
+    from rondo_core.storage.files import Folder as Folder
+    from rondo_core.storage.files import replace_file as replace_file
+    from rondo_core.storage.files import sync_directory as sync_directory
     from rondo_core.storage.runs import Run as Run
     from rondo_core.storage.runs import boot_id as boot_id
     from rondo_core.storage.runs import read_runs as read_runs
     from rondo_core.storage.write_check import check_directory as check_directory
 
 _HOME = {
+    "Folder": "files",
     "Run": "runs",
+    "UNFINISHED": "files",
     "boot_id": "runs",
     "check_directory": "write_check",
     "is_abandoned": "directory",
     "read_meta": "directory",
     "read_runs": "runs",
+    "replace_file": "files",
     "size_bytes": "directory",
+    "sync_directory": "files",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

@@ -27,7 +27,7 @@ from rondo_core.errors import (
 )
 from rondo_core.model import layout
 from rondo_core.model.schema import Schema, difference
-from rondo_core.storage.files import UNFINISHED, Folder, lock_alive
+from rondo_core.storage.files import UNFINISHED, Folder, lock_alive, sync_directory
 from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
 from rondo_core.storage.lock import WriterLock
 from rondo_core.storage.registry import create_registry, registry_bytes
@@ -214,16 +214,6 @@ def sync_files(paths: Iterable[Path]) -> None:
         thread.join()
     if failed:
         raise failed[0]
-
-
-def sync_directory(path: Path) -> None:
-    """Write a directory's entries to the disk, and wait for it, as far as the file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:

@@ -13,8 +13,8 @@ import shutil
 from pathlib import Path
 
 from rondo_core.errors import RondoError
-from rondo_core.storage.directory import read_meta, sync_directory
-from rondo_core.storage.files import Folder
+from rondo_core.storage.directory import read_meta
+from rondo_core.storage.files import Folder, sync_directory
 
 # Source: Linux, include/uapi/linux/fs.h and fcntl.h
 _RENAME_EXCHANGE = 2

@@ -9,7 +9,8 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.export.runner import Runner
 from rondo_core.maintain.check import check_store
 from rondo_core.storage import runs
-from rondo_core.storage.runs import Run, Survival, survival
+from rondo_core.storage.recovery import Survival, survival
+from rondo_core.storage.runs import Run
 
 S = 10**9
 START_S = 1_700_000_040  # the first second of a window of each tier

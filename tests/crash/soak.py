@@ -187,7 +187,7 @@ class Soak:
         allowed = {self.last_cursor} | ({returned} if begun > returned else set())
         cursor = load_cursor(self.path, "soak")
         assert cursor.samples in allowed, f"the cursor stands at {cursor.samples}, not in {allowed}"
-        left = list(self.path.glob("cursor_soak.*.unfinished"))
+        left = list(self.path.glob(".cursor_soak.*.unfinished"))
         assert len(left) <= 1, f"cursors are left behind: {left}"
 
     def settle(self):

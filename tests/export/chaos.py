@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -19,12 +20,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import snappy
-from rondo_exporter_prometheus.remote_write_pb2 import WriteRequest
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
 
+PROTOCOL = Path(__file__).parents[2] / "rondo_exporters" / "prometheus" / "tests" / "remote_write_pb2.py"
+WriteRequest = runpy.run_path(str(PROTOCOL))["WriteRequest"]
 S = 10**9
 SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "1h"),))]
 MODES = ("well", "well", "well", "not now", "too many", "drips", "vanishes", "takes and vanishes")
@@ -120,9 +122,8 @@ class Agents:
         """Start an agent that has no more power over files than anyone."""
         options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
         return subprocess.Popen(
-            [sys.executable, __file__, AS_ANYONE, "agent", f"{self._place}/stores", *arguments],
+            [sys.executable, __file__, AS_ANYONE, fault, "agent", f"{self._place}/stores", *arguments],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "RONDO_FAULT": fault},
             **options,
         )
 
@@ -134,14 +135,15 @@ class Agents:
                 each.wait()
 
 
-def as_anyone(arguments):
-    """Become the command, without the power over files that root has and others have not."""
+def as_anyone(fault, arguments):
+    """Become the command, armed with a fault, without the power over files that root has and others have not."""
     if not os.geteuid():
         import ctypes
 
         for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, out of the bounding set
             ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
-    os.execv(sys.executable, [sys.executable, "-m", "rondo_cli", *arguments])
+    code = f"from rondo_core import faults; faults.arm({fault!r}); from rondo_cli.main import main; main()"
+    os.execv(sys.executable, [sys.executable, "-c", code, *arguments])
 
 
 class Chaos:
@@ -471,7 +473,7 @@ def main(place, count, seed):
 
 
 if sys.argv[1] == AS_ANYONE:
-    as_anyone(sys.argv[2:])
+    as_anyone(sys.argv[2], sys.argv[3:])
 if __name__ == "__main__":
     shutil.rmtree(sys.argv[1], ignore_errors=True)
     print(json.dumps(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])), indent=1))
