@@ -11,7 +11,7 @@ import click
 from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, one_store
 from rondo_cli.printing import say, tame_logs
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import ExportError, PluginError, PluginNotFoundError, RondoError, UsageError, one_line
+from rondo_core.errors import ExportError, RondoError, UsageError, one_line
 
 if TYPE_CHECKING:
     from rondo_core.export import Outcome
@@ -51,6 +51,7 @@ def command(
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
     """
+    from rondo_core.export import check_exporters
     from rondo_core.plugins import read_config
 
     given: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
@@ -70,8 +71,8 @@ def command(
         raise UsageError("options of an exporter without --to; say which exporter they are for")
     elif not tables:
         raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
-    for name, table in tables.items():
-        _check(name, table)
+    check_exporters(tables)
+    for table in tables.values():
         if deadline is not None:
             table["deadline"] = deadline / NS_PER_S
         table.setdefault("deadline", 60)
@@ -83,23 +84,6 @@ def command(
             raise ExportError(f"{name}: {outcome.error}")
         return 0
     return _export_all(store, tables)
-
-
-def _check(name: str, table: dict[str, Any]) -> None:
-    """Refuse what can be told to be wrong before the store is touched: a name that is no plugin's, an option."""
-    from rondo_core.export import check_runner_table
-    from rondo_core.plugins import EXPORTERS, RUNNER_OPTIONS, declared_options, divided, read_options
-
-    own, rest = divided(table, RUNNER_OPTIONS)
-    plugin = check_runner_table(f"exporters.{name}", own).get("plugin", name)
-    try:
-        options = declared_options(EXPORTERS, plugin)
-    except PluginNotFoundError:
-        raise
-    except PluginError:
-        return  # said when it is opened; one that is broken holds up no other
-    if options is not None:
-        read_options(f"exporters.{name}", options, rest)
 
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:

@@ -187,6 +187,10 @@ def command(
     known = _read_config(config)
     where = None if no_metrics else store or Path(known.store.get("path", STORE_PATH))
     asked = Asked(vm, where, known, with_remote_write(known, url), external_labels or {})
+    if asked.exporters:
+        from rondo_core.export import check_exporters
+
+        check_exporters(asked.exporters)
     listening = _listen(api_port, api_host, api_token_file, count, recorded=not no_metrics)
     if count > 1:
         if source is not None:

@@ -38,6 +38,9 @@ def open_store(
         raise UsageError(f"{known.path or 'rondo.toml'}: store.path: missing; say where to record")
     plugins = open_recorders(known.recorders)
     from rondo_core.export.beside import Exporters
+    from rondo_core.export.options import check_exporters
+
+    check_exporters(known.exporters)
 
     kept = known.schemas() or schemas
     if kept is None and not Path(store_path).exists():

@@ -19,6 +19,7 @@ from rondo_core.errors import StoreError, StoreNotFoundError, UsageError, one_li
 from rondo_core.export.finish import Finish, settled
 from rondo_core.export.held import HeldStore
 from rondo_core.export.lane import Folds, Found, Lane
+from rondo_core.export.options import check_exporters
 from rondo_core.model import layout
 from rondo_core.plugins.config_file import Config
 from rondo_core.read.stores import SUFFIX, look_below
@@ -68,6 +69,7 @@ class Agent:
             raise UsageError(f"{self.directory}: a store, and not a directory of stores; {what}")
         if not config.exporters:
             raise UsageError("the config has no exporter; write an [exporters.NAME] table")
+        check_exporters(config.exporters)
         after = str(config.agent.get("after", "keep"))
         self._archive = Path(config.agent["archive"]) if config.agent.get("archive") else None
         if self._archive is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rondo_core.errors import PluginNotFoundError, UsageError
+from rondo_core.errors import PluginNotFoundError, RondoError, UsageError
 from rondo_core.hookspecs import Exporter
 from rondo_core.plugins.options import RUNNER_OPTIONS, read_options
 
@@ -50,6 +50,24 @@ def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
             if fn not in known:
                 raise UsageError(f"{where}.fn: {fn!r}: choose from {', '.join(known)}")
     return values
+
+
+def check_exporters(tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check exporters' tables before any is opened, or anything made; one that is broken in another way is passed over.
+
+    Raises: UsageError: names the key and what is wrong; PluginNotFoundError: a plugin is not installed.
+    """
+    from rondo_core.plugins.inventory import check_table
+    from rondo_core.plugins.manager import EXPORTERS
+
+    for name, table in tables.items():
+        mine, rest = runner_options(name, dict(table))
+        try:
+            check_table(EXPORTERS, mine["plugin"], rest, f"exporters.{name}")
+        except MISTAKES:
+            raise
+        except RondoError:
+            pass  # said when it is opened: one that is broken holds up no other
 
 
 def open_exporter(name: str, plugin: str, config: dict[str, Any]) -> Exporter:
