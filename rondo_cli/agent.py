@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import CONFIG
+from rondo_cli.params import CONFIG, PATH
 from rondo_cli.printing import say, tame_logs
 from rondo_core.errors import ExportError
 
 
 @click.command("agent")
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @CONFIG
 @click.option("--once", is_flag=True, help="One walk over the directory, to its end; status 1 if anything failed.")
 def command(directory: Path, config: Path | None, once: bool) -> int:

@@ -17,9 +17,10 @@ from typing import Self
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import STORE
+from rondo_cli.params import PATH, STORE
 from rondo_cli.printing import say, tame_logs
 from rondo_core.errors import UsageError
+from rondo_core.paths import read_named
 
 HOST, PORT = "127.0.0.1", 9464
 END_S = 5
@@ -33,7 +34,7 @@ _SWITCH_S = 0.001  # from one thread to the next: those that read do not keep th
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free.")
 @click.option(
     "--token-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="Answer only who sends the text in this file, as Authorization: Bearer TEXT.",
 )
@@ -41,7 +42,7 @@ _SWITCH_S = 0.001  # from one thread to the next: those that read do not keep th
     "--allow-host", "names", multiple=True, metavar="NAME", help="A name by which clients ask; may be given again."
 )
 @click.option("--listening-fd", type=int, default=None, hidden=True, help="A socket that listens already.")
-@click.option("--and", "more", type=(click.Path(path_type=Path), int), multiple=True, hidden=True, help="Another such.")
+@click.option("--and", "more", type=(PATH, int), multiple=True, hidden=True, help="Another such.")
 def command(
     store: Path,
     host: str,
@@ -89,8 +90,7 @@ def read_token(path: Path | None) -> bytes:
     if path is None:
         return b""
     try:
-        with path.open("rb") as file:
-            token = file.read(_LONGEST_TOKEN + 1).strip()
+        token = read_named(path, 2 * _LONGEST_TOKEN).strip()
     except OSError as error:
         raise UsageError(f"--token-file {path}: {error.strerror}; give a file that can be read") from None
     if not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN or not all(0x21 <= each <= 0x7E for each in token):

@@ -20,6 +20,7 @@ from rondo_cli.serve import Sidecar
 from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
 from rondo_cli.vmm_run import Asked, Run
 from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_core.paths import is_directory, is_there
 from rondo_core.signals import STOP_SIGNALS, stopped_by_signals
 from rondo_core.storage import is_abandoned
 
@@ -36,7 +37,7 @@ def many(asked: Asked, count: int) -> list[tuple[str, Asked]]:
     a number. Raises: UsageError: the directory is a store itself.
     """
     directory = asked.store
-    if directory is not None and (directory / "meta").exists():
+    if directory is not None and is_there(directory / "meta"):
         raise UsageError(f"{directory}: a store; give --store a directory, in which each machine gets its own")
     base = asked.labels.get(INSTANCE) or (directory.stem if directory else "vmm")
     found = []
@@ -228,7 +229,7 @@ class _Lines:
     """Shows a machine's console a whole line at a time, its name before each."""
 
     def __init__(self, name: str, lock: threading.Lock) -> None:
-        self._prefix, self._lock = f"{name}: ".encode(), lock
+        self._prefix, self._lock = os.fsencode(f"{name}: "), lock
         self._write = to_descriptor(STDOUT)
         self._line = bytearray()
 
@@ -250,7 +251,7 @@ def _serve(
     """Serve those whose store is there, all by one process; say where each is."""
     there = []
     for (name, asked), each in zip(machines, listening, strict=True):
-        if asked.store is None or not asked.store.exists():
+        if asked.store is None or not is_there(asked.store):
             each.close()
             continue
         there.append((asked.store, each))
@@ -271,7 +272,7 @@ def _make_room(count: int) -> None:
 
 def _clear(directory: Path, names: set[str]) -> None:
     """Remove stores that a killed process had not made whole, and name those that this run leaves alone."""
-    if not directory.is_dir():
+    if not is_directory(directory):
         return
     for path in sorted(directory.iterdir()):
         if path.name.endswith(".unfinished"):
@@ -279,5 +280,5 @@ def _clear(directory: Path, names: set[str]) -> None:
                 shutil.rmtree(path, ignore_errors=True)
                 pid = path.name.split(".")[-2].partition("-")[0]
                 say(f"rondo: {path}: removed; process {pid} was killed while it made that store", err=True)
-        elif (path / "meta").exists() and path.name not in names:
+        elif is_there(path / "meta") and path.name not in names:
             say(f"rondo: {path}: a store of an earlier run, left as it is", err=True)

@@ -14,6 +14,7 @@ from rondo_cli import run_long
 from rondo_cli.printing import GuestText, say, tame_logs
 from rondo_cli.terminal import STDOUT, to_descriptor
 from rondo_core.errors import RondoError, one_line
+from rondo_core.paths import is_there
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 
@@ -128,7 +129,7 @@ class Run:
     def _record_failed_start(self, error: Exception) -> None:
         """Say why in a store that is there already; what keeps even that from being written is not what went wrong."""
         path = self._asked.store
-        if path is None or not path.exists():
+        if path is None or not is_there(path):
             return
         from rondo_core import Store
 
@@ -154,7 +155,7 @@ class Run:
         """Give those of the config; without, a machine's own for a new store, and whatever is there for an old one."""
         known = self._asked.known
         kept = known.schemas()
-        if kept is not None or path.exists():
+        if kept is not None or is_there(path):
             return kept
         from rondo_core.model import with_room
         from rondo_core.plugins import RECORDERS, entrypoints, recorders_asked

@@ -23,6 +23,7 @@ from rondo_core.export.options import check_exporters
 from rondo_core.model import layout
 from rondo_core.plugins.config_file import Config
 from rondo_core.read.stores import SUFFIX, look_below
+from rondo_core.storage.write_check import check_directory
 
 logger = logging.getLogger("rondo.agent")
 
@@ -217,6 +218,7 @@ def _check_archive(archive: Path, directory: Path, *, make: bool) -> None:
             raise UsageError(f"agent.archive: {archive}: {each} is a store; choose another directory")
     if not make:
         return
+    check_directory("agent.archive", archive)
     try:
         archive.mkdir(parents=True, exist_ok=True)
         other = archive.stat().st_dev != directory.stat().st_dev

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rondo_core.model.ranges import parse_range as parse_range
     from rondo_core.model.schema import DEFAULT_SCHEMAS as DEFAULT_SCHEMAS
     from rondo_core.model.schema import DEFAULT_TIERS as DEFAULT_TIERS
+    from rondo_core.model.schema import OWN_SERIES as OWN_SERIES
     from rondo_core.model.schema import SELF_MATCH as SELF_MATCH
     from rondo_core.model.schema import SELF_SCHEMA as SELF_SCHEMA
     from rondo_core.model.schema import SELF_SCHEMAS as SELF_SCHEMAS
@@ -41,6 +42,7 @@ _HOME = {
     "META_FILE": "layout",
     "RUNS_FILE": "layout",
     "SELF_MATCH": "schema",
+    "OWN_SERIES": "schema",
     "SELF_SCHEMA": "schema",
     "SELF_SCHEMAS": "schema",
     "Schema": "schema",
