@@ -36,7 +36,7 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     agent = Agent(directory, read_config(config))
     try:
         if once:
-            done = agent.run_once()
+            done = agent.run_once(last=True)
             unsettled = f"; {done.refused} samples refused, {done.doubtful} doubtful"
             say(
                 f"{done.stores} stores, {done.live} live; {done.samples} samples sent; {done.complete} complete,"

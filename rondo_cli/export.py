@@ -54,13 +54,8 @@ def command(
     from rondo_core.export import check_exporters
     from rondo_core.plugins import read_config
 
-    given: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
-    given = {key: value for key, value in given.items() if value is not None}
-    for option in options:
-        key, sign, value = option.partition("=")
-        if not sign:
-            raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
-        given[key] = value
+    named: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
+    given = _given(named, options)
     tame_logs()
     known = read_config(config)
     one_store(store, f"rondo agent {store} --once")
@@ -84,6 +79,19 @@ def command(
             raise ExportError(f"{name}: {outcome.error}")
         return 0
     return _export_all(store, tables)
+
+
+def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
+    """Give an exporter's options, those that have one of their own and those of --option. Raises: BadParameter."""
+    given = {key: value for key, value in named.items() if value is not None}
+    for option in options:
+        key, sign, value = option.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
+        if key in given:
+            raise click.BadParameter(f"{key}: given twice; keep one", param_hint="--option")
+        given[key] = value
+    return given
 
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:

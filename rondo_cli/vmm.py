@@ -186,7 +186,13 @@ def command(
     )
     known = _read_config(config)
     where = None if no_metrics else store or Path(known.store.get("path", STORE_PATH))
-    asked = Asked(vm, where, known, _exporters(known, url), external_labels or {})
+    asked = Asked(
+        vm,
+        where,
+        known,
+        _exporters(known, url, {*(external_labels or ()), *(["instance"] if count > 1 else ())}),
+        external_labels or {},
+    )
     listening = _listen(api_port, api_host, api_token_file, count, recorded=not no_metrics)
     if count > 1:
         if source is not None:
@@ -220,13 +226,13 @@ def _read_config(path: Path | None) -> Config:
     return known
 
 
-def _exporters(known: Config, url: str | None) -> dict[str, Any]:
+def _exporters(known: Config, url: str | None, labels: set[str]) -> dict[str, Any]:
     """Give the tables of the exporters, which are checked before anything is made. Raises: UsageError."""
     tables = with_remote_write(known, url)
     if tables:
         from rondo_core.export import check_exporters
 
-        check_exporters(tables)
+        check_exporters(tables, labels)
     return tables
 
 

@@ -106,7 +106,7 @@ class Run:
         with Store(path, self._schemas(path), writer="vmm", sync_interval_s=sync_interval_s) as store:
             exporters = None
             try:
-                self._name_what_was_killed(store)
+                self._name_what_is_gone(store)
                 self._on_recording(path)
                 exporters = self._start_export(store)
                 monitor.record_in(store, plugins)
@@ -164,7 +164,7 @@ class Run:
         where = entrypoints.find(RECORDERS) if known.recorders else {}
         more = [name for name in recorders_asked(known.recorders) if not where[name].startswith("rondo_vmm.")]
         schemas = with_recorders(schemas_for(self._asked.config), len(more))
-        return with_room(schemas, len(self._asked.exporters))
+        return with_room(schemas, len(self._asked.exporters) + 1)  # a machine's own has room for none
 
     def _make(self) -> Monitor | QemuMonitor:
         config = self._asked.config
@@ -174,14 +174,15 @@ class Run:
             return QemuMonitor(config, sink=self._sink, stopped=lambda: self._stopped_by)
         return Monitor(config, sink=self._sink, source=self._source, on_escape=self.stop)
 
-    def _name_what_was_killed(self, store: Store) -> None:
-        """Say that the run before this one was killed."""
+    def _name_what_is_gone(self, store: Store) -> None:
+        """Say that the run before this one has no end on record."""
         from rondo_core.model import RUNS_FILE
         from rondo_core.storage import read_runs
 
         for run in read_runs(store.path / RUNS_FILE)[-2:]:
             if run.number == store.run.number - 1 and not run.ended:
-                self._say(f"{store.path}: process {run.pid} was killed in run {run.number}; what it recorded is kept")
+                what = f"process {run.pid} is gone without closing run {run.number}"
+                self._say(f"{store.path}: {what}; what it recorded is kept")
 
     def _start_export(self, store: Store) -> Exporters | None:
         if not self._asked.exporters:

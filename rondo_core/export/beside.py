@@ -31,7 +31,7 @@ class Exporters:
         Attributes: `failed`: name -> why it could not be opened; it is logged, and counted as a plugin's failure.
         Raises: UsageError: a table is wrong; PluginNotFoundError: a plugin is not installed; nothing was started then.
         """
-        check_exporters(tables)
+        check_exporters(tables, labels or ())
         self._runners: dict[str, Runner] = {}
         self.failed: dict[str, str] = {}
         try:

@@ -11,18 +11,22 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import read_meta as read_meta
     from rondo_core.storage.directory import size_bytes as size_bytes
     from rondo_core.storage.runs import Run as Run
+    from rondo_core.storage.runs import Survival as Survival
     from rondo_core.storage.runs import boot_id as boot_id
     from rondo_core.storage.runs import read_runs as read_runs
+    from rondo_core.storage.runs import survival as survival
     from rondo_core.storage.write_check import check_directory as check_directory
 
 _HOME = {
     "Run": "runs",
+    "Survival": "runs",
     "boot_id": "runs",
     "check_directory": "write_check",
     "is_abandoned": "directory",
     "read_meta": "directory",
     "read_runs": "runs",
     "size_bytes": "directory",
+    "survival": "runs",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)
