@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from rondo_cli import render
+from rondo_cli.described import Described, Descriptions, describe
 from rondo_cli.guard import GONE, error_body
 from rondo_cli.lanes import BusyError, Lanes
 from rondo_cli.patterns import compile_re2
@@ -29,8 +30,7 @@ from rondo_core.errors import QueryLimitError, RondoError, UnknownSeriesError, U
 from rondo_core.export import Found, newest_of
 from rondo_core.export.exposition import Value, choose, expose
 from rondo_core.model import Series, overridden, parse_range, parse_selector
-from rondo_core.read import LABEL, Budget, StoreReader
-from rondo_core.storage import size_bytes
+from rondo_core.read import LABEL, Budget, StoreReader, look_below
 from rondo_core.units import parse_instant_ns
 
 if TYPE_CHECKING:
@@ -81,6 +81,7 @@ class Api:
     def __init__(self, path: Path, desk: Desk) -> None:
         """Open the store or the stores at `path`. Raises: as `open_reader`."""
         self._served, self._desk = Served(path), desk
+        self._path, self._descriptions = path, Descriptions(MAX_SERIES_LISTED)
 
     def app(self) -> Starlette:
         """Give the application with its routes."""
@@ -125,17 +126,26 @@ class Api:
 
     def info(self, _request: Request, *, small: bool) -> tuple[list[str], str]:
         """Say what the store is and which series it holds: the first 10,000 of them, and how many there are."""
-        with self._reader(small=small) as reader:
-            n_series = sum(_of_each(reader, lambda _, store: len(store.registry)))
-            _check_small(n_series, small=small)
-            series = [
-                {key: getattr(each, key) for key in ("name", "kind", "unit", "help")} | {"labels": dict(each.labels)}
-                for each in islice(_series(reader), MAX_SERIES_LISTED)
-            ]
-            stores = _of_each(reader, lambda _, store: _describe(store))
-            plain = {"stores": stores, "n_series": n_series, "series": series}
-            plain["left_out"] = list(getattr(reader, "errors", ()))
-        return [json.dumps(plain), "\n"], _JSON
+        if self._served.is_many():  # their headers say it all: none of them is opened whole
+            below = look_below(self._path)
+            left_out = below.errors + below.passed
+            paths = {str(path.relative_to(self._path)): path for path in below.stores}
+            found = list(self._descriptions.of(paths, left_out))
+        else:
+            with self._reader(small=small) as store:
+                assert isinstance(store, StoreReader)  # noqa: S101 - for the type checker
+                facts = describe(store.path, store.meta, store.registry.counts, store.runs())
+                first = tuple(islice(store.registry, MAX_SERIES_LISTED))
+                found, left_out = [("", Described(len(store.registry), facts, first))], []
+        n_series = sum(each.n_series for _, each in found)
+        _check_small(n_series, small=small)
+        named = (_named(name, series) for name, each in found for series in each.series)
+        series = [
+            {key: getattr(each, key) for key in ("name", "kind", "unit", "help")} | {"labels": dict(each.labels)}
+            for each in islice(named, MAX_SERIES_LISTED)
+        ]
+        plain = {"stores": [each.facts for _, each in found], "n_series": n_series, "series": series}
+        return [json.dumps({**plain, "left_out": left_out}), "\n"], _JSON
 
     def query(self, request: Request, *, small: bool) -> tuple[list[str], str]:
         """Read points: `series` is a selector; `start` and `end` are instants, or `range` is a duration or "all"."""
@@ -277,10 +287,6 @@ async def _refused(_request: Request, error: Exception) -> Response:
     return Response(body, error.status_code, {**_HEADERS, **(error.headers or {})}, _JSON)
 
 
-def _series(reader: Reader) -> Iterator[Series]:
-    return iter(reader.registry if isinstance(reader, StoreReader) else reader.series())
-
-
 def _of_each(reader: Reader, read: Callable[[str, StoreReader], T]) -> list[T]:
     return [read("", reader)] if isinstance(reader, StoreReader) else reader.of_each(read)
 
@@ -292,34 +298,11 @@ def _is_live(store: StoreReader) -> bool:
 def _labelled(found: list[Found], store: str) -> Iterator[tuple[Series, Value]]:
     """Tell the series of several stores apart, as queries do."""
     for series, _, value in found:
-        labels = overridden(series.labels, {LABEL: store}) if store else series.labels
-        yield series._replace(labels=labels), value
+        yield _named(store, series), value
 
 
-def _describe(reader: StoreReader) -> dict[str, Any]:
-    meta = reader.meta
-    schemas = [
-        {
-            "name": schema.name,
-            "kind": schema.kind,
-            "series": reader.registry.counts[schema.name],
-            "max_series": schema.max_series,
-            "tiers": [str(tier) for tier in schema.tiers],
-        }
-        for schema in meta.schemas
-    ]
-    runs = [
-        {"number": run.number, "pid": run.pid, "writer": run.writer, "opened_ns": run.opened_ns, "ended": run.ended}
-        for run in reader.runs()
-    ]
-    return {
-        "path": str(reader.path),
-        "store_id": meta.store_id,
-        "created_ns": meta.created_ns,
-        "size_bytes": size_bytes(meta.schemas),
-        "schemas": schemas,
-        "runs": runs,
-    }
+def _named(store: str, series: Series) -> Series:
+    return series._replace(labels=overridden(series.labels, {LABEL: store})) if store else series
 
 
 def _range(asked: dict[str, str]) -> str:

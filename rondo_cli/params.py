@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_core.model import META_FILE, canonical_labels
-from rondo_core.paths import is_directory, is_there
+from rondo_core.model import META_FILE, canonical_labels, is_directory, is_there
 from rondo_core.units import parse_duration_ns
 
 # What lies there, and whether it may be read, whoever opens it says best.

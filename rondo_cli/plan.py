@@ -12,8 +12,7 @@ from rondo_cli import render
 from rondo_cli.params import PATH, one_store
 from rondo_cli.printing import data, show
 from rondo_core.errors import UsageError
-from rondo_core.model import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Kind, Schema, Tier
-from rondo_core.paths import is_directory
+from rondo_core.model import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Kind, Schema, Tier, is_directory
 from rondo_core.units import format_duration, format_size
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import click
 from rondo_cli.params import PATH
 from rondo_cli.printing import say
 from rondo_core.errors import UsageError
-from rondo_core.paths import is_directory, is_there
+from rondo_core.model import is_directory, is_there
 
 FAMILIES = ("exporter", "recorder", "consolidator")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")

@@ -11,7 +11,7 @@ from rondo_cli import render
 from rondo_cli.params import CONFIG, PATH
 from rondo_cli.printing import say, show
 from rondo_core.errors import PluginNotFoundError, StoreNotFoundError
-from rondo_core.paths import is_directory
+from rondo_core.model import is_directory
 from rondo_core.plugins import PluginInfo, installed
 
 

@@ -20,7 +20,7 @@ from rondo_cli import run_long
 from rondo_cli.params import PATH, STORE
 from rondo_cli.printing import say, tame_logs
 from rondo_core.errors import UsageError
-from rondo_core.paths import read_named
+from rondo_core.model import read_named
 
 HOST, PORT = "127.0.0.1", 9464
 END_S = 5

@@ -20,7 +20,7 @@ from rondo_cli.serve import Sidecar
 from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
 from rondo_cli.vmm_run import Asked, Run
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_core.paths import is_directory, is_there
+from rondo_core.model import is_directory, is_there
 from rondo_core.signals import STOP_SIGNALS, stopped_by_signals
 from rondo_core.storage import is_abandoned
 

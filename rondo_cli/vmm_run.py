@@ -14,7 +14,7 @@ from rondo_cli import run_long
 from rondo_cli.printing import GuestText, say, tame_logs
 from rondo_cli.terminal import STDOUT, to_descriptor
 from rondo_core.errors import RondoError, one_line
-from rondo_core.paths import is_there
+from rondo_core.model import is_there
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor, VmResult
 

@@ -14,7 +14,7 @@ from rondo_cli.params import PATH, Duration
 from rondo_cli.printing import say
 from rondo_cli.terminal import unstalled_stderr
 from rondo_core.clock import NS_PER_S, wall_ns
-from rondo_core.paths import is_there
+from rondo_core.model import is_there
 from rondo_core.signals import stopped_by_signals
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import UsageError
+from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, with_room
-from rondo_core.paths import is_there
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import open_recorders
 from rondo_core.store import Store

@@ -20,9 +20,9 @@ from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import CapacityError, SchemaError, StoreClosedError, StoreExistsError, StoreForkedError
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
+from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
 from rondo_core.model.selector import parse_selector
-from rondo_core.paths import is_there
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.handles import Counter, Gauge, GaugeBatch, SketchedSummary, Summary

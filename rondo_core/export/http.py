@@ -21,7 +21,7 @@ from rondo_core.errors import (
     RetryableExportError,
     UsageError,
 )
-from rondo_core.paths import read_named
+from rondo_core.model.paths import read_named
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult

@@ -23,8 +23,8 @@ from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S
 from rondo_core.hookspecs import Exporter
 from rondo_core.read.store_reader import StoreReader
 
-# A store that an exporter cannot be brought to take is left alone that long, and twice as long each time: a token that is
-# rotated, or a receiver that starts, takes a moment.
+# A store that an exporter cannot be brought to take is left alone that long, and twice as long each time: to rotate a
+# token, or to start a receiver, takes a moment.
 SLEEP_FIRST_S, SLEEP_LAST_S = 1.0, 3600.0
 # When the last walk of an agent tries once more what failed in it.
 LAST_WAITS_S = (0.5, 1.0)

@@ -17,9 +17,9 @@ import attrs
 from rondo_core.errors import CorruptStoreError, LabelError, RondoError, SchemaError, StoreError, StoreNotFoundError
 from rondo_core.model import layout
 from rondo_core.model.labels import KINDS, Series, canonical_labels, check_metric_name
+from rondo_core.model.paths import is_directory, is_there
 from rondo_core.model.schema import SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
 from rondo_core.model.statistics import SKETCH_CELLS
-from rondo_core.paths import is_directory, is_there
 from rondo_core.storage.directory import MAX_META_BYTES, Meta, decode_meta
 from rondo_core.storage.files import open_file, read_at, read_bytes, read_used, used_from
 from rondo_core.storage.journal import check_header, find_whole, parse

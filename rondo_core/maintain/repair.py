@@ -19,8 +19,8 @@ from rondo_core.maintain.check_rows import Rows, SlabFile
 from rondo_core.maintain.recover import LOST_NAME, Salvaged, listed, salvage
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Series
+from rondo_core.model.paths import is_directory
 from rondo_core.model.schema import Schema
-from rondo_core.paths import is_directory
 from rondo_core.storage.directory import create
 from rondo_core.storage.files import Folder
 from rondo_core.storage.journal import Journal

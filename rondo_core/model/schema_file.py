@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from rondo_core.errors import RangeError, SchemaError, meant
+from rondo_core.model.paths import read_toml
 from rondo_core.model.schema import DEFAULT_TIERS, Schema, Tier, check_schemas
-from rondo_core.paths import read_toml
 from rondo_core.units import format_duration
 
 _SCHEMA_KEYS = ("name", "kind", "max_series", "tiers", "match", "sketch")

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core.errors import UsageError, meant
-from rondo_core.paths import is_there, read_toml
+from rondo_core.model.paths import is_there, read_toml
 
 if TYPE_CHECKING:
     from rondo_core.model.schema import Schema

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from rondo_core.lazy import names_of
 
 if TYPE_CHECKING:
+    from rondo_core.storage.directory import Meta as Meta
     from rondo_core.storage.directory import is_abandoned as is_abandoned
     from rondo_core.storage.directory import read_meta as read_meta
     from rondo_core.storage.directory import size_bytes as size_bytes
+    from rondo_core.storage.registry import Registry as Registry
     from rondo_core.storage.runs import Run as Run
     from rondo_core.storage.runs import Survival as Survival
     from rondo_core.storage.runs import boot_id as boot_id
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.write_check import check_directory as check_directory
 
 _HOME = {
+    "Meta": "directory",
+    "Registry": "registry",
     "Run": "runs",
     "Survival": "runs",
     "boot_id": "runs",

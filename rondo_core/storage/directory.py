@@ -26,8 +26,8 @@ from rondo_core.errors import (
     StoreNotFoundError,
 )
 from rondo_core.model import layout
+from rondo_core.model.paths import is_there
 from rondo_core.model.schema import Schema, difference
-from rondo_core.paths import is_there
 from rondo_core.storage.files import UNFINISHED, Folder, lock_alive
 from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
 from rondo_core.storage.lock import WriterLock

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from rondo_core.errors import RondoError
-from rondo_core.paths import is_directory, is_there
+from rondo_core.model.paths import is_directory, is_there
 from rondo_core.storage.directory import read_meta, sync_directory
 from rondo_core.storage.files import Folder
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from rondo_core.errors import UsageError
-from rondo_core.paths import is_directory, is_there
+from rondo_core.model.paths import is_directory, is_there
 
 
 def check_directory(option: str, path: str | Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from rondo_core.paths import read_named
+from rondo_core.model import read_named
 from rondo_vmm.boot import elf
 from rondo_vmm.boot.bootparams import write_boot_params
 from rondo_vmm.boot.elf import Elf

@@ -10,8 +10,7 @@ import attrs
 from rondo_core import Schema, Tier
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import CapacityError
-from rondo_core.model import OWN_SERIES, SELF_MATCH, SELF_SCHEMA
-from rondo_core.paths import is_there
+from rondo_core.model import OWN_SERIES, SELF_MATCH, SELF_SCHEMA, is_there
 from rondo_vmm.firecracker.flush import COUNTERS, DEVICES, MAX_DEVICES, OTHER, Flush, Sample
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import os
 import struct
 from pathlib import Path
 
-from rondo_core.paths import is_there
+from rondo_core.model import is_there
 from rondo_vmm.errors import BootError, ConfigError
 
 # Source: Documentation/arch/x86/boot.rst: "HdrS" at 0x202, xloadflags at 0x236, bit 0 for a 64-bit entry.

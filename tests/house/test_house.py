@@ -19,7 +19,7 @@ CORE = ROOT / "rondo_core"
 PACKAGES = ("rondo_core", "rondo_vmm", "rondo_cli")
 # Bottom up: what lies in a folder, or a module at the top, may import its own floor and those below it.
 FLOORS = (
-    "errors clock units faults signals lazy forking paths",
+    "errors clock units faults signals lazy forking",
     "model",
     "storage",
     "fold",
@@ -137,7 +137,7 @@ def test_an_interpreter_without_the_gil_is_refused_in_one_line():
 
 
 # The modules of the core that are public as a whole; of its folders, what their `__init__` offers.
-PUBLIC_MODULES = {"errors", "clock", "units", "paths", "hookspecs", "signals", "testing"}
+PUBLIC_MODULES = {"errors", "clock", "units", "hookspecs", "signals", "testing"}
 
 
 def offered(package):
