@@ -68,15 +68,15 @@ def test_one_wrong_table_keeps_the_others_from_being_opened_too(tmp_path: Path) 
     file, target, archive = tmp_path / "rondo.toml", tmp_path / "out", tmp_path / "archive"
     file.write_text(
         f'[store]\npath = "{tmp_path}/new.rondo"\n[agent]\nafter = "archive"\narchive = "{archive}"\n'
-        f'[exporters.csv]\npath = "{target}"\n[exporters.jsonl]\npaht = "x"\n'
+        f'[exporters.csv]\npath = "{target}"\n[exporters.jsonl]\nnokey = "x"\n'
     )
     config = read_config(file)
     made(tmp_path / "stores" / "s.rondo")
-    with pytest.raises(UsageError, match="paht"):
+    with pytest.raises(UsageError, match="nokey"):
         Agent(tmp_path / "stores", config)
-    with Store(tmp_path / "s.rondo") as store, pytest.raises(UsageError, match="paht"):
+    with Store(tmp_path / "s.rondo") as store, pytest.raises(UsageError, match="nokey"):
         Exporters(store, config.exporters)
-    with pytest.raises(UsageError, match="paht"), open_store(config):
+    with pytest.raises(UsageError, match="nokey"), open_store(config):
         pass
     assert run(["vmm", "--config", str(file), "--duration", "1"]) == 2
     assert not any(path.exists() for path in (target, archive, tmp_path / "new.rondo"))
