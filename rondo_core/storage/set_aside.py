@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.slab import Slab, Words
 
 _LOWEST, _PRESENT, _FIRST, _BEFORE, _NEWEST, _BACK = range(layout.STEP_WORDS)
-_GOING_BACK = -1  # in _BACK, while rows are set aside
+_GOING_BACK, _COARSER_WENT = -1, -2  # in _BACK, while rows are set aside; when those of the coarser tiers are
 
 
 class Step:
@@ -38,7 +38,7 @@ class Step:
         """Take up what the last writer left; words that contradict each other say nothing."""
         self._words: Words = slab.step_words
         lowest, present, _, before, newest, back = self._words
-        sound = 0 < lowest <= present and 0 < before <= newest and back >= _GOING_BACK
+        sound = 0 < lowest <= present and 0 < before <= newest and back >= _COARSER_WENT
         if not sound and any(self._words):
             self.clear()
         self.stepped = sound
@@ -87,7 +87,16 @@ class Step:
     @property
     def goes_back(self) -> bool:
         """Whether rows are being set aside."""
-        return self._words[_BACK] == _GOING_BACK
+        return self._words[_BACK] < 0
+
+    @property
+    def coarser_went(self) -> bool:
+        """Whether those of the coarser tiers are set aside already, for which the finest had to be as it was."""
+        return self._words[_BACK] == _COARSER_WENT
+
+    def coarser_go(self) -> None:
+        """Put on record that they are."""
+        self._words[_BACK] = _COARSER_WENT
 
     @property
     def back(self) -> int:
