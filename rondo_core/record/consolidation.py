@@ -128,12 +128,18 @@ class Consolidation:
             return written
 
     def fold_open(self) -> None:
-        """Fold the newest windows too, as far as they have come; they are folded again when more comes."""
+        """Fold the newest windows too, as far as they have come; they are folded again when more comes.
+
+        Not over what is set aside: a clock that was wrong for a second would cost the window.
+        """
         with self._lock:
             newest = self._writer.bucket
             for tier in range(1, len(self._slabs)):
                 newest //= self._schema.ratio(tier)
-                self._fold_any(tier, self._slabs[tier].next_window, newest + 1)
+                coarse = self._slabs[tier]
+                if set_aside.is_set_aside(coarse, ring.slot_of(newest, coarse.spec.slot_count)):
+                    return
+                self._fold_any(tier, coarse.next_window, newest + 1)
 
     def take_back(self, present: int) -> None:
         """Set aside the rows after the window that holds `present`, a bucket of the finest tier.

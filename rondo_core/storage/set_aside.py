@@ -172,8 +172,13 @@ def come_back(slab: Slab, first: int, last: int) -> int:
 
 def _whole(slab: Slab, first: int, last: int) -> list[tuple[int, int]]:
     """Give bucket and slot of the rows of buckets first..last that are set aside."""
-    there = ((~header, slot) for slot, header in enumerate(slab.buckets()) if header < 0)
-    return [(bucket, slot) for bucket, slot in there if first <= bucket <= last and slab.seal_of(slot)]
+    there = [(~header, slot) for slot, header in enumerate(slab.buckets()) if first <= ~header <= last]
+    return [(bucket, slot) for bucket, slot in there if is_set_aside(slab, slot)]
+
+
+def is_set_aside(slab: Slab, slot: int) -> bool:
+    """Say whether a slot's row is set aside: out of sight, and whole."""
+    return slab.row_header(slot)[0] < 0 and bool(slab.seal_of(slot))
 
 
 def let_go(slab: Slab, first: int, last: int) -> None:
