@@ -64,9 +64,10 @@ class Consolidation:
         again = []
         for tier, (slab, ratio) in enumerate(self._by_ratio(), start=1):
             window = slab.next_window
-            is_open = (window + 1) * ratio > self._writer.bucket
             slot = ring.slot_of(window, slab.spec.slot_count)
-            if is_open and window > 0 and slab.row_header(slot)[0] == window and self._fold_any(tier, window, window + 1):
+            is_open = window > 0 and (window + 1) * ratio > self._writer.bucket
+            is_there = is_open and slab.row_header(slot)[0] == window
+            if is_there and self._fold_any(tier, window, window + 1):
                 again.append((slab, slot))
             elif slab.in_change:
                 slab.change()
@@ -176,7 +177,7 @@ class Consolidation:
         return True
 
     def _drop_open(self, tier: int, window: int, newest: int) -> None:
-        """Drop the row of a window that is not over, as `_fold_again` does, for good: it is not one that is set aside."""
+        """Drop the row of an open window, as `_fold_again` does, for good: it is not one that is set aside."""
         if self._fold_again(tier, window, newest):
             self._slabs[tier].unseal(ring.slot_of(window, self._slabs[tier].spec.slot_count))
 
