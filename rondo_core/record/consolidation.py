@@ -204,6 +204,7 @@ class Consolidation:
             for tier, (_, ratio) in enumerate(self._by_ratio(), start=1):
                 self._drop_open(tier, span.bucket // ratio, newest)
                 newest = span.bucket // ratio
+            self._due = 0
             for slab in self._slabs:
                 slab.changed()
 
