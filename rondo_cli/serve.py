@@ -78,7 +78,7 @@ def check_installed() -> None:
     """Refuse where the API's packages are missing, before anything is started. Raises: UsageError."""
     for name, distribution in (("starlette", "starlette"), ("uvicorn", "uvicorn"), ("re2", "google-re2")):
         if importlib.util.find_spec(name) is None:
-            raise UsageError(f"{distribution} is not installed; pip install 'rondo-tsdb[web]'")
+            raise UsageError(f"{distribution} is not installed; pip install {distribution}")
 
 
 def read_token(path: Path | None) -> bytes:
