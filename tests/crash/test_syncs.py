@@ -345,7 +345,8 @@ def test_a_fold_of_the_dead_and_an_archive_wait_for_no_disk(tmp_path, disk, cloc
     made()
     pid = os.fork()
     if not pid:
-        Store(tmp_path / "s", clock=clock).gauge("g").set(1.0)
+        store = Store(tmp_path / "s", clock=clock)
+        store.gauge("g").set(1.0)
         os._exit(0)
     os.waitpid(pid, 0)
     assert fold_dead(tmp_path / "s")

@@ -45,14 +45,14 @@ def test_what_is_written_is_the_file_that_a_person_would_write():
     """Defaults left out, durations as people write them, and those that cannot be so in nanoseconds."""
     schemas = (
         Schema("g", "gauge", 16, (Tier("1s", "10m"), Tier("10s", "6h", ("min",))), 'a{b="c"}'),
-        Schema("s", "summary", 1, (Tier(1_000_001, 2_000_002),), sketch=True),
+        Schema("s", "summary", 1, (Tier(3_661_001_000_000, 7_322_002_000_000),), sketch=True),
     )
     assert write_schemas(schemas) == (
         '[[schema]]\nname = "g"\nkind = "gauge"\nmax_series = 16\nmatch = "a{b=\\"c\\"}"\ntiers = [\n'
         '  {interval = "1s", retention = "10m"},\n'
         '  {interval = "10s", retention = "6h", statistics = ["min", "coverage"]},\n]\n'
         '\n[[schema]]\nname = "s"\nkind = "summary"\nmax_series = 1\nsketch = true\ntiers = [\n'
-        '  {interval = "1ms1ns", retention = "2ms2ns"},\n]\n'
+        '  {interval = "3661001000000ns", retention = "7322002000000ns"},\n]\n'
     )
 
 
