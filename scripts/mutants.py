@@ -37,7 +37,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 from mutators import Mutant, mutants, mutated
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "mutants"
 BESIDE = ("labels", "sketch", "small_fold", "whole_windows", "text", "words", "plan")
 TESTS = ["tests/core/model", *(f"tests/core/test_{name}.py" for name in BESIDE)]
@@ -105,6 +105,8 @@ class Trial:
         self.ready = False
         self.items: dict[str, Any] = {}
         self.lines: Lines = {}
+        self.functions: list[FunctionType] = []
+        self.caches: list[Any] = []
 
     def pytest_configure(self) -> None:
         """Let the first example that fails be enough, before a test is made with what hypothesis does by itself."""
@@ -119,6 +121,13 @@ class Trial:
         if session.testsfailed:
             return None
         self.items = {item.nodeid: item for item in session.items}
+        every = gc.get_objects()  # which does not give what is frozen
+        mine = str(ROOT / "rondo_core/model")
+        caches = [each for each in every if isinstance(each, functools._lru_cache_wrapper)]  # noqa: SLF001
+        self.caches = [each for each in caches if str(each.__module__).startswith("rondo_core.model")]
+        functions = [each for each in every if isinstance(each, FunctionType)]
+        self.functions = [each for each in functions if each.__code__.co_filename.startswith(mine)]
+        del every, caches, functions
         gc.freeze()
         if not _ended(self._fork(self._learn), time.monotonic() + 10 * TIMEOUT_S):
             return True
@@ -186,13 +195,14 @@ class Trial:
     def _try(self, swaps: list[tuple[CodeType, CodeType]], tests: list[str]) -> bool:
         """Run tests with changed functions; say whether none fails."""
         changed = {(old.co_qualname, old.co_firstlineno): (old, new) for old, new in swaps}
-        for each in gc.get_objects():
-            if isinstance(each, FunctionType):
-                old, new = changed.get((each.__code__.co_qualname, each.__code__.co_firstlineno), (None, None))
-                if old == each.__code__ and old.co_filename == each.__code__.co_filename:
-                    each.__code__ = new
-        _forget()
-        return self._run(tests)
+        n_swapped = 0
+        for each in self.functions:
+            old, new = changed.get((each.__code__.co_qualname, each.__code__.co_firstlineno), (None, None))
+            if old is not None and new is not None and old.co_filename == each.__code__.co_filename:
+                each.__code__ = new
+                n_swapped += 1
+        self._forget()
+        return n_swapped == 0 or self._run(tests)  # without a function that has it, the change survives
 
     def _run(self, tests: list[str], begin: Callable[[str], None] = lambda _: None) -> bool:
         """Run tests up to the first that fails; say whether none does."""
@@ -203,6 +213,10 @@ class Trial:
                 return False
         return True
 
+    def _forget(self) -> None:
+        for each in self.caches:
+            each.cache_clear()
+
     def _learn(self) -> bool:
         """Run all tests, and write down which of them pass over which line; say whether none fails."""
         import coverage
@@ -212,7 +226,7 @@ class Trial:
         began: dict[str, float] = {}
 
         def begin(name: str) -> None:
-            _forget()  # what a cache remembers of another test would hide lines from this one
+            self._forget()  # what a cache remembers of another test would hide lines from this one
             began[name] = time.perf_counter()
             measured.switch_context(name)
 
@@ -255,12 +269,6 @@ def _swaps(new: CodeType, old: CodeType) -> Iterator[tuple[CodeType, CodeType] |
             yield from _swaps(inner, before)
         else:
             yield None if inner.co_freevars != before.co_freevars else (before, inner)
-
-
-def _forget() -> None:
-    for each in gc.get_objects():
-        if isinstance(each, functools._lru_cache_wrapper) and str(each.__module__).startswith("rondo_core.model"):  # noqa: SLF001
-            each.cache_clear()
 
 
 def _quiet() -> None:
