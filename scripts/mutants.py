@@ -43,7 +43,8 @@ BESIDE = ("labels", "sketch", "small_fold", "whole_windows", "text", "words", "p
 TESTS = ["tests/core/model", *(f"tests/core/test_{name}.py" for name in BESIDE)]
 AT_ONCE = 2
 BUDGET_S = 20.0  # of tests that a change is tried by
-TIMEOUT_S = 120.0  # after which it counts as noticed: something waits for ever
+CPU_S = 40  # after which it counts as noticed: something never ends
+TIMEOUT_S = 300.0  # and something waits for ever
 PYTEST = ["-q", "-x", "-s", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 NOTHING = -1  # the number of no change: the tests have to pass then, or all would be noticed
 
@@ -74,7 +75,7 @@ def main() -> int:
     modules = options.modules or sorted(
         str(path.relative_to(ROOT)) for path in (ROOT / "rondo_core/model").glob("*.py") if path.stem != "__init__"
     )
-    work = [(module, number) for module in modules for number in range(len(mutants((ROOT / module).read_text())))]
+    work = [(module, number) for module in modules for number in range(len(_of(module)))]
     if options.sample:
         work = sorted(random.Random(options.seed).sample(work, min(options.sample, len(work))))  # noqa: S311 - which
     shutil.rmtree(WORK, ignore_errors=True)
@@ -84,6 +85,11 @@ def main() -> int:
     if status or not trial.ready:
         sys.exit("mutants: the tests fail as the code stands, and would notice every change; mend that first")
     return report(trial.tried, trial.excused, options.floor, whole=not options.sample and not options.modules)
+
+
+@functools.cache
+def _of(module: str) -> list[Mutant]:
+    return mutants((ROOT / module).read_text())
 
 
 def reasons() -> dict[tuple[str, str, str], str]:
@@ -129,7 +135,7 @@ class Trial:
         self.functions = [each for each in functions if each.__code__.co_filename.startswith(mine)]
         del every, caches, functions
         gc.freeze()
-        if not _ended(self._fork(self._learn), time.monotonic() + 10 * TIMEOUT_S):
+        if not _ended(self._fork(self._learn, bounded=False), time.monotonic() + 10 * TIMEOUT_S):
             return True
         self.lines = json.loads((WORK / "lines.json").read_text())
         control = _spawn(self.work[0][0], NOTHING, self._chosen(self.work[0][0], 0))
@@ -146,15 +152,15 @@ class Trial:
         return True
 
     def _begin(self, module: str, number: int, running: dict[int, tuple[str, Mutant, float]]) -> None:
-        tree, mutant = mutated((ROOT / module).read_text(), number)
+        mutant = _of(module)[number]
         tests = self._chosen(module, mutant.line)
         if (module, mutant.place, mutant.change) in self.excused:
             self._note(module, mutant, "excused")
         elif not tests:
             self._note(module, mutant, "unseen")
         else:
-            code = compile(tree, str(ROOT / module), "exec")
-            swaps = list(_swaps(code, compile((ROOT / module).read_text(), str(ROOT / module), "exec")))
+            source, path = (ROOT / module).read_text(), str(ROOT / module)
+            swaps = list(_swaps(compile(mutated(source, number), path, "exec"), compile(source, path, "exec")))
             if None in swaps:
                 pid = _spawn(module, number, tests)
             else:
@@ -167,9 +173,10 @@ class Trial:
             print(f"{fate}: {module}:{mutant.line}: in {mutant.place}: {mutant.change}", flush=True)
 
     def _chosen(self, module: str, line: int) -> list[str]:
-        """Give the tests for a change on a line; what none passes over has its effect when the module is imported."""
-        lines, left, some = self.lines.get(module, {}), BUDGET_S, []
-        for name in lines.get(str(line)) or lines.get("0", []):
+        """Give the tests for a change on a line; what none passes over may have its effect anywhere, once imported."""
+        left, some = BUDGET_S, []
+        every = sorted(self.items, key=lambda name: float(self.lines["took"][name][0]))
+        for name in self.lines.get(module, {}).get(str(line)) or every:
             left -= float(self.lines["took"][name][0])
             if left < 0 and some:
                 break
@@ -178,7 +185,7 @@ class Trial:
 
     # -- in a process of its own
 
-    def _fork(self, do: Callable[[], bool]) -> int:
+    def _fork(self, do: Callable[[], bool], *, bounded: bool = True) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -187,7 +194,7 @@ class Trial:
             os.setpgid(0, 0)
             for item in list(self.items.values())[:1]:
                 item.config._tmp_path_factory._given_basetemp = WORK / str(os.getpid())  # noqa: SLF001 - no other way
-            _quiet()
+            _quiet(bounded=bounded)
             status = 0 if do() else 1
         finally:
             os._exit(status)
@@ -239,7 +246,6 @@ class Trial:
         data = measured.get_data()
         for file in data.measured_files():
             lines = {str(line): [each for each in by if each] for line, by in data.contexts_by_lineno(file).items()}
-            lines["0"] = list({each: None for by in lines.values() for each in by})
             module = str(Path(file).relative_to(ROOT))
             found[module] = {at: sorted(by, key=lambda each: took[each]) for at, by in lines.items()}
         (WORK / "lines.json").write_text(json.dumps(found))
@@ -271,21 +277,24 @@ def _swaps(new: CodeType, old: CodeType) -> Iterator[tuple[CodeType, CodeType] |
             yield None if inner.co_freevars != before.co_freevars else (before, inner)
 
 
-def _quiet() -> None:
+def _quiet(*, bounded: bool) -> None:
     """Say nothing, and take no more than a test needs, whatever the change makes of a size."""
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
+    if not bounded:
+        return
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
     resource.setrlimit(resource.RLIMIT_FSIZE, (256 << 20, 256 << 20))
 
 
 def _alone(module: str, number: int, tests: list[str]) -> int:
     """Run tests where a module is imported as changed; 0: none has failed."""
-    _quiet()
+    _quiet(bounded=number != NOTHING)
     path = str(ROOT / module)
     source = Path(path).read_text()
-    code: Any = compile(source if number == NOTHING else mutated(source, number)[0], path, "exec")
+    code: Any = compile(source if number == NOTHING else mutated(source, number), path, "exec")
     original = SourceFileLoader.get_code
     SourceFileLoader.get_code = lambda self, name: code if self.path == path else original(self, name)  # type: ignore[method-assign,assignment]
     return int(pytest.main([*PYTEST, f"--basetemp={WORK / str(os.getpid())}", *tests]))

@@ -8,6 +8,7 @@ only type checkers read, and the words of an error, of which tests hold the sens
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -39,12 +40,22 @@ class _Site(NamedTuple):
 
 
 def mutants(source: str) -> list[Mutant]:
-    """Name every change that can be made in a module."""
-    return [mutated(source, number)[1] for number in range(len(list(_sites(ast.parse(source)))))]
+    """Name every change that can be made in a module; a second one that reads alike, in one place, ends in #2."""
+    found = [_made(source, number)[1] for number in range(len(list(_sites(ast.parse(source)))))]
+    times = Counter[tuple[str, str]]()
+    for at, each in enumerate(found):
+        times[each.place, each.change] += 1
+        if (n_alike := times[each.place, each.change]) > 1:
+            found[at] = each._replace(change=f"{each.change} #{n_alike}")
+    return found
 
 
-def mutated(source: str, number: int) -> tuple[ast.Module, Mutant]:
-    """Make one change, counted from 0, in a fresh tree of the module."""
+def mutated(source: str, number: int) -> ast.Module:
+    """Make one change, counted from 0, in a fresh tree of the module. Raises: IndexError: there are fewer."""
+    return _made(source, number)[0]
+
+
+def _made(source: str, number: int) -> tuple[ast.Module, Mutant]:
     tree = ast.parse(source)
     for at, site in enumerate(_sites(tree)):
         if at == number:
@@ -87,6 +98,8 @@ def _statement(body: list[Any], at: int, place: str) -> Iterator[_Site]:
         return
     if isinstance(node, ast.Expr | ast.AugAssign | ast.Raise | ast.Break | ast.Continue):
         yield _Site(place, node, _setter(body, at, ast.Pass()), node)
+    if isinstance(node, ast.AugAssign):
+        yield _Site(place, node, _swapped(node, "op", _OPERATED[type(node.op)]()), node)
     if isinstance(node, ast.Return) and node.value is not None and not _is_none(node.value):
         yield _Site(place, node, _setter(body, at, ast.Return(ast.Constant(None))), node)
     if isinstance(node, ast.If | ast.While) and not isinstance(node.test, ast.Compare | ast.BoolOp):
@@ -120,7 +133,7 @@ def _expression(holder: Any, at: Any, place: str, above: ast.AST) -> Iterator[_S
     if isinstance(node, ast.Compare):
         for index, operator in enumerate(node.ops):
             yield _Site(place, node, _swapped(node.ops, index, _COMPARED[type(operator)]()), node)
-    elif isinstance(node, ast.BinOp | ast.AugAssign):
+    elif isinstance(node, ast.BinOp):
         yield _Site(place, node, _swapped(node, "op", _OPERATED[type(node.op)]()), node)
     elif isinstance(node, ast.BoolOp):
         other = ast.Or() if isinstance(node.op, ast.And) else ast.And()

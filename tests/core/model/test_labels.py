@@ -118,6 +118,10 @@ def test_a_series_is_written_as_prometheus_writes_it():
 
 def test_labels_displaced_in_one_go_keep_their_order_by_length_and_name():
     """The shorter name takes the first place that is free, whatever order they lie in."""
+    own = (("a", "11"), ("exported_a", "2"))
+    assert dict(overridden(own, {"a": "x", "exported_a": "y"})) == {
+        "a": "x", "exported_a": "y", "exported_exported_a": "11", "exported_exported_exported_a": "2",
+    }  # fmt: skip
     own = (("a", "1"), ("exported_a", "2"), ("b", "3"))
     assert dict(overridden(own, {"a": "x", "exported_a": "y", "b": "z"})) == {
         "a": "x", "b": "z", "exported_a": "y", "exported_b": "3",

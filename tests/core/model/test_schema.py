@@ -34,7 +34,7 @@ def test_a_tier_takes_texts_and_whole_nanoseconds():
 @pytest.mark.parametrize(
     ("interval", "retention", "said"),
     [
-        (999_999, S, "tier interval .*: at least 1ms; a number is nanoseconds"),
+        (999_999, S, 'tier interval .*: at least 1ms; a number is nanoseconds: write "10s"$'),
         ("2s", "1s", "tier 2s/1s: the retention must be a whole number of intervals"),
         ("2s", "3s", "tier 2s/3s: the retention must be a whole number of intervals"),
         (1.5, S, "1.5: not a duration of a tier"),

@@ -279,3 +279,40 @@ def test_a_quantile_is_the_least_value_that_so_many_do_not_exceed(values, share)
         base = 2.0 ** (2.0**-6)
         low, high = base**cell, base ** (cell + 1)
         assert (found - low) / low == pytest.approx((high - found) / high)
+
+
+def test_the_first_and_the_last_cell_are_used_before_a_row_is_laid_out_anew():
+    """A value in either leaves the row where it is; one beyond moves it, at the same scale as long as all fits."""
+    for end, beyond in ((0, -1), (CELLS - 1, CELLS)):
+        cells, row = SketchCells(HEADS, BANKS), new_row()
+        cells.add(row, 0, 1.0)
+        head = row.cast("B").cast("q")[HEADS]
+        first = sketch.unpack_head(head)[1]
+        cells.add(row, 0, 2.0 ** ((first + end + 0.5) / 2**20))
+        assert row.cast("B").cast("q")[HEADS] == head
+        assert held(row) == (20, {-1: 1, first + end: 1})
+        cells.add(row, 0, 2.0 ** ((first + beyond + 0.5) / 2**20))
+        assert row.cast("B").cast("q")[HEADS] != head
+        assert held(row) == (20, {-1: 1, first + end: 1, first + beyond: 1})
+
+
+@pytest.mark.parametrize("count", [1, 1 << 8, 1 << 16, 1 << 24, (1 << 32) - 1])
+def test_how_much_was_counted_says_nothing_of_where(count):
+    """The next row begins at the same scale whatever the counts of the last one's outermost cells."""
+    cells, row, later = SketchCells(HEADS, BANKS), new_row(), new_row()
+    cells.add(row, 0, 1e-6)
+    cells.add(row, 0, 1e6)
+    middle = new_row()
+    for value in (3.0, 3.1, 7.0):
+        cells.add(middle, 0, value)
+    scale, found = held(middle)
+    _, first, bank = sketch.unpack_head(middle.cast("B").cast("q")[HEADS])
+    raw = middle.cast("B")
+    counts = raw[: len(raw) // 4 * 4].cast("I")
+    for at in (min(found), max(found)):
+        counts[BANKS[bank] + at - first] = count
+    cells.add(later, 0, 5.0)
+    fine, begin, _ = sketch.unpack_head(later.cast("B").cast("q")[HEADS])
+    span = max(found) - min(found) + 1
+    assert span << (fine - scale) <= CELLS < span << (fine - scale + 1)
+    assert begin == (min(found) << (fine - scale)) - (CELLS - (span << (fine - scale))) // 2
