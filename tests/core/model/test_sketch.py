@@ -296,7 +296,7 @@ def test_the_first_and_the_last_cell_are_used_before_a_row_is_laid_out_anew():
         assert held(row) == (20, {-1: 1, first + end: 1, first + beyond: 1})
 
 
-@pytest.mark.parametrize("count", [1, 1 << 8, 1 << 16, 1 << 24, (1 << 32) - 1])
+@pytest.mark.parametrize("count", [1, 63, 1 << 8, 1 << 16, 1 << 24, (1 << 32) - 1])
 def test_how_much_was_counted_says_nothing_of_where(count):
     """The next row begins at the same scale whatever the counts of the last one's outermost cells."""
     cells, row, later = SketchCells(HEADS, BANKS), new_row(), new_row()
