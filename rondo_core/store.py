@@ -266,6 +266,8 @@ class Store(Instruments):
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.sync()
+        if self._runs >= 0:
+            os.fdatasync(self._runs)
 
     def close(self, ended: str = CLOSED) -> None:
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
@@ -300,6 +302,8 @@ class Store(Instruments):
                         self._consolidations[name].fold_open()
                 self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
                 write_run_to(self._runs, self.run)
+                if self._sync_interval_ns is not None:
+                    self._notices.of_disk(self.sync)
             finally:
                 self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done

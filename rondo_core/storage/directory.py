@@ -111,7 +111,7 @@ def create(
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
     record = meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         unfinished, held = make_unfinished(path)
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
@@ -215,6 +215,17 @@ def sync_files(paths: Iterable[Path]) -> None:
         thread.join()
     if failed:
         raise failed[0]
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are missing, and have the disk hold their names.
+
+    Raises: OSError: one cannot be made.
+    """
+    made = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync_directory(each.parent)
 
 
 def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
