@@ -260,9 +260,12 @@ def test_a_batch_says_how_many_values_it_wants(store, given):
             batch.set(given)
 
 
-def test_a_batch_of_values_without_end_is_refused_at_once(store):
+def test_a_batch_of_gauges_or_values_without_end_is_refused_at_once(store):
     """No more of them is asked for than tells that they are too many."""
-    batch = store.batch([store.gauge("g", n=n) for n in range(2)])
+    gauges = [store.gauge("g", n=n) for n in range(2)]
+    with pytest.raises(UsageError, match="none left out"):
+        store.batch(itertools.cycle(gauges))
+    batch = store.batch(gauges)
     asked = itertools.count()
     with pytest.raises(ValueError, match="batch of 2 gauges: 3 or more values"):
         batch.set(asked)

@@ -405,6 +405,11 @@ def holding(directory, *names):
     return sorted(Path(path) for path, _, files in os.walk(directory) if any(name in files for name in names))
 
 
+def cursors(path):
+    """Read what the exporters' cursors of a store say."""
+    return [each.read_text() for each in path.glob("cursor_*.json")]
+
+
 def _who(path):
     """Name the store that lies in a directory, damaged or not: by a mark of the test's own, where that was left."""
     with contextlib.suppress(OSError):
@@ -456,6 +461,15 @@ def main(place, count, seed):
             each.close()
     late["deleted without acknowledgement"] += early["deleted without acknowledgement"]
     left = sum(path.suffix == ".rondo" for path in holding(chaos.stores, "runs"))  # none that was never finished
+    surplus = [
+        {
+            "path": str(path),
+            "files": {each.name: each.stat().st_size for each in path.iterdir()},
+            "cursors": cursors(path),
+        }
+        for path in holding(chaos.stores, "runs")
+        if path.suffix == ".rondo" and not chaos.kept.intersection(_who(path))
+    ]
     answers = sum((each.answers for each in receivers.values()), Counter())
     return {
         **{name: late[name] for name in ("missing", "different", "deleted without acknowledgement")},
@@ -467,6 +481,7 @@ def main(place, count, seed):
         "done": dict(chaos.done),
         "answers": dict(answers),
         "said": said[-1],
+        "surplus": surplus,
     }
 
 
