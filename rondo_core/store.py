@@ -17,7 +17,7 @@ import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import CapacityError, SchemaError, StoreClosedError, StoreExistsError, StoreForkedError
+from rondo_core.errors import CapacityError, SchemaError, StoreClosedError, StoreForkedError
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, check_schemas
@@ -99,10 +99,11 @@ class Store:
         self._closed, self._runs = True, -1
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
-        if create_missing and not self.path.exists():
-            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
-                create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
-        self._folder, meta, self._lock_file = open_alone(self.path, asked)
+
+        def make() -> None:
+            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
+
+        self._folder, meta, self._lock_file = open_alone(self.path, asked, make if create_missing else None)
         try:
             self._open(meta, clock, writer)
             if tick_s is not None:

@@ -24,6 +24,7 @@ from rondo_exporter_prometheus.remote_write_pb2 import WriteRequest
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
+from rondo_core.storage.directory import create
 
 S = 10**9
 SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "1h"),))]
@@ -164,7 +165,7 @@ class Chaos:
         if self._left > 0 and self._rng.random() < 0.4:
             self._left -= 1
             make = (self.closed, self.closed, self.killed, self.anew, self.anew, self.poisoned, self.damaged, self.live)
-            self._rng.choice(make)()
+            self._rng.choice((*make, self.unborn))()
         more = (
             self.rename,
             self.open_again,
@@ -234,6 +235,13 @@ class Chaos:
         victim = self._rng.choice(("meta", "runs", "series", "c.0.slab"))
         os.truncate(path / victim, self._rng.choice((0, 100)))
         self.kept.add(who)
+        self._put(who)
+
+    def unborn(self):
+        """One whose process was killed as it made it."""
+        who = self._name()
+        create(self.place / "staging" / who, SCHEMAS, wall_ns())
+        (self.place / "staging" / who / "name").write_text(who)
         self._put(who)
 
     def live(self):
