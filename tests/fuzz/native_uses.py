@@ -76,6 +76,13 @@ MANY = (
 )
 
 
+class Chance(random.Random):
+    """Chance that chooses in a third of the time."""
+
+    def choice(self, options):
+        return options[int(self.random() * len(options))]
+
+
 def schemas_of(tiers):
     """Make a schema of each kind, the summaries with a sketch and without."""
     sketched = Schema("sketched", "summary", 4, tiers, match="{__name__=~'z.*'}", sketch=True)
@@ -300,7 +307,7 @@ class Example:
 
     def threads(self):
         def work(seed):
-            chance = random.Random(seed)
+            chance = Chance(seed)
             for _ in range(12):
                 with contextlib.suppress(Exception):
                     chance.choice((self.record, self.record, self.change_lists, self.time_goes_on))()
@@ -332,7 +339,7 @@ class Example:
 def run(seed, number, example):
     """Run one example to its end; whatever raises is how it was to end."""
     with contextlib.suppress(Exception):
-        example.begin(random.Random(f"{seed}/{number}"))
+        example.begin(Chance(f"{seed}/{number}"))
         for _ in range(40):
             with contextlib.suppress(Exception):
                 example.act()
@@ -345,7 +352,7 @@ def run_all(seed, first, count, folder, under_way):
     for number in range(first, first + count):
         if number % TO_A_STORE == 0 or example is None or example.closed:
             under_way[8:] = number.to_bytes(8, "little")
-            example = Example(random.Random(f"{seed}/{number}"), path)
+            example = Example(Chance(f"{seed}/{number}"), path)
         under_way[:8] = number.to_bytes(8, "little")
         signal.alarm(HANGS_S)
         run(seed, number, example)
