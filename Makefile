@@ -71,7 +71,8 @@ mutants: $(VENV)/.measured ## Change the model in one place at a time, and see t
 	@nice $(BIN)/python scripts/mutants.py $(MUTANTS)
 
 soak-model: $(VENV)/.tested ## Look for sequences that the model and the store disagree about.
-	@RONDO_MODEL_EXAMPLES=$${RONDO_MODEL_EXAMPLES:-2000} $(BIN)/python -m pytest -q tests/properties --hypothesis-seed=random -o timeout=3600
+	@RONDO_MODEL_EXAMPLES=$${RONDO_MODEL_EXAMPLES:-2000} RONDO_CLOCK_JOURNEYS=$${RONDO_CLOCK_JOURNEYS:-200} \
+	  RONDO_EXPORT_JOURNEYS=$${RONDO_EXPORT_JOURNEYS:-200} $(BIN)/python -m pytest -q tests/properties --hypothesis-seed=random -o timeout=3600
 
 soak-fuzz: $(VENV)/.tested ## Look for damage to a store's files that ends in anything but a typed error.
 	@RONDO_FUZZ_EXAMPLES=$${RONDO_FUZZ_EXAMPLES:-3000} $(BIN)/python -m pytest -q tests/fuzz --hypothesis-seed=random -o timeout=7200

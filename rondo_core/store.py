@@ -17,9 +17,8 @@ import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import StoreClosedError, StoreExistsError, StoreForkedError
+from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.model import layout
-from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
@@ -89,10 +88,11 @@ class Store(Instruments):
         self._closed, self._runs = True, -1
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
-        if create_missing and not is_there(self.path):
-            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
-                create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
-        self._folder, meta, self._lock_file = open_alone(self.path, given)
+
+        def make() -> None:
+            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
+
+        self._folder, meta, self._lock_file = open_alone(self.path, given, make if create_missing else None)
         try:
             self._open(meta, clock, writer)
             if tick_s is not None:

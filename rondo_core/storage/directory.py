@@ -222,7 +222,7 @@ def make_directory(path: Path) -> None:
 
     Raises: OSError: one cannot be made.
     """
-    made = [each for each in (path, *path.parents) if not each.exists()]
+    made = [each for each in (path, *path.parents) if not is_there(each)]
     path.mkdir(parents=True, exist_ok=True)
     for each in made:
         sync_directory(each.parent)
@@ -273,14 +273,25 @@ def read_meta(store: Path | Folder) -> Meta:
         raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size) from None
 
 
-def open_alone(path: Path, asked: tuple[Schema, ...] | None) -> tuple[Folder, Meta, WriterLock]:
+def open_alone(
+    path: Path, asked: tuple[Schema, ...] | None, make: Callable[[], None] | None = None
+) -> tuple[Folder, Meta, WriterLock]:
     """Open a store's directory, read what is in it, and take its lock; `asked`: what it must have been made with.
 
-    Raises: as `read_meta` and `WriterLock`; SchemaError: it was made with others.
+    Args: `make`: makes it where it is missing; None: it has to be there.
+    Raises: as `make`, `read_meta` and `WriterLock`; SchemaError: it was made with others.
     """
     for _ in range(_TRIES):
-        folder = Folder(path)
-        meta = read_meta(folder)
+        if make is not None and not is_there(path):
+            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
+                make()
+        try:
+            folder = Folder(path)
+            meta = read_meta(folder)
+        except StoreNotFoundError:
+            if make is None or os.path.lexists(path):
+                raise
+            continue  # what was just made was deleted: by an agent that found no run in it, and no process
         if asked is not None and (what := difference(asked, meta.schemas)):
             raise SchemaError(f"{path}: {what}; open it without schemas, or choose another path")
         lock = WriterLock(folder / layout.LOCK_FILE)
