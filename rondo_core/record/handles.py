@@ -164,8 +164,7 @@ class Counter(Handle):
             if now_ns is not None:
                 now = now_ns
             number: cython.double = amount
-            # So small that no finite total becomes infinite. True of Python's own numbers only: the sum with one of
-            # numpy's may be of fewer digits.
+            # No finite total becomes infinite. True of Python's own only: a sum with numpy's may be of fewer digits.
             if number < 1e270 and (number >= 0.0) is True and now < current.until_ns and now >= current.since_ns:
                 current.row[self._column] += number
                 return
