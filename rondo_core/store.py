@@ -79,8 +79,14 @@ class Store(Instruments):
             schemas are not those on disk, and in what; StoreError and those below it: the path cannot be made or read.
         """
         self.path = Path(path)
-        given = None if schemas is None else tuple(schemas) if isinstance(schemas, Iterable) else (schemas,)
-        asked = None if given is None else check_schemas(given)
+        given = (
+            None
+            if schemas is None or isinstance(schemas, str)
+            else tuple(schemas)
+            if isinstance(schemas, Iterable)
+            else (schemas,)
+        )
+        asked = None if schemas is None else check_schemas(schemas if given is None else given)
         tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)

@@ -84,7 +84,7 @@ class Runner:
         drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
         self._ledger, self._delivery = Ledger(view.folder, name), Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
-        self.complete = False
+        self.complete = self.refuses_all = False
         self._wake = threading.Event()
         self._closing = self._stopped = False
         self._retry_s = 0.0
@@ -306,7 +306,7 @@ class Runner:
 
     def _stop(self, error: Exception) -> None:
         self._sender.retract()
-        self._stopped = True
+        self._stopped, self.refuses_all = True, isinstance(error, RefusesAllError)
         self._note(error)
 
     def _note(self, error: Exception) -> None:
