@@ -12,6 +12,7 @@ from rondo_core.errors import SchemaError
 from rondo_core.model import layout
 from rondo_core.model.labels import KINDS, Kind, Series
 from rondo_core.model.selector import parse_selector
+from rondo_core.model.sketch import CELLS_OF, LAYOUT
 from rondo_core.model.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
 from rondo_core.units import format_duration, parse_duration_ns
 
@@ -92,8 +93,10 @@ class Schema:
         max_series: how many series it has room for; the files are that large from the start.
         tiers: finest first; each interval a multiple of the one before.
         match: a selector; a new series goes to the first schema of its kind whose selector it matches.
-        sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: about 1.9 KiB
-            per series and bucket of the finest tier, half of it in coarser ones; then they refuse negative values.
+        sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: 2.2 MB a series
+            in the default tiers, 880 bytes for each bucket of the finest tier and 340 in coarser ones (664 from ten
+            minutes on), each in addition to what a summary takes; then they refuse negative values.
+        sketch_layout: how sketches lie on disk; that of an older store is read and written as it is.
     Raises: SchemaError: one of them contradicts itself or another; the message says which.
     """
 
@@ -103,6 +106,7 @@ class Schema:
     tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
     match: str = ""
     sketch: bool = False
+    sketch_layout: int = attrs.field(default=LAYOUT, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what contradicts itself, and settle which statistics each tier keeps."""
@@ -115,6 +119,8 @@ class Schema:
             raise SchemaError(f"{where}: max_series {self.max_series!r}; from 1 to {MAX_SERIES}")
         if self.sketch and self.kind != "summary":
             raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
+        if self.sketch_layout not in CELLS_OF:
+            raise SchemaError(f"{where}: sketches of layout {self.sketch_layout!r}: open the store with a newer rondo")
         if not isinstance(self.match, str):
             raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
@@ -164,7 +170,10 @@ class Schema:
             interval_ns=kept.interval_ns,
             slot_count=kept.slot_count,
             max_series=self.max_series,
-            cells=tuple((cell, cell_format(cell, buckets_per_row, kept.interval_ns)) for cell in self.cells(tier)),
+            cells=tuple(
+                (cell, cell_format(cell, buckets_per_row, kept.interval_ns, self.sketch_layout))
+                for cell in self.cells(tier)
+            ),
         )
 
     def slab_name(self, tier: int) -> str:
@@ -183,7 +192,7 @@ class Schema:
             "max_series": self.max_series,
             "match": self.match,
             "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
-            "sketch": int(self.sketch),
+            "sketch": self.sketch_layout if self.sketch else 0,
         }
 
     @classmethod
@@ -194,8 +203,9 @@ class Schema:
         """
         try:
             tiers = tuple(Tier(int(i), int(r), tuple(s)) for i, r, s in plain["tiers"])
-            sketch = bool(plain.get("sketch", False))
-            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], sketch)
+            kept = int(plain.get("sketch", 0))
+            facts = plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], bool(kept)
+            return cls(*facts, sketch_layout=kept or LAYOUT)
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(f"schema description: {error}") from None
 
@@ -262,6 +272,8 @@ def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
         if name not in want:
             return f"schema {name} is on disk only"
         for field in attrs.fields(Schema):
+            if field.name == "sketch_layout":  # what is on disk stands, until a migration
+                continue
             new, old = getattr(want[name], field.name), getattr(have[name], field.name)
             if new != old:
                 what, *words = _told_apart(new, old) if field.name == "tiers" else (field.name, repr(new), repr(old))

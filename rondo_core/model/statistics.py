@@ -12,7 +12,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import SchemaError
-from rondo_core.model import sketch
+from rondo_core.model import sketch, sketch_bytes
 from rondo_core.model.labels import Kind
 
 if TYPE_CHECKING:
@@ -54,17 +54,20 @@ def coarse_statistics(kind: Kind, sketched: bool) -> tuple[str, ...]:
     return (*COARSE_STATISTICS[kind], SKETCH) if sketched else COARSE_STATISTICS[kind]
 
 
-def cell_format(cell: str, buckets_per_row: int, interval_ns: int) -> str:
+def cell_format(cell: str, buckets_per_row: int, interval_ns: int, sketch_layout: int) -> str:
     """Give a cell's struct format, of what one series has of it.
 
     d (float64); for coverage H or I, which holds the buckets of a row; for the counts of a sketch I, which no process
-    overflows in an hour, or Q.
+    overflows in an hour; for a packed sketch bytes, or in layout 1 I or Q.
     """
     if cell == COVERAGE:
         return "H" if buckets_per_row < 1 << 16 else "I"
     if cell == SKETCH:
-        return f"{sketch.WORDS}{'I' if interval_ns < _HOUR_NS else 'Q'}"
-    return {"sketch_head": "q", "sketch0": f"{sketch.WIDTH}I", "sketch1": f"{sketch.WIDTH}I"}.get(cell, "d")
+        if sketch_layout == sketch.LAYOUT:
+            return f"{sketch_bytes.packed_bytes(interval_ns)}B"
+        return f"{sketch.CELLS_OF[sketch_layout] + sketch.EXTRA_WORDS}{'I' if interval_ns < _HOUR_NS else 'Q'}"
+    bank = f"{sketch.CELLS_OF[sketch_layout] + 1}I"
+    return {"sketch_head": "q", "sketch0": bank, "sketch1": bank}.get(cell, "d")
 
 
 def check_statistics(
@@ -244,7 +247,7 @@ class WindowMerge:
     def __call__(self, statistic: str, values: Values, covered: Values | None = None) -> Values:
         """Merge one statistic.
 
-        Args: `values`: [rows, series], a sketch's [rows, series, 163]; NaN (coverage, sketch: 0) where absent;
+        Args: `values`: [rows, series], a sketch's [rows, series, cells + 3]; NaN (coverage, sketch: 0) where absent;
             `covered`: the coverage of values that were merged before: a sum of them that is NaN where it is not 0 is
             no number, or not known, and makes its window's so.
         Returns: [windows, series]; NaN (coverage: 0) where every bucket of the window was absent.
@@ -315,19 +318,22 @@ class WindowMerge:
 
 
 def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
-    """Mark uncovered buckets as absent, and give a counter the min and max that follow from its first and last."""
+    """Mark uncovered buckets as absent, and give a counter the min and max that follow from its first and last.
+
+    Args: `statistics`: a coarser tier's cells as they were copied; a sketch's are unpacked.
+    """
     import numpy as np
 
     covered: NDArray[np.bool_] = statistics[COVERAGE] > 0
     whole = dict(statistics)
+    if SKETCH in whole:
+        whole[SKETCH] = sketch_bytes.unpack(whole[SKETCH])
     if not covered.all():
         whole = {
             name: v if name == COVERAGE else np.where(covered, v, np.nan)
-            for name, v in statistics.items()
+            for name, v in whole.items()
             if name != SKETCH
-        }
-        if SKETCH in statistics:
-            whole[SKETCH] = np.where(covered[..., None], statistics[SKETCH], 0)
+        } | {name: np.where(covered[..., None], v, 0) for name, v in whole.items() if name == SKETCH}
     if kind == "counter":
         if "first" in whole:
             whole["min"] = whole["first"]

@@ -313,12 +313,16 @@ class Summary(Handle):
 class SketchedSummary(Summary):
     """Observations of at least 0, kept per bucket as count, sum, min, max and what quantiles are read from."""
 
-    __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version")
+    __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version", "_zero")
     sketched = True
 
-    def __init__(self, current: Current, series: Series, width: int) -> None:
-        """Bind the series to its cells; where its sketch stands is known after the first observation of a bucket."""
+    def __init__(self, current: Current, series: Series, width: int, n_cells: int) -> None:
+        """Bind the series to its cells; where its sketch stands is known after the first observation of a bucket.
+
+        Args: `n_cells`: of a sketch; behind them zeroes are counted.
+        """
         super().__init__(current, series, width)
+        self._zero = max(1, int(n_cells))
         self._factor, self._lowest, self._base, self._bucket_ns, self._version = 1.0, 0, 0, -1, 0
 
     def stand(self, factor: float, lowest: int, base: int, bucket_ns: int) -> None:
@@ -327,7 +331,7 @@ class SketchedSummary(Summary):
         Raises: UsageError: rows have no such cells.
         """
         base = int(base)
-        if not 0 <= base <= 2 * self._current.n_cells - 161:
+        if not 0 <= base < 2 * self._current.n_cells - self._zero:
             raise UsageError(f"counts from {base} on: not within a row")
         self._bucket_ns = -1
         self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns
@@ -341,7 +345,7 @@ class SketchedSummary(Summary):
         """Take one observation; what `Summary.observe` refuses is refused and counted, and so is a negative one."""
         current = self._current
         version = self._version
-        place = 160
+        place = zero = self._zero
         try:
             number = value
             plain = number < 1e270 and (number > 0.0) is True  # see `Counter.inc`
@@ -352,7 +356,7 @@ class SketchedSummary(Summary):
             return
         if plain:
             place = ceil(log2(number) * self._factor) - self._lowest
-            if place >= 160:
+            if place >= zero:
                 place = -1
         if now_ns is None:
             now = time.time_ns() if current.system_clock else current.read()
