@@ -92,7 +92,7 @@ class Schema:
         kind: counter, gauge or summary; every series of a schema has it.
         max_series: how many series it has room for; the files are that large from the start.
         tiers: finest first; each interval a multiple of the one before.
-        match: a selector; a new series goes to the first schema of its kind whose selector it matches.
+        match: a selector; a new series goes to the first schema of its kind whose selector it matches; see `choose`.
         sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: 2.2 MB a series
             in the default tiers, 880 bytes for each bucket of the finest tier and 340 in coarser ones (664 from ten
             minutes on), each in addition to what a summary takes; then they refuse negative values.
@@ -239,18 +239,37 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
     return whole
 
 
-def home_among(schemas: Iterable[Schema]) -> Callable[[Series], Schema | None]:
-    """Give what tells a series' schema: the first of its kind whose selector the series matches; None: none takes it.
+def home_among(schemas: Iterable[Schema]) -> Callable[[Series, str], Schema | None]:
+    """Give what tells a series' schema of those of its kind whose selector it matches; see `choose`.
 
     Raises: SelectorError: a schema's selector does not parse.
     """
     selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
 
-    def home(series: Series) -> Schema | None:
+    def home(series: Series, wants: str = "") -> Schema | None:
         kind = series.kind
-        return next((schema for schema, each in selectors if schema.kind == kind and each.matches(series)), None)
+        return choose([schema for schema, each in selectors if schema.kind == kind and each.matches(series)], wants)
 
     return home
+
+
+def choose(fitting: Sequence[Schema], wants: str) -> Schema | None:
+    """Choose the schema of a series among those that match it, in their order; None: there is none.
+
+    Args: `wants`: "sketch" or "peaks": the first that has it, or else the first. Without, the first; where that keeps
+        more than others and has no selector of its own by which it was meant, the first that keeps no more.
+    """
+    first = fitting[0] if fitting else None
+    if wants:
+        return next((schema for schema in fitting if getattr(schema, wants, False)), first)
+    if first is None or first.match or not extra_of(first):
+        return first
+    return next((schema for schema in fitting if not extra_of(schema)), first)
+
+
+def extra_of(schema: Schema) -> str:
+    """Name what the schema keeps of each series that another of its kind does not; empty where it is nothing."""
+    return next((each for each in ("sketch", "peaks") if getattr(schema, each, False)), "")
 
 
 def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
