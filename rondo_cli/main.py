@@ -163,6 +163,8 @@ def _limit(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in _LIMITS and (error.filename or error.errno != errno.EBADF):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; {_LIMITS[error.errno]}"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}; check the path, its owner and mode"
     if any(os.strerror(number) in words for number in (errno.EMFILE, errno.ENFILE)):
         return f"{words}; {_LIMITS[errno.EMFILE]}"
     return ""

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import click
 
+from rondo_cli.params import PATH
 from rondo_cli.printing import say
 from rondo_core.errors import UsageError
+from rondo_core.model import is_directory, is_there
 
 FAMILIES = ("exporter", "recorder", "consolidator")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -29,7 +31,7 @@ def command() -> None:
 @click.argument("name")
 @click.option(
     "--directory",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="Where to write it; default: a folder of the distribution's name, here.",
 )
@@ -45,7 +47,7 @@ def new(family: str, name: str, directory: Path | None) -> None:
     distribution = f"rondo-{family}-{name.replace('_', '-')}"
     module = f"rondo_{family}_{name}"
     target = directory or Path(distribution)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    if is_there(target) and (not is_directory(target) or any(target.iterdir())):
         raise UsageError(f"{target}: is there already; choose another --directory")
     words = {"NAME": name, "FAMILY": family, "MODULE": module, "DISTRIBUTION": distribution}
     written = {

@@ -19,6 +19,7 @@ from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreExistsError, StoreForkedError
 from rondo_core.model import layout
+from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
@@ -79,7 +80,8 @@ class Store(Instruments):
             schemas are not those on disk, and in what; StoreError and those below it: the path cannot be made or read.
         """
         self.path = Path(path)
-        asked = None if schemas is None else check_schemas(schemas)
+        given = None if schemas is None else tuple(schemas) if isinstance(schemas, Iterable) else (schemas,)
+        asked = None if given is None else check_schemas(given)
         tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
@@ -87,10 +89,10 @@ class Store(Instruments):
         self._closed, self._runs = True, -1
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
-        if create_missing and not self.path.exists():
+        if create_missing and not is_there(self.path):
             with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
                 create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
-        self._folder, meta, self._lock_file = open_alone(self.path, asked)
+        self._folder, meta, self._lock_file = open_alone(self.path, given)
         try:
             self._open(meta, clock, writer)
             if tick_s is not None:
@@ -151,7 +153,7 @@ class Store(Instruments):
         number = recovery.last.number + 1 if recovery.last else 1
         self.run: Run = this_run(number, clock(), writer, root.place)
         self._closed = False
-        self.self_metrics = selfmetrics.SelfMetrics(self.counter)
+        self.self_metrics = selfmetrics.SelfMetrics(self.counter, self.registry, meta.schemas)
         if lost:
             self.self_metrics.set_total(selfmetrics.ROWS_LOST, lost)
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rondo_core.export.newest import Found as Found
     from rondo_core.export.newest import Newest as Newest
     from rondo_core.export.newest import newest_of as newest_of
+    from rondo_core.export.options import check_exporters as check_exporters
     from rondo_core.export.options import check_runner_table as check_runner_table
     from rondo_core.export.options import runner_options as runner_options
     from rondo_core.export.outcome import Outcome as Outcome
@@ -43,6 +44,7 @@ _HOME = {
     "Outcome": "outcome",
     "Receiver": "receiver",
     "Runner": "runner",
+    "check_exporters": "options",
     "check_runner_table": "options",
     "cursor_names": "cursor",
     "cursor_path": "cursor",

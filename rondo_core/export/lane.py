@@ -24,8 +24,11 @@ from rondo_core.hookspecs import Exporter
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Folder
 
-# A store that an exporter cannot be brought to take is left alone that long, and twice as long each time.
-SLEEP_FIRST_S, SLEEP_LAST_S = 60.0, 3600.0
+# A store that an exporter cannot be brought to take is left alone that long, and twice as long each time: to rotate a
+# token, or to start a receiver, takes a moment.
+SLEEP_FIRST_S, SLEEP_LAST_S = 1.0, 3600.0
+# When the last walk of an agent tries once more what failed in it.
+LAST_WAITS_S = (0.5, 1.0)
 _LOOK_S = 0.2
 
 
@@ -121,11 +124,15 @@ class Lane:
             self._complete = {key: run for key, run in self._complete.items() if key in there}
             self._asleep = {key: asleep for key, asleep in self._asleep.items() if key in there}
 
-    def walk(self, stores: list[Found], stop: threading.Event, clock: Clock) -> None:
-        """Walk over the stores, in a thread of its own."""
+    def wakes_s(self) -> float:
+        """Say when the first store that is left alone is to be tried again, monotonic s; infinity: none is."""
+        return min((asleep.until_s for asleep in tuple(self._asleep.values())), default=float("inf"))
+
+    def walk(self, stores: list[Found], stop: threading.Event, clock: Clock, *, last: bool = False) -> None:
+        """Walk over the stores, in a thread of its own. Args: `last`: no other walk tries again what fails in this."""
         self.samples, self.failures, self.notes = 0, [], []
         self._thread = threading.Thread(
-            target=self._walk, args=(stores, stop, clock), name=f"rondo-agent-{self.name}", daemon=True
+            target=self._run, args=(stores, stop, clock, last), name=f"rondo-agent-{self.name}", daemon=True
         )
         self._thread.start()
 
@@ -142,10 +149,22 @@ class Lane:
             if self._thread is not None:
                 self._thread.join(min(_LOOK_S, max(until_s - now_s, 0.0)))
 
-    def _walk(self, stores: list[Found], stop: threading.Event, clock: Clock) -> None:
+    def _run(self, stores: list[Found], stop: threading.Event, clock: Clock, last: bool) -> None:
         exporter = self._opened()
         if exporter is None:
             return
+        self._walk(stores, exporter, stop, clock)
+        for wait_s in LAST_WAITS_S if last else ():
+            failed = [store for store in stores if store.key in self._asleep]
+            if not failed or stop.wait(wait_s):
+                return
+            for store in failed:
+                self.failures = [line for line in self.failures if line != self._asleep[store.key].line]
+                outcome = self._try(store, exporter, clock)
+                if outcome is not None and outcome.retry_s:
+                    self.failures.append(f"{self.name}: {printable(outcome.error)}")
+
+    def _walk(self, stores: list[Found], exporter: Exporter, stop: threading.Event, clock: Clock) -> None:
         # What the receiver does not take now may be one store's fault: the next one tells.
         waiting: tuple[Found, Outcome] | None = None
         for store in self._in_turn(stores):

@@ -6,6 +6,7 @@ moments, a copy that is made here has not.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ def copy_store(path: str | Path, to: str | Path, *, clock: Clock = wall_ns) -> C
     """
     target = Path(to)
     with StoreReader(path) as reader:
-        if reader.path.resolve() in target.resolve().parents:
+        if Path(os.path.realpath(reader.path)) in Path(os.path.realpath(target)).parents:  # which follows loops nowhere
             raise UsageError(f"{target}: lies in the store that is copied; choose another place")
         done = Copy(uuid.uuid4().hex, reader.writer_pid() is not None)
 

@@ -18,7 +18,9 @@ from rondo_core.units import format_duration, parse_duration_ns
 
 SELF_SCHEMA = "rondo"
 SELF_PREFIX = "rondo_"
-SERIES_OF_AN_EXPORTER = 10
+# How many series rondo counts itself by: of a store, of each exporter, and how many plugins' failures by name.
+SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 13, 10, 8
+OWN_SERIES = SERIES_OF_A_STORE + PLUGINS_NAMED + 1  # all other plugins are one; without an exporter's
 MAX_SERIES = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -212,7 +214,11 @@ class Schema:
 
 DEFAULT_SCHEMAS = (Schema("counters", "counter"), Schema("gauges", "gauge"), Schema("summaries", "summary"))
 SELF_MATCH = f'{{__name__=~"{SELF_PREFIX}.*"}}'
-SELF_SCHEMAS = (Schema(SELF_SCHEMA, "counter", 16, (Tier("1s", "10m"), Tier("5m", "1d")), SELF_MATCH),)
+SELF_SCHEMAS = (
+    Schema(
+        SELF_SCHEMA, "counter", OWN_SERIES + SERIES_OF_AN_EXPORTER, (Tier("1s", "10m"), Tier("5m", "1d")), SELF_MATCH
+    ),
+)
 
 
 def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
@@ -281,10 +287,18 @@ def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
     )
 
 
+def exporters_of(max_series: int) -> int:
+    """Give how many exporters rondo's own schema has room for, with so many series; one has it before all else."""
+    return max(1, (max_series - OWN_SERIES) // SERIES_OF_AN_EXPORTER)
+
+
 def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
-    """Say in words how the schemas asked for differ from those on disk; empty where they do not."""
-    have = {schema.name: schema for schema in on_disk}
+    """Say in words how the schemas asked for differ from those on disk; empty where they do not.
+
+    Rondo's own is as it is on disk, where whoever asks does not name it.
+    """
     want = {schema.name: schema for schema in asked}
+    have = {schema.name: schema for schema in on_disk if schema.name in want or schema.name != SELF_SCHEMA}
     for name in [*want, *have]:
         if name not in have:
             return f"schema {name} is not on disk"

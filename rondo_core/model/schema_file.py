@@ -13,13 +13,12 @@ A table of the name "rondo" takes the place of rondo's own schema.
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rondo_core.errors import RangeError, SchemaError, StoreError, UsageError, instead
+from rondo_core.errors import RangeError, SchemaError, instead
+from rondo_core.model.paths import read_toml
 from rondo_core.model.schema import DEFAULT_TIERS, Schema, Tier, check_schemas
 from rondo_core.units import format_duration
 
@@ -44,18 +43,6 @@ def read_schemas(path: str | Path) -> tuple[Schema, ...]:
     except SchemaError as error:
         raise SchemaError(f"{file}: {error}") from None
     return schemas
-
-
-def read_toml(file: Path, wrong: type[UsageError]) -> dict[str, Any]:
-    """Read a file that people write. Raises: `wrong`: it is no TOML; StoreError: no such file."""
-    try:
-        return tomllib.loads(file.read_bytes().decode())
-    except OSError as error:
-        raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
-    except UnicodeDecodeError:
-        raise wrong(f"{file}: not TOML, which is text in UTF-8; check the path") from None
-    except tomllib.TOMLDecodeError as error:
-        raise wrong(f"{file}: not TOML: {error}") from None
 
 
 def write_schemas(schemas: Iterable[Schema]) -> str:

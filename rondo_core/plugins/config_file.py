@@ -36,6 +36,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core.errors import UsageError, instead
+from rondo_core.model.paths import is_there, read_toml
 
 if TYPE_CHECKING:
     from rondo_core.model.schema import Schema
@@ -73,12 +74,11 @@ def read_config(path: str | Path | None = None) -> Config:
     Raises: UsageError: it is no TOML, or a table, or a key of `store` or `agent`, is wrong; StoreError: no such file.
     """
     file = Path(FILE_NAME) if path is None else Path(path)
-    if path is None and not file.exists():
+    if path is None and not is_there(file):
         return Config()
-    from rondo_core.model.schema_file import read_toml
     from rondo_core.plugins.options import AGENT_OPTIONS, STORE_OPTIONS, read_options
 
-    plain = read_toml(file, UsageError)
+    plain = read_toml(file)
     for key, table in plain.items():
         if key not in _SECTIONS:
             raise UsageError(f"{file}: {key}: no such table; {instead(key, _SECTIONS)}")

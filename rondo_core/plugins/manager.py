@@ -181,15 +181,17 @@ class Plugins:
 
         Raises: RondoError: what is wrong; HookError: the check itself failed.
         """
-        self.checked(plugin)
-        for implementation in self._manager.hook.rondo_options_check.get_hookimpls():
-            if implementation.plugin_name == plugin:
-                try:
+        hook = "rondo_options_define"
+        try:
+            self.checked(plugin)
+            hook = "rondo_options_check"
+            for implementation in self._manager.hook.rondo_options_check.get_hookimpls():
+                if implementation.plugin_name == plugin:
                     self._call(implementation, {})
-                except RondoError:
-                    raise
-                except Exception as error:
-                    raise HookError(plugin, f"rondo_options_check: {one_line(error)}") from error
+        except RondoError:
+            raise
+        except Exception as error:
+            raise HookError(plugin, f"{hook}: {one_line(error)}") from error
 
     def guard(
         self, plugin: str, call: Callable[..., None], what: str = "tick", *, once: bool = False

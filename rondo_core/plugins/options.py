@@ -225,7 +225,10 @@ def _table(value: Any) -> dict[str, str]:
         pairs = [each.partition("=") for each in value.split(",") if each.strip()]
         if not all(sign for _, sign, _ in pairs):
             raise ValueError
-        return {name.strip(): text.strip() for name, _, text in pairs}
+        given = {name.strip(): text.strip() for name, _, text in pairs}
+        if len(given) < len(pairs):  # as in TOML
+            raise ValueError
+        return given
     return {str(name): _text(text) if isinstance(text, str) else str(text) for name, text in dict(value).items()}
 
 
@@ -247,5 +250,5 @@ _WORDS = {
     "size": "a size, such as 4MiB",
     "flag": "true or false",
     "list": "a list of texts",
-    "table": "a table of texts, such as a=b",
+    "table": "a table of texts, such as a=b, each name once",
 }

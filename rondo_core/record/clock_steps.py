@@ -46,6 +46,7 @@ class ClockSteps:
         """Set aside the rows later than `present`, two buckets or more before the newest; totals go on in it."""
         writer = self._writer
         writer.current.point_nowhere()
+        writer.fold(writer.bucket)  # late samples too: finer rows may be gone when what is set aside is there again
         self.step.take_back(present, set_aside.later_than(writer.slab, present)[0], writer.bucket)
         self._set_aside(present)
 
@@ -53,8 +54,12 @@ class ClockSteps:
         writer = self._writer
         slab, newest = writer.slab, writer.bucket
         future = set_aside.later_than(slab, present)
-        if self.coarser:  # first, so that coarse rows are never ahead of the finest tier for any other reason
+        # First, so that coarse rows are never ahead of the finest tier for any other reason; and once: the present row
+        # may take the slot of one that a window is folded from.
+        if self.coarser and not self.step.coarser_went:
             self.coarser.take_back(present)
+            self.step.coarser_go()
+            faults.point("take_back.coarser")
         # The newest last, after the present row has its totals: whoever reads, or is killed, in between finds no total
         # that steps back, and none lost.
         set_aside.set_aside(slab, future[:-1])
@@ -121,6 +126,9 @@ class ClockSteps:
                 self._set_aside(self.step.present)
             self.step.back = 0
             return
-        if bucket and self.coarser:
+        if bucket < self.step.back:  # nothing has returned yet: whether the clock has, the next record finds
+            self.step.back = 0
+            return
+        if self.coarser:
             self.coarser.take_back(bucket)
         self.come_back(self.step.back - 1, bucket)

@@ -26,6 +26,7 @@ from rondo_core.errors import (
     StoreNotFoundError,
 )
 from rondo_core.model import layout
+from rondo_core.model.paths import is_there
 from rondo_core.model.schema import Schema, difference
 from rondo_core.storage.files import UNFINISHED, Folder, lock_alive, sync_directory
 from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
@@ -106,7 +107,7 @@ def create(
     Raises: SchemaError: more schemas than a store can name;
     StoreExistsError: something is there; StoreError: no room, or no permission. Nothing is left behind.
     """
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
     record = meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
     try:
@@ -126,7 +127,7 @@ def create(
         sync_directory(path.parent)
     except OSError as error:
         _remove(unfinished)
-        if path.exists():
+        if is_there(path):
             raise StoreExistsError(f"{path}: exists already; choose another path or open it") from None
         if isinstance(error, StoreError):
             raise

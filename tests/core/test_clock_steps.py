@@ -3,6 +3,7 @@
 import logging
 import shutil
 
+import attrs
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
@@ -137,6 +138,41 @@ def test_a_clock_a_year_ahead_for_a_while_costs_the_seconds_it_lasted(ended, pat
         assert max(after[name, tier]) <= life.clock() // S
     assert points(life.store.view, "g", 0)[true_ns // S + WRONG_S] == LIVED_S + WRONG_S
     assert_sound(life)
+
+
+def test_a_late_sample_before_a_step_back_is_in_every_tier_when_the_clock_returns(path):
+    """Windows that a late sample had opened again are folded before they are set aside: their seconds may be gone then."""
+    tiers = (Tier("1s", "12s"), Tier("6s", "10m"), Tier("1m", "1h"))
+    schemas = [attrs.evolve(schema, tiers=tiers) for schema in SCHEMAS]
+    clock = ManualClock(START_S * S)
+    with Store(path, schemas, clock=clock) as store:
+        counter, gauge = store.counter("c_total"), store.gauge("g")
+        summaries = [store.summary("s"), store.summary("q")]
+        for second in range(14):
+            gauge.set(second)
+            store.tick()
+            clock.advance(1)
+        true_ns, late_ns = clock(), clock() - 5 * S
+        counter.inc(100.0, late_ns)
+        gauge.set(77.0, late_ns)
+        for summary in summaries:
+            summary.observe(50.0, late_ns)
+        clock.advance(-3600 * 24)
+        for _ in range(12):  # in the slots of all twelve seconds
+            store.tick()
+            gauge.set(1.0)
+            clock.advance(1)
+        clock.now_ns = true_ns + 12 * S
+        store.tick()
+        assert points(store.view, "g", 0) == {}
+        clock.advance(60)
+        store.tick()
+        for tier, window in ((1, START_S + 6), (2, START_S)):
+            assert points(store.view, "g", tier, "max")[window] == 77.0
+            assert points(store.view, "c_total", tier)[window] == 100.0
+            for name in ("s", "q"):
+                assert points(store.view, name, tier, "sum")[window] == 50.0
+                assert points(store.view, name, tier)[window] == 1.0
 
 
 def test_a_future_that_is_passed_never_comes_back(path):
