@@ -182,8 +182,16 @@ _WHOLE: dict[str, Callable[[Values], Any]] = {
     "last": lambda block: block[-1],
     "min": lambda block: block.min(axis=0),
     "max": lambda block: block.max(axis=0),
-    "sum": lambda block: block.sum(axis=0),
+    "sum": lambda block: _added(block),
 }
+
+
+def _added(block: Values) -> Values:
+    """Add up buckets one after the other, as Python does; numpy adds a single column up pairwise."""
+    import numpy as np
+
+    sums: Values = np.add.accumulate(block, axis=0)[-1] if block[0].size == 1 else block.sum(axis=0)
+    return sums
 
 
 def _first(block: Values) -> Values:
@@ -202,7 +210,7 @@ def _sum(block: Values) -> Values:
     import numpy as np
 
     absent = np.isnan(block)
-    sums: Values = np.where(absent, 0.0, block).sum(axis=0)
+    sums = _added(np.where(absent, -0.0, block))
     sums[absent.all(axis=0)] = np.nan
     return sums
 
@@ -226,14 +234,6 @@ _HOLED: dict[str, Merge] = {"first": _first, "last": _last, "min": _min, "max": 
 # that a merge is a few long passes.
 _WIDE = 256
 MERGED_AS = {"count": "sum", "count_base": "first", "sum_base": "first"}
-
-
-def laid_side_by_side(n_series: int) -> bool:
-    """Say whether a window's buckets stay side by side while they are merged.
-
-    One series' buckets lie so already, and are added up in one order however many windows there are.
-    """
-    return not 1 < n_series < _WIDE
 
 
 class WindowMerge:
@@ -314,7 +314,7 @@ class WindowMerge:
             whole[self._places] = values
             values = whole
         block = values.reshape(n_windows, ratio, series).swapaxes(0, 1)
-        return block if laid_side_by_side(series) else np.ascontiguousarray(block)
+        return block if series >= _WIDE else np.ascontiguousarray(block)
 
 
 def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
