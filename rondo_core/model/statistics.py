@@ -187,10 +187,10 @@ _WHOLE: dict[str, Callable[[Values], Any]] = {
 
 
 def _added(block: Values) -> Values:
-    """Add up buckets one after the other, as Python does; numpy adds a single column up pairwise."""
+    """Add up buckets one after the other, the first to -0.0, as Python does; numpy adds a single column up pairwise."""
     import numpy as np
 
-    sums: Values = np.add.accumulate(block, axis=0)[-1] if block[0].size == 1 else block.sum(axis=0)
+    sums: Values = np.add.accumulate(block, axis=0)[-1] if block[0].size == 1 else block.sum(axis=0, initial=-0.0)
     return sums
 
 

@@ -48,6 +48,24 @@ def test_whole_windows_fold_to_the_same_bytes(tmp_path, monkeypatch, kind, n_ser
     assert found == filled(tmp_path / "cells", kind, n_series, tiers, holes)
 
 
+@pytest.mark.parametrize("n_series", [1, 2])
+def test_a_zero_below_zero_adds_up_to_the_same_bytes(tmp_path, monkeypatch, n_series):
+    """A window of nothing but -0.0 has that sum, whole or with holes."""
+    found = []
+    for numpy in (True, False):
+        monkeypatch.setattr(consolidation, "without_numpy", lambda without=not numpy: without)
+        clock = ManualClock(START_NS)
+        with Store(tmp_path / str(numpy), [Schema("s", "gauge", n_series, TIERS["even"])], clock=clock) as store:
+            gauges = [store.gauge("s", n=n) for n in range(n_series)]
+            for second in range(40):
+                for gauge in gauges if second % 20 else ():
+                    gauge.set(-0.0)
+                store.tick()
+                clock.advance(1)
+        found.append([file.read_bytes() for file in sorted((tmp_path / str(numpy)).glob("*.slab"))])
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("holes", [False, True])
 @pytest.mark.parametrize("kind", ["counter", "gauge"])
 def test_many_series_fold_to_the_same_bytes(tmp_path, monkeypatch, kind, holes):
