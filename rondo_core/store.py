@@ -17,9 +17,8 @@ import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import StoreClosedError, StoreExistsError, StoreForkedError
+from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.model import layout
-from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
@@ -89,10 +88,11 @@ class Store(Instruments):
         self._closed, self._runs = True, -1
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
-        if create_missing and not is_there(self.path):
-            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
-                create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
-        self._folder, meta, self._lock_file = open_alone(self.path, given)
+
+        def make() -> None:
+            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
+
+        self._folder, meta, self._lock_file = open_alone(self.path, given, make if create_missing else None)
         try:
             self._open(meta, clock, writer)
             if tick_s is not None:
@@ -266,6 +266,8 @@ class Store(Instruments):
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.sync()
+        if self._runs >= 0:
+            os.fdatasync(self._runs)
 
     def close(self, ended: str = CLOSED) -> None:
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
@@ -300,6 +302,8 @@ class Store(Instruments):
                         self._consolidations[name].fold_open()
                 self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
                 write_run_to(self._runs, self.run)
+                if self._sync_interval_ns is not None:
+                    self._notices.of_disk(self.sync)
             finally:
                 self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done

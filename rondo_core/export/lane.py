@@ -274,7 +274,7 @@ class Lane:
             return None
         if outcome.stopped:
             raise StoreError(outcome.error)
-        if look.ended and runner.complete:
+        if look.ended and (runner.complete or (not look.run and _was_never_recorded_in(reader))):
             self._complete[look.key] = look.run
         return outcome
 
@@ -289,6 +289,12 @@ class Lane:
     def _close(exporter: Exporter) -> None:
         with contextlib.suppress(Exception):
             exporter.close()
+
+
+def _was_never_recorded_in(reader: StoreReader) -> bool:
+    """Say whether a store without a run has no series and no row either: its process was killed as it made it."""
+    slabs = [slab for tiers in reader.slabs.values() for slab in tiers]
+    return not len(reader.registry) and not any(slab.headers().any() for slab in slabs)
 
 
 def _is_there(store: Found) -> bool:
