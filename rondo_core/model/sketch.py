@@ -22,12 +22,14 @@ if TYPE_CHECKING:
 CELLS_OF = {1: 160, 2: 108}
 LAYOUT = 2
 CELLS = CELLS_OF[LAYOUT]
+ZERO = CELLS  # the place of the count of zeroes, after the cells
+WIDTH = CELLS + 1
 MAX_SCALE = 20  # what OpenTelemetry's SDKs begin with
 # A merged sketch as a statistic: scale and first index, biased so that they are never negative, then the cells and the
 # zeroes. A scale of 0 here (no true scale is so low) means: empty.
 HEAD_WORDS = 2
 EXTRA_WORDS = HEAD_WORDS + 1
-WORDS = CELLS + EXTRA_WORDS
+WORDS = HEAD_WORDS + WIDTH
 _SCALE_BIAS = 128
 _FIRST_BIAS = 1 << 31
 
@@ -185,7 +187,7 @@ def merge(
 
     n_series, n_cells = sketches.shape[1], n_cells or sketches.shape[2] - EXTRA_WORDS
     merged = np.zeros((n_windows, n_series, n_cells + EXTRA_WORDS), np.int64)
-    row, column, cell = np.nonzero(cells(sketches))
+    row, column, cell = np.nonzero(counts_of(sketches))
     counts = sketches[row, column, HEAD_WORDS + cell].astype(np.int64)
     scales = sketches[row, column, 0].astype(np.int64) - _SCALE_BIAS
     indexes = sketches[row, column, 1].astype(np.int64) - _FIRST_BIAS + cell
@@ -223,8 +225,15 @@ def resized(sketches: NDArray[Any], n_cells: int = CELLS) -> NDArray[Any]:
     return merged.reshape(*sketches.shape[:-1], n_cells + EXTRA_WORDS)
 
 
-def cells(sketches: NDArray[Any]) -> NDArray[Any]:
-    """View the cells, without the count of zeroes: [..., cells]."""
+def cells(merged: NDArray[Any]) -> tuple[int, int, NDArray[Any], int]:
+    """Take one sketch, int64 [cells + 3], apart: scale, index of the first cell, counts of the cells, of zeroes."""
+    if not merged[0]:
+        return MAX_SCALE, 0, counts_of(merged), 0
+    return int(merged[0]) - _SCALE_BIAS, int(merged[1]) - _FIRST_BIAS, counts_of(merged), int(merged[-1])
+
+
+def counts_of(sketches: NDArray[Any]) -> NDArray[Any]:
+    """View the counts of the cells, without that of zeroes: [..., cells]."""
     return sketches[..., HEAD_WORDS:-1]
 
 
@@ -257,7 +266,7 @@ def quantile(sketches: NDArray[Any], share: float) -> NDArray[Any]:
     """
     import numpy as np
 
-    counts = cells(sketches).astype(np.int64)
+    counts = counts_of(sketches).astype(np.int64)
     below = zeroes(sketches)
     total = counts.sum(axis=-1) + below
     rank = np.clip(np.ceil(total * share), 1, None)

@@ -99,7 +99,7 @@ def pack(sketches: NDArray[Any], size: int) -> NDArray[Any]:
 
     flat = sketches.reshape(-1, sketches.shape[-1])
     found = np.zeros((len(flat), size), np.uint8)
-    wide = np.full(len(flat), size == WIDE_BYTES) | (sketch.cells(flat).max(axis=1, initial=0) >= _MOST)
+    wide = np.full(len(flat), size == WIDE_BYTES) | (sketch.counts_of(flat).max(axis=1, initial=0) >= _MOST)
     for width, rows in ((_NARROW, ~wide), (_WIDE, wide)):
         if rows.any():
             n_cells = (size - _HEAD_BYTES) // width
@@ -113,7 +113,7 @@ def _packed(flat: NDArray[Any], width: int, size: int) -> NDArray[Any]:
     heads = sketch.heads_of(flat)
     heads |= (heads != 0) & (width == _WIDE)
     low, high, bits = ("<u2", "u1", 16) if width == _NARROW else ("<u4", "<u2", 32)
-    counts = sketch.cells(flat)
+    counts = sketch.counts_of(flat)
     blocks = heads[:, None], sketch.zeroes(flat)[:, None], counts.astype(low), (counts >> bits).astype(high)
     found = np.zeros((len(flat), size), np.uint8)
     at = 0

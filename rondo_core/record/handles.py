@@ -316,21 +316,17 @@ class SketchedSummary(Summary):
     sketched = True
 
     def __init__(self, current: Current, series: Series, width: int, n_cells: int) -> None:
-        """Bind the series to its cells; where its sketch stands is known after the first observation of a bucket.
-
-        Args: `n_cells`: of a sketch; behind them zeroes are counted.
-        """
+        """Bind the series to its cells; where its sketch, of `n_cells`, stands is known once a bucket has one."""
         super().__init__(current, series, width)
-        self._zero = max(1, int(n_cells))
         self._factor, self._lowest, self._base, self._bucket_ns, self._version = 1.0, 0, 0, -1, 0
+        self._zero = max(1, int(n_cells))
 
     def stand(self, factor: float, lowest: int, base: int, bucket_ns: int) -> None:
         """Count by itself in the bucket that begins at `bucket_ns`; see `SketchCells.add`.
 
         Raises: UsageError: rows have no such cells.
         """
-        base = int(base)
-        if not 0 <= base < 2 * self._current.n_cells - self._zero:
+        if not 0 <= (base := int(base)) < 2 * self._current.n_cells - self._zero:
             raise UsageError(f"counts from {base} on: not within a row")
         self._bucket_ns = -1
         self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns

@@ -82,7 +82,7 @@ def sketch_of(values):
 def counts_by_index(whole):
     """The cells that are not empty, by index at the sketch's own scale."""
     first = int(whole[1]) - (1 << 31)
-    cells = sketch.cells(whole)
+    cells = sketch.counts_of(whole)
     return {first + place: int(cells[place]) for place in np.flatnonzero(cells).tolist()}
 
 

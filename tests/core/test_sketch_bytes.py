@@ -29,8 +29,8 @@ def as_words(one):
 
 def by_index(words):
     """Give what the cells count, by index at the sketch's own scale, and the scale."""
-    first, held = int(sketch.first_indexes(words)), np.flatnonzero(sketch.cells(words)).tolist()
-    return int(sketch.scales(words)), {first + at: int(sketch.cells(words)[at]) for at in held}, int(words[-1])
+    first, held = int(sketch.first_indexes(words)), np.flatnonzero(sketch.counts_of(words)).tolist()
+    return int(sketch.scales(words)), {first + at: int(sketch.counts_of(words)[at]) for at in held}, int(words[-1])
 
 
 @settings(deadline=None, max_examples=50)

@@ -104,14 +104,14 @@ def _merged(total: Total, bucket: Total) -> Total:
 
 def _point(total: Total) -> Point:
     """Write a total as a point without attributes; the definition of the cells is the same."""
-    counts, zeroes = sketch.cells(total.cells), int(sketch.zeroes(total.cells))
+    scale, first, counts, zeroes = sketch.cells(total.cells)
     count = int(counts.sum()) + zeroes
     point = Point(
         start_time_unix_nano=total.start_ns,
         time_unix_nano=total.until_ns,
         count=count,
         sum=total.sum,
-        scale=int(sketch.scales(total.cells)),
+        scale=scale,
         zero_count=zeroes,
     )
     if count:
@@ -119,6 +119,6 @@ def _point(total: Total) -> Point:
     held = np.flatnonzero(counts)
     if len(held):
         low, high = int(held[0]), int(held[-1])
-        point.positive.offset = int(sketch.first_indexes(total.cells)) + low
+        point.positive.offset = first + low
         point.positive.bucket_counts.extend(counts[low : high + 1].tolist())
     return point

@@ -58,8 +58,8 @@ def _messages(stamps_ms: NDArray[np.int64], sketches: NDArray[np.int64], sums: V
     n = len(sketches)
     scales = sketch.scales(sketches)
     coarser = np.maximum(scales - MAX_SCHEMA, 0)
-    which, place = np.nonzero(sketch.cells(sketches))
-    counts = sketch.cells(sketches)[which, place].astype(np.int64)
+    which, place = np.nonzero(sketch.counts_of(sketches))
+    counts = sketch.counts_of(sketches)[which, place].astype(np.int64)
     index = (sketch.first_indexes(sketches)[which] + place >> coarser[which]) + 1
     which, index, counts = _added_up(which, index, counts)
     zeroes = sketch.zeroes(sketches)
