@@ -89,7 +89,7 @@ cdef class SketchedSummary(Summary):
     @cython.locals(
         current=Current, now=cython.longlong, row=cython.p_double, count=cython.double, bound=cython.double,
         n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
-        max1=Py_ssize_t, version=cython.longlong, place=cython.longlong, zero=cython.longlong, number=cython.double, plain=cython.bint
+        max1=Py_ssize_t, version=cython.longlong, place=cython.longlong, number=cython.double, plain=cython.bint
     )
     cpdef observe(self, value, now_ns=*)
     cpdef merge(self, number, total, lowest, highest, now_ns=*)

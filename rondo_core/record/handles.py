@@ -340,18 +340,18 @@ class SketchedSummary(Summary):
         """Take one observation; what `Summary.observe` refuses is refused and counted, and so is a negative one."""
         current = self._current
         version = self._version
-        place = zero = self._zero
+        place = -1
         try:
             number = value
             plain = number < 1e270 and (number > 0.0) is True  # see `Counter.inc`
-            if not plain and (number == 0.0) is not True:
-                place = -1
+            if not plain and (number == 0.0) is True:
+                place = self._zero
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.observe_slow(self._cells[0], value, now_ns)
             return
         if plain:
             place = ceil(log2(number) * self._factor) - self._lowest
-            if place >= zero:
+            if place >= self._zero:
                 place = -1
         if now_ns is None:
             now = time.time_ns() if current.system_clock else current.read()
