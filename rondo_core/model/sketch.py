@@ -123,9 +123,7 @@ class SketchCells:
         (scale, first, bank), n_cells = stands, self.n_cells
         base, other = (self._banks[each] + column * (n_cells + 1) for each in (bank, 1 - bank))
         held = [(first + place, count) for place, count in enumerate(counts[base : base + n_cells].tolist()) if count]
-        coarser, first = fitted(
-            min([index, *(at for at, _ in held)]), max([index, *(at for at, _ in held)]), n_cells
-        )
+        coarser, first = fitted(min([index, *(at for at, _ in held)]), max([index, *(at for at, _ in held)]), n_cells)
         for place in range(other, other + n_cells + 1):
             counts[place] = 0
         for at, count in held:
@@ -174,9 +172,7 @@ def heads_of(sketches: NDArray[Any]) -> NDArray[Any]:
     return np.where(sketches[..., 0] > 0, sketches[..., 1] << 16 | sketches[..., 0] << 1, 0)
 
 
-def merge(
-    sketches: NDArray[Any], windows: NDArray[Any], n_windows: int, n_cells: int | None = None
-) -> NDArray[Any]:
+def merge(sketches: NDArray[Any], windows: NDArray[Any], n_windows: int, n_cells: int | None = None) -> NDArray[Any]:
     """Merge sketches over windows, at the finest scale that holds all of a window's.
 
     Args: `sketches`: [rows, series, cells + 3]; `windows`: int64 [rows], which of the `n_windows` each row belongs to;

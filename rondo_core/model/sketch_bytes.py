@@ -87,10 +87,8 @@ def unpack_one(packed: memoryview) -> Sketch | None:
     lows = packed[_HEAD_BYTES:middle].cast(low).tolist()  # type: ignore[call-overload]
     highs = packed[middle : middle + n_cells * (width - bits // 8)]
     if any(highs):
-        counts = [a | b << bits for a, b in zip(lows, highs.cast(high), strict=True)]  # type: ignore[call-overload]
-    else:
-        counts = lows
-    return Sketch(scale, first, counts, zeroes)
+        lows = [a | b << bits for a, b in zip(lows, highs.cast(high), strict=True)]  # type: ignore[call-overload]
+    return Sketch(scale, first, lows, zeroes)
 
 
 def pack(sketches: NDArray[Any], size: int) -> NDArray[Any]:

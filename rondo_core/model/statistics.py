@@ -175,6 +175,14 @@ def mend_sums(sums: Values, block: Values) -> None:
         sums[overflown] = np.clip(np.add.reduce(values * _SCALE, axis=0) / _SCALE, -_HIGHEST, _HIGHEST)
 
 
+def _added(block: Values) -> Values:
+    """Add up buckets one after the other, the first to -0.0, as Python does; numpy adds a single column up pairwise."""
+    import numpy as np
+
+    sums: Values = np.add.accumulate(block, axis=0)[-1] if block[0].size == 1 else block.sum(axis=0, initial=-0.0)
+    return sums
+
+
 # Merging [ratio, windows, series] over the buckets of each window: where every bucket holds a sample, and where some
 # are absent (NaN; coverage: 0), which gives NaN where all are.
 _WHOLE: dict[str, Callable[[Values], Any]] = {
@@ -182,16 +190,8 @@ _WHOLE: dict[str, Callable[[Values], Any]] = {
     "last": lambda block: block[-1],
     "min": lambda block: block.min(axis=0),
     "max": lambda block: block.max(axis=0),
-    "sum": lambda block: _added(block),
+    "sum": _added,
 }
-
-
-def _added(block: Values) -> Values:
-    """Add up buckets one after the other, the first to -0.0, as Python does; numpy adds a single column up pairwise."""
-    import numpy as np
-
-    sums: Values = np.add.accumulate(block, axis=0)[-1] if block[0].size == 1 else block.sum(axis=0, initial=-0.0)
-    return sums
 
 
 def _first(block: Values) -> Values:
@@ -330,9 +330,7 @@ def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
         whole[SKETCH] = sketch_bytes.unpack(whole[SKETCH])
     if not covered.all():
         whole = {
-            name: v if name == COVERAGE else np.where(covered, v, np.nan)
-            for name, v in whole.items()
-            if name != SKETCH
+            name: v if name == COVERAGE else np.where(covered, v, np.nan) for name, v in whole.items() if name != SKETCH
         } | {name: np.where(covered[..., None], v, 0) for name, v in whole.items() if name == SKETCH}
     if kind == "counter":
         if "first" in whole:

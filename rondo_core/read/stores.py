@@ -371,9 +371,7 @@ def _matching(
     return found
 
 
-def _over_stores(
-    found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float
-) -> list[SeriesData]:
+def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> list[SeriesData]:
     """Read aggregates, those of series that differ in their store alone merged, unless they are to stay `apart`."""
     groups: dict[tuple[object, ...], tuple[Series, list[tuple[Aggregate, int]]]] = {}
     for named, (each, column) in found:

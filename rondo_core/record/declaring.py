@@ -114,7 +114,8 @@ class Declarations:
             return _HANDLES[series.kind](current, series)
         if writer.sketches is None:
             return Summary(current, series, width)
-        return writer.sketched.setdefault(series.column, SketchedSummary(current, series, width, writer.sketches.n_cells))
+        handle = SketchedSummary(current, series, width, writer.sketches.n_cells)
+        return writer.sketched.setdefault(series.column, handle)
 
     def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str, wants: str) -> Series:
         candidate = Series(name, labels, kind, "", 0)

@@ -37,15 +37,14 @@ def _fine_reader(slab: Slab, n_series: int) -> Callable[[int], Column]:
 
     def read(bucket: int) -> Column:
         raw = slab.row_cells(ring.slot_of(bucket, slots)).cast("B")
-        heads, counts, found = raw.cast("q")[heads_at : heads_at + n_series].tolist(), raw.cast("I"), list[Sketch | None]()
+        heads, counts = raw.cast("q")[heads_at : heads_at + n_series].tolist(), raw.cast("I")
+        found: Column = [None] * n_series
         for column, head in enumerate(heads):
-            if not head:
-                found.append(None)
-                continue
-            scale, first, bank = sketch.unpack_head(head)
-            begin = banks[bank] + column * words
-            *cells, zeroes = counts[begin : begin + words].tolist()
-            found.append(Sketch(scale, first, cells, zeroes))
+            if head:
+                scale, first, bank = sketch.unpack_head(head)
+                begin = banks[bank] + column * words
+                *cells, zeroes = counts[begin : begin + words].tolist()
+                found[column] = Sketch(scale, first, cells, zeroes)
         return found
 
     return read

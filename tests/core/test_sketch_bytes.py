@@ -34,7 +34,9 @@ def by_index(words):
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.one_of(st.none(), sketches(large)), min_size=1, max_size=4), st.sampled_from([NARROW_BYTES, WIDE_BYTES]))
+@given(
+    st.lists(st.one_of(st.none(), sketches(large)), min_size=1, max_size=4), st.sampled_from([NARROW_BYTES, WIDE_BYTES])
+)
 def test_both_ways_write_the_same_bytes(many, size):
     """Also where counts are too large for 3 bytes a cell."""
     packed = sketch_bytes.pack(np.stack([as_words(one) for one in many]), size)
@@ -65,7 +67,9 @@ def test_large_counts_lose_scale_and_no_observation(one):
         assert (read, read_zeroes) == (wanted, zeroes)
         assert read_scale == scale or (size == NARROW_BYTES and max(one.counts) >= 1 << 24)
         again = sketch_bytes.unpack_one(memoryview(packed))
-        assert by_index(as_words(again._replace(counts=[*again.counts, *[0] * (sketch.CELLS - len(again.counts))]))) == (
+        assert by_index(
+            as_words(again._replace(counts=[*again.counts, *[0] * (sketch.CELLS - len(again.counts))]))
+        ) == (
             read_scale,
             read,
             read_zeroes,

@@ -56,7 +56,9 @@ def test_a_process_without_numpy_leaves_the_same_rows(tmp_path):
     assert any(rows(tmp_path / "with")["sketched.2.slab"])
 
 
-@pytest.mark.parametrize("schema", [Schema("s", "summary", 240, TIERS, sketch=True), Schema("s", "summary", 600, TIERS)])
+@pytest.mark.parametrize(
+    "schema", [Schema("s", "summary", 240, TIERS, sketch=True), Schema("s", "summary", 600, TIERS)]
+)
 def test_numpy_folds_what_is_much(tmp_path, monkeypatch, schema):
     """Which it is left to; the points are there."""
     monkeypatch.setattr(consolidation, "without_numpy", lambda: True)

@@ -7,7 +7,9 @@ import pytest
 from rondo_core import ManualClock, Store, StoreReader
 from rondo_core.export.cursor import load_cursor
 from rondo_core.maintain.check import check_store
-from rondo_core.model import layout
+from rondo_core.maintain.migrate import migrate_store
+from rondo_core.model import layout, read_schemas, write_schemas
+from rondo_core.storage.directory import read_meta
 
 START_S = 1_700_000_001
 SECONDS = range(20)
@@ -139,6 +141,22 @@ def test_quantiles_of_the_golden_store_go_on(golden):
             ends = {start: start - 20 + SPANS[tier] for start in found if start + SPANS[tier] <= 32}
             assert {at: found[at] for at in ends} == pytest.approx(ends, rel=SIX_DECADES)
             assert ends
+
+
+def test_a_golden_store_moves_to_the_sketches_of_today(golden):
+    """To schemas of its own, as a file of them says; every quantile stays, within the error of fewer cells."""
+    (golden.parent / "schemas.toml").write_text(write_schemas(read_meta(golden).schemas))
+    schemas = read_schemas(golden.parent / "schemas.toml")
+    with StoreReader(golden) as reader:
+        wanted = {(tier, fn): read(reader, "duration_seconds", tier, fn) for tier in range(3) for fn in ("p50", "p99")}
+        old = any(schema.sketch_layout == 1 for schema in reader.meta.schemas)
+    clock = ManualClock((START_S + 30) * 10**9)
+    assert migrate_store(golden, schemas, clock=clock).changed == old
+    assert damage(golden, START_S + 30) == []
+    with StoreReader(golden) as reader:
+        assert {schema.sketch_layout for schema in reader.meta.schemas} == {2}
+        for (tier, fn), values in wanted.items():
+            assert read(reader, "duration_seconds", tier, fn) == pytest.approx(values, rel=2 * SIX_DECADES)
 
 
 def test_what_is_set_aside_in_a_golden_store_is_not_read(stepped):
