@@ -192,11 +192,13 @@ def _write(coarse: Slab, window: int, merged: Mapping[str, list[Any]]) -> None:
     header[1] = ((header[1] | 1) + 1) & layout.SEQUENCE_MASK
     for name, values in merged.items():
         block = _block(coarse, window, name)
+        written: Any
         if name == SKETCH:
-            values = fold_sketches.packed(values, coarse.spec.cell(name).each)  # noqa: PLW2901
-        if name == COVERAGE:
-            values = values + [0] * (coarse.spec.max_series - len(values))  # noqa: PLW2901
-        block[: len(values)] = array(block.format, values)
+            written = fold_sketches.packed(values, coarse.spec.cell(name).each)
+        else:
+            absent = coarse.spec.max_series - len(values) if name == COVERAGE else 0
+            written = array(block.format, values + [0] * absent)
+        block[: len(written)] = written
         faults.point("fold.block")
     header[0] = window
     faults.point("fold.published")
