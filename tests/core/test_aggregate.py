@@ -2,9 +2,13 @@
 
 import math
 import random
+import tempfile
+from pathlib import Path
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier
 from rondo_core.errors import ConsolidatorError
@@ -102,6 +106,39 @@ def test_one_number_for_all_workers(tmp_path):
         apart = reader.query('job_seconds{rondo_store=~".+"}', fn="p50", agg=True)
         assert len({str(data.series) for data in apart}) == 4
         assert len(reader.query("jobs_total", fn="last", agg=True)) == 4  # a last of several has no meaning
+
+
+observations = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 150), st.floats(0, 2)), min_size=1, max_size=120
+)  # of which store, in which second, how many decades above the least
+
+
+@settings(deadline=None, max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    observations, st.floats(-6, 6), st.sets(st.integers(0, 150)), st.sampled_from([0.0, 12.5, 50.0, 90.0, 99.99, 100.0])
+)
+def test_however_observations_are_split_their_quantile_is_that_of_all(tmp_path, many, least, ticks, percent):
+    """Over stores, seconds, tiers and schedules of ticks: numpy's of all values, within 2.5 % over two decades."""
+    values, lives = [], {}
+    for store, second, decades in many:
+        lives.setdefault(store, []).append((second, 10 ** (least + decades)))
+        values.append(10 ** (least + decades))
+    with tempfile.TemporaryDirectory(dir=tmp_path) as directory:
+        for number, life in lives.items():
+            clock = ManualClock(START_NS)
+            with Store(Path(directory) / str(number), SCHEMAS[1:2], clock=clock) as store:
+                summary = store.summary("s", quantiles=True)
+                for second in range(151):
+                    for _, value in filter(lambda each, now=second: each[0] == now, life):
+                        summary.observe(value)
+                    if second in ticks:
+                        store.tick()
+                    clock.advance(1)
+        with StoresReader(directory) as reader:
+            (data,) = reader.query("s", fn=f"p{percent:g}", agg=True)
+    wanted = np.quantile(values, percent / 100, method="inverted_cdf")
+    assert data.error <= 0.025
+    assert data.values.tolist() == pytest.approx([wanted], rel=0.025)
 
 
 def test_a_summary_without_quantiles_says_what_to_declare(tmp_path):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rondo_core import ManualClock, Store, StoreReader
+from rondo_core import ManualClock, Store, StoreReader, StoresReader
 from rondo_core.export.cursor import load_cursor
 from rondo_core.maintain.check import check_store
 from rondo_core.maintain.migrate import migrate_store
@@ -141,6 +141,15 @@ def test_quantiles_of_the_golden_store_go_on(golden):
             ends = {start: start - 20 + SPANS[tier] for start in found if start + SPANS[tier] <= 32}
             assert {at: found[at] for at in ends} == pytest.approx(ends, rel=SIX_DECADES)
             assert ends
+
+
+def test_golden_stores_of_both_layouts_are_one_number_together(unpacked):
+    """The cells of one are merged with those of the other."""
+    paths = [unpacked(name) for name in ("v1", "v1-sketch")]
+    with StoresReader(paths[0].parent) as reader:
+        for fn, exact in (("p50", 0.001), ("p99", 1019.0), ("count", 2 * 4 * 19)):
+            (data,) = reader.query("duration_seconds", fn=fn, agg=True)
+            assert data.values.tolist() == pytest.approx([exact], rel=SIX_DECADES)
 
 
 def test_a_golden_store_moves_to_the_sketches_of_today(golden):
