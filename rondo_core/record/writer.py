@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core import faults
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
-from rondo_core.model import layout, ring
+from rondo_core.model import layout, ring, sketch
 from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
 from rondo_core.model.sketch import SketchCells
@@ -119,7 +119,7 @@ class Writer:
         self.sketched: dict[int, SketchedSummary] = {}
         if schema.sketch:
             banks = slab.cell_words("sketch0") * 2, slab.cell_words("sketch1") * 2
-            self.sketches = SketchCells(sketch_words, banks)
+            self.sketches = SketchCells(sketch_words, banks, sketch.CELLS_OF[schema.sketch_layout])
         self.current = Current(given, clock, clock is wall_ns, slab.row_words - 2)
         self.row, self.header = self._template, slab.row_header(0)  # until a bucket is entered
         self.current.point_at(self.row, self.header, 0, 0)
