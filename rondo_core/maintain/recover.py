@@ -151,7 +151,7 @@ def _rebuilt(name: str, specs: Mapping[int, layout.SlabSpec]) -> Schema:
     if kind is None:
         raise SchemaError(f"kind {whole[0].kind!r}")
     sketch = any(cell.name == SKETCH_CELLS[0] for cell in whole[0].cells)
-    schema = Schema(name, kind, whole[0].max_series, tiers, own.get(name, ""), sketch=sketch)
+    schema = Schema(name, kind, whole[0].max_series, tiers, own.get(name, ""), sketch=sketch, reserve=0)
     for tier, spec in enumerate(whole):
         if schema.slab_spec(tier) != spec:
             raise SchemaError(f"tier {tier} is of another schema than tier 0")

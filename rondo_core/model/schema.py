@@ -21,6 +21,7 @@ SELF_PREFIX = "rondo_"
 SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 13, 10, 8
 OWN_SERIES = SERIES_OF_A_STORE + PLUGINS_NAMED + 1  # all other plugins are one; without an exporter's
 MAX_SERIES = 1_000_000
+MAX_RESERVE = 8
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -35,6 +36,13 @@ def _duration(value: Any) -> int:
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
+
+
+def reserve_for(schema: Schema) -> int:
+    """Give how many overflow series a schema keeps room for: few, as each has a series' full size."""
+    if schema.name == SELF_SCHEMA or not isinstance(schema.max_series, int):
+        return 0
+    return 1 if schema.sketch else min(MAX_RESERVE, 2 + schema.max_series // 32)
 
 
 @attrs.frozen
@@ -96,6 +104,9 @@ class Schema:
         match: a selector; a new series goes to the first schema of its kind whose selector it matches.
         sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: about 1.9 KiB
             per series and bucket of the finest tier, half of it in coarser ones; then they refuse negative values.
+        reserve: how many overflow series it has room for beside those; by default 2 to 8, 1 where it has sketches.
+            With 0, what overflows is counted in another schema of its kind that has some.
+        grown: how many of `max_series` a store has come to have room for by itself, after runs that had too little.
     Raises: SchemaError: one of them contradicts itself or another; the message says which.
     """
 
@@ -105,6 +116,8 @@ class Schema:
     tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
     match: str = ""
     sketch: bool = False
+    reserve: int = attrs.field(default=attrs.Factory(reserve_for, takes_self=True), kw_only=True)
+    grown: int = attrs.field(default=0, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what contradicts itself, and settle which statistics each tier keeps."""
@@ -115,6 +128,8 @@ class Schema:
             raise SchemaError(f"{where}: kind {self.kind!r}; choose {', '.join(KINDS)}")
         if not isinstance(self.max_series, int) or not 1 <= self.max_series <= MAX_SERIES:
             raise SchemaError(f"{where}: max_series {self.max_series!r}; from 1 to {MAX_SERIES}")
+        if not isinstance(self.reserve, int) or not 0 <= self.reserve <= MAX_SERIES:
+            raise SchemaError(f"{where}: reserve {self.reserve!r}; a few, such as 2, or 0")
         if self.sketch and self.kind != "summary":
             raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
         if not isinstance(self.match, str):
@@ -148,6 +163,11 @@ class Schema:
             finer = check_statistics(self.kind, coarse.statistics or finer, finer, self.sketch)
             yield attrs.evolve(coarse, statistics=finer)
 
+    @property
+    def n_columns(self) -> int:
+        """Count the columns of its rows: one for each series that it has room for, overflow series among them."""
+        return self.max_series + self.reserve
+
     def ratio(self, tier: int) -> int:
         """Count the buckets of tier `tier - 1` in one bucket of tier `tier`."""
         return self.tiers[tier].interval_ns // self.tiers[tier - 1].interval_ns
@@ -165,7 +185,7 @@ class Schema:
             tier=tier,
             interval_ns=kept.interval_ns,
             slot_count=kept.slot_count,
-            max_series=self.max_series,
+            max_series=self.n_columns,
             cells=tuple((cell, cell_format(cell, buckets_per_row, kept.interval_ns)) for cell in self.cells(tier)),
         )
 
@@ -182,10 +202,12 @@ class Schema:
         return {
             "name": self.name,
             "kind": self.kind,
-            "max_series": self.max_series,
+            "max_series": self.n_columns,
             "match": self.match,
             "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
             "sketch": int(self.sketch),
+            "reserve": self.reserve,
+            "grown": self.grown,
         }
 
     @classmethod
@@ -197,12 +219,22 @@ class Schema:
         try:
             tiers = tuple(Tier(int(i), int(r), tuple(s)) for i, r, s in plain["tiers"])
             sketch = bool(plain.get("sketch", False))
-            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], sketch)
+            reserve, grown = int(plain.get("reserve", 0)), int(plain.get("grown", 0))  # none in stores of before
+            n_series = int(plain["max_series"]) - reserve
+            return cls(
+                plain["name"], plain["kind"], n_series, tiers, plain["match"], sketch, reserve=reserve, grown=grown
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(f"schema description: {error}") from None
 
 
-DEFAULT_SCHEMAS = (Schema("counters", "counter"), Schema("gauges", "gauge"), Schema("summaries", "summary"))
+# Room for a small web application, in at most 24 MiB. What overflows of the last is counted without a sketch.
+DEFAULT_SCHEMAS = (
+    Schema("counters", "counter", 100),
+    Schema("gauges", "gauge", 24),
+    Schema("summaries", "summary", 8),
+    Schema("quantiles", "summary", 2, sketch=True, reserve=0),
+)
 SELF_MATCH = f'{{__name__=~"{SELF_PREFIX}.*"}}'
 SELF_SCHEMAS = (
     Schema(
@@ -249,6 +281,24 @@ def home_among(schemas: Iterable[Schema]) -> Callable[[Series], Schema | None]:
     return home
 
 
+def room_taken(schema: Schema, n_series: int, of_metrics: int, of_all: int) -> int:
+    """Give how much of a schema's room for `max_series` is taken: by its series, and by what its reserve does not hold.
+
+    Args: `n_series`: without overflow series; `of_metrics`, `of_all`: overflow series of one metric, and of all; of the
+        reserve the last place is kept for the latter.
+    """
+    if not schema.reserve:
+        return n_series + of_metrics + of_all
+    return n_series + max(0, of_metrics - (schema.reserve - 1)) + max(0, of_all - 1)
+
+
+def home_of_given(schemas: Sequence[Schema]) -> Callable[[Series], Schema | None]:
+    """Give what tells the schema of a series that is not of rondo's own: its schema takes it where no other does."""
+    given = home_among(schema for schema in schemas if schema.name != SELF_SCHEMA)
+    whole = home_among(schemas)
+    return lambda series: given(series) or whole(series)
+
+
 def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
     """Make room in rondo's own schema for what so many exporters are counted by; it has room for one already."""
     more = SERIES_OF_AN_EXPORTER * max(0, exporters - 1)
@@ -276,6 +326,8 @@ def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
         if name not in want:
             return f"schema {name} is on disk only"
         for field in attrs.fields(Schema):
+            if field.name in {"reserve", "grown"}:  # they are as they are on disk
+                continue
             new, old = getattr(want[name], field.name), getattr(have[name], field.name)
             if new != old:
                 what, *words = _told_apart(new, old) if field.name == "tiers" else (field.name, repr(new), repr(old))

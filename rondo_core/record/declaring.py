@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import CapacityError, SchemaError
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
-from rondo_core.model.schema import SELF_SCHEMA, Schema, home_among
+from rondo_core.model.schema import Schema, home_among, home_of_given
 from rondo_core.record.handles import Counter, Gauge, SketchedSummary, Summary
+from rondo_core.record.overflow import Overflow
+from rondo_core.record.selfmetrics import HELP
 from rondo_core.storage.runs import on_record
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ _HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}
 class Declarations:
     """Handles of an open store's series, by name and labels.
 
-    Attributes: `lock`: held while a series is made; `refused`: how many series had no room.
+    Attributes: `registry`; `lock`: held while a series is made; `at_refusal`: called when one more has found no room.
     """
 
     def __init__(
@@ -35,14 +37,25 @@ class Declarations:
         *,
         before: Callable[[], None],
         after: Callable[[], None],
+        strict: bool = False,
     ) -> None:
-        """Declare in these; `before` raises where the store takes no series any more, `after` follows each new one."""
-        self._registry, self._writers, self._notices = registry, writers, notices
+        """Declare in these; `before` raises where the store takes no series any more, `after` follows each new one.
+
+        `strict`: a full schema raises; otherwise it gives handles of overflow series.
+        """
+        self.registry, self._writers, self._notices = registry, writers, notices
         self._before, self._after = before, after
-        self._home = home_among(schemas)
+        self._home, self._home_of_own = home_of_given(schemas), home_among(schemas)
         self._handles: dict[tuple[str, Labels], Any] = {}
+        self._strict, self._full = strict, set[str]()
+        self._overflow = Overflow(schemas, registry, writers, self._bound)
+        self.at_refusal: Callable[[], object] = int
         self.lock = threading.RLock()
-        self.refused = 0
+
+    @property
+    def refused(self) -> int:
+        """How many label sets found no series of their own: exact while they are few, then about."""
+        return self._overflow.count()
 
     def declare(
         self,
@@ -72,17 +85,23 @@ class Declarations:
     def _declared(self, kind: Kind, name: str, whole: Labels, help_text: str, unit: str) -> Any:
         with self.lock:
             self._before()
-            series = self._registry.get(name, whole, kind)
+            series = self.registry.get(name, whole, kind)
             if series is None:
-                series = self._register(kind, name, whole, help_text, unit)
-                self._writers[series.schema].slab.given = series.column + 1
-            else:
-                self._notices.of_words(series, help_text, unit)
-            writer = self._writers[series.schema]
-            writer.add_series(series.column)
-            return self._handles.setdefault((series.name, series.labels), self._bound(writer, series))
+                return self._new(Series(name, whole, kind, "", 0, help_text, unit))
+            self._notices.of_words(series, help_text, unit)
+            return self._bound(series)
 
-    def _bound(self, writer: Writer, series: Series) -> Any:
+    def _bound(self, series: Series) -> Any:
+        """Give the handle of a series that is on record."""
+        found = self._handles.get((series.name, series.labels))
+        if found is not None:
+            return found
+        writer = self._writers[series.schema]
+        writer.slab.given = max(writer.slab.given, series.column + 1)
+        writer.add_series(series.column)
+        return self._handles.setdefault((series.name, series.labels), self._handle(writer, series))
+
+    def _handle(self, writer: Writer, series: Series) -> Any:
         """Bind a new handle to the series' cells."""
         width, current = writer.slab.spec.max_series, writer.current
         if series.kind != "summary":
@@ -91,18 +110,41 @@ class Declarations:
             return Summary(current, series, width)
         return writer.sketched.setdefault(series.column, SketchedSummary(current, series, width))
 
-    def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:
-        candidate = Series(name, labels, kind, "", 0)
-        schema = self._home(candidate)
+    def _new(self, asked: Series) -> Any:
+        """Declare a series, or give the handle of an overflow series, which rondo's own counts never are.
+
+        Raises: SchemaError: no schema takes the kind; CapacityError: strict, or rondo's own, and there is no room.
+        """
+        own = asked.name in HELP
+        schema = (self._home_of_own if own else self._home)(asked)
         if schema is None:
-            raise SchemaError(f"{candidate}: no schema of the store takes this {kind}; make the store with one")
-        try:
-            now_ns = on_record(self._writers[schema.name].clock())
-            return self._registry.declare(name, labels, schema, help_text=help_text, unit=unit, created_ns=now_ns)
-        except CapacityError:
-            if schema.name != SELF_SCHEMA:
-                self.refused += 1
-            raise
+            raise SchemaError(f"{asked}: no schema of the store takes this {asked.kind}; make the store with one")
+        words: dict[str, Any] = {
+            "created_ns": on_record(self._writers[schema.name].clock()),
+            "help_text": asked.help,
+            "unit": asked.unit,
+        }
+        if own or self._strict or schema.name not in self._full:
+            try:
+                return self._bound(self.registry.declare(asked.name, asked.labels, schema, **words))
+            except CapacityError:
+                if own:
+                    raise
+                self._full.add(schema.name)
+                if self._strict:
+                    self._count(schema, asked)
+                    raise
+        handle = self._overflow.handle(schema, asked.name, **words)
+        self._count(schema, asked)
+        return handle
+
+    def _count(self, schema: Schema, refused: Series) -> None:
+        if self._overflow.note(schema, (refused.name, refused.labels)):
+            mend = "give it a larger max_series, or use rondo migrate; the next opening makes room within max_bytes"
+            what = f"schema {schema.name} has room for {schema.max_series} series and has them all"
+            beyond = "is refused" if self._strict else self._overflow.said(schema)
+            self._notices.once("overflow", f"{refused}: {what}; what is beyond {beyond}; {mend}")
+            self.at_refusal()
 
     def forked(self) -> None:
         """Take a lock that no thread of the parent holds."""

@@ -6,10 +6,8 @@ What is being made, or was replaced, has a name of the form .NAME.*.unfinished b
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
-import shutil
 from pathlib import Path
 
 from rondo_core.errors import RondoError
@@ -53,6 +51,8 @@ def _check(path: Path, folder: Folder) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
+    import ctypes
+
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -102,4 +102,6 @@ def clean_up(path: Path) -> None:
 
 def discard(path: Path) -> None:
     """Remove a directory and all that is in it."""
+    import shutil
+
     shutil.rmtree(path, ignore_errors=True)

@@ -380,7 +380,7 @@ migrate.migrate_store(path, schemas, clock=ManualClock(clock_ns))
 
 MOMENTS = [
     ("migrate.make_files", 1), ("migrate.make_files", -1), ("migrate.open_slabs", -1), ("migrate._close", 1), ("migrate._copy_others", 1),
-    ("migrate._like", -1), ("replace._exchange", 1), ("replace._exchange", -1), ("replace.sync_directory", 1), ("replace.discard", 1),
+    ("migrate.like", -1), ("replace._exchange", 1), ("replace._exchange", -1), ("replace.sync_directory", 1), ("replace.discard", 1),
     ("replace.discard", -1),
 ]  # fmt: skip
 
