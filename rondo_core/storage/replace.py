@@ -10,6 +10,7 @@ import errno
 import os
 from pathlib import Path
 
+from rondo_core import faults
 from rondo_core.errors import RondoError
 from rondo_core.model.paths import is_directory, is_there
 from rondo_core.storage.directory import read_meta
@@ -65,6 +66,7 @@ def _replace_by_two_renames(path: Path, new: Path, old: Folder) -> Path:
     """Do it where the file system cannot exchange; killed in between, `recover` puts the old one back."""
     backup = _backup(path)
     path.rename(backup)
+    faults.point("replace.between")
     try:
         _check(backup, old)
         new.rename(path)
