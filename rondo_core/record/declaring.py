@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rondo_core.record.writer import Writer
     from rondo_core.storage.registry import Registry
 
+MAX_AT_HAND = 1024  # label sets without a series of their own whose handle is found at once
 _HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}
 
 
@@ -48,6 +49,7 @@ class Declarations:
         self._home, self._home_of_own = home_of_given(schemas), home_among(schemas)
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._strict, self._full = strict, set[str]()
+        self._beyond: dict[tuple[str, Labels], Any] = {}  # of overflow series, by some that have none of their own
         self._overflow = Overflow(schemas, registry, writers, self._bound)
         self.at_refusal: Callable[[], object] = int
         self.lock = threading.RLock()
@@ -74,6 +76,8 @@ class Declarations:
             if help_text or unit:
                 self._notices.of_words(handle.series, help_text, unit)
             return handle
+        if handle is None and (beyond := self._beyond.get((name, whole))) is not None and beyond.series.kind == kind:
+            return beyond
         check_metric_name(name)
         try:
             return self._declared(
@@ -136,6 +140,9 @@ class Declarations:
                     raise
         handle = self._overflow.handle(schema, asked.name, **words)
         self._count(schema, asked)
+        if len(self._beyond) >= MAX_AT_HAND:
+            self._beyond.clear()
+        self._beyond[asked.name, asked.labels] = handle
         return handle
 
     def _count(self, schema: Schema, refused: Series) -> None:
