@@ -18,7 +18,7 @@ from rondo_core.errors import CorruptStoreError, LabelError, RondoError, SchemaE
 from rondo_core.model import layout
 from rondo_core.model.labels import KINDS, Series, canonical_labels, check_metric_name
 from rondo_core.model.paths import is_directory, is_there
-from rondo_core.model.schema import SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
+from rondo_core.model.schema import MAX_RESERVE, SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier, reserve_for
 from rondo_core.model.statistics import SKETCH_CELLS
 from rondo_core.storage.directory import MAX_META_BYTES, Meta, decode_meta
 from rondo_core.storage.files import open_file, read_at, read_bytes, read_used, used_from
@@ -151,7 +151,14 @@ def _rebuilt(name: str, specs: Mapping[int, layout.SlabSpec]) -> Schema:
     if kind is None:
         raise SchemaError(f"kind {whole[0].kind!r}")
     sketch = any(cell.name == SKETCH_CELLS[0] for cell in whole[0].cells)
-    schema = Schema(name, kind, whole[0].max_series, tiers, own.get(name, ""), sketch=sketch, reserve=0)
+
+    def divided(reserve: int) -> Schema:
+        n_series = whole[0].max_series - reserve
+        return Schema(name, kind, n_series, tiers, own.get(name, ""), sketch=sketch, reserve=reserve)
+
+    # How many of the columns are the reserve went with the metadata: as many as a schema has unless it says otherwise.
+    splits = [divided(reserve) for reserve in range(min(MAX_RESERVE + 1, whole[0].max_series))]
+    schema = next((each for each in splits if each.reserve == reserve_for(each)), splits[0])
     for tier, spec in enumerate(whole):
         if schema.slab_spec(tier) != spec:
             raise SchemaError(f"tier {tier} is of another schema than tier 0")

@@ -147,11 +147,12 @@ class Declarations:
 
     def _count(self, schema: Schema, refused: Series) -> None:
         if self._overflow.note(schema, (refused.name, refused.labels)):
+            self.at_refusal()
+            if self._strict:
+                return
             mend = "give it a larger max_series, or use rondo migrate; the next opening makes room within max_bytes"
             what = f"schema {schema.name} has room for {schema.max_series} series and has them all"
-            beyond = "is refused" if self._strict else self._overflow.said(schema)
-            self._notices.once("overflow", f"{refused}: {what}; what is beyond {beyond}; {mend}")
-            self.at_refusal()
+            self._notices.once("overflow", f"{refused}: {what}; what is beyond {self._overflow.said(schema)}; {mend}")
 
     def forked(self) -> None:
         """Take a lock that no thread of the parent holds."""

@@ -295,7 +295,7 @@ def test_a_store_is_migrated_by_a_file_that_was_planned(demo, tmp_path):
     path, file = tmp_path / "moved.rondo", tmp_path / "schemas.toml"
     shutil.copytree(demo, path)
     before = rondo("query", path, "vcpu_exits_total").stdout
-    file.write_text(rondo("plan", path, "--format", "toml").stdout.replace("max_series = 32", "max_series = 40"))
+    file.write_text(rondo("plan", path, "--format", "toml").stdout.replace("max_series = 100", "max_series = 120"))
     said = rondo("migrate", path, "--schema", file, "--dry-run")
     assert said.returncode == 0, said.stderr
     assert said.stdout.splitlines()[-1].startswith("nothing was written; ")
