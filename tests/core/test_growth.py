@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.errors import SchemaError, StoreError, UsageError
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier, open_store
+from rondo_core.errors import CapacityError, SchemaError, StoreError, UsageError
 from rondo_core.export.cursor import Cursor, save_cursor
 from rondo_core.export.drain import Drain
 from rondo_core.maintain import check_store
@@ -309,3 +309,19 @@ def test_rows_that_are_set_aside_come_along(path, made):
     kept = {stamp: value for stamp, value in zip(*before[:2], strict=True) if stamp > true_ns - 9 * 10**9}
     assert kept.items() <= after.items()
     assert not check_store(path)
+
+
+def test_a_config_says_how_far_a_store_grows_and_whether_it_is_strict(tmp_path):
+    """By the keys max_bytes and strict of its table `store`."""
+    config = tmp_path / "rondo.toml"
+    text = f'[store]\npath = "{tmp_path / "s"}"\nmax_bytes = "24MiB"\n'
+    config.write_text(text)
+    with open_store(config) as store:
+        for number in range(200):
+            store.counter("a_total", n=number)
+    with open_store(config) as store:
+        assert 100 < next(each for each in store.meta.schemas if each.name == "counters").max_series < 200
+    assert sum(each.stat().st_size for each in (tmp_path / "s").iterdir()) <= 24 << 20
+    config.write_text(text + "strict = true\n")
+    with open_store(config) as store, pytest.raises(CapacityError):
+        list(map(store.counter, [f"b{number}_total" for number in range(200)]))
