@@ -19,7 +19,6 @@ from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.model import layout
-from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
@@ -97,9 +96,12 @@ class Store(Instruments):
         self._closed, self._runs, self._strict = True, -1, strict
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
-        if create_missing and not is_there(self.path):
+
+        def make() -> None:
             make_missing(self.path, asked or check_schemas(DEFAULT_SCHEMAS), bound, on_record(clock()))
-        self._folder, meta, self._lock_file = open_grown(self.path, given, bound, self._notices)
+
+        opened = open_grown(self.path, given, bound, self._notices, make if create_missing else None)
+        self._folder, meta, self._lock_file = opened
         try:
             self._open(meta, clock, writer)
             if tick_s is not None:
@@ -278,6 +280,8 @@ class Store(Instruments):
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.sync()
+        if self._runs >= 0:
+            os.fdatasync(self._runs)
 
     def close(self, ended: str = CLOSED) -> None:
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
@@ -312,6 +316,8 @@ class Store(Instruments):
                         self._consolidations[name].fold_open()
                 self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
                 write_run_to(self._runs, self.run)
+                if self._sync_interval_ns is not None:
+                    self._notices.of_disk(self.sync)
             finally:
                 self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done

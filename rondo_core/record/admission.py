@@ -7,7 +7,8 @@ run as Python leave to this module whatever is not plainly a float for the prese
 from __future__ import annotations
 
 from array import array
-from operator import index
+from itertools import islice
+from operator import index, length_hint
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -133,12 +134,14 @@ class Admission:
 
     def _one_by_one(self, values: Any, n_values: int) -> array[float] | None:
         try:
-            items = tuple(values)  # what it was now, whoever changes it while floats are made
+            # What it was now, whoever changes it while floats are made; no more of what may have no end.
+            items = tuple(islice(values, n_values + 1))
+            given = len(items) if len(items) <= n_values else length_hint(values) or f"{len(items)} or more"
         except Exception:  # noqa: BLE001 - whatever another's object does
             self.refuse(NO_NUMBER, n_values)
             return None
         if len(items) != n_values:
-            raise ValueError(f"batch of {n_values} gauges: {len(items)} values")
+            raise ValueError(f"batch of {n_values} gauges: {given} values")
         try:
             return array("d", items)
         except OverflowError:

@@ -150,6 +150,8 @@ class Consolidation:
 
         That window itself is folded again where the finer tier still has what came before; else it stays as it is.
         """
+        if len(self._slabs) < 2:
+            return
         forking.load("numpy")
         with self._lock:
             for tier in range(1, len(self._slabs)):

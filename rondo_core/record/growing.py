@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
-from rondo_core.errors import SchemaError, StoreError, StoreExistsError, UsageError, one_line
+from rondo_core.errors import SchemaError, StoreError, UsageError, one_line
 from rondo_core.model import layout
 from rondo_core.model.growth import MAX_BYTES, wanted
 from rondo_core.model.schema import SELF_SCHEMA, Schema
@@ -36,7 +36,7 @@ def read_bound(max_bytes: int | str | None) -> int | None:
 
 
 def make_missing(path: Path, schemas: tuple[Schema, ...], max_bytes: int | None, created_ns: int) -> None:
-    """Make the store, unless another process is faster, or one that grew was killed: then the old one is put back.
+    """Make the store, unless one that grew was killed, and the old one is only to be put back.
 
     Raises: SchemaError: it takes more than was said; others as `create`.
     """
@@ -45,19 +45,22 @@ def make_missing(path: Path, schemas: tuple[Schema, ...], max_bytes: int | None,
     if max_bytes is not None and (size := size_bytes(schemas)) > max_bytes:
         what = f"the schemas take {format_size(size)}, more than max_bytes, {format_size(max_bytes)}"
         raise SchemaError(f"{path}: {what}; give a larger one, or smaller schemas")
-    with contextlib.suppress(StoreExistsError):  # of another process; that one is opened
-        create(path, schemas, created_ns)
+    create(path, schemas, created_ns)
 
 
 def open_grown(
-    path: Path, asked: tuple[Schema, ...] | None, max_bytes: int | None, notices: Notices
+    path: Path,
+    asked: tuple[Schema, ...] | None,
+    max_bytes: int | None,
+    notices: Notices,
+    make: Callable[[], None] | None,
 ) -> tuple[Folder, Meta, WriterLock]:
     """Open a store's directory, read what is in it, and take its lock, with room for what is asked for.
 
     Growth that fails leaves the store as it is, and is logged, unless a schema is asked for that is not there.
     Raises: as `open_alone`; SchemaError: as `wanted`; StoreError: as `grow`.
     """
-    folder, meta, lock = open_alone(path)
+    folder, meta, lock = open_alone(path, make)
     bound = MAX_BYTES if max_bytes is None else max_bytes
     try:
         try:

@@ -164,8 +164,7 @@ class Counter(Handle):
             if now_ns is not None:
                 now = now_ns
             number: cython.double = amount
-            # So small that no finite total becomes infinite. True of Python's own numbers only: the sum with one of
-            # numpy's may be of fewer digits.
+            # No finite total becomes infinite. True of Python's own only: a sum with numpy's may be of fewer digits.
             if number < 1e270 and (number >= 0.0) is True and now < current.until_ns and now >= current.since_ns:
                 current.row[self._column] += number
                 return
@@ -406,16 +405,17 @@ class GaugeBatch(Handle):
 
         Raises: UsageError: there is none, or they belong to different schemas or are out of order.
         """
-        gauges = tuple(gauges)
-        first, count = gauges[0].series if gauges else None, len(gauges)
-        side_by_side = [
-            first is not None and gauge.series.schema == first.schema and gauge.series.column == first.column + index
-            for index, gauge in enumerate(gauges)
-        ]
-        if first is None or not all(side_by_side):
+        taken: list[Gauge] = []
+        for gauge in gauges:  # one by one: some have no end
+            series, first = gauge.series, (taken or [gauge])[0].series
+            if series.schema != first.schema or series.column != first.column + len(taken):
+                taken = []
+                break
+            taken.append(gauge)
+        if not taken:
             raise UsageError("batch: take gauges of one schema in the order of their declaration, none left out")
-        current, column = gauges[0].current, int(first.column)
-        self._bind(current, tuple([gauge.series for gauge in gauges]), column, column + count)
+        current, column, count = taken[0].current, int(taken[0].series.column), len(taken)
+        self._bind(current, tuple([gauge.series for gauge in taken]), column, column + count)
         self._slice = slice(column, column + count)
         self._bytes = slice(column * 8, (column + count) * 8)
         self._pack = struct.Struct(f"={count}d").pack

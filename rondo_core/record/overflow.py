@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core.errors import CapacityError, LabelError
 from rondo_core.model.labels import Kind, Labels, Series
 from rondo_core.model.overflow import OVERFLOW, OVERFLOW_HELP, overflow_of, overflow_of_all
-from rondo_core.model.schema import Schema
+from rondo_core.model.schema import MAX_SERIES, Schema
 from rondo_core.record.handles import Counter, Current, Gauge, GaugeBatch, Summary
 
 if TYPE_CHECKING:
@@ -157,12 +157,17 @@ class GaugesApart(GaugeBatch):
         return f"<GaugesApart of {len(self.gauges)}: {self.gauges[0].series} ...>"
 
 
-def batch_of(gauges: Sequence[Gauge], registry: Registry) -> GaugeBatch:
+def batch_of(gauges: Iterable[Gauge], registry: Registry) -> GaugeBatch:
     """Bind gauges for a batch; apart where overflow series have come between them. Raises: UsageError."""
-    gauges = tuple(gauges)
-    schemas = {gauge.series.schema for gauge in gauges}
-    overflowed = "" in schemas or any(any(registry.count_overflow(schema)) for schema in schemas)
-    series = [gauge.series for gauge in gauges]
-    columns = [each.column for each in series]
-    side_by_side = len(schemas) == 1 and columns == list(range(columns[0], columns[0] + len(columns)))
-    return GaugesApart(gauges) if overflowed and not side_by_side else GaugeBatch(gauges)
+    taken: list[Gauge] = []
+    side_by_side, may_lie_apart = True, False
+    for gauge in gauges:  # one by one: some have no end
+        taken.append(gauge)
+        series, first = gauge.series, taken[0].series
+        if series.schema != first.schema or series.column != first.column + len(taken) - 1:
+            side_by_side = False
+        may_lie_apart = may_lie_apart or not series.schema or any(registry.count_overflow(series.schema))
+        if len(taken) > MAX_SERIES or not (side_by_side or may_lie_apart):
+            break
+    apart = may_lie_apart and not side_by_side and len(taken) <= MAX_SERIES
+    return GaugesApart(taken) if apart else GaugeBatch(taken)

@@ -111,7 +111,7 @@ def create(
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
     record = meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         unfinished, held = make_unfinished(path)
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
@@ -218,6 +218,17 @@ def sync_files(paths: Iterable[Path]) -> None:
         raise failed[0]
 
 
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are missing, and have the disk hold their names.
+
+    Raises: OSError: one cannot be made.
+    """
+    made = [each for each in (path, *path.parents) if not is_there(each)]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync_directory(each.parent)
+
+
 def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
     """Give back a writer's memory for rows that it will not write again soon. `new`: of files that hold nothing yet."""
     for slab in (each for tiers in slabs.values() for each in tiers):
@@ -263,14 +274,23 @@ def read_meta(store: Path | Folder) -> Meta:
         raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size) from None
 
 
-def open_alone(path: Path) -> tuple[Folder, Meta, WriterLock]:
+def open_alone(path: Path, make: Callable[[], None] | None = None) -> tuple[Folder, Meta, WriterLock]:
     """Open a store's directory, read what is in it, and take its lock.
 
-    Raises: as `read_meta` and `WriterLock`.
+    Args: `make`: makes it where it is missing; None: it has to be there.
+    Raises: as `make`, `read_meta` and `WriterLock`.
     """
     for _ in range(_TRIES):
-        folder = Folder(path)
-        meta = read_meta(folder)
+        if make is not None and not is_there(path):
+            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
+                make()
+        try:
+            folder = Folder(path)
+            meta = read_meta(folder)
+        except StoreNotFoundError:
+            if make is None or os.path.lexists(path):
+                raise
+            continue  # what was just made was deleted: by an agent that found no run in it, and no process
         lock = WriterLock(folder / layout.LOCK_FILE)
         if folder.lies_at_its_path():
             return folder, meta, lock

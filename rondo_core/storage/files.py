@@ -216,6 +216,15 @@ def open_known(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, os.stat_re
     return descriptor, found
 
 
+def sync_file(path: StrPath) -> None:
+    """Write a file's data to the disk, and wait for it. Raises: as `open_file`; OSError: the disk does not take it."""
+    descriptor = open_file(path)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def replace_file(name: str, path: StrPath, data: bytes | Callable[[IO[bytes]], object], *, mode: int = 0o644) -> None:
     """Put a file in the place of another, on the disk before it takes its name: killed, the one or the other is there.
 

@@ -306,7 +306,7 @@ class Registry:
     def count_overflow(self, schema: str) -> tuple[int, int]:
         """Count the overflow series of a schema: those of one metric, and those of all. Raises: as `by_schema`."""
         self._read()
-        group, (seen, of_metrics, of_all) = self._by_schema[schema], self._overflow.get(schema, (0, 0, 0))
+        group, (seen, of_metrics, of_all) = self._by_schema.get(schema, ()), self._overflow.get(schema, (0, 0, 0))
         if seen < len(group):
             more = [series for series in group[seen:] if is_overflow(series)]
             of_all_more = sum(map(is_of_all, more))

@@ -117,7 +117,7 @@ def _new_client() -> QMPClient:
     try:
         from qemu.qmp import QMPClient
     except ImportError:
-        raise QmpError("the package qemu.qmp is not installed; pip install 'rondo-tsdb[qemu]'") from None
+        raise QmpError("the package qemu.qmp is not installed; pip install qemu.qmp") from None
     logger = logging.getLogger("qemu.qmp")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # what it would print is raised as well

@@ -308,6 +308,47 @@ def test_what_was_sent_before_the_clock_stepped_back_into_a_gap_is_not_sent_agai
     assert set(range(START_S - back_s, START_S + 30)) <= set(receiver.sent)
 
 
+@pytest.mark.parametrize("slept_s", [1, 4])
+def test_what_is_recorded_in_a_gap_is_sent_though_the_clock_stepped_back_to_before_it(slept_s, path):
+    """Also where the clock had stepped back before, to behind that gap, and the export looks when it is there again."""
+    life, receiver = Life(path), Receiver()
+
+    def export():
+        Runner(life.store.view, receiver, "x", clock=life.clock).finish(0, 0)
+
+    life.live(10)
+    life.clock.advance(slept_s)
+    life.live(20)
+    export()
+    life.clock.advance(-20)
+    life.live(2)
+    export()
+    life.clock.advance(-7 - slept_s)
+    life.live(7 + slept_s)
+    export()
+    assert receiver.differed == []
+    assert set(range(START_S + 10, START_S + 10 + slept_s)) <= set(receiver.sent)
+
+
+@pytest.mark.parametrize("back_s", [2, 40, 3600])
+def test_a_clock_that_steps_back_harms_no_store_of_one_tier(back_s, path):
+    """It is recorded into and ticks as before; totals go on."""
+    clock = ManualClock(START_S * S)
+    schemas = [Schema(kind[0], kind, 2, (Tier("1s", "60s"),)) for kind in ("counter", "gauge", "summary")]
+    with Store(path, schemas, clock=clock) as store:
+        counter, gauge, summary = store.counter("c_total"), store.gauge("g"), store.summary("s")
+        for second in range(40):
+            counter.inc()
+            gauge.set(second)
+            summary.observe(second)
+            store.tick()
+            clock.advance(-back_s if second == 20 else 1)
+        assert counter.value == 40
+        assert points(store.view, "c_total", 0)[clock() // S - 1] == 40
+        assert points(store.view, "s", 0, "total")[clock() // S - 1] == 40
+    assert check_store(path, clock()) == []
+
+
 @pytest.mark.parametrize("second", [-5, 0, 1, 59, 60, 86_400])
 def test_1970_is_a_time_like_any_other_but_for_its_first_bucket(second, path):
     """What is recorded in it is there or counted as late, whatever the call; the store stays sound."""
