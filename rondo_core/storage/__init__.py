@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import is_abandoned as is_abandoned
     from rondo_core.storage.directory import read_meta as read_meta
     from rondo_core.storage.directory import size_bytes as size_bytes
+    from rondo_core.storage.lock import writer_pid as writer_pid
+    from rondo_core.storage.newest_values import last_values as last_values
     from rondo_core.storage.runs import Run as Run
     from rondo_core.storage.runs import boot_id as boot_id
     from rondo_core.storage.runs import read_runs as read_runs
@@ -20,9 +22,11 @@ _HOME = {
     "boot_id": "runs",
     "check_directory": "write_check",
     "is_abandoned": "directory",
+    "last_values": "newest_values",
     "read_meta": "directory",
     "read_runs": "runs",
     "size_bytes": "directory",
+    "writer_pid": "lock",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

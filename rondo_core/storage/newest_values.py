@@ -1,0 +1,96 @@
+"""The newest value of each counter and gauge of a store, live or not: without numpy, a lock or a query."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from math import isnan
+from pathlib import Path
+
+from rondo_core.model import layout
+from rondo_core.model.labels import Series
+from rondo_core.storage.directory import open_slabs, read_meta
+from rondo_core.storage.files import Folder
+from rondo_core.storage.lock import writer_pid
+from rondo_core.storage.registry import Registry
+from rondo_core.storage.runs import Survival, newest_run, survival_at
+from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
+
+_CELL = "last"  # of the finest tier, of counters and of gauges
+_TRIES = 100
+Last = tuple[Series, float, int]
+
+
+def last_values(path: Path) -> list[Last]:
+    """Read where each counter and gauge stands that has a value in the finest tier.
+
+    Returns: (series, value, start of the bucket that has it, ns since the epoch), by schema and column. What another
+    process writes meanwhile may be in it: each value is whole, and no counter's is lower than at an earlier look.
+    Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
+    """
+    with contextlib.ExitStack() as held:
+        folder = Folder(path)
+        held.callback(folder.close)
+        meta = read_meta(folder)
+        became = survival_at(newest_run(folder / layout.RUNS_FILE), folder.place)
+        restarted = became is Survival.RESTARTED
+        doubtful = became is not Survival.SAME_BOOT and writer_pid(folder / layout.LOCK_FILE) is None
+        registry = Registry(folder / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
+        held.callback(registry.close)
+        slabs = open_slabs(folder, meta, writable=False)
+        for each in (slab for many in slabs.values() for slab in many):
+            held.callback(each.close)
+        found: list[Last] = []
+        for schema in meta.schemas:
+            if schema.kind != "summary":
+                slab = slabs[schema.name][0]
+                torn = slab.torn(slab.held(), copied=not restarted) if doubtful else []
+                found += _newest(slab, registry.by_schema.get(schema.name, ()), torn)
+        return found
+
+
+def _newest(slab: Slab, series: Sequence[Series], torn: Sequence[int]) -> Iterator[Last]:
+    """Look through the rows, newest first, until each series has a value."""
+    missing = list(series)
+    for bucket, slot in _held(slab, torn):
+        if not missing:
+            return
+        row = _row(slab, slot, bucket)
+        if row is None:
+            continue
+        start_ns, absent = bucket * slab.spec.interval_ns, []
+        for each in missing:
+            value = row[each.column]
+            if isnan(value):
+                absent.append(each)
+            else:
+                yield each, value, start_ns
+        missing = absent
+
+
+def _held(slab: Slab, torn: Sequence[int]) -> list[tuple[int, int]]:
+    """Give the buckets that are held and their slots, newest first."""
+    slab.check_size()
+    count, latest = slab.spec.slot_count, MAX_INSTANT_NS // slab.spec.interval_ns
+    return sorted(
+        (
+            (bucket, slot)
+            for slot, bucket in enumerate(slab.buckets())
+            if 0 < bucket <= latest and bucket % count == slot and slot not in torn
+        ),
+        reverse=True,
+    )
+
+
+def _row(slab: Slab, slot: int, bucket: int) -> list[float] | None:
+    """Copy a row's values; None where it has become another bucket's meanwhile."""
+    first = slab.cell_words(_CELL)
+    for _ in range(_TRIES):
+        header = slab.row_header(slot)
+        before = header[0], header[1]
+        values = list(map(float, slab.row_cells(slot)[first : first + slab.spec.max_series]))
+        if header[0] != bucket:
+            return None
+        if before == (header[0], header[1]):
+            break  # else several gauges were being set together: each by itself is whole all the same
+    return values
