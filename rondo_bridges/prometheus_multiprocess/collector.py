@@ -35,8 +35,7 @@ class MultiProcessCollector(Collector):
         """
         installed = client_values.ValueClass
         self._values = installed if isinstance(installed, Values) else None
-        own = self._values.directory if self._values is not None else None
-        self._directory = directory_of(path or own).absolute()
+        self._directory = directory_of(path)
         if registry is not None:
             registry.register(self)
 

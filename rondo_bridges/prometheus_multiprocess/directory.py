@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from prometheus_client import values as client_values
+
 from rondo_core.errors import StoreError, UsageError
 from rondo_core.model import layout
 from rondo_core.storage import writer_pid
@@ -21,14 +23,16 @@ _held: set[int] = set()
 
 
 def directory_of(given: str | Path | None) -> Path:
-    """Give the directory that is meant: prometheus_client's own variable says it where nothing else does.
+    """Give the directory that is meant: given, installed, or named by prometheus_client's own variable.
 
     Raises: UsageError: there is none.
     """
-    name = given or os.environ.get("PROMETHEUS_MULTIPROC_DIR") or os.environ.get("prometheus_multiproc_dir")  # noqa: SIM112 - its older name
+    installed = getattr(client_values.ValueClass, "directory", None)
+    older = os.environ.get("prometheus_multiproc_dir")  # noqa: SIM112 - so it was called
+    name = given or installed or os.environ.get("PROMETHEUS_MULTIPROC_DIR") or older
     if not name:
         raise UsageError("prometheus_multiprocess: no directory; give one, or set PROMETHEUS_MULTIPROC_DIR")
-    return Path(name)
+    return Path(name).absolute()
 
 
 @contextlib.contextmanager

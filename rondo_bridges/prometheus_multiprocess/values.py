@@ -42,7 +42,7 @@ def install(
         process has: for how many counters, counts, sums and buckets, for how many gauges, and for how long.
     Raises: UsageError: no directory is named, or another was installed; SchemaError: the room cannot be.
     """
-    place = directory_of(directory).absolute()
+    place = directory_of(directory)
     schemas = (
         Schema("totals", "counter", max_totals, tuple(tiers)),
         Schema("gauges", "gauge", max_gauges, tuple(tiers)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 
@@ -45,27 +45,31 @@ def last_values(path: Path) -> list[Last]:
             if schema.kind != "summary":
                 slab = slabs[schema.name][0]
                 torn = slab.torn(slab.held(), copied=not restarted) if doubtful else []
-                found += _newest(slab, registry.by_schema.get(schema.name, ()), torn)
+                known = registry.by_schema.get(schema.name, ())
+                found += sorted(_newest(slab, known, torn), key=lambda each: each[0].column)
         return found
 
 
-def _newest(slab: Slab, series: Sequence[Series], torn: Sequence[int]) -> Iterator[Last]:
-    """Look through the rows, newest first, until each series has a value."""
-    missing = list(series)
-    for bucket, slot in _held(slab, torn):
-        if not missing:
-            return
-        row = _row(slab, slot, bucket)
-        if row is None:
-            continue
-        start_ns, absent = bucket * slab.spec.interval_ns, []
-        for each in missing:
-            value = row[each.column]
-            if isnan(value):
-                absent.append(each)
-            else:
-                yield each, value, start_ns
-        missing = absent
+def _newest(slab: Slab, series: Sequence[Series], torn: Sequence[int]) -> list[Last]:
+    """Look through the rows, newest first, until each series has a value; anew where a row is another's meanwhile."""
+    found: list[Last] = []
+    for _ in range(_TRIES):
+        found, missing = [], list(series)
+        for bucket, slot in _held(slab, torn):
+            row = _row(slab, slot, bucket) if missing else ()
+            if row is None:
+                break
+            start_ns, absent = bucket * slab.spec.interval_ns, []
+            for each in missing:
+                value = row[each.column]
+                if isnan(value):
+                    absent.append(each)
+                else:
+                    found.append((each, value, start_ns))
+            missing = absent
+        else:
+            break
+    return found
 
 
 def _held(slab: Slab, torn: Sequence[int]) -> list[tuple[int, int]]:
