@@ -29,7 +29,7 @@ FOLDED = "rondo_bridges_ended_processes_total"
 PID = "rondo_bridges_ended_pid"
 _TIERS = (Tier("1s", "10s"),)
 # Room for all the samples that processes ever had, each once.
-SCHEMAS = (Schema("totals", "counter", 8192, _TIERS), Schema("levels", "gauge", 2048, _TIERS))
+SCHEMAS = (Schema("totals", "counter", 2048, _TIERS), Schema("levels", "gauge", 512, _TIERS))
 _REMOVED = ".removed.unfinished"
 failures = Failures("prometheus_multiprocess")
 

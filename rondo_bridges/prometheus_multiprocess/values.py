@@ -23,7 +23,7 @@ from rondo_bridges.prometheus_multiprocess.samples import LESS, SET_AT, Identity
 from rondo_core import Plugins, Schema, Store, Tier, hookimpl
 from rondo_core.errors import StoreError, UsageError
 
-TIERS = (Tier("1s", "10m"), Tier("10s", "1h"))
+TIERS = (Tier("1s", "5m"), Tier("10s", "30m"))
 MAX_TOTALS, MAX_GAUGES = 512, 128
 
 
