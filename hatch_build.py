@@ -16,7 +16,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 REQUIRED, PURE = "RONDO_REQUIRE_COMPILED", "RONDO_PURE"
-MODULES = ("rondo_core/record/handles", "rondo_vmm/exit_totals")
+MODULES = ("rondo_core/record/handles", "rondo_vmm/observe/exit_totals")
 SYSTEM_TIME = "rondo_core/record/system_time.pxd"
 
 

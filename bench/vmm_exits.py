@@ -26,11 +26,11 @@ from rondo_core import Store
 from rondo_core.clock import monotonic_ns
 from rondo_core.record import handles
 from rondo_vmm import VMM_SCHEMAS, VmConfig
-from rondo_vmm.exit_totals import ExitTotals
+from rondo_vmm.hookspecs import EXIT_REASONS, IO
 from rondo_vmm.kvm.vm import usable
-from rondo_vmm.machine import IO, REASONS
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.recording import Recording, monitor_plugins
+from rondo_vmm.observe.exit_totals import ExitTotals
+from rondo_vmm.observe.recording import Recording, monitor_plugins
 from rondo_web import Sidecar, listen
 
 BASE = 0x100000
@@ -55,7 +55,7 @@ def kernel(path: Path) -> Path:
 def recording_ns(directory: Path, number: int) -> float:
     """Give the ns that an exit takes to be recorded, added up and handed over as a CPU does, less a loop without."""
     with Store(directory, VMM_SCHEMAS) as store:
-        exits = [0] * len(REASONS)
+        exits = [0] * len(EXIT_REASONS)
         totals = Recording(store, monitor_plugins()).exits(0, exits)
         return loop_ns(totals, number) - loop_ns(ExitTotals(exits), number)
 

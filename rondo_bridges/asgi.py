@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from time import perf_counter
 from typing import Any
 
+from rondo_bridges.http.requests import Requests
+from rondo_bridges.http.routes import Template, template_of
 from rondo_bridges.process_store import Source
-from rondo_bridges.requests import Requests
-from rondo_bridges.routes import Template, template_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import perf_counter
 from typing import Any
 
+from rondo_bridges.http.requests import Requests
+from rondo_bridges.http.routes import Template, told_by
 from rondo_bridges.process_store import Source
-from rondo_bridges.requests import Requests
-from rondo_bridges.routes import Template, told_by
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]

@@ -5,21 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, one_store
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import (
-    ExportError,
-    PluginError,
-    PluginNotFoundError,
-    RondoError,
-    UsageError,
-    make_logs_printable,
-    one_line,
-)
+from rondo_core.errors import ExportError, RondoError, UsageError, make_logs_printable, one_line
 
 if TYPE_CHECKING:
     from rondo_core.export import Outcome
@@ -59,15 +50,11 @@ def command(
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
     """
+    from rondo_core.export import check_exporters
     from rondo_core.plugins import read_config
 
-    given: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
-    given = {key: value for key, value in given.items() if value is not None}
-    for option in options:
-        key, sign, value = option.partition("=")
-        if not sign:
-            raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
-        given[key] = value
+    named: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
+    given = _given(named, options)
     make_logs_printable()
     known = read_config(config)
     one_store(store, f"rondo agent {store} --once")
@@ -78,8 +65,8 @@ def command(
         raise UsageError("options of an exporter without --to; say which exporter they are for")
     elif not tables:
         raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
-    for name, table in tables.items():
-        _check(name, table)
+    check_exporters(tables)
+    for table in tables.values():
         if deadline is not None:
             table["deadline"] = deadline / NS_PER_S
         table.setdefault("deadline", 60)
@@ -93,40 +80,35 @@ def command(
     return _export_all(store, tables)
 
 
-def _check(name: str, table: dict[str, Any]) -> None:
-    """Refuse what can be told to be wrong before the store is touched: a name that is no plugin's, an option."""
-    from rondo_core.export import check_runner_table
-    from rondo_core.plugins import EXPORTERS, RUNNER_OPTIONS, declared_options, divided, read_options
-
-    own, rest = divided(table, RUNNER_OPTIONS)
-    plugin = check_runner_table(f"exporters.{name}", own).get("plugin", name)
-    try:
-        options = declared_options(EXPORTERS, plugin)
-    except PluginNotFoundError:
-        raise
-    except PluginError:
-        return  # said when it is opened; one that is broken holds up no other
-    if options is not None:
-        read_options(f"exporters.{name}", options, rest)
+def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
+    """Give an exporter's options, those that have one of their own and those of --option. Raises: BadParameter."""
+    given = {key: value for key, value in named.items() if value is not None}
+    for option in options:
+        key, sign, value = option.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
+        if key in given:
+            raise click.BadParameter(f"{key}: given twice; keep one", param_hint="--option")
+        given[key] = value
+    return given
 
 
 def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
-    from rondo_core.export import EndedReader, HeldStore, fold_dead, open_runner, runner_options
+    from rondo_core.export import EndedReader, fold_dead, look_at, open_runner, runner_options
     from rondo_core.read import StoreReader
-    from rondo_core.storage import read_meta
+    from rondo_core.storage import Folder, read_meta
 
     read_meta(store)  # which says best what is wrong with a path
-    with HeldStore(store, follow=True) as held:
-        look = held.look()
+    with Folder(store) as held:
+        look = look_at(held)
         if look.unknown:
             say(f"rondo: {look.unknown}", err=True)
         if look.ended and runner_options(name, table)[0].get("tier"):
-            fold_dead(held.inside)
-            look = held.look()
-        with EndedReader(held.inside, look.run) if look.ended else StoreReader(held.inside) as reader:
+            fold_dead(held)
+            look = look_at(held)
+        with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
             runner = open_runner(reader, name, table)
-            outcome = runner.finish(look.run if look.ended else 0, runner.deadline_s)
-        return attrs.evolve(outcome, error=held.named(outcome.error))
+            return runner.finish(look.run if look.ended else 0, runner.deadline_s)
 
 
 def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:

@@ -83,9 +83,9 @@ def _to_stream(stream: TextIO) -> Callable[[bytes], object]:
 @contextmanager
 def unstalled_stderr() -> Iterator[None]:
     """Have no one who says something on standard error, log and warnings included, wait for whoever reads it."""
-    from rondo_vmm.output import STOPPED_S, Output
+    from rondo_vmm.observe.console_output import STOPPED_DRAIN_TIMEOUT_S, ConsoleOutput
 
-    before, output = sys.stderr, Output(_to_stream(sys.stderr))
+    before, output = sys.stderr, ConsoleOutput(_to_stream(sys.stderr))
     encoding = before.encoding or "utf-8"
     sys.stderr = io.TextIOWrapper(
         _Unstalled(output, before), encoding=encoding, errors="backslashreplace", line_buffering=True
@@ -95,7 +95,7 @@ def unstalled_stderr() -> Iterator[None]:
     finally:
         sys.stderr.flush()
         sys.stderr = before
-        output.close(STOPPED_S)
+        output.close(STOPPED_DRAIN_TIMEOUT_S)
 
 
 class _Unstalled(io.BufferedIOBase):

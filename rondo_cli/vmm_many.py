@@ -18,8 +18,9 @@ import attrs
 
 from rondo_cli.printing import guest_line, say
 from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
-from rondo_cli.vmm_run import Asked, Run
+from rondo_cli.vmm_run import VmRequest, VmRun
 from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_core.model import is_directory, is_there
 from rondo_core.signals import STOP_SIGNALS, stopped_by_signals
 from rondo_core.storage import is_abandoned
 
@@ -27,36 +28,36 @@ if TYPE_CHECKING:
     from rondo_web import Sidecar
 
 INSTANCE = "instance"
-LONGEST_LINE = 4096
+MAX_LINE_BYTES = 4096
 STOPPED = 128  # and the signal: the exit status of a machine that was stopped in order
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
 
 
-def many(asked: Asked, count: int) -> list[tuple[str, Asked]]:
+def many(request: VmRequest, count: int) -> list[tuple[str, VmRequest]]:
     """Give the name of each machine, and what it is asked for: a store and writable disks of its own.
 
-    `asked.store` is the directory of the stores; the names are that directory's, or the external label `instance`, and
-    a number. Raises: UsageError: the directory is a store itself.
+    `request.store` is the directory of the stores; the names are that directory's, or the external label `instance`,
+    and a number. Raises: UsageError: the directory is a store itself.
     """
-    directory = asked.store
-    if directory is not None and (directory / "meta").exists():
+    directory = request.store
+    if directory is not None and is_there(directory / "meta"):
         raise UsageError(f"{directory}: a store; give --store a directory, in which each machine gets its own")
-    base = asked.labels.get(INSTANCE) or (directory.stem if directory else "vmm")
+    base = request.labels.get(INSTANCE) or (directory.stem if directory else "vmm")
     found = []
     for index in range(count):
         name = f"{base}-{index}"
-        config = asked.config
+        config = request.config
         if config.disks and not config.disk_read_only:
             own = tuple(path.with_name(f"{path.stem}-{index}{path.suffix}") for path in config.disks)
             config = attrs.evolve(config, disks=own)
         store = directory / name if directory else None
-        labels = {**asked.labels, INSTANCE: name}
-        found.append((name, attrs.evolve(asked, config=config, store=store, labels=labels)))
+        labels = {**request.labels, INSTANCE: name}
+        found.append((name, attrs.evolve(request, config=config, store=store, labels=labels)))
     return found
 
 
 def run_many(
-    machines: list[tuple[str, Asked]],
+    machines: list[tuple[str, VmRequest]],
     listening: list[socket.socket],
     *,
     processes: bool,
@@ -70,14 +71,14 @@ def run_many(
     """
     _make_room(len(machines))
     directory = machines[0][1].store
-    fleet = _Processes(listening, recorded=directory is not None) if processes else _Threads()
+    fleet = _ForkedVms(listening, recorded=directory is not None) if processes else _ThreadedVms()
     with stopped_by_signals(fleet.stop) as signalled, unstalled_stderr():
         if directory is not None:
             _clear(directory.parent, {name for name, _ in machines})
         sidecar = None
         try:
-            for name, asked in machines:
-                fleet.start(name, asked)
+            for name, request in machines:
+                fleet.start(name, request)
                 if fleet.stopping.wait(stagger_s):
                     break
             if listening and not fleet.stopping.is_set():
@@ -90,28 +91,28 @@ def run_many(
     return STOPPED + signalled[0] if signalled else int(failed > 0)
 
 
-class _Threads:
+class _ThreadedVms:
     """Machines on threads of this process."""
 
     def __init__(self) -> None:
         self.stopping = threading.Event()
-        self._runs: list[Run] = []
+        self._runs: list[VmRun] = []
         self._threads: list[threading.Thread] = []
         self._failed: list[str] = []
         self._console = threading.Lock()
 
-    def start(self, name: str, asked: Asked) -> None:
+    def start(self, name: str, request: VmRequest) -> None:
         """Start one, and wait until its store is there or it has failed."""
         begun = threading.Event()
-        run = Run(asked, _Lines(name, self._console), name, on_recording=lambda _path: begun.set())
+        run = VmRun(request, _NamedLines(name, self._console), name, on_recording=lambda _path: begun.set())
         self._runs.append(run)
         thread = threading.Thread(target=self._run, args=(name, run, begun), name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
-        if asked.store is not None:
+        if request.store is not None:
             begun.wait()
 
-    def _run(self, name: str, run: Run, begun: threading.Event) -> None:
+    def _run(self, name: str, run: VmRun, begun: threading.Event) -> None:
         try:
             if 0 < run.run().exit_status < STOPPED:
                 self._failed.append(name)
@@ -134,7 +135,7 @@ class _Threads:
         return len(self._failed)
 
 
-class _Processes:
+class _ForkedVms:
     """Machines in processes of their own, which end in order when this one is killed."""
 
     def __init__(self, listening: list[socket.socket], *, recorded: bool) -> None:
@@ -146,23 +147,23 @@ class _Processes:
         gc.collect()
         gc.freeze()  # the children share what is there: their collections are not to touch it
 
-    def start(self, name: str, asked: Asked) -> None:
+    def start(self, name: str, request: VmRequest) -> None:
         """Start one, and wait until its store is there or it has failed."""
         parent = os.getpid()
         begun, begin = os.pipe()
         signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # until the child has its own handlers
         pid = os.fork()
         if not pid:
-            os._exit(self._child(name, asked, parent, begin))
+            os._exit(self._child(name, request, parent, begin))
         self._running[pid] = name
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         say(f"rondo: {name}: process {pid}", err=True)
         os.close(begin)
-        if asked.store is not None:
+        if request.store is not None:
             os.read(begun, 1)  # or its end, where the child has ended
         os.close(begun)
 
-    def _child(self, name: str, asked: Asked, parent: int, begin: int) -> int:
+    def _child(self, name: str, request: VmRequest, parent: int, begin: int) -> int:
         try:
             for each in self._listening:
                 each.close()
@@ -170,14 +171,14 @@ class _Processes:
             if os.getppid() != parent:
                 return 1
             with unstalled_stderr():  # the parent's is written by a thread that is not in the child
-                return self._run(name, asked, begin)
+                return self._run(name, request, begin)
         except BaseException:  # noqa: BLE001 - the child ends here, whatever it was
             return 1
 
-    def _run(self, name: str, asked: Asked, begin: int) -> int:
+    def _run(self, name: str, request: VmRequest, begin: int) -> int:
         try:
-            lines = _Lines(name, threading.Lock())
-            run = Run(asked, lines, name, on_recording=lambda _path: os.write(begin, b"."))
+            lines = _NamedLines(name, threading.Lock())
+            run = VmRun(request, lines, name, on_recording=lambda _path: os.write(begin, b"."))
             with stopped_by_signals(lambda number: run.stop(f"signal {number}")):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
                 try:
@@ -221,26 +222,26 @@ def _load() -> None:
         os.environ.setdefault(name, "1")
     for module in ("numpy", "rondo_core.store", "rondo_vmm.schemas", "rondo_vmm.plugins.exits"):
         importlib.import_module(module)
-    from rondo_vmm.recording import monitor_plugins
+    from rondo_vmm.observe.recording import monitor_plugins
 
     monitor_plugins()
     gc.freeze()  # what is collected in a child would be written to, and be the child's own
 
 
-class _Lines:
+class _NamedLines:
     """Shows a machine's console a whole line at a time, its name before each."""
 
     def __init__(self, name: str, lock: threading.Lock) -> None:
-        self._prefix, self._lock = f"{name}: ".encode(), lock
+        self._prefix, self._lock = os.fsencode(f"{name}: "), lock
         self._write = to_descriptor(STDOUT)
         self._line = bytearray()
 
     def __call__(self, data: bytes) -> None:
         self._line += data
-        if b"\n" not in data and len(self._line) < LONGEST_LINE:
+        if b"\n" not in data and len(self._line) < MAX_LINE_BYTES:
             return
         *lines, rest = bytes(self._line).split(b"\n")
-        if len(rest) >= LONGEST_LINE:
+        if len(rest) >= MAX_LINE_BYTES:
             lines, rest = [*lines, rest], b""
         self._line[:] = rest
         with self._lock:
@@ -248,18 +249,18 @@ class _Lines:
 
 
 def _serve(
-    machines: list[tuple[str, Asked]], listening: list[socket.socket], token_file: Path | None
+    machines: list[tuple[str, VmRequest]], listening: list[socket.socket], token_file: Path | None
 ) -> Sidecar | None:
     """Serve those whose store is there, all by one process; say where each is."""
     from rondo_web import Sidecar, url_of
 
     there = []
-    for (name, asked), each in zip(machines, listening, strict=True):
-        if asked.store is None or not asked.store.exists():
+    for (name, request), each in zip(machines, listening, strict=True):
+        if request.store is None or not is_there(request.store):
             each.close()
             continue
-        there.append((asked.store, each))
-        say(f"rondo: {name}: serving {asked.store} on {url_of(each)}/metrics/info", err=True)
+        there.append((request.store, each))
+        say(f"rondo: {name}: serving {request.store} on {url_of(each)}/metrics/info", err=True)
     return Sidecar(*there[0], there[1:], token_file) if there else None
 
 
@@ -272,7 +273,7 @@ def _make_room(count: int) -> None:
 
 def _clear(directory: Path, names: set[str]) -> None:
     """Remove stores that a killed process had not made whole, and name those that this run leaves alone."""
-    if not directory.is_dir():
+    if not is_directory(directory):
         return
     for path in sorted(directory.iterdir()):
         if path.name.endswith(".unfinished"):
@@ -280,5 +281,5 @@ def _clear(directory: Path, names: set[str]) -> None:
                 shutil.rmtree(path, ignore_errors=True)
                 pid = path.name.split(".")[-2].partition("-")[0]
                 say(f"rondo: {path}: removed; process {pid} was killed while it made that store", err=True)
-        elif (path / "meta").exists() and path.name not in names:
+        elif is_there(path / "meta") and path.name not in names:
             say(f"rondo: {path}: a store of an earlier run, left as it is", err=True)

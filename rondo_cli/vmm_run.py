@@ -14,13 +14,15 @@ from rondo_cli import run_long
 from rondo_cli.printing import GuestText, say
 from rondo_cli.terminal import STDOUT, to_descriptor
 from rondo_core.errors import RondoError, make_logs_printable, one_line
+from rondo_core.model import is_there
 from rondo_vmm.config import VmConfig
-from rondo_vmm.monitor import Monitor, VmResult
+from rondo_vmm.monitor import Monitor
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store
     from rondo_core.export import Exporters, Outcome
     from rondo_core.plugins import Config
+    from rondo_vmm.observe.result import VmResult
     from rondo_vmm.qemu.machine import QemuMonitor
 
 REMOTE_WRITE = "prometheus"
@@ -29,7 +31,7 @@ REASON_BYTES = 86  # the record of runs keeps 100 bytes
 
 
 @attrs.frozen
-class Asked:
+class VmRequest:
     """What was asked for of one machine.
 
     Attributes: `config`, what it is; `store`, where it is recorded (None: nowhere); `known`, what the config file says
@@ -51,12 +53,12 @@ def with_remote_write(known: Config, url: str | None) -> dict[str, Mapping[str, 
     return tables
 
 
-class Run:
+class VmRun:
     """One machine's run. `run` blocks; `stop` may come before or while it does, from any thread."""
 
     def __init__(
         self,
-        asked: Asked,
+        request: VmRequest,
         sink: Callable[[bytes], object],
         name: str = "",
         source: int | None = None,
@@ -67,7 +69,7 @@ class Run:
         Args: `sink` takes the console's bytes; `name` begins each line that is said; `source`: a descriptor that the
             console reads; `on_recording` is called with the store's path when it is there.
         """
-        self._asked, self._sink, self._source = asked, sink, source
+        self._request, self._sink, self._source = request, sink, source
         self._prefix = f"rondo: {name}: " if name else "rondo: "
         self._on_recording = on_recording
         self._monitor: Monitor | QemuMonitor | None = None
@@ -78,7 +80,7 @@ class Run:
 
         The machine is made first: one that cannot be had leaves no store, and where there is one, says why in it.
         """
-        path = self._asked.store
+        path = self._request.store
         plugins = None if path is None else self._plugins()
         try:
             self._monitor = self._make()
@@ -87,9 +89,9 @@ class Run:
             raise
         if self._stopped_by:
             self._monitor.stop(self._stopped_by)
-        run_long()
         try:
             if path is None:
+                run_long()
                 result = self._monitor.run()
                 self._summarise(result)
                 return result
@@ -101,16 +103,17 @@ class Run:
         from rondo_core import Store
 
         outcomes: dict[str, Outcome] = {}
-        sync_interval_s = self._asked.known.store.get("sync_interval")
+        sync_interval_s = self._request.known.store.get("sync_interval")
         with Store(path, self._schemas(path), writer="vmm", sync_interval_s=sync_interval_s) as store:
             exporters = None
             try:
-                self._name_what_was_killed(store)
+                self._name_what_is_gone(store)
                 self._on_recording(path)
                 exporters = self._start_export(store)
                 monitor.record_in(store, plugins)
                 _check_spare_files()
                 self._say(f"machine {monitor.machine}: {monitor.why}; recording to {path}")
+                run_long()
                 result = monitor.run()
                 store.close(result.on_record)
             except Exception as error:
@@ -127,8 +130,8 @@ class Run:
 
     def _record_failed_start(self, error: Exception) -> None:
         """Say why in a store that is there already; what keeps even that from being written is not what went wrong."""
-        path = self._asked.store
-        if path is None or not path.exists():
+        path = self._request.store
+        if path is None or not is_there(path):
             return
         from rondo_core import Store
 
@@ -142,19 +145,19 @@ class Run:
             self._monitor.stop(why)
 
     def _plugins(self) -> Plugins:
-        if self._asked.config.machine == "qemu":
+        if self._request.config.machine == "qemu":
             from rondo_vmm.qemu.recording import qemu_plugins
 
-            return qemu_plugins(self._asked.known.recorders)
-        from rondo_vmm.recording import monitor_plugins
+            return qemu_plugins(self._request.known.recorders)
+        from rondo_vmm.observe.recording import monitor_plugins
 
-        return monitor_plugins(self._asked.known.recorders)
+        return monitor_plugins(self._request.known.recorders)
 
     def _schemas(self, path: Path) -> tuple[Schema, ...] | None:
         """Give those of the config; without, a machine's own for a new store, and whatever is there for an old one."""
-        known = self._asked.known
+        known = self._request.known
         kept = known.schemas()
-        if kept is not None or path.exists():
+        if kept is not None or is_there(path):
             return kept
         from rondo_core.model import with_room
         from rondo_core.plugins import RECORDERS, entrypoints, recorders_asked
@@ -162,33 +165,34 @@ class Run:
 
         where = entrypoints.find(RECORDERS) if known.recorders else {}
         more = [name for name in recorders_asked(known.recorders) if not where[name].startswith("rondo_vmm.")]
-        schemas = with_recorders(schemas_for(self._asked.config), len(more))
-        return with_room(schemas, len(self._asked.exporters))
+        schemas = with_recorders(schemas_for(self._request.config), len(more))
+        return with_room(schemas, len(self._request.exporters) + 1)  # a machine's own has room for none
 
     def _make(self) -> Monitor | QemuMonitor:
-        config = self._asked.config
+        config = self._request.config
         if config.machine == "qemu":
             from rondo_vmm.qemu.machine import QemuMonitor
 
             return QemuMonitor(config, sink=self._sink, stopped=lambda: self._stopped_by)
         return Monitor(config, sink=self._sink, source=self._source, on_escape=self.stop)
 
-    def _name_what_was_killed(self, store: Store) -> None:
-        """Say that the run before this one was killed."""
+    def _name_what_is_gone(self, store: Store) -> None:
+        """Say that the run before this one has no end on record."""
         from rondo_core.model import RUNS_FILE
         from rondo_core.storage import read_runs
 
         for run in read_runs(store.path / RUNS_FILE)[-2:]:
             if run.number == store.run.number - 1 and not run.ended:
-                self._say(f"{store.path}: process {run.pid} was killed in run {run.number}; what it recorded is kept")
+                what = f"process {run.pid} is gone without closing run {run.number}"
+                self._say(f"{store.path}: {what}; what it recorded is kept")
 
     def _start_export(self, store: Store) -> Exporters | None:
-        if not self._asked.exporters:
+        if not self._request.exporters:
             return None
         from rondo_core.export import Exporters
 
         make_logs_printable()
-        return Exporters(store, self._asked.exporters, self._asked.labels)
+        return Exporters(store, self._request.exporters, self._request.labels)
 
     def _say(self, words: str) -> None:
         say(self._prefix + words, err=True)
@@ -212,10 +216,10 @@ class Run:
         self._say(f"{name}: {outcome.samples} samples sent in {outcome.requests} requests")
         if outcome.error:
             self._say(f"{name}: {outcome.failures} failed requests, the last: {outcome.error}")
-            if name in self._asked.known.exporters:
-                how = f"--to {name} --config {self._asked.known.path}"
+            if name in self._request.known.exporters:
+                how = f"--to {name} --config {self._request.known.path}"
             else:
-                how = f"--to {name} --url {_public(str(self._asked.exporters[name].get('url', '')))}"
+                how = f"--to {name} --url {_public(str(self._request.exporters[name].get('url', '')))}"
             self._say(f"what was not sent is still in the store: rondo export {path} {how}")
 
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rondo_vmm.config import VmConfig as VmConfig
     from rondo_vmm.errors import VmmError as VmmError
-    from rondo_vmm.monitor import VmResult as VmResult
     from rondo_vmm.monitor import run_vm as run_vm
+    from rondo_vmm.observe.result import VmResult as VmResult
     from rondo_vmm.schemas import VMM_SCHEMAS as VMM_SCHEMAS
 
 _HOME = {
     "VMM_SCHEMAS": "schemas",
     "VmConfig": "config",
-    "VmResult": "monitor",
+    "VmResult": "observe.result",
     "VmmError": "errors",
     "run_vm": "monitor",
 }

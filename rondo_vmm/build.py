@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import attrs
 
-from rondo_vmm.boot.loader import EMULATED_HOST_CMDLINE, LINUX_CMDLINE, Kernel, load, read_kernel
+from rondo_vmm.boot.kernel import Kernel, read_kernel
+from rondo_vmm.boot.loader import EMULATED_HOST_CMDLINE, LINUX_CMDLINE, load
 from rondo_vmm.config import VmConfig, check_command_line
-from rondo_vmm.devices import clock, finish, serial
+from rondo_vmm.devices import clock, power, serial
+from rondo_vmm.devices.board import Board
 from rondo_vmm.errors import ConfigError
-from rondo_vmm.fitting import Fittings
-from rondo_vmm.machine import Board, Machine
 from rondo_vmm.memory import GuestMemory
-from rondo_vmm.room import check_room
+from rondo_vmm.rlimits import check_rlimits
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.setup import VirtioDevices
+    from rondo_vmm.machine import Machine
 
 
 @attrs.frozen
 class Vm:
-    """A machine, the board that it is on, its serial port and virtio devices, and why it is that machine."""
+    """A machine, its board, its serial port, its virtio devices where it has any, and why it is that machine."""
 
     machine: Machine
     board: Board
     serial: serial.Serial
-    fittings: Fittings
+    virtio: VirtioDevices | None
     why: str
+
+    def close(self) -> None:
+        """Let go of it all; every CPU must have left the guest."""
+        self.machine.close()
+        if self.virtio is not None:
+            self.virtio.close()
 
 
 def build(config: VmConfig, sink: Callable[[bytes], object]) -> Vm:
@@ -39,17 +50,20 @@ def build(config: VmConfig, sink: Callable[[bytes], object]) -> Vm:
     cmdline = command_line(config, kernel)
     board = Board(GuestMemory(config.memory_mib << 20))
     machine, why = choose_machine(config, board, kernel)
-    fittings: Fittings | None = None
+    virtio: VirtioDevices | None = None
     try:
         uart = add_devices(board, machine, sink)
-        fittings = Fittings(config, board, machine.interrupt_line)
-        machine.set_up(load(kernel, board.memory, cmdline, config.initrd, config.vcpus, board.slots))
+        if config.has_virtio:
+            from rondo_vmm.devices.virtio.setup import VirtioDevices
+
+            virtio = VirtioDevices(config, board, machine.interrupt_line)
+        machine.set_up(load(kernel, board.memory, cmdline, config.initrd, config.vcpus, board.mmio_regions))
     except BaseException:
         machine.close()
-        if fittings is not None:
-            fittings.close()
+        if virtio is not None:
+            virtio.close()
         raise
-    return Vm(machine, board, uart, fittings, why)
+    return Vm(machine, board, uart, virtio, why)
 
 
 def command_line(config: VmConfig, kernel: Kernel) -> str:
@@ -77,7 +91,7 @@ def choose_machine(config: VmConfig, board: Board, kernel: Kernel) -> tuple[Mach
     if wanted == "auto":
         trouble = vm.usable()
         wanted, why = ("soft", trouble) if trouble else ("kvm", "/dev/kvm can be used")
-    check_room(config.vcpus, soft=wanted == "soft")
+    check_rlimits(config.vcpus, soft=wanted == "soft")
     if wanted == "kvm":
         from rondo_vmm.kvm.machine import KvmMachine
         from rondo_vmm.kvm.vcpu import install_kick
@@ -97,9 +111,9 @@ def add_devices(board: Board, machine: Machine, sink: Callable[[bytes], object])
     bus = board.bus
     uart = serial.Serial(sink, machine.interrupt_line(serial.COM1_IRQ))
     bus.add_ports(serial.COM1, 8, uart)
-    bus.add_ports(finish.PM1A_EVENT, finish.PM1A_EVENT_COUNT, finish.PowerEvents())
-    bus.add_ports(finish.PM1A_CONTROL, 4, finish.PowerOff(board.finish))
-    bus.add_ports(finish.I8042_DATA, 5, finish.KeyboardController(board.finish))
+    bus.add_ports(power.PM1A_EVENT, power.PM1A_EVENT_COUNT, power.PowerEvents())
+    bus.add_ports(power.PM1A_CONTROL, 4, power.PowerOff(board.finish))
+    bus.add_ports(power.I8042_DATA, 5, power.KeyboardController(board.finish))
     bus.add_ports(clock.CLOCK_PORT, clock.PORT_COUNT, board.clock)
     bus.add_ports(clock.SCRATCH_PORT, clock.SCRATCH_PORT_COUNT, clock.Scratch(clock.SCRATCH_PORT_COUNT))
     bus.add_mmio(clock.SCRATCH_MMIO, clock.SCRATCH_MMIO_BYTES, clock.Scratch(clock.SCRATCH_MMIO_BYTES))

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rondo_vmm.devices.virtio.block.device import OnRequest
     from rondo_vmm.memory import GuestMemory
 
+# Why a virtual CPU left the guest; hooks and counts go by the index. Source: KVM_EXIT_* of the KVM API.
+EXIT_REASONS = ("io", "mmio", "hlt", "shutdown", "other")
+IO, MMIO, HLT, SHUTDOWN, OTHER = range(len(EXIT_REASONS))
+MILESTONES = ("first_instruction", "first_byte", "init", "phase_cpu", "phase_idle", "phase_io", "phase_mixed", "done")
 OnExit = Callable[[int, int, int, int], None]
 Times = tuple[int, int, int]  # sum, least, greatest, ns
 OnExits = Callable[[Sequence[int], Times, Times, int], None]
@@ -41,7 +45,7 @@ def rondo_vmm_exits_bind(declare: Declare, config: Config, vcpu: int) -> OnExits
     Called: once per virtual CPU, before it runs, on the monitor's thread.
     Args: `declare` makes handles; `config` is this plugin's own table; `vcpu` is the CPU's number.
     Returns: `on_exits(counts, run_ns, exit_ns, now_ns)`, where `counts` are the exits since the last call by index
-        into rondo_vmm.machine.REASONS, `run_ns` is sum, least and greatest of their times in the guest before the
+        into EXIT_REASONS, `run_ns` is sum, least and greatest of their times in the guest before the
         exit, `exit_ns` of the monitor's handling, and `now_ns` the wall clock at the last of them; all are of the
         same second. Called when there is an exit 250 ms after the last call or in another second, on every tick and at
         the end, by one thread at a time; it must take at most some microseconds. None to stay out.
@@ -55,7 +59,7 @@ def rondo_vmm_exit_bind(declare: Declare, config: Config, vcpu: int) -> OnExit |
 
     Called: once per virtual CPU, before it runs, on the monitor's thread.
     Args: `declare` makes handles; `config` is this plugin's own table; `vcpu` is the CPU's number.
-    Returns: `on_exit(reason, run_ns, exit_ns, now_ns)`, where `reason` is an index into rondo_vmm.machine.REASONS,
+    Returns: `on_exit(reason, run_ns, exit_ns, now_ns)`, where `reason` is an index into EXIT_REASONS,
         `run_ns` the time in the guest before the exit, `exit_ns` the monitor's handling of it, `now_ns` the wall
         clock; it must take well under a microsecond. None to stay out.
     Errors: a raise here disables this plugin alone; a raise in `on_exit` is counted, reported, and ends its calls.
@@ -108,7 +112,7 @@ def rondo_vmm_milestone_bind(declare: Declare, config: Config) -> OnMilestone | 
 
     Called: once, before the machine runs, on the monitor's thread.
     Args: `declare` makes handles; `config` is this plugin's own table.
-    Returns: `on_milestone(name, since_ns, now_ns)`, where `name` is one of rondo_vmm.milestones.NAMES, `since_ns` the
+    Returns: `on_milestone(name, since_ns, now_ns)`, where `name` is one of MILESTONES, `since_ns` the
         time since the monitor began to make the machine, and `now_ns` the wall clock; on a CPU's thread. None to stay
         out.
     Errors: a raise here disables this plugin alone; a raise in `on_milestone` is counted, and reported once per kind.

@@ -2,43 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-import attrs
-
-from rondo_core.clock import NS_PER_S, monotonic_ns
-from rondo_vmm.bus import Bus
-from rondo_vmm.devices.clock import Clock
-from rondo_vmm.exit_totals import ExitTotals
-from rondo_vmm.memory import GuestMemory
-
-REASONS = ("io", "mmio", "hlt", "shutdown", "other")
-IO, MMIO, HLT, SHUTDOWN, OTHER = range(len(REASONS))
-
-
-@attrs.frozen
-class Start:
-    """How the first CPU starts: at `entry` in flat 32-bit mode, or in 64-bit mode with boot/longmode's page tables."""
-
-    entry: int
-    rsi: int = 0
-    rbx: int = 0
-    long_mode: bool = False
-
-
-@attrs.frozen
-class Slot:
-    """A memory-mapped device that a kernel is told of: its registers' address, their bytes, its interrupt line."""
-
-    address: int
-    size_bytes: int
-    irq: int
+from rondo_vmm.boot.kernel import Start
+from rondo_vmm.observe.exit_totals import ExitTotals
 
 
 class Vcpu(Protocol):
-    """One virtual CPU, driven by one thread. Attributes: `exits`, counts by the index of the reason in REASONS."""
+    """One virtual CPU, driven by one thread. Attributes: `exits`: counts by index into hookspecs.EXIT_REASONS."""
 
     exits: list[int]
 
@@ -73,42 +45,3 @@ class Machine(Protocol):
 
     def close(self) -> None:
         """Let go of descriptors; every `run` must have returned."""
-
-
-class Board:
-    """What is around the CPUs, the same for every machine: memory, bus, clock, and how the guest ended it.
-
-    Attributes: `slots`, the memory-mapped devices that a Linux kernel is told of.
-    """
-
-    def __init__(self, memory: GuestMemory) -> None:
-        """Start with an empty bus."""
-        self.memory = memory
-        self.bus = Bus()
-        self.slots: list[Slot] = []
-        self.clock = Clock(monotonic_ns)
-        self.ended = ""
-        self._stopped = threading.Event()
-
-    def finish(self, how: str) -> None:
-        """Note how the guest ended the machine; the CPU's loop looks after every exit."""
-        self.ended = self.ended or how
-
-    def stop(self) -> None:
-        """Wake a sleeping CPU, and let it not sleep again."""
-        self._stopped.set()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether `stop` was called."""
-        return self._stopped.is_set()
-
-    def sleep_until_alarm(self) -> None:
-        """Do what HLT does on this board: sleep until the alarm; without one the guest sleeps for ever."""
-        if not self.clock.alarm_ns:
-            self.finish("halted")
-            return
-        wait_s = (self.clock.alarm_ns - monotonic_ns()) / NS_PER_S
-        self.clock.alarm_ns = 0
-        if wait_s > 0:
-            self._stopped.wait(wait_s)

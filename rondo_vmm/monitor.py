@@ -7,77 +7,30 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import attrs
-
-from rondo_core.clock import NS_PER_S, wall_ns
+from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError, one_line
 from rondo_core.signals import stopped_by_signals
 from rondo_vmm.build import build
 from rondo_vmm.config import VmConfig
-from rondo_vmm.console import Input, Lines
-from rondo_vmm.exit_totals import ExitTotals
-from rondo_vmm.machine import REASONS
-from rondo_vmm.milestones import Milestones
-from rondo_vmm.output import LONGEST_S, STOPPED_S, DroppedBytes, Output
-from rondo_vmm.panic import PanicLine
-from rondo_vmm.recording import Recording
+from rondo_vmm.hookspecs import EXIT_REASONS
+from rondo_vmm.observe.console_lines import ConsoleLines
+from rondo_vmm.observe.console_output import DRAIN_TIMEOUT_S, STOPPED_DRAIN_TIMEOUT_S, ConsoleOutput, DroppedBytes
+from rondo_vmm.observe.exit_totals import ExitTotals
+from rondo_vmm.observe.milestones import Milestones
+from rondo_vmm.observe.panic import PanicLine
+from rondo_vmm.observe.recording import Recording
+from rondo_vmm.observe.ticks import until_next_second_s
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
+    from rondo_vmm.devices.serial_input import SerialInput
+    from rondo_vmm.observe.result import VmResult
 
 JOIN_S = 10.0
-PANIC_STATUS = 3  # a guest that panicked is neither a failure of the monitor's nor a wrong call
 # A process's machines tick one after the other: at once they would hand the interpreter over at every system
 # call. One that takes long holds up the others for no more than this.
-TURN_S = 0.5
-_turn = threading.Lock()
-
-
-@attrs.frozen
-class VmResult:
-    """How a VM's run went.
-
-    Attributes:
-        machine, why: which machine ran it and why that one.
-        ended: "power-off", "reset", "panic", "halted", "timeout", "stopped", "signal 15" or another, or "failed".
-        error: the failure, or what the guest's kernel said when it panicked, in one line; empty where there was none.
-        exits: how often the CPUs left the guest, by reason, as the exit loops counted; empty where another monitor ran
-            it, as QEMU does; exits_by_vcpu: of each CPU.
-        uptime_s: from before the first instruction to after the last; started_ns, ended_ns: the same by the wall
-            clock, ns since the epoch.
-        failed_plugins: plugin -> number of its failures.
-        completed: instructions that the monitor ran because the host's KVM cannot, by name: empty on real hardware.
-        dropped_bytes: what of the console no one took; console_trouble: why, where its sink said so.
-        notes: what else is to be known of the run, a line each, as disks of which requests failed.
-    """
-
-    machine: str
-    why: str
-    ended: str
-    error: str
-    exits: dict[str, int]
-    uptime_s: float
-    started_ns: int
-    ended_ns: int
-    failed_plugins: dict[str, int]
-    exits_by_vcpu: tuple[dict[str, int], ...] = ()
-    completed: dict[str, int] = attrs.Factory(dict)
-    dropped_bytes: int = 0
-    console_trouble: str = ""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def exit_status(self) -> int:
-        """Give the process's exit status: 0, 1 for a failure, 3 for a panic, 128 + n for signal n."""
-        if self.ended.startswith("signal "):
-            return 128 + int(self.ended.removeprefix("signal "))
-        return {"failed": 1, "panic": PANIC_STATUS}.get(self.ended, 0)
-
-    @property
-    def on_record(self) -> str:
-        """Give how it ended in the words of the record of runs."""
-        fault = self.error if self.ended in {"failed", "panic"} else ""
-        return "; ".join((fault or self.ended, *self.notes))
+TICK_LOCK_S = 0.5
+_tick_lock = threading.Lock()
 
 
 class Monitor:
@@ -102,8 +55,8 @@ class Monitor:
         """
         self._began_ns = wall_ns()
         self._config = config
-        self._output = None if sink is None else Output(sink, at_once=source is not None)
-        self._lines = Lines(self._output or _nowhere)
+        self._output = None if sink is None else ConsoleOutput(sink, at_once=source is not None)
+        self._lines = ConsoleLines(self._output or _nowhere)
         try:
             self._vm = build(config, self._lines)
         except BaseException:
@@ -111,7 +64,11 @@ class Monitor:
             raise
         self._machine, self.why = self._vm.machine, self._vm.why
         self.record_in(store, plugins)
-        self._input = None if source is None else Input(source, self._vm.serial, on_escape)
+        self._input: SerialInput | None = None
+        if source is not None:
+            from rondo_vmm.devices.serial_input import SerialInput
+
+            self._input = SerialInput(source, self._vm.serial, on_escape)
         self._go = threading.Event()
         self._done = threading.Event()
         self._closing, self._closed = threading.RLock(), False  # reentrant: a signal handler may stop in the middle
@@ -134,15 +91,15 @@ class Monitor:
         with self._closing:
             if not self._closed:
                 self._closed = True
-                self._machine.close()
-                self._vm.fittings.close()
+                self._vm.close()
 
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         recording = Recording(self._store, self._plugins)
         if self._store is not None and self._output is not None:
             recording.add_tick(DroppedBytes(self._store, self._output))
-        recording.fit(self._vm.fittings)
+        if self._vm.virtio is not None:
+            recording.bind_devices(self._vm.virtio)
         milestones, panic = Milestones(self._began_ns, recording.milestones()), PanicLine()
 
         def on_line(line: bytes, began_ns: int) -> None:
@@ -182,7 +139,7 @@ class Monitor:
         )
         recording.tick(started_ns)
         milestones.reach("first_instruction", started_ns)
-        recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
+        recording.notify("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
         with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
             self._go.set()
             ticking.start()
@@ -200,23 +157,26 @@ class Monitor:
             if any(thread.is_alive() for thread in threads):
                 self._error = self._error or "a virtual CPU did not stop; its memory is kept until the process ends"
             else:  # a CPU that still runs would run into memory that is gone
-                self._machine.close()
-                self._vm.fittings.close()
+                self._vm.close()
         ended = self._stopped_by or self._ended
         if panic.explains(ended):
             ended, self._error = "panic", f"panic: {panic.line}"
         now_ns, uptime_s = wall_ns(), time.monotonic() - started
-        recording.tell("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
+        recording.notify("rondo_vmm_stopped", ended=ended, now_ns=now_ns)
         recording.tick(now_ns)
-        self._close_output(STOPPED_S if self._stopped_by else LONGEST_S)
+        self._close_output(STOPPED_DRAIN_TIMEOUT_S if self._stopped_by else DRAIN_TIMEOUT_S)
         recording.tick_added(now_ns)
-        exits = tuple(dict(zip(REASONS, vcpu.exits, strict=True)) for vcpu in vcpus)
+        from rondo_vmm.observe.result import (
+            VmResult,  # at the end: no guest is to wait for its first instruction for it
+        )
+
+        exits = tuple(dict(zip(EXIT_REASONS, vcpu.exits, strict=True)) for vcpu in vcpus)
         return VmResult(
             machine=self.machine,
             why=self.why,
             ended=ended,
             error=self._error,
-            exits={reason: sum(each[reason] for each in exits) for reason in REASONS},
+            exits={reason: sum(each[reason] for each in exits) for reason in EXIT_REASONS},
             exits_by_vcpu=exits,
             completed=self._machine.completed,
             uptime_s=uptime_s,
@@ -238,9 +198,9 @@ class Monitor:
             self._machine.stop()
         self._done.set()
 
-    def _close_output(self, longest_s: float) -> None:
+    def _close_output(self, timeout_s: float) -> None:
         if self._output is not None:
-            self._output.close(longest_s)
+            self._output.close(timeout_s)
 
     def _join(self, threads: list[threading.Thread]) -> None:
         """Stop all CPUs and wait; a kick that came a moment before a CPU entered the guest is given again."""
@@ -272,29 +232,18 @@ class Monitor:
     def _run_ticks(self, recording: Recording, begun_ns: int) -> None:
         """Tick just after each whole second of the wall clock, so that every one has its point."""
         while not self._done.wait(until_next_second_s(begun_ns)):
-            mine = _turn.acquire(timeout=TURN_S)
+            mine = _tick_lock.acquire(timeout=TICK_LOCK_S)
             try:
                 begun_ns = wall_ns()
                 recording.tick(begun_ns)
             finally:
                 if mine:
-                    _turn.release()
+                    _tick_lock.release()
 
 
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:
     """Run a VM from its first instruction to its end; see Monitor."""
     return Monitor(config, store, sink).run()
-
-
-def until_next_second_s(begun_ns: int) -> float:
-    """Give how long it is until a second begins that comes after `begun_ns`; 0 where one has: what was begun took long.
-
-    Where the clock has been set back, that is the next second by the clock as it is.
-    """
-    now_ns = wall_ns()
-    if now_ns // NS_PER_S > begun_ns // NS_PER_S:
-        return 0.0
-    return (NS_PER_S - now_ns % NS_PER_S) / NS_PER_S
 
 
 def _nowhere(_data: bytes) -> None:

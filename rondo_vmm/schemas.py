@@ -12,17 +12,16 @@ from __future__ import annotations
 import attrs
 
 from rondo_core import Schema, Tier
-from rondo_core.model import SELF_MATCH, SELF_SCHEMA
+from rondo_core.model import OWN_SERIES, SELF_MATCH, SELF_SCHEMA
 from rondo_vmm.config import VmConfig
 from rondo_vmm.errors import ConfigError
-from rondo_vmm.machine import REASONS
-from rondo_vmm.milestones import NAMES
+from rondo_vmm.hookspecs import EXIT_REASONS, MILESTONES
 
 OUTCOMES = 4  # of a line that the guest hands in
 
 COUNTERS, GAUGES, SUMMARIES = 11, 3, 2
 TIMES = 2  # counters of a virtual CPU beside its exits: CPU time and steal
-MILESTONES = "milestones"
+MILESTONE_SCHEMA = "milestones"
 BALLOON_COUNTERS, BALLOON_GAUGES, MEMORY_GAUGES = 4, 6, 2
 GUEST_SERIES = 16
 SERIES_OF_A_RECORDER = 8
@@ -40,7 +39,7 @@ def vmm_schemas(
     if vcpus < 1:
         raise ConfigError(f"{vcpus} virtual CPUs: at least 1")
     more = vcpus - 1
-    counters = COUNTERS + (len(REASONS) + TIMES) * more
+    counters = COUNTERS + (len(EXIT_REASONS) + TIMES) * more
     if disks:
         from rondo_vmm.devices.virtio.block.request import OPS
 
@@ -51,9 +50,13 @@ def vmm_schemas(
     if guest_samples:
         counters, gauges = counters + GUEST_SERIES + OUTCOMES, gauges + GUEST_SERIES
     return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "2h", ("last",))), SELF_MATCH),
+        Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "2h", ("last",))), SELF_MATCH),
         Schema(
-            MILESTONES, "gauge", len(NAMES), (Tier("5m", "6h"), Tier("3h", "7d", ("max",))), "vmm_milestone_seconds"
+            MILESTONE_SCHEMA,
+            "gauge",
+            len(MILESTONES),
+            (Tier("5m", "6h"), Tier("3h", "7d", ("max",))),
+            "vmm_milestone_seconds",
         ),
         Schema("counters", "counter", counters, _tiers(("last",), ("last",))),
         Schema("gauges", "gauge", gauges, _tiers(("min", "max", "sum"), ("max", "sum"))),

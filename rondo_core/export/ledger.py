@@ -11,6 +11,7 @@ memory: a receiver that refuses everything moves nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar
@@ -30,7 +31,8 @@ from rondo_core.export.cursor import (
     united,
 )
 from rondo_core.export.drain import Drained
-from rondo_core.storage.files import Folder
+from rondo_core.model import layout
+from rondo_core.storage.files import Folder, sync_file
 
 logger = logging.getLogger("rondo.export")
 
@@ -243,7 +245,9 @@ class Ledger:
             self.skip_in_flight()
 
     def end_run(self, run: int) -> None:
-        """Note that the end of a run was acknowledged."""
+        """Note that the end of a run was acknowledged, once the run itself is on the disk: no other gets its number."""
+        with contextlib.suppress(StoreError, OSError):  # a disk that is full, or a store that may only be read
+            sync_file(self._store / layout.RUNS_FILE)
         self.cursor = attrs.evolve(self.cursor, ended_run=run)
 
     # -- series that are sent apart

@@ -18,12 +18,12 @@ from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import ExportError, RetryableExportError, RondoError, UsageError, one_line
 from rondo_core.export.apart import wait_asked_s
 from rondo_core.export.batch import Batch
-from rondo_core.export.cursor import Cursor, note_failure, resumed_tiers
+from rondo_core.export.cursor import Cursor, CursorLock, note_failure, resumed_tiers
 from rondo_core.export.delivery import Delivery, RefusesAllError
 from rondo_core.export.drain import Drain
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.ledger import Ledger
-from rondo_core.export.options import MISTAKES, open_exporter, runner_options
+from rondo_core.export.options import MISTAKES, check_exporters, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.sender import Sender
 from rondo_core.hookspecs import Exporter
@@ -342,8 +342,14 @@ def open_runner(
     Raises: as `open_exporter`; UsageError: an option is wrong; StoreError: see `Runner`.
     """
     mine, rest = runner_options(name, config)
+    chosen = {**options, **mine}
+    plugin = chosen.pop("plugin")
+    check_exporters({name: config})
+    # What this store cannot be sent by is said before the exporter makes anything.
+    Drain(view, **{key: chosen[key] for key in ("tier", "fn", "match", "backfill") if key in chosen})
+    CursorLock(view.folder, name).release()
     try:
-        opened = open_exporter(name, mine.pop("plugin"), rest)
+        opened = open_exporter(name, plugin, rest)
     except MISTAKES:
         raise  # told to whoever wrote them; a name that is none must not leave a cursor behind
     except RondoError as error:
@@ -351,7 +357,7 @@ def open_runner(
         raise
     exporter = Labelled(opened, labels) if labels else opened
     try:
-        return Runner(view, exporter, name, clock=clock, count=count, **{**options, **mine})
+        return Runner(view, exporter, name, clock=clock, count=count, **chosen)
     except RondoError:
         exporter.close()
         raise

@@ -30,7 +30,7 @@ from rondo_core.maintain.recover import Finding, Salvaged, listed, plain, salvag
 from rondo_core.model import layout
 from rondo_core.model.schema import Schema
 from rondo_core.storage.directory import LOCK_BYTES
-from rondo_core.storage.files import open_file, read_bytes
+from rondo_core.storage.files import UNFINISHED, open_file, read_bytes
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.runs import decode_run, read_runs, run_records
 
@@ -94,7 +94,7 @@ def _stranger(file: Path) -> Finding:
     mode = file.lstat().st_mode if os.path.lexists(file) else 0
     if stat.S_ISLNK(mode):
         return Finding(file.name, "", "a symbolic link, which a store never holds")
-    if file.name.endswith(".unfinished"):
+    if file.name.endswith(UNFINISHED):
         return Finding(file.name, "", "left by an exporter that ended while it saved its cursor; remove it", "note")
     return Finding(file.name, "", "not a file of this store; it is left alone", "note")
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from rondo_core.errors import SchemaError
 from rondo_core.model import layout
-from rondo_core.model.labels import KINDS, Kind
+from rondo_core.model.labels import KINDS, Kind, Series
+from rondo_core.model.selector import parse_selector
 from rondo_core.model.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
 from rondo_core.units import format_duration, parse_duration_ns
 
 SELF_SCHEMA = "rondo"
 SELF_PREFIX = "rondo_"
-SERIES_OF_AN_EXPORTER = 10
+# How many series rondo counts itself by: of a store, of each exporter, and how many plugins' failures by name.
+SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 13, 10, 8
+OWN_SERIES = SERIES_OF_A_STORE + PLUGINS_NAMED + 1  # all other plugins are one; without an exporter's
 MAX_SERIES = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -201,7 +204,11 @@ class Schema:
 
 DEFAULT_SCHEMAS = (Schema("counters", "counter"), Schema("gauges", "gauge"), Schema("summaries", "summary"))
 SELF_MATCH = f'{{__name__=~"{SELF_PREFIX}.*"}}'
-SELF_SCHEMAS = (Schema(SELF_SCHEMA, "counter", 16, (Tier("1s", "10m"), Tier("5m", "1d")), SELF_MATCH),)
+SELF_SCHEMAS = (
+    Schema(
+        SELF_SCHEMA, "counter", OWN_SERIES + SERIES_OF_AN_EXPORTER, (Tier("1s", "10m"), Tier("5m", "1d")), SELF_MATCH
+    ),
+)
 
 
 def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
@@ -228,6 +235,20 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
     return whole
 
 
+def home_among(schemas: Iterable[Schema]) -> Callable[[Series], Schema | None]:
+    """Give what tells a series' schema: the first of its kind whose selector the series matches; None: none takes it.
+
+    Raises: SelectorError: a schema's selector does not parse.
+    """
+    selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
+
+    def home(series: Series) -> Schema | None:
+        kind = series.kind
+        return next((schema for schema, each in selectors if schema.kind == kind and each.matches(series)), None)
+
+    return home
+
+
 def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
     """Make room in rondo's own schema for what so many exporters are counted by; it has room for one already."""
     more = SERIES_OF_AN_EXPORTER * max(0, exporters - 1)
@@ -237,10 +258,18 @@ def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
     )
 
 
+def exporters_of(max_series: int) -> int:
+    """Give how many exporters rondo's own schema has room for, with so many series; one has it before all else."""
+    return max(1, (max_series - OWN_SERIES) // SERIES_OF_AN_EXPORTER)
+
+
 def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
-    """Say in words how the schemas asked for differ from those on disk; empty where they do not."""
-    have = {schema.name: schema for schema in on_disk}
+    """Say in words how the schemas asked for differ from those on disk; empty where they do not.
+
+    Rondo's own is as it is on disk, where whoever asks does not name it.
+    """
     want = {schema.name: schema for schema in asked}
+    have = {schema.name: schema for schema in on_disk if schema.name in want or schema.name != SELF_SCHEMA}
     for name in [*want, *have]:
         if name not in have:
             return f"schema {name} is not on disk"

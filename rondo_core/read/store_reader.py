@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rondo_core.errors import RondoError
 from rondo_core.model import layout
@@ -19,11 +18,12 @@ from rondo_core.read.query import Found, Table
 from rondo_core.read.rows import SlabReader
 from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
-from rondo_core.storage.directory import Meta, open_slabs, read_meta
-from rondo_core.storage.files import Folder
+from rondo_core.storage.directory import Meta, read_meta
+from rondo_core.storage.files import Closes, Folder
 from rondo_core.storage.lock import writer_pid
+from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import Run, Survival, newest_run, read_runs, survival_at
+from rondo_core.storage.runs import Run, newest_run, read_runs
 from rondo_core.storage.slab import Slab
 
 _PREPARED_KEPT = 256
@@ -206,27 +206,23 @@ class PreparedQuery:
         return Found(tables, self._places)
 
 
-class StoreReader(View):
+class StoreReader(Closes, View):
     """A store opened for reading only. Any number of processes may; the files may be read-only."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Open the store at `path`.
+    def __init__(self, path: str | Path | Folder) -> None:
+        """Open the store at `path`, or in a directory that is held open.
 
         Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
         """
         folder = Folder(path)
         meta = read_meta(folder)
-        last = newest_run(folder / layout.RUNS_FILE)
-        self._last = _known_by(last)
-        became = survival_at(last, folder.place)
-        restarted = became is Survival.RESTARTED
-        registry = Registry(folder / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
-        super().__init__(Path(path), folder, meta, registry, open_slabs(folder, meta, writable=False))
-        self._index.keep_up()
-        if became is not Survival.SAME_BOOT and self.writer_pid() is None:
+        recovery = recovery_of(folder)
+        self._last = _known_by(recovery.last)
+        super().__init__(Path(folder.path), folder, meta, *recovery.open(folder, meta, writable=False))
+        if recovery.copied is not None and self.writer_pid() is None:
             for query in self._queries.values():
                 for reader in query.readers:
-                    reader.doubt(copied=not restarted)
+                    reader.doubt(copied=recovery.copied)
 
     def refresh(self) -> None:
         """Take in the series that the writing process has declared since."""
@@ -258,16 +254,6 @@ class StoreReader(View):
                 slab.close()
         self.registry.close()
         self.folder.close()
-
-    def __enter__(self) -> Self:
-        """Give the reader itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""

@@ -13,8 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -33,14 +32,13 @@ from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.budget import Budget
 from rondo_core.read.query import SeriesData
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.storage.files import NO_MORE_FILES
+from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
 
 T = TypeVar("T")
 LABEL = "rondo_store"
 MAX_DEPTH = 4
 SUFFIX = ".rondo"
-UNFINISHED = ".unfinished"
 # Of the files that a process may open, the share that stays with stores between two looks at them, and the most of it:
 # each is a map too, of which a process may have 65,530.
 _SHARE, _MOST_OPEN = 4, 4096
@@ -171,7 +169,7 @@ def _forbidden(path: Path, error: OSError) -> str:
     return printable(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode")
 
 
-class StoresReader:
+class StoresReader(Closes):
     """Every store below a directory, opened for reading, as many at a time as the process may well have open.
 
     What cannot be read is left out and stands in `errors`, as does what was passed over. Threads may share it.
@@ -339,16 +337,6 @@ class StoresReader:
         with self._lock:
             while self._open:
                 self._open.popitem()[1].reader.close()
-
-    def __enter__(self) -> Self:
-        """Give the reader itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say where it is and how many stores there are."""

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import CapacityError, SchemaError
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
-from rondo_core.model.schema import SELF_SCHEMA, Schema
-from rondo_core.model.selector import parse_selector
+from rondo_core.model.schema import SELF_SCHEMA, Schema, home_among
 from rondo_core.record.handles import Counter, Gauge, SketchedSummary, Summary
 from rondo_core.storage.runs import on_record
 
@@ -40,7 +39,7 @@ class Declarations:
         """Declare in these; `before` raises where the store takes no series any more, `after` follows each new one."""
         self._registry, self._writers, self._notices = registry, writers, notices
         self._before, self._after = before, after
-        self._selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
+        self._home = home_among(schemas)
         self._handles: dict[tuple[str, Labels], Any] = {}
         self.lock = threading.RLock()
         self.refused = 0
@@ -94,10 +93,8 @@ class Declarations:
 
     def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:
         candidate = Series(name, labels, kind, "", 0)
-        for schema, selector in self._selectors:
-            if schema.kind == kind and selector.matches(candidate):
-                break
-        else:
+        schema = self._home(candidate)
+        if schema is None:
             raise SchemaError(f"{candidate}: no schema of the store takes this {kind}; make the store with one")
         try:
             now_ns = on_record(self._writers[schema.name].clock())

@@ -9,11 +9,10 @@ from pathlib import Path
 
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
-from rondo_core.storage.directory import open_slabs, read_meta
+from rondo_core.storage.directory import read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import writer_pid
-from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import Survival, newest_run, survival_at
+from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 
 _CELL = "last"  # of the finest tier, of counters and of gauges
@@ -31,20 +30,17 @@ def last_values(path: Path) -> list[Last]:
     with contextlib.ExitStack() as held:
         folder = Folder(path)
         held.callback(folder.close)
-        meta = read_meta(folder)
-        became = survival_at(newest_run(folder / layout.RUNS_FILE), folder.place)
-        restarted = became is Survival.RESTARTED
-        doubtful = became is not Survival.SAME_BOOT and writer_pid(folder / layout.LOCK_FILE) is None
-        registry = Registry(folder / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
+        meta, recovery = read_meta(folder), recovery_of(folder)
+        registry, slabs = recovery.open(folder, meta, writable=False)
         held.callback(registry.close)
-        slabs = open_slabs(folder, meta, writable=False)
         for each in (slab for many in slabs.values() for slab in many):
             held.callback(each.close)
+        copied = recovery.copied if writer_pid(folder / layout.LOCK_FILE) is None else None
         found: list[Last] = []
         for schema in meta.schemas:
             if schema.kind != "summary":
                 slab = slabs[schema.name][0]
-                torn = slab.torn(slab.held(), copied=not restarted) if doubtful else []
+                torn = slab.torn(slab.held(), copied=copied) if copied is not None else []
                 known = registry.by_schema.get(schema.name, ())
                 found += sorted(_newest(slab, known, torn), key=lambda each: each[0].column)
         return found

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from rondo_vmm.errors import ConfigError
-from rondo_vmm.machine import Slot
 from rondo_vmm.memory import GuestMemory
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.slots import MmioRegion
 
 # Source: ACPI Specification 6.4, chapter 5 (tables), 20 (AML); the RSDP is searched for from 0xe0000 on.
 RSDP, TABLES, TABLES_END = 0xE0000, 0xE0040, 0x100000
@@ -26,13 +29,13 @@ VIRTIO_MMIO_ID = "LNRO0005"  # Source: virtio 1.2, 4.2; the id that Linux's virt
 _HEADER = struct.Struct("<4sIBB6s8sI4sI")
 
 
-def write_acpi(memory: GuestMemory, vcpus: int, slots: Iterable[Slot]) -> int:
+def write_acpi(memory: GuestMemory, vcpus: int, regions: Iterable[MmioRegion]) -> int:
     """Write the tables, and give the RSDP's address.
 
-    Args: `vcpus`: how many local APICs, numbered from 0; `slots`: devices to tell of.
+    Args: `vcpus`: how many local APICs, numbered from 0; `regions`: devices to tell of.
     Raises: ConfigError: there is no room for so many.
     """
-    at, told = TABLES, list(slots)
+    at, told = TABLES, list(regions)
 
     def put(data: bytes) -> int:
         nonlocal at
@@ -127,10 +130,10 @@ def sleep_state() -> bytes:
     return _name("_S5_", b"\x12\x06\x04\0\0\0\0")
 
 
-def virtio(number: int, slot: Slot) -> bytes:
+def virtio(number: int, region: MmioRegion) -> bytes:
     """Device (VRnn): a virtio-mmio transport with its registers and its interrupt, level and active high."""
-    resources = struct.pack("<BHBII", 0x86, 9, 1, slot.address, slot.size_bytes)
-    resources += struct.pack("<BHBBI", 0x89, 6, 0b0001, 1, slot.irq) + b"\x79\0"
+    resources = struct.pack("<BHBII", 0x86, 9, 1, region.address, region.size_bytes)
+    resources += struct.pack("<BHBBI", 0x89, 6, 0b0001, 1, region.irq) + b"\x79\0"
     buffer = _integer(len(resources)) + resources
     inner = f"VR{number:02X}".encode("ascii")
     inner += _name("_HID", b"\x0d" + VIRTIO_MMIO_ID.encode("ascii") + b"\0")

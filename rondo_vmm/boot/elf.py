@@ -26,7 +26,7 @@ MEND = "give an x86 kernel: a bzImage, a vmlinux or a 32-bit ELF, or leave --ker
 
 
 @attrs.frozen
-class Segment:
+class LoadSegment:
     """Bytes of the file and where they belong; memory past them is zero."""
 
     offset: int
@@ -42,7 +42,7 @@ class Elf:
     bits: int
     entry: int
     pvh_entry: int
-    segments: tuple[Segment, ...]
+    segments: tuple[LoadSegment, ...]
 
     @property
     def end(self) -> int:
@@ -104,12 +104,12 @@ def _check_kind(source: Path, width: int, kind: int, machine: int) -> None:
         raise BootError(f"{source}: an ELF file, but no executable; {MEND}")
 
 
-def _segment(data: bytes | bytearray, start: int, width: int) -> tuple[int, Segment]:
+def _segment(data: bytes | bytearray, start: int, width: int) -> tuple[int, LoadSegment]:
     if width == 1:
         kind, at, _, physical, file_bytes, memory_bytes, _, _ = _PROGRAMS[width].unpack_from(data, start)
     else:
         kind, _, at, _, physical, file_bytes, memory_bytes, _ = _PROGRAMS[width].unpack_from(data, start)
-    return kind, Segment(at, physical, file_bytes, memory_bytes)
+    return kind, LoadSegment(at, physical, file_bytes, memory_bytes)
 
 
 def _pvh_entry(notes: bytes | bytearray) -> int:

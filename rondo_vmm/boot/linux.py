@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rondo_vmm.boot import elf
 from rondo_vmm.boot.acpi import write_acpi
@@ -11,18 +12,20 @@ from rondo_vmm.boot.bootparams import write_boot_params
 from rondo_vmm.boot.bzimage import BzImage, load_bzimage
 from rondo_vmm.boot.elf import Elf
 from rondo_vmm.boot.initrd import load_initrd
-from rondo_vmm.boot.loader import Kernel, read_file
+from rondo_vmm.boot.kernel import Kernel, Start, read_file
 from rondo_vmm.boot.longmode import write_long_mode
 from rondo_vmm.boot.pvh import write_start_info
 from rondo_vmm.errors import BootError
-from rondo_vmm.machine import Slot, Start
 from rondo_vmm.memory import GuestMemory
+
+if TYPE_CHECKING:
+    from rondo_vmm.devices.virtio.slots import MmioRegion
 
 INITRD_MAX = 0x7FFFFFFF
 
 
 def load_linux(
-    kernel: Kernel, memory: GuestMemory, cmdline: str, initrd: Path | None, vcpus: int, slots: Iterable[Slot]
+    kernel: Kernel, memory: GuestMemory, cmdline: str, initrd: Path | None, vcpus: int, regions: Iterable[MmioRegion]
 ) -> Start:
     """Put it all into guest memory; see `loader.load`."""
     image, source = kernel.image, kernel.source
@@ -38,7 +41,7 @@ def load_linux(
     if initrd:
         data = read_file(initrd, "an initrd", memory.size_bytes)
         placed = load_initrd(initrd, data, memory, end, limit)
-    rsdp = write_acpi(memory, vcpus, slots)
+    rsdp = write_acpi(memory, vcpus, regions)
     if isinstance(image, Elf) and image.pvh_entry:
         return Start(image.pvh_entry, rbx=write_start_info(memory, cmdline, placed, rsdp))
     write_long_mode(memory)

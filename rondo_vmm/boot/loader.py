@@ -1,4 +1,4 @@
-"""A kernel's file -> guest memory: what kind it is, what it needs around it, and where a CPU starts it."""
+"""A kernel -> guest memory, with what it needs around it; and what every Linux kernel is told here."""
 
 from __future__ import annotations
 
@@ -6,20 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
 from rondo_vmm.boot import elf
 from rondo_vmm.boot.bootparams import write_boot_params
 from rondo_vmm.boot.elf import Elf
+from rondo_vmm.boot.kernel import Kernel, Start
 from rondo_vmm.errors import BootError
-from rondo_vmm.machine import Slot, Start
 from rondo_vmm.memory import GuestMemory
 
 if TYPE_CHECKING:
-    from rondo_vmm.boot.bzimage import BzImage
+    from rondo_vmm.devices.virtio.slots import MmioRegion
 
-BUNDLED = Path(__file__).resolve().parent.parent / "data" / "guest.elf"
-MAX_FILE_BYTES = 1 << 30
 # A console on the serial port, a reset by the keyboard controller, also after a panic; there is no PCI.
 LINUX_CMDLINE = "console=ttyS0 reboot=k panic=-1 pci=off"
 # What hosts that emulate /dev/kvm lack in a kernel's own code, though CPUID shows it: xsave and x2apic, and by number
@@ -39,49 +35,12 @@ EMULATED_HOST_CMDLINE = (
 )
 
 
-@attrs.frozen
-class Kernel:
-    """A kernel's file, read and understood, but nowhere yet."""
-
-    source: Path
-    data: bytes | bytearray = attrs.field(repr=False)
-    image: Elf | BzImage
-
-    @property
-    def bare(self) -> bool:
-        """Whether it is a 32-bit ELF that expects no interrupt controller, as the bundled guest."""
-        return isinstance(self.image, Elf) and self.image.bits == 32 and not self.image.pvh_entry
-
-
-def read_kernel(path: Path | None, unpacked: bool = False, room_bytes: int = MAX_FILE_BYTES) -> Kernel:
-    """Read a kernel; None: the bundled guest.
-
-    Args: `unpacked`: take the vmlinux out of a bzImage here, where that can be; `room_bytes`: the guest's memory, more
-        than which is neither read nor unpacked.
-    Raises: BootError: it cannot be read, needs more memory, or is no kernel for this machine.
-    """
-    source = path or BUNDLED
-    data = read_file(source, "a kernel", room_bytes)
-    if data.startswith(elf.ELF):
-        return Kernel(source, data, elf.read_elf(source, data))
-    from rondo_vmm.boot.bzimage import is_bzimage, read_bzimage, unpack
-
-    if not is_bzimage(data):
-        return Kernel(source, data, elf.read_elf(source, data))
-    image = read_bzimage(source, data)
-    if unpacked:
-        vmlinux = unpack(source, data, image, room_bytes)
-        if vmlinux is not None:
-            return Kernel(source, vmlinux, elf.read_elf(source, vmlinux))
-    return Kernel(source, data, image)
-
-
 def load(
-    kernel: Kernel, memory: GuestMemory, cmdline: str, initrd: Path | None, vcpus: int, slots: Iterable[Slot]
+    kernel: Kernel, memory: GuestMemory, cmdline: str, initrd: Path | None, vcpus: int, regions: Iterable[MmioRegion]
 ) -> Start:
     """Put the kernel and what it is told into guest memory.
 
-    Args: `slots`: the memory-mapped devices that it is to find.
+    Args: `regions`: the memory-mapped devices that it is to find.
     Returns: where and how the first CPU starts.
     Raises: BootError: kernel, initrd or command line do not fit.
     """
@@ -94,19 +53,4 @@ def load(
         return Start(image.entry, rsi=write_boot_params(memory, cmdline))
     from rondo_vmm.boot.linux import load_linux
 
-    return load_linux(kernel, memory, cmdline, initrd, vcpus, slots)
-
-
-def read_file(path: Path, what: str, room_bytes: int) -> bytes:
-    """Read a file that is to fit into the guest's memory. Raises: BootError: it cannot be read, or is larger."""
-    most = min(room_bytes, MAX_FILE_BYTES)
-    try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
-    except OSError as error:
-        raise BootError(f"{path}: {error.strerror}; give {what} that can be read") from None
-    if len(data) > most:
-        mend = "--memory-mib more, or " if most < MAX_FILE_BYTES else ""
-        limit = f"the guest's {most >> 20} MiB of memory" if mend else f"{most >> 20} MiB"
-        raise BootError(f"{path}: larger than {limit}; give {mend}{what} that is smaller")
-    return data
+    return load_linux(kernel, memory, cmdline, initrd, vcpus, regions)

@@ -12,7 +12,7 @@ SCRATCH_MMIO, SCRATCH_MMIO_BYTES = 0xD0000000, 4096
 LONGEST_ALARM_MS = 60_000
 
 
-class Clock:
+class GuestClock:
     """Reads as milliseconds since the machine started; a write at 4 says how long the next HLT sleeps.
 
     `alarm_ns` is when the next HLT ends, by the monotonic clock; 0 where no alarm is set.

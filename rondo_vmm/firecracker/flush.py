@@ -24,7 +24,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
 @attrs.frozen
-class Sample:
+class FlushSample:
     """One number: what a counter adds, or a gauge stands at. `device`: the label and the name of which it is."""
 
     kind: Literal["counter", "gauge"]
@@ -136,7 +136,7 @@ class Flush:
     """One line: when Firecracker wrote it, ns since the epoch, 0 where it does not say; and what it holds."""
 
     at_ns: int
-    samples: tuple[Sample, ...]
+    samples: tuple[FlushSample, ...]
 
 
 def parse_flush(line: bytes) -> Flush | None:
@@ -152,7 +152,7 @@ def parse_flush(line: bytes) -> Flush | None:
     return Flush(int((at_ms or 0) * NS_PER_MS), samples) if samples or at_ms else None
 
 
-def _samples(flush: Mapping[str, Any]) -> Iterator[Sample]:
+def _samples(flush: Mapping[str, Any]) -> Iterator[FlushSample]:
     for group, rules in GROUPS.items():
         yield from _of_group(flush.get(group), rules)
     for group, (label, rules) in DEVICES.items():
@@ -162,14 +162,14 @@ def _samples(flush: Mapping[str, Any]) -> Iterator[Sample]:
             yield from _of_group(flush.get(key), rules, (label, key[len(group) + 1 :] or "all"))
 
 
-def _of_group(group: Any, rules: tuple[Rule, ...], device: tuple[str, str] | None = None) -> Iterator[Sample]:
+def _of_group(group: Any, rules: tuple[Rule, ...], device: tuple[str, str] | None = None) -> Iterator[FlushSample]:
     if not isinstance(group, dict):
         return
     for rule in rules:
         found = [value for field in rule.fields if (value := _number(_field(group, field))) is not None]
         if found:
             value = sum(found) / rule.divisor
-            yield Sample(rule.kind, rule.name, rule.labels, value, rule.help, rule.unit, device)
+            yield FlushSample(rule.kind, rule.name, rule.labels, value, rule.help, rule.unit, device)
 
 
 def _field(group: Mapping[str, Any], path: str) -> Any:

@@ -10,8 +10,8 @@ import attrs
 from rondo_core import Schema, Tier
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import CapacityError
-from rondo_core.model import SELF_MATCH, SELF_SCHEMA
-from rondo_vmm.firecracker.flush import COUNTERS, DEVICES, MAX_DEVICES, OTHER, Flush, Sample
+from rondo_core.model import OWN_SERIES, SELF_MATCH, SELF_SCHEMA, is_there
+from rondo_vmm.firecracker.flush import COUNTERS, DEVICES, MAX_DEVICES, OTHER, Flush, FlushSample
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,7 +27,7 @@ MAX_NAMED = 1000  # devices beyond the room that are told apart in order to be c
 NS_PER_MS = 1_000_000
 READ_BYTES, READ_DIGEST = "vmm_metrics_read_bytes", "vmm_metrics_read_digest"
 NEWEST = "vmm_metrics_newest_flush_seconds"
-_PLACE = {
+_POSITION = {
     READ_BYTES: ("How much of the file of metrics has been read.", "bytes"),
     READ_DIGEST: ("CRC-32 of that much of the file.", ""),
     NEWEST: ("Time of the newest flush that was taken, since the epoch.", "seconds"),
@@ -39,14 +39,14 @@ def firecracker_schemas() -> tuple[Schema, ...]:
     tiers = Tier("1s", "10m"), Tier("10s", "6h", ("last",)), Tier("5m", "7d", ("last",))
     gauges = Tier("1s", "10m"), Tier("10s", "6h", ("min", "max", "sum")), Tier("5m", "7d", ("max", "sum"))
     return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
+        Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
         Schema("counters", "counter", COUNTERS + len(OUTCOMES), tiers),
         Schema("gauges", "gauge", GAUGES, gauges),
     )
 
 
 @attrs.frozen
-class Place:
+class FilePosition:
     """How far a file was read into a store: its first `size_bytes`, of that CRC-32, with flushes up to `newest_ns`.
 
     `recorded_ns` is the newest time of which the store has anything; all are 0 for a new store.
@@ -58,10 +58,10 @@ class Place:
     recorded_ns: int = 0
 
 
-def place_in(path: Path) -> Place:
+def position_in(path: Path) -> FilePosition:
     """Read from a store how far its file has come. Raises: StoreError: it cannot be read."""
-    if not path.exists():
-        return Place()
+    if not is_there(path):
+        return FilePosition()
     from rondo_core import StoreReader
 
     with StoreReader(path) as reader:
@@ -70,7 +70,7 @@ def place_in(path: Path) -> Place:
         if runs:
             recorded_ns = max(recorded_ns, runs[-1].opened_ns, runs[-1].ended_ns)
         size, digest, newest_s = (_last(reader, name)[0] for name in (READ_BYTES, READ_DIGEST, NEWEST))
-        return Place(int(size), int(digest), round(newest_s * 1000) * NS_PER_MS, recorded_ns)
+        return FilePosition(int(size), int(digest), round(newest_s * 1000) * NS_PER_MS, recorded_ns)
 
 
 def _last(reader: StoreReader, name: str) -> tuple[float, int]:
@@ -95,7 +95,7 @@ class FlushRecorder:
         self._count = {outcome: counter.inc for outcome, counter in line_counters(store).items()}
         self._counters: dict[Key, Counter | None] = {}
         self._gauges: dict[str, Gauge | None] = {}
-        self._places: list[Gauge] = []
+        self._position: list[Gauge] = []
         self.beyond: dict[str, set[str]] = {label: set() for label, _ in DEVICES.values()}
         self._own: dict[str, set[str]] = {label: set() for label in self.beyond}
         for series in store.view.series('{__name__!~"rondo_.*"}'):
@@ -118,7 +118,7 @@ class FlushRecorder:
                 if gauge is not None:
                     gauge.set(sample.value, now_ns)
                 continue
-            device = self._place(sample.device)
+            device = self._device_of(sample.device)
             key = sample.name, sample.labels, device
             if key not in self._counters:
                 labels = dict(sample.labels) | dict([device] if device else [])
@@ -127,12 +127,14 @@ class FlushRecorder:
             if counter is not None:
                 counter.inc(sample.value, now_ns)
 
-    def reached(self, place: Place, now_ns: int) -> None:
+    def reached(self, position: FilePosition, now_ns: int) -> None:
         """Remember how far the file has been read, beside what it brought."""
-        if not self._places:
-            self._places = [self._store.gauge(name, help=words, unit=unit) for name, (words, unit) in _PLACE.items()]
+        if not self._position:
+            self._position = [
+                self._store.gauge(name, help=words, unit=unit) for name, (words, unit) in _POSITION.items()
+            ]
         for gauge, value in zip(
-            self._places, (place.size_bytes, place.digest, place.newest_ns / NS_PER_S), strict=True
+            self._position, (position.size_bytes, position.digest, position.newest_ns / NS_PER_S), strict=True
         ):
             gauge.set(value, now_ns)
 
@@ -144,7 +146,7 @@ class FlushRecorder:
             if names
         )
 
-    def _place(self, device: tuple[str, str] | None) -> tuple[str, str] | None:
+    def _device_of(self, device: tuple[str, str] | None) -> tuple[str, str] | None:
         if device is None:
             return None
         label, name = device
@@ -159,7 +161,7 @@ class FlushRecorder:
         return label, OTHER
 
     @staticmethod
-    def _declare(make: Callable[..., T], sample: Sample, labels: dict[str, str]) -> T | None:
+    def _declare(make: Callable[..., T], sample: FlushSample, labels: dict[str, str]) -> T | None:
         try:
             return make(sample.name, labels, help=sample.help, unit=sample.unit)
         except CapacityError:

@@ -15,10 +15,10 @@ from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.signals import stopped_by_signals
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.firecracker.flush import MAX_LINE_BYTES, parse_flush
-from rondo_vmm.firecracker.recorder import FlushRecorder, Place, place_in
-from rondo_vmm.monitor import VmResult
+from rondo_vmm.firecracker.recorder import FilePosition, FlushRecorder, position_in
+from rondo_vmm.observe.async_ticks import every_second
+from rondo_vmm.observe.result import VmResult
 from rondo_vmm.plugins.uptime import uptime_tick
-from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ BACKLOG_BYTES = 1 << 22  # what is taken of a FIFO at a time; a pipe holds 1 MiB
 LATEST_NS = 9 * 60 * NS_PER_S  # the finest tier takes nothing that is older than 10 minutes
 
 
-class Lines:
+class FlushLines:
     """Cuts a stream into lines of bounded length; `too_long` counts those that were dropped."""
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class FirecrackerWatcher:
         except OSError as error:
             mend = "make it with mkfifo, and start Firecracker with --metrics-path"
             raise ConfigError(f"{path}: {error.strerror}; {mend}") from None
-        self._lines = Lines()
+        self._lines = FlushLines()
         self._too_long = 0
         self._ended = ""
         self._over: Callable[[], object] | None = None
@@ -98,7 +98,7 @@ class FirecrackerWatcher:
         self.clock = StreamClock()
         try:
             self.replayed = self._is_file()
-            self._before = Place() if store is None else place_in(store)
+            self._before = FilePosition() if store is None else position_in(store)
             self._waiting = b"" if self.replayed else self._read_waiting()
             first_ns = _first_ns(os.pread(self._descriptor, 2 * MAX_LINE_BYTES, 0) if self.replayed else self._waiting)
             if self.replayed or self._waiting:
@@ -150,9 +150,9 @@ class FirecrackerWatcher:
 
         A last line that is not whole is left for the next time: its writer may be about to end it.
         """
-        place = self._found_again()
-        known_ns = 0 if place.size_bytes else self._before.newest_ns
-        size_bytes, digest = place.size_bytes, place.digest
+        position = self._seek()
+        known_ns = 0 if position.size_bytes else self._before.newest_ns
+        size_bytes, digest = position.size_bytes, position.digest
         rest = b""
         while (data := os.read(self._descriptor, CHUNK_BYTES)) and not self._ended:
             *pieces, rest = _pieces(data, rest)
@@ -161,15 +161,15 @@ class FirecrackerWatcher:
             for piece in pieces:
                 size_bytes, digest = size_bytes + len(piece), zlib.crc32(piece, digest)
                 self._take(self._lines.feed(piece), store, recorder, known_ns)
-                recorder.reached(Place(size_bytes, digest, self._newest_ns), self.clock())
+                recorder.reached(FilePosition(size_bytes, digest, self._newest_ns), self.clock())
         if rest and parse_flush(rest) is not None:
             self._take(self._lines.feed(rest) + self._lines.end(), store, recorder, known_ns)
-            place = Place(size_bytes + len(rest), zlib.crc32(rest, digest), self._newest_ns)
-            recorder.reached(place, self.clock())
+            position = FilePosition(size_bytes + len(rest), zlib.crc32(rest, digest), self._newest_ns)
+            recorder.reached(position, self.clock())
         store.tick()
         self._end("end of file")
 
-    def _found_again(self) -> Place:
+    def _seek(self) -> FilePosition:
         """Go to where the file was read up to, if it is still the same up to there; else its beginning."""
         left, digest = self._before.size_bytes, 0
         while left and (data := os.read(self._descriptor, min(CHUNK_BYTES, left))):
@@ -178,7 +178,7 @@ class FirecrackerWatcher:
         if self._before.size_bytes and not left and digest == self._before.digest:
             return self._before
         os.lseek(self._descriptor, 0, os.SEEK_SET)
-        return Place()
+        return FilePosition()
 
     def _take(self, lines: list[bytes], store: Store, recorder: FlushRecorder, known_ns: int = 0) -> None:
         """Record lines, each flush at its own time; those up to `known_ns` were taken before."""
@@ -281,7 +281,7 @@ def _pieces(data: bytes, rest: bytes) -> list[bytes]:
 
 def _first_ns(data: bytes) -> int:
     """Give the time of the first flush, 0 where the first lines are none."""
-    lines = Lines()
+    lines = FlushLines()
     for line in lines.feed(data) + lines.end():
         flush = parse_flush(line)
         if flush is not None and 0 < flush.at_ns <= wall_ns():

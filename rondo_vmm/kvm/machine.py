@@ -6,10 +6,11 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 
+from rondo_vmm.boot.kernel import Start
+from rondo_vmm.devices.board import Board
 from rondo_vmm.kvm import cpuid
 from rondo_vmm.kvm.vcpu import KvmVcpu
-from rondo_vmm.kvm.vm import Vm
-from rondo_vmm.machine import Board, Start
+from rondo_vmm.kvm.vm import KvmVm
 
 EMULATED_MEND = "if /dev/kvm is itself emulated here, give --emulated-host"
 
@@ -27,7 +28,7 @@ class KvmMachine:
         Raises: KvmError, VmmError, ConfigError.
         """
         self._board = board
-        self._vm = Vm(board.memory, irqchip=linux)
+        self._vm = KvmVm(board.memory, irqchip=linux)
         self._linux = linux
         self.vcpus: list[KvmVcpu] = []
         lock = threading.Lock() if vcpus > 1 else None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import struct
 
 from rondo_core.clock import monotonic_ns
+from rondo_vmm.boot.kernel import Start
+from rondo_vmm.devices.board import Board
 from rondo_vmm.errors import VmmError
 from rondo_vmm.kvm import uapi
 from rondo_vmm.kvm.vcpu import KvmVcpu
-from rondo_vmm.kvm.vm import DEVICE, Vm
-from rondo_vmm.machine import Board, Start
+from rondo_vmm.kvm.vm import DEVICE, KvmVm
 from rondo_vmm.memory import GuestMemory
 
 EMULATED_NS = 50.0  # an instruction: a processor takes less than 1 ns for it, an emulated /dev/kvm 500 ns and more
@@ -25,7 +26,7 @@ def instruction_ns() -> float:
     Raises: KvmError, VmmError: /dev/kvm cannot be used, or does not run the loop to its end.
     """
     memory = GuestMemory(MEMORY_BYTES)
-    vm = Vm(memory)
+    vm = KvmVm(memory)
     try:
         vcpu = KvmVcpu(Board(memory), vm.create_vcpu(), vm.vcpu_map_bytes)
         try:

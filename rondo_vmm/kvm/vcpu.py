@@ -16,10 +16,12 @@ from collections.abc import Callable
 
 from rondo_core.clock import monotonic_ns
 from rondo_vmm.boot import longmode
+from rondo_vmm.boot.kernel import Start
+from rondo_vmm.devices.board import Board
 from rondo_vmm.errors import GuestError, KvmError, VmmError
-from rondo_vmm.exit_totals import ExitTotals
+from rondo_vmm.hookspecs import EXIT_REASONS, HLT, IO, MMIO, OTHER, SHUTDOWN
 from rondo_vmm.kvm import ioctl, uapi
-from rondo_vmm.machine import HLT, IO, MMIO, OTHER, REASONS, SHUTDOWN, Board, Start
+from rondo_vmm.observe.exit_totals import ExitTotals
 
 KICK = signal.SIGRTMIN
 _REASON_INDEX = {uapi.EXIT_IO: IO, uapi.EXIT_MMIO: MMIO, uapi.EXIT_HLT: HLT, uapi.EXIT_SHUTDOWN: SHUTDOWN}
@@ -51,7 +53,7 @@ class KvmVcpu:
         self._mend = mend
         self._run = mmap.mmap(descriptor, map_bytes)
         self._bytes = memoryview(self._run)
-        self.exits = [0] * len(REASONS)
+        self.exits = [0] * len(EXIT_REASONS)
         self.completed: dict[str, int] = {}
         self._thread: int | None = None
         self._kicking = threading.RLock()  # a thread that has ended cannot be kicked: the C library would crash

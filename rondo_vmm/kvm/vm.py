@@ -13,7 +13,7 @@ DEVICE = "/dev/kvm"
 MAX_CPUID_ENTRIES = 256
 
 
-class Vm:
+class KvmVm:
     """A VM with one range of memory from address 0 on."""
 
     def __init__(self, memory: GuestMemory, device: str = DEVICE, irqchip: bool = False) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rondo_core import hookimpl
 from rondo_core.hookspecs import Declare, Tick
-from rondo_vmm.plugins.totals import Total
+from rondo_vmm.plugins.totals import FollowingCounter
 
 if TYPE_CHECKING:
     from rondo_vmm.devices.virtio.balloon import BalloonState
@@ -28,7 +28,7 @@ COUNTERS = {
 
 SIZE_HELP = "Memory that the balloon leaves to the guest."
 TARGET_HELP = "Memory that the balloon is asked to leave to the guest."
-UNTOLD = 2**64 - 1  # what Linux tells of what it does not count
+NOT_REPORTED = 2**64 - 1  # what Linux tells of what it does not count
 
 
 @hookimpl
@@ -58,7 +58,7 @@ def balloon_tick(declare: Declare, memory_bytes: int, balloon: Callable[[], Ball
         for tag, help_text in GAUGES.items()
     }
     counters = {
-        tag: Total(declare.counter(f"balloon_{name}_total", help=help_text, unit=unit)).set
+        tag: FollowingCounter(declare.counter(f"balloon_{name}_total", help=help_text, unit=unit)).set
         for tag, (name, help_text, unit) in COUNTERS.items()
     }
     setters: dict[str, Callable[[float, int], None]] = {**gauges, **counters}
@@ -74,7 +74,7 @@ def balloon_tick(declare: Declare, memory_bytes: int, balloon: Callable[[], Ball
         if told is before:  # the guest has not answered since
             return
         for tag, value in told.items():
-            if tag in setters and value != UNTOLD:
+            if tag in setters and value != NOT_REPORTED:
                 setters[tag](value, now_ns)
 
     return tick

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from rondo_core import hookimpl
 from rondo_core.hookspecs import Declare
 from rondo_core.record import Counter, Summary
-from rondo_vmm.hookspecs import OnExit, OnExits, Times
-from rondo_vmm.machine import REASONS
+from rondo_vmm.hookspecs import EXIT_REASONS, OnExit, OnExits, Times
 
 
 @hookimpl
@@ -49,7 +48,7 @@ def rondo_vmm_exit_bind(declare: Declare, vcpu: int) -> OnExit | None:
 
 def _declared(declare: Declare, vcpu: int) -> tuple[list[Counter], Summary, Summary]:
     cpu, said = str(vcpu), "Exits of the virtual CPU to the monitor."
-    counters = [declare.counter("vcpu_exits_total", help=said, reason=reason, vcpu=cpu) for reason in REASONS]
+    counters = [declare.counter("vcpu_exits_total", help=said, reason=reason, vcpu=cpu) for reason in EXIT_REASONS]
     run = declare.summary(
         "vcpu_run_duration_ns", help="Time in the guest before an exit.", unit="nanoseconds", vcpu=cpu
     )

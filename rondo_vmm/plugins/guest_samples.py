@@ -13,7 +13,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RondoError
 from rondo_core.hookspecs import Config, Declare
 from rondo_vmm.hookspecs import OnLine
-from rondo_vmm.plugins.totals import Total
+from rondo_vmm.plugins.totals import FollowingCounter
 
 OUTCOMES = ("recorded", "malformed", "refused", "untimely")
 RECORDED, MALFORMED, REFUSED, UNTIMELY = range(len(OUTCOMES))
@@ -45,7 +45,7 @@ class GuestSamples:
 
     def __init__(self, declare: Declare, max_series: int) -> None:
         """Start with none."""
-        from rondo_vmm.guest_line import parse  # its patterns take as long to compile as ten modules to import
+        from rondo_vmm.observe.guest_line import parse  # its patterns take as long to compile as ten modules to import
 
         self._parse = parse
         self._declare, self._room = declare, max_series
@@ -74,7 +74,7 @@ class GuestSamples:
         record: Record
         try:
             if name.endswith("_total"):
-                record = Total(self._declare.counter(full_name, given, help=help_text)).set
+                record = FollowingCounter(self._declare.counter(full_name, given, help=help_text)).set
             else:
                 record = self._declare.gauge(full_name, given, help=help_text).set
         except RondoError:

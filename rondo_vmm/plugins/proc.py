@@ -20,7 +20,7 @@ def read_proc(path: str) -> bytes:
         os.close(descriptor)
 
 
-class OfProcess:
+class ProcessReading:
     """A number of the whole process: every machine in it records it, and the first of a second reads it for all."""
 
     def __init__(self, read: Callable[[], int]) -> None:
@@ -65,8 +65,8 @@ def _descriptors() -> int:
     return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH116, PTH208 - no paths are made
 
 
-rss_bytes = OfProcess(lambda: resident_bytes("self"))
-descriptors, cpu_ns = OfProcess(_descriptors), OfProcess(time.process_time_ns)
+rss_bytes = ProcessReading(lambda: resident_bytes("self"))
+descriptors, cpu_ns = ProcessReading(_descriptors), ProcessReading(time.process_time_ns)
 
 
 def _in_child() -> None:

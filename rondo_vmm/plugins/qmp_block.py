@@ -9,7 +9,7 @@ from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import OnReplies, Questions
-from rondo_vmm.plugins.totals import Follow, Follower, News
+from rondo_vmm.plugins.totals import Discovery, Follow, Follower
 
 Record = Callable[[Mapping[str, float], int], None]
 # op -> the prefix of QEMU's fields; Source: BlockDeviceStats of QEMU's QAPI.
@@ -22,7 +22,7 @@ def rondo_qmp_bind(declare: Declare) -> tuple[Questions, OnReplies]:
     """Follow each disk from when it is first seen; what the store has no room for is left out."""
     disks: dict[str, Record] = {}
     names: dict[str, str] = {}  # of devices: a snapshot gives one another node, and is no new disk
-    news = News()
+    discovery = Discovery()
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
         for found in replies.get("blockstats", ()):
@@ -31,10 +31,10 @@ def rondo_qmp_bind(declare: Declare) -> tuple[Questions, OnReplies]:
                 continue
             name = names.setdefault(str(found.get("qdev") or name), name)
             if name not in disks:
-                disks[name] = _follow(declare, name, fresh=news.fresh)
+                disks[name] = _follow(declare, name, fresh=discovery.fresh)
             disks[name](found["stats"], now_ns)
         if "blockstats" in replies:
-            news.looked()
+            discovery.mark_scanned()
 
     return {"blockstats": ("query-blockstats", {})}, on_replies
 

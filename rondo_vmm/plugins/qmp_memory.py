@@ -23,7 +23,7 @@ COUNTERS = {
     "major-faults": ("major_faults", "Page faults of the guest that needed a disk.", ""),
     "minor-faults": ("minor_faults", "Page faults of the guest that needed none.", ""),
 }
-UNTOLD = 2**64 - 1
+NOT_REPORTED = 2**64 - 1
 NEWS_S = 5
 NOT_LOOKED = -1
 EVENTS = ("STOP", "RESUME", "RESET", "SHUTDOWN", "POWERDOWN", "SUSPEND", "WAKEUP", "GUEST_PANICKED", "BLOCK_IO_ERROR")
@@ -85,7 +85,7 @@ def _bind_balloon(declare: Declare) -> OnReplies:
         if new and newest_s:
             for tag, value in told["stats"].items():
                 put = setters.get(tag.removeprefix("stat-"))
-                if put is not None and 0 <= value < UNTOLD:
+                if put is not None and 0 <= value < NOT_REPORTED:
                     put(value, now_ns)
 
     return on_replies

@@ -10,10 +10,9 @@ from typing import Any
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
-from rondo_vmm.hookspecs import OnReplies, QemuFacts, Questions
-from rondo_vmm.machine import REASONS
+from rondo_vmm.hookspecs import EXIT_REASONS, OnReplies, QemuFacts, Questions
 from rondo_vmm.plugins.proc import read_proc, resident_bytes, threads_of
-from rondo_vmm.plugins.totals import Follow, Follower, News
+from rondo_vmm.plugins.totals import Discovery, Follow, Follower
 from rondo_vmm.plugins.uptime import uptime_tick
 
 # Source: arch/x86/kvm/x86.c, the binary statistics of a vCPU; what is left of "exits" is "other".
@@ -29,8 +28,8 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
     process = _Process(declare, qemu.pid) if qemu.pid else None
     vcpus: dict[int, _Vcpu] = {}
     threads: dict[int, int] = {}
-    host = _Threads(qemu.pid)
-    news = News()
+    host = _ThreadIds(qemu.pid)
+    discovery = Discovery()
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
         up(now_ns)
@@ -41,9 +40,9 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
             index = int(each["cpu-index"])
             threads[index] = host.number(int(each["thread-id"]))
             if index not in vcpus:
-                vcpus[index] = _Vcpu(declare, index, fresh=news.fresh)
+                vcpus[index] = _Vcpu(declare, index, fresh=discovery.fresh)
         if found:
-            news.looked()
+            discovery.mark_scanned()
         numbers = {each["qom-path"]: int(each["cpu-index"]) for each in found}
         for each in replies.get("stats", ()):
             vcpu = vcpus.get(numbers.get(each.get("qom-path"), -1))
@@ -60,7 +59,7 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
     return questions, on_replies
 
 
-class _Threads:
+class _ThreadIds:
     """QEMU's threads by the numbers that it knows them by."""
 
     def __init__(self, pid: int) -> None:
@@ -122,7 +121,7 @@ class _Vcpu:
             words = "Exits of the virtual CPU to the monitor."
             self._exits = {
                 reason: self._follow("vcpu_exits_total", words, reason=reason)
-                for reason in REASONS
+                for reason in EXIT_REASONS
                 if reason != "shutdown"
             }
         known = {reason: counts.get(field, 0) for field, reason in EXITS.items()}

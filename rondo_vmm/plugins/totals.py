@@ -11,7 +11,7 @@ from rondo_core.record import Counter
 Follow = Callable[[float, int], None]
 
 
-class Total:
+class FollowingCounter:
     """Turns another's running total into what a counter adds."""
 
     __slots__ = ("_inc", "_last")
@@ -27,7 +27,7 @@ class Total:
         self._last = total
 
 
-class News:
+class Discovery:
     """Tells what was there when first looked from what came later, as a hotplugged disk: that one's totals began at 0.
 
     Attributes: `fresh`: whether there was a look before this one.
@@ -39,7 +39,7 @@ class News:
         """Not have looked yet."""
         self.fresh = False
 
-    def looked(self) -> None:
+    def mark_scanned(self) -> None:
         """Take what comes from now on for new."""
         self.fresh = True
 
@@ -57,7 +57,7 @@ class Follower:
         """Declare one; where the store has no room that is said, once."""
         try:
             counter = self._declare.counter(name, help=words, unit=unit, **self._labels, **labels)
-            return Total(counter, self._last).set
+            return FollowingCounter(counter, self._last).set
         except CapacityError as error:
             if not self._said:
                 import logging

@@ -14,19 +14,19 @@ from rondo_core.signals import stopped_by_signals
 from rondo_vmm.config import MAX_DISKS, VmConfig
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
-from rondo_vmm.monitor import VmResult
-from rondo_vmm.output import LONGEST_S, STOPPED_S, DroppedBytes, Output
-from rondo_vmm.panic import PanicLine
-from rondo_vmm.qemu.process import BALLOON, PATIENCE_S, PROGRAM, QemuProcess, how_ended, start
-from rondo_vmm.qemu.recording import Recording
-from rondo_vmm.seconds import every_second
+from rondo_vmm.observe.async_ticks import every_second
+from rondo_vmm.observe.console_output import DRAIN_TIMEOUT_S, STOPPED_DRAIN_TIMEOUT_S, ConsoleOutput, DroppedBytes
+from rondo_vmm.observe.panic import PanicLine
+from rondo_vmm.observe.result import VmResult
+from rondo_vmm.qemu.process import BALLOON, PROGRAM, QUIT_TIMEOUT_S, QemuProcess, how_ended, start
+from rondo_vmm.qemu.recording import QmpRecording
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
 
 # Source: ShutdownCause of QEMU's QAPI.
 ENDS = {"guest-shutdown": "power-off", "guest-reset": "reset", "guest-panic": "panic"}
-STOP_PATIENCE_S = 0.3  # with a QEMU that hangs, where the end was asked for
+STOP_TIMEOUT_S = 0.3  # with a QEMU that hangs, where the end was asked for
 
 
 class QemuMonitor:
@@ -51,7 +51,7 @@ class QemuMonitor:
         Raises: VmmError and those below it: QEMU cannot be had, or not start with this kernel or disk; StoppedError.
         """
         self._config = config
-        self._output = None if sink is None else Output(sink)
+        self._output = None if sink is None else ConsoleOutput(sink)
         self._panic = PanicLine()
         self._loop = asyncio.new_event_loop()
         self._ended, self._error = "", ""
@@ -83,7 +83,7 @@ class QemuMonitor:
     def run(self) -> VmResult:
         """Run the VM to its end, recording every second of it. The store is left open, its last tick done."""
         try:
-            recording = Recording(self._store, QemuFacts(self._qemu.pid, BALLOON, ours=True), self._plugins)
+            recording = QmpRecording(self._store, QemuFacts(self._qemu.pid, BALLOON, ours=True), self._plugins)
             if self._store is not None and self._output is not None:
                 recording.add_tick(DroppedBytes(self._store, self._output))
             with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
@@ -95,7 +95,7 @@ class QemuMonitor:
         """End QEMU if it still runs; more than once is once."""
         if not self._loop.is_closed():
             if self._qemu.status is None:
-                self._loop.run_until_complete(self._qemu.end(STOP_PATIENCE_S))
+                self._loop.run_until_complete(self._qemu.end(STOP_TIMEOUT_S))
             self._loop.close()
         self._close_output(0)
 
@@ -111,7 +111,7 @@ class QemuMonitor:
             self._ended, self._error = ended, error
         self._over.set()
 
-    async def _run(self, recording: Recording) -> VmResult:
+    async def _run(self, recording: QmpRecording) -> VmResult:
         qemu = self._qemu
         tasks = [asyncio.create_task(each) for each in (self._follow_events(recording), self._follow_process(qemu))]
         started_ns, started = wall_ns(), time.monotonic()
@@ -120,7 +120,7 @@ class QemuMonitor:
                 interval = {"path": BALLOON, "property": "guest-stats-polling-interval", "value": 1}
                 await qemu.qmp.ask("qom-set", interval)
             started_ns = await recording.begin(qemu.qmp)
-            recording.tell("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
+            recording.notify("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
             await qemu.qmp.ask("cont")
             await every_second(lambda: recording.sample(qemu.qmp), self._wait(), started_ns)
         except RondoError as error:
@@ -128,20 +128,20 @@ class QemuMonitor:
                 self._end("failed", one_line(error))
             await self._over.wait()
         of_itself = self._ended in {"power-off", "reset", "panic"}
-        patience_s = PATIENCE_S if of_itself else STOP_PATIENCE_S
+        timeout_s = QUIT_TIMEOUT_S if of_itself else STOP_TIMEOUT_S
         with contextlib.suppress(QmpError, TimeoutError):  # by its answer all that the guest said has come, and events
-            await asyncio.wait_for(qemu.qmp.ask("query-status"), STOP_PATIENCE_S)
+            await asyncio.wait_for(qemu.qmp.ask("query-status"), STOP_TIMEOUT_S)
         for task in tasks:
             task.cancel()
         self._panic.end()
         if self._panic.explains(self._ended) or self._ended == "panic":
             self._ended = "panic"
             self._error = f"panic: {self._panic.line or 'the guest told its pvpanic device; its console says why'}"
-        recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
-        ended_ns = await recording.sample(qemu.qmp, patience_s)
+        recording.notify("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
+        ended_ns = await recording.sample(qemu.qmp, timeout_s)
         uptime_s = time.monotonic() - started
-        await qemu.end(patience_s)
-        self._close_output(LONGEST_S if of_itself else STOPPED_S)
+        await qemu.end(timeout_s)
+        self._close_output(DRAIN_TIMEOUT_S if of_itself else STOPPED_DRAIN_TIMEOUT_S)
         recording.tick_added(ended_ns)
         return VmResult(
             machine=self.machine,
@@ -158,9 +158,9 @@ class QemuMonitor:
             notes=tuple(f"disk {disk}: {why}" for disk, why in self._failed_disks.items()),
         )
 
-    def _close_output(self, longest_s: float) -> None:
+    def _close_output(self, timeout_s: float) -> None:
         if self._output is not None:
-            self._output.close(longest_s)
+            self._output.close(timeout_s)
 
     async def _wait(self) -> None:
         try:
@@ -168,7 +168,7 @@ class QemuMonitor:
         except TimeoutError:
             self._end("timeout")
 
-    async def _follow_events(self, recording: Recording) -> None:
+    async def _follow_events(self, recording: QmpRecording) -> None:
         while True:
             name, data = await self._qemu.qmp.next_event()
             recording.event(name)
@@ -186,5 +186,5 @@ class QemuMonitor:
 
     async def _follow_process(self, qemu: QemuProcess) -> None:
         status = await qemu.ended()
-        what = qemu.complaint()
+        what = qemu.error_line()
         self._end("failed", f"{PROGRAM}: process {qemu.pid} ended {how_ended(status)}{what and ': '}{what}")

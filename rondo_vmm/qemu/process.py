@@ -28,8 +28,8 @@ ON_ERROR = "werror=report,rerror=report"  # QEMU's own habit: a machine stands s
 BALLOON = "/machine/peripheral/balloon0"
 CONSOLE, REBOOT_ON_PANIC = "console=ttyS0", "panic=-1"
 START_S = 30.0
-PATIENCE_S = 5.0
-LOOK_S = 0.1
+QUIT_TIMEOUT_S = 5.0
+POLL_S = 0.1
 CHUNK_BYTES = 1 << 16
 STDERR_LINES = 20
 _PR_SET_PDEATHSIG = 1  # Source: prctl(2)
@@ -95,13 +95,13 @@ class QemuProcess:
         await asyncio.gather(*self._readers)
         return status
 
-    async def end(self, patience_s: float = PATIENCE_S) -> None:
+    async def end(self, timeout_s: float = QUIT_TIMEOUT_S) -> None:
         """Have it ended: by its monitor, or else by SIGKILL."""
         if self.status is None and self._qmp is not None:
             with contextlib.suppress(QmpError, TimeoutError):
-                await asyncio.wait_for(self._qmp.ask("quit"), patience_s)
+                await asyncio.wait_for(self._qmp.ask("quit"), timeout_s)
         try:
-            await asyncio.wait_for(self._process.wait(), patience_s if self._qmp else 0.01)
+            await asyncio.wait_for(self._process.wait(), timeout_s if self._qmp else 0.01)
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -109,26 +109,26 @@ class QemuProcess:
             await self._qmp.close()
         await self.ended()
 
-    def complaint(self) -> str:
+    def error_line(self) -> str:
         """Give the line of its standard error that says what is wrong: the last that names an error, or the last."""
         lines = [line for line in self._stderr if line]
         errors = [line for line in lines if "error" in line.lower()]
         return (errors or lines or [""])[-1].removeprefix(f"{PROGRAM}: ")
 
-    def said(self, words: str) -> bool:
+    def stderr_has(self, words: str) -> bool:
         """Whether its standard error has these words."""
         return any(words in line for line in self._stderr)
 
     def read(self, sink: Callable[[bytes], object]) -> None:
-        """Have its output read: the serial console into `sink`, complaints into a short memory."""
-        console, complaints = self._process.stdout, self._process.stderr
-        if console is not None and complaints is not None:
+        """Have its output read: the serial console into `sink`, of its standard error the last lines."""
+        console, stderr = self._process.stdout, self._process.stderr
+        if console is not None and stderr is not None:
             self._readers = [
                 asyncio.create_task(_pump(console, sink)),
-                asyncio.create_task(_pump(complaints, self._complain)),
+                asyncio.create_task(_pump(stderr, self._keep_stderr)),
             ]
 
-    def _complain(self, data: bytes) -> None:
+    def _keep_stderr(self, data: bytes) -> None:
         self._stderr.extend(line.strip()[:500] for line in data.decode(errors="replace").splitlines())
 
 
@@ -154,12 +154,12 @@ async def start(config: VmConfig, sink: Callable[[bytes], object], stopped: Call
         if qemu.status is None:
             return qemu
         _check_disk(config, qemu)
-        trouble = f"QEMU cannot use /dev/kvm ({qemu.complaint()})"
+        trouble = f"QEMU cannot use /dev/kvm ({qemu.error_line()})"
     qemu = await _spawn(config, Accelerator("tcg", trouble), sink, stopped)
     if qemu.status is None:
         return qemu
     _check_disk(config, qemu)
-    raise VmmError(f"{PROGRAM}: ended at start, {how_ended(qemu.status)}: {qemu.complaint() or 'it said nothing'}")
+    raise VmmError(f"{PROGRAM}: ended at start, {how_ended(qemu.status)}: {qemu.error_line() or 'it said nothing'}")
 
 
 def _kvm_trouble() -> str:
@@ -197,7 +197,7 @@ async def _spawn(
     connecting = asyncio.create_task(Qmp.connect(ours, PROGRAM, START_S))
     ending = asyncio.create_task(process.wait())
     while not (connecting.done() or ending.done()):
-        await asyncio.wait((connecting, ending), timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((connecting, ending), timeout=POLL_S, return_when=asyncio.FIRST_COMPLETED)
         if why := stopped():
             connecting.cancel()
             ending.cancel()
@@ -226,7 +226,7 @@ def command_line(config: VmConfig, accelerator: Accelerator, qmp_fd: int) -> lis
         *("-action", "reboot=shutdown,shutdown=pause,panic=pause"),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
         *("-chardev", f"socket,id=qmp,fd={qmp_fd}", "-mon", "chardev=qmp,mode=control"),
-        *("-kernel", str(config.kernel), "-append", kernel_words(config.cmdline)),
+        *("-kernel", str(config.kernel), "-append", kernel_command_line(config.cmdline)),
         *("-device", f"virtio-rng-{bus}", "-device", f"virtio-balloon-{bus},id=balloon0"),
         *("-device", "pvpanic"),
     ]
@@ -240,7 +240,7 @@ def command_line(config: VmConfig, accelerator: Accelerator, qmp_fd: int) -> lis
     return arguments
 
 
-def kernel_words(cmdline: str) -> str:
+def kernel_command_line(cmdline: str) -> str:
     """Give the kernel's command line: where it is not told of a console, a serial one; and that a panic is its end."""
     given = list(takewhile(lambda word: word != "--", _WORD.findall(cmdline)))  # what follows is for init
     console = [] if any(word.startswith("console=") for word in given) else [CONSOLE]
@@ -256,8 +256,8 @@ def how_ended(status: int | None) -> str:
 
 
 def _check_disk(config: VmConfig, qemu: QemuProcess) -> None:
-    if qemu.said("Failed to get") and qemu.said("lock"):
-        disk = next((each for each in config.disks if qemu.said(f"[{each}]")), config.disks[0])
+    if qemu.stderr_has("Failed to get") and qemu.stderr_has("lock"):
+        disk = next((each for each in config.disks if qemu.stderr_has(f"[{each}]")), config.disks[0])
         raise VmmError(f"{disk}: another process uses this disk; stop it, or give another")
 
 

@@ -22,7 +22,7 @@ MAX_EVENTS = 1000
 CONTAINERS = ("/machine/peripheral", "/machine/peripheral-anon")
 
 
-class Recording:
+class QmpRecording:
     """Asks, records and ticks; every second has its points, also where the monitor is silent."""
 
     def __init__(self, store: Store | None, facts: QemuFacts, plugins: Plugins | None = None) -> None:
@@ -58,7 +58,7 @@ class Recording:
         """Plugin -> number of its failures."""
         return dict(self._plugins.failures) if self._plugins else {}
 
-    def tell(self, hook: str, **facts: Any) -> None:
+    def notify(self, hook: str, **facts: Any) -> None:
         """Tell the plugins of a machine's start or end."""
         if self._plugins is not None:
             self._plugins.bind(hook, **facts)
@@ -83,23 +83,23 @@ class Recording:
             await self._ask(qmp, FIRST_REPLY_S)
             return self._record(wall_ns())
 
-    async def sample(self, qmp: Qmp | None, patience_s: float = REPLY_S) -> int:
+    async def sample(self, qmp: Qmp | None, timeout_s: float = REPLY_S) -> int:
         """Ask, record what was answered in time, and tick. One that has not been answered yet is not asked again.
 
         Returns: the sample's time, which is that of its beginning: a slow answer leaves no second without a point.
         """
         async with self._sampling:
             now_ns = wall_ns()
-            await self._ask(qmp, min(patience_s, REPLY_S))
+            await self._ask(qmp, min(timeout_s, REPLY_S))
             return self._record(now_ns)
 
-    async def _ask(self, qmp: Qmp | None, patience_s: float) -> None:
+    async def _ask(self, qmp: Qmp | None, timeout_s: float) -> None:
         self._replies = {}
         if qmp is not None and qmp.connected and self._store is not None:
             if self._asking is None:
                 self._asking = asyncio.create_task(qmp.ask_all(self._questions))
                 self._asking.add_done_callback(lambda asked: asked.cancelled() or asked.exception())
-            await asyncio.wait((self._asking,), timeout=patience_s)
+            await asyncio.wait((self._asking,), timeout=timeout_s)
         if self._asking is not None and self._asking.done():
             asked, self._asking = self._asking, None
             if asked.exception() is None:

@@ -16,12 +16,12 @@ from rondo_core.clock import wall_ns
 from rondo_core.signals import stopped_by_signals
 from rondo_vmm.errors import QmpError
 from rondo_vmm.hookspecs import QemuFacts
-from rondo_vmm.monitor import VmResult
+from rondo_vmm.observe.async_ticks import every_second
+from rondo_vmm.observe.result import VmResult
 from rondo_vmm.plugins.proc import threads_of
 from rondo_vmm.qemu.qmp import Qmp
-from rondo_vmm.qemu.recording import Recording, find_balloon
+from rondo_vmm.qemu.recording import QmpRecording, find_balloon
 from rondo_vmm.qemu.schemas import qemu_schemas
-from rondo_vmm.seconds import every_second
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Schema, Store
@@ -38,11 +38,11 @@ ENDS = {
 }
 GONE = "gone"
 RECONNECT_S = 1.0
-GRACE_S = 2.0  # between a lost monitor and the end of its process
+EXIT_TIMEOUT_S = 2.0  # between a lost monitor and the end of its process
 
 
 @attrs.frozen
-class Watched:
+class WatchedQemu:
     """What is found when a QEMU is first seen."""
 
     facts: QemuFacts
@@ -66,21 +66,24 @@ class QemuWatcher:
         self._ended, self._reason = "", ""
         self._qmp: Qmp | None = None
         try:
-            self.watched = self._loop.run_until_complete(self._look())
+            self.watched = self._loop.run_until_complete(self._inspect())
         except BaseException:
-            self._loop.close()
+            self.close()
             raise
 
-    async def _look(self) -> Watched:
+    async def _inspect(self) -> WatchedQemu:
         qmp = self._qmp = await Qmp.connect(str(self._path), str(self._path))
         cpus = await qmp.ask("query-cpus-fast")
         disks = await qmp.ask("query-block")
-        pid = _process_of(qmp.peer, int(cpus[0]["thread-id"]) if cpus else 0)
-        return Watched(QemuFacts(pid, await find_balloon(qmp)), max(len(cpus), 1), len(disks))
+        try:
+            pid = _process_of(qmp.peer, int(cpus[0]["thread-id"]) if cpus else 0)
+            return WatchedQemu(QemuFacts(pid, await find_balloon(qmp)), max(len(cpus), 1), len(disks))
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
+            raise QmpError(f"{self._path}: its answers are not QEMU's; give the path of a QEMU's monitor") from None
 
     def run(self, store: Store, plugins: Plugins | None = None, timeout_s: float | None = None) -> VmResult:
         """Record until QEMU ends, `timeout_s` is over, or `stop` is called. The store is left open."""
-        recording = Recording(store, self.watched.facts, plugins)
+        recording = QmpRecording(store, self.watched.facts, plugins)
         try:
             with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
                 return self._loop.run_until_complete(self._run(recording, timeout_s))
@@ -103,7 +106,7 @@ class QemuWatcher:
         self._ended = self._ended or how
         self._over.set()
 
-    async def _run(self, recording: Recording, timeout_s: float | None) -> VmResult:
+    async def _run(self, recording: QmpRecording, timeout_s: float | None) -> VmResult:
         started_ns, started = wall_ns(), time.monotonic()
         with self._process_end() as process_ended:
             following = asyncio.create_task(self._follow(recording, process_ended))
@@ -112,11 +115,11 @@ class QemuWatcher:
             try:
                 if self._qmp is not None:
                     started_ns = await recording.begin(self._qmp)
-                recording.tell("rondo_vmm_started", machine="qemu", now_ns=started_ns)
+                recording.notify("rondo_vmm_started", machine="qemu", now_ns=started_ns)
                 await every_second(lambda: recording.sample(self._qmp), self._over.wait(), started_ns)
             finally:
                 following.cancel()
-        recording.tell("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
+        recording.notify("rondo_vmm_stopped", ended=self._ended, now_ns=wall_ns())
         ended_ns = await recording.sample(self._qmp)
         uptime_s = time.monotonic() - started
         return VmResult(
@@ -131,7 +134,7 @@ class QemuWatcher:
             failed_plugins=recording.failed_plugins,
         )
 
-    async def _follow(self, recording: Recording, process_ended: asyncio.Event) -> None:
+    async def _follow(self, recording: QmpRecording, process_ended: asyncio.Event) -> None:
         """Take events, and come back after a lost connection as long as the process lives."""
         while True:
             if self._qmp is not None:
@@ -153,9 +156,9 @@ class QemuWatcher:
         """Look whether the process is gone; after a shutdown it may need a moment for that."""
         if not self.watched.facts.pid:
             return False
-        return await _wait(process_ended, GRACE_S if self._reason else 0.1)
+        return await _wait(process_ended, EXIT_TIMEOUT_S if self._reason else 0.1)
 
-    async def _follow_events(self, qmp: Qmp, recording: Recording) -> None:
+    async def _follow_events(self, qmp: Qmp, recording: QmpRecording) -> None:
         """Take note of events until the connection is lost."""
         lost = asyncio.create_task(qmp.lost())
         coming = asyncio.create_task(qmp.next_event())

@@ -12,9 +12,11 @@ from typing import Any
 
 from rondo_core.clock import monotonic_ns
 from rondo_core.errors import one_line
+from rondo_vmm.boot.kernel import Start
+from rondo_vmm.devices.board import Board
 from rondo_vmm.errors import GuestError, VmmError
-from rondo_vmm.exit_totals import ExitTotals
-from rondo_vmm.machine import HLT, IO, MMIO, REASONS, SHUTDOWN, Board, Start
+from rondo_vmm.hookspecs import EXIT_REASONS, HLT, IO, MMIO, SHUTDOWN
+from rondo_vmm.observe.exit_totals import ExitTotals
 
 TRANSLATED_BYTES = 1 << 20  # bare kernels are small; unicorn's own 1 GiB costs each machine a whole huge page of 2 MiB
 SLICE_US = 50_000  # how long the CPU runs before it looks whether it was stopped
@@ -33,11 +35,11 @@ class SoftMachine:
         except ImportError as error:
             if find_spec("unicorn") is not None:
                 raise VmmError(f"the package unicorn does not load: {one_line(error)}") from None
-            raise VmmError("the software CPU needs the package unicorn; pip install 'rondo-tsdb[emulator]'") from None
+            raise VmmError("the software CPU needs the package unicorn; pip install unicorn") from None
         self._x86: Any = x86_const
         self._unicorn: Any = unicorn
         self._board = board
-        self.exits = [0] * len(REASONS)
+        self.exits = [0] * len(EXIT_REASONS)
         self.vcpus = [self]
         self.completed: dict[str, int] = {}
         self._add = ExitTotals(self.exits).add

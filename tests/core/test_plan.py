@@ -99,11 +99,11 @@ def test_a_store_of_a_monitor_takes_less_than_a_megabyte_and_a_half(path):
 @pytest.mark.parametrize("vcpus", [1, 2, 8])
 def test_a_monitors_store_has_room_for_what_each_cpu_declares(path, vcpus):
     """Every CPU's exits by reason and its two durations fit, and the monitor's gauges."""
-    from rondo_vmm.machine import REASONS
+    from rondo_vmm.hookspecs import EXIT_REASONS
 
     with Store(path, vmm_schemas(vcpus)) as store:
         for cpu in range(vcpus):
-            for reason in REASONS:
+            for reason in EXIT_REASONS:
                 store.counter("vcpu_exits_total", reason=reason, vcpu=cpu).inc()
             store.summary("vcpu_run_duration_ns", vcpu=cpu).observe(1)
             store.summary("vcpu_exit_duration_ns", vcpu=cpu).observe(1)

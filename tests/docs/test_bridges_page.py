@@ -30,7 +30,7 @@ def test_a_program_of_the_page_runs(block, tmp_path):
 def test_every_series_of_the_page_is_one_of_the_code_and_the_other_way_round():
     """A name that was changed in one of both is missed by users."""
     folder = Path(__file__).parents[2] / "rondo_bridges"
-    code = "".join(path.read_text() for path in folder.glob("*.py"))
+    code = "".join(path.read_text() for path in folder.rglob("*.py"))
     named = set(re.findall(r'"((?:http|celery)_[a-z_]+(?:total|seconds|progress))"', code))
     assert named == set(re.findall(r"`((?:http|celery)_[a-z_]+(?:total|seconds|progress))", PAGE))
     assert len(named) >= 10

@@ -10,9 +10,10 @@ import pytest
 
 from rondo_vmm.boot import acpi, bootparams, longmode, pvh
 from rondo_vmm.boot.elf import read_elf
-from rondo_vmm.boot.loader import load, read_kernel
+from rondo_vmm.boot.kernel import read_kernel
+from rondo_vmm.boot.loader import load
+from rondo_vmm.devices.virtio.slots import MmioRegion
 from rondo_vmm.errors import BootError, ConfigError
-from rondo_vmm.machine import Slot
 from rondo_vmm.memory import GuestMemory
 
 MIB = 1 << 20
@@ -255,7 +256,7 @@ def walk_tables(memory):
 def test_acpi_names_every_cpu_and_device(vcpus):
     """One enabled local APIC per CPU, the I/O APIC, power-off at 0x604, and each device with address and interrupt."""
     memory = GuestMemory(4 * MIB)
-    slots = [Slot(0xD0001000 + 0x1000 * number, 0x200, 5 + number) for number in range(8)]
+    slots = [MmioRegion(0xD0001000 + 0x1000 * number, 0x200, 5 + number) for number in range(8)]
     acpi.write_acpi(memory, vcpus, slots)
     tables = walk_tables(memory)
     assert set(tables) == {"XSDT", "FACP", "APIC", "DSDT", "FACS"}
@@ -296,7 +297,7 @@ def _terms(code):
 def test_tables_that_do_not_fit_are_refused():
     """More devices than the room below 1 MiB holds is an error, not a table written over the kernel."""
     with pytest.raises(ConfigError, match="devices"):
-        acpi.write_acpi(GuestMemory(4 * MIB), 1, [Slot(0xD0000000, 0x200, 5)] * 2000)
+        acpi.write_acpi(GuestMemory(4 * MIB), 1, [MmioRegion(0xD0000000, 0x200, 5)] * 2000)
 
 
 BOMB_MIB = 96

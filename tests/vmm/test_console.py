@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rondo_vmm.console import LONGEST_LINE, Input, Lines
 from rondo_vmm.devices.serial import FIFO_BYTES, Serial
-from rondo_vmm.milestones import NAMES, Milestones
+from rondo_vmm.devices.serial_input import SerialInput
+from rondo_vmm.hookspecs import MILESTONES
+from rondo_vmm.observe.console_lines import MAX_LINE_BYTES, ConsoleLines
+from rondo_vmm.observe.milestones import Milestones
 
 DATA, IER, IIR, LCR, MCR, LSR, MSR = range(7)
 
@@ -101,7 +103,7 @@ def test_no_access_is_an_error_and_nothing_grows(operations):
 def test_lines_are_told_with_the_time_of_their_first_byte():
     """Ends are cut off, and a line without one is told when the machine ends."""
     passed, told = [], []
-    lines = Lines(passed.append)
+    lines = ConsoleLines(passed.append)
     lines(b"x")
     lines.observer = lambda line, now_ns: told.append((line, now_ns > 0))
     for byte in b"one\r\n\nlast":
@@ -115,11 +117,11 @@ def test_lines_are_told_with_the_time_of_their_first_byte():
 def test_a_flood_without_an_end_takes_no_memory():
     """It is told in pieces of a bounded length."""
     told = []
-    lines = Lines(lambda _: None)
+    lines = ConsoleLines(lambda _: None)
     lines.observer = lambda line, _: told.append(len(line))
-    for _ in range(10 * LONGEST_LINE + 5):
+    for _ in range(10 * MAX_LINE_BYTES + 5):
         lines(b"x")
-    assert told == [LONGEST_LINE] * 10
+    assert told == [MAX_LINE_BYTES] * 10
     assert len(lines._line) == 5
 
 
@@ -131,7 +133,7 @@ def test_a_guest_cannot_make_up_milestones():
                  b"rondo-guest phase evil", b"rondo-guest phase \xff\xfe", b"rondo-guest done", b"rondo-guest done"):  # fmt: skip
         milestones.on_line(text, 3000)
     assert told == [(name, 2000, 3000) for name in ("first_byte", "init", "phase_io", "done")]
-    assert {name for name, _, _ in told} < set(NAMES)
+    assert {name for name, _, _ in told} < set(MILESTONES)
 
 
 @pytest.fixture
@@ -139,7 +141,7 @@ def typed(uart):
     """A console that reads a pipe; gives what the guest reads until it has so many bytes."""
     reader, writer = os.pipe()
     escaped = threading.Event()
-    console = Input(reader, uart, escaped.set)
+    console = SerialInput(reader, uart, escaped.set)
     console.start()
 
     def give(data, expect):
@@ -182,7 +184,7 @@ def test_ctrl_a_x_ends_the_machine(typed):
 def test_a_console_that_the_guest_never_reads_ends_all_the_same(uart):
     """Its thread waits for room, and close ends it."""
     reader, writer = os.pipe()
-    console = Input(reader, uart)
+    console = SerialInput(reader, uart)
     console.start()
     os.write(writer, bytes(100))
     os.close(writer)

@@ -9,9 +9,9 @@ import pytest
 
 from rondo_core import Store, StoreReader, hookimpl
 from rondo_vmm import VMM_SCHEMAS, VmConfig
-from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.recording import monitor_plugins
+from rondo_vmm.observe.exit_totals import ExitTotals
+from rondo_vmm.observe.recording import monitor_plugins
 
 MACHINES = [pytest.param("kvm", marks=pytest.mark.kvm), pytest.param("soft", marks=pytest.mark.emulator)]
 SECOND = 10**9
@@ -152,7 +152,9 @@ def test_a_monitor_that_only_records_loads_no_numpy(machine, path):
         "rondo_web",
         "rondo_core.read.query",
         "rondo_vmm.boot.bzimage",
-        "rondo_vmm.devices.virtio.queue",
+        "rondo_vmm.devices.serial_input",
+        "rondo_vmm.devices.virtio",
+        "rondo_vmm.machine",
     ]
     code = (
         "import sys\nfrom rondo_cli.main import run\n"

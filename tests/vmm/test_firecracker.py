@@ -14,7 +14,7 @@ from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.firecracker.flush import MAX_LINE_BYTES, parse_flush
 from rondo_vmm.firecracker.recorder import firecracker_schemas
-from rondo_vmm.firecracker.watch import FirecrackerWatcher, Lines
+from rondo_vmm.firecracker.watch import FirecrackerWatcher, FlushLines
 
 START_MS = 1_795_000_000_000
 AGGREGATE = {"min_us": 1, "max_us": 90}
@@ -281,7 +281,7 @@ def test_any_json_is_taken_or_refused_without_a_raise(value):
 @given(st.binary(max_size=300), st.lists(st.integers(1, 40), max_size=20))
 def test_lines_do_not_depend_on_how_the_bytes_arrive(data, cuts):
     """One piece or many: the same lines."""
-    whole, pieces, found, rest = Lines(), Lines(), [], data
+    whole, pieces, found, rest = FlushLines(), FlushLines(), [], data
     for cut in cuts:
         found += pieces.feed(rest[:cut])
         rest = rest[cut:]

@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 
 from rondo_core import Store
-from rondo_vmm.devices import clock, finish, serial
+from rondo_vmm.devices import clock, power, serial
+from rondo_vmm.devices.board import Board
 from rondo_vmm.devices.virtio.balloon import Balloon
 from rondo_vmm.devices.virtio.block.backend import RawImage
-from rondo_vmm.devices.virtio.block.device import Block
+from rondo_vmm.devices.virtio.block.device import BlockDevice
 from rondo_vmm.devices.virtio.block.request import DISCARD, FLUSH, GET_ID, READ, WRITE, WRITE_ZEROES
 from rondo_vmm.devices.virtio.console import Console
 from rondo_vmm.devices.virtio.rng import Rng
 from rondo_vmm.devices.virtio.slots import add_virtio, address_of
-from rondo_vmm.machine import Board
 from rondo_vmm.memory import GuestMemory
 from rondo_vmm.plugins import balloon as memory_plugin
 from rondo_vmm.plugins import blockio, guest_samples
@@ -60,8 +60,8 @@ class Host:
         bus = self.board.bus
         scratch = clock.Scratch(clock.SCRATCH_PORT_COUNT), clock.Scratch(clock.SCRATCH_MMIO_BYTES)
         bus.add_ports(serial.COM1, 8, serial.Serial(self.hear))
-        bus.add_ports(finish.PM1A_CONTROL, 4, finish.PowerOff(self.end))
-        bus.add_ports(finish.I8042_DATA, 5, finish.KeyboardController(self.end))
+        bus.add_ports(power.PM1A_CONTROL, 4, power.PowerOff(self.end))
+        bus.add_ports(power.I8042_DATA, 5, power.KeyboardController(self.end))
         bus.add_ports(clock.CLOCK_PORT, clock.PORT_COUNT, self.board.clock)
         bus.add_ports(clock.SCRATCH_PORT, clock.SCRATCH_PORT_COUNT, scratch[0])
         bus.add_mmio(clock.SCRATCH_MMIO, clock.SCRATCH_MMIO_BYTES, scratch[1])
@@ -70,7 +70,7 @@ class Host:
         self.files = [self.file(), self.file()]
         self.images = [RawImage(Path(f"/proc/self/fd/{self.files[n]}"), read_only=bool(n)) for n in (0, 1)]
         disks = [
-            Block(self.memory, image, f"vd{n}", [blockio.rondo_vmm_block_bind(store, f"vd{n}"), self.note])
+            BlockDevice(self.memory, image, f"vd{n}", [blockio.rondo_vmm_block_bind(store, f"vd{n}"), self.note])
             for n, image in enumerate(self.images)
         ]
         self.balloon = Balloon(self.memory)

@@ -11,7 +11,7 @@ import pytest
 
 from rondo_core import Store, StoreReader
 from rondo_vmm import VmConfig, run_vm
-from rondo_vmm.boot.loader import read_kernel
+from rondo_vmm.boot.kernel import read_kernel
 from rondo_vmm.monitor import Monitor
 from rondo_vmm.schemas import vmm_schemas
 

@@ -6,11 +6,12 @@ import pytest
 
 from rondo_core.errors import UsageError
 from rondo_vmm.boot.bootparams import COMMAND_LINE, ZERO_PAGE, write_boot_params
-from rondo_vmm.boot.loader import BUNDLED, load, read_kernel
-from rondo_vmm.bus import Bus
+from rondo_vmm.boot.kernel import BUNDLED, read_kernel
+from rondo_vmm.boot.loader import load
 from rondo_vmm.config import VmConfig
-from rondo_vmm.devices.clock import Clock, Scratch
-from rondo_vmm.devices.finish import KeyboardController, PowerOff
+from rondo_vmm.devices.bus import Bus
+from rondo_vmm.devices.clock import GuestClock, Scratch
+from rondo_vmm.devices.power import KeyboardController, PowerOff
 from rondo_vmm.devices.serial import Serial
 from rondo_vmm.errors import BootError, ConfigError, GuestMemoryError
 from rondo_vmm.memory import GuestMemory
@@ -133,7 +134,7 @@ def test_power_off_and_reset_need_their_own_commands():
 def test_the_clock_counts_from_its_start_and_bounds_the_alarm():
     """Milliseconds since the machine began; an alarm is at most a minute away."""
     now = [5_000_000_000]
-    clock = Clock(lambda: now[0])
+    clock = GuestClock(lambda: now[0])
     now[0] += 1_234_567_890
     assert clock.read(0, 4) == 1234
     clock.write(4, 4, 0xFFFFFFFF)

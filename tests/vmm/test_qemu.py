@@ -23,7 +23,7 @@ from rondo_vmm import VmConfig
 from rondo_vmm.errors import BootError, QmpError, VmmError
 from rondo_vmm.hookspecs import QemuFacts
 from rondo_vmm.plugins import qmp_block, qmp_memory, qmp_vcpu
-from rondo_vmm.plugins.totals import Total
+from rondo_vmm.plugins.totals import FollowingCounter
 from rondo_vmm.qemu import process
 from rondo_vmm.qemu.kernel import check_kernel
 from rondo_vmm.qemu.machine import QemuMonitor
@@ -278,7 +278,7 @@ def test_a_missing_qemu_or_kernel_is_one_line(tmp_path, path, capfd, monkeypatch
 )
 def test_what_a_kernel_is_told_is_looked_for_as_words(given, words):
     """A console that the user names takes the place of ours; what only looks like one does not."""
-    assert process.kernel_words(given) == words
+    assert process.kernel_command_line(given) == words
 
 
 PVPANIC = bytes.fromhex("66ba0505b001ee")  # mov dx,0x505; mov al,1; out dx,al
@@ -682,7 +682,7 @@ def test_a_balloon_that_tells_nothing_leaves_its_series_absent(store):
 def test_a_total_that_starts_again_is_followed(store):
     """From 0, or from where it stood when it was first seen; a fall is a new start, never a negative amount."""
     fresh, seen = store.counter("a_total"), store.counter("b_total")
-    for total in (Total(fresh), Total(seen, None)):
+    for total in (FollowingCounter(fresh), FollowingCounter(seen, None)):
         for value in (10, 15, 3, 4):
             total.set(value, store.clock())
     assert (fresh.value, seen.value) == (19, 9)

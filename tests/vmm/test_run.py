@@ -12,12 +12,12 @@ import pytest
 from rondo_core import Plugins, Store, StoreReader, hookimpl
 from rondo_core.signals import STOP_SIGNALS
 from rondo_vmm import VMM_SCHEMAS, VmConfig, hookspecs, run_vm
-from rondo_vmm.boot.loader import BUNDLED
+from rondo_vmm.boot.kernel import BUNDLED
 from rondo_vmm.errors import KvmError
-from rondo_vmm.kvm.vm import Vm, usable
+from rondo_vmm.kvm.vm import KvmVm, usable
 from rondo_vmm.memory import GuestMemory
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.recording import monitor_plugins
+from rondo_vmm.observe.recording import monitor_plugins
 
 MACHINES = [pytest.param("kvm", marks=pytest.mark.kvm), pytest.param("soft", marks=pytest.mark.emulator)]
 GUEST = Path(__file__).parents[2] / "guest"
@@ -225,7 +225,7 @@ def test_hook_rondo_vmm_started_and_rondo_vmm_stopped(path):
 def test_a_missing_or_forbidden_kvm_is_one_clear_line(tmp_path):
     """No device, and no permission for it, name the device, the reason and the mend."""
     with pytest.raises(KvmError, match="No such file or directory; this host has no KVM; use --machine soft"):
-        Vm(GuestMemory(1 << 20), str(tmp_path / "kvm"))
+        KvmVm(GuestMemory(1 << 20), str(tmp_path / "kvm"))
     forbidden = KvmError("/dev/kvm", 13)
     assert str(forbidden) == "/dev/kvm: Permission denied; join the group kvm, or use --machine soft"
     assert usable(str(tmp_path / "kvm")) == f"{tmp_path / 'kvm'} cannot be used (No such file or directory)"

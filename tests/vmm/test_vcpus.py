@@ -4,11 +4,11 @@ import pytest
 
 from rondo_core import Store, StoreReader, hookimpl
 from rondo_vmm import VmConfig, run_vm
-from rondo_vmm.boot.loader import BUNDLED
+from rondo_vmm.boot.kernel import BUNDLED
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.kvm import cpuid
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.recording import monitor_plugins
+from rondo_vmm.observe.recording import monitor_plugins
 from rondo_vmm.schemas import vmm_schemas
 
 SPIN = b"\xeb\xfe"

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rondo_core.export.protobuf import field, varint
 from rondo_core.model import sketch
 from rondo_exporter_prometheus.columns import SKETCHES_AT_ONCE
-from rondo_exporter_prometheus.wire import STALE_BITS, Values, constant, field, rows_of_bytes, varint, varints, zigzag
+from rondo_exporter_prometheus.wire import STALE_BITS, Values, constant, rows_of_bytes, varints, zigzag
 
 # Source: prompb, io.prometheus.write.v2.Histogram.schema: -4 to 8. A sketch's scale is never below -4.
 MAX_SCHEMA = 8

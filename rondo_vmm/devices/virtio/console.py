@@ -12,7 +12,7 @@ RECEIVE, TRANSMIT = range(2)
 MAX_CHAIN_BYTES = 64 << 10
 
 
-class Lines:
+class GuestLines:
     """Cut a stream of bytes into lines; of one that is too long, only its beginning is kept."""
 
     def __init__(self, observers: Sequence[OnLine] = ()) -> None:
@@ -38,7 +38,7 @@ class Console:
 
     def __init__(self, observers: Sequence[OnLine] = ()) -> None:
         """Tell `observers` of the lines that the guest writes."""
-        self.lines = Lines(observers)
+        self.lines = GuestLines(observers)
 
     def accept(self, features: int) -> None:
         """There is nothing to choose."""
@@ -52,7 +52,7 @@ class Console:
 
     def reset(self) -> None:
         """Forget the line that was begun."""
-        self.lines = Lines(self.lines.observers)
+        self.lines = GuestLines(self.lines.observers)
 
     def notify(self, index: int, queue: Queue) -> None:
         """Take what the guest wrote; buffers to receive into wait for ever. Raises: QueueError, GuestMemoryError."""

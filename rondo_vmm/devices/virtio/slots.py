@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import attrs
+
+from rondo_vmm.devices.board import Board
 from rondo_vmm.devices.virtio.device import VirtioDevice
 from rondo_vmm.devices.virtio.mmio import Mmio
 from rondo_vmm.errors import ConfigError
-from rondo_vmm.machine import Board, Slot
 
 # Behind the scratch registers of the bundled guest, in the hole below 4 GiB that holds no memory.
 FIRST_ADDRESS, SLOT_BYTES = 0xD0001000, 0x1000
 INTERRUPTS = (5, 6, 7, 10, 11, 12, 14)  # free of a PC's timer, keyboard, serial ports, clock and ACPI
 MAX_DEVICES = len(INTERRUPTS)
+
+
+@attrs.frozen
+class MmioRegion:
+    """A memory-mapped device that a kernel is told of: its registers' address, their bytes, its interrupt line."""
+
+    address: int
+    size_bytes: int
+    irq: int
 
 
 def address_of(index: int) -> int:
@@ -36,7 +47,7 @@ def add_virtio(board: Board, device: VirtioDevice, index: int, interrupt: Callab
     """
     transport = Mmio(board.memory, device, interrupt)
     board.bus.add_mmio(address_of(index), SLOT_BYTES, transport)
-    board.slots.append(Slot(address_of(index), SLOT_BYTES, interrupt_of(index)))
+    board.mmio_regions.append(MmioRegion(address_of(index), SLOT_BYTES, interrupt_of(index)))
     return transport
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from rondo_vmm.devices.virtio.block import backend
 from rondo_vmm.devices.virtio.block.backend import RawImage
-from rondo_vmm.devices.virtio.block.device import Block
+from rondo_vmm.devices.virtio.block.device import BlockDevice
 from rondo_vmm.errors import DiskError
 
 READ, WRITE, FLUSH, GET_ID, DISCARD, WRITE_ZEROES = 0, 1, 4, 8, 11, 13
@@ -34,7 +34,7 @@ def seen():
 
 @pytest.fixture
 def disk(image, memory, drive, seen):
-    return drive(Block(memory, RawImage(image), "vda", [lambda *facts: seen.append(facts)])).start()
+    return drive(BlockDevice(memory, RawImage(image), "vda", [lambda *facts: seen.append(facts)])).start()
 
 
 def test_the_configuration_tells_what_the_disk_is(disk):
@@ -114,7 +114,7 @@ def test_a_request_is_not_larger_than_the_limits_say(drive, memory, tmp_path):
     path = tmp_path / "large.img"
     path.touch()
     os.truncate(path, 1 << 40)
-    disk = drive(Block(memory, RawImage(path))).start()
+    disk = drive(BlockDevice(memory, RawImage(path))).start()
     header, target, status = disk.place(struct.pack("<IIQ", READ, 0, 0)), 1 << 20, disk.take(1)
     parts = [(header, 16, False), *[(target, 4 << 20, True)] * 4, (status, 1, True)]
     assert disk.run(0, parts) == 1
@@ -201,7 +201,7 @@ def test_a_read_only_disk_is_never_written(image, memory, drive):
     """The feature says so; writes, discards and zeroes fail; reads and flushes work; the file may be read-only."""
     image.chmod(0o400)
     before = image.read_bytes()
-    disk = drive(Block(memory, RawImage(image, read_only=True))).start()
+    disk = drive(BlockDevice(memory, RawImage(image, read_only=True))).start()
     assert disk.offered() & (F_RO | F_DISCARD | F_WRITE_ZEROES) == F_RO
     assert disk.block(WRITE, 0, bytes(512))[0] == IOERR
     for kind in (DISCARD, WRITE_ZEROES):

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from rondo_vmm.devices.virtio.balloon import Balloon
-from rondo_vmm.devices.virtio.console import Console, Lines
+from rondo_vmm.devices.virtio.console import Console, GuestLines
 from rondo_vmm.devices.virtio.rng import Rng
 
 PAGE = 4096
@@ -131,7 +131,7 @@ def test_a_console_gives_lines(drive):
 def test_a_line_without_an_end_does_not_grow():
     """Of an endless line only its beginning is kept, and it is told as too long."""
     said = []
-    lines = Lines([lambda line, now_ns: said.append((line, now_ns))])
+    lines = GuestLines([lambda line, now_ns: said.append((line, now_ns))])
     for _ in range(1000):
         lines.feed(b"x" * 65536, 1)
         assert len(lines._begun) == 1025

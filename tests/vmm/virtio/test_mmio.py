@@ -4,11 +4,11 @@ import struct
 
 import pytest
 
-from rondo_vmm.bus import Bus
+from rondo_vmm.devices.board import Board
+from rondo_vmm.devices.bus import Bus
 from rondo_vmm.devices.virtio.queue import QueueError
 from rondo_vmm.devices.virtio.slots import add_virtio, address_of, command_line, interrupt_of
 from rondo_vmm.errors import ConfigError
-from rondo_vmm.machine import Board
 from rondo_vmm.memory import GuestMemory
 
 NEXT, WRITE, INDIRECT = 1, 2, 4

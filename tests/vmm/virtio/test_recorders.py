@@ -9,13 +9,13 @@ from rondo_core import Plugins, Store, StoreReader, hookimpl
 from rondo_core.clock import wall_ns
 from rondo_vmm import VmConfig, hookspecs
 from rondo_vmm.config import MAX_DISKS
+from rondo_vmm.devices.board import Board
+from rondo_vmm.devices.virtio.setup import VirtioDevices
 from rondo_vmm.errors import ConfigError, DiskError
-from rondo_vmm.fitting import Fittings
-from rondo_vmm.guest_line import parse
-from rondo_vmm.machine import Board
 from rondo_vmm.memory import GuestMemory
+from rondo_vmm.observe.guest_line import parse
+from rondo_vmm.observe.recording import monitor_plugins
 from rondo_vmm.plugins.guest_samples import MALFORMED, RECORDED, REFUSED, UNTIMELY, GuestSamples
-from rondo_vmm.recording import monitor_plugins
 from rondo_vmm.schemas import schemas_for, vmm_schemas
 
 NOW_NS = 1_700_000_000 * 10**9
@@ -27,7 +27,7 @@ class Whole:
     """A machine's devices, bound to a store, with a driver for each."""
 
     store: object
-    fittings: object
+    virtio: object
     drivers: dict
     plugins: object
     ticks: list
@@ -48,18 +48,18 @@ def whole(path, tmp_path, drive):
         disk.write_bytes(bytes(MIB))
     board = Board(GuestMemory(8 * MIB))
     lines = []
-    fittings = Fittings(config, board, lambda number: lambda level: lines.append((number, level)))
+    virtio = VirtioDevices(config, board, lambda number: lambda level: lines.append((number, level)))
     plugins = monitor_plugins()
     with Store(path, schemas_for(config)) as store:
         store.bind_recorders(plugins)
-        ticks = fittings.bind(plugins, store)
+        ticks = virtio.bind(plugins, store)
         drivers = {}
-        for name, transport in zip(("vda", "vdb", "rng", "balloon", "console"), fittings.transports, strict=True):
+        for name, transport in zip(("vda", "vdb", "rng", "balloon", "console"), virtio.transports, strict=True):
             driver = drive(transport.device)
             driver.memory, driver.transport, driver.free = board.memory, transport, 0x10000 + len(drivers) * 0x80000
             drivers[name] = driver.start()
-        yield Whole(store, fittings, drivers, plugins, ticks, board)
-        fittings.close()
+        yield Whole(store, virtio, drivers, plugins, ticks, board)
+        virtio.close()
         assert plugins.failures == {}
 
 
@@ -188,17 +188,17 @@ def test_a_block_hook_that_raises_stops_neither_the_disk_nor_the_others(path, tm
     config = VmConfig(disks=(tmp_path / "a.img",))
     config.disks[0].write_bytes(bytes(MIB))
     board = Board(GuestMemory(8 * MIB))
-    fittings = Fittings(config, board, lambda number: lambda level: None)
+    virtio = VirtioDevices(config, board, lambda number: lambda level: None)
     plugins = Plugins(hookspecs)
     plugins.register(Broken(), "broken")
     plugins.load("rondo.recorders", ["block_io"])
     with Store(path, schemas_for(config)) as store:
-        fittings.bind(plugins, store)
-        driver = drive(fittings.transports[0].device)
-        driver.memory, driver.transport = board.memory, fittings.transports[0]
+        virtio.bind(plugins, store)
+        driver = drive(virtio.transports[0].device)
+        driver.memory, driver.transport = board.memory, virtio.transports[0]
         driver.start()
         assert [driver.block(0, n, room=512)[0] for n in range(3)] == [0, 0, 0]
-        fittings.close()
+        virtio.close()
     assert plugins.failures == {"broken": 1}
     with StoreReader(path) as reader:
         assert reader.query("blk_requests_total{op=read}")[0].values[-1] == 3
@@ -210,12 +210,12 @@ def test_devices_that_cannot_be_had_are_one_line(tmp_path):
     image.write_bytes(bytes(MIB))
     for paths, error in (((image, image), DiskError), ((tmp_path, image), DiskError)):
         with pytest.raises(error) as caught:
-            Fittings(VmConfig(disks=paths), Board(GuestMemory(MIB)), lambda number: lambda level: None)
+            VirtioDevices(VmConfig(disks=paths), Board(GuestMemory(MIB)), lambda number: lambda level: None)
         assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match="at most 4"):
         VmConfig(disks=(image,) * (MAX_DISKS + 1))
     with pytest.raises(ConfigError, match="read-only disk"):
         VmConfig(disk_read_only=True)
-    fittings = Fittings(VmConfig(disks=(image,)), Board(GuestMemory(MIB)), lambda number: lambda level: None)
-    assert fittings.words() == "virtio_mmio.device=4K@0xd0001000:5"
-    fittings.close()
+    virtio = VirtioDevices(VmConfig(disks=(image,)), Board(GuestMemory(MIB)), lambda number: lambda level: None)
+    assert virtio.kernel_parameters() == "virtio_mmio.device=4K@0xd0001000:5"
+    virtio.close()

@@ -6,9 +6,9 @@ import struct
 from collections.abc import Callable, Sequence
 
 from rondo_core.clock import monotonic_ns, wall_ns
-from rondo_vmm.devices.virtio.block import request as asked
+from rondo_vmm.devices.virtio.block import request as block_request
 from rondo_vmm.devices.virtio.block.backend import SECTOR_BYTES, RawImage
-from rondo_vmm.devices.virtio.block.request import IOERR, OK, UNSUPPORTED, Request
+from rondo_vmm.devices.virtio.block.request import IOERR, OK, UNSUPPORTED, BlockRequest
 from rondo_vmm.devices.virtio.queue import Queue, total_bytes
 from rondo_vmm.memory import GuestMemory
 
@@ -26,7 +26,7 @@ MAX_RANGES, MAX_DISCARD_SECTORS, MAX_ZERO_SECTORS = 16, 1 << 22, MAX_BYTES // SE
 FAILURES = (OSError, EOFError)
 
 
-class Block:
+class BlockDevice:
     """A disk on a raw image."""
 
     device_id = 2
@@ -37,7 +37,7 @@ class Block:
     ) -> None:
         """Serve `image`. Args: `serial`: what get-id answers, at most 20 bytes; `observers` are told of requests."""
         self._memory, self._image = memory, image
-        self._serial = serial.encode()[: asked.ID_BYTES].ljust(asked.ID_BYTES, b"\0")
+        self._serial = serial.encode()[: block_request.ID_BYTES].ljust(block_request.ID_BYTES, b"\0")
         self.observers: list[OnRequest] = list(observers)
         more = F_RO if image.read_only else F_DISCARD | F_WRITE_ZEROES
         self.features = F_SIZE_MAX | F_SEG_MAX | F_FLUSH | more
@@ -73,7 +73,7 @@ class Block:
         """Do the requests that wait. Raises: QueueError, GuestMemoryError."""
         depth = queue.waiting()
         for _ in range(depth):
-            request = asked.parse(queue.pop())
+            request = block_request.parse(queue.pop())
             started = monotonic_ns()
             try:
                 status, written, moved = self._do[request.op](request)
@@ -88,7 +88,7 @@ class Block:
     def _fits(self, sector: int, count: int) -> bool:
         return sector + count <= self._image.sectors
 
-    def _size(self, request: Request) -> int:
+    def _size(self, request: BlockRequest) -> int:
         """Give how many bytes a read or write is about; 0: it cannot be done."""
         size = total_bytes(request.data)
         whole = size % SECTOR_BYTES == 0 and size <= MAX_BYTES
@@ -96,14 +96,14 @@ class Block:
 
     # Each gives the status, the bytes written into the chain, and the bytes moved from or to the disk.
 
-    def _read(self, request: Request) -> tuple[int, int, int]:
+    def _read(self, request: BlockRequest) -> tuple[int, int, int]:
         size = self._size(request)
         if not size:
             return IOERR, 0, 0
         self._image.read(self._memory, request.data, request.sector)
         return OK, size, size
 
-    def _write(self, request: Request) -> tuple[int, int, int]:
+    def _write(self, request: BlockRequest) -> tuple[int, int, int]:
         size = self._size(request)
         if not size or self._image.read_only:
             return IOERR, 0, 0
@@ -112,15 +112,15 @@ class Block:
             self._image.flush()
         return OK, 0, size
 
-    def _flush(self, _request: Request) -> tuple[int, int, int]:
+    def _flush(self, _request: BlockRequest) -> tuple[int, int, int]:
         if not self._image.read_only:
             self._image.flush()
         return OK, 0, 0
 
-    def _get_id(self, request: Request) -> tuple[int, int, int]:
+    def _get_id(self, request: BlockRequest) -> tuple[int, int, int]:
         return OK, request.chain.put(self._serial), 0
 
-    def _discard(self, request: Request) -> tuple[int, int, int]:
+    def _discard(self, request: BlockRequest) -> tuple[int, int, int]:
         ranges = self._ranges(request, MAX_RANGES, MAX_DISCARD_SECTORS, flags=0)
         if not isinstance(ranges, list):
             return ranges, 0, 0
@@ -128,17 +128,19 @@ class Block:
             self._image.discard(sector, count)
         return OK, 0, 0
 
-    def _write_zeroes(self, request: Request) -> tuple[int, int, int]:
-        ranges = self._ranges(request, 1, MAX_ZERO_SECTORS, flags=asked.UNMAP)
+    def _write_zeroes(self, request: BlockRequest) -> tuple[int, int, int]:
+        ranges = self._ranges(request, 1, MAX_ZERO_SECTORS, flags=block_request.UNMAP)
         if not isinstance(ranges, list):
             return ranges, 0, 0
         for sector, count, flags in ranges:
-            self._image.write_zeroes(sector, count, unmap=bool(flags & asked.UNMAP))
+            self._image.write_zeroes(sector, count, unmap=bool(flags & block_request.UNMAP))
         if self._write_through:
             self._image.flush()
         return OK, 0, 0
 
-    def _ranges(self, request: Request, limit: int, max_sectors: int, flags: int) -> list[tuple[int, int, int]] | int:
+    def _ranges(
+        self, request: BlockRequest, limit: int, max_sectors: int, flags: int
+    ) -> list[tuple[int, int, int]] | int:
         """Give the ranges, each inside the disk, or the status that says why not; all are looked at before one is done.
 
         Source: section 5.2.6.2: an unknown flag is unsupported, a range beyond the disk is an error.

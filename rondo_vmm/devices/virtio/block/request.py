@@ -29,7 +29,7 @@ OP_OF_TYPE = {
 
 
 @attrs.define
-class Request:
+class BlockRequest:
     """One request.
 
     Attributes: `op`: an index into OPS; `sector`: where, for reads and writes; `chain`: its data, the header and the
@@ -54,7 +54,7 @@ class Request:
         return list(RANGE.iter_unpack(self.chain.take(size)))
 
 
-def parse(chain: Chain) -> Request:
+def parse(chain: Chain) -> BlockRequest:
     """Take a request from its chain, however the driver has cut it into descriptors.
 
     Raises: QueueError: it has no whole header, or no byte for the status.
@@ -64,4 +64,4 @@ def parse(chain: Chain) -> Request:
         raise QueueError(f"block request at descriptor {chain.head}: no whole header, or no room for its status")
     kind, sector = HEADER.unpack(header)
     chain.writable, status = split(chain.writable, total_bytes(chain.writable) - 1)
-    return Request(OP_OF_TYPE.get(kind, OTHER), sector, chain, status[0][0])
+    return BlockRequest(OP_OF_TYPE.get(kind, OTHER), sector, chain, status[0][0])

@@ -1,4 +1,4 @@
-"""The second hand: each second of a life has its point, also where one took longer than a second to record."""
+"""Ticks: each second of a life has its point, also where one took longer than a second to record."""
 
 import asyncio
 from types import SimpleNamespace
@@ -7,10 +7,11 @@ import pytest
 
 from rondo_core import Store, StoreReader
 from rondo_core.clock import NS_PER_S
-from rondo_vmm import VMM_SCHEMAS, VmConfig, monitor, run_vm, seconds
-from rondo_vmm.monitor import until_next_second_s
-from rondo_vmm.plugins.proc import OfProcess
-from rondo_vmm.seconds import every_second
+from rondo_vmm import VMM_SCHEMAS, VmConfig, monitor, run_vm
+from rondo_vmm.observe import async_ticks, ticks
+from rondo_vmm.observe.async_ticks import every_second
+from rondo_vmm.observe.ticks import until_next_second_s
+from rondo_vmm.plugins.proc import ProcessReading
 
 BEGUN_NS = 1_795_000_000 * NS_PER_S
 
@@ -21,7 +22,7 @@ def now(monkeypatch):
 
     def set_now(after_s):
         ns = BEGUN_NS + round(after_s * NS_PER_S)
-        for module in (monitor, seconds):
+        for module in (async_ticks, ticks):
             monkeypatch.setattr(module, "wall_ns", lambda: ns)
         return ns
 
@@ -59,7 +60,7 @@ def test_a_call_that_takes_over_a_second_is_followed_at_once(now, monkeypatch):
         if begun[2:]:
             over.set()
 
-    monkeypatch.setattr(seconds, "asyncio", SimpleNamespace(ensure_future=asyncio.ensure_future, wait=wait))
+    monkeypatch.setattr(async_ticks, "asyncio", SimpleNamespace(ensure_future=asyncio.ensure_future, wait=wait))
     asyncio.run(asyncio.wait_for(every_second(call, over.wait(), now(at)), 30))
     assert begun[:3] == [1.0, 2.25, 3.0]
 
@@ -67,8 +68,8 @@ def test_a_call_that_takes_over_a_second_is_followed_at_once(now, monkeypatch):
 @pytest.mark.emulator
 def test_a_machine_that_hangs_in_its_tick_costs_no_other_one_a_second(path, monkeypatch):
     """Machines of a process tick in turn; who has waited long enough does not wait for its turn any more."""
-    monkeypatch.setattr(monitor, "TURN_S", 0.05)
-    with monitor._turn, Store(path, VMM_SCHEMAS) as store:
+    monkeypatch.setattr(monitor, "TICK_LOCK_S", 0.05)
+    with monitor._tick_lock, Store(path, VMM_SCHEMAS) as store:
         result = run_vm(VmConfig(machine="soft", cmdline="workload_duration=2"), store)
     with StoreReader(path) as reader:
         memory = reader.query("vmm_rss_bytes", tier=0)[0]
@@ -79,7 +80,7 @@ def test_a_machine_that_hangs_in_its_tick_costs_no_other_one_a_second(path, monk
 def test_a_number_of_the_process_is_read_once_for_all_machines_that_tick_together():
     """Anew 20 ms later, where the clock was set back, and in a child process."""
     values = iter(range(1, 100))
-    number = OfProcess(lambda: next(values))
+    number = ProcessReading(lambda: next(values))
     assert [number(BEGUN_NS + after) for after in (0, 19_999_999, 20_000_000, 5, 6)] == [1, 1, 2, 3, 3]
     number.forget()
     assert number(BEGUN_NS + 7) == 4

@@ -1,4 +1,4 @@
-"""An event loop's second hand: something is called just after each whole second."""
+"""Ticks on an event loop: something is awaited just after each whole second of the wall clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from rondo_core.clock import wall_ns
-from rondo_vmm.monitor import until_next_second_s
+from rondo_vmm.observe.ticks import until_next_second_s
 
 
 async def every_second(call: Callable[[], Awaitable[object]], until: Awaitable[object], begun_ns: int) -> None:

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from rondo_core import Store
     from rondo_core.record import Counter
 
-ROOM_BYTES = 1 << 18
+BUFFER_BYTES = 1 << 18
 CHUNK_BYTES = 4096  # at a time, so that little of what a reader has taken counts as dropped when it fails
 # At the end, with a reader that takes some: of a machine that ended by itself, and of one that was stopped; and with
 # one that takes nothing.
-LONGEST_S, STOPPED_S = 5.0, 0.5
-PATIENCE_S = 0.3
+DRAIN_TIMEOUT_S, STOPPED_DRAIN_TIMEOUT_S = 5.0, 0.5
+STALL_TIMEOUT_S = 0.3
 
 
-class Output:
+class ConsoleOutput:
     """Hands bytes over to a sink, which may block, raise or be slow: what there is no room for is dropped and counted.
 
     Attributes: `dropped_bytes`; `trouble`: what the sink last raised, in one line.
@@ -39,7 +39,7 @@ class Output:
         self._changed = threading.Condition(threading.Lock())
         self._in_hand = self._handed_over = 0
         self._begun_s = 0.0
-        self._deaf = self._closing = self._over = False
+        self._discarding = self._closing = self._over = False
         self.dropped_bytes = 0
         self.trouble = ""
         self._thread = threading.Thread(target=self._run, name="rondo-output", daemon=True)
@@ -48,12 +48,12 @@ class Output:
     def __call__(self, data: bytes) -> None:
         """Take bytes; never waits, never raises."""
         with self._changed:
-            room = 0 if self._deaf else ROOM_BYTES - len(self._held)
-            if len(data) <= room:
+            free_bytes = 0 if self._discarding else BUFFER_BYTES - len(self._held)
+            if len(data) <= free_bytes:
                 self._held += data
             else:
-                self._held += data[:room]
-                self.dropped_bytes += len(data) - room
+                self._held += data[:free_bytes]
+                self.dropped_bytes += len(data) - free_bytes
         if (self._at_once or b"\n" in data or len(self._held) >= CHUNK_BYTES) and not self._work.is_set():
             self._work.set()
 
@@ -61,15 +61,15 @@ class Output:
         """Give up what has not been handed over; from any thread."""
         with self._changed:
             if not self._over:
-                self._over = self._deaf = True
+                self._over = self._discarding = True
                 self.dropped_bytes += len(self._held) + self._in_hand
                 self._held.clear()
             self._changed.notify_all()
 
-    def close(self, longest_s: float = LONGEST_S) -> None:
+    def close(self, timeout_s: float = DRAIN_TIMEOUT_S) -> None:
         """Hand over the rest, as long as the sink takes of it, and give up what is left then."""
         now_s = time.monotonic()
-        until_s = now_s + longest_s
+        until_s = now_s + timeout_s
         with self._changed:
             self._closing = True
             self._work.set()
@@ -77,7 +77,7 @@ class Output:
                 self._begun_s = now_s
             while not self._over:
                 before = self._handed_over
-                left_s = min(until_s, self._begun_s + PATIENCE_S) - time.monotonic()
+                left_s = min(until_s, self._begun_s + STALL_TIMEOUT_S) - time.monotonic()
                 self._changed.wait_for(lambda: self._over or self._handed_over != before, left_s)  # noqa: B023 - called here and now
                 if self._handed_over == before:
                     break
@@ -117,7 +117,7 @@ class Output:
                 self.trouble = trouble
                 self.dropped_bytes += size
             if gone:
-                self._deaf = True
+                self._discarding = True
                 self.dropped_bytes += len(self._held)
                 self._held.clear()
             self._changed.notify_all()
@@ -126,7 +126,7 @@ class Output:
 class DroppedBytes:
     """Counts what an output drops, in a series that there is from the first dropped byte on."""
 
-    def __init__(self, store: Store, output: Output) -> None:
+    def __init__(self, store: Store, output: ConsoleOutput) -> None:
         """Declare nothing yet."""
         self._store, self._output = store, output
         self._counter: Counter | None = None

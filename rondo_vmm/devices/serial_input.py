@@ -1,6 +1,4 @@
-"""The serial console's two ways: what the guest says, line by line for those who look for something in it, and
-what it is told, from a descriptor, no faster than it reads.
-"""
+"""What a guest's serial console is told: from a descriptor, no faster than the guest reads."""
 
 from __future__ import annotations
 
@@ -10,50 +8,13 @@ import signal
 import threading
 from collections.abc import Callable
 
-from rondo_core.clock import wall_ns
 from rondo_vmm.devices.serial import FIFO_BYTES, Serial
 
-OnLine = Callable[[bytes, int], None]
-LONGEST_LINE = 256
-ROOM_CHECK_S = 0.5
-CLOSE_S = 1.0  # another reader of the same terminal may have taken what this one was woken for
+FIFO_POLL_S = 0.5
+CLOSE_TIMEOUT_S = 1.0  # another reader of the same terminal may have taken what this one was woken for
 
 
-class Lines:
-    """Passes the guest's bytes on, and tells `observer` of each line: its bytes, and when its first one came.
-
-    What has no end is cut every LONGEST_LINE bytes, so that a flood takes no memory.
-    """
-
-    def __init__(self, sink: Callable[[bytes], object]) -> None:
-        """Pass bytes on to `sink`."""
-        self._sink = sink
-        self._line = bytearray()
-        self._began_ns = 0
-        self.observer: OnLine | None = None
-
-    def __call__(self, data: bytes) -> None:
-        """Take one byte."""
-        self._sink(data)
-        if self.observer is None:
-            return
-        line = self._line
-        if not line:
-            self._began_ns = wall_ns()
-        line += data
-        if data == b"\n" or len(line) >= LONGEST_LINE:
-            self.flush()
-
-    def flush(self) -> None:
-        """Tell of what has come so far."""
-        if self._line:
-            line = bytes(self._line).rstrip(b"\r\n")
-            self._line.clear()
-            if self.observer is not None:
-                self.observer(line, self._began_ns)
-
-
-class Input:
+class SerialInput:
     """A thread that gives the guest what comes from a descriptor. Nothing is read that the guest has no room for."""
 
     def __init__(self, descriptor: int, uart: Serial, on_escape: Callable[[], None] | None = None) -> None:
@@ -72,7 +33,7 @@ class Input:
         """End the thread; what was not read stays where it is."""
         self._ended.set()
         os.write(self._wake_writer, b"x")
-        self._thread.join(CLOSE_S)
+        self._thread.join(CLOSE_TIMEOUT_S)
         if not self._thread.is_alive():
             os.close(self._wake_reader)
             os.close(self._wake_writer)
@@ -99,7 +60,7 @@ class Input:
         while data and not self._ended.is_set():
             data = data[self._uart.receive(data) :]
             if data:
-                self._uart.wait_for_room(ROOM_CHECK_S)
+                self._uart.wait_for_room(FIFO_POLL_S)
 
     def _unescaped(self, data: bytes) -> bytes:
         """Take Ctrl-A x out of what was typed; Ctrl-A Ctrl-A is one Ctrl-A."""

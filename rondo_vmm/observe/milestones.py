@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rondo_vmm.hookspecs import OnMilestone
+from rondo_vmm.hookspecs import MILESTONES, OnMilestone
 
-NAMES = ("first_instruction", "first_byte", "init", "phase_cpu", "phase_idle", "phase_io", "phase_mixed", "done")
 MARK = b"rondo-guest "
 PHASE = MARK + b"phase "
 LINUX_INIT = b" as init process"  # Linux: "Run /init as init process"
 
 
 class Milestones:
-    """What was reached when; each counts once, and what a guest may make up beside NAMES does not count."""
+    """What was reached when; each counts once, and what a guest may make up beside MILESTONES does not count."""
 
     def __init__(self, began_ns: int, observers: Sequence[OnMilestone]) -> None:
         """Count from `began_ns`, by the wall clock."""
@@ -25,7 +24,7 @@ class Milestones:
 
     def reach(self, name: str, now_ns: int) -> None:
         """Tell of a milestone."""
-        if name in NAMES and name not in self._reached:
+        if name in MILESTONES and name not in self._reached:
             self._reached.add(name)
             for observe in self._observers:
                 observe(name, now_ns - self._began_ns, now_ns)

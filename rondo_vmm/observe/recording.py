@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_vmm import hookspecs
-from rondo_vmm.exit_totals import ExitTotals
 from rondo_vmm.hookspecs import OnMilestone
+from rondo_vmm.observe.exit_totals import ExitTotals
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
-    from rondo_vmm.fitting import Fittings
+    from rondo_vmm.devices.virtio.setup import VirtioDevices
 
 RECORDERS = ("vcpu_exits", "vcpu_time", "vmm_milestones", "vmm_uptime", "block_io", "guest_memory", "guest_samples")
 
@@ -25,7 +25,7 @@ class Recording:
         self._store = store
         self._exits: dict[int, ExitTotals] = {}
         self._vcpu_ticks: dict[int, list[Callable[[int], None]]] = {}
-        self._fitted: list[Callable[[int], None]] = []
+        self._device_ticks: list[Callable[[int], None]] = []
         self._added: list[Callable[[int], None]] = []
         self._ticking = threading.Lock()
         self.plugins = plugins
@@ -35,18 +35,18 @@ class Recording:
 
     def exits(self, vcpu: int, counts: list[int]) -> ExitTotals:
         """Give where a CPU's loop adds up its exits. `counts`: its own counts by reason."""
-        takers = [_guarded_exits(*each) for each in self._bind("rondo_vmm_exits_bind", vcpu=vcpu)]
-        each = [_guarded_exits(*each) for each in self._bind("rondo_vmm_exit_bind", vcpu=vcpu)]
+        takers = self._bind("rondo_vmm_exits_bind", once=True, vcpu=vcpu)
+        each = self._bind("rondo_vmm_exit_bind", once=True, vcpu=vcpu)
         return self._exits.setdefault(vcpu, ExitTotals(counts, takers, each))
 
     def milestones(self) -> list[OnMilestone]:
         """Give what is called when the guest has come as far as never before."""
-        return [_guarded_milestone(*each) for each in self._bind("rondo_vmm_milestone_bind")]
+        return self._bind("rondo_vmm_milestone_bind")
 
-    def fit(self, fittings: Fittings) -> None:
+    def bind_devices(self, virtio: VirtioDevices) -> None:
         """Let plugins observe disks, memory and what the guest hands in."""
         if self._store is not None and self.plugins is not None:
-            self._fitted = fittings.bind(self.plugins, self._store)
+            self._device_ticks = virtio.bind(self.plugins, self._store)
 
     def add_tick(self, tick: Callable[[int], None]) -> None:
         """Have something of the monitor's own called on every tick."""
@@ -59,8 +59,7 @@ class Recording:
 
     def add_vcpu(self, vcpu: int, thread_id: int) -> None:
         """Let plugins know of a CPU's thread; what they hand back is called on every tick."""
-        ticks = self._bind("rondo_vmm_vcpu_bind", vcpu=vcpu, thread_id=thread_id)
-        self._vcpu_ticks[vcpu] = [plugins.guard(name, tick) for plugins, name, tick in ticks]
+        self._vcpu_ticks[vcpu] = self._bind("rondo_vmm_vcpu_bind", vcpu=vcpu, thread_id=thread_id)
 
     def end_vcpu(self, vcpu: int, now_ns: int) -> None:
         """Record the last exits of a CPU, and tick for its thread for the last time, while it is still there."""
@@ -79,21 +78,21 @@ class Recording:
             for ticks in self._vcpu_ticks.values():
                 for tick in ticks:
                     tick(now_ns)
-            for tick in self._fitted:
+            for tick in self._device_ticks:
                 tick(now_ns)
         self.tick_added(now_ns)
         self._store.tick(now_ns)
 
-    def tell(self, hook: str, **facts: Any) -> None:
+    def notify(self, hook: str, **facts: Any) -> None:
         """Tell plugins of a rare event."""
         if self.plugins is not None:
             self.plugins.bind(hook, **facts)
 
-    def _bind(self, hook: str, **facts: Any) -> list[tuple[Plugins, str, Any]]:
+    def _bind(self, hook: str, *, once: bool = False, **facts: Any) -> list[Callable[..., None]]:
+        """Give what plugins hand back, each guarded; `once`: one that raises is left alone from then on."""
         if self._store is None or self.plugins is None:
             return []
-        plugins = self.plugins
-        return [(plugins, name, given) for name, given in plugins.bind(hook, declare=self._store, **facts)]
+        return self.plugins.bind_guarded(hook, once=once, declare=self._store, **facts)
 
 
 def monitor_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Plugins:
@@ -104,32 +103,3 @@ def monitor_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Pl
     from rondo_core.plugins import open_recorders
 
     return open_recorders(tables or {}, hookspecs, defaults=RECORDERS)
-
-
-def _guarded_exits(plugins: Plugins, name: str, observe: Callable[..., None]) -> Callable[[Any, Any, Any, int], None]:
-    """Let an exit hook that raises be reported once and then be left alone."""
-    broken = False
-
-    def guarded(one: Any, two: Any, three: Any, now_ns: int) -> None:
-        nonlocal broken
-        if broken:
-            return
-        try:
-            observe(one, two, three, now_ns)
-        except Exception as error:  # noqa: BLE001 - isolation
-            broken = True
-            plugins.report(name, error)
-
-    return guarded
-
-
-def _guarded_milestone(plugins: Plugins, name: str, observe: OnMilestone) -> OnMilestone:
-    """Let a milestone hook that raises be reported; milestones are few."""
-
-    def guarded(milestone: str, since_ns: int, now_ns: int) -> None:
-        try:
-            observe(milestone, since_ns, now_ns)
-        except Exception as error:  # noqa: BLE001 - isolation
-            plugins.report(name, error)
-
-    return guarded

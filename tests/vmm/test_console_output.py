@@ -12,7 +12,7 @@ import pytest
 from rondo_core import Store, StoreReader
 from rondo_vmm import VMM_SCHEMAS, VmConfig
 from rondo_vmm.monitor import Monitor
-from rondo_vmm.output import ROOM_BYTES, Output
+from rondo_vmm.observe.console_output import BUFFER_BYTES, ConsoleOutput
 
 MACHINES = [
     pytest.param("soft", marks=pytest.mark.emulator),
@@ -45,7 +45,7 @@ def stalled():
 def test_all_bytes_come_in_order():
     """Whole lines, halves, and the last one that has no end."""
     taken = bytearray()
-    output = Output(taken.extend)
+    output = ConsoleOutput(taken.extend)
     pieces = [b"%d\n" % number for number in range(2000)] + [b"the ", b"end"]
     for piece in pieces:
         output(piece)
@@ -57,7 +57,7 @@ def test_all_bytes_come_in_order():
 def test_every_byte_comes_at_once_where_someone_types():
     """A prompt has no end of line."""
     came = threading.Event()
-    output = Output(lambda _data: came.set(), at_once=True)
+    output = ConsoleOutput(lambda _data: came.set(), at_once=True)
     output(b"$")
     assert came.wait(30)
     output.close()
@@ -65,26 +65,26 @@ def test_every_byte_comes_at_once_where_someone_types():
 
 def test_a_sink_that_stalls_costs_what_there_is_no_room_for(stalled):
     """The caller never waits; at the end what was not taken is given up, and every byte is taken or counted."""
-    output = Output(stalled)
+    output = ConsoleOutput(stalled)
     output(b"first\n")
     assert stalled.asked.wait(30)
-    output(bytes(ROOM_BYTES))
+    output(bytes(BUFFER_BYTES))
     assert output.dropped_bytes == 0
     output(b"more")
     assert output.dropped_bytes == 4
     output.close()
-    assert output.dropped_bytes == 6 + ROOM_BYTES + 4
+    assert output.dropped_bytes == 6 + BUFFER_BYTES + 4
 
 
 def test_a_sink_that_recovers_takes_what_there_was_room_for(stalled):
     """Dropped is what came in between alone."""
-    output = Output(stalled)
+    output = ConsoleOutput(stalled)
     output(b"x\n")
     assert stalled.asked.wait(30)
-    output(bytes(ROOM_BYTES + 10))
+    output(bytes(BUFFER_BYTES + 10))
     stalled.go.set()
     output.close()
-    assert len(stalled.taken) + output.dropped_bytes == 2 + ROOM_BYTES + 10
+    assert len(stalled.taken) + output.dropped_bytes == 2 + BUFFER_BYTES + 10
     assert output.dropped_bytes == 10
 
 
@@ -99,7 +99,7 @@ def test_a_sink_that_raises_is_counted_and_named(error, words):
     def sink(_data):
         raise error
 
-    output = Output(sink)
+    output = ConsoleOutput(sink)
     for _ in range(100):
         output(b"0123456789\n")
     output.close()
@@ -119,7 +119,7 @@ def test_a_disk_that_was_full_for_a_while_takes_the_rest():
             raise OSError(28, "No space left on device")
         taken.extend(data)
 
-    output = Output(sink)
+    output = ConsoleOutput(sink)
     output(b"lost\n")
     assert tried.wait(30)
     output(b"kept\n")
@@ -129,11 +129,11 @@ def test_a_disk_that_was_full_for_a_while_takes_the_rest():
 
 def test_what_is_given_up_ends_the_wait_at_once(stalled):
     """As by a second signal, while the end waits for a reader."""
-    output = Output(stalled)
+    output = ConsoleOutput(stalled)
     output(b"x\n")
     assert stalled.asked.wait(30)
     output.abandon()
-    output.close(longest_s=3600)
+    output.close(timeout_s=3600)
     assert output.dropped_bytes == 2
 
 

@@ -29,7 +29,6 @@ else:
 
 FLUSH_NS = 250_000_000
 FAR_NS = 1 << 62  # longer than anything takes, later than any clock says
-Clock = Callable[[], int]
 
 
 class ExitTotals:
@@ -70,8 +69,8 @@ class ExitTotals:
         exits: list[int],
         takers: Sequence[OnExits] = (),
         each: Sequence[OnExit] = (),
-        clock: Clock = monotonic_ns,
-        wall: Clock = wall_ns,
+        clock: Callable[[], int] = monotonic_ns,
+        wall: Callable[[], int] = wall_ns,
     ) -> None:
         """Start empty.
 

@@ -1,4 +1,4 @@
-"""The two ways by which a guest ends its machine: ACPI power-off and the keyboard controller's reset."""
+"""How a guest ends its machine: ACPI power-off and the keyboard controller's reset."""
 
 from __future__ import annotations
 

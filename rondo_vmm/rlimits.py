@@ -1,4 +1,4 @@
-"""Whether this process may map what a machine needs: what meets the limit later ends it by a signal, or hangs."""
+"""Resource limits: whether this process may map what a machine needs. Met later, one ends it by a signal, or hangs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def share_heap() -> None:
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
-def check_room(vcpus: int, *, soft: bool) -> None:
+def check_rlimits(vcpus: int, *, soft: bool) -> None:
     """See that there is room for a machine's threads and what else it maps; the guest's memory is mapped by now.
 
     Raises: VmmError: this process may not map that much.

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rondo_vmm.config import VmConfig, disk_name
-from rondo_vmm.machine import Board
+from rondo_vmm.devices.board import Board
 
 if TYPE_CHECKING:
     from rondo_core import Plugins
     from rondo_core.hookspecs import Declare, Tick
     from rondo_vmm.devices.virtio.balloon import Balloon, BalloonState
     from rondo_vmm.devices.virtio.block.backend import RawImage
-    from rondo_vmm.devices.virtio.block.device import Block
+    from rondo_vmm.devices.virtio.block.device import BlockDevice
     from rondo_vmm.devices.virtio.console import Console
     from rondo_vmm.devices.virtio.device import VirtioDevice
     from rondo_vmm.devices.virtio.mmio import Mmio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Line = Callable[[int], None]
 
 
-class Fittings:
+class VirtioDevices:
     """The devices of one machine; where there are none, nothing of them is imported or recorded.
 
     Attributes: `transports`: in the order of their slots: disks, then randomness, balloon and console.
@@ -36,7 +36,7 @@ class Fittings:
         """
         self._board = board
         self._images: list[RawImage] = []
-        self._disks: dict[str, Block] = {}
+        self._disks: dict[str, BlockDevice] = {}
         self._balloon: Balloon | None = None
         self._console: Console | None = None
         self.transports: list[Mmio] = []
@@ -55,12 +55,12 @@ class Fittings:
         devices: list[VirtioDevice] = []
         if config.disks:
             from rondo_vmm.devices.virtio.block.backend import RawImage
-            from rondo_vmm.devices.virtio.block.device import Block
+            from rondo_vmm.devices.virtio.block.device import BlockDevice
 
             for index, path in enumerate(config.disks):
                 self._images.append(RawImage(path, read_only=config.disk_read_only))
                 name = disk_name(index)
-                self._disks[name] = Block(self._board.memory, self._images[-1], name)
+                self._disks[name] = BlockDevice(self._board.memory, self._images[-1], name)
             devices += self._disks.values()
         if config.rng:
             from rondo_vmm.devices.virtio.rng import Rng
@@ -79,7 +79,7 @@ class Fittings:
             devices.append(self._console)
         return devices
 
-    def words(self) -> str:
+    def kernel_parameters(self) -> str:
         """Give what a Linux kernel that has no other way to find the devices needs on its command line."""
         if not self.transports:
             return ""
@@ -93,16 +93,15 @@ class Fittings:
         Returns: what is called on every tick.
         """
         for name, disk in self._disks.items():
-            found = plugins.bind("rondo_vmm_block_bind", declare=declare, disk=name)
-            disk.observers += [isolated(plugins, plugin, observe) for plugin, observe in found]
+            disk.observers += plugins.bind_guarded("rondo_vmm_block_bind", once=True, declare=declare, disk=name)
         if self._console is not None:
-            found = plugins.bind("rondo_vmm_guest_line_bind", declare=declare)
-            self._console.lines.observers += [isolated(plugins, plugin, observe) for plugin, observe in found]
+            observers = plugins.bind_guarded("rondo_vmm_guest_line_bind", once=True, declare=declare)
+            self._console.lines.observers += observers
         if not self.transports:
             return []
         balloon = None if self._balloon is None else partial(self._look_at, self._balloon)
-        found = plugins.bind("rondo_vmm_memory_bind", declare=declare, memory=self._board.memory, balloon=balloon)
-        return [plugins.guard(plugin, tick) for plugin, tick in found]
+        memory = self._board.memory
+        return plugins.bind_guarded("rondo_vmm_memory_bind", declare=declare, memory=memory, balloon=balloon)
 
     def _look_at(self, balloon: Balloon) -> BalloonState:
         """Say how the balloon stands, and ask the guest for its next statistics."""
@@ -113,20 +112,3 @@ class Fittings:
         """Let go of the disk images; more than once is once."""
         for image in self._images:
             image.close()
-
-
-def isolated(plugins: Plugins, name: str, observe: Callable[..., None]) -> Callable[..., None]:
-    """Let a hook's callable that raises be reported once and then be left alone."""
-    broken = False
-
-    def guarded(*facts: Any) -> None:
-        nonlocal broken
-        if broken:
-            return
-        try:
-            observe(*facts)
-        except Exception as error:  # noqa: BLE001 - isolation
-            broken = True
-            plugins.report(name, error)
-
-    return guarded

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-MARK = b"Kernel panic - not syncing"
-LONGEST_LINE = 512
+PANIC_MESSAGE = b"Kernel panic - not syncing"
+MAX_LINE_BYTES = 512
 DUMP_LINES = 200  # registers, modules, call traces: one that says more than that after a panic lives on
 ENDED_BY = ("reset", "halted", "timeout", "failed")  # what may follow a panic; nothing else is one
 
@@ -20,11 +20,11 @@ class PanicLine:
     def on_bytes(self, data: bytes) -> None:
         """Look at what came, where it does not come line by line; without the words it is not taken apart."""
         text = self._rest + data
-        if self.line or MARK in text:
+        if self.line or PANIC_MESSAGE in text:
             *lines, text = text.split(b"\n")
             for line in lines:
                 self.on_line(line)
-        self._rest = text[text.rfind(b"\n") + 1 :][-LONGEST_LINE:]
+        self._rest = text[text.rfind(b"\n") + 1 :][-MAX_LINE_BYTES:]
 
     def end(self) -> None:
         """Look at what is left: a last line without its end."""
@@ -32,7 +32,7 @@ class PanicLine:
 
     def on_line(self, line: bytes) -> None:
         """Look at a line of the console."""
-        at = line.find(MARK)
+        at = line.find(PANIC_MESSAGE)
         if at >= 0 and b"---[ end" not in line:
             self.line, self._since = line[at:].decode("ascii", "replace").strip(), 0
         elif self.line:
