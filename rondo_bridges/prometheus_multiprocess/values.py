@@ -125,7 +125,8 @@ class Values:
         return store
 
     def _made_store(self) -> Store:
-        return Store.for_process(self.directory, self._schemas, writer="prometheus_client", tick_interval_s=1.0)
+        path = self.directory / f"{os.getpid()}-{os.urandom(6).hex()}.rondo"
+        return Store(path, self._schemas, writer="prometheus_client", tick_interval_s=1.0)
 
     @hookimpl
     def rondo_recorder_bind(self) -> Callable[[int], None]:
