@@ -15,9 +15,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rondo_bridges.failures import Failures
-from rondo_bridges.prometheus_multiprocess.directory import ENDED, alone, directory_of, stores_of
+from rondo_bridges.prometheus_multiprocess.directory import (
+    ENDED,
+    alone,
+    directory_of,
+    open_strictly,
+    stores_of,
+)
 from rondo_bridges.prometheus_multiprocess.samples import SET_AT, SLOT, Identity, Reading, labels_of, readings_of
-from rondo_core import RondoError, Schema, Series, Store, Tier
+from rondo_core import RondoError, Schema, Series, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.errors import CapacityError
 from rondo_core.model import RUNS_FILE, Labels, canonical_labels
@@ -209,7 +215,8 @@ def _set_ended(path: Path, intent: dict[str, Any]) -> None:
         [wall_ns(), *(time_ns for _, _, time_ns in before)]
     )  # a clock that stepped back, or none, is no matter
     helps = intent["helps"]
-    with Store(path, None if path.exists() else SCHEMAS, clock=lambda: now_ns, writer="prometheus ended") as store:
+    schemas = None if path.exists() else SCHEMAS
+    with open_strictly(path, schemas, clock=lambda: now_ns, writer="prometheus ended") as store:
         for name, labels, value in intent["totals"]:
             try:
                 counter = store.counter(name, labels, help=helps.get(name, ""))
