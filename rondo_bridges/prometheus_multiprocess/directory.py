@@ -76,7 +76,7 @@ def _lock(directory: Path, descriptor: int) -> None:
 
 def open_strictly(path: Path, schemas: Sequence[Schema] | None, **options: Any) -> Store:
     """Open a store that says by an error what has no room, where stores can be told to. Raises: as `Store`."""
-    more = {"strict": True} if "strict" in inspect.signature(Store).parameters else {}
+    more: dict[str, Any] = {"strict": True} if "strict" in inspect.signature(Store).parameters else {}
     return Store(path, schemas, **options, **more)
 
 
