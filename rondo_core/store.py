@@ -310,6 +310,7 @@ class Store(Instruments):
                 self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
                 write_run_to(self._runs, self.run)
             finally:
+                self._ticks.clear()  # and with them what recorders keep open
                 self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done
 
