@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rondo_core.clock import own_cpu_ns
+from rondo_core.errors import CapacityError
 
 if TYPE_CHECKING:
     from rondo_core.hookspecs import Declare
@@ -75,11 +76,14 @@ class KernelFile:
 
 
 def open_files(wanted: Iterable[tuple[Path | None, Callable[[], Take]]]) -> list[Tick]:
-    """Open the files that are there and may be read, let series be declared for each of these, and give their ticks."""
+    """Open the files that are there and may be read, let series be declared for each of these, and give their ticks.
+
+    A file whose series have no room in a store is left out; the store counts them.
+    """
     ticks = list[Tick]()
     for path, make in wanted:
         if path is not None and read_first([path]):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, CapacityError):
                 ticks.append(KernelFile(path, make()).tick)
     return ticks
 

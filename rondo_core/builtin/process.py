@@ -21,7 +21,7 @@ _PAGE_BYTES = resource.getpagesize()
 def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
     """Declare the process's series, under the names that Prometheus clients give them where they have one."""
     totals = _usage_totals(declare)
-    user, system, both, *others = totals
+    both, user, system, *others = totals
     files = open_files(
         [(PROC / "self/stat", lambda: _status(declare)), (PROC / "self/io", lambda: _io(declare, totals))]
     )
@@ -35,9 +35,9 @@ def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
             for total in totals:
                 total.counted = 0.0
         usage = resource.getrusage(resource.RUSAGE_SELF)
+        both.follow(usage.ru_utime + usage.ru_stime, now_ns)
         user.follow(usage.ru_utime, now_ns)
         system.follow(usage.ru_stime, now_ns)
-        both.follow(usage.ru_utime + usage.ru_stime, now_ns)
         counts = (usage.ru_nvcsw, usage.ru_nivcsw, usage.ru_minflt, usage.ru_majflt)
         for total, count in zip(others, counts, strict=True):
             total.follow(count, now_ns)
@@ -49,9 +49,9 @@ def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
 
 def _usage_totals(declare: Declare) -> list[Total]:
     counters = [
+        declare.counter("process_cpu_seconds_total", help="CPU time used, user and system.", unit="seconds"),
         declare.counter("process_cpu_user_seconds_total", help="CPU time used as user.", unit="seconds"),
         declare.counter("process_cpu_system_seconds_total", help="CPU time used in the kernel.", unit="seconds"),
-        declare.counter("process_cpu_seconds_total", help="CPU time used, user and system.", unit="seconds"),
     ]
     for kind in ("voluntary", "involuntary"):
         name, text = "process_context_switches_total", "Context switches: it waited, or its time was up."

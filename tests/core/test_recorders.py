@@ -319,6 +319,26 @@ def test_a_loop_is_found_and_its_lag_and_tasks_recorded(store):
     assert plugins.failures == {}
 
 
+def test_uvicorns_loop_is_found_without_a_line(store):
+    """A server that knows nothing of rondo, its store ticked by another thread."""
+    uvicorn = pytest.importorskip("uvicorn")
+
+    async def application(scope, receive, send):
+        raise NotImplementedError
+
+    server = uvicorn.Server(uvicorn.Config(application, port=0, lifespan="off", log_config=None))
+    thread = threading.Thread(target=server.run)
+    bound(store, "asyncio")
+    thread.start()
+    try:
+        while not newest(store, "asyncio_tasks"):
+            tick(store)
+    finally:
+        server.should_exit = True
+        thread.join()
+    assert only(store, "asyncio_tasks") >= 1
+
+
 def run_for(store, loop, seconds):
     """Run a loop, with a tick at its begin."""
     loop.call_soon(lambda: (tick(store), loop.call_later(seconds, loop.stop)))
@@ -585,6 +605,16 @@ def test_a_process_without_proc_is_recorded_as_far_as_it_goes(store, tmp_path, m
     assert plugins.failures == {}
 
 
+def test_a_store_with_little_room_has_what_fits(tmp_path):
+    """A store of before, with eight counters, has the process but for its I/O."""
+    with Store(tmp_path / "s", [Schema("c", "counter", 8), Schema("g", "gauge", 8)], clock=ManualClock()) as store:
+        plugins = bound(store, "process")
+        tick(store)
+        assert plugins.failures == {}
+        assert only(store, "process_cpu_seconds_total") > 0
+        assert only(store, "process_threads") >= 1
+
+
 def test_pauses_are_observed_where_the_schema_keeps_a_sketch(tmp_path):
     """A sketch takes each observation by itself."""
     schemas = [*SCHEMAS[:2], Schema("summaries", "summary", 8, sketch=True)]
@@ -610,3 +640,38 @@ def test_a_signal_in_a_tick_finds_the_recorders_whole(store):
     assert plugins.failures == {}
     totals = store.query("process_cpu_seconds_total")[0].values
     assert (totals[1:] >= totals[:-1]).all()
+
+
+# -- the page
+
+
+def test_the_page_names_every_series(store, tmp_path):
+    """Name, labels, kind and help of each, in the order in which they are declared, and nothing that is not there."""
+    import tracemalloc
+
+    said, named = [], {}
+    root = made(tmp_path / "root", V2 | HOST | {"sys/fs/cgroup/app/memory.swap.current": "0\n"})
+    made(root, {"sys/fs/cgroup/app/memory.max": "65536\n"})
+    plugins = {
+        "process": lambda: bound(store, "process"),
+        "python": lambda: bound(store, "python"),
+        "asyncio": lambda: bound(store, "asyncio"),
+        "threads": lambda: bound(store, "threads"),
+        "host": lambda: Bound(store, lambda declare: host.bind(declare, {"max_disks": 4, "max_interfaces": 4}, root)),
+        "cgroup": lambda: Bound(store, lambda declare: cgroup.bind(declare, root)),
+    }
+    tracemalloc.start()
+    try:
+        for name, bind in plugins.items():
+            bind()
+            tick(store)
+            for series in store.view.series():
+                labels = ",".join(label for label, _ in series.labels)
+                whole = f"{series.name}{{{labels}}}" if labels else series.name
+                if not series.name.startswith("rondo_") and whole not in named:
+                    named[whole] = f"| `{name}` | `{whole}` | {series.kind} | {series.help} |"
+    finally:
+        tracemalloc.stop()
+    page = (Path(__file__).parents[2] / "docs" / "recorders.md").read_text()
+    said = [line for line in page.splitlines() if line.startswith("| `") and line.count("|") == 5]
+    assert said == sorted(named.values(), key=lambda row: list(plugins).index(row.split("`")[1]))
