@@ -2,7 +2,8 @@
 
 Each run makes a store on the file system at hand, ticks it from a thread of its own, and records into it in bursts,
 for about 20 s; each call is timed by the wall clock. Meanwhile a child writes files of 500 MB beside it and syncs them.
-The same into plain memory says how much of that is the scheduler's: what the store adds is what lies above it.
+The same into plain memory says how much of that is the scheduler's: what the store adds is what lies above it. So do
+the bursts of 20 in which the thread gave the CPU up by itself: it waited for the disk, or for the interpreter's lock.
 
 With `touched` a thread asks the kernel once a second to make the page of the rows of the next seconds writable
 (MADV_POPULATE_WRITE, which changes no byte of them), so that no record waits for a journal in a page fault. A
@@ -13,6 +14,7 @@ import ctypes
 import mmap
 import multiprocessing
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -78,21 +80,23 @@ class Touching(threading.Thread):
 
 
 def late_us(record, number):
-    """Time each of so many records, in bursts; give p99.99 and the latest, us."""
-    times = array("q", bytes(8 * number))
+    """Time each of so many records, in bursts; give p99.99 and the latest, us, and in how many bursts one waited."""
+    times, waited = array("q", bytes(8 * number)), 0
     clock = time.perf_counter_ns
     for at in range(0, number, BURST):
+        switches = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
         for index in range(at, min(at + BURST, number)):
             began = clock()
             record(1.0)
             times[index] = clock() - began
+        waited += resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw > switches
         time.sleep(PAUSE_S)
     ordered = sorted(times)
-    return ordered[int(number * 0.9999)] / 1e3, ordered[-1] / 1e3
+    return ordered[int(number * 0.9999)] / 1e3, ordered[-1] / 1e3, waited
 
 
 def one_run(place, kind, number, size_mb, disk):
-    """Record while a child disturbs; give p99.99 and the latest, us."""
+    """Record while a child disturbs; give what `late_us` does."""
     spawning = multiprocessing.get_context("spawn")
     began, ended = spawning.Event(), spawning.Event()
     with tempfile.TemporaryDirectory(dir=disk) as folder, tempfile.TemporaryDirectory(dir=place) as home:
@@ -154,6 +158,7 @@ def main():
     for name, runs in found.items():
         report.case(f"{name}: p99.99", [run[0] for run in runs], "us")
         report.case(f"{name}: latest", [run[1] for run in runs], "us")
+        report.case(f"{name}: bursts that waited", [run[2] for run in runs], "")
     report.save()
     worst = max(run[1] for run in found["store on tmpfs"]) - max(run[1] for run in found["plain memory"])
     if worst > LIMIT_TMPFS_US:

@@ -101,8 +101,9 @@ def test_records_are_timed_while_another_process_writes(bench, tmp_path, kind):
     """Each is taken, the latest is no earlier than p99.99, and nothing of the child's is left."""
     import stalls
 
-    p9999, latest = stalls.one_run(str(tmp_path), kind, 200, 1, str(tmp_path))
+    p9999, latest, waited = stalls.one_run(str(tmp_path), kind, 200, 1, str(tmp_path))
     assert 0 < p9999 <= latest
+    assert 0 <= waited <= 200 / stalls.BURST
     assert list(tmp_path.iterdir()) == []
 
 
