@@ -4,14 +4,18 @@ import asyncio
 import contextlib
 import gc
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, watch_loop
+from rondo_core import ManualClock, Schema, Store, open_store, watch_loop
 from rondo_core.builtin import cgroup, event_loop, host, kernel_files, process
 from rondo_core.builtin.python_threads import group_of
 from rondo_core.plugins.manager import Plugins, open_recorders
@@ -130,6 +134,46 @@ def test_a_forked_child_reads_files_of_its_own():
     assert seen == [os.getpid()] * 2
     os.close(reader)
     os.close(writer)
+
+
+def test_a_forked_child_counts_what_it_uses_itself():
+    """The same recorder, with handles that record into a store of the child's: its totals begin at 0, at its own start."""
+    handles = Handles()
+    tick = process.rondo_recorder_bind(handles)
+    tick(0)
+    used = sum(handles.values["process_cpu_seconds_total"])
+    assert used == pytest.approx(sum(os.times()[:2]), abs=0.1)
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            handles.values.clear()
+            tick(1)
+            count = sum(handles.values.get("process_cpu_seconds_total", [0]))
+            own = sum(os.times()[:2])
+            right = 0 <= count <= own + 0.02 and handles.values["process_threads"] == [1]
+            os.write(writer, b"right" if right else repr((count, own, handles.values)).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(reader, 10_000) == b"right"
+    os.close(reader)
+    os.close(writer)
+
+
+class Handles:
+    """Stands for a store: keeps what is recorded, by name."""
+
+    def __init__(self):
+        self.values = {}
+
+    def counter(self, name, *given, **labels):
+        return SimpleNamespace(inc=self.keep(name), set=self.keep(name))
+
+    def keep(self, name):
+        return lambda value, now_ns: self.values.setdefault(name, []).append(value)
+
+    gauge = counter
 
 
 def test_a_descriptor_that_the_program_closed_is_let_alone(tmp_path):
@@ -647,6 +691,19 @@ def test_a_signal_in_a_tick_finds_the_recorders_whole(store):
 
 
 # -- the page
+
+
+def test_what_the_page_shows_runs(tmp_path, monkeypatch):
+    """Its program prints that there is memory in use, and its file is a config that can be."""
+    page = (Path(__file__).parents[2] / "docs" / "recorders.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    command = [sys.executable, "-W", "error", "-c", code]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout == "True\n"
+    (config,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "rondo.toml").write_text(config)
+    monkeypatch.chdir(tmp_path)
+    with open_store() as store:
+        assert only(store, "process_threads") >= 1
 
 
 def test_the_page_names_every_series(store, tmp_path):
