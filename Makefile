@@ -1,6 +1,11 @@
 # Two commands do everything: `make demo` and `make test`. The rest is listed by `make help`.
-PYTHON ?= python3
+# Another Python has an environment of its own: `make test PYTHON=python3.13` makes .venv-3.13.
+ifeq ($(origin PYTHON),undefined)
+PYTHON := python3
 VENV   := .venv
+else
+VENV   := .venv-$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+endif
 BIN    := $(VENV)/bin
 TOOLS  := $(CURDIR)/.tools
 DEMO   ?= demo.rondo
@@ -49,11 +54,25 @@ $(VENV)/.systems: $(VENV)/.tested
 	@if command -v java >/dev/null; then sh scripts/venv.sh $(VENV) --group systems; fi
 	@touch $@
 
-test-systems: $(VENV)/.systems ## Let Spark, which is large, read what the Parquet exporter writes; without Java it is skipped.
+test-systems: $(VENV)/.systems ## Let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
+	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
+
+$(VENV)/.measured: $(VENV)/.tested
+	@sh scripts/venv.sh $(VENV) --group measure
+	@touch $@
+
+COVERED ?= tests/core tests/properties tests/conformance tests/format tests/crash tests/export tests/cli tests/vmm rondo_exporters
+
+coverage: $(VENV)/.measured ## What of each package the tests go through, branches too, with pure handles: COVERED="tests/core".
+	@$(BIN)/python scripts/covered.py $(COVERED)
+
+mutants: $(VENV)/.measured ## Change the model in one place at a time, and see that a test fails: MUTANTS="--sample 60 --seed 1".
+	@nice $(BIN)/python scripts/mutants.py $(MUTANTS)
 
 soak-model: $(VENV)/.tested ## Look for sequences that the model and the store disagree about.
-	@RONDO_MODEL_EXAMPLES=$${RONDO_MODEL_EXAMPLES:-2000} $(BIN)/python -m pytest -q tests/properties --hypothesis-seed=random -o timeout=3600
+	@RONDO_MODEL_EXAMPLES=$${RONDO_MODEL_EXAMPLES:-2000} RONDO_CLOCK_JOURNEYS=$${RONDO_CLOCK_JOURNEYS:-200} \
+	  RONDO_EXPORT_JOURNEYS=$${RONDO_EXPORT_JOURNEYS:-200} $(BIN)/python -m pytest -q tests/properties --hypothesis-seed=random -o timeout=3600
 
 soak-fuzz: $(VENV)/.tested ## Look for damage to a store's files that ends in anything but a typed error.
 	@RONDO_FUZZ_EXAMPLES=$${RONDO_FUZZ_EXAMPLES:-3000} $(BIN)/python -m pytest -q tests/fuzz --hypothesis-seed=random -o timeout=7200
@@ -198,4 +217,4 @@ $(TOOLS)/guest/initramfs.cpio: guest/build.sh guest/initramfs.py guest/init gues
 	@sh guest/build.sh --linux $(TOOLS)/guest >/dev/null
 
 clean: ## Remove what the targets made.
-	rm -rf $(VENV) $(TOOLS) $(DEMO) demo-disk.rondo demo-disk.img demo-remote-write.rondo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* $(TOOLS) $(DEMO) demo-disk.rondo demo-disk.img demo-remote-write.rondo build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

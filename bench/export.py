@@ -160,7 +160,10 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as directory,
         child(
-            [sys.executable, "-m", "rondo_cli.acknowledge"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, Path(__file__).with_name("acknowledge.py")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as receiver,
     ):
         url = f"http://127.0.0.1:{receiver.stdout.readline().strip()}"

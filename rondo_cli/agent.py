@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import CONFIG
+from rondo_cli.params import CONFIG, PATH
 from rondo_cli.printing import say
 from rondo_core.errors import ExportError, make_logs_printable
 
 
 @click.command("agent")
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", type=PATH)
 @CONFIG
 @click.option("--once", is_flag=True, help="One walk over the directory, to its end; status 1 if anything failed.")
 def command(directory: Path, config: Path | None, once: bool) -> int:
@@ -36,7 +36,7 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     agent = Agent(directory, read_config(config))
     try:
         if once:
-            done = agent.run_once()
+            done = agent.run_once(last=True)
             unsettled = f"; {done.refused} samples refused, {done.doubtful} doubtful"
             say(
                 f"{done.stores} stores, {done.live} live; {done.samples} samples sent; {done.complete} complete,"

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from rondo_cli.params import STORE
+from rondo_cli.params import PATH, STORE
 from rondo_cli.printing import say
 
 
 @click.command("copy")
 @STORE
-@click.argument("to", type=click.Path(path_type=Path))
+@click.argument("to", type=PATH)
 def command(store: Path, to: Path) -> None:
     """Copy STORE, live or finished, to TO, which is made.
 

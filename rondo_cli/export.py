@@ -5,21 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, one_store
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import (
-    ExportError,
-    PluginError,
-    PluginNotFoundError,
-    RondoError,
-    UsageError,
-    make_logs_printable,
-    one_line,
-)
+from rondo_core.errors import ExportError, RondoError, UsageError, make_logs_printable, one_line
 
 if TYPE_CHECKING:
     from rondo_core.export import Outcome
@@ -35,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--fn", default=None, metavar="FN,...", help="Send readings, such as avg,max, as series x_avg, x_max.")
 @click.option("--match", default=None, metavar="SELECTOR", help="The series that are sent; default: all.")
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Any other option of the exporter.")
+@click.option("--from-start", is_flag=True, help="Send again all that the store holds, acknowledged or not.")
 @click.option("--deadline", type=Duration(), default=None, help="How long to retry; default: 60s.")
 def command(
     store: Path,
@@ -46,28 +38,27 @@ def command(
     fn: str | None,
     match: str | None,
     options: tuple[str, ...],
+    from_start: bool,
     deadline: int | None,
 ) -> int:
     """Send what STORE holds and the exporter's receiver has not acknowledged yet.
 
     Without --to, through every exporter of the config file, each on its own. The cursor is kept in the store, so a
-    second call sends only what is new. Of a store that a process still writes, the buckets that have closed are sent.
+    second call sends only what is new, unless --from-start is given. Lines on standard output are a dump: each call
+    writes all of it, and no cursor is kept. Of a store that a process still writes, the buckets that have closed are
+    sent.
 
     \b
-    rondo export demo.rondo --to csv
+    rondo export demo.rondo --to csv > demo.csv
     rondo export demo.rondo --to jsonl -o path=demo.jsonl
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
     """
+    from rondo_core.export import check_exporters
     from rondo_core.plugins import read_config
 
-    given: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
-    given = {key: value for key, value in given.items() if value is not None}
-    for option in options:
-        key, sign, value = option.partition("=")
-        if not sign:
-            raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
-        given[key] = value
+    named: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
+    given = _given(named, options)
     make_logs_printable()
     known = read_config(config)
     one_store(store, f"rondo agent {store} --once")
@@ -78,64 +69,63 @@ def command(
         raise UsageError("options of an exporter without --to; say which exporter they are for")
     elif not tables:
         raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
-    for name, table in tables.items():
-        _check(name, table)
+    check_exporters(tables)
+    for table in tables.values():
         if deadline is not None:
             table["deadline"] = deadline / NS_PER_S
         table.setdefault("deadline", 60)
     if len(tables) == 1:
         ((name, table),) = tables.items()
-        outcome = _export(store, name, table)
+        outcome = _export(store, name, table, from_start=from_start)
         say(_summary(outcome), err=True)
         if outcome.error and (outcome.stopped or not outcome.samples):
             raise ExportError(f"{name}: {outcome.error}")
         return 0
-    return _export_all(store, tables)
+    return _export_all(store, tables, from_start=from_start)
 
 
-def _check(name: str, table: dict[str, Any]) -> None:
-    """Refuse what can be told to be wrong before the store is touched: a name that is no plugin's, an option."""
-    from rondo_core.export import check_runner_table
-    from rondo_core.plugins import EXPORTERS, RUNNER_OPTIONS, declared_options, divided, read_options
-
-    own, rest = divided(table, RUNNER_OPTIONS)
-    plugin = check_runner_table(f"exporters.{name}", own).get("plugin", name)
-    try:
-        options = declared_options(EXPORTERS, plugin)
-    except PluginNotFoundError:
-        raise
-    except PluginError:
-        return  # said when it is opened; one that is broken holds up no other
-    if options is not None:
-        read_options(f"exporters.{name}", options, rest)
+def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
+    """Give an exporter's options, those that have one of their own and those of --option. Raises: BadParameter."""
+    given = {key: value for key, value in named.items() if value is not None}
+    for option in options:
+        key, sign, value = option.partition("=")
+        if not sign:
+            raise click.BadParameter(f"{option!r}: write KEY=VALUE", param_hint="--option")
+        if key in given:
+            raise click.BadParameter(f"{key}: given twice; keep one", param_hint="--option")
+        given[key] = value
+    return given
 
 
-def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
-    from rondo_core.export import EndedReader, HeldStore, fold_dead, open_runner, runner_options
+def _export(store: Path, name: str, table: dict[str, Any], *, from_start: bool) -> Outcome:
+    from rondo_core.export import EndedReader, dump, fold_dead, is_dump, look_at, open_runner, runner_options
     from rondo_core.read import StoreReader
-    from rondo_core.storage import read_meta
+    from rondo_core.storage import Folder, read_meta
 
     read_meta(store)  # which says best what is wrong with a path
-    with HeldStore(store, follow=True) as held:
-        look = held.look()
+    with Folder(store) as held:
+        look = look_at(held)
         if look.unknown:
             say(f"rondo: {look.unknown}", err=True)
         if look.ended and runner_options(name, table)[0].get("tier"):
-            fold_dead(held.inside)
-            look = held.look()
-        with EndedReader(held.inside, look.run) if look.ended else StoreReader(held.inside) as reader:
-            runner = open_runner(reader, name, table)
-            outcome = runner.finish(look.run if look.ended else 0, runner.deadline_s)
-        return attrs.evolve(outcome, error=held.named(outcome.error))
+            fold_dead(held)
+            look = look_at(held)
+        with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
+            if is_dump(name, table):
+                return dump(reader, name, table, ended=look.ended)
+            runner = open_runner(reader, name, table, from_start=from_start)
+            return runner.finish(look.run if look.ended else 0, runner.deadline_s)
 
 
-def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:
+def _export_all(store: Path, tables: dict[str, dict[str, Any]], *, from_start: bool) -> int:
     """Run each exporter in a thread of its own, so that one that hangs or fails holds up no other."""
     from concurrent.futures import ThreadPoolExecutor
 
     failed = 0
     with ThreadPoolExecutor(len(tables)) as pool:
-        waiting = {name: pool.submit(_export, store, name, table) for name, table in tables.items()}
+        waiting = {
+            name: pool.submit(_export, store, name, table, from_start=from_start) for name, table in tables.items()
+        }
     for name, future in waiting.items():
         try:
             outcome = future.result()

@@ -12,7 +12,7 @@ from rondo_cli import render
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import say, show
 from rondo_core.model import Consolidator
-from rondo_core.storage import Run, boot_id, size_bytes
+from rondo_core.storage import Run, Survival, boot_id, size_bytes, survival
 from rondo_core.units import format_duration, format_instant, format_size
 
 if TYPE_CHECKING:
@@ -50,9 +50,20 @@ def describe_run(run: Run, writer_pid: int | None) -> str:
         return f"{opened}, writing now"
     if run.ended:
         return f"{opened}, {run.ended} {format_instant(run.ended_ns)}"
-    if run.boot_id and run.boot_id != boot_id():
-        return f"{opened}, gone: the machine was restarted since"
-    return f"{opened}, gone: killed, without closing the store"
+    return f"{opened}, gone without closing the store{_SINCE[survival(run)] if _is_known(run) else _UNKNOWN}"
+
+
+_SINCE = {
+    Survival.SAME_BOOT: "",
+    Survival.RESTARTED: "; the machine was restarted since",
+    Survival.COPIED: "; that was in another boot, or on another machine",
+}
+_UNKNOWN = "; whether the machine was restarted since is not known"
+
+
+def _is_known(run: Run) -> bool:
+    """Say whether both boots have a name, and not one of noughts."""
+    return all(each.strip("0-") for each in (run.boot_id, boot_id()))
 
 
 def _schemas(reader: StoreReader) -> str:

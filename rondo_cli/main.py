@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ from rondo_cli.printing import say, show_usage_error
 from rondo_cli.terminal import STDOUT, prepare_streams, unstalled_stderr
 from rondo_core.errors import RondoError, meant, one_line
 
+# A password in a URL, or the value of an option that is called after a credential, unless the environment holds it.
+_CREDENTIAL = re.compile(r"://[^/?#@]+@|(?:pass|token|secret|key)\w*(?<!_file)=(?!\$\{|/)[^&]")
 # Each with the first sentence of its help: `rondo --help` imports none of them.
 COMMANDS = {
     "agent": "Export every store below DIRECTORY through the exporters of the config file, again and again.",
@@ -105,10 +108,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command and end the process with its status: 0, 1 for a failure, 2 for usage."""
     prepare_streams()
-    if arguments is None:
-        from rondo_cli.title import hide_credentials
-
-        hide_credentials(sys.argv[1:])
+    if arguments is None and any(map(_CREDENTIAL.search, sys.argv[1:])):
+        what = "a credential on the command line, which every user of this machine can see while it runs"
+        say(f"rondo: {what}; write ${{NAME}} for the environment variable NAME, or a rondo.toml", err=True)
     status = run(arguments)
     _drop_output()  # what standard output did not take was said, and would be tried once more
     if status > STOPPED:  # the end was asked for and is under way: one more signal is not to make it another
@@ -161,6 +163,8 @@ def _limit(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in _LIMITS and (error.filename or error.errno != errno.EBADF):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; {_LIMITS[error.errno]}"
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}; check the path, its owner and mode"
     if any(os.strerror(number) in words for number in (errno.EMFILE, errno.ENFILE)):
         return f"{words}; {_LIMITS[errno.EMFILE]}"
     return ""

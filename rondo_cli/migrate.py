@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rondo_cli import render
-from rondo_cli.params import STORE, one_store
+from rondo_cli.params import PATH, STORE, one_store
 from rondo_cli.printing import show
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_core.errors import printable
@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 
 @click.command("migrate")
 @STORE
-@click.option(
-    "--schema", "file", required=True, type=click.Path(path_type=Path), help="A TOML file of the new schemas."
-)
+@click.option("--schema", "file", required=True, type=PATH, help="A TOML file of the new schemas.")
 @click.option("--dry-run", is_flag=True, help="Show what would be kept and dropped; write nothing.")
 def command(store: Path, file: Path, dry_run: bool) -> None:
     """Move STORE to the schemas of a file: other tiers, room for more series, other statistics.

@@ -8,10 +8,12 @@ from typing import Any
 import click
 
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_core.model import META_FILE, canonical_labels
+from rondo_core.model import META_FILE, canonical_labels, is_directory, is_there
 from rondo_core.units import parse_duration_ns
 
-STORE = click.argument("store", type=click.Path(path_type=Path))
+# What lies there, and whether it may be read, whoever opens it says best.
+PATH = click.Path(path_type=Path, readable=False)
+STORE = click.argument("store", type=PATH)
 _SHOWN = 5
 
 
@@ -21,7 +23,7 @@ def one_store(path: Path, instead: str = "") -> Path:
     Args: `instead`: the command that takes all of them, where there is one.
     Raises: UsageError: names the stores that lie below it.
     """
-    if path.is_dir() and not (path / META_FILE).exists():
+    if is_directory(path) and not is_there(path / META_FILE):
         from rondo_core.read import find_stores
 
         below = [str(each) for each in find_stores(path)]
@@ -71,7 +73,7 @@ class LabelSet(click.ParamType):  # type: ignore[type-arg]
 CONFIG = click.option(
     "--config",
     "config",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="The config file; default: rondo.toml, where there is one.",
 )

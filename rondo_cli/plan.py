@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from rondo_cli import render
-from rondo_cli.params import one_store
+from rondo_cli.params import PATH, one_store
 from rondo_cli.printing import data, show
 from rondo_core.errors import UsageError
-from rondo_core.model import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Kind, Schema, Tier
+from rondo_core.model import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Kind, Schema, Tier, is_directory
 from rondo_core.units import format_duration, format_size
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ NUMBERS: tuple[tuple[str, Kind], ...] = (("counters", "counter"), ("gauges", "ga
 
 
 @click.command("plan")
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False, type=PATH)
 @click.option("--counters", type=click.IntRange(0), default=None, help="Room for that many counters.")
 @click.option("--gauges", type=click.IntRange(0), default=None, help="Room for that many gauges.")
 @click.option("--summaries", type=click.IntRange(0), default=None, help="Room for that many summaries.")
@@ -80,7 +80,7 @@ def command(
 
 
 def _from_source(source: Path) -> tuple[Schema, ...]:
-    if source.is_dir():
+    if is_directory(source):
         from rondo_core.storage import read_meta
 
         return read_meta(one_store(source)).schemas

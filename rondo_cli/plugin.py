@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shlex
+from importlib.metadata import PackageNotFoundError, distribution
 from importlib.resources import files
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import click
 
+from rondo_cli.params import PATH
 from rondo_cli.printing import say
 from rondo_core.errors import UsageError
+from rondo_core.model import is_directory, is_there
 
 FAMILIES = ("exporter", "recorder", "consolidator")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
@@ -29,7 +35,7 @@ def command() -> None:
 @click.argument("name")
 @click.option(
     "--directory",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="Where to write it; default: a folder of the distribution's name, here.",
 )
@@ -38,16 +44,16 @@ def new(family: str, name: str, directory: Path | None) -> None:
 
     \b
     rondo plugin new exporter kafka
-    cd rondo-exporter-kafka && pip install -e . pytest && pytest
+    cd rondo-exporter-kafka && pip install PATH/TO/rondo -e . pytest && pytest
     """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r}: not a plugin's name; lower-case letters, digits and _ only, letter first")
-    distribution = f"rondo-{family}-{name.replace('_', '-')}"
+    project = f"rondo-{family}-{name.replace('_', '-')}"
     module = f"rondo_{family}_{name}"
-    target = directory or Path(distribution)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    target = directory or Path(project)
+    if is_there(target) and (not is_directory(target) or any(target.iterdir())):
         raise UsageError(f"{target}: is there already; choose another --directory")
-    words = {"NAME": name, "FAMILY": family, "MODULE": module, "DISTRIBUTION": distribution}
+    words = {"NAME": name, "FAMILY": family, "MODULE": module, "DISTRIBUTION": project, "RONDO": _checkout()}
     written = {
         "pyproject.toml": "pyproject.toml",
         "README.md": "README.md",
@@ -57,7 +63,17 @@ def new(family: str, name: str, directory: Path | None) -> None:
     for path, template in written.items():
         _write(target / path, _filled(template, words))
     _write(target / module / "__init__.py", f'"""The rondo {family} plugin {name}."""\n')
-    say(f"{target}/: a working {family}. Next: cd {target} && pip install -e . pytest && pytest")
+    say(f"{target}/: a working {family}. Next: cd {target} && pip install {_checkout()} -e . pytest && pytest")
+
+
+def _checkout() -> str:
+    """Give what pip installs rondo from: nothing of it is on an index. Source: PEP 610, direct_url.json."""
+    try:
+        told = json.loads(distribution("rondo-tsdb").read_text("direct_url.json") or "{}")
+    except (PackageNotFoundError, ValueError):
+        told = {}
+    url = urlsplit(str(told.get("url", "")))
+    return shlex.quote(unquote(url.path)) if url.scheme == "file" else "PATH/TO/rondo"
 
 
 def _filled(template: str, words: dict[str, str]) -> str:

@@ -8,9 +8,10 @@ from pathlib import Path
 import click
 
 from rondo_cli import render
-from rondo_cli.params import CONFIG
+from rondo_cli.params import CONFIG, PATH
 from rondo_cli.printing import say, show
 from rondo_core.errors import PluginNotFoundError, StoreNotFoundError
+from rondo_core.model import is_directory
 from rondo_core.plugins import PluginInfo, installed
 
 
@@ -18,7 +19,7 @@ from rondo_core.plugins import PluginInfo, installed
 @click.argument("name", default="")
 @click.option(
     "--store",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="A store, or a directory of stores, whose exporters' failures are shown; default: the config's.",
 )
@@ -59,7 +60,7 @@ def _failures(given: Path | None, config: Path | None) -> Iterator[str]:
     place = given or read_config(config).store.get("path")
     if place is None:
         return
-    if given is not None and not given.is_dir():
+    if given is not None and not is_directory(given):
         raise StoreNotFoundError(f"{given}: no such store, or directory of stores; check the path")
     for path in (Path(place), *find_stores(Path(place))):
         for name in cursor_names(path):

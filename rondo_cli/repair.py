@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from rondo_cli.params import STORE, one_store
+from rondo_cli.params import PATH, STORE, one_store
 from rondo_cli.printing import say
 
 
 @click.command("repair")
 @STORE
-@click.argument("new_store", type=click.Path(path_type=Path))
+@click.argument("new_store", type=PATH)
 def command(store: Path, new_store: Path) -> None:
     """Save what is whole of STORE into NEW_STORE, which is made; STORE is not changed.
 

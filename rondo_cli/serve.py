@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import STORE
+from rondo_cli.params import PATH, STORE
 from rondo_cli.printing import say
 from rondo_core.errors import make_logs_printable
 from rondo_web import HOST, PORT, check_installed, listen, read_token
@@ -19,7 +19,7 @@ from rondo_web import HOST, PORT, check_installed, listen, read_token
 @click.option("--port", type=click.IntRange(0, 65535), default=PORT, show_default=True, help="0: any that is free.")
 @click.option(
     "--token-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="Answer only who sends the text in this file, as Authorization: Bearer TEXT.",
 )

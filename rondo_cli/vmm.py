@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rondo_cli.params import CONFIG, Duration, LabelSet
+from rondo_cli.params import CONFIG, PATH, Duration, LabelSet
 from rondo_cli.printing import say
 from rondo_cli.terminal import console_input, unstalled_stderr
 from rondo_cli.vmm_run import VmRequest, VmRun, console_for, with_remote_write
@@ -34,7 +34,7 @@ STORE_PATH = Path("vmm.rondo")
     "--store",
     "--metrics-store",
     "store",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help=f"Where to record; made where it is missing. Default: the config's, else {STORE_PATH}.",
 )
@@ -45,11 +45,11 @@ STORE_PATH = Path("vmm.rondo")
 )
 @click.option(
     "--kernel",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="A Linux bzImage or vmlinux, or a bare 32-bit ELF kernel; default: the bundled guest.",
 )
-@click.option("--initrd", type=click.Path(path_type=Path), default=None, help="Linux's first file system.")
+@click.option("--initrd", type=PATH, default=None, help="Linux's first file system.")
 @click.option("--cmdline", default="", help="The kernel's command line; Linux gets a serial console beside it.")
 @click.option(
     "--duration", type=int, default=None, help="Seconds of workload; adds workload_duration=N to the command line."
@@ -64,7 +64,7 @@ STORE_PATH = Path("vmm.rondo")
 @click.option(
     "--input",
     "source",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="What a Linux guest's console reads, - for standard input; default: the terminal. Ctrl-A x ends the machine.",
 )
@@ -76,7 +76,7 @@ STORE_PATH = Path("vmm.rondo")
 @click.option(
     "--disk",
     "disks",
-    type=click.Path(path_type=Path),
+    type=PATH,
     multiple=True,
     help="A raw disk image, as virtio-blk; made with 64 MiB where it is missing. May be given again.",
 )
@@ -104,7 +104,7 @@ STORE_PATH = Path("vmm.rondo")
 @click.option("--api-host", default="127.0.0.1", show_default=True, help="The address that --api-port is on.")
 @click.option(
     "--api-token-file",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=None,
     help="What clients of --api-port must send, as for rondo serve --token-file.",
 )
@@ -186,7 +186,13 @@ def command(
     )
     known = _read_config(config)
     where = None if no_metrics else store or Path(known.store.get("path", STORE_PATH))
-    request = VmRequest(vm, where, known, with_remote_write(known, url), external_labels or {})
+    request = VmRequest(
+        vm,
+        where,
+        known,
+        _exporters(known, url, {*(external_labels or ()), *(["instance"] if count > 1 else ())}),
+        external_labels or {},
+    )
     listening = _listen(api_port, api_host, api_token_file, count, recorded=not no_metrics)
     if count > 1:
         if source is not None:
@@ -218,6 +224,16 @@ def _read_config(path: Path | None) -> Config:
     if "tick_interval" in known.store:
         raise UsageError(f"{known.path}: store.tick_interval: a machine ticks its store each second; leave it out")
     return known
+
+
+def _exporters(known: Config, url: str | None, labels: set[str]) -> dict[str, Any]:
+    """Give the tables of the exporters, which are checked before anything is made. Raises: UsageError."""
+    tables = with_remote_write(known, url)
+    if tables:
+        from rondo_core.export import check_exporters
+
+        check_exporters(tables, labels)
+    return tables
 
 
 def _listen(port: int | None, host: str, token_file: Path | None, count: int, *, recorded: bool) -> list[socket.socket]:

@@ -20,6 +20,7 @@ from rondo_cli.printing import guest_line, say
 from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
 from rondo_cli.vmm_run import VmRequest, VmRun
 from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_core.model import is_directory, is_there
 from rondo_core.signals import STOP_SIGNALS, stopped_by_signals
 from rondo_core.storage import is_abandoned
 
@@ -39,7 +40,7 @@ def many(request: VmRequest, count: int) -> list[tuple[str, VmRequest]]:
     and a number. Raises: UsageError: the directory is a store itself.
     """
     directory = request.store
-    if directory is not None and (directory / "meta").exists():
+    if directory is not None and is_there(directory / "meta"):
         raise UsageError(f"{directory}: a store; give --store a directory, in which each machine gets its own")
     base = request.labels.get(INSTANCE) or (directory.stem if directory else "vmm")
     found = []
@@ -231,7 +232,7 @@ class _NamedLines:
     """Shows a machine's console a whole line at a time, its name before each."""
 
     def __init__(self, name: str, lock: threading.Lock) -> None:
-        self._prefix, self._lock = f"{name}: ".encode(), lock
+        self._prefix, self._lock = os.fsencode(f"{name}: "), lock
         self._write = to_descriptor(STDOUT)
         self._line = bytearray()
 
@@ -255,7 +256,7 @@ def _serve(
 
     there = []
     for (name, request), each in zip(machines, listening, strict=True):
-        if request.store is None or not request.store.exists():
+        if request.store is None or not is_there(request.store):
             each.close()
             continue
         there.append((request.store, each))
@@ -272,7 +273,7 @@ def _make_room(count: int) -> None:
 
 def _clear(directory: Path, names: set[str]) -> None:
     """Remove stores that a killed process had not made whole, and name those that this run leaves alone."""
-    if not directory.is_dir():
+    if not is_directory(directory):
         return
     for path in sorted(directory.iterdir()):
         if path.name.endswith(".unfinished"):
@@ -280,5 +281,5 @@ def _clear(directory: Path, names: set[str]) -> None:
                 shutil.rmtree(path, ignore_errors=True)
                 pid = path.name.split(".")[-2].partition("-")[0]
                 say(f"rondo: {path}: removed; process {pid} was killed while it made that store", err=True)
-        elif (path / "meta").exists() and path.name not in names:
+        elif is_there(path / "meta") and path.name not in names:
             say(f"rondo: {path}: a store of an earlier run, left as it is", err=True)

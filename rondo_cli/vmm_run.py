@@ -14,6 +14,7 @@ from rondo_cli import run_long
 from rondo_cli.printing import GuestText, say
 from rondo_cli.terminal import STDOUT, to_descriptor
 from rondo_core.errors import RondoError, make_logs_printable, one_line
+from rondo_core.model import is_there
 from rondo_vmm.config import VmConfig
 from rondo_vmm.monitor import Monitor
 
@@ -106,7 +107,7 @@ class VmRun:
         with Store(path, self._schemas(path), writer="vmm", sync_interval_s=sync_interval_s) as store:
             exporters = None
             try:
-                self._name_what_was_killed(store)
+                self._name_what_is_gone(store)
                 self._on_recording(path)
                 exporters = self._start_export(store)
                 monitor.record_in(store, plugins)
@@ -130,7 +131,7 @@ class VmRun:
     def _record_failed_start(self, error: Exception) -> None:
         """Say why in a store that is there already; what keeps even that from being written is not what went wrong."""
         path = self._request.store
-        if path is None or not path.exists():
+        if path is None or not is_there(path):
             return
         from rondo_core import Store
 
@@ -156,7 +157,7 @@ class VmRun:
         """Give those of the config; without, a machine's own for a new store, and whatever is there for an old one."""
         known = self._request.known
         kept = known.schemas()
-        if kept is not None or path.exists():
+        if kept is not None or is_there(path):
             return kept
         from rondo_core.model import with_room
         from rondo_core.plugins import RECORDERS, entrypoints, recorders_asked
@@ -165,7 +166,7 @@ class VmRun:
         where = entrypoints.find(RECORDERS) if known.recorders else {}
         more = [name for name in recorders_asked(known.recorders) if not where[name].startswith("rondo_vmm.")]
         schemas = with_recorders(schemas_for(self._request.config), len(more))
-        return with_room(schemas, len(self._request.exporters))
+        return with_room(schemas, len(self._request.exporters) + 1)  # a machine's own has room for none
 
     def _make(self) -> Monitor | QemuMonitor:
         config = self._request.config
@@ -175,14 +176,15 @@ class VmRun:
             return QemuMonitor(config, sink=self._sink, stopped=lambda: self._stopped_by)
         return Monitor(config, sink=self._sink, source=self._source, on_escape=self.stop)
 
-    def _name_what_was_killed(self, store: Store) -> None:
-        """Say that the run before this one was killed."""
+    def _name_what_is_gone(self, store: Store) -> None:
+        """Say that the run before this one has no end on record."""
         from rondo_core.model import RUNS_FILE
         from rondo_core.storage import read_runs
 
         for run in read_runs(store.path / RUNS_FILE)[-2:]:
             if run.number == store.run.number - 1 and not run.ended:
-                self._say(f"{store.path}: process {run.pid} was killed in run {run.number}; what it recorded is kept")
+                what = f"process {run.pid} is gone without closing run {run.number}"
+                self._say(f"{store.path}: {what}; what it recorded is kept")
 
     def _start_export(self, store: Store) -> Exporters | None:
         if not self._request.exporters:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import Duration
+from rondo_cli.params import PATH, Duration
 from rondo_cli.printing import say
 from rondo_cli.terminal import unstalled_stderr
 from rondo_core.clock import NS_PER_S, wall_ns
+from rondo_core.model import is_there
 from rondo_core.signals import stopped_by_signals
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _shared(function: F) -> F:
     )(function)
     return click.option(
         "--store",
-        type=click.Path(path_type=Path),
+        type=PATH,
         default=Path("vm.rondo"),
         show_default=True,
         help="Where to record; made where it is missing.",
@@ -49,7 +50,7 @@ def _shared(function: F) -> F:
 @command.command("qemu")
 @click.option(
     "--qmp",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="SOCKET",
     help="A QMP socket for rondo alone.",
@@ -87,7 +88,7 @@ def qemu(qmp: Path, store: Path, timeout: int | None) -> int:
 @command.command("firecracker")
 @click.option(
     "--metrics",
-    type=click.Path(path_type=Path),
+    type=PATH,
     required=True,
     metavar="PATH",
     help="The FIFO, or the file, that Firecracker's --metrics-path names.",
@@ -133,4 +134,4 @@ def _say_notes(result: VmResult) -> None:
 def _open(path: Path, schemas: tuple[Schema, ...], writer: str, clock: Callable[[], int] = wall_ns) -> Store:
     from rondo_core import Store
 
-    return Store(path, None if path.exists() else schemas, clock=clock, writer=writer)
+    return Store(path, None if is_there(path) else schemas, clock=clock, writer=writer)

@@ -208,6 +208,12 @@ def meant(given: str, known: Iterable[str]) -> str:
     return f"did you mean {near[0]}? " if near else ""
 
 
+def instead(given: str, known: Iterable[str]) -> str:
+    """End an error about a word that is none of those known: by the one that was meant, if any, and all of them."""
+    words = list(known)
+    return f"{meant(given, words)}it has {', '.join(words) or 'none'}"
+
+
 def one_line(error: BaseException) -> str:
     """Give an error of any kind as one line, class named where it is not ours; see `printable`."""
     text = printable(" ".join(str(error).split()))

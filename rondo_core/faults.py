@@ -1,8 +1,8 @@
 """Fault points: named places in slow paths where a test has its own process killed, as a user's may be anywhere.
 
-Where nothing is armed a point is a call that does nothing; the hot path has none. A process is armed by the
-environment (RONDO_FAULT="fold.block:3": killed by SIGKILL at the third arrival there; "*:3": at the third arrival
-anywhere; ":0" only counts), or by `arm`, for a child that was forked.
+Where nothing is armed a point is a call that does nothing; the hot path has none. Only a call arms a process, which a
+test makes in its own: `arm("fold.block:3")`: killed by SIGKILL at the third arrival there; "*:3": at the third arrival
+anywhere; "*:0" only counts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Callable
 
 from rondo_core.errors import UsageError
 
-VARIABLE = "RONDO_FAULT"
 ANYWHERE = "*"
 
 # How often each point was reached since the process was armed.
@@ -53,7 +52,7 @@ def arm(spec: str) -> None:
         return
     wanted, _, number = spec.rpartition(":")
     if not wanted or not number.isdecimal():
-        raise UsageError(f"{VARIABLE}={spec}: not a fault; write NAME:N or *:N")
+        raise UsageError(f"{spec}: not a fault; write NAME:N or *:N")
     fatal = int(number)
 
     def reach(name: str) -> None:
@@ -63,6 +62,3 @@ def arm(spec: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     point = reach
-
-
-arm(os.environ.get(VARIABLE, ""))

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import UsageError
-from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, with_room
+from rondo_core.model.paths import is_there
+from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, with_room
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import open_recorders
 from rondo_core.store import Store
@@ -38,10 +39,15 @@ def open_store(
         raise UsageError(f"{known.path or 'rondo.toml'}: store.path: missing; say where to record")
     plugins = open_recorders(known.recorders)
     from rondo_core.export.beside import Exporters
+    from rondo_core.export.options import check_exporters
+
+    check_exporters(known.exporters)
 
     kept = known.schemas() or schemas
-    if kept is None and not Path(store_path).exists():
-        kept = with_room(DEFAULT_SCHEMAS, len(known.exporters))
+    if not is_there(store_path):
+        kept = tuple(DEFAULT_SCHEMAS if kept is None else kept)
+        if all(schema.name != SELF_SCHEMA for schema in kept):
+            kept = with_room(kept, len(known.exporters))
     store = Store(
         store_path,
         kept,

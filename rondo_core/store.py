@@ -17,7 +17,7 @@ import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import StoreClosedError, StoreExistsError, StoreForkedError
+from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.model import layout
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
@@ -27,22 +27,11 @@ from rondo_core.record.instruments import Instruments
 from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
-from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone, open_slabs
+from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
-from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import (
-    CLOSED,
-    Run,
-    Survival,
-    newest_run,
-    on_record,
-    process_token,
-    survival_at,
-    this_run,
-    write_run_to,
-)
-from rondo_core.storage.slab import take_up
+from rondo_core.storage.recovery import recovery_of
+from rondo_core.storage.runs import CLOSED, Run, on_record, process_token, this_run, write_run_to
 from rondo_core.units import Duration
 
 if TYPE_CHECKING:
@@ -90,7 +79,14 @@ class Store(Instruments):
             schemas are not those on disk, and in what; StoreError and those below it: the path cannot be made or read.
         """
         self.path = Path(path)
-        asked = None if schemas is None else check_schemas(schemas)
+        given = (
+            None
+            if schemas is None or isinstance(schemas, str)
+            else tuple(schemas)
+            if isinstance(schemas, Iterable)
+            else (schemas,)
+        )
+        asked = None if schemas is None else check_schemas(schemas if given is None else given)
         tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
@@ -98,10 +94,11 @@ class Store(Instruments):
         self._closed, self._runs = True, -1
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
-        if create_missing and not self.path.exists():
-            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
-                create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
-        self._folder, meta, self._lock_file = open_alone(self.path, asked)
+
+        def make() -> None:
+            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
+
+        self._folder, meta, self._lock_file = open_alone(self.path, given, make if create_missing else None)
         try:
             self._open(meta, clock, writer)
             if tick_s is not None:
@@ -127,17 +124,11 @@ class Store(Instruments):
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
         root = self._folder
-        last = newest_run(root / layout.RUNS_FILE)
-        became = survival_at(last, root.place)
-        restarted = became is Survival.RESTARTED
-        self.registry = Registry(root / layout.REGISTRY_FILE, meta.schemas, writable=True, restarted=restarted)
-        self.slabs = open_slabs(root, meta, writable=True)
-        lost, moved = 0, became is Survival.COPIED
-        if became is not Survival.SAME_BOOT or (last and not last.ended):
-            copied = None if became is Survival.SAME_BOOT else not restarted
-            for name, slabs in self.slabs.items():
-                lost += sum(take_up(slab, self.registry.counts[name], copied=copied) for slab in slabs)
+        recovery = recovery_of(root)
+        self.registry, self.slabs = recovery.open(root, meta, writable=True)
+        lost = sum(recovery.take_up(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
         self._writers: dict[str, Writer] = {}
+        self._moved: list[tuple[int, int]] = []  # rows whose clock has stepped, of all schemas; see ClockSteps
         self._consolidations: dict[str, Consolidation] = {}
         for schema in meta.schemas:
             slabs, n_series = self.slabs[schema.name], self.registry.counts[schema.name]
@@ -146,9 +137,11 @@ class Store(Instruments):
                     slab.clear(n_series)
             slabs[0].given = n_series
             writes = self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(root))
-            folds = Consolidation(schema, slabs, writes, anew=moved or lost > 0, copied=moved)
+            folds = Consolidation(schema, slabs, writes, anew=recovery.moved or lost > 0, copied=recovery.moved)
             folds.owner, self._consolidations[schema.name] = self, folds
+            writes.steps.moved = self._moved
             writes.settle()
+        self._refused = [writer.refused for writer in self._writers.values()]
         self._declarations = Declarations(
             meta.schemas,
             self.registry,
@@ -162,15 +155,16 @@ class Store(Instruments):
         self._plugins: list[Plugins] = []
         self._close_asked = ""
         self._view: View | None = None
-        self._new = last is None
-        self.run: Run = this_run(last.number + 1 if last else 1, clock(), writer, root.place)
+        self._new = recovery.last is None
+        number = recovery.last.number + 1 if recovery.last else 1
+        self.run: Run = this_run(number, clock(), writer, root.place)
         self._closed = False
-        self.self_metrics = selfmetrics.SelfMetrics(self.counter)
+        self.self_metrics = selfmetrics.SelfMetrics(self.counter, self.registry, meta.schemas)
         if lost:
             self.self_metrics.set_total(selfmetrics.ROWS_LOST, lost)
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
         self._take_back_future()
-        self._notices.of_steps(self._writers.values(), clock())
+        self._notices.of_steps(self._moved, clock())
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
         write_run_to(self._runs, self.run)
         _live.add(self)
@@ -224,7 +218,7 @@ class Store(Instruments):
             if writer.n_series:
                 writer.enter(now_ns)
                 self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
-        self._notices.of_steps(self._writers.values(), now_ns)
+        self._notices.of_steps(self._moved, now_ns)
         if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
             self._notices.of_disk(self.registry.sync)  # a series is to be known before its values are
         else:
@@ -236,12 +230,15 @@ class Store(Instruments):
             self._new = False
 
     def _count(self) -> None:
-        refused = [writer.refused for writer in self._writers.values()]
-        self.self_metrics.count(refused, self._declarations.refused, [plugins.failures for plugins in self._plugins])
+        self.self_metrics.count(
+            self._refused, self._declarations.refused, [plugins.failures for plugins in self._plugins]
+        )
 
     def _take_back_future(self) -> None:
+        now_ns = self.clock()
         for writer in self._writers.values():
-            writer.take_back_future()
+            if now_ns // writer.interval_ns < writer.bucket - 1:
+                writer.take_back_future()
 
     # -- reading
 
@@ -275,6 +272,8 @@ class Store(Instruments):
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.sync()
+        if self._runs >= 0:
+            os.fdatasync(self._runs)
 
     def close(self, ended: str = CLOSED) -> None:
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
@@ -309,6 +308,8 @@ class Store(Instruments):
                         self._consolidations[name].fold_open()
                 self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
                 write_run_to(self._runs, self.run)
+                if self._sync_interval_ns is not None:
+                    self._notices.of_disk(self.sync)
             finally:
                 self._ticks.clear()  # and with them what recorders keep open
                 self._let_go()

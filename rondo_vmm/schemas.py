@@ -12,7 +12,7 @@ from __future__ import annotations
 import attrs
 
 from rondo_core import Schema, Tier
-from rondo_core.model import SELF_MATCH, SELF_SCHEMA
+from rondo_core.model import OWN_SERIES, SELF_MATCH, SELF_SCHEMA
 from rondo_vmm.config import VmConfig
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.hookspecs import EXIT_REASONS, MILESTONES
@@ -50,7 +50,7 @@ def vmm_schemas(
     if guest_samples:
         counters, gauges = counters + GUEST_SERIES + OUTCOMES, gauges + GUEST_SERIES
     return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "2h", ("last",))), SELF_MATCH),
+        Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "2h", ("last",))), SELF_MATCH),
         Schema(
             MILESTONE_SCHEMA,
             "gauge",

@@ -19,7 +19,7 @@ def check_installed() -> None:
     """Refuse where a package that serving needs is missing. Raises: UsageError."""
     for name, distribution in (("starlette", "starlette"), ("uvicorn", "uvicorn"), ("re2", "google-re2")):
         if importlib.util.find_spec(name) is None:
-            raise UsageError(f"{distribution} is not installed; pip install 'rondo-tsdb[web]'")
+            raise UsageError(f"{distribution} is not installed; pip install {distribution}")
 
 
 def listen(host: str, port: int, token_file: Path | None = None) -> socket.socket:

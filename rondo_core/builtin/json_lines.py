@@ -8,28 +8,13 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import Option, Series, hookimpl
+from rondo_core import Series, hookimpl
+from rondo_core.builtin.path_option import rondo_options_check, rondo_options_define  # noqa: F401 - its hooks
 from rondo_core.model.labels import format_series
 
 if TYPE_CHECKING:
     from rondo_core.builtin.lines import Lines
     from rondo_core.builtin.samples import Sample
-
-
-@hookimpl
-def rondo_options_define() -> list[Option]:
-    """Name the one key."""
-    from rondo_core.builtin.lines import PATH
-
-    return [PATH]
-
-
-@hookimpl
-def rondo_options_check(config: Mapping[str, Any]) -> None:
-    """Look at the path. Raises: UsageError: it cannot be written."""
-    from rondo_core.builtin.lines import check_path
-
-    check_path(config["path"])
 
 
 @hookimpl

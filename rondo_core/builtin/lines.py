@@ -13,11 +13,13 @@ import stat
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import IO
 
 from rondo_core import Batch, Option
 from rondo_core.builtin.samples import Sample, samples
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
+from rondo_core.storage.files import sync_directory
 from rondo_core.storage.write_check import check_appendable
 
 STDOUT = "-"
@@ -163,7 +165,10 @@ def _open(path: str) -> int:
     what = "another process appends to it; choose another"
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        found = os.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode):
+            if not found.st_size:
+                sync_directory(Path(path).absolute().parent)  # a new file's name is to be on the disk as its lines are
             return descriptor
         what = "not a regular file; choose another, or - for standard output"
     except OSError:

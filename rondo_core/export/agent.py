@@ -15,13 +15,17 @@ from pathlib import Path
 import attrs
 
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
-from rondo_core.errors import StoreError, StoreNotFoundError, UsageError, one_line, printable
+from rondo_core.errors import LabelError, StoreError, StoreNotFoundError, UsageError, one_line, printable
 from rondo_core.export.finish import Finish, settled
-from rondo_core.export.held import HeldStore
-from rondo_core.export.lane import Folds, Found, Lane
+from rondo_core.export.held import look_at
+from rondo_core.export.lane import SLEEP_FIRST_S, Folds, Found, Lane
+from rondo_core.export.options import check_exporters
 from rondo_core.model import layout
+from rondo_core.model.labels import canonical_labels
 from rondo_core.plugins.config_file import Config
 from rondo_core.read.stores import SUFFIX, look_below
+from rondo_core.storage.files import Folder
+from rondo_core.storage.write_check import check_directory
 
 logger = logging.getLogger("rondo.agent")
 
@@ -68,6 +72,12 @@ class Agent:
             raise UsageError(f"{self.directory}: a store, and not a directory of stores; {what}")
         if not config.exporters:
             raise UsageError("the config has no exporter; write an [exporters.NAME] table")
+        self._label = str(config.agent.get("instance_label", ""))
+        try:
+            canonical_labels({self._label: ""} if self._label else {})
+        except LabelError as error:
+            raise UsageError(f"agent.instance_label: {error}") from None
+        check_exporters(config.exporters, {self._label} - {""})
         after = str(config.agent.get("after", "keep"))
         self._archive = Path(config.agent["archive"]) if config.agent.get("archive") else None
         if self._archive is not None:
@@ -75,7 +85,6 @@ class Agent:
         elif after == "archive":
             raise UsageError('agent.archive: missing; after = "archive" needs a directory')
         self._finish = Finish(after, self._archive, self.directory, config.exporters)
-        self._label = str(config.agent.get("instance_label", ""))
         self._lanes: list[Lane] = []
         self._folds = Folds()
         self._reported: set[str] = set()
@@ -87,17 +96,17 @@ class Agent:
             self.close()
             raise
 
-    def run_once(self, wait_s: float | None = None) -> Pass:
+    def run_once(self, wait_s: float | None = None, *, last: bool = False) -> Pass:
         """Walk over the directory once: fold, export, and see to the stores that are exported whole.
 
         Args: `wait_s`: how long to wait for lanes that are still at it; they go on meanwhile. None: to the end, but for
-        a lane whose exporter hangs.
+        a lane whose exporter hangs; `last`: what fails is tried twice more, for there is no next walk.
         """
         result = Pass()
         found = self._look(result)
         idle = [lane for lane in self._lanes if not lane.busy]
         for lane in idle:
-            lane.walk(found, self.stop, self._clock)
+            lane.walk(found, self.stop, self._clock, last=last)
         until_s = float("inf") if wait_s is None else monotonic_ns() / NS_PER_S + wait_s
         for lane in idle:
             lane.join(until_s, self.stop)
@@ -127,7 +136,8 @@ class Agent:
                 if line not in self._reported:
                     logger.warning("%s", line)
             self._reported = said
-            self.stop.wait(interval_s)
+            soonest_s = min(lane.wakes_s() for lane in self._lanes) - monotonic_ns() / NS_PER_S
+            self.stop.wait(min(interval_s, max(soonest_s, SLEEP_FIRST_S)))
 
     def close(self) -> None:
         """Let go of the exporters."""
@@ -173,8 +183,8 @@ class Agent:
     def _look_at(self, path: Path, result: Pass) -> Found | None:
         held = None
         try:
-            with HeldStore(path) as held:
-                look = held.look()
+            with Folder(path, follow=False) as held:
+                look = look_at(held)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one entry never stops the others
             if held is not None and held.is_at(path):
                 result.failures.append(one_line(error))
@@ -215,6 +225,7 @@ def _check_archive(archive: Path, directory: Path, *, make: bool) -> None:
             raise UsageError(f"agent.archive: {archive}: {each} is a store; choose another directory")
     if not make:
         return
+    check_directory("agent.archive", archive)
     try:
         archive.mkdir(parents=True, exist_ok=True)
         other = archive.stat().st_dev != directory.stat().st_dev

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import RondoError, one_line
-from rondo_core.export.options import MISTAKES
+from rondo_core.export.options import MISTAKES, check_exporters
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import Runner, open_runner
 from rondo_core.record import selfmetrics
@@ -31,6 +31,7 @@ class Exporters:
         Attributes: `failed`: name -> why it could not be opened; it is logged, and counted as a plugin's failure.
         Raises: UsageError: a table is wrong; PluginNotFoundError: a plugin is not installed; nothing was started then.
         """
+        check_exporters(tables, labels or ())
         self._runners: dict[str, Runner] = {}
         self.failed: dict[str, str] = {}
         try:

@@ -120,9 +120,13 @@ def cursor_path(store: Path | Folder, exporter: str) -> StrPath:
     return store / f"cursor_{exporter}.json"
 
 
-def cursor_names(store: Path) -> list[str]:
-    """Name the exporters that have a cursor in the store, in order."""
-    return sorted(file.stem.removeprefix("cursor_") for file in store.glob("cursor_*.json"))
+def cursor_names(store: Path | Folder, suffix: str = ".json") -> list[str]:
+    """Name the exporters that have a cursor in the store, in order; `suffix`: ".lock", those that ever locked one."""
+    names: list[str] = []
+    with contextlib.suppress(OSError):
+        names = os.listdir(store.descriptor if isinstance(store, Folder) else store)  # noqa: PTH208 - or it is open
+    known = sorted(name for name in names if name.startswith("cursor_") and name.endswith(suffix))
+    return [name[len("cursor_") : -len(suffix)] for name in known]
 
 
 def load_cursor(store: Path | Folder, exporter: str) -> Cursor:

@@ -16,9 +16,9 @@ import attrs
 from rondo_core import faults
 from rondo_core.errors import StoreError, StoreLockedError, StoreNotFoundError, one_line, printable
 from rondo_core.export.cursor import cursor_held, cursor_names, load_cursor
-from rondo_core.export.held import HeldStore, Look
+from rondo_core.export.held import Look, look_at, remove
 from rondo_core.model import layout
-from rondo_core.read.stores import UNFINISHED
+from rondo_core.storage.files import UNFINISHED, Folder, identity_at
 from rondo_core.storage.lock import WriterLock
 
 DELETED = f".deleted{UNFINISHED}"
@@ -44,7 +44,7 @@ class Settled:
         )
 
 
-def settled(store: Path, exporters: Iterable[str], run: int) -> Settled | None:
+def settled(store: Path | Folder, exporters: Iterable[str], run: int) -> Settled | None:
     """Read from its cursors what became of a store's samples; None: some exporter is not through with this run.
 
     Cursors of exporters that are no longer asked for count too, with what they were refused.
@@ -80,52 +80,51 @@ class Finish:
         if where == "keep":
             return "kept"
         try:
-            with HeldStore(path) as held:
-                return self._finish(held, look, where)
+            with Folder(path, follow=False) as held:
+                return self._finish(held, path, look, where)
         except StoreNotFoundError:
             return "gone"
         except (StoreError, OSError) as error:
             self.failures.append(f"{printable(str(path))}: {where}: {one_line(error)}")
         return "kept"
 
-    def _finish(self, held: HeldStore, look: Look, where: str) -> str:
+    def _finish(self, held: Folder, path: Path, look: Look, where: str) -> str:
         try:
-            lock = WriterLock(held.inside / layout.LOCK_FILE)
+            lock = WriterLock(held / layout.LOCK_FILE)
         except StoreLockedError:
             return "kept"  # it was opened again, or another agent is at it
         try:
-            run = held.look().run
-            if run != look.run or held.look().key != look.key or not held.is_at(held.path) or _is_sent(held.inside):
+            now = look_at(held)
+            if (now.key, now.run) != (look.key, look.run) or not held.is_at(path) or _is_sent(held):
                 return "kept"
-            known = settled(held.inside, self._exporters, run)
+            known = settled(held, self._exporters, look.run)
             if known is None or (where == "delete" and not known):
                 return "kept"
             faults.point("agent.finish")
             if where == "archive" and self._archive is not None:
-                return self._move(held, self._archive)
-            return self._delete(held, run)
+                return self._move(held, path, self._archive)
+            return self._delete(held, path, look.run)
         finally:
             lock.release()
 
-    def _move(self, held: HeldStore, archive: Path) -> str:
-        place = _free(archive / "-".join(held.path.relative_to(self._directory).parts))
-        held.path.rename(place)
+    def _move(self, held: Folder, path: Path, archive: Path) -> str:
+        place = _free(archive / "-".join(path.relative_to(self._directory).parts))
+        path.rename(place)
         if not held.is_at(place):  # another store had come to lie at the path
-            _give_back(place, held.path)
+            _give_back(place, path)
             return "kept"
         self.archived += 1
         faults.point("agent.finished")
         return "archived"
 
-    def _delete(self, held: HeldStore, run: int) -> str:
-        going = held.path.with_name(held.path.name + DELETED)
-        held.path.rename(going)
+    def _delete(self, held: Folder, path: Path, run: int) -> str:
+        going = path.with_name(path.name + DELETED)
+        path.rename(going)
         faults.point("agent.deleting")
-        if not held.is_at(going) or not settled(going, self._exporters, run):
-            _give_back(going, held.path)
+        if not held.is_at(going) or not settled(held, self._exporters, run):
+            _give_back(going, path)
             return "kept"
-        held.path = going
-        held.remove()
+        remove(held, going)
         self.deleted += 1
         faults.point("agent.finished")
         return "deleted"
@@ -135,15 +134,15 @@ class Finish:
         if not path.name.endswith(DELETED):
             return
         try:
-            with HeldStore(path) as held:
-                if not os.path.lexists(held.inside / layout.META_FILE):
-                    held.remove()
+            with Folder(path, follow=False) as held:
+                if identity_at(held / layout.META_FILE) is None:
+                    remove(held, path)
                     return
-                lock = WriterLock(held.inside / layout.LOCK_FILE)
+                lock = WriterLock(held / layout.LOCK_FILE)
                 try:
-                    known = settled(held.inside, self._exporters, held.look().run)
-                    if self._after == "delete" and known and not _is_sent(held.inside) and held.is_at(path):
-                        held.remove()
+                    known = settled(held, self._exporters, look_at(held).run)
+                    if self._after == "delete" and known and not _is_sent(held) and held.is_at(path):
+                        remove(held, path)
                     else:
                         _give_back(path, path.with_name(path.name.removesuffix(DELETED)))
                 finally:
@@ -154,9 +153,9 @@ class Finish:
             self.failures.append(f"{printable(str(path))}: {one_line(error)}")
 
 
-def _is_sent(store: Path) -> bool:
+def _is_sent(store: Folder) -> bool:
     """Say whether some process is sending the store now, through whatever exporter."""
-    return any(cursor_held(store, file.stem.removeprefix("cursor_")) for file in store.glob("cursor_*.lock"))
+    return any(cursor_held(store, name) for name in cursor_names(store, ".lock"))
 
 
 def _give_back(path: Path, name: Path) -> None:

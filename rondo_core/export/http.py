@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, unquote_plus, urljoin, urlsplit, urlunsplit
 
@@ -22,6 +21,7 @@ from rondo_core.errors import (
     RetryableExportError,
     UsageError,
 )
+from rondo_core.model.paths import read_named
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -48,6 +48,7 @@ RESERVED_HEADERS = frozenset(
 )
 # A receiver that asks for more patience than this is asked again all the same.
 MAX_RETRY_AFTER_S = 3600.0
+MAX_TOKEN_FILE_BYTES, MAX_PEM_BYTES = 64 << 10, 16 << 20
 MAX_SAID_CHARACTERS = 200
 _KEY_CHARACTERS = 6
 # What statuses mean for the samples of a request; any other than these, 2xx and 5xx says nothing of them.
@@ -147,18 +148,19 @@ def check_tls(ca_file: str, client_certificate: str, client_key: str) -> None:
     import ssl
 
     context = ssl.create_default_context()
-    key, path = "ca_file", ca_file
     try:
-        if ca_file:
-            context.load_verify_locations(ca_file)
-        key, path = "client_certificate", client_certificate
+        for key, path in (("ca_file", ca_file), ("client_key", client_key), ("client_certificate", client_certificate)):
+            if path:
+                read_named(path, MAX_PEM_BYTES)  # what has no end, or no writer, OpenSSL would wait for
+            if path and key == "ca_file":
+                context.load_verify_locations(path)
         if client_certificate:
             # A key under a passphrase would be asked for on the terminal; an empty one is refused instead.
             context.load_cert_chain(client_certificate, client_key or None, password=lambda: "")
     except ssl.SSLError:
         raise UsageError(f"{key}: {path}: not PEM, or its key is another's or under a passphrase") from None
     except OSError as error:
-        raise UsageError(f"{key}: {path}: {error.strerror or 'cannot be read'}, or its key's file") from None
+        raise UsageError(f"{key}: {path}: {error.strerror or 'cannot be read'}") from None
 
 
 def read_token(path: str) -> str:
@@ -167,7 +169,7 @@ def read_token(path: str) -> str:
     Raises: RetryableExportError: it cannot be read now, or holds no token.
     """
     try:
-        token = Path(path).read_text("ascii").strip()
+        token = read_named(path, MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not ASCII text"
         raise ReceiverAwayError(f"bearer_token_file: {path}: {reason}") from None

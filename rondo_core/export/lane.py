@@ -14,17 +14,22 @@ from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.export.cursor import cursor_held, load_cursor
+from rondo_core.export.delivery import RefusesAllError
 from rondo_core.export.fold import fold_dead
-from rondo_core.export.held import EndedReader, HeldStore, Key, Look
+from rondo_core.export.held import EndedReader, Key, Look, look_at
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
 from rondo_core.hookspecs import Exporter
 from rondo_core.read.store_reader import StoreReader
+from rondo_core.storage.files import Folder
 
-# A store that an exporter cannot be brought to take is left alone that long, and twice as long each time.
-SLEEP_FIRST_S, SLEEP_LAST_S = 60.0, 3600.0
+# A store that an exporter cannot be brought to take is left alone that long, and twice as long each time: to rotate a
+# token, or to start a receiver, takes a moment.
+SLEEP_FIRST_S, SLEEP_LAST_S = 1.0, 3600.0
+# When the last walk of an agent tries once more what failed in it.
+LAST_WAITS_S = (0.5, 1.0)
 _LOOK_S = 0.2
 
 
@@ -49,6 +54,7 @@ class _Asleep:
     tries: int
     until_s: float
     line: str
+    is_final: bool  # no try soon after would end otherwise
 
 
 class Folds:
@@ -59,11 +65,11 @@ class Folds:
         self._done: dict[Key, int] = {}
         self._lock = threading.Lock()
 
-    def fold(self, held: HeldStore, look: Look) -> None:
+    def fold(self, held: Folder, look: Look) -> None:
         """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
         with self._lock:
             if self._done.get(look.key) != look.run:
-                fold_dead(held.inside)
+                fold_dead(held)
                 self._done[look.key] = look.run
                 faults.point("agent.folded")
 
@@ -120,11 +126,15 @@ class Lane:
             self._complete = {key: run for key, run in self._complete.items() if key in there}
             self._asleep = {key: asleep for key, asleep in self._asleep.items() if key in there}
 
-    def walk(self, stores: list[Found], stop: threading.Event, clock: Clock) -> None:
-        """Walk over the stores, in a thread of its own."""
+    def wakes_s(self) -> float:
+        """Say when the first store that is left alone is to be tried again, monotonic s; infinity: none is."""
+        return min((asleep.until_s for asleep in tuple(self._asleep.values())), default=float("inf"))
+
+    def walk(self, stores: list[Found], stop: threading.Event, clock: Clock, *, last: bool = False) -> None:
+        """Walk over the stores, in a thread of its own. Args: `last`: no other walk tries again what fails in this."""
         self.samples, self.failures, self.notes = 0, [], []
         self._thread = threading.Thread(
-            target=self._walk, args=(stores, stop, clock), name=f"rondo-agent-{self.name}", daemon=True
+            target=self._run, args=(stores, stop, clock, last), name=f"rondo-agent-{self.name}", daemon=True
         )
         self._thread.start()
 
@@ -141,10 +151,23 @@ class Lane:
             if self._thread is not None:
                 self._thread.join(min(_LOOK_S, max(until_s - now_s, 0.0)))
 
-    def _walk(self, stores: list[Found], stop: threading.Event, clock: Clock) -> None:
+    def _run(self, stores: list[Found], stop: threading.Event, clock: Clock, last: bool) -> None:
         exporter = self._opened()
         if exporter is None:
             return
+        self._walk(stores, exporter, stop, clock)
+        for wait_s in LAST_WAITS_S if last else ():
+            asleep = {key for key, each in self._asleep.items() if not each.is_final}
+            failed = [store for store in stores if store.key in asleep]
+            if not failed or stop.wait(wait_s):
+                return
+            for store in failed:
+                self.failures = [line for line in self.failures if line != self._asleep[store.key].line]
+                outcome = self._try(store, exporter, clock)
+                if outcome is not None and outcome.retry_s:
+                    self.failures.append(f"{self.name}: {printable(outcome.error)}")
+
+    def _walk(self, stores: list[Found], exporter: Exporter, stop: threading.Event, clock: Clock) -> None:
         # What the receiver does not take now may be one store's fault: the next one tells.
         waiting: tuple[Found, Outcome] | None = None
         for store in self._in_turn(stores):
@@ -192,11 +215,11 @@ class Lane:
         self.failures.append(asleep.line)
         return True
 
-    def _put_to_sleep(self, store: Found, why: str, at_least_s: float = 0.0) -> str:
+    def _put_to_sleep(self, store: Found, why: str, at_least_s: float = 0.0, *, is_final: bool = False) -> str:
         tries = self._asleep[store.key].tries if store.key in self._asleep else 0
         wait_s = max(at_least_s, min(SLEEP_LAST_S, SLEEP_FIRST_S * 2**tries))
         line = f"{printable(str(store.path))}: {self.name}: {printable(why)}"
-        self._asleep[store.key] = _Asleep(min(tries + 1, 32), monotonic_ns() / NS_PER_S + wait_s, line)
+        self._asleep[store.key] = _Asleep(min(tries + 1, 32), monotonic_ns() / NS_PER_S + wait_s, line, is_final)
         return line
 
     def _wait(self, outcome: Outcome) -> None:
@@ -208,31 +231,32 @@ class Lane:
     def _try(self, store: Found, exporter: Exporter, clock: Clock) -> Outcome | None:
         """Export a store; None where there is nothing to be done about it, or it failed."""
         try:
-            with HeldStore(store.path) as held:
+            with Folder(store.path, follow=False) as held:
                 outcome = self._export(store, held, exporter, clock)
         except Exception as error:  # noqa: BLE001 - one store, or one plugin, never stops the others
             if _is_there(store):
-                self.failures.append(self._put_to_sleep(store, one_line(error)))
+                is_final = isinstance(error, RefusesAllError)
+                self.failures.append(self._put_to_sleep(store, one_line(error), is_final=is_final))
             else:
                 self.notes.append(printable(f"{store.path}: gone before {self.name} had sent it"))
             return None
         self._asleep.pop(store.key, None)
         return outcome
 
-    def _export(self, store: Found, held: HeldStore, exporter: Exporter, clock: Clock) -> Outcome | None:
-        look = held.look()
+    def _export(self, store: Found, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
+        look = look_at(held)
         if look.ended:
             self._folds.fold(held, look)
-            look = held.look()
-        if look.key != store.key or cursor_held(held.inside, self.name):
+            look = look_at(held)
+        if look.key != store.key or cursor_held(held, self.name):
             return None  # another store by now, or the process exports itself
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
         if look.ended:
-            with EndedReader(held.inside, look.run) as ended:
+            with EndedReader(held, look.run) as ended:
                 outcome = self._send(ended, shared, look, clock)
             if not ended.reopened:
                 return outcome
-        with StoreReader(held.inside) as reader:
+        with StoreReader(held) as reader:
             return self._send(reader, shared, attrs.evolve(look, ended=False), clock)
 
     def _send(self, reader: StoreReader, exporter: Labelled, look: Look, clock: Clock) -> Outcome | None:
@@ -241,7 +265,7 @@ class Lane:
         try:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
         except StoreError:
-            if cursor_held(reader.path, self.name):
+            if cursor_held(reader.folder, self.name):
                 return None
             raise
         try:
@@ -253,8 +277,8 @@ class Lane:
         if isinstance(reader, EndedReader) and reader.reopened:
             return None
         if outcome.stopped:
-            raise StoreError(outcome.error)
-        if look.ended and runner.complete:
+            raise RefusesAllError(outcome.error) if runner.refuses_all else StoreError(outcome.error)
+        if look.ended and (runner.complete or (not look.run and _was_never_recorded_in(reader))):
             self._complete[look.key] = look.run
         return outcome
 
@@ -271,11 +295,17 @@ class Lane:
             exporter.close()
 
 
+def _was_never_recorded_in(reader: StoreReader) -> bool:
+    """Say whether a store without a run has no series and no row either: its process was killed as it made it."""
+    slabs = [slab for tiers in reader.slabs.values() for slab in tiers]
+    return not len(reader.registry) and not any(slab.headers().any() for slab in slabs)
+
+
 def _is_there(store: Found) -> bool:
     """Say whether the store that was found still lies where it did."""
     try:
-        with HeldStore(store.path) as held:
-            return held.look().key == store.key
+        with Folder(store.path, follow=False) as held:
+            return look_at(held).key == store.key
     except StoreNotFoundError:
         return False
     except StoreError:

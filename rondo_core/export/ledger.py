@@ -11,6 +11,7 @@ memory: a receiver that refuses everything moves nothing.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Literal, TypeVar
@@ -22,6 +23,7 @@ from rondo_core.export.cursor import (
     MAX_ERROR,
     MAX_HELD,
     MAX_SUSPECTS,
+    Cursor,
     CursorLock,
     Held,
     Spans,
@@ -30,7 +32,8 @@ from rondo_core.export.cursor import (
     united,
 )
 from rondo_core.export.drain import Drained
-from rondo_core.storage.files import Folder
+from rondo_core.model import layout
+from rondo_core.storage.files import Folder, sync_file
 
 logger = logging.getLogger("rondo.export")
 
@@ -101,14 +104,17 @@ class Ledger:
     opened, ns since the epoch.
     """
 
-    def __init__(self, store: Folder, exporter: str) -> None:
+    def __init__(self, store: Folder, exporter: str, *, from_start: bool = False) -> None:
         """Open the account, which a store that is renamed, or made anew at its path, meanwhile keeps to itself.
 
+        Args: `from_start`: begin a new one, in which all that the store holds is pending.
         Raises: StoreError: another process has it open, or the store's directory cannot be written.
         """
         self._store = store
         self._lock = CursorLock(store, exporter)
         self.cursor = self._saved = self._opened = load_cursor(store, exporter)
+        if from_start:
+            self.cursor = self._opened = Cursor(exporter)
         self._is_open = True
         self._ahead: _Ahead | None = None
         self._unanswered = bool(self.cursor.in_flight)
@@ -243,7 +249,9 @@ class Ledger:
             self.skip_in_flight()
 
     def end_run(self, run: int) -> None:
-        """Note that the end of a run was acknowledged."""
+        """Note that the end of a run was acknowledged, once the run itself is on the disk: no other gets its number."""
+        with contextlib.suppress(StoreError, OSError):  # a disk that is full, or a store that may only be read
+            sync_file(self._store / layout.RUNS_FILE)
         self.cursor = attrs.evolve(self.cursor, ended_run=run)
 
     # -- series that are sent apart

@@ -18,12 +18,12 @@ from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import ExportError, RetryableExportError, RondoError, UsageError, one_line
 from rondo_core.export.apart import wait_asked_s
 from rondo_core.export.batch import Batch
-from rondo_core.export.cursor import Cursor, note_failure, resumed_tiers
+from rondo_core.export.cursor import Cursor, CursorLock, note_failure, resumed_tiers
 from rondo_core.export.delivery import Delivery, RefusesAllError
 from rondo_core.export.drain import Drain
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.ledger import Ledger
-from rondo_core.export.options import MISTAKES, open_exporter, runner_options
+from rondo_core.export.options import MISTAKES, check_exporters, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.sender import Sender
 from rondo_core.hookspecs import Exporter
@@ -65,6 +65,7 @@ class Runner:
         fn: Sequence[str] = (),
         match: str = "",
         backfill: bool = False,
+        from_start: bool = False,
         clock: Clock = wall_ns,
         count: Callable[..., None] | None = None,
     ) -> None:
@@ -72,6 +73,7 @@ class Runner:
 
         Args:
             tier, fn, match, backfill: what is sent; see `Drain`.
+            from_start: send again all that the store holds.
             deadline_s: how long a final flush may take where `close` is not told otherwise.
             count: `count(metric, total, exporter=name)` receives the self-metrics; None: they stay in `outcome`.
         Attributes: `complete`, whether a run was sent to its end: nothing of it is pending.
@@ -82,9 +84,9 @@ class Runner:
         self._interval_s, self._clock = interval_s, clock
         self.deadline_s, self._count = deadline_s, count
         drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
-        self._ledger, self._delivery = Ledger(view.folder, name), Delivery(exporter)
+        self._ledger, self._delivery = Ledger(view.folder, name, from_start=from_start), Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
-        self.complete = False
+        self.complete = self.refuses_all = False
         self._wake = threading.Event()
         self._closing = self._stopped = False
         self._retry_s = 0.0
@@ -306,7 +308,7 @@ class Runner:
 
     def _stop(self, error: Exception) -> None:
         self._sender.retract()
-        self._stopped = True
+        self._stopped, self.refuses_all = True, isinstance(error, RefusesAllError)
         self._note(error)
 
     def _note(self, error: Exception) -> None:
@@ -342,8 +344,14 @@ def open_runner(
     Raises: as `open_exporter`; UsageError: an option is wrong; StoreError: see `Runner`.
     """
     mine, rest = runner_options(name, config)
+    chosen = {**options, **mine}
+    plugin = chosen.pop("plugin")
+    check_exporters({name: config})
+    # What this store cannot be sent by is said before the exporter makes anything.
+    Drain(view, **{key: chosen[key] for key in ("tier", "fn", "match", "backfill") if key in chosen})
+    CursorLock(view.folder, name).release()
     try:
-        opened = open_exporter(name, mine.pop("plugin"), rest)
+        opened = open_exporter(name, plugin, rest)
     except MISTAKES:
         raise  # told to whoever wrote them; a name that is none must not leave a cursor behind
     except RondoError as error:
@@ -351,7 +359,7 @@ def open_runner(
         raise
     exporter = Labelled(opened, labels) if labels else opened
     try:
-        return Runner(view, exporter, name, clock=clock, count=count, **{**options, **mine})
+        return Runner(view, exporter, name, clock=clock, count=count, **chosen)
     except RondoError:
         exporter.close()
         raise

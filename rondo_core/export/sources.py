@@ -235,9 +235,12 @@ def stepped_behind(view: View, schema: Schema, tier: int, position: int, sent: S
     index = view.reader(schema.name, tier).index()
     ratio = schema.tiers[tier].interval_ns // schema.tiers[0].interval_ns
     to = stepped_to(view.slabs[schema.name][0]) // ratio
-    unsent_yet = 0 < to < position and bool(sent) and not any(first <= to < end for first, end in sent)
-    behind = 0 < index.last < position - 1
-    return to if behind or (unsent_yet and to in index.buckets) else None
+    if 0 < index.last < position - 1:
+        return to
+    if not (to and sent):
+        return None
+    since, _ = unsent(index.buckets[(index.buckets >= to) & (index.buckets < position)], sent)
+    return int(since[0]) if len(since) else None
 
 
 def unsent(buckets: NDArray[np.int64], sent: Spans) -> tuple[NDArray[np.int64], bool]:

@@ -25,6 +25,8 @@ def carry_totals(row: Cells, before: Cells, width: int, n_series: int, empty: Se
         new[cell, starting] = value
     counts = old[7] + np.abs(old[0]) - np.abs(new[0])
     with np.errstate(all="ignore"):
-        sums = np.clip(old[8] + np.where(old[0] < 0, old[2], old[1]), -_HIGHEST, _HIGHEST)
-        sums = np.clip(sums - np.where(new[0] < 0, new[2], new[1]), -_HIGHEST, _HIGHEST)
+        totals, own = old[8] + np.where(old[0] < 0, old[2], old[1]), np.where(new[0] < 0, new[2], new[1])
+        sums = totals - own
+        if not np.isfinite(sums[alive]).all():
+            sums = np.clip(np.clip(totals, -_HIGHEST, _HIGHEST) - own, -_HIGHEST, _HIGHEST)
     new[7, alive], new[8, alive] = counts[alive], sums[alive]

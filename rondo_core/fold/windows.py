@@ -1,7 +1,4 @@
-"""Folds of windows of one tier into the next, as whole tables.
-
-A row that comes out is the merge of its whole window, whichever of the ways it was folded by.
-"""
+"""Folds of windows of one tier into the next, as whole tables; a row that comes out merges its whole window."""
 
 from __future__ import annotations
 
@@ -11,42 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core import faults
-from rondo_core.fold.full_windows import fold_whole
-from rondo_core.model import layout, ring
+from rondo_core.model import layout, ring, sketch_bytes
 from rondo_core.model.schema import Schema
-from rondo_core.model.statistics import COVERAGE, WindowMerge, derived, lift
+from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, derived, lift
 from rondo_core.storage.slab import Slab
 
 
 def fold_windows(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: int, first: int, end: int) -> int:
     """Fold windows first..end-1 of a tier as far as the finer one holds any of their buckets, and count them."""
-    asked = schema, tier, fine, coarse, n_series, first, end
-    return _fold_whole(*asked) or _fold_any(*asked)
-
-
-def _fold_whole(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: int, first: int, end: int) -> int:
-    """Fold windows first..end-1 and count them; 0 where `_fold_any` has to: a sample is absent, or a bucket's row."""
-    ratio = schema.ratio(tier)
-    slots, n_rows = fine.spec.slot_count, (end - first) * ratio
-    if not first or not n_series or n_rows > slots:
-        return 0
-    runs = ring.slices(first * ratio, end * ratio - 1, slots)
-    if len(runs) > 1 and slots % ratio:  # a window lies around the ring's end
-        return 0
-    headers, buckets = fine.headers(), np.arange(first * ratio, end * ratio).tobytes()
-    if not _are_rows_of(headers, runs, buckets):
-        return 0
-    with np.errstate(all="ignore"):  # as in `_fold_any`
-        folded = fold_whole(fine, runs, ratio, n_series, schema.cells(tier))
-    # A signal handler's record may have entered one of the rows meanwhile.
-    if folded is None or not _are_rows_of(headers, runs, buckets):
-        return 0
-    _write(coarse, np.arange(first, end), folded)
-    return end - first
-
-
-def _fold_any(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: int, first: int, end: int) -> int:
-    """Fold windows first..end-1 as far as the finer tier holds any of their buckets."""
     ratio = schema.ratio(tier)
     headers = fine.headers().copy()
     inside = (headers >= max(1, first) * ratio) & (headers < min(end, (1 << 62) // ratio) * ratio)
@@ -60,9 +29,8 @@ def _fold_any(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: int
     merge = WindowMerge(places, len(windows), ratio)
     cells = {cell: _take(fine.block(cell), rows, n_series) for cell in schema.cells(tier - 1)}
     if (_take(fine.headers(), rows) != buckets).any():
-        return _fold_any(
-            schema, tier, fine, coarse, n_series, first, end
-        )  # a signal handler's record has entered one of the rows meanwhile
+        # A signal handler's record has entered one of the rows meanwhile.
+        return fold_windows(schema, tier, fine, coarse, n_series, first, end)
     with np.errstate(all="ignore"):  # sums of infinities are NaN, of huge numbers infinite; the owner may raise
         folded = _merged(schema, tier, cells, merge)
     keep = _grown(coarse, windows, folded, np.bincount(merge.windows(), minlength=len(windows)) < ratio)
@@ -113,7 +81,8 @@ def _write(coarse: Slab, windows: NDArray[np.int64], folded: dict[str, Any]) -> 
         for name, values in folded.items():
             block = coarse.block(name)
             n_series = values.shape[1]
-            block[run, :n_series] = values[mine]
+            folded_here = values[mine]
+            block[run, :n_series] = sketch_bytes.written(folded_here, block) if name == SKETCH else folded_here
             if name == COVERAGE and n_series < block.shape[1]:
                 block[run, n_series:] = 0
             faults.point("fold.block")
@@ -122,11 +91,6 @@ def _write(coarse: Slab, windows: NDArray[np.int64], folded: dict[str, Any]) -> 
         coarse.seal_all(run)
         at += length
     coarse.changed()
-
-
-def _are_rows_of(headers: NDArray[np.int64], runs: tuple[slice, ...], buckets: bytes) -> bool:
-    """Say whether the rows of these slots hold these buckets, int64 one after the other."""
-    return b"".join([headers[run].tobytes() for run in runs]) == buckets
 
 
 def _runs(buckets: NDArray[np.int64], slot_count: int) -> tuple[Any, ...]:

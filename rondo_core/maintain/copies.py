@@ -6,6 +6,7 @@ moments, a copy that is made here has not.
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import create, open_slabs
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.runs import write_run
-from rondo_core.storage.slab import Slab
+from rondo_core.storage.slab import Slab, take_up
 
 COPIED = "copied while it ran"
 _AT_ONCE_BYTES = 8 << 20
@@ -48,7 +49,7 @@ def copy_store(path: str | Path, to: str | Path, *, clock: Clock = wall_ns) -> C
     """
     target = Path(to)
     with StoreReader(path) as reader:
-        if reader.path.resolve() in target.resolve().parents:
+        if Path(os.path.realpath(reader.path)) in Path(os.path.realpath(target)).parents:  # which follows loops nowhere
             raise UsageError(f"{target}: lies in the store that is copied; choose another place")
         done = Copy(uuid.uuid4().hex, reader.writer_pid() is not None)
 
@@ -76,7 +77,9 @@ class _Copying:
             # as those go back; where folding stood, `next_window`, is found anew by that, too.
             for tier in reversed(range(len(own)) if n_series else ()):
                 self.done.n_rows += _copy_rows(self.reader.reader(schema.name, tier), own[tier], n_series)
-            fold_slabs(schema, own, n_series, str(self.new), copied=True)
+            for slab in own:
+                take_up(slab, n_series, copied=True)
+            fold_slabs(schema, own, n_series, str(self.new), anew=True)
             for slab in own:
                 slab.close()
         self._copy_runs()

@@ -22,8 +22,7 @@ from rondo_core.maintain.retier import Relay, Source, relay
 from rondo_core.maintain.tables import Table, read_tables
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
-from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas
-from rondo_core.model.selector import parse_selector
+from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas, extra_of, home_among
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage import replace
 from rondo_core.storage.directory import (
@@ -35,9 +34,8 @@ from rondo_core.storage.directory import (
     open_slabs,
     read_meta,
     size_bytes,
-    sync_directory,
 )
-from rondo_core.storage.files import Folder
+from rondo_core.storage.files import UNFINISHED, Folder, sync_directory
 from rondo_core.storage.lock import WriterLock, check_unwritten
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.slab import Slab
@@ -124,7 +122,7 @@ class _Job:
 
     def __init__(self, reader: StoreReader, target: Meta, now_ns: int, progress: Progress) -> None:
         self.reader, self.meta, self.target = reader, reader.meta, target
-        self.placed = place(list(reader.registry), target.schemas, reader.path)
+        self.placed = place(list(reader.registry), reader.meta.schemas, target.schemas, reader.path)
         self.tables: dict[str, list[Table]] = {}
         self.relays: list[Relay] = []
         total = len(self.meta.schemas) + len(target.schemas)
@@ -206,20 +204,21 @@ class _Job:
         return TierChange(schema.name, schema.tiers[tier], size, kept, dropped=len(found) - kept)
 
 
-def place(series: Sequence[Series], schemas: Sequence[Schema], path: Path) -> dict[str, list[Series]]:
+def place(
+    series: Sequence[Series], before: Sequence[Schema], schemas: Sequence[Schema], path: Path
+) -> dict[str, list[Series]]:
     """Give each schema its series, in the order of their declaration: the first one takes it that would if it were new.
 
+    One whose quantiles were kept `before` goes where they are kept.
     Raises: SchemaError: no schema takes a series, or one gets more than it has room for.
     """
     placed: dict[str, list[Series]] = {schema.name: [] for schema in schemas}
-    selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
+    home, kept = home_among(schemas), {schema.name: extra_of(schema) for schema in before}
     for each in series:
-        for schema, selector in selectors:
-            if schema.kind == each.kind and selector.matches(each):
-                placed[schema.name].append(each)
-                break
-        else:
+        found = home(each, kept[each.schema])
+        if found is None:
             raise SchemaError(f"{path}: {each}: no schema takes this {each.kind}; add one that does")
+        placed[found.name].append(each)
     for schema in schemas:
         needed = len(placed[schema.name])
         if needed > schema.max_series:
@@ -285,7 +284,7 @@ def _copy_others(job: _Job, root: Path, new: Path) -> None:
     known = set(file_sizes(job.meta.schemas))
     for file in root.iterdir():
         name = file.name
-        if name in known or not file.is_file() or file.is_symlink() or name.endswith(".unfinished"):
+        if name in known or not file.is_file() or file.is_symlink() or name.endswith(UNFINISHED):
             continue
         if name.startswith("cursor_") and file.suffix == ".json":
             save_cursor(new, job.moved(load_cursor(root, file.stem.removeprefix("cursor_"))))

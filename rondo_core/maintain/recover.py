@@ -17,7 +17,9 @@ import attrs
 from rondo_core.errors import CorruptStoreError, LabelError, RondoError, SchemaError, StoreError, StoreNotFoundError
 from rondo_core.model import layout
 from rondo_core.model.labels import KINDS, Series, canonical_labels, check_metric_name
+from rondo_core.model.paths import is_directory, is_there
 from rondo_core.model.schema import SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
+from rondo_core.model.sketch import CELLS_OF, LAYOUT
 from rondo_core.model.statistics import SKETCH_CELLS
 from rondo_core.storage.directory import MAX_META_BYTES, Meta, decode_meta
 from rondo_core.storage.files import open_file, read_at, read_bytes, read_used, used_from
@@ -56,9 +58,9 @@ def salvage(path: Path) -> Salvaged:
     Raises: StoreNotFoundError: there is no store; StoreError: it is a file; FormatVersionError: made by a newer
     rondo; CorruptStoreError: neither its metadata nor any slab says what it is.
     """
-    if not path.exists():
+    if not is_there(path):
         raise StoreNotFoundError(f"{path}: no such store; check the path")
-    if not path.is_dir():
+    if not is_directory(path):
         raise StoreError(f"{path}: a file, not a store; a store is a directory")
     findings: list[Finding] = []
     meta = _read_meta(path / layout.META_FILE, findings)
@@ -66,7 +68,7 @@ def salvage(path: Path) -> Salvaged:
     if meta is None:
         schemas = schemas_of_slabs(path, findings)
         if not schemas:
-            if not (path / layout.META_FILE).exists():
+            if not is_there(path / layout.META_FILE):
                 raise StoreNotFoundError(f"{path}: a directory, but not a store: it has no meta; check the path")
             raise CorruptStoreError(str(path), "neither meta nor a slab's header says what the store is")
         meta = Meta("", 0, schemas)
@@ -149,8 +151,10 @@ def _rebuilt(name: str, specs: Mapping[int, layout.SlabSpec]) -> Schema:
     kind = next((known for known in KINDS if known == whole[0].kind), None)
     if kind is None:
         raise SchemaError(f"kind {whole[0].kind!r}")
-    sketch = any(cell.name == SKETCH_CELLS[0] for cell in whole[0].cells)
-    schema = Schema(name, kind, whole[0].max_series, tiers, own.get(name, ""), sketch=sketch)
+    n_cells = next((cell.each - 1 for cell in whole[0].cells if cell.name == SKETCH_CELLS[1]), 0)
+    sketch_layout = next((known for known, cells in CELLS_OF.items() if cells == n_cells), LAYOUT)
+    facts = name, kind, whole[0].max_series, tiers, own.get(name, ""), n_cells > 0
+    schema = Schema(*facts, sketch_layout=sketch_layout)
     for tier, spec in enumerate(whole):
         if schema.slab_spec(tier) != spec:
             raise SchemaError(f"tier {tier} is of another schema than tier 0")

@@ -19,6 +19,7 @@ from rondo_core.maintain.check_rows import Rows, SlabFile
 from rondo_core.maintain.recover import LOST_NAME, Salvaged, listed, salvage
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Series
+from rondo_core.model.paths import is_directory
 from rondo_core.model.schema import Schema
 from rondo_core.storage.directory import create
 from rondo_core.storage.files import Folder
@@ -46,9 +47,9 @@ def repair_store(path: str | Path, new: str | Path, now_ns: int | None = None) -
     says what the store is. Nothing is left behind then.
     """
     root, target = Path(path), Path(new)
-    if root.is_dir():
+    if is_directory(root):
         check_unwritten(root / layout.LOCK_FILE)
-    if target.exists() or target.is_symlink():
+    if os.path.lexists(target):
         raise StoreExistsError(f"{target}: exists already; choose another path")
     until_ns = newest_ns(root, now_ns) + YEAR_NS
     found, folder = salvage(root), Folder(root)

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
     from rondo_core.model.labels import format_series as format_series
     from rondo_core.model.labels import overridden as overridden
     from rondo_core.model.layout import META_FILE as META_FILE
+    from rondo_core.model.layout import REGISTRY_FILE as REGISTRY_FILE
     from rondo_core.model.layout import RUNS_FILE as RUNS_FILE
+    from rondo_core.model.paths import is_directory as is_directory
+    from rondo_core.model.paths import is_there as is_there
+    from rondo_core.model.paths import read_named as read_named
     from rondo_core.model.ranges import parse_range as parse_range
     from rondo_core.model.schema import DEFAULT_SCHEMAS as DEFAULT_SCHEMAS
     from rondo_core.model.schema import DEFAULT_TIERS as DEFAULT_TIERS
+    from rondo_core.model.schema import OWN_SERIES as OWN_SERIES
     from rondo_core.model.schema import SELF_MATCH as SELF_MATCH
     from rondo_core.model.schema import SELF_SCHEMA as SELF_SCHEMA
     from rondo_core.model.schema import SELF_SCHEMAS as SELF_SCHEMAS
@@ -40,8 +45,10 @@ _HOME = {
     "Kind": "labels",
     "Labels": "labels",
     "META_FILE": "layout",
+    "REGISTRY_FILE": "layout",
     "RUNS_FILE": "layout",
     "SELF_MATCH": "schema",
+    "OWN_SERIES": "schema",
     "SELF_SCHEMA": "schema",
     "SELF_SCHEMAS": "schema",
     "Schema": "schema",
@@ -52,7 +59,10 @@ _HOME = {
     "check_metric_name": "labels",
     "format_series": "labels",
     "layout": "",
+    "is_directory": "paths",
+    "is_there": "paths",
     "overridden": "labels",
+    "read_named": "paths",
     "parse_range": "ranges",
     "parse_selector": "selector",
     "read_schemas": "schema_file",

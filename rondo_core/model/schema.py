@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from rondo_core.errors import SchemaError
 from rondo_core.model import layout
-from rondo_core.model.labels import KINDS, Kind
+from rondo_core.model.labels import KINDS, Kind, Series
+from rondo_core.model.selector import parse_selector
+from rondo_core.model.sketch import CELLS_OF, LAYOUT
 from rondo_core.model.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
 from rondo_core.units import format_duration, parse_duration_ns
 
 SELF_SCHEMA = "rondo"
 SELF_PREFIX = "rondo_"
-SERIES_OF_AN_EXPORTER = 10
+# How many series rondo counts itself by: of a store, of each exporter, and how many plugins' failures by name.
+SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 13, 10, 8
+OWN_SERIES = SERIES_OF_A_STORE + PLUGINS_NAMED + 1  # all other plugins are one; without an exporter's
 MAX_SERIES = 1_000_000
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
@@ -90,9 +94,11 @@ class Schema:
         kind: counter, gauge or summary; every series of a schema has it.
         max_series: how many series it has room for; the files are that large from the start.
         tiers: finest first; each interval a multiple of the one before.
-        match: a selector; a new series goes to the first schema of its kind whose selector it matches.
-        sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: about 1.9 KiB
-            per series and bucket of the finest tier, half of it in coarser ones; then they refuse negative values.
+        match: a selector; a new series goes to the first schema of its kind whose selector it matches; see `choose`.
+        sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: 2.2 MB a series
+            in the default tiers, 880 bytes for each bucket of the finest tier and 340 in coarser ones (664 from ten
+            minutes on), each in addition to what a summary takes; then they refuse negative values.
+        sketch_layout: how sketches lie on disk; that of an older store is read and written as it is.
     Raises: SchemaError: one of them contradicts itself or another; the message says which.
     """
 
@@ -102,6 +108,7 @@ class Schema:
     tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
     match: str = ""
     sketch: bool = False
+    sketch_layout: int = attrs.field(default=LAYOUT, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what contradicts itself, and settle which statistics each tier keeps."""
@@ -114,6 +121,8 @@ class Schema:
             raise SchemaError(f"{where}: max_series {self.max_series!r}; from 1 to {MAX_SERIES}")
         if self.sketch and self.kind != "summary":
             raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
+        if self.sketch_layout not in CELLS_OF:
+            raise SchemaError(f"{where}: sketches of layout {self.sketch_layout!r}: open the store with a newer rondo")
         if not isinstance(self.match, str):
             raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
@@ -163,7 +172,10 @@ class Schema:
             interval_ns=kept.interval_ns,
             slot_count=kept.slot_count,
             max_series=self.max_series,
-            cells=tuple((cell, cell_format(cell, buckets_per_row, kept.interval_ns)) for cell in self.cells(tier)),
+            cells=tuple(
+                (cell, cell_format(cell, buckets_per_row, kept.interval_ns, self.sketch_layout))
+                for cell in self.cells(tier)
+            ),
         )
 
     def slab_name(self, tier: int) -> str:
@@ -182,7 +194,7 @@ class Schema:
             "max_series": self.max_series,
             "match": self.match,
             "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
-            "sketch": int(self.sketch),
+            "sketch": self.sketch_layout if self.sketch else 0,
         }
 
     @classmethod
@@ -193,15 +205,20 @@ class Schema:
         """
         try:
             tiers = tuple(Tier(int(i), int(r), tuple(s)) for i, r, s in plain["tiers"])
-            sketch = bool(plain.get("sketch", False))
-            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], sketch)
+            kept = int(plain.get("sketch", 0))
+            facts = plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], bool(kept)
+            return cls(*facts, sketch_layout=kept or LAYOUT)
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(f"schema description: {error}") from None
 
 
 DEFAULT_SCHEMAS = (Schema("counters", "counter"), Schema("gauges", "gauge"), Schema("summaries", "summary"))
 SELF_MATCH = f'{{__name__=~"{SELF_PREFIX}.*"}}'
-SELF_SCHEMAS = (Schema(SELF_SCHEMA, "counter", 16, (Tier("1s", "10m"), Tier("5m", "1d")), SELF_MATCH),)
+SELF_SCHEMAS = (
+    Schema(
+        SELF_SCHEMA, "counter", OWN_SERIES + SERIES_OF_AN_EXPORTER, (Tier("1s", "10m"), Tier("5m", "1d")), SELF_MATCH
+    ),
+)
 
 
 def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
@@ -228,6 +245,39 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
     return whole
 
 
+def home_among(schemas: Iterable[Schema]) -> Callable[[Series, str], Schema | None]:
+    """Give what tells a series' schema of those of its kind whose selector it matches; see `choose`.
+
+    Raises: SelectorError: a schema's selector does not parse.
+    """
+    selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
+
+    def home(series: Series, wants: str = "") -> Schema | None:
+        kind = series.kind
+        return choose([schema for schema, each in selectors if schema.kind == kind and each.matches(series)], wants)
+
+    return home
+
+
+def choose(fitting: Sequence[Schema], wants: str) -> Schema | None:
+    """Choose the schema of a series among those that match it, in their order; None: there is none.
+
+    Args: `wants`: "sketch" or "peaks": the first that has it, or else the first. Without, the first; where that keeps
+        more than others and has no selector of its own by which it was meant, the first that keeps no more.
+    """
+    first = fitting[0] if fitting else None
+    if wants:
+        return next((schema for schema in fitting if getattr(schema, wants, False)), first)
+    if first is None or first.match or not extra_of(first):
+        return first
+    return next((schema for schema in fitting if not extra_of(schema)), first)
+
+
+def extra_of(schema: Schema) -> str:
+    """Name what the schema keeps of each series that another of its kind does not; empty where it is nothing."""
+    return next((each for each in ("sketch", "peaks") if getattr(schema, each, False)), "")
+
+
 def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
     """Make room in rondo's own schema for what so many exporters are counted by; it has room for one already."""
     more = SERIES_OF_AN_EXPORTER * max(0, exporters - 1)
@@ -237,16 +287,26 @@ def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
     )
 
 
+def exporters_of(max_series: int) -> int:
+    """Give how many exporters rondo's own schema has room for, with so many series; one has it before all else."""
+    return max(1, (max_series - OWN_SERIES) // SERIES_OF_AN_EXPORTER)
+
+
 def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
-    """Say in words how the schemas asked for differ from those on disk; empty where they do not."""
-    have = {schema.name: schema for schema in on_disk}
+    """Say in words how the schemas asked for differ from those on disk; empty where they do not.
+
+    Rondo's own is as it is on disk, where whoever asks does not name it.
+    """
     want = {schema.name: schema for schema in asked}
+    have = {schema.name: schema for schema in on_disk if schema.name in want or schema.name != SELF_SCHEMA}
     for name in [*want, *have]:
         if name not in have:
             return f"schema {name} is not on disk"
         if name not in want:
             return f"schema {name} is on disk only"
         for field in attrs.fields(Schema):
+            if field.name == "sketch_layout":  # what is on disk stands, until a migration
+                continue
             new, old = getattr(want[name], field.name), getattr(have[name], field.name)
             if new != old:
                 what, *words = _told_apart(new, old) if field.name == "tiers" else (field.name, repr(new), repr(old))

@@ -13,13 +13,12 @@ A table of the name "rondo" takes the place of rondo's own schema.
 
 from __future__ import annotations
 
-import os
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rondo_core.errors import RangeError, SchemaError, StoreError, meant
+from rondo_core.errors import RangeError, SchemaError, instead
+from rondo_core.model.paths import read_toml
 from rondo_core.model.schema import DEFAULT_TIERS, Schema, Tier, check_schemas
 from rondo_core.units import format_duration
 
@@ -33,14 +32,7 @@ def read_schemas(path: str | Path) -> tuple[Schema, ...]:
     Raises: SchemaError: a key or a value is wrong, the message naming file, table and mend; StoreError: no such file.
     """
     file = Path(path)
-    try:
-        plain = tomllib.loads(file.read_bytes().decode())
-    except OSError as error:
-        raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
-    except UnicodeDecodeError:
-        raise SchemaError(f"{file}: not TOML, which is text in UTF-8; check the path") from None
-    except tomllib.TOMLDecodeError as error:
-        raise SchemaError(f"{file}: not TOML: {error}") from None
+    plain = read_toml(file, SchemaError)
     _check_keys(str(file), plain, ("schema",))
     tables = plain.get("schema")
     if not isinstance(tables, list) or not tables:
@@ -134,7 +126,7 @@ def _tier(where: str, plain: Any) -> Tier:
 def _check_keys(where: str, table: Mapping[str, Any], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            raise SchemaError(f"{where}: no key {key!r}; {meant(key, known)}it has {', '.join(known)}")
+            raise SchemaError(f"{where}: no key {key!r}; {instead(key, known)}")
 
 
 def _check_type(where: str, table: Mapping[str, Any], key: str, kind: type, mend: str) -> None:

@@ -28,7 +28,6 @@ A table of `exporters` names a plugin, or has the key `plugin`; its name is that
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -36,7 +35,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rondo_core.errors import StoreError, UsageError, meant
+from rondo_core.errors import UsageError, instead
+from rondo_core.model.paths import is_there, read_toml
 
 if TYPE_CHECKING:
     from rondo_core.model.schema import Schema
@@ -74,24 +74,14 @@ def read_config(path: str | Path | None = None) -> Config:
     Raises: UsageError: it is no TOML, or a table, or a key of `store` or `agent`, is wrong; StoreError: no such file.
     """
     file = Path(FILE_NAME) if path is None else Path(path)
-    if path is None and not file.exists():
+    if path is None and not is_there(file):
         return Config()
-    import tomllib
-
     from rondo_core.plugins.options import AGENT_OPTIONS, STORE_OPTIONS, read_options
 
-    try:
-        plain = tomllib.loads(file.read_bytes().decode())
-    except OSError as error:
-        raise StoreError(f"{file}: {os.strerror(error.errno or 0)}; check the path") from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{file}: not TOML, which is text in UTF-8; check the path") from None
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{file}: not TOML: {error}") from None
+    plain = read_toml(file)
     for key, table in plain.items():
         if key not in _SECTIONS:
-            near = meant(key, _SECTIONS)
-            raise UsageError(f"{file}: {key}: no such table; {near}it has {', '.join(_SECTIONS)}")
+            raise UsageError(f"{file}: {key}: no such table; {instead(key, _SECTIONS)}")
         if not isinstance(table, dict):
             raise UsageError(f"{file}: {key}: not a table; write [{key}]")
     return Config(

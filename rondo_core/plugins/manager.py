@@ -124,6 +124,10 @@ class Plugins:
                 results.append((name, result))
         return results
 
+    def bind_guarded(self, hook: str, *, once: bool = False, **arguments: Any) -> list[Callable[..., None]]:
+        """Give the callables that plugins hand back, each guarded; `once`: see `guard`."""
+        return [self.guard(name, call, hook, once=once) for name, call in self.bind(hook, **arguments)]
+
     def open(self, hook: str, plugin: str, **arguments: Any) -> Any:
         """Call a hook of one plugin, which was asked for by name.
 
@@ -177,24 +181,37 @@ class Plugins:
 
         Raises: RondoError: what is wrong; HookError: the check itself failed.
         """
-        self.checked(plugin)
-        for implementation in self._manager.hook.rondo_options_check.get_hookimpls():
-            if implementation.plugin_name == plugin:
-                try:
+        hook = "rondo_options_define"
+        try:
+            self.checked(plugin)
+            hook = "rondo_options_check"
+            for implementation in self._manager.hook.rondo_options_check.get_hookimpls():
+                if implementation.plugin_name == plugin:
                     self._call(implementation, {})
-                except RondoError:
-                    raise
-                except Exception as error:
-                    raise HookError(plugin, f"rondo_options_check: {one_line(error)}") from error
+        except RondoError:
+            raise
+        except Exception as error:
+            raise HookError(plugin, f"{hook}: {one_line(error)}") from error
 
-    def guard(self, plugin: str, call: Callable[[int], None]) -> Callable[[int], None]:
-        """Wrap a tick so that what it raises is reported and counted, and goes no further."""
+    def guard(
+        self, plugin: str, call: Callable[..., None], what: str = "tick", *, once: bool = False
+    ) -> Callable[..., None]:
+        """Wrap what a plugin handed over, so that what it raises is reported and counted, and goes no further.
 
-        def guarded(now_ns: int) -> None:
+        Args: `what`: what errors call it; `once`: after one raise it is left alone, as it may be called a million times
+            a second.
+        """
+        broken = False
+
+        def guarded(*facts: Any) -> None:
+            nonlocal broken
+            if broken:
+                return
             try:
-                call(now_ns)
+                call(*facts)
             except Exception as error:  # noqa: BLE001 - isolation is this module's job
-                self.report(plugin, HookError(plugin, f"tick: {one_line(error)}"))
+                broken = once
+                self.report(plugin, HookError(plugin, f"{what}: {one_line(error)}"))
 
         return guarded
 

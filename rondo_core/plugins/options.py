@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rondo_core.errors import UsageError, meant, one_line
+from rondo_core.errors import UsageError, instead, one_line
 from rondo_core.units import parse_duration_ns, parse_size_bytes
 
 NS_PER_S = 1_000_000_000
@@ -28,6 +28,7 @@ class Option:
             int, bytes); flag; list (of text; "a,b" on a command line); table (text to text; "a=b,c=d").
         help: one line for people.
         default: what is given on where the key is missing; None leaves the key out.
+        least: the smallest number that is allowed; None: any.
         choices: the values that are allowed, or those of a list's items; empty: any.
         required: a config without it is refused.
         secret: never shown; neither in errors nor in `rondo plugins`.
@@ -40,6 +41,7 @@ class Option:
     choices: Sequence[str] = ()
     required: bool = False
     secret: bool = False
+    least: float | None = None
 
 
 # What every exporter's table may hold besides the plugin's own keys; the runner takes it.
@@ -47,8 +49,8 @@ RUNNER_OPTIONS = (
     Option("plugin", help="the exporter plugin; by default the table's name, which is also the cursor's"),
     Option("interval", "duration", "how often closed buckets are sent; 10s"),
     Option("deadline", "duration", "how long the last flush may take; 10s"),
-    Option("max_samples", "integer", "the most samples of one request; 10000"),
-    Option("tier", "integer", "the tier that is sent; 0, the finest"),
+    Option("max_samples", "integer", "the most samples of one request; 10000", least=1),
+    Option("tier", "integer", "the tier that is sent; 0, the finest", least=0),
     Option("fn", "list", "consolidators: x is sent as the gauges x_avg, x_max ...; a counter's last as itself"),
     Option("match", help="a selector of the series that are sent; all"),
     Option("backfill", "flag", "begin with what only coarser tiers still have; false"),
@@ -88,36 +90,37 @@ def read_options(
     Args: `where` names the table in errors, such as "exporters.prometheus"; `environment`: by default the process's.
     Raises: UsageError: names the key, what is wrong and what is allowed, and no secret.
     """
-    known = {option.name: option for option in options}
-    for key in config:
-        if key not in known:
-            near = meant(str(key), known)
-            raise UsageError(f"{where}.{key}: no such key; {near}it has {', '.join(sorted(known)) or 'none'}")
-    values: dict[str, Any] = {}
-    for name, option in known.items():
-        value = config.get(name)
-        if value is None:
-            if option.required:
-                raise UsageError(f"{where}.{name}: missing; {option.help or 'give it'}")
-            if option.default is not None:
-                values[name] = option.default
-            continue
-        values[name] = _checked(f"{where}.{name}", option, _expanded(f"{where}.{name}", value, environment))
+    values, wrong = _read_table(where, options, config, environment)
+    if wrong:
+        raise wrong[0]
     return values
 
 
-def wrong_keys(where: str, options: Sequence[Option], config: Mapping[str, Any]) -> list[str]:
-    """Say what is wrong with each key of a config table by itself, a line each, in the words of `read_options`."""
+def wrong_keys(where: str, options: Iterable[Option], config: Mapping[str, Any]) -> list[str]:
+    """Say all that is wrong with a config table, a line each, in the words of `read_options`."""
+    return [one_line(error) for error in _read_table(where, options, config, None)[1]]
+
+
+def _read_table(
+    where: str, options: Iterable[Option], config: Mapping[str, Any], environment: Mapping[str, str] | None
+) -> tuple[dict[str, Any], list[UsageError]]:
+    """Give the values that can be used, and an error for each key that is wrong, or missing where none is misspelt."""
     known = {option.name: option for option in options}
-    problems: list[str] = []
-    missing = [] if set(config) - set(known) else [name for name in known if name not in config]  # else one is misspelt
-    for key in (*config, *missing):
-        given = {key: config[key]} if key in config else {}
+    strange = [str(key) for key in config if key not in known]
+    wrong = [UsageError(f"{where}.{key}: no such key; {instead(key, sorted(known))}") for key in strange]
+    values: dict[str, Any] = {}
+    for name, option in known.items():
+        value = config.get(name)
         try:
-            read_options(where, [known[key]] if key in known else options, given)
+            if value is not None:
+                values[name] = _checked(f"{where}.{name}", option, _expanded(f"{where}.{name}", value, environment))
+            elif option.default is not None:
+                values[name] = option.default
+            elif option.required and not strange:
+                raise UsageError(f"{where}.{name}: missing; {option.help or 'give it'}")  # noqa: TRY301 - as the others
         except UsageError as error:
-            problems.append(one_line(error))
-    return problems
+            wrong.append(error)
+    return values, wrong
 
 
 def divided(table: Mapping[str, Any], options: Sequence[Option]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -161,6 +164,8 @@ def _checked(where: str, option: Option, value: Any) -> Any:
         checked = _READ[option.type](value)
     except (TypeError, ValueError, OverflowError):
         raise UsageError(f"{where}: {shown} is not {_WORDS[option.type]}") from None
+    if option.least is not None and checked < option.least:
+        raise UsageError(f"{where}: {shown}: at least {option.least:g}")
     if option.choices:
         for each in checked if option.type == "list" else (checked,):
             if each not in option.choices:
@@ -220,7 +225,10 @@ def _table(value: Any) -> dict[str, str]:
         pairs = [each.partition("=") for each in value.split(",") if each.strip()]
         if not all(sign for _, sign, _ in pairs):
             raise ValueError
-        return {name.strip(): text.strip() for name, _, text in pairs}
+        given = {name.strip(): text.strip() for name, _, text in pairs}
+        if len(given) < len(pairs):  # as in TOML
+            raise ValueError
+        return given
     return {str(name): _text(text) if isinstance(text, str) else str(text) for name, text in dict(value).items()}
 
 
@@ -242,5 +250,5 @@ _WORDS = {
     "size": "a size, such as 4MiB",
     "flag": "true or false",
     "list": "a list of texts",
-    "table": "a table of texts, such as a=b",
+    "table": "a table of texts, such as a=b, each name once",
 }

@@ -6,8 +6,7 @@ that a record without these bytes is not of such a series, and one with them is 
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgpack
@@ -16,31 +15,25 @@ from numpy.typing import NDArray
 
 from rondo_core.model.labels import Series
 from rondo_core.model.selector import NAME_KEY, Selector
-from rondo_core.read.label_hashes import POSITION, entries_of, entry_of
-from rondo_core.storage.lock import abandon_after_fork
 from rondo_core.storage.registry import Registry
 
 if TYPE_CHECKING:
     from rondo_core.read.budget import Budget
 
-FEW = 512  # records that are looked at one by one sooner than their labels are sorted
+FEW = 512  # records that are looked at one by one sooner than they are joined
 
 
 class SeriesIndex:
     """Which records may hold a label with a value.
 
-    All labels of all records are hashed and sorted together, once there are many records, and again when many have
-    come since; from then on what one of 100,000 series costs depends on how many share its rarest label, not on how
-    many there are. Thread-safe.
+    Once there are many records they are joined into one text, and those that come later when they are many: a search
+    through that text costs a tenth of a look at each record. Threads may share it; two that join at once do so twice.
     """
 
     def __init__(self, registry: Registry) -> None:
         """Look into the records of a registry, which may grow."""
         self._registry = registry
-        self._sorted: tuple[NDArray[np.uint64] | None, int] = (None, 0)  # and of how many records
-        self._usual = True  # every record is as it was written here
-        self._sorting = threading.Lock()
-        abandon_after_fork(self)
+        self._joined: tuple[bytes, NDArray[np.int64]] = (b"", np.empty(0, np.int64))  # and where each record ends
 
     def select(self, selector: Selector, budget: Budget | None = None) -> list[Series]:
         """Give the series that the selector matches, in the order of their declaration.
@@ -68,39 +61,23 @@ class SeriesIndex:
                 found = [each for each in found if pair in each.labels]
         return found
 
-    def abandon(self) -> None:
-        """Let a forked child sort for itself: a thread of the parent may have been at it."""
-        self._sorting = threading.Lock()
-
-    def keep_up(self) -> None:
-        """Sort the labels of what came since, where it is much; a reader that does so early selects at once."""
-        n_records = len(self._registry.records)
-        if not self._usual or n_records - self._sorted[1] <= FEW:
-            return
-        with self._sorting:
-            known, n_known = self._sorted
-            if n_known >= n_records:  # another thread was faster
-                return
-            try:
-                entries = entries_of(self._registry.records, n_known, n_records)
-            except ValueError:  # which costs time and no series: every record is looked at
-                self._usual, self._sorted = False, (None, 0)
-                return
-            entries = entries if known is None else np.concatenate((known, entries))
-            self._sorted = np.unique(entries), n_records  # two labels of a record may have the same hash
-
-    def _rarest(self, marks: Collection[bytes], n_records: int) -> Sequence[int]:
+    def _rarest(self, marks: Sequence[bytes], n_records: int) -> Sequence[int]:
         """Give the positions, ascending, of the records that may have the rarest of the labels."""
-        self.keep_up()
-        entries, n_sorted = self._sorted
-        if entries is None:
+        text, ends = self._joined
+        if n_records - len(ends) > FEW:
+            new = self._registry.records[len(ends) : n_records]
+            sizes = np.fromiter(map(len, new), np.int64, len(new))
+            text, ends = self._joined = b"".join((text, *new)), np.append(ends, len(text) + sizes.cumsum())
+        if not text:
             return range(n_records)
-        least = [entry_of(mark) for mark in marks]
-        firsts = entries.searchsorted(np.array(least, np.uint64)).tolist()
-        ends = entries.searchsorted(np.array([each | POSITION for each in least], np.uint64), "right").tolist()
-        first, end = min(zip(firsts, ends, strict=True), key=lambda found: found[1] - found[0])
-        positions: list[int] = (entries[first:end] & np.uint64(POSITION)).tolist()
-        return [*positions, *range(n_sorted, n_records)]
+        rare = marks[1:] or marks  # the first is the name, if one is asked for, which most share
+        mark = min(rare, key=text.count) if len(rare) > 1 else rare[0]
+        found, at = [], text.find(mark)
+        while at >= 0:
+            found.append(at)
+            at = text.find(mark, at + 1)
+        positions: list[int] = np.unique(ends.searchsorted(found, "right")).tolist()
+        return [*positions, *range(len(ends), n_records)]
 
 
 def matching(selector: Selector, some: Iterable[Series], budget: Budget | None = None) -> list[Series]:

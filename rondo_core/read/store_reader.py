@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rondo_core.errors import RondoError
 from rondo_core.model import layout
@@ -14,16 +13,18 @@ from rondo_core.model.labels import Series
 from rondo_core.model.ranges import ALL, AUTO, Range, parse_range, tier_index
 from rondo_core.model.schema import SELF_SCHEMA
 from rondo_core.model.selector import Selector, parse_selector
+from rondo_core.read.aggregate import Aggregate
 from rondo_core.read.budget import Budget
 from rondo_core.read.query import Found, Table
 from rondo_core.read.rows import SlabReader
 from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
-from rondo_core.storage.directory import Meta, open_slabs, read_meta
-from rondo_core.storage.files import Folder
+from rondo_core.storage.directory import Meta, read_meta
+from rondo_core.storage.files import Closes, Folder
 from rondo_core.storage.lock import writer_pid
+from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import Run, Survival, newest_run, read_runs, survival_at
+from rondo_core.storage.runs import Run, newest_run, read_runs
 from rondo_core.storage.slab import Slab
 
 _PREPARED_KEPT = 256
@@ -108,6 +109,7 @@ class View:
         fn: str | None = None,
         now_ns: int | None = None,
         xff: float = 0.0,
+        agg: bool = False,
         budget: Budget | None = None,
     ) -> Found:
         """Read the points of every series that the selector matches.
@@ -119,6 +121,7 @@ class View:
             tier: its number, or "auto": each part from the finest tier that still has it.
             fn: the consolidator; by default last for a counter, avg for a gauge or a summary.
             xff: leave out points of which less than this share of the finest buckets, 0 to 1, held a sample.
+            agg: one point for the whole range: what was recorded in it, merged, and then read; see `aggregate`.
             budget: what the query may read, and until when; by default as much as it likes. Nothing of a query that
                 has one is remembered.
         Returns: one SeriesData per series, in the order of their declaration; one without points stays in.
@@ -130,7 +133,7 @@ class View:
             prepared = self.prepare(selector, tier=tier, fn=fn)
         else:
             prepared = PreparedQuery(self, self._plans(self._find(selector, budget), tier, fn))
-        found = prepared.read(span, now_ns=now_ns, budget=budget)
+        found = prepared.read(span, now_ns=now_ns, agg=agg, budget=budget)
         return found.covered(xff) if xff else found
 
     def prepare(
@@ -195,38 +198,54 @@ class PreparedQuery:
         self._view = view
         self._plans, self._places = settled
 
-    def read(self, span: str | Range = ALL, *, now_ns: int | None = None, budget: Budget | None = None) -> Found:
+    def read(
+        self,
+        span: str | Range = ALL,
+        *,
+        now_ns: int | None = None,
+        agg: bool = False,
+        budget: Budget | None = None,
+    ) -> Found:
         """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
-        asked = parse_range(span) if isinstance(span, str) else span
-        if asked.last_ns is not None:
-            asked = asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
-        tables = []
-        for query, plan in self._plans:
-            tables.append(query.read(plan, asked, budget))
+        asked = self._anchored(span, now_ns)
+        if agg:
+            tables = [query.aggregate(plan, asked, budget).table() for query, plan in self._plans]
+        else:
+            tables = [query.read(plan, asked, budget) for query, plan in self._plans]
         return Found(tables, self._places)
 
+    def aggregates(
+        self, span: str | Range = ALL, *, now_ns: int | None = None, budget: Budget | None = None
+    ) -> list[tuple[Aggregate, int]]:
+        """Merge all of the range: for each series, in the order asked for, an aggregate and its column there."""
+        asked = self._anchored(span, now_ns)
+        found = [query.aggregate(plan, asked, budget) for query, plan in self._plans]
+        return [(found[table], column) for table, column in self._places]
 
-class StoreReader(View):
+    def _anchored(self, span: str | Range, now_ns: int | None) -> Range:
+        asked = parse_range(span) if isinstance(span, str) else span
+        if asked.last_ns is None:
+            return asked
+        return asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
+
+
+class StoreReader(Closes, View):
     """A store opened for reading only. Any number of processes may; the files may be read-only."""
 
-    def __init__(self, path: str | Path) -> None:
-        """Open the store at `path`.
+    def __init__(self, path: str | Path | Folder) -> None:
+        """Open the store at `path`, or in a directory that is held open.
 
         Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
         """
         folder = Folder(path)
         meta = read_meta(folder)
-        last = newest_run(folder / layout.RUNS_FILE)
-        self._last = _known_by(last)
-        became = survival_at(last, folder.place)
-        restarted = became is Survival.RESTARTED
-        registry = Registry(folder / layout.REGISTRY_FILE, meta.schemas, writable=False, restarted=restarted)
-        super().__init__(Path(path), folder, meta, registry, open_slabs(folder, meta, writable=False))
-        self._index.keep_up()
-        if became is not Survival.SAME_BOOT and self.writer_pid() is None:
+        recovery = recovery_of(folder)
+        self._last = _known_by(recovery.last)
+        super().__init__(Path(folder.path), folder, meta, *recovery.open(folder, meta, writable=False))
+        if recovery.copied is not None and self.writer_pid() is None:
             for query in self._queries.values():
                 for reader in query.readers:
-                    reader.doubt(copied=not restarted)
+                    reader.doubt(copied=recovery.copied)
 
     def refresh(self) -> None:
         """Take in the series that the writing process has declared since."""
@@ -258,16 +277,6 @@ class StoreReader(View):
                 slab.close()
         self.registry.close()
         self.folder.close()
-
-    def __enter__(self) -> Self:
-        """Give the reader itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
 
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""

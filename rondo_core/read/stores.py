@@ -13,8 +13,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 import attrs
 
@@ -30,17 +29,17 @@ from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
 from rondo_core.model.ranges import AUTO, Range, parse_range
 from rondo_core.model.selector import Selector, parse_selector
+from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
-from rondo_core.read.query import SeriesData
+from rondo_core.read.query import Found, SeriesData
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.storage.files import NO_MORE_FILES
+from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
 
 T = TypeVar("T")
 LABEL = "rondo_store"
 MAX_DEPTH = 4
 SUFFIX = ".rondo"
-UNFINISHED = ".unfinished"
 # Of the files that a process may open, the share that stays with stores between two looks at them, and the most of it:
 # each is a map too, of which a process may have 65,530.
 _SHARE, _MOST_OPEN = 4, 4096
@@ -171,7 +170,7 @@ def _forbidden(path: Path, error: OSError) -> str:
     return printable(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode")
 
 
-class StoresReader:
+class StoresReader(Closes):
     """Every store below a directory, opened for reading, as many at a time as the process may well have open.
 
     What cannot be read is left out and stands in `errors`, as does what was passed over. Threads may share it.
@@ -297,11 +296,14 @@ class StoresReader:
         fn: str | None = None,
         now_ns: int | None = None,
         xff: float = 0.0,
+        agg: bool = False,
         budget: Budget | None = None,
     ) -> list[SeriesData]:
         """Read the points of every series that the selector matches; see `View.query`.
 
         A relative range has one end for all: `now_ns`, or where that is not given the newest bucket of any of them.
+        With `agg`, series that differ in their store alone are merged into one, where a merge of them is that of all
+        samples (avg, min, max, sum, count, p99; not last or rate) and the selector does not name `rondo_store`.
         Raises: as `View.query`; OpenFilesError: this process may open no more files.
         """
         asked = parse_range(span) if isinstance(span, str) else span
@@ -315,7 +317,17 @@ class StoresReader:
             data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, budget=budget) if own else ()
             return [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
 
-        results = [each for data in self.of_each(read) for each in data]
+        def merge(name: str, reader: StoreReader) -> list[tuple[Series, tuple[Aggregate, int]]]:
+            found = _matching(name, reader, parsed, budget)
+            own: Sequence[Series] = [series for _, series in found]
+            merged = reader.prepare(own, tier=tier, fn=fn).aggregates(asked, budget=budget) if own else ()
+            return [(named, each) for each, (named, _) in zip(merged, found, strict=True)]
+
+        if agg:
+            apart = any(matcher.key == LABEL for matcher in parsed.matchers)
+            results = _over_stores([each for many in self.of_each(merge) for each in many], apart=apart, xff=xff)
+        else:
+            results = [each for data in self.of_each(read) for each in data]
         if not results:
             from rondo_core.read.unmatched import no_such_series
 
@@ -340,16 +352,6 @@ class StoresReader:
             while self._open:
                 self._open.popitem()[1].reader.close()
 
-    def __enter__(self) -> Self:
-        """Give the reader itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Close it."""
-        self.close()
-
     def __repr__(self) -> str:
         """Say where it is and how many stores there are."""
         return f"<StoresReader {self.path}: {len(self.paths)} stores>"
@@ -367,6 +369,24 @@ def _matching(
         if selector.matches(named):
             found.append((named, series))
     return found
+
+
+def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> list[SeriesData]:
+    """Read aggregates, those of series that differ in their store alone merged, unless they are to stay `apart`."""
+    groups: dict[tuple[object, ...], tuple[Series, list[tuple[Aggregate, int]]]] = {}
+    for named, (each, column) in found:
+        series = named
+        if each.is_of_all and not apart:
+            series = named._replace(labels=tuple(pair for pair in named.labels if pair[0] != LABEL))
+        groups.setdefault((series.name, series.labels, series.kind), (series, []))[1].append((each, column))
+    results = []
+    for series, columns in groups.values():
+        alone, column = columns[0]
+        if len(columns) > 1 and any(len(each.stamps) for each, _ in columns):
+            alone, column = over_series(series, columns), 0
+        (data,) = Found([alone.table()], [(0, column)]).covered(xff)
+        results.append(attrs.evolve(data, series=series))
+    return results
 
 
 class _Kept(Mapping[str, StoreReader]):

@@ -7,7 +7,8 @@ run as Python leave to this module whatever is not plainly a float for the prese
 from __future__ import annotations
 
 from array import array
-from operator import index
+from itertools import islice
+from operator import index, length_hint
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -72,11 +73,13 @@ class Admission:
 
     def inc_slow(self, column: int, amount: Any, now_ns: Any) -> None:
         """Add to a counter outside the current bucket: a late increment counts in every row from its own on."""
-        self._record(self._inc, column, self._finite(amount, 0.0), now_ns)
+        plain = type(amount) is float and 0.0 <= amount < _INF
+        self._record(self._inc, column, amount if plain else self._finite(amount, 0.0), now_ns)
 
     def observe_slow(self, column: int, value: Any, now_ns: Any) -> None:
         """Take a summary's observation outside the current bucket."""
-        number = self._finite(value, self._lowest)
+        plain = type(value) is float and self._lowest <= value < _INF and value != -_INF
+        number = value if plain else self._finite(value, self._lowest)
         self._record(self._observe, column, None if number is None else (1, number, number, number), now_ns)
 
     def merge_slow(self, column: int, many: tuple[Any, Any, Any, Any], now_ns: Any) -> None:
@@ -84,7 +87,8 @@ class Admission:
         self._record(self._observe, column, self.observations(many), now_ns)
 
     def _record(self, call: Slow, column: int, value: Any, now_ns: Any, n_samples: int = 1) -> bool:
-        instant_ns = None if value is None else self.instant(now_ns, n_samples)
+        plain = type(now_ns) is int and -_FARTHEST_NS <= now_ns <= _FARTHEST_NS
+        instant_ns = None if value is None else now_ns if plain else self.instant(now_ns, n_samples)
         if instant_ns is not None:
             self._alone(call, column, value, instant_ns)
         return instant_ns is not None
@@ -106,6 +110,8 @@ class Admission:
 
     def number(self, value: Any) -> float | None:
         """Read a float as a row's cell takes one; None where it is none."""
+        if type(value) is float:
+            return value
         try:
             return float(value) if type(value) is int else array("d", (value,))[0]
         except OverflowError:
@@ -128,12 +134,14 @@ class Admission:
 
     def _one_by_one(self, values: Any, n_values: int) -> array[float] | None:
         try:
-            items = tuple(values)  # what it was now, whoever changes it while floats are made
+            # What it was now, whoever changes it while floats are made; no more of what may have no end.
+            items = tuple(islice(values, n_values + 1))
+            given = len(items) if len(items) <= n_values else length_hint(values) or f"{len(items)} or more"
         except Exception:  # noqa: BLE001 - whatever another's object does
             self.refuse(NO_NUMBER, n_values)
             return None
         if len(items) != n_values:
-            raise ValueError(f"batch of {n_values} gauges: {len(items)} values")
+            raise ValueError(f"batch of {n_values} gauges: {given} values")
         try:
             return array("d", items)
         except OverflowError:

@@ -30,29 +30,36 @@ class Coarser(Protocol):
 
 
 class ClockSteps:
-    """Attributes: `coarser`, None where there is one tier only; `set_aside`, `returned`, how many rows were, so far."""
+    """Attributes: `coarser`, None where there is one tier only; `step`, where the clock stands; `moved`, of each step
+    how many rows were set aside and how many are there again, for who tells of it.
+    """
 
-    __slots__ = ("_step", "_writer", "coarser", "returned", "set_aside")
+    __slots__ = ("_writer", "coarser", "moved", "step")
 
     def __init__(self, writer: Writer) -> None:
         """Take up what the last writer's clock did."""
-        self._writer, self._step = writer, set_aside.Step(writer.slab)
+        self._writer, self.step = writer, set_aside.Step(writer.slab)
         self.coarser: Coarser | None = None
-        self.set_aside = self.returned = 0
+        self.moved: list[tuple[int, int]] = []
 
     def take_back(self, present: int) -> None:
         """Set aside the rows later than `present`, two buckets or more before the newest; totals go on in it."""
         writer = self._writer
         writer.current.point_nowhere()
-        self._step.take_back(present, set_aside.later_than(writer.slab, present)[0], writer.bucket)
+        writer.fold(writer.bucket)  # late samples too: finer rows may be gone when what is set aside is there again
+        self.step.take_back(present, set_aside.later_than(writer.slab, present)[0], writer.bucket)
         self._set_aside(present)
 
     def _set_aside(self, present: int) -> None:
         writer = self._writer
         slab, newest = writer.slab, writer.bucket
         future = set_aside.later_than(slab, present)
-        if self.coarser:  # first, so that coarse rows are never ahead of the finest tier for any other reason
+        # First, so that coarse rows are never ahead of the finest tier for any other reason; and once: the present row
+        # may take the slot of one that a window is folded from.
+        if self.coarser and not self.step.coarser_went:
             self.coarser.take_back(present)
+            self.step.coarser_go()
+            faults.point("take_back.coarser")
         # The newest last, after the present row has its totals: whoever reads, or is killed, in between finds no total
         # that steps back, and none lost.
         set_aside.set_aside(slab, future[:-1])
@@ -63,17 +70,18 @@ class ClockSteps:
             set_aside.set_aside(slab, future[-1:])
         faults.point("take_back.dropped")
         writer.refused["taken_back"] += len(future)
-        self.set_aside += len(future)
+        self.moved.append((len(future), 0))
         writer.unfolded_from = min(writer.unfolded_from, present // writer.ratio * writer.ratio)
         writer.opened_bucket = present
         writer.publish(present)
-        self._step.back = 0
+        self.step.back = 0
 
     def go_on(self, old: int, bucket: int) -> bool:
-        """Say whether going from `old` on to `bucket` is a return; if not, let go of what was set aside between."""
-        step = self._step
-        if not step.stepped:
-            return False
+        """Say whether going from `old` on to `bucket` is a return; if not, let go of what was set aside between.
+
+        There is nothing to ask where `step.stepped` is false.
+        """
+        step = self.step
         if step.has_returned(old, bucket):
             step.back = old + 1
             return True
@@ -87,14 +95,14 @@ class ClockSteps:
 
     def come_back(self, old: int, bucket: int) -> None:
         """Bring what was set aside between the buckets into sight, once what contradicts it has given way."""
-        writer, step = self._writer, self._step
+        writer, step = self._writer, self.step
         slab, span = writer.slab, step.span(old, bucket)
         writer.refused["taken_back"] += set_aside.give_way(slab, span)
         if self.coarser:
             self.coarser.come_back(span)
         else:
             set_aside.agree([slab], writer.kind, span)
-        self.returned += set_aside.come_back(slab, old + 1, bucket - 1)
+        self.moved.append((0, set_aside.come_back(slab, old + 1, bucket - 1)))
         faults.point("aside.returned")
         writer.changed(step.lowest)
         writer.opened_bucket = bucket
@@ -103,21 +111,24 @@ class ClockSteps:
     @property
     def lowest(self) -> int:
         """The first bucket recorded since the clock stepped back; 0: nothing is set aside."""
-        return self._step.lowest
+        return self.step.lowest
 
     @property
     def unsettled(self) -> bool:
         """Whether a process was killed as its clock stepped back, or returned."""
-        return self._step.back != 0
+        return self.step.back != 0
 
     def settle(self) -> None:
         """End what it had begun."""
         bucket = self._writer.bucket
-        if self._step.goes_back:
-            if bucket > self._step.present:
-                self._set_aside(self._step.present)
-            self._step.back = 0
+        if self.step.goes_back:
+            if bucket > self.step.present:
+                self._set_aside(self.step.present)
+            self.step.back = 0
             return
-        if bucket and self.coarser:
+        if bucket < self.step.back:  # nothing has returned yet: whether the clock has, the next record finds
+            self.step.back = 0
+            return
+        if self.coarser:
             self.coarser.take_back(bucket)
-        self.come_back(self._step.back - 1, bucket)
+        self.come_back(self.step.back - 1, bucket)

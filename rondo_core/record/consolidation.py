@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from operator import gt, lt
 
 from rondo_core import faults, forking
 from rondo_core.model import ring
@@ -37,24 +38,15 @@ class Consolidation:
         self._schema, self._slabs, self._writer = schema, slabs, writer
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
+        self._due = 0  # before this bucket of the finest tier nothing is to be folded
         if copied:
             self._drop_later()
-        newest = writer.bucket
-        for tier, slab in enumerate(slabs[1:], start=1):
-            # What a closing store folded of an open window is not whole any more. A closed window is, even where a
-            # late sample has it folded again: the finest tier may have nothing left of it.
-            is_open = (slab.next_window + 1) * (slab.spec.interval_ns // writer.interval_ns) > writer.bucket
-            if slab.in_change or is_open:
-                slab.change()
-                if is_open and self._fold_again(tier, slab.next_window, newest):
-                    slab.unseal(ring.slot_of(slab.next_window, slab.spec.slot_count))
-                slab.changed()
-            newest //= schema.ratio(tier)
-        # A writer that was killed as it entered a bucket has folded up to there already.
+        self._drop_folded_open()
         bucket = max(writer.bucket, writer.opened_bucket)
         for tier, slab in enumerate(slabs[1:], start=1):
             bucket //= schema.ratio(tier)
-            if not 0 <= slab.next_window <= bucket + 1:  # damaged
+            # Damaged, or a writer was killed when it had folded its newest window, which is open again.
+            if not 0 <= slab.next_window <= bucket:
                 slab.next_window = min(max(slab.next_window, 0), bucket)
         if len(slabs) > 1:
             if anew:
@@ -64,6 +56,29 @@ class Consolidation:
                     slabs[tier].next_window = max(self._oldest_window(tier), newest - count + 1)
             self._note_unfolded(slabs[1].next_window or self._oldest_window(1))
         writer.fold, writer.rewind, writer.steps.coarser = self.fold_closed, self.rewind, self
+
+    def _drop_folded_open(self) -> None:
+        """Drop what a closing store folded of windows that are still open: they are not whole any more.
+
+        A closed window is, even where a late sample has it folded again, and so is an open one that held more than the
+        finer tier has now: what a fold would not write again stays.
+        """
+        again = []
+        for tier, (slab, ratio) in enumerate(self._by_ratio(), start=1):
+            window = slab.next_window
+            slot = ring.slot_of(window, slab.spec.slot_count)
+            is_open = window > 0 and (window + 1) * ratio > self._writer.bucket
+            is_there = is_open and slab.row_header(slot)[0] == window
+            if is_there and self._fold_any(tier, window, window + 1):
+                again.append((slab, slot))
+            elif slab.in_change:
+                slab.change()
+                slab.changed()
+        for slab, slot in again:
+            slab.change()
+            slab.drop([slot])
+            slab.unseal(slot)
+            slab.changed()
 
     def _drop_later(self) -> None:
         """Drop the windows that end after the finest tier does: its file was copied before theirs.
@@ -76,10 +91,9 @@ class Consolidation:
             coarse.change()
             later = [ring.slot_of(each, coarse.spec.slot_count) for each in set_aside.later_than(coarse, window)]
             coarse.drop(later)
-            if self._fold_again(tier, window, finer):
-                later.append(ring.slot_of(window, coarse.spec.slot_count))
             for slot in later:
                 coarse.unseal(slot)  # or it would be one that is set aside
+            self._drop_open(tier, window, finer)
             coarse.changed()
 
     def _oldest_window(self, tier: int, none: int = 0) -> int:
@@ -96,38 +110,48 @@ class Consolidation:
 
         Returns: how many coarse rows were written, over all tiers.
         """
-        if len(self._slabs) < 2:
+        if open_bucket < self._due or len(self._slabs) < 2:
             return 0
         with self._lock:
             if self._writer.steps.unsettled:
                 return 0  # another thread is bringing windows back, which a fold would overwrite
-            written = 0
+            written, newest = 0, self._writer.bucket
             for tier in range(1, len(self._slabs)):
-                horizon = open_bucket // self._schema.ratio(tier)
+                horizon, newest = open_bucket // self._schema.ratio(tier), newest // self._schema.ratio(tier)
                 coarse = self._slabs[tier]
-                if horizon > coarse.next_window:
-                    if coarse.next_window or self._oldest_window(tier, horizon) < horizon:
-                        written += self._fold_any(tier, coarse.next_window, horizon)
+                end = min(horizon, newest + 1)  # what is not recorded yet, as a gap is entered, is not folded
+                if end > coarse.next_window:
+                    if coarse.next_window or self._oldest_window(tier, end) < end:
+                        written += self._fold_any(tier, coarse.next_window, end)
                     faults.point("fold.move")
-                    coarse.next_window = horizon
+                    coarse.next_window = end
                     faults.point("fold.moved")
-                open_bucket = coarse.next_window
+                open_bucket = max(horizon, coarse.next_window)
             self._note_unfolded(self._slabs[1].next_window)
+            self._due = (self._slabs[1].next_window + 1) * self._schema.ratio(1)
             return written
 
     def fold_open(self) -> None:
-        """Fold the newest windows too, as far as they have come; they are folded again when more comes."""
+        """Fold the newest windows too, as far as they have come; they are folded again when more comes.
+
+        Not over what is set aside: a clock that was wrong for a second would cost the window.
+        """
         with self._lock:
             newest = self._writer.bucket
             for tier in range(1, len(self._slabs)):
                 newest //= self._schema.ratio(tier)
-                self._fold_any(tier, self._slabs[tier].next_window, newest + 1)
+                coarse = self._slabs[tier]
+                if set_aside.is_set_aside(coarse, ring.slot_of(newest, coarse.spec.slot_count)):
+                    return
+                self._fold_any(tier, coarse.next_window, newest + 1)
 
     def take_back(self, present: int) -> None:
         """Set aside the rows after the window that holds `present`, a bucket of the finest tier.
 
         That window itself is folded again where the finer tier still has what came before; else it stays as it is.
         """
+        if len(self._slabs) < 2:
+            return
         forking.load("numpy")
         with self._lock:
             for tier in range(1, len(self._slabs)):
@@ -140,6 +164,7 @@ class Consolidation:
                 set_aside.set_aside(coarse, set_aside.later_than(coarse, present))
                 self._fold_again(tier, present, newest)
                 coarse.changed()
+            self._due = 0
             self._note_unfolded(self._slabs[1].next_window)
 
     def _fold_again(self, tier: int, window: int, newest: int) -> bool:
@@ -149,13 +174,20 @@ class Consolidation:
         """
         fine, coarse = self._slabs[tier - 1], self._slabs[tier]
         header = coarse.row_header(ring.slot_of(window, coarse.spec.slot_count))
-        slots, first = fine.spec.slot_count, window * self._schema.ratio(tier)
         if not window or header[0] != window:
             return False
-        if any(ring.occupant(fine.words[fine.row_word(each % slots)]) > each for each in range(first, newest + 1)):
+        first, count = window * self._schema.ratio(tier), fine.spec.slot_count
+        found = [bucket for rows in ring.slices(first, newest, count) for bucket in fine.buckets(rows)]
+        # No slot's `ring.occupant` is later than the bucket.
+        if any(map(gt, found, range(first, newest + 1))) or any(map(lt, found, range(~first, ~newest - 1, -1))):
             return False
         header[0] = ~header[0]
         return True
+
+    def _drop_open(self, tier: int, window: int, newest: int) -> None:
+        """Drop the row of an open window, as `_fold_again` does, for good: it is not one that is set aside."""
+        if self._fold_again(tier, window, newest):
+            self._slabs[tier].unseal(ring.slot_of(window, self._slabs[tier].spec.slot_count))
 
     def come_back(self, span: set_aside.Span) -> None:
         """Bring the windows that were set aside into sight, in place of what was recorded meanwhile.
@@ -170,6 +202,11 @@ class Consolidation:
             set_aside.agree(self._slabs, self._schema.kind, span)
             for coarse, ratio in self._by_ratio():
                 set_aside.come_back(coarse, (span.old + 1) // ratio, span.bucket // ratio)
+            newest = span.bucket
+            for tier, (_, ratio) in enumerate(self._by_ratio(), start=1):
+                self._drop_open(tier, span.bucket // ratio, newest)
+                newest = span.bucket // ratio
+            self._due = 0
             for slab in self._slabs:
                 slab.changed()
 
@@ -193,9 +230,12 @@ class Consolidation:
                 if coarse.next_window > bucket:
                     coarse.next_window = bucket
                     faults.point("fold.rewound")
+            self._due = 0
 
     def _fold_any(self, tier: int, first: int, end: int) -> int:
-        """Fold windows first..end-1 and count them."""
+        """Fold windows first..end-1 and count them; none, where a process was killed when it had folded its newest."""
+        if first >= end:
+            return 0
         n_series = self._writer.n_series
         if without_numpy():
             forking.load("rondo_core.record.fold_small")

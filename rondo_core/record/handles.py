@@ -2,7 +2,6 @@
 
 A record is a clock, a comparison with the current bucket and one store into the mapped row; everything else is the
 slow path in writer.py. Nothing here raises about data: what cannot be taken is counted by the writer.
-1e999 is infinity, written so that it is a constant to the interpreter.
 Threads may share a handle; after fork, and after the store was closed, a handle refuses with a clear error.
 
 Compiled, cells are reached by address. That is safe because a row is as long as was said when its `Current` was made,
@@ -108,6 +107,10 @@ class Current:
         self.until_ns = 0
 
 
+if not cython.compiled:
+    Current.read = Current.clock  # type: ignore[assignment, method-assign, misc]  # one call less
+
+
 # Whom a handle that is not made yet records for: every record ends in an error.
 _NOWHERE = Current(_Unmade(), int, False, 0)  # type: ignore[arg-type]
 
@@ -161,15 +164,14 @@ class Counter(Handle):
             if now_ns is not None:
                 now = now_ns
             number: cython.double = amount
-            # So small that no finite total becomes infinite. True of Python's own numbers only: the sum with one of
-            # numpy's may be of fewer digits.
+            # No finite total becomes infinite. True of Python's own only: a sum with numpy's may be of fewer digits.
             if number < 1e270 and (number >= 0.0) is True and now < current.until_ns and now >= current.since_ns:
                 current.row[self._column] += number
                 return
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.inc_slow(self._column, amount, now_ns)
         else:
-            current.writer.inc_slow(self._column, number, now_ns)
+            current.writer.inc_slow(self._column, number, now)
 
     @property
     def value(self) -> float:
@@ -206,7 +208,7 @@ class Gauge(Handle):
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.set_slow(self._column, value, now_ns)
         else:
-            current.writer.set_slow(self._column, number, now_ns)
+            current.writer.set_slow(self._column, number, now)
 
     @property
     def current(self) -> Current:
@@ -258,7 +260,7 @@ class Summary(Handle):
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.observe_slow(self._cells[0], value, now_ns)
         else:
-            current.writer.observe_slow(self._cells[0], number, now_ns)
+            current.writer.observe_slow(self._cells[0], number, now)
 
     def merge(self, number: Any, total: Number, lowest: Number, highest: Number, now_ns: Instant = None) -> None:
         """Take finite observations that were added up elsewhere: how many, their sum, the least and the greatest.
@@ -310,21 +312,21 @@ class Summary(Handle):
 class SketchedSummary(Summary):
     """Observations of at least 0, kept per bucket as count, sum, min, max and what quantiles are read from."""
 
-    __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version")
+    __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version", "_zero")
     sketched = True
 
-    def __init__(self, current: Current, series: Series, width: int) -> None:
-        """Bind the series to its cells; where its sketch stands is known after the first observation of a bucket."""
+    def __init__(self, current: Current, series: Series, width: int, n_cells: int) -> None:
+        """Bind the series to its cells; where its sketch, of `n_cells`, stands is known once a bucket has one."""
         super().__init__(current, series, width)
         self._factor, self._lowest, self._base, self._bucket_ns, self._version = 1.0, 0, 0, -1, 0
+        self._zero = max(1, int(n_cells))
 
     def stand(self, factor: float, lowest: int, base: int, bucket_ns: int) -> None:
         """Count by itself in the bucket that begins at `bucket_ns`; see `SketchCells.add`.
 
         Raises: UsageError: rows have no such cells.
         """
-        base = int(base)
-        if not 0 <= base <= 2 * self._current.n_cells - 161:
+        if not 0 <= (base := int(base)) < 2 * self._current.n_cells - self._zero:
             raise UsageError(f"counts from {base} on: not within a row")
         self._bucket_ns = -1
         self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns
@@ -338,18 +340,18 @@ class SketchedSummary(Summary):
         """Take one observation; what `Summary.observe` refuses is refused and counted, and so is a negative one."""
         current = self._current
         version = self._version
-        place = 160
+        place = -1
         try:
             number = value
             plain = number < 1e270 and (number > 0.0) is True  # see `Counter.inc`
-            if not plain and (number == 0.0) is not True:
-                place = -1
+            if not plain and (number == 0.0) is True:
+                place = self._zero
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.observe_slow(self._cells[0], value, now_ns)
             return
         if plain:
             place = ceil(log2(number) * self._factor) - self._lowest
-            if place >= 160:
+            if place >= self._zero:
                 place = -1
         if now_ns is None:
             now = time.time_ns() if current.system_clock else current.read()
@@ -386,7 +388,7 @@ class SketchedSummary(Summary):
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.observe_slow(self._cells[0], value, now_ns)
         else:
-            current.writer.observe_slow(self._cells[0], number, now_ns)
+            current.writer.observe_slow(self._cells[0], number, now)
 
     def merge(self, number: Any, total: Number, lowest: Number, highest: Number, now_ns: Instant = None) -> None:  # noqa: ARG002 - it takes none
         """Refuse: sums say nothing of where each observation counts. Raises: UsageError."""
@@ -403,16 +405,17 @@ class GaugeBatch(Handle):
 
         Raises: UsageError: there is none, or they belong to different schemas or are out of order.
         """
-        gauges = tuple(gauges)
-        first, count = gauges[0].series if gauges else None, len(gauges)
-        side_by_side = [
-            first is not None and gauge.series.schema == first.schema and gauge.series.column == first.column + index
-            for index, gauge in enumerate(gauges)
-        ]
-        if first is None or not all(side_by_side):
+        taken: list[Gauge] = []
+        for gauge in gauges:  # one by one: some have no end
+            series, first = gauge.series, (taken or [gauge])[0].series
+            if series.schema != first.schema or series.column != first.column + len(taken):
+                taken = []
+                break
+            taken.append(gauge)
+        if not taken:
             raise UsageError("batch: take gauges of one schema in the order of their declaration, none left out")
-        current, column = gauges[0].current, int(first.column)
-        self._bind(current, tuple([gauge.series for gauge in gauges]), column, column + count)
+        current, column, count = taken[0].current, int(taken[0].series.column), len(taken)
+        self._bind(current, tuple([gauge.series for gauge in taken]), column, column + count)
         self._slice = slice(column, column + count)
         self._bytes = slice(column * 8, (column + count) * 8)
         self._pack = struct.Struct(f"={count}d").pack

@@ -55,10 +55,18 @@ class Instruments:
         *given: str | Mapping[str, object] | None,
         help: str | None = "",
         unit: str | None = "",
+        quantiles: bool = False,
         **labels: object,
     ) -> Summary:
-        """Declare a summary, or find it. Raises: as `counter`."""
-        handle: Summary = self._declarations.declare("summary", name, given, labels, help, unit)
+        """Declare a summary, or find it.
+
+        Args: `quantiles`: keep what p50, p99 and the like are read from, where the store has a schema with
+            `sketch = true`; where it has none, a warning says so once, and the summary keeps none. Values are then
+            at least 0.
+        Raises: as `counter`.
+        """
+        wants = "sketch" if quantiles else ""
+        handle: Summary = self._declarations.declare("summary", name, given, labels, help, unit, wants)
         return handle
 
     def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rondo_core import forking
@@ -12,7 +12,6 @@ from rondo_core.storage.runs import on_record
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
-    from rondo_core.record.writer import Writer
     from rondo_core.storage.registry import Registry
 
 
@@ -23,7 +22,6 @@ class Notices:
         """Begin every line with the store's path."""
         self._store = str(store)
         self._said: set[str] = set()
-        self._told = 0, 0  # rows set aside, and there again
 
     def warn(self, line: str) -> None:
         """Log a line."""
@@ -61,16 +59,15 @@ class Notices:
             line = one_line(error)
             self.once(line, f"not written to the disk: {line}")
 
-    def of_steps(self, writers: Iterable[Writer], now_ns: int) -> None:
-        """Log that the clock stepped back, and that it returned, once for all schemas."""
-        set_aside = returned = 0
-        for each in writers:
-            set_aside += each.steps.set_aside
-            returned += each.steps.returned
-        (before, returned_before), self._told = self._told, (set_aside, returned)
-        if set_aside > before:
-            what = f"{set_aside - before} rows of what it took back are set aside, and there again if it returns"
+    def of_steps(self, moved: list[tuple[int, int]], now_ns: int) -> None:
+        """Log that the clock stepped back, and that it returned, once for all schemas; see `ClockSteps`."""
+        if not moved:
+            return
+        told = [moved.pop() for _ in range(len(moved))]  # another thread may add to it meanwhile
+        set_aside, returned = map(sum, zip(*told, strict=True))
+        if set_aside:
+            what = f"{set_aside} rows of what it took back are set aside, and there again if it returns"
             self.warn(f"the clock stepped back to {format_instant(on_record(now_ns))}; {what}")
-        if returned > returned_before:
-            what = f"{returned - returned_before} rows that were set aside are there again"
+        if returned:
+            what = f"{returned} rows that were set aside are there again"
             self.warn(f"the clock went on to {format_instant(on_record(now_ns))}; {what}")

@@ -5,14 +5,17 @@ Counts are kept as plain numbers where they arise and moved into counters on eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rondo_core.errors import CapacityError
+from rondo_core.model.schema import PLUGINS_NAMED, SELF_SCHEMA, exporters_of
 from rondo_core.record.admission import CAUSES
 
 if TYPE_CHECKING:
+    from rondo_core.model.schema import Schema
     from rondo_core.record.handles import Counter
+    from rondo_core.storage.registry import Registry
 
 Make = Callable[..., "Counter"]
 
@@ -50,15 +53,23 @@ HELP = {
     EXPORT_ACKNOWLEDGED: "The newest timestamp that an exporter's receiver has acknowledged, since the epoch.",
 }
 # What stands for itself and does not add up: the counter is moved to it.
+OTHER = "other"  # the label of plugins beyond those that are told by name
 _ABSOLUTE = frozenset({EXPORT_ACKNOWLEDGED})
 
 
 class SelfMetrics:
     """Running totals by name and label, and the counters that follow them."""
 
-    def __init__(self, make: Make) -> None:
-        """Keep `make`, which declares a counter in rondo's own schema."""
-        self._make = make
+    def __init__(self, make: Make, registry: Registry, schemas: Iterable[Schema]) -> None:
+        """Keep `make`, which declares a counter in rondo's own schema, and see what that has room for.
+
+        What a store counts of itself always has its series: of exporters and plugins as many are told by name as are
+        sure to fit beside that, in every run of the store taken together.
+        """
+        self._make, self._registry = make, registry
+        self._room = exporters_of(sum(schema.max_series for schema in schemas if schema.name == SELF_SCHEMA))
+        self._failures: dict[str, float] = {}
+        self._named: dict[str, set[str]] | None = None
         self._totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._moved: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._left_out = False
@@ -82,7 +93,7 @@ class SelfMetrics:
         for reason, count in (totals | {"invalid": sum(causes.values())}).items():
             self.set_total(REFUSED, count, reason=reason)
         for cause, count in causes.items():
-            if count:  # rondo's own schema has not the room for what never was
+            if count:
                 self._warn_of(cause)
                 self.set_total(INVALID, count, cause=cause)
         self.set_total(SERIES_REFUSED, series_refused)
@@ -100,7 +111,29 @@ class SelfMetrics:
 
     def set_total(self, name: str, total: float, **labels: str) -> None:
         """Say how many there were since the store was opened."""
+        if name == PLUGIN_FAILURES:
+            self._failures[labels["plugin"]] = total
+            if not self._by_name("plugin", labels["plugin"], PLUGINS_NAMED):
+                total = sum(each for plugin, each in self._failures.items() if not self._is_named("plugin", plugin))
+                labels = {"plugin": OTHER}
         self._totals[name, tuple(sorted(labels.items()))] = total
+
+    def _by_name(self, label: str, value: str, most: int) -> bool:
+        """Say whether an exporter or a plugin has series of its own, and give it them where there is room."""
+        if not self._is_named(label, value) and len(self._known()[label]) < most:
+            self._known()[label].add(value)
+        return self._is_named(label, value)
+
+    def _is_named(self, label: str, value: str) -> bool:
+        return value in self._known()[label]
+
+    def _known(self) -> dict[str, set[str]]:
+        """Give which exporters and plugins have series, from former runs on."""
+        if self._named is None:
+            own = [dict(series.labels) for series in self._registry.by_schema.get(SELF_SCHEMA, ())]
+            self._named = {label: {each[label] for each in own if label in each} for label in ("exporter", "plugin")}
+            self._named["plugin"].discard(OTHER)
+        return self._named
 
     def flush(self, now_ns: int) -> None:
         """Move what has come since the last flush into the counters; that some have no column is said once."""
@@ -109,14 +142,21 @@ class SelfMetrics:
             if moved == total:
                 continue
             name, labels = key
+            exporter = dict(labels).get("exporter")
+            if exporter is not None and not self._by_name("exporter", exporter, self._room):
+                self._leave_out(name, f"exporter {exporter}: there is room for {self._room} exporters")
+                continue
             try:
                 counter = self._make(name, help=HELP.get(name, ""), **dict(labels))
             except CapacityError as error:
-                if not self._left_out:
-                    import logging
-
-                    self._left_out = True
-                    logging.getLogger("rondo.store").warning("%s is left out of rondo's own counters: %s", name, error)
+                self._leave_out(name, error)
                 continue
             counter.inc(max(0.0, total - (counter.value if name in _ABSOLUTE else moved or 0)), now_ns)
             self._moved[key] = total
+
+    def _leave_out(self, name: str, why: object) -> None:
+        if not self._left_out:
+            import logging
+
+            self._left_out = True
+            logging.getLogger("rondo.store").warning("%s is left out of rondo's own counters: %s", name, why)

@@ -84,12 +84,16 @@ class SummaryRows:
 
             carry_totals(row, before, width, n_series, _EMPTY)
             return
+        counts, sums, isnan, isfinite = 7 * width, 8 * width, math.isnan, math.isfinite
         for column in range(n_series):
             count = before[column]
-            if not math.isnan(count):
-                if math.isnan(row[column]):
-                    self.start(row, column)
+            if not isnan(count):
                 mine = row[column]
-                total = before[8 * width + column] + before[(1 + (count < 0)) * width + column]
-                row[7 * width + column] = before[7 * width + column] + abs(count) - abs(mine)
-                row[8 * width + column] = within(within(total) - row[(1 + (mine < 0)) * width + column])
+                if isnan(mine):
+                    self.start(row, column)
+                    mine = row[column]
+                total = before[sums + column] + before[(1 + (count < 0)) * width + column]
+                own = row[(1 + (mine < 0)) * width + column]
+                rest = total - own
+                row[counts + column] = before[counts + column] + abs(count) - abs(mine)
+                row[sums + column] = rest if isfinite(rest) else within(within(total) - own)

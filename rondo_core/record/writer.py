@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core import faults
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
-from rondo_core.model import layout, ring
+from rondo_core.model import layout, ring, sketch
 from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
 from rondo_core.model.sketch import SketchCells
@@ -119,7 +119,7 @@ class Writer:
         self.sketched: dict[int, SketchedSummary] = {}
         if schema.sketch:
             banks = slab.cell_words("sketch0") * 2, slab.cell_words("sketch1") * 2
-            self.sketches = SketchCells(sketch_words, banks)
+            self.sketches = SketchCells(sketch_words, banks, sketch.CELLS_OF[schema.sketch_layout])
         self.current = Current(given, clock, clock is wall_ns, slab.row_words - 2)
         self.row, self.header = self._template, slab.row_header(0)  # until a bucket is entered
         self.current.point_at(self.row, self.header, 0, 0)
@@ -162,13 +162,13 @@ class Writer:
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        bucket = now_ns // self.interval_ns
         if bucket != self.bucket or self._ended or self._pid != os.getpid():
             self._alone(lambda _column, _value, instant_ns: self._enter(instant_ns), 0, NAN, now_ns)
         return 0 < bucket == self.bucket
 
     def _enter(self, now_ns: int) -> bool:
-        bucket = ring.bucket_of(now_ns, self.interval_ns)
+        bucket = now_ns // self.interval_ns
         if bucket > self.bucket:
             if now_ns - self.interval_ns > self.clock() or now_ns >= MAX_INSTANT_NS:
                 self.refused["future"] += 1
@@ -352,17 +352,17 @@ class Writer:
 
     def publish(self, bucket: int) -> None:
         """Let records go into the bucket's row."""
+        slab, slot, start_ns = self.slab, bucket % self._slots, bucket * self.interval_ns
         self.bucket = bucket
-        self.row = self._row(bucket)
-        self.header = self.slab.row_header(ring.slot_of(bucket, self._slots))
-        start_ns = ring.start_ns(bucket, self.interval_ns)
-        self.slab.unseal(ring.slot_of(bucket, self._slots))
+        self.row = slab.row_cells(slot)
+        self.header = slab.row_header(slot)
+        slab.unseal(slot)
         self.current.point_at(self.row, self.header, start_ns, start_ns + self.interval_ns)
 
     def _advance(self, bucket: int) -> None:
         """Enter a bucket newer than any before."""
         old = self.bucket
-        returned = self.steps.go_on(old, bucket)
+        returned = self.steps.step.stepped and self.steps.go_on(old, bucket)
         if bucket - self._slots >= self.unfolded_from and not returned:  # then what is to be folded is settled first
             self.fold(bucket)
         faults.point("enter.begin")
@@ -397,9 +397,11 @@ class Writer:
             staged[1] += 1
 
     def _write_row(self, bucket: int, before: Cells) -> None:
-        header, row = self.slab.row_header(ring.slot_of(bucket, self._slots)), self._row(bucket)
+        slab, slot = self.slab, bucket % self._slots
+        header, row = slab.row_header(slot), slab.row_cells(slot)
         known = header[0] == bucket  # a clock that stepped back enters it a second time: what it holds stays
-        self._touch(bucket)
+        self._touched.add(bucket)
+        slab.unseal(slot)
         if known:
             header[1] |= 1
         else:

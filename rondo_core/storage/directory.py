@@ -25,8 +25,9 @@ from rondo_core.errors import (
     StoreNotFoundError,
 )
 from rondo_core.model import layout
+from rondo_core.model.paths import is_there
 from rondo_core.model.schema import Schema, difference
-from rondo_core.storage.files import UNFINISHED, Folder, lock_alive
+from rondo_core.storage.files import UNFINISHED, Folder, lock_alive, sync_directory
 from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
 from rondo_core.storage.lock import WriterLock
 from rondo_core.storage.registry import create_registry, registry_bytes
@@ -105,11 +106,11 @@ def create(
     Raises: SchemaError: more schemas than a store can name;
     StoreExistsError: something is there; StoreError: no room, or no permission. Nothing is left behind.
     """
-    if path.exists() or path.is_symlink():
+    if os.path.lexists(path):
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
     record = meta_record(store_id or os.urandom(16).hex(), created_ns, schemas)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(path.parent)
         unfinished, held = make_unfinished(path)
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
@@ -125,7 +126,7 @@ def create(
         sync_directory(path.parent)
     except OSError as error:
         _remove(unfinished)
-        if path.exists():
+        if is_there(path):
             raise StoreExistsError(f"{path}: exists already; choose another path or open it") from None
         if isinstance(error, StoreError):
             raise
@@ -215,14 +216,15 @@ def sync_files(paths: Iterable[Path]) -> None:
         raise failed[0]
 
 
-def sync_directory(path: Path) -> None:
-    """Write a directory's entries to the disk, and wait for it, as far as the file system can."""
-    with contextlib.suppress(OSError):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def make_directory(path: Path) -> None:
+    """Make a directory and those above it, where they are missing, and have the disk hold their names.
+
+    Raises: OSError: one cannot be made.
+    """
+    made = [each for each in (path, *path.parents) if not is_there(each)]
+    path.mkdir(parents=True, exist_ok=True)
+    for each in made:
+        sync_directory(each.parent)
 
 
 def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
@@ -270,14 +272,25 @@ def read_meta(store: Path | Folder) -> Meta:
         raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size) from None
 
 
-def open_alone(path: Path, asked: tuple[Schema, ...] | None) -> tuple[Folder, Meta, WriterLock]:
+def open_alone(
+    path: Path, asked: tuple[Schema, ...] | None, make: Callable[[], None] | None = None
+) -> tuple[Folder, Meta, WriterLock]:
     """Open a store's directory, read what is in it, and take its lock; `asked`: what it must have been made with.
 
-    Raises: as `read_meta` and `WriterLock`; SchemaError: it was made with others.
+    Args: `make`: makes it where it is missing; None: it has to be there.
+    Raises: as `make`, `read_meta` and `WriterLock`; SchemaError: it was made with others.
     """
     for _ in range(_TRIES):
-        folder = Folder(path)
-        meta = read_meta(folder)
+        if make is not None and not is_there(path):
+            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
+                make()
+        try:
+            folder = Folder(path)
+            meta = read_meta(folder)
+        except StoreNotFoundError:
+            if make is None or os.path.lexists(path):
+                raise
+            continue  # what was just made was deleted: by an agent that found no run in it, and no process
         if asked is not None and (what := difference(asked, meta.schemas)):
             raise SchemaError(f"{path}: {what}; open it without schemas, or choose another path")
         lock = WriterLock(folder / layout.LOCK_FILE)

@@ -11,13 +11,15 @@ import errno
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple, Self
 
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, OpenFilesError, StoreError, StoreNotFoundError
 
 BLOCK = 1 << 20
+_NO_FSYNC = frozenset({errno.EBADF, errno.EINVAL, errno.EOPNOTSUPP})  # of a directory, by its file system or O_PATH
 NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 UNFINISHED = ".unfinished"  # what the name of a file or directory that is being made ends with
 _ZEROES = bytes(BLOCK)
@@ -26,28 +28,54 @@ _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class Folder:
+class Closes:
+    """What is closed at the end of a `with`; `close` may be called more than once."""
+
+    __slots__ = ()
+
+    def close(self) -> None:
+        """Let go of what is held."""
+
+    def __enter__(self) -> Self:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        """Close it."""
+        self.close()
+
+
+class Folder(Closes):
     """A store's directory, held open: its files are had through it wherever it was moved to, and no others.
 
     Attributes: `path`, what it was opened as, for messages; `descriptor`; `identity`, device and inode.
-    It is closed with its last user; after fork the child shares it, until it calls `renew`.
+    It is closed with its last user, or at the end of a `with`; after fork the child shares it, until it calls `renew`.
     """
 
     __slots__ = ("_whole_path", "descriptor", "identity", "path")
 
-    def __init__(self, path: StrPath) -> None:
-        """Open the directory.
+    def __init__(self, path: StrPath | Folder, *, follow: bool = True) -> None:
+        """Open the directory, or one that is open once more, to be locked and closed by itself.
 
+        Args: `follow`: the path may be a link to it.
         Raises: StoreNotFoundError: nothing is there; OpenFilesError: too many files are open; StoreError: it is no
             directory, or may not be opened.
         """
         self.descriptor = -1
-        self.path = self._whole_path = os.fspath(path)
-        if not self.path.startswith("/"):
-            with contextlib.suppress(OSError):  # the working directory is gone
-                self._whole_path = str(Path(path).absolute())
+        self.path: str
+        self._whole_path: str
+        if isinstance(path, Folder):
+            self.path, self._whole_path = path.path, path._whole_path  # noqa: SLF001 - of the same class
+        else:
+            self.path = self._whole_path = os.fspath(path)
+            if not self.path.startswith("/"):
+                with contextlib.suppress(OSError):  # the working directory is gone
+                    self._whole_path = str(Path(path).absolute())
         try:
-            self.descriptor = _open_folder(path)
+            if isinstance(path, Folder):
+                self.descriptor = _open_folder(".", path.descriptor)
+            else:
+                self.descriptor = _open_folder(path, follow=follow)
         except FileNotFoundError:
             raise StoreNotFoundError(f"{path}: no such store; check the path") from None
         except NotADirectoryError:
@@ -80,6 +108,10 @@ class Folder:
         except OSError:
             return False
 
+    def is_at(self, path: Path) -> bool:
+        """Say whether a path still is, or has become, that of this directory; a link to it is not."""
+        return identity_at(path) == self.identity
+
     def unlock(self) -> None:
         """Give a lock of the directory back, also where a child that was forked meanwhile has it open yet."""
         with contextlib.suppress(OSError, ValueError):  # it is closed already where a collector took it first
@@ -103,11 +135,12 @@ class Folder:
         self.close()
 
 
-def _open_folder(path: StrPath, dir_fd: int | None = None) -> int:
+def _open_folder(path: StrPath, dir_fd: int | None = None, *, follow: bool = True) -> int:
+    flags = _FOLDER | (0 if follow else os.O_NOFOLLOW)
     try:
-        return os.open(path, _FOLDER, dir_fd=dir_fd)
+        return os.open(path, flags, dir_fd=dir_fd)
     except PermissionError:  # what is in it may be opened yet, though not listed
-        return os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=dir_fd)
+        return os.open(path, flags | os.O_PATH, dir_fd=dir_fd)
 
 
 class Place(NamedTuple):
@@ -183,19 +216,32 @@ def open_known(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, os.stat_re
     return descriptor, found
 
 
-def replace_file(name: str, path: StrPath, data: bytes) -> None:
-    """Put a small file in the place of another, synced before it takes its name: killed, the one or the other is there.
+def sync_file(path: StrPath) -> None:
+    """Write a file's data to the disk, and wait for it. Raises: as `open_file`; OSError: the disk does not take it."""
+    descriptor = open_file(path)
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
 
-    Args: `name`: of its fault points. Raises: OSError: the old one stays.
+
+def replace_file(name: str, path: StrPath, data: bytes | Callable[[IO[bytes]], object], *, mode: int = 0o644) -> None:
+    """Put a file in the place of another, on the disk before it takes its name: killed, the one or the other is there.
+
+    Args: `name`: of its fault points; `data`: its bytes, or what writes them.
+    Raises: OSError, and what `data` raises: the old one stays; but where the file's name does not get to the disk.
     """
     place = path if isinstance(path, Place) else Folder(Path(path).parent) / Path(path).name
     folder = place.folder.descriptor
     faults.point(f"{name}.before")
-    unfinished, descriptor = _make_unfinished(place)
+    unfinished, descriptor = _make_unfinished(place, mode)
     try:
         try:
             with open(descriptor, "wb", closefd=False) as file:
-                file.write(data)
+                if callable(data):
+                    data(file)
+                else:
+                    file.write(data)
             faults.point(f"{name}.buffered")
             os.fsync(descriptor)
             faults.point(f"{name}.written")
@@ -203,18 +249,33 @@ def replace_file(name: str, path: StrPath, data: bytes) -> None:
             faults.point(f"{name}.renamed")
         finally:
             os.close(descriptor)
-    except OSError:
+    except Exception:
         with contextlib.suppress(OSError):
             os.unlink(unfinished, dir_fd=folder)
         raise
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno not in _NO_FSYNC:
+            raise
 
 
-def _make_unfinished(place: Place) -> tuple[str, int]:
-    """Make a file beside the one of that name, locked for as long as its maker lives, by which `sweep` knows."""
+def sync_directory(path: StrPath) -> None:
+    """Write a directory's entries to the disk, and wait for it, as far as the file system can."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, _FOLDER)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _make_unfinished(place: Place, mode: int = 0o644) -> tuple[str, int]:
+    """Make a hidden file beside the one of that name, locked while its maker lives, by which `sweep` knows."""
     folder = place.folder.descriptor
     while True:
-        name = f"{place.name}.{os.urandom(6).hex()}{UNFINISHED}"
-        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644, dir_fd=folder)
+        name = f".{place.name}.{os.urandom(6).hex()}{UNFINISHED}"
+        descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode, dir_fd=folder)
         if lock_alive(descriptor) is not False and identity_at(place.folder / name):
             return name, descriptor
         os.close(descriptor)  # it was swept away before it was locked
@@ -226,7 +287,7 @@ def sweep(path: StrPath) -> None:
     stem = place.name.removesuffix(".json")
     with contextlib.suppress(OSError):
         for name in os.listdir(place.folder.descriptor):  # noqa: PTH208 - of a directory that is open
-            if name.startswith(f"{stem}.") and name.endswith(UNFINISHED):
+            if name.removeprefix(".").startswith(f"{stem}.") and name.endswith(UNFINISHED):
                 with contextlib.suppress(OSError, StoreError):
                     descriptor = open_file(place.folder / name)
                     try:

@@ -13,8 +13,9 @@ import shutil
 from pathlib import Path
 
 from rondo_core.errors import RondoError
-from rondo_core.storage.directory import read_meta, sync_directory
-from rondo_core.storage.files import Folder
+from rondo_core.model.paths import is_directory, is_there
+from rondo_core.storage.directory import read_meta
+from rondo_core.storage.files import Folder, sync_directory
 
 # Source: Linux, include/uapi/linux/fs.h and fcntl.h
 _RENAME_EXCHANGE = 2
@@ -77,7 +78,7 @@ def _replace_by_two_renames(path: Path, new: Path, old: Folder) -> Path:
 def recover(path: Path) -> bool:
     """Put the old directory back where a kill came between two renames; say whether that was so."""
     backup = _backup(path)
-    if path.exists() or not backup.is_dir():
+    if is_there(path) or not is_directory(backup):
         return False
     backup.rename(path)
     sync_directory(path.parent)

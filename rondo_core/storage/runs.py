@@ -9,7 +9,6 @@ import contextlib
 import importlib
 import os
 import zlib
-from enum import Enum
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ import attrs
 import msgpack
 
 from rondo_core import faults
-from rondo_core.clock import NS_PER_S, boot_ns
 from rondo_core.errors import CorruptStoreError, FormatVersionError
 from rondo_core.model import layout
 from rondo_core.storage.files import StrPath, open_file, read_bytes
@@ -81,12 +79,12 @@ def on_record(now_ns: int) -> int:
 def boot_id() -> str:
     """Give the kernel's identity of this boot; empty where it has none, or hides it."""
     try:
-        return _known(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        return known(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     except (OSError, ValueError):
         return ""
 
 
-def _known(identity: str) -> str:
+def known(identity: str) -> str:
     """Take an identity of noughts, which is what a kernel without entropy or a sandbox shows, for none."""
     return identity if identity.strip("0-") else ""
 
@@ -109,38 +107,6 @@ def _sha256(data: bytes) -> str:
             digest: str = importlib.import_module(module).sha256(data).hexdigest()
             return digest
     raise ImportError("hashlib: this interpreter has no SHA-256; build it with hashlib")
-
-
-class Survival(Enum):
-    """What has become of a store's files since its last writer."""
-
-    SAME_BOOT = "same boot"  # the kernel that took the last record still runs: all of it is there
-    RESTARTED = "restarted"  # the machine was restarted: what was not written back may be gone
-    COPIED = "copied"  # another machine: a copy of what was there, or of what a restart had left
-
-
-def survival(last: Run | None) -> Survival:
-    """Say what may have happened to a store with this last run, which this machine is about to read."""
-    if last is None or not _known(last.boot_id) or not boot_id():
-        return Survival.RESTARTED  # nothing says that it was not: what is unknown is never the same
-    if last.boot_id == boot_id():
-        return Survival.SAME_BOOT if _has_run_since(last) else Survival.RESTARTED
-    return Survival.RESTARTED if last.machine and last.machine == machine_id() else Survival.COPIED
-
-
-def _has_run_since(last: Run) -> bool:
-    """Say whether the kernel has been up for as long as it was when that process began.
-
-    If not, it is another boot of the same name: a machine that makes the same one each time, or a snapshot put back.
-    """
-    return last.process_start <= boot_ns() * os.sysconf("SC_CLK_TCK") // NS_PER_S
-
-
-def survival_at(last: Run | None, place: str) -> Survival:
-    """Say so of a store in a directory: one that was copied to there since its last run is no longer what it was."""
-    became = survival(last)
-    moved = last is not None and (not place or last.place != place)
-    return Survival.COPIED if moved and became is Survival.SAME_BOOT else became
 
 
 @cache

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.slab import Slab, Words
 
 _LOWEST, _PRESENT, _FIRST, _BEFORE, _NEWEST, _BACK = range(layout.STEP_WORDS)
-_GOING_BACK = -1  # in _BACK, while rows are set aside
+_GOING_BACK, _COARSER_WENT = -1, -2  # in _BACK, while rows are set aside; when those of the coarser tiers are
 
 
 class Step:
@@ -38,19 +38,18 @@ class Step:
         """Take up what the last writer left; words that contradict each other say nothing."""
         self._words: Words = slab.step_words
         lowest, present, _, before, newest, back = self._words
-        sound = 0 < lowest <= present and 0 < before <= newest and back >= _GOING_BACK
+        sound = 0 < lowest <= present and 0 < before <= newest and back >= _COARSER_WENT
         if not sound and any(self._words):
             self.clear()
         self.stepped = sound
 
     def take_back(self, present: int, first: int, newest: int) -> None:
         """Put on record that the clock stands at `present`, and rows from `first` to `newest` are to be set aside."""
-        words = self._words
+        words, self.stepped = self._words, True
         words[_LOWEST] = min(words[_LOWEST] or present, present)
         words[_NEWEST] = max(words[_NEWEST], newest)
         words[_BEFORE], words[_FIRST], words[_PRESENT] = newest, first, present
         words[_BACK] = _GOING_BACK  # the last, for a kill in between: nothing is set aside yet
-        self.stepped = True
 
     def has_returned(self, old: int, bucket: int) -> bool:
         """Say whether going from `old` on to `bucket` is a return to the time before the step."""
@@ -87,7 +86,16 @@ class Step:
     @property
     def goes_back(self) -> bool:
         """Whether rows are being set aside."""
-        return self._words[_BACK] == _GOING_BACK
+        return self._words[_BACK] < 0
+
+    @property
+    def coarser_went(self) -> bool:
+        """Whether those of the coarser tiers are set aside already, for which the finest had to be as it was."""
+        return self._words[_BACK] == _COARSER_WENT
+
+    def coarser_go(self) -> None:
+        """Put on record that they are."""
+        self._words[_BACK] = _COARSER_WENT
 
     @property
     def back(self) -> int:
@@ -163,8 +171,13 @@ def come_back(slab: Slab, first: int, last: int) -> int:
 
 def _whole(slab: Slab, first: int, last: int) -> list[tuple[int, int]]:
     """Give bucket and slot of the rows of buckets first..last that are set aside."""
-    there = ((~header, slot) for slot, header in enumerate(slab.buckets()) if header < 0)
-    return [(bucket, slot) for bucket, slot in there if first <= bucket <= last and slab.seal_of(slot)]
+    there = [(~header, slot) for slot, header in enumerate(slab.buckets()) if first <= ~header <= last]
+    return [(bucket, slot) for bucket, slot in there if is_set_aside(slab, slot)]
+
+
+def is_set_aside(slab: Slab, slot: int) -> bool:
+    """Say whether a slot's row is set aside: out of sight, and whole."""
+    return slab.row_header(slot)[0] < 0 and bool(slab.seal_of(slot))
 
 
 def let_go(slab: Slab, first: int, last: int) -> None:

@@ -217,10 +217,10 @@ class Slab:
         buckets = self.buckets()
         return [slot for slot, bucket in enumerate(buckets) if bucket > 0] if any(buckets) else []
 
-    def buckets(self) -> list[int]:
-        """Give the header of every row: the bucket that it holds, or one of the marks; see ring.py."""
-        first = self.row_word(0)
-        return self.words[first : first + self.spec.slot_count * self.row_words : self.row_words].tolist()
+    def buckets(self, rows: slice | None = None) -> list[int]:
+        """Give the header of every row, or of those in some slots: the bucket it holds, or a mark; see ring.py."""
+        first, end = (rows.start, rows.stop) if rows else (0, self.spec.slot_count)
+        return self.words[self.row_word(first) : self.row_word(end) : self.row_words].tolist()
 
     def held_buckets(self) -> list[int]:
         """Give the buckets that the rows hold."""

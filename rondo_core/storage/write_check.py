@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from rondo_core.errors import UsageError
+from rondo_core.model.paths import is_directory, is_there
 
 
 def check_directory(option: str, path: str | Path) -> None:
@@ -24,15 +25,15 @@ def check_appendable(option: str, path: str | Path) -> None:
     place = Path(path)
     if not os.path.lexists(place):
         _check_place(option, path, place.absolute().parent, os.W_OK | os.X_OK)
-    elif not os.access(place, os.W_OK) or place.is_dir():
-        what = "is a directory" if place.is_dir() else "cannot be written"
+    elif not os.access(place, os.W_OK) or is_directory(place):
+        what = "is a directory" if is_directory(place) else "cannot be written"
         raise UsageError(f"{option}: {path}: {what}; choose another")
 
 
 def _check_place(option: str, given: str | Path, directory: Path, access: int) -> None:
-    if not directory.exists():
+    if not is_there(directory):
         raise UsageError(f"{option}: {given}: there is no {directory}; make it, or choose another")
-    if not directory.is_dir():
+    if not is_directory(directory):
         raise UsageError(f"{option}: {given}: {directory} is a file, not a directory; choose another")
     if not os.access(directory, access):
         raise UsageError(f"{option}: {given}: {directory} cannot be written; choose another")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 
+from rondo_core.model import read_named
 from rondo_vmm.boot import elf
 from rondo_vmm.boot.elf import Elf
 from rondo_vmm.errors import BootError
@@ -69,12 +71,10 @@ def read_file(path: Path, what: str, room_bytes: int) -> bytes:
     """Read a file that is to fit into the guest's memory. Raises: BootError: it cannot be read, or is larger."""
     most = min(room_bytes, MAX_FILE_BYTES)
     try:
-        with path.open("rb") as file:
-            data = file.read(most + 1)
+        return read_named(path, most)
     except OSError as error:
-        raise BootError(f"{path}: {error.strerror}; give {what} that can be read") from None
-    if len(data) > most:
+        if error.errno != errno.EFBIG:
+            raise BootError(f"{path}: {error.strerror}; give {what} that can be read") from None
         mend = "--memory-mib more, or " if most < MAX_FILE_BYTES else ""
         limit = f"the guest's {most >> 20} MiB of memory" if mend else f"{most >> 20} MiB"
-        raise BootError(f"{path}: larger than {limit}; give {mend}{what} that is smaller")
-    return data
+        raise BootError(f"{path}: larger than {limit}; give {mend}{what} that is smaller") from None

@@ -10,7 +10,7 @@ import attrs
 from rondo_core import Schema, Tier
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import CapacityError
-from rondo_core.model import SELF_MATCH, SELF_SCHEMA
+from rondo_core.model import OWN_SERIES, SELF_MATCH, SELF_SCHEMA, is_there
 from rondo_vmm.firecracker.flush import COUNTERS, DEVICES, MAX_DEVICES, OTHER, Flush, FlushSample
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def firecracker_schemas() -> tuple[Schema, ...]:
     tiers = Tier("1s", "10m"), Tier("10s", "6h", ("last",)), Tier("5m", "7d", ("last",))
     gauges = Tier("1s", "10m"), Tier("10s", "6h", ("min", "max", "sum")), Tier("5m", "7d", ("max", "sum"))
     return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
+        Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
         Schema("counters", "counter", COUNTERS + len(OUTCOMES), tiers),
         Schema("gauges", "gauge", GAUGES, gauges),
     )
@@ -60,7 +60,7 @@ class FilePosition:
 
 def position_in(path: Path) -> FilePosition:
     """Read from a store how far its file has come. Raises: StoreError: it cannot be read."""
-    if not path.exists():
+    if not is_there(path):
         return FilePosition()
     from rondo_core import StoreReader
 

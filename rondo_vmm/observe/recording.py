@@ -35,13 +35,13 @@ class Recording:
 
     def exits(self, vcpu: int, counts: list[int]) -> ExitTotals:
         """Give where a CPU's loop adds up its exits. `counts`: its own counts by reason."""
-        takers = [_guarded_exits(*each) for each in self._bind("rondo_vmm_exits_bind", vcpu=vcpu)]
-        each = [_guarded_exits(*each) for each in self._bind("rondo_vmm_exit_bind", vcpu=vcpu)]
+        takers = self._bind("rondo_vmm_exits_bind", once=True, vcpu=vcpu)
+        each = self._bind("rondo_vmm_exit_bind", once=True, vcpu=vcpu)
         return self._exits.setdefault(vcpu, ExitTotals(counts, takers, each))
 
     def milestones(self) -> list[OnMilestone]:
         """Give what is called when the guest has come as far as never before."""
-        return [_guarded_milestone(*each) for each in self._bind("rondo_vmm_milestone_bind")]
+        return self._bind("rondo_vmm_milestone_bind")
 
     def bind_devices(self, virtio: VirtioDevices) -> None:
         """Let plugins observe disks, memory and what the guest hands in."""
@@ -59,8 +59,7 @@ class Recording:
 
     def add_vcpu(self, vcpu: int, thread_id: int) -> None:
         """Let plugins know of a CPU's thread; what they hand back is called on every tick."""
-        ticks = self._bind("rondo_vmm_vcpu_bind", vcpu=vcpu, thread_id=thread_id)
-        self._vcpu_ticks[vcpu] = [plugins.guard(name, tick) for plugins, name, tick in ticks]
+        self._vcpu_ticks[vcpu] = self._bind("rondo_vmm_vcpu_bind", vcpu=vcpu, thread_id=thread_id)
 
     def end_vcpu(self, vcpu: int, now_ns: int) -> None:
         """Record the last exits of a CPU, and tick for its thread for the last time, while it is still there."""
@@ -89,11 +88,11 @@ class Recording:
         if self.plugins is not None:
             self.plugins.bind(hook, **facts)
 
-    def _bind(self, hook: str, **facts: Any) -> list[tuple[Plugins, str, Any]]:
+    def _bind(self, hook: str, *, once: bool = False, **facts: Any) -> list[Callable[..., None]]:
+        """Give what plugins hand back, each guarded; `once`: one that raises is left alone from then on."""
         if self._store is None or self.plugins is None:
             return []
-        plugins = self.plugins
-        return [(plugins, name, given) for name, given in plugins.bind(hook, declare=self._store, **facts)]
+        return self.plugins.bind_guarded(hook, once=once, declare=self._store, **facts)
 
 
 def monitor_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Plugins:
@@ -104,32 +103,3 @@ def monitor_plugins(tables: Mapping[str, Mapping[str, Any]] | None = None) -> Pl
     from rondo_core.plugins import open_recorders
 
     return open_recorders(tables or {}, hookspecs, defaults=RECORDERS)
-
-
-def _guarded_exits(plugins: Plugins, name: str, observe: Callable[..., None]) -> Callable[[Any, Any, Any, int], None]:
-    """Let an exit hook that raises be reported once and then be left alone."""
-    broken = False
-
-    def guarded(one: Any, two: Any, three: Any, now_ns: int) -> None:
-        nonlocal broken
-        if broken:
-            return
-        try:
-            observe(one, two, three, now_ns)
-        except Exception as error:  # noqa: BLE001 - isolation
-            broken = True
-            plugins.report(name, error)
-
-    return guarded
-
-
-def _guarded_milestone(plugins: Plugins, name: str, observe: OnMilestone) -> OnMilestone:
-    """Let a milestone hook that raises be reported; milestones are few."""
-
-    def guarded(milestone: str, since_ns: int, now_ns: int) -> None:
-        try:
-            observe(milestone, since_ns, now_ns)
-        except Exception as error:  # noqa: BLE001 - isolation
-            plugins.report(name, error)
-
-    return guarded

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
+from rondo_core.model import is_there
 from rondo_vmm.errors import BootError, ConfigError
 
 # Source: Documentation/arch/x86/boot.rst: "HdrS" at 0x202, xloadflags at 0x236, bit 0 for a 64-bit entry.
@@ -58,7 +60,7 @@ def prepare_disk(path: Path, size_bytes: int, *, read_only: bool = False) -> Non
             pass
         except OSError as error:
             raise ConfigError(f"{path}: {error.strerror}; give a path where a disk image can be made") from None
-    elif not path.exists():
+    elif not is_there(path):
         raise ConfigError(f"{path}: No such file or directory; give a read-only disk that is there")
     if not path.is_file() and not path.is_block_device():
         raise ConfigError(f"{path}: not a file; give a raw disk image")
@@ -66,7 +68,10 @@ def prepare_disk(path: Path, size_bytes: int, *, read_only: bool = False) -> Non
 
 def _head(path: Path, what: str) -> bytes:
     try:
-        with path.open("rb") as file:
-            return file.read(_HEAD_BYTES)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO is not waited for
+        try:
+            return os.read(descriptor, _HEAD_BYTES)
+        finally:
+            os.close(descriptor)
     except OSError as error:
         raise BootError(f"{path}: {error.strerror}; give {what} that can be read") from None

@@ -117,7 +117,7 @@ def _new_client() -> QMPClient:
     try:
         from qemu.qmp import QMPClient
     except ImportError:
-        raise QmpError("the package qemu.qmp is not installed; pip install 'rondo-tsdb[qemu]'") from None
+        raise QmpError("the package qemu.qmp is not installed; pip install qemu.qmp") from None
     logger = logging.getLogger("qemu.qmp")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())  # what it would print is raised as well
@@ -134,5 +134,5 @@ def _why(error: Exception) -> str:
     if isinstance(cause, ConnectionRefusedError):
         return "no one listens there; its QEMU has ended"
     if isinstance(cause, OSError) and (cause is error or isinstance(error, ConnectError)):
-        return f"{cause.strerror or one_line(cause)}; give the path of a QMP socket"
+        return f"{cause.strerror or cause}; give the path of a QMP socket"
     return "does not speak QMP; give the path of a socket made by QEMU's -qmp"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rondo_core import Schema, Tier
-from rondo_core.model import SELF_MATCH, SELF_SCHEMA
+from rondo_core.model import OWN_SERIES, SELF_MATCH, SELF_SCHEMA
 
 PER_DISK, PER_VCPU = 11, 6  # counters
 COUNTERS, GAUGES = 20, 12
@@ -13,7 +13,7 @@ def qemu_schemas(vcpus: int = 1, disks: int = 1) -> tuple[Schema, ...]:
     """Give the schemas for a machine of that many virtual CPUs and disks, with room for one disk more."""
     counters = COUNTERS + PER_VCPU * vcpus + PER_DISK * (disks + 1)
     return (
-        Schema(SELF_SCHEMA, "counter", 16, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
+        Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
         Schema("counters", "counter", counters, _tiers(("last",), ("last",))),
         Schema("gauges", "gauge", GAUGES, _tiers(("min", "max", "sum"), ("max", "sum"))),
     )

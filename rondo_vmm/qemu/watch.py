@@ -68,15 +68,18 @@ class QemuWatcher:
         try:
             self.watched = self._loop.run_until_complete(self._inspect())
         except BaseException:
-            self._loop.close()
+            self.close()
             raise
 
     async def _inspect(self) -> WatchedQemu:
         qmp = self._qmp = await Qmp.connect(str(self._path), str(self._path))
         cpus = await qmp.ask("query-cpus-fast")
         disks = await qmp.ask("query-block")
-        pid = _process_of(qmp.peer, int(cpus[0]["thread-id"]) if cpus else 0)
-        return WatchedQemu(QemuFacts(pid, await find_balloon(qmp)), max(len(cpus), 1), len(disks))
+        try:
+            pid = _process_of(qmp.peer, int(cpus[0]["thread-id"]) if cpus else 0)
+            return WatchedQemu(QemuFacts(pid, await find_balloon(qmp)), max(len(cpus), 1), len(disks))
+        except (TypeError, ValueError, LookupError, AttributeError, OverflowError):
+            raise QmpError(f"{self._path}: its answers are not QEMU's; give the path of a QEMU's monitor") from None
 
     def run(self, store: Store, plugins: Plugins | None = None, timeout_s: float | None = None) -> VmResult:
         """Record until QEMU ends, `timeout_s` is over, or `stop` is called. The store is left open."""

@@ -35,7 +35,7 @@ class SoftMachine:
         except ImportError as error:
             if find_spec("unicorn") is not None:
                 raise VmmError(f"the package unicorn does not load: {one_line(error)}") from None
-            raise VmmError("the software CPU needs the package unicorn; pip install 'rondo-tsdb[emulator]'") from None
+            raise VmmError("the software CPU needs the package unicorn; pip install unicorn") from None
         self._x86: Any = x86_const
         self._unicorn: Any = unicorn
         self._board = board

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rondo_core.model import Series
-from rondo_core.read import StoreReader
-from rondo_core.storage import size_bytes
+from rondo_core.model import Series, overridden
+from rondo_core.read import LABEL, StoreReader
 from rondo_web.http.responses import Answer
+from rondo_web.reading.descriptions import Description, describe
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
-from rondo_web.reading.shared_reader import Reader, of_each
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -23,44 +21,24 @@ MAX_SERIES_LISTED = 10_000
 
 def info(store: ServedStore, _request: Request, limits: ReadLimits) -> Answer:
     """Give each store, the first 10,000 series and how many there are, and the stores that could not be read."""
-    with store.reader(limits) as reader:
-        n_series = sum(of_each(reader, lambda _, each: len(each.registry)))
-        limits.check_series(n_series)
-        series = [
-            {key: getattr(each, key) for key in ("name", "kind", "unit", "help")} | {"labels": dict(each.labels)}
-            for each in islice(_series(reader), MAX_SERIES_LISTED)
-        ]
-        stores = of_each(reader, lambda _, each: _describe(each))
-        told = {"stores": stores, "n_series": n_series, "series": series}
-        told["left_out"] = list(getattr(reader, "errors", ()))
+    if store.is_directory():  # the headers of its stores say it all: none of them is opened whole
+        found, left_out = store.describe(MAX_SERIES_LISTED)
+    else:
+        with store.reader(limits) as reader:
+            assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
+            facts = describe(reader.path, reader.meta, reader.registry.counts, reader.runs())
+            first = tuple(islice(reader.registry, MAX_SERIES_LISTED))
+            found, left_out = [("", Description(len(reader.registry), facts, first))], []
+    n_series = sum(each.n_series for _, each in found)
+    limits.check_series(n_series)
+    named = (_named(name, series) for name, each in found for series in each.series)
+    series = [
+        {key: getattr(each, key) for key in ("name", "kind", "unit", "help")} | {"labels": dict(each.labels)}
+        for each in islice(named, MAX_SERIES_LISTED)
+    ]
+    told = {"stores": [each.facts for _, each in found], "n_series": n_series, "series": series, "left_out": left_out}
     return Answer([json.dumps(told), "\n"])
 
 
-def _series(reader: Reader) -> Iterator[Series]:
-    return iter(reader.registry if isinstance(reader, StoreReader) else reader.series())
-
-
-def _describe(reader: StoreReader) -> dict[str, Any]:
-    meta = reader.meta
-    schemas = [
-        {
-            "name": schema.name,
-            "kind": schema.kind,
-            "series": reader.registry.counts[schema.name],
-            "max_series": schema.max_series,
-            "tiers": [str(tier) for tier in schema.tiers],
-        }
-        for schema in meta.schemas
-    ]
-    runs = [
-        {"number": run.number, "pid": run.pid, "writer": run.writer, "opened_ns": run.opened_ns, "ended": run.ended}
-        for run in reader.runs()
-    ]
-    return {
-        "path": str(reader.path),
-        "store_id": meta.store_id,
-        "created_ns": meta.created_ns,
-        "size_bytes": size_bytes(meta.schemas),
-        "schemas": schemas,
-        "runs": runs,
-    }
+def _named(store: str, series: Series) -> Series:
+    return series._replace(labels=overridden(series.labels, {LABEL: store})) if store else series

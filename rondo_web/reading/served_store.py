@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from rondo_core.read import StoreReader
+from rondo_core.read import StoreReader, look_below
 from rondo_web.errors import FAILURES, BusyError
+from rondo_web.reading.descriptions import Description, Descriptions
 from rondo_web.reading.health import Health, HealthCheck
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.shared_reader import Reader, SharedReader
@@ -20,6 +21,7 @@ class ServedStore:
     def __init__(self, path: Path, workers: Workers) -> None:
         """Open the store or the stores at `path`. Raises: as `open_reader`."""
         self.workers = workers
+        self._path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
 
@@ -37,6 +39,20 @@ class ServedStore:
             if isinstance(reader, StoreReader):
                 reader.refresh()
             yield reader
+
+    def is_directory(self) -> bool:
+        """Say whether it is a directory of stores."""
+        return self._shared.is_directory()
+
+    def describe(self, max_series: int) -> tuple[list[tuple[str, Description]], list[str]]:
+        """Describe each store of the directory from its headers; on a worker's thread.
+
+        Returns: the stores by name, at most `max_series` series of each; a line for each that cannot be read.
+        """
+        below = look_below(self._path)
+        left_out = below.errors + below.passed
+        paths = {str(path.relative_to(self._path)): path for path in below.stores}
+        return list(self._descriptions.of(paths, max_series, left_out)), left_out
 
     async def health(self) -> Health:
         """Give the health at once, whoever else asks for what; on the server's loop.

@@ -129,6 +129,27 @@ def test_a_quantile_says_how_far_it_may_be_off(tmp_path):
     assert "(max)" in rondo("query", path, "s", "--fn", "max").stdout
 
 
+def test_one_value_for_a_whole_range_and_for_all_workers(tmp_path):
+    """A p99 of a run, and of all runs below a directory: one row, of all that was observed."""
+    clock = ManualClock(1_700_000_000 * 10**9)
+    for worker in range(2):
+        with Store(tmp_path / f"w{worker}", [Schema("s", "summary", 1, sketch=True)], clock=clock) as store:
+            for value in range(1, 101):
+                store.summary("s", quantiles=True).observe(value + 100 * worker)
+                clock.advance(1)
+    rows = {}
+    for name in ("w0", "w1", "."):
+        said = rondo("query", tmp_path / name, "s", "--fn", "p99", "--agg", "--format", "csv").stdout
+        (rows[name],) = csv.DictReader(io.StringIO(said))
+    assert [row["series"] for row in rows.values()] == ["s", "s", "s"]
+    for name, exact in (("w0", 99), ("w1", 199), (".", 198)):
+        assert abs(float(rows[name]["value"]) - exact) <= exact * float(rows[name]["error"])
+    (row,) = csv.DictReader(
+        io.StringIO(rondo("query", tmp_path, "s", "--fn", "count", "--agg", "--format", "csv").stdout)
+    )
+    assert row["value"] == "200.0"
+
+
 def test_info_says_what_is_there(demo):
     """Size, tiers, who wrote it and how that ended, every series with unit and help."""
     said = rondo("info", demo).stdout

@@ -95,7 +95,7 @@ def test_the_api_does_not_outlive_a_machine_that_is_killed(start, tmp_path):
     process.wait(30)
     again = start("--store", "vm.rondo", "--timeout", "0.1s")
     said = until(again, "timeout after")
-    assert f"rondo: vm.rondo: process {process.pid} was killed in run 1; what it recorded is kept" in said
+    assert f"rondo: vm.rondo: process {process.pid} is gone without closing run 1; what it recorded is kept" in said
     assert again.wait(30) == 0
     assert ends(tmp_path / "vm.rondo") == ["", "timeout"]
 

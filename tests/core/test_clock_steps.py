@@ -3,13 +3,15 @@
 import logging
 import shutil
 
+import attrs
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.export.runner import Runner
 from rondo_core.maintain.check import check_store
 from rondo_core.storage import runs
-from rondo_core.storage.runs import Run, Survival, survival
+from rondo_core.storage.recovery import Survival, survival
+from rondo_core.storage.runs import Run
 
 S = 10**9
 START_S = 1_700_000_040  # the first second of a window of each tier
@@ -136,6 +138,41 @@ def test_a_clock_a_year_ahead_for_a_while_costs_the_seconds_it_lasted(ended, pat
         assert max(after[name, tier]) <= life.clock() // S
     assert points(life.store.view, "g", 0)[true_ns // S + WRONG_S] == LIVED_S + WRONG_S
     assert_sound(life)
+
+
+def test_a_late_sample_before_a_step_back_is_in_every_tier_when_the_clock_returns(path):
+    """Windows that a late sample had opened again are folded before they are set aside: their seconds may be gone then."""
+    tiers = (Tier("1s", "12s"), Tier("6s", "10m"), Tier("1m", "1h"))
+    schemas = [attrs.evolve(schema, tiers=tiers) for schema in SCHEMAS]
+    clock = ManualClock(START_S * S)
+    with Store(path, schemas, clock=clock) as store:
+        counter, gauge = store.counter("c_total"), store.gauge("g")
+        summaries = [store.summary("s"), store.summary("q")]
+        for second in range(14):
+            gauge.set(second)
+            store.tick()
+            clock.advance(1)
+        true_ns, late_ns = clock(), clock() - 5 * S
+        counter.inc(100.0, late_ns)
+        gauge.set(77.0, late_ns)
+        for summary in summaries:
+            summary.observe(50.0, late_ns)
+        clock.advance(-3600 * 24)
+        for _ in range(12):  # in the slots of all twelve seconds
+            store.tick()
+            gauge.set(1.0)
+            clock.advance(1)
+        clock.now_ns = true_ns + 12 * S
+        store.tick()
+        assert points(store.view, "g", 0) == {}
+        clock.advance(60)
+        store.tick()
+        for tier, window in ((1, START_S + 6), (2, START_S)):
+            assert points(store.view, "g", tier, "max")[window] == 77.0
+            assert points(store.view, "c_total", tier)[window] == 100.0
+            for name in ("s", "q"):
+                assert points(store.view, name, tier, "sum")[window] == 50.0
+                assert points(store.view, name, tier)[window] == 1.0
 
 
 def test_a_future_that_is_passed_never_comes_back(path):
@@ -269,6 +306,47 @@ def test_what_was_sent_before_the_clock_stepped_back_into_a_gap_is_not_sent_agai
     export()
     assert receiver.differed == []
     assert set(range(START_S - back_s, START_S + 30)) <= set(receiver.sent)
+
+
+@pytest.mark.parametrize("slept_s", [1, 4])
+def test_what_is_recorded_in_a_gap_is_sent_though_the_clock_stepped_back_to_before_it(slept_s, path):
+    """Also where the clock had stepped back before, to behind that gap, and the export looks when it is there again."""
+    life, receiver = Life(path), Receiver()
+
+    def export():
+        Runner(life.store.view, receiver, "x", clock=life.clock).finish(0, 0)
+
+    life.live(10)
+    life.clock.advance(slept_s)
+    life.live(20)
+    export()
+    life.clock.advance(-20)
+    life.live(2)
+    export()
+    life.clock.advance(-7 - slept_s)
+    life.live(7 + slept_s)
+    export()
+    assert receiver.differed == []
+    assert set(range(START_S + 10, START_S + 10 + slept_s)) <= set(receiver.sent)
+
+
+@pytest.mark.parametrize("back_s", [2, 40, 3600])
+def test_a_clock_that_steps_back_harms_no_store_of_one_tier(back_s, path):
+    """It is recorded into and ticks as before; totals go on."""
+    clock = ManualClock(START_S * S)
+    schemas = [Schema(kind[0], kind, 2, (Tier("1s", "60s"),)) for kind in ("counter", "gauge", "summary")]
+    with Store(path, schemas, clock=clock) as store:
+        counter, gauge, summary = store.counter("c_total"), store.gauge("g"), store.summary("s")
+        for second in range(40):
+            counter.inc()
+            gauge.set(second)
+            summary.observe(second)
+            store.tick()
+            clock.advance(-back_s if second == 20 else 1)
+        assert counter.value == 40
+        assert points(store.view, "c_total", 0)[clock() // S - 1] == 40
+        assert points(store.view, "s", 0, "total")[clock() // S - 1] == 40
+    assert check_store(path, clock()) == []
 
 
 @pytest.mark.parametrize("second", [-5, 0, 1, 59, 60, 86_400])

@@ -209,8 +209,8 @@ def test_a_killed_copy_is_not_there(path, tmp_path):
     code = "import sys; from rondo_core.maintain.copies import copy_store; copy_store(sys.argv[1], sys.argv[2])"
     for fault in ("create.slab:3", "journal.append.half:2", "runs.write.half:1", "create.whole:1", "create.named:1"):
         target = tmp_path / fault.partition(":")[0]
-        environment = {**os.environ, "RONDO_FAULT": fault}
-        ended = subprocess.run([sys.executable, "-c", code, path, target], env=environment, check=False)
+        armed = f"from rondo_core import faults; faults.arm({fault!r}); {code}"
+        ended = subprocess.run([sys.executable, "-c", armed, path, target], check=False)
         assert ended.returncode == -9, fault
         assert target.exists() == (fault == "create.named:1")
     assert not [each for each in check_store(tmp_path / "create.named") if each.severity == "damage"]

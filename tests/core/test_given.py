@@ -1,6 +1,7 @@
 """Whatever a record call is given is taken or counted, by handles that are compiled and by those that are not."""
 
 import copy
+import itertools
 import math
 import pickle
 import threading
@@ -257,6 +258,18 @@ def test_a_batch_says_how_many_values_it_wants(store, given):
     for _ in range(2):
         with pytest.raises(ValueError, match=f"batch of 2 gauges: {len(given)} values"):
             batch.set(given)
+
+
+def test_a_batch_of_gauges_or_values_without_end_is_refused_at_once(store):
+    """No more of them is asked for than tells that they are too many."""
+    gauges = [store.gauge("g", n=n) for n in range(2)]
+    with pytest.raises(UsageError, match="none left out"):
+        store.batch(itertools.cycle(gauges))
+    batch = store.batch(gauges)
+    asked = itertools.count()
+    with pytest.raises(ValueError, match="batch of 2 gauges: 3 or more values"):
+        batch.set(asked)
+    assert next(asked) == 3
 
 
 def test_a_batch_takes_a_list_that_another_thread_refills(store):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rondo_core import Schema, Store, StoreReader, Tier
+from rondo_core.clock import ManualClock
 from rondo_core.errors import CapacityError, LabelError, StoreClosedError, StoreForkedError, UsageError
 
 
@@ -445,3 +446,30 @@ def test_many_summaries_carry_their_totals_on_as_few_do(tmp_path, clock):
             observed = [sum(n % (each + 1) == 0 for each in range(second + 1)) for second in range(5)]
             expected = [*observed, observed[-1]] if n < 100 else [0, 1, 2, 2]
             assert data.values.tolist() == expected
+
+
+class PassingClock(ManualClock):
+    """A clock on which time passes with each look."""
+
+    each_s = 0.0
+
+    def __call__(self):
+        now_ns = self.now_ns
+        self.advance(self.each_s)
+        return now_ns
+
+
+def test_a_record_that_enters_a_bucket_belongs_to_the_instant_of_its_call(path):
+    """What passes while its bucket is entered moves a sample into no later one."""
+    clock = PassingClock()
+    called_s = clock.now_ns // 10**9 + 1
+    schemas = [Schema("g", "gauge", 1), Schema("c", "counter", 1), Schema("s", "summary", 1)]
+    with Store(path, schemas, clock=clock) as store:
+        gauge, counter, summary = store.gauge("g"), store.counter("c_total"), store.summary("s")
+        for record in (lambda: gauge.set(1.0), counter.inc, lambda: summary.observe(1.0)):
+            clock.now_ns, clock.each_s = called_s * 10**9, 1.0
+            record()
+            clock.each_s = 0.0
+        assert points(store, "g") == {called_s: 1.0}
+        assert max(points(store, "c_total", fn="last")) == called_s
+        assert points(store, "s", fn="count") == {called_s: 1.0}

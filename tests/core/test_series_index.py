@@ -2,14 +2,12 @@
 
 import random
 
-import msgpack
 import pytest
 
 from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.errors import CorruptStoreError
-from rondo_core.model.labels import Series
 from rondo_core.model.selector import parse_selector
-from rondo_core.read import label_hashes, series_index
+from rondo_core.read import series_index
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.registry import encode_series
 
@@ -63,57 +61,18 @@ def test_the_index_finds_what_a_look_at_every_series_finds(tmp_path, monkeypatch
             assert reader.registry.counts == {name: len(group) for name, group in store.registry.by_schema.items()}
 
 
-def test_every_label_of_every_record_has_its_entry(monkeypatch):
-    """However long its texts are and however many it has, and wherever the records are divided."""
-    monkeypatch.setattr(label_hashes, "_AT_ONCE", 7)
-    chance, records, expected = random.Random(3), [], []
-    for at in range(60):
-        labels = [(f"l{n}", chance.choice(VALUES)) for n in range(chance.choice((0, 1, 2, 15, 16, 40)))]
-        name = chance.choice(("m", "metric" * 6, "metric" * 60))
-        records.append(encode_series(Series(name, tuple(labels), "gauge", "gauges", at)))
-        expected += [label_hashes.entry_of(msgpack.packb(label)) | at for label in (name, *labels)]
-    found = [*label_hashes.entries_of(records, 0, 25), *label_hashes.entries_of(records, 25, 60)]
-    assert sorted(map(int, found)) == sorted(expected)
-
-
-UNUSUAL = {
-    "a label that is no pair": lambda series: msgpack.packb((series.name, ["xy"], *series[3:])),
-    "a label of a number": lambda series: msgpack.packb((series.name, [("x", 5)], *series[3:])),
-    "labels as a map": lambda series: msgpack.packb((series.name, {"xy": "z"}, *series[3:])),
-    "more labels than there are": lambda _: b"\x97\xa1m\x9f\x92\xa1k\xa1v",
-    "a text that is longer": lambda _: b"\x97\xda\xff\xff",
-}
-
-
-@pytest.mark.parametrize("what", UNUSUAL)
-def test_records_of_another_make_have_no_entries(what):
-    """Hostile records among whole ones are told, and not taken for labels that they do not have."""
-    series = Series("m", (("k", "v"),), "gauge", "gauges", 0)
-    records = [encode_series(series)] * 5 + [UNUSUAL[what](series)]
-    with pytest.raises(ValueError, match=r"label|record"):
-        label_hashes.entries_of(records, 0, len(records))
-
-
-def test_hashes_that_collide_cost_time_and_no_series(tmp_path, monkeypatch):
-    """Also those of labels of the same series: each is found once."""
+def test_labels_of_any_length_and_number_are_found(tmp_path, monkeypatch):
+    """Also where what marks one label stands across the end of a record and the beginning of the next."""
     monkeypatch.setattr(series_index, "FEW", 1)
-    monkeypatch.setattr(label_hashes, "_FACTOR", 0)
     with Store(tmp_path / "s", [Schema("gauges", "gauge", 64, TIERS)]) as store:
-        declared = [store.gauge("metric", n=n, job="x").series for n in range(9)]
-        with StoreReader(tmp_path / "s") as reader:
-            assert [reader.series(f"metric{{job=x,n={n}}}") for n in range(9)] == [[each] for each in declared]
-            assert list(reader.series("metric{job=x}")) == declared
-
-
-def test_among_labels_that_are_too_many_to_sort_all_are_found(tmp_path, monkeypatch):
-    """Then every record is looked at."""
-    monkeypatch.setattr(series_index, "FEW", 1)
-    monkeypatch.setattr(label_hashes, "_STEPS", 9)
-    monkeypatch.setattr(label_hashes, "_STEPS_OF_SOME", 1)
-    with Store(tmp_path / "s", [Schema("gauges", "gauge", 64, TIERS)]) as store:
-        declared = [store.gauge("metric", long="x" * 1000, n=n).series for n in range(9)]
+        many = {f"l{n}": "x" for n in range(40)}
+        declared = [store.gauge("metric", many, long="x" * 1000, n=n).series for n in range(9)]
         with StoreReader(tmp_path / "s") as reader:
             assert [reader.series(f"metric{{n={n}}}") for n in range(9)] == [[each] for each in declared]
+            assert list(reader.series("metric{l39=x}")) == declared
+            records = reader.registry.records
+            split = records[3][-2:] + records[4][:3]
+            assert [at for at in reader._index._rarest([split], len(records)) if split in records[at]] == []
 
 
 def test_a_selector_of_what_no_label_can_be_finds_nothing(tmp_path):

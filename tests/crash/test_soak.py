@@ -25,8 +25,7 @@ def test_killed_at_any_fault_point_and_at_any_instant(tmp_path):
     jump and step back, restarts: killed RONDO_KILLS times, and after each compared with a store that was not.
     """
     command = [sys.executable, str(HERE / "soak.py"), str(tmp_path / "soak"), str(KILLS), SEED, INSTANTS]
-    environment = os.environ | {"RONDO_FAULT": ""}
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=3000, env=environment)
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=3000)
     assert done.returncode == 0, done.stderr[-6000:]
     said = json.loads(done.stdout)
     assert said["deaths"] >= KILLS
@@ -35,9 +34,8 @@ def test_killed_at_any_fault_point_and_at_any_instant(tmp_path):
 
 
 def killed_at(fault, code, path):
-    environment = os.environ | {"RONDO_FAULT": fault}
-    command = [sys.executable, "-c", code, str(path)]
-    return subprocess.run(command, check=False, env=environment, capture_output=True, text=True)
+    armed = f"from rondo_core import faults; faults.arm({fault!r})\n{code}"
+    return subprocess.run([sys.executable, "-c", armed, str(path)], check=False, capture_output=True, text=True)
 
 
 CREATE = "import sys; from rondo_core import Store; Store(sys.argv[1]).close()"
@@ -73,7 +71,7 @@ def test_a_half_written_series_is_cut_off(path):
 
 
 def test_a_fault_that_cannot_be_read_is_said_in_one_line(path):
-    """What is wrong with RONDO_FAULT is named, and what to write."""
+    """What is wrong is named, and what to write."""
     done = killed_at("fold.block", CREATE, path)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].endswith("RONDO_FAULT=fold.block: not a fault; write NAME:N or *:N")
+    assert done.stderr.splitlines()[-1].endswith("fold.block: not a fault; write NAME:N or *:N")

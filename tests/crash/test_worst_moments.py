@@ -213,3 +213,63 @@ clock.advance(-5); faults.arm("{fault}"); store.tick()
 """
     assert killed(path, code)
     assert [each for each in check_store(path, (START_S + 7) * 10**9) if each.severity == "damage"] == []
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_kill_before_anything_has_returned_leaves_the_return_to_the_next_process(n, path):
+    """Killed when the clock had returned and no row had: the next process finds the same return, and the same history."""
+    code = f"""
+def live(second):
+    clock.now_ns = ({START_S} + second) * 10**9; record(float(second)); store.tick()
+for second in [*range(10), 1000, 10, 11, -23, -22]:
+    live(second)
+faults.arm("enter.begin:{n}")
+live(12)
+"""
+    assert killed(path, code)
+    clock = ManualClock((START_S + 12) * 10**9)
+    with Store(path, SCHEMAS, clock=clock) as store:
+        gauge, counter, summary = store.gauge("g"), store.counter("c_total"), store.summary("s")
+        gauge.set(12.0)
+        summary.observe(12.0)
+        counter.inc()
+        store.tick()
+        for tier, held in ((0, {3, 5, 6, 7, 8, 9, 10, 11, 12}), (1, {3, 6, 9}), (2, {3})):
+            assert held <= points(store, "g", tier).keys()
+            assert held - {12} <= points(store, "c_total", tier).keys()
+            assert held - {12} <= points(store, "s", tier, "max").keys()
+        assert points(store, "s", 1, "max")[6] == 8.0
+        assert check_store(path, clock()) == []
+
+
+@pytest.mark.parametrize("point", ["row.begin", "row.filled"])
+def test_a_kill_as_a_return_takes_the_newest_row_leaves_what_was_folded(point, path):
+    """The finest tier has nothing left of the window that the clock stepped back to: what was folded of it stays."""
+    code = f"""
+def live(second):
+    clock.now_ns = ({START_S} + second) * 10**9; gauge.set(float(second)); store.tick()
+for second in [*range(-3, 11), -1]:
+    live(second)
+faults.arm("{point}:1"); clock.now_ns = ({START_S} + 11) * 10**9; gauge.set(11.0)
+"""
+    assert killed(path, code)
+    with Store(path, SCHEMAS, clock=ManualClock((START_S + 11) * 10**9)) as store:
+        store.gauge("g").set(11.0)
+        store.tick()
+        assert points(store, "g", 1, "min") == {-3: -3.0, 0: 0.0, 3: 3.0, 6: 6.0}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_kill_as_a_long_gap_is_entered_is_no_damage(n, path):
+    """Killed when what came before a gap is folded, and nothing after it is recorded, a store checks clean."""
+    code = f"""
+for second in range(4):
+    record(1.0); store.tick(); clock.advance(1)
+clock.advance(3600); faults.arm("fold.moved:{n}"); record(1.0)
+"""
+    assert killed(path, code)
+    assert check_store(path, (START_S + 4) * 10**9) == []
+    with Store(path, SCHEMAS, clock=ManualClock((START_S + 3605) * 10**9)) as store:
+        store.tick()
+        assert points(store, "c_total", 1, "count") == {0: 3.0, 3: 1.0}
+        assert points(store, "c_total", 2, "count") == {-3: 3.0, 3: 1.0}

@@ -46,15 +46,13 @@ def same(one, other):
     return (one == other) | (np.isnan(one) & np.isnan(other))
 
 
-def differences(dead, whole, schemas, blurs, dropped_from=None, returning_from=None):
+def differences(dead, whole, schemas, blurs, dropped_from=None):
     """Say what a killed process left that was neither there before nor after the call that the kill cut short.
 
     Args:
-        dead: Tiers of the killed store; `whole`: of the undisturbed one before and after that call, and within.
+        dead: Tiers of the killed store; `whole`: of the undisturbed one before and after that call, and in passing.
         blurs: where calls may have landed in part.
         dropped_from: a bucket of the finest tier, from whose windows on coarse rows may be missing.
-        returning_from: a bucket of the finest tier, from whose windows on coarse rows are in passing: of what was
-            recorded since the clock stepped back, or of what is there again as it returns; the next writer settles it.
     """
     found = []
     for schema in schemas:
@@ -67,8 +65,6 @@ def differences(dead, whole, schemas, blurs, dropped_from=None, returning_from=N
                 pending = min(pending, dropped_from // span)
             for bucket in set().union(*(tiers.rows[key] for tiers in (dead, *whole))):
                 rows = [tiers.rows[key].get(bucket, absent) for tiers in (dead, *whole)]
-                if tier and returning_from is not None and (bucket + 1) * span > returning_from:
-                    continue
                 wrong = ~np.logical_or.reduce([same(rows[0], row) for row in rows[1:]])
                 if bucket >= pending:
                     wrong &= ~np.isnan(rows[0])

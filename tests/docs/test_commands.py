@@ -80,7 +80,7 @@ def test_every_claim_of_the_readme_carries_the_command_that_shows_it():
 @pytest.fixture
 def receiver():
     """A receiver that acknowledges, in a process of its own; gives its URL."""
-    command = [sys.executable, "-m", "rondo_cli.acknowledge"]
+    command = [sys.executable, ROOT / "bench" / "acknowledge.py"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         yield f"http://127.0.0.1:{process.stdout.readline().strip()}/1"
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import runpy
 import shutil
 import signal
 import subprocess
@@ -19,12 +20,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import snappy
-from rondo_exporter_prometheus.remote_write_pb2 import WriteRequest
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
+from rondo_core.storage.directory import create
 
+PROTOCOL = Path(__file__).parents[2] / "rondo_exporters" / "prometheus" / "tests" / "remote_write_pb2.py"
+WriteRequest = runpy.run_path(str(PROTOCOL))["WriteRequest"]
 S = 10**9
 SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "1h"),))]
 MODES = ("well", "well", "well", "not now", "too many", "drips", "vanishes", "takes and vanishes")
@@ -120,9 +123,8 @@ class Agents:
         """Start an agent that has no more power over files than anyone."""
         options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | options
         return subprocess.Popen(
-            [sys.executable, __file__, AS_ANYONE, "agent", f"{self._place}/stores", *arguments],
+            [sys.executable, __file__, AS_ANYONE, fault, "agent", f"{self._place}/stores", *arguments],
             stdin=subprocess.DEVNULL,
-            env={**os.environ, "RONDO_FAULT": fault},
             **options,
         )
 
@@ -134,14 +136,15 @@ class Agents:
                 each.wait()
 
 
-def as_anyone(arguments):
-    """Become the command, without the power over files that root has and others have not."""
+def as_anyone(fault, arguments):
+    """Become the command, armed with a fault, without the power over files that root has and others have not."""
     if not os.geteuid():
         import ctypes
 
         for capability in (1, 2, 3):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, out of the bounding set
             ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)
-    os.execv(sys.executable, [sys.executable, "-m", "rondo_cli", *arguments])
+    code = f"from rondo_core import faults; faults.arm({fault!r}); from rondo_cli.main import main; main()"
+    os.execv(sys.executable, [sys.executable, "-c", code, *arguments])
 
 
 class Chaos:
@@ -164,7 +167,7 @@ class Chaos:
         if self._left > 0 and self._rng.random() < 0.4:
             self._left -= 1
             make = (self.closed, self.closed, self.killed, self.anew, self.anew, self.poisoned, self.damaged, self.live)
-            self._rng.choice(make)()
+            self._rng.choice((*make, self.unborn))()
         more = (
             self.rename,
             self.open_again,
@@ -234,6 +237,13 @@ class Chaos:
         victim = self._rng.choice(("meta", "runs", "series", "c.0.slab"))
         os.truncate(path / victim, self._rng.choice((0, 100)))
         self.kept.add(who)
+        self._put(who)
+
+    def unborn(self):
+        """One whose process was killed as it made it."""
+        who = self._name()
+        create(self.place / "staging" / who, SCHEMAS, wall_ns())
+        (self.place / "staging" / who / "name").write_text(who)
         self._put(who)
 
     def live(self):
@@ -405,6 +415,11 @@ def holding(directory, *names):
     return sorted(Path(path) for path, _, files in os.walk(directory) if any(name in files for name in names))
 
 
+def cursors(path):
+    """Read what the exporters' cursors of a store say."""
+    return [each.read_text() for each in path.glob("cursor_*.json")]
+
+
 def _who(path):
     """Name the store that lies in a directory, damaged or not: by a mark of the test's own, where that was left."""
     with contextlib.suppress(OSError):
@@ -417,17 +432,20 @@ def _who(path):
             yield data[at + 4 : at + 4 + (data[at + 3] & 31)].decode()
 
 
+def configure(place, receivers, *, timeout_s, deadline_s):
+    """Write the agents' config."""
+    settings = f'[agent]\nafter = "delete"\ninterval = "300ms"\ndeadline = "{deadline_s}s"\n'
+    options = f'plugin = "prometheus"\nprotocol = "1.0"\ntimeout = "{timeout_s}s"\nmatch = "c_total"\n'
+    tables = [f'[exporters.{name}]\n{options}url = "{each.url}"\n' for name, each in receivers.items()]
+    (place / "rondo.toml").write_text(settings + "".join(tables))
+
+
 def main(place, count, seed):
     """Let it all happen, and say how it ended."""
     place, rng = Path(place), random.Random(seed)
     receivers = {name: Receiver() for name in RECEIVERS}
-    tables = "".join(
-        f'[exporters.{name}]\nplugin = "prometheus"\nprotocol = "1.0"\ntimeout = "1s"\nmatch = "c_total"\nurl = "{each.url}"\n'
-        for name, each in receivers.items()
-    )
     chaos = Chaos(place, count, seed)
-    settings = '[agent]\nafter = "delete"\ninterval = "300ms"\ndeadline = "5s"\n'
-    (place / "rondo.toml").write_text(settings + tables)
+    configure(place, receivers, timeout_s=1, deadline_s=5)
     agents = Agents(place, rng)
     try:
         going = True
@@ -442,6 +460,7 @@ def main(place, count, seed):
         early = judge(chaos, receivers, whole=False)
         for each in receivers.values():
             each.mode = "well"
+        configure(place, receivers, timeout_s=60, deadline_s=120)  # a busy machine is no fault any more
         said = []
         for _ in range(6):
             done = agents.start(
@@ -456,6 +475,15 @@ def main(place, count, seed):
             each.close()
     late["deleted without acknowledgement"] += early["deleted without acknowledgement"]
     left = sum(path.suffix == ".rondo" for path in holding(chaos.stores, "runs"))  # none that was never finished
+    surplus = [
+        {
+            "path": str(path),
+            "files": {each.name: each.stat().st_size for each in path.iterdir()},
+            "cursors": cursors(path),
+        }
+        for path in holding(chaos.stores, "runs")
+        if path.suffix == ".rondo" and not chaos.kept.intersection(_who(path))
+    ]
     answers = sum((each.answers for each in receivers.values()), Counter())
     return {
         **{name: late[name] for name in ("missing", "different", "deleted without acknowledgement")},
@@ -467,11 +495,12 @@ def main(place, count, seed):
         "done": dict(chaos.done),
         "answers": dict(answers),
         "said": said[-1],
+        "surplus": surplus,
     }
 
 
 if sys.argv[1] == AS_ANYONE:
-    as_anyone(sys.argv[2:])
+    as_anyone(sys.argv[2], sys.argv[3:])
 if __name__ == "__main__":
     shutil.rmtree(sys.argv[1], ignore_errors=True)
     print(json.dumps(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])), indent=1))

@@ -81,18 +81,19 @@ def site(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def rondo_command():
+def rondo_code():
     """What starts the command; a module may start it in another way."""
-    return [sys.executable, "-m", "rondo_cli"]
+    return "from rondo_cli.main import main; main()"
 
 
 @pytest.fixture
-def rondo(site, tmp_path, rondo_command):
+def rondo(site, tmp_path, rondo_code):
     """Run the command in a process of its own, the exporter `ledger` installed."""
 
     def run(*arguments, fault="", status=0, ordinary=False):
-        environment = {**os.environ, "PYTHONPATH": str(site), "RONDO_FAULT": fault}
-        command = [*rondo_command, *map(str, arguments)]
+        environment = {**os.environ, "PYTHONPATH": str(site)}
+        code = f"from rondo_core import faults; faults.arm({fault!r}); {rondo_code}"
+        command = [sys.executable, "-c", code, *map(str, arguments)]
         done = subprocess.run(
             command,
             check=False,

@@ -6,7 +6,8 @@ import signal
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.errors import StoreError, UsageError
+from rondo_core.errors import ExportError, StoreError, UsageError
+from rondo_core.export import Exporters
 from rondo_core.export.agent import Agent
 from rondo_core.plugins.config_file import read_config
 from rondo_core.read.stores import find_stores
@@ -232,3 +233,71 @@ def test_an_agent_that_is_killed_again_and_again_loses_and_doubles_nothing(
             assert seen.setdefault((series, stamp), request) == request
     for path in archived:
         assert sent(ledger(), path.stem) == held(path)
+
+
+class Rotating:
+    """An exporter whose receiver refuses the sender itself for so many requests."""
+
+    def __init__(self, n_refusals):
+        self.n_refusals, self.n_samples = n_refusals, 0
+
+    def send(self, batch):
+        if self.n_refusals:
+            self.n_refusals -= 1
+            raise ExportError("answered 401")
+        self.n_samples += batch.n_samples
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("n_refusals", [1, 2])
+def test_a_token_that_is_rotated_costs_the_last_walk_nothing(agent, tmp_path, monkeypatch, n_refusals):
+    """What a receiver refuses the sender for a moment is sent in the same walk, where that is the last."""
+    record(tmp_path / "stores" / "a.rondo")
+    receiver = Rotating(n_refusals)
+    monkeypatch.setattr("rondo_core.export.lane.open_exporter", lambda *_: receiver)
+    done = agent().run_once(last=True)
+    assert not done.failures
+    assert done.samples == receiver.n_samples > 0
+    assert done.complete == 1
+
+
+def test_a_store_that_was_refused_is_tried_again_at_growing_intervals(agent, tmp_path, monkeypatch):
+    """The first time after a second, then after twice as long each time, up to an hour; and it is sent as soon as it can be."""
+    record(tmp_path / "stores" / "a.rondo")
+    receiver, now_s, waits = Rotating(1 << 30), [1000.0], []
+    monkeypatch.setattr("rondo_core.export.lane.open_exporter", lambda *_: receiver)
+    monkeypatch.setattr("rondo_core.export.lane.monotonic_ns", lambda: round(now_s[0] * 1e9))
+    walking = agent()
+    for _ in range(14):
+        assert walking.run_once().failures
+        asked = receiver.n_refusals
+        waits.append(walking._lanes[0].wakes_s() - now_s[0])
+        assert walking.run_once().failures
+        assert receiver.n_refusals == asked
+        now_s[0] += waits[-1]
+    assert waits == pytest.approx([1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 3600, 3600])
+    receiver.n_refusals = 0
+    assert not walking.run_once().failures
+    assert receiver.n_samples > 0
+
+
+def test_one_label_is_not_given_twice(agent, config, tmp_path):
+    """Where an operator's labels meet under one name, nothing says which was meant: it is refused, before anything starts."""
+    (tmp_path / "stores").mkdir()
+    for labels in ('{ instance = "x" }', '"a=b, instance=x"'):
+        table = '[exporters.prometheus]\nurl = "http://127.0.0.1:1/"\nexternal_labels = ' + labels.replace(
+            "{", "{{"
+        ).replace("}", "}}")
+        with pytest.raises(
+            UsageError, match=r"exporters\.prometheus\.external_labels: instance: is given to every series"
+        ):
+            agent("", table)
+        agent('instance_label = "store"', table)
+        with Store(tmp_path / "s") as store, pytest.raises(UsageError, match="external_labels: instance"):
+            Exporters(store, read_config(config("", table)).exporters, {"instance": "y"})
+    with pytest.raises(UsageError, match="a table of texts, such as a=b, each name once"):
+        agent("", '[exporters.prometheus]\nurl = "http://127.0.0.1:1/"\nexternal_labels = "a=b,a=c"')
+    with pytest.raises(UsageError, match=r"agent\.instance_label: 'a b': not a label name"):
+        agent('instance_label = "a b"')

@@ -17,6 +17,7 @@ from rondo_core.export.runner import open_runner
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.read.stores import find_stores
+from rondo_core.storage.directory import create
 
 S = 10**9
 START = 1_700_000_000 * S
@@ -254,14 +255,15 @@ def test_a_store_that_is_opened_again_is_sent_as_a_live_one(stores, agent, calls
 
 def test_an_export_by_hand_says_that_the_store_was_opened_again(site, calls, stores, samples, tmp_path):
     """`rondo export` keeps to the same: what may still change stays for the next call."""
-    from rondo_core.export.held import EndedReader, HeldStore
+    from rondo_core.export.held import EndedReader, look_at
+    from rondo_core.storage.files import Folder
 
     path = record(stores / "b.rondo", 4, HOURS, step_s=3600)
     now, again = ManualClock(START + 3 * HOUR + 60 * S), []
     calls.append(lambda _batch: again or again.append(Store(path, clock=now)))
-    with HeldStore(path) as held:
-        look = held.look()
-        with EndedReader(held.inside, look.run) as reader:
+    with Folder(path) as held:
+        look = look_at(held)
+        with EndedReader(held, look.run) as reader:
             table = {"path": str(tmp_path / "ledger"), "max_samples": 1}
             outcome = open_runner(reader, "ledger", table, clock=now).finish(look.run, 10.0)
         assert reader.reopened
@@ -452,9 +454,9 @@ def test_places_that_cannot_be_are_said_in_one_line(stores, agent, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     for archive, what in (
-        ("file", "File exists"),
-        ("file/below", "Not a directory"),
-        ("loop", "File exists|Too many levels"),
+        ("file", "is a file, not a directory"),
+        ("file/below", "is a file, not a directory|Not a directory"),
+        ("loop", "there is no .*/loop; make it, or choose another"),
         ("stores/one.rondo", "is a store"),
         ("stores/one.rondo/below", "is a store"),
     ):
@@ -612,6 +614,47 @@ def test_a_store_in_which_nothing_was_recorded_is_through_at_once(stores, agent)
     done = agent(after="delete", exporter={"match": "c_total"}).run_once()
     assert (done.complete, done.deleted, done.failures) == (1, 1, [])
     assert not path.exists()
+
+
+def unborn(path):
+    """Make a store as a process leaves it that is killed before its run is on record."""
+    create(path, SECONDS, START)
+    return path
+
+
+@pytest.mark.parametrize("after", ["archive", "delete"])
+def test_a_store_whose_process_was_killed_as_it_made_it_goes_like_any_other(stores, agent, tmp_path, after):
+    """It has no run whose end could be acknowledged, and nothing else either."""
+    path = unborn(stores / "a.rondo")
+    done = agent(after=after, archive=str(tmp_path / "archive")).run_once()
+    assert (done.complete, done.archived + done.deleted, done.failures) == (1, 1, [])
+    assert not path.exists()
+
+
+def test_a_store_whose_runs_are_lost_is_not_taken_for_one_that_was_just_made(stores, agent):
+    """What was recorded in it stays."""
+    path = record(stores / "a.rondo")
+    shutil.copy(unborn(stores / "b.rondo") / "runs", path / "runs")
+    assert agent(after="delete").run_once().deleted == 1
+    assert path.exists()
+
+
+def test_a_store_that_an_agent_deletes_as_it_is_made_is_made_again(stores, agent, monkeypatch):
+    """The program that makes it learns nothing of that."""
+    path, deletes = stores / "a.rondo", agent(after="delete")
+    found = []
+
+    def create_and_delete(*args, **options):
+        create(*args, **options)
+        if not found:
+            found.append(deletes.run_once().deleted)
+
+    monkeypatch.setattr("rondo_core.store.create", create_and_delete)
+    with Store(path, SECONDS, clock=ManualClock(START)) as store:
+        store.counter("c_total").inc()
+    assert found == [1]
+    with StoreReader(path) as reader:
+        assert len(reader.query("c_total")) == 1
 
 
 def test_a_store_whose_series_are_lost_is_not_taken_for_an_empty_one(stores, agent, tmp_path):

@@ -68,10 +68,9 @@ def impatient(monkeypatch):
 
 
 @pytest.fixture
-def rondo_command():
+def rondo_code():
     """Start the command as it is, but that a request hangs after half a second."""
-    code = "import rondo_core.export.runner as runner; runner.PATIENCE_S = 0.5; from rondo_cli.main import main; main()"
-    return [sys.executable, "-c", code]
+    return "import rondo_core.export.runner as runner; runner.PATIENCE_S = 0.5; from rondo_cli.main import main; main()"
 
 
 def arrived(requests):

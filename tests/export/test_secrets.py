@@ -63,13 +63,13 @@ def start(tmp_path, *arguments, **environment):
     )
 
 
-def check(running, echo, tmp_path):
+def check(running, echo, tmp_path, *, on_command_line=False):
     """While a request is under way look at the processes' titles; then let it end, and look at all that was left."""
     try:
         assert echo.came.wait(60), running.communicate(timeout=5)
         for pid in family(running.pid):
             title = Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-            assert not any(secret in title for secret in SECRETS), title
+            assert on_command_line or not any(secret in title for secret in SECRETS), title
             assert "rondo_cli" in title or pid != running.pid
         echo.go.set()
         said = "".join(running.communicate(timeout=60))
@@ -84,6 +84,7 @@ def check(running, echo, tmp_path):
         path.read_bytes().decode("latin-1") for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".toml"
     )
     assert "answered 401" in said
+    assert ("a credential on the command line" in said) == on_command_line
     for secret in SECRETS:
         assert secret not in said
         assert secret not in kept
@@ -101,12 +102,19 @@ def test_of_a_config_nothing_is_shown(plugin, echo, demo, tmp_path):
     check(start(tmp_path, "export", demo, TOKEN="hidden-token"), echo, tmp_path)
 
 
-def test_of_a_command_line_nothing_is_shown_either(echo, demo, tmp_path):
-    """What `ps` shows of a command that was given a password is without it; what else it was given stays."""
+def test_of_a_command_line_nothing_is_shown_but_by_ps_and_that_is_said(echo, demo, tmp_path):
+    """Neither in what it says nor in what it leaves; that others see the command line while it runs is a warning."""
     pytest.importorskip("rondo_exporter_prometheus")
     url = echo.url.replace("//", "//hidden-user:hidden-password@") + "?k=hidden-key"
     running = start(tmp_path, "export", demo, "--to", "prometheus", "--url", url, "-o", "headers=X-Key=hidden-header")
-    check(running, echo, tmp_path)
+    check(running, echo, tmp_path, on_command_line=True)
+
+
+def test_a_credential_in_the_environment_is_not_on_the_command_line(echo, demo, tmp_path):
+    """A value that is as a whole ${NAME} is read from there, and `ps` shows the name."""
+    pytest.importorskip("rondo_exporter_prometheus")
+    arguments = ("--to", "prometheus", "--url", echo.url, "-o", "bearer_token=${TOKEN}")
+    check(start(tmp_path, "export", demo, *arguments, TOKEN="hidden-token"), echo, tmp_path)
 
 
 @pytest.mark.emulator
@@ -116,4 +124,4 @@ def test_of_a_machine_that_sends_nothing_is_shown(echo, tmp_path):
     pytest.importorskip("uvicorn")
     url = echo.url.replace("//", "//hidden-user:hidden-password@")
     arguments = ("vmm", "--machine", "soft", "--duration", "1", "--store", "vm.rondo", "--api-port", "0")
-    check(start(tmp_path, *arguments, "--remote-write", url), echo, tmp_path)
+    check(start(tmp_path, *arguments, "--remote-write", url), echo, tmp_path, on_command_line=True)

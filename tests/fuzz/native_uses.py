@@ -1,20 +1,27 @@
 """Uses and misuses of handles, made at random: `native_uses.py SEED FIRST COUNT` prints the examples that ended a process.
 
-A process of its own is forked for each few examples, so that one which ends by a signal is seen and named.
+Examples run in a process that is forked for some of them and says which is under way, so that one which ends it by a
+signal, or hangs, is seen and named. `--loud` runs COUNT examples in one process, and lets it say where it died.
 """
 
 import contextlib
 import copy
 import ctypes
+import faulthandler
 import gc
+import logging
 import math
+import mmap
 import os
 import pickle
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import threading
+import traceback
+import warnings
 from array import array
 from decimal import Decimal
 from fractions import Fraction
@@ -24,22 +31,94 @@ import numpy as np
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.record import handles
+from rondo_core.storage import directory as store_directory
 from rondo_vmm.observe.exit_totals import ExitTotals
 
-TOGETHER = 20  # examples to a process
+TOGETHER = 100  # examples to a process
+TO_A_STORE = 5
+HANGS_S = 120
 TIERS = (Tier("1s", "20s"), Tier("10s", "2m"))
-SCHEMAS = [Schema(kind, kind, 16, TIERS) for kind in ("counter", "gauge", "summary")]
-SCHEMAS.append(Schema("sketched", "summary", 4, TIERS, match="{__name__=~'z.*'}", sketch=True))
-SCHEMAS[2:] = [SCHEMAS[3], SCHEMAS[2]]
 WILD = (0, 1, -1, 7, 15, 16, 63, 64, 4096, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), 1 << 64, 10**400)
+
+NUMBERS = (
+    *(1.5, -1.0, 0.0, math.nan, math.inf, -math.inf, 1.7e308, 5e-324, True, None, "1.5", b"1", 1j),
+    *(Decimal("1.5"), Decimal("sNaN"), Fraction(3, 7), np.float32(0.1), np.float16(6e4), np.int8(-3), np.nan),
+    *(np.longdouble(2), np.datetime64(5, "ns")),
+)
+# Each makes its kind of an example, a size, and floats of that size in a list that changes later.
+MANY = (
+    lambda _example, _size, taken: array("d", taken),
+    lambda _example, _size, taken: taken,
+    lambda _example, _size, taken: taken,
+    lambda _example, _size, taken: tuple(taken),
+    lambda _example, size, _taken: read_only(size),
+    lambda _example, size, _taken: read_only(size)[::-1],
+    lambda _example, size, _taken: np.arange(size * 2.0)[::2],
+    lambda _example, size, _taken: released(size),
+    lambda _example, size, _taken: np.arange(size),
+    lambda _example, size, _taken: np.arange(size, dtype=">f8"),
+    lambda _example, size, _taken: np.zeros((size, size)),
+    lambda _example, size, _taken: np.zeros((size, 0)),
+    lambda _example, size, _taken: bytes(8 * size),
+    lambda _example, size, _taken: memoryview(bytes(8 * size)).cast("d"),
+    lambda _example, size, _taken: (ctypes.c_double * size)(),
+    lambda _example, size, _taken: array("f", range(size)),
+    lambda _example, _size, taken: iter(taken),
+    lambda example, size, _taken: [example.odd_object() for _ in range(size)],
+    lambda _example, size, _taken: [Fraction(n, 7) for n in range(size)],
+    lambda _example, size, _taken: [10**400] * size,
+    lambda _example, size, _taken: np.zeros(size, "f8,f8"),
+    lambda _example, size, _taken: np.zeros(size, object),
+    lambda _example, _size, _taken: np.float64(1),
+    lambda _example, size, _taken: "x" * size,
+    lambda _example, size, _taken: range(size),
+    lambda _example, _size, taken: set(taken),
+)
+
+
+class Chance(random.Random):
+    """Chance that chooses in a third of the time."""
+
+    def choice(self, options):
+        return options[int(self.random() * len(options))]
+
+
+def schemas_of(tiers):
+    """Make a schema of each kind, the summaries with a sketch and without."""
+    sketched = Schema("sketched", "summary", 4, tiers, match="{__name__=~'z.*'}", sketch=True)
+    return [
+        Schema("counter", "counter", 16, tiers),
+        Schema("gauge", "gauge", 16, tiers),
+        sketched,
+        Schema("summary", "summary", 16, tiers),
+    ]
+
+
+def read_only(size):
+    """Make an array that may not be written."""
+    made = np.arange(float(size))
+    made.flags.writeable = False
+    return made
+
+
+def released(size):
+    """Make a view that has nothing to look at any more."""
+    made = memoryview(array("d", range(size)))
+    made.release()
+    return made
 
 
 class Example:
-    """One store, its handles, and what may be done to them."""
+    """A store, handles of it, and what may be done to them; several examples share the store, one after the other."""
 
     def __init__(self, chance, path):
-        self.chance, self.clock = chance, ManualClock()
-        self.store = Store(path, SCHEMAS, clock=self.clock if chance.random() < 0.8 else self.odd_clock())
+        self.chance, self.clock, self.closed = chance, ManualClock(), False
+        schemas = schemas_of(TIERS if chance.random() < 0.3 else TIERS[:1])
+        self.store = Store(path, schemas, clock=self.clock if chance.random() < 0.8 else self.odd_clock())
+
+    def begin(self, chance):
+        """Ask the store for handles, of which some have lived through the examples before."""
+        self.chance = chance
         gauges = [self.store.gauge("g", n=n) for n in range(4)]
         made = [self.store.counter("c_total"), *gauges, self.store.summary("m"), self.store.summary("z")]
         self.handles = [*made, self.store.batch(gauges), self.store.batch(gauges[:1])]
@@ -61,18 +140,8 @@ class Example:
         return self.chance.choice(self.handles)
 
     def number(self):
-        chance = self.chance
-        plain = (1.5, -1.0, 0.0, math.nan, math.inf, -math.inf, 1.7e308, 5e-324, True, None, "1.5", b"1", [], {}, 1j)
-        made = (Decimal("1.5"), Decimal("sNaN"), Fraction(3, 7), np.float32(0.1), np.float16(6e4), np.int8(-3), np.nan)
-        more = (
-            np.longdouble(2),
-            np.datetime64(5, "ns"),
-            np.array(1.5),
-            np.array([1.5]),
-            np.array([1.5, 2.5]),
-            object(),
-        )
-        return chance.choice((*plain, *made, *more, chance.choice(WILD), self))
+        arrays = (np.array(1.5), np.array([1.5]), np.array([1.5, 2.5]))  # a row's place may be taken by one
+        return self.chance.choice((*NUMBERS, *arrays, [], {}, object(), self.chance.choice(WILD), self))
 
     def instant(self):
         chance = self.chance
@@ -80,28 +149,10 @@ class Example:
         return chance.choice((None, None, near, near, float(near), np.int64(near), chance.choice(WILD), self.number()))
 
     def many(self):
-        chance, size = self.chance, self.chance.choice((0, 1, 3, 4, 4, 4, 5))
-        data = array("d", range(size))
-        read_only = np.arange(float(size))
-        read_only.flags.writeable = False
-        released = memoryview(array("d", range(size)))
-        released.release()
-        taken = list(data)
+        size = self.chance.choice((0, 1, 3, 4, 4, 4, 5))
+        taken = [float(n) for n in range(size)]
         self.lists.append(taken)
-        choices = (
-            *(data, taken, taken, tuple(taken), read_only, read_only[::-1], np.arange(size * 2.0)[::2], released),
-            *(
-                np.arange(size),
-                np.arange(size, dtype=">f8"),
-                np.zeros((size, size)),
-                np.zeros((size, 0)),
-                bytes(8 * size),
-            ),
-            *(memoryview(bytes(8 * size)).cast("d"), (ctypes.c_double * size)(), array("f", range(size)), iter(taken)),
-            *([self.odd_object() for _ in range(size)], [Fraction(n, 7) for n in range(size)], [10**400] * size),
-            *(np.zeros(size, "f8,f8"), np.zeros(size, object), np.float64(1), "x" * size, range(size), set(taken)),
-        )
-        return chance.choice(choices)
+        return self.chance.choice(MANY)(self, size, taken)
 
     def odd_object(self):
         """Make an object that does something whenever it is asked for a number, an item, a length."""
@@ -256,7 +307,7 @@ class Example:
 
     def threads(self):
         def work(seed):
-            chance = random.Random(seed)
+            chance = Chance(seed)
             for _ in range(12):
                 with contextlib.suppress(Exception):
                     chance.choice((self.record, self.record, self.change_lists, self.time_goes_on))()
@@ -272,6 +323,7 @@ class Example:
     def fork(self):
         child = os.fork()
         if not child:
+            signal.alarm(HANGS_S)  # which a child does not inherit
             with contextlib.suppress(Exception):
                 self.record()
             os._exit(0)
@@ -280,51 +332,93 @@ class Example:
             os.kill(os.getpid(), os.WTERMSIG(status))
 
     def close(self):
+        self.closed = True
         self.store.close()
 
 
-def run(seed, number, directory):
+def run(seed, number, example):
     """Run one example to its end; whatever raises is how it was to end."""
-    path = f"{directory}/{number}"
-    example = Example(random.Random(f"{seed}/{number}"), path)
-    for _ in range(40):
-        with contextlib.suppress(Exception):
-            example.act()
     with contextlib.suppress(Exception):
-        example.store.close()
-    del example
-    gc.collect()
+        example.begin(Chance(f"{seed}/{number}"))
+        for _ in range(40):
+            with contextlib.suppress(Exception):
+                example.act()
+    example.handles = example.lists = None
 
 
-def group(seed, first, count):
-    """Run some examples in a process of their own; give the signal that ended it, or 0."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as directory:
+def run_all(seed, first, count, folder, under_way):
+    """Run examples one after the other, and say which is under way and which was the first of its store."""
+    example, path = None, f"{folder}/store"
+    for number in range(first, first + count):
+        if number % TO_A_STORE == 0 or example is None or example.closed:
+            under_way[8:] = number.to_bytes(8, "little")
+            example = Example(Chance(f"{seed}/{number}"), path)
+        under_way[:8] = number.to_bytes(8, "little")
+        signal.alarm(HANGS_S)
+        run(seed, number, example)
+        if (number + 1) % TO_A_STORE == 0 or example.closed:
+            with contextlib.suppress(Exception):
+                example.store.close()
+            example = None
+            shutil.rmtree(path, ignore_errors=True)
+        gc.collect()
+
+
+def group(seed, first, count, *, quiet=True):
+    """Run examples in a process of their own, until one ends it.
+
+    Returns: the number of that one, the first of its store, and the signal or the status that it ended by; None where
+    all came to their end.
+    """
+    under_way = mmap.mmap(-1, 16)
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         child = os.fork()
         if not child:
-            for stream in (1, 2):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
-            for number in range(first, first + count):
-                run(seed, number, directory)
-                shutil.rmtree(f"{directory}/{number}", ignore_errors=True)
-            os._exit(0)
+            try:
+                for stream in (1, 2) if quiet else ():
+                    os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+                run_all(seed, first, count, folder, under_way)
+                os._exit(0)
+            except BaseException:  # noqa: BLE001 - what an example let through
+                traceback.print_exc()
+            finally:
+                os._exit(70)
         _, status = os.waitpid(child, 0)
-    return os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+    if not status:
+        return None
+    number, since = (int.from_bytes(each, "little") for each in (under_way[:8], under_way[8:]))
+    return number, since, os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
 
 
 def main(seed, first, count):
-    """Print each example that ended its process, and by which signal or status."""
-    for begin in range(first, first + count, TOGETHER):
-        if group(seed, begin, min(TOGETHER, first + count - begin)):
-            for number in range(begin, min(begin + TOGETHER, first + count)):
-                if status := group(seed, number, 1):
-                    print(f"example {seed}/{number}: {status}", flush=True)
+    """Print each example that ended its process, by which signal or status, and what runs it again."""
+    end = first + count
+    while first < end:
+        together = min(TOGETHER, end - first)
+        ended = group(seed, first, together)
+        if ended is not None:
+            number, since, status = ended
+            if group(seed, since, number + 1 - since) is None:
+                since = first  # it takes what was before its store, too
+            again = f"native_uses.py {seed} {since} {number + 1 - since} --loud"
+            print(f"example {seed}/{number}: {status}; {again}", flush=True)
+            together = number + 1 - first
+        first += together
     print(f"compiled: {not handles.__file__.endswith('.py')}")
 
 
 if __name__ == "__main__":
-    import logging
-    import warnings
-
     logging.disable()
     warnings.simplefilter("ignore")
-    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
+    # What tries no handle takes no time: that the disk has the files, and that what was imported is no garbage.
+    store_directory.sync_files = lambda _paths: None
+    os.fsync = os.fdatasync = lambda _descriptor: None
+    gc.collect()
+    gc.freeze()
+    arguments = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if "--loud" in sys.argv:
+        faulthandler.enable()
+        faulthandler.register(signal.SIGALRM, chain=True)
+        print(group(*arguments, quiet=False))
+    else:
+        main(*arguments)

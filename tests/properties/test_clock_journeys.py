@@ -20,12 +20,13 @@ class Journey:
 
     def __init__(self, path, chance):
         self.path, self.chance, self.clock, self.counted = path, chance, ManualClock(1_700_000_010 * S), 0
-        self.sketch = chance.random() < 0.5
+        self.sketch, self.tiers = chance.random() < 0.5, TIERS[: chance.choice((1, 2, 3, 3))]
         self.open()
 
     def open(self):
-        kinds = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS)]
-        self.store = Store(self.path, [*kinds, Schema("s", "summary", 2, TIERS, sketch=self.sketch)], clock=self.clock)
+        kinds = [Schema("c", "counter", 2, self.tiers), Schema("g", "gauge", 2, self.tiers)]
+        summary = Schema("s", "summary", 2, self.tiers, sketch=self.sketch)
+        self.store = Store(self.path, [*kinds, summary], clock=self.clock)
         self.counter, self.gauge = self.store.counter("c_total"), self.store.gauge("g")
         self.summary = self.store.summary("s")
 
@@ -55,7 +56,7 @@ class Journey:
         assert self.counter.value == self.counted
 
     def hold(self, view):
-        for tier in (0, 1, 2, "auto"):
+        for tier in (*range(len(self.tiers)), "auto"):
             for name, fn in (("c_total", "last"), ("s", "total")):
                 (data,) = view.query(name, "all", tier=tier, fn=fn)
                 stamps, values = data.timestamps_ns.tolist(), data.values.tolist()

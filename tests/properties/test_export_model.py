@@ -1,7 +1,10 @@
 """The runner against a receiver as strict as Prometheus, through faults and crashes of all kinds."""
 
+import os
+import random
 import shutil
 import tempfile
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +14,9 @@ from hypothesis import strategies as st
 
 from rondo_core import ManualClock, Schema, Store, Tier, faults
 from rondo_core.errors import AnswerLostError, BatchTooLargeError, PermanentExportError, RetryableExportError
+from rondo_core.export.cursor import load_cursor
 from rondo_core.export.runner import Runner
+from rondo_core.storage.set_aside import stepped_to
 
 START_S = 1_700_000_000
 SECOND_NS = 10**9
@@ -255,3 +260,142 @@ def test_whatever_happens_nothing_is_lost_doubled_or_invented(steps, kind, limit
         world.check(bad, out_of_bounds_ok=False)
     finally:
         shutil.rmtree(folder)
+
+
+# -- a clock that steps, while answers are lost and senders killed
+
+
+class NotingReceiver:
+    """Takes whatever comes, and notes each arrival of a sample.
+
+    Attributes: `arrived`: {(series, stamp): [(value, number of the request)]}; `requests`: of each, whether it was
+    settled; `stood_in`: (schema, instant) that a coarse window came for.
+    """
+
+    def __init__(self):
+        self.arrived, self.requests, self.stood_in, self.faults = {}, [], set(), []
+
+    def send(self, batch):
+        fault = self.faults.pop(0) if self.faults else "none"
+        if fault == "killed before":
+            raise Killed
+        if fault == "refused now":
+            raise RetryableExportError("503")
+        for series, stamp_ns, value in rows(batch):
+            self.arrived.setdefault((series, stamp_ns), []).append((value, len(self.requests)))
+        for part in batch.parts:
+            ratio = part.interval_ns // SECOND_NS
+            ends = part.timestamps_ns.tolist() if ratio > 1 else ()
+            self.stood_in |= {(part.schema, end - back * SECOND_NS) for end in ends for back in range(ratio)}
+        self.requests.append(fault == "none")
+        if fault == "killed after":
+            raise Killed
+        if fault == "lost answer":
+            raise AnswerLostError("timed out")
+
+    def close(self):
+        pass
+
+
+class SteppingWorld(World):
+    """A store whose clock steps, its exports, and what each second ever held.
+
+    Attributes: `held`: {(series, stamp): values}; `unseen`: instants recorded between a step back and the moment in
+    which the clock had passed all that it took back, without an export that looked meanwhile: docs/limits.md.
+    """
+
+    def __init__(self, path, chance):
+        self.chance, self.held, self.unseen, self._since, self._looked = chance, {}, set(), [], True
+        super().__init__(path, bad_of("none"), 1 << 30)
+        self.receiver = NotingReceiver()
+
+    def record(self, seconds):
+        for _ in range(seconds):
+            number = float(self.clock() // SECOND_NS * 1000 + self.chance.randrange(1000))
+            for n in range(2):
+                self.store.counter("c_total", n=n).inc()
+                self.store.gauge("g", n=n).set(number)
+                self.store.summary("s", n=n).observe(1.0)
+            self._tick(self.clock())
+            self.clock.advance(1)
+            self.look()
+
+    def _tick(self, recorded_ns):
+        self.store.tick()
+        stepped = stepped_to(self.store.view.slabs["c"][0]) > 0
+        if not self._looked:
+            self._since.append(recorded_ns // SECOND_NS * SECOND_NS)
+        if not (stepped or self._looked):
+            self.unseen |= set(self._since)
+        if not stepped:
+            self._since, self._looked = [], True
+
+    def step(self, seconds):
+        self.clock.advance(seconds)
+        self._looked &= seconds > 0
+
+    def look(self):
+        for key, value in self.stored():
+            self.held.setdefault(key, set()).add(value)
+
+    def stored(self):
+        """Give every sample that the finest tier holds: ((series, stamp), value)."""
+        for each in self.store.registry:
+            if not each.name.startswith("rondo"):
+                suffix, fn = ("_count", "total") if each.kind == "summary" else ("", "last")
+                (data,) = self.store.view.query([each], tier=0, fn=fn)
+                pairs = zip(data.timestamps_ns.tolist(), data.values.tolist(), strict=True)
+                yield from (((f"{each}{suffix}", stamp), value) for stamp, value in pairs)
+
+    def export(self, plan=(), kill_at=0, max_samples=10_000, ended_run=0):
+        """Export once; take note of what the process that was killed had not settled."""
+        before = len(self.receiver.requests)
+        outcome = super().export(list(plan), kill_at, max_samples, ended_run)
+        if outcome is None and self.receiver.requests[before:] and load_cursor(self.path, "x").in_flight:
+            self.receiver.requests[-1] = False
+        if outcome is not None or len(self.receiver.requests) > before:
+            self._looked, self._since = True, []
+
+    def judge(self):
+        """No acknowledged instant came again with another value; all that is there arrived, but what limits.md says."""
+        answered = self.receiver.requests
+        for (series, stamp), arrivals in self.receiver.arrived.items():
+            if not series.endswith("_sum"):
+                # A window that stands in is sent with the instant of its last second.
+                spans = 6 if (series[0], stamp) in self.receiver.stood_in else 1
+                near = [stamp - back * SECOND_NS for back in range(spans)]
+                known = set().union(*(self.held.get((series, each), ()) for each in near))
+                inside = spans > 1 and all(min(known) <= value <= max(known) for value, _ in arrivals)
+                assert inside or {value for value, _ in arrivals} <= known, (series, stamp, arrivals, known)
+            for (value, _), (other, number) in pairwise(arrivals):
+                acknowledged = [each for _, each in arrivals if each < number and answered[each]]
+                assert value == other or not acknowledged, (series, stamp, arrivals)
+        for (series, stamp), _ in self.stored():
+            stood_in = (series[0], stamp) in self.receiver.stood_in
+            assert (series, stamp) in self.receiver.arrived or stood_in or stamp in self.unseen, (series, stamp)
+
+
+STEPS_S = (-2, -3, -5, -8, -12, -20, 3, 6, 15)
+ANSWERS = ("none", "none", "refused now", "lost answer", "killed before", "killed after")
+JOURNEYS = int(os.environ.get("RONDO_EXPORT_JOURNEYS", "12"))
+
+
+@pytest.mark.parametrize("seed", range(JOURNEYS))
+def test_a_clock_that_steps_while_requests_are_in_doubt_sends_no_acknowledged_instant_anew(seed, path):
+    """Lost answers, killed senders and a clock that steps: two values of an instant only where no answer came."""
+    chance = random.Random(seed)
+    world = SteppingWorld(path, chance)
+    for _ in range(chance.randint(3, 9)):
+        world.record(chance.randint(1, 15))
+        if chance.random() < 0.8:
+            plan = [chance.choice(ANSWERS) for _ in range(chance.randint(0, 4))]
+            world.export(plan, chance.choice([0, 0, 0, chance.randint(1, 20)]), chance.choice([4, 20, 10_000]))
+        if chance.random() < 0.3:
+            world.store.close()
+            world.open()
+        if chance.random() < 0.5:
+            world.step(chance.choice(STEPS_S))
+    world.store.close()
+    world.look()
+    world.export(ended_run=world.store.run.number)
+    world.judge()

@@ -26,6 +26,7 @@ from opentelemetry.proto.metrics.v1.metrics_pb2 import (
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from rondo_core import Batch, Part, Series
+from rondo_core.export.protobuf import message, messages
 from rondo_exporter_otlp import wire
 from rondo_exporter_otlp.histograms import Key, Total, Totals, delta_points, ends
 
@@ -106,11 +107,11 @@ class Encoder:
         if not points:
             return Request(b"", moved)
         metrics = (
-            shells[kind].SerializeToString() + wire.message(_DATA[kind[0]], self._heads[kind[0]], *points[kind])
+            shells[kind].SerializeToString() + message(_DATA[kind[0]], self._heads[kind[0]], *points[kind])
             for kind in points
         )
-        scope = wire.message(2, self._scope.SerializeToString(), wire.messages(2, metrics))
-        return Request(wire.message(1, self._resource.SerializeToString(), scope), moved)
+        scope = message(2, self._scope.SerializeToString(), messages(2, metrics))
+        return Request(message(1, self._resource.SerializeToString(), scope), moved)
 
     def acknowledge(self, request: Request) -> None:
         """Take up the totals that the receiver knows now."""
@@ -148,7 +149,7 @@ class Encoder:
         written = delta_points(part) if self._totals is None else self._totals.points(part, moved)
         for series, points in written:
             lead = self._lead(series, "histogram")
-            yield series, wire.messages(1, (lead + point.SerializeToString() for point in points))
+            yield series, messages(1, (lead + point.SerializeToString() for point in points))
 
     def _end(self, series: Series, what: str, batch: Batch) -> bytes:
         """Write the point that says: from here on there is no value."""
@@ -156,7 +157,7 @@ class Encoder:
         point = _POINTS[what](time_unix_nano=at_ns, flags=DATA_POINT_FLAGS_NO_RECORDED_VALUE_MASK)
         if what in {"sum", "summary"} and series.created_ns < at_ns:
             point.start_time_unix_nano = series.created_ns
-        return wire.message(1, self._lead(series, what), point.SerializeToString())
+        return message(1, self._lead(series, what), point.SerializeToString())
 
     def _lead(self, series: Series, what: str) -> bytes:
         """Write the attributes of a series' points."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import logging
 from importlib.metadata import version
@@ -15,9 +14,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 
 from rondo_core import Batch
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.errors import BatchTooLargeError, ExportError, RetryableExportError, UsageError
+from rondo_core.errors import BatchTooLargeError, ExportError
 from rondo_core.export import Answer, Connection
-from rondo_core.export.http import error_of, presentable, read_token, redirected, retry_after_s
+from rondo_core.export.http import error_of, redirected, retry_after_s
 from rondo_exporter_otlp.encode import Encoder
 from rondo_exporter_otlp.plugin import Settings
 
@@ -47,10 +46,7 @@ class OtlpHttp:
         }
         if settings.gzip:
             self._headers["Content-Encoding"] = "gzip"
-        try:
-            self._authorization()
-        except RetryableExportError as error:
-            raise UsageError(str(error)) from None
+        settings.check_authorization()
 
     def __repr__(self) -> str:
         """Name the receiver, and nothing that is secret."""
@@ -72,29 +68,29 @@ class OtlpHttp:
         if not request.body:
             self._connection.check_open()
             return 0
-        headers = self._headers | self._authorization()
+        authorization = settings.authorization()
         body = gzip.compress(request.body, 1, mtime=0) if settings.gzip else request.body
-        answer = self._connection.post(body, headers, MAX_RESPONSE_BYTES)
+        answer = self._connection.post(body, self._headers | authorization, MAX_RESPONSE_BYTES)
         if not 200 <= answer.status < 300:
-            raise self._error(answer)
+            raise self._error(answer, authorization)
         self._encoder.acknowledge(request)
         self._encoder.forget(batch.ended)
-        return self._rejected(answer.body, complete=answer.complete)
+        return self._rejected(answer, authorization)
 
     def close(self) -> None:
         """Let go of the connection."""
         self._connection.close()
 
-    def _rejected(self, body: bytes, *, complete: bool) -> int:
+    def _rejected(self, answer: Answer, authorization: dict[str, str]) -> int:
         """Read a partial success: the count of data points that were rejected, which are not to be sent again."""
         try:
-            partial = ExportMetricsServiceResponse.FromString(body).partial_success if complete else None
+            partial = ExportMetricsServiceResponse.FromString(answer.body).partial_success if answer.complete else None
         except DecodeError:
             partial = None
         if partial is None:
             logger.warning("%s: took a request, but its answer cannot be read", self._settings.way.shown_url)
             return 0
-        said = self._presentable(partial.error_message)
+        said = self._settings.presentable(partial.error_message, authorization)
         if partial.rejected_data_points > 0:
             logger.warning(
                 "%s: rejected %d data points: %s", self._settings.way.shown_url, partial.rejected_data_points, said
@@ -103,7 +99,7 @@ class OtlpHttp:
             logger.warning("%s: %s", self._settings.way.shown_url, said)
         return max(0, int(partial.rejected_data_points))
 
-    def _error(self, answer: Answer) -> ExportError:
+    def _error(self, answer: Answer, authorization: dict[str, str]) -> ExportError:
         """Turn a status that is none of success into an error."""
         text, shown_url = answer.body[:4096].decode("utf-8", "replace"), self._settings.way.shown_url
         if answer.headers.get("content-type", "").startswith(PROTOBUF):
@@ -112,33 +108,9 @@ class OtlpHttp:
                 text = ExportMetricsPartialSuccess.FromString(answer.body).error_message
             except DecodeError:
                 text = ""
-        said = f"{shown_url}: answered {answer.status}: {self._presentable(text) or 'no reason given'}"
+        reason = self._settings.presentable(text, authorization) or "no reason given"
+        said = f"{shown_url}: answered {answer.status}: {reason}"
         if 300 <= answer.status < 400:
             said += redirected(answer.headers.get("location", ""), shown_url)
         wait_s = retry_after_s(answer.headers.get("retry-after", ""), self._clock())
         return error_of(answer.status, said, wait_s) or ExportError(said)
-
-    def _authorization(self) -> dict[str, str]:
-        """Give the header, if there is one; a token's file is read anew each time, as tokens are rotated.
-
-        Raises: RetryableExportError: the file cannot be read now, or holds no token.
-        """
-        settings = self._settings
-        token = settings.bearer_token
-        if settings.bearer_token_file:
-            token = read_token(settings.bearer_token_file)
-        if token:
-            return {"Authorization": f"Bearer {token}"}
-        if settings.username or settings.password:
-            pair = f"{settings.username}:{settings.password}"
-            return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
-        return {}
-
-    def _presentable(self, text: str) -> str:
-        settings = self._settings
-        try:
-            token = self._authorization().get("Authorization", "").partition(" ")[2]
-        except RetryableExportError:
-            token = ""
-        secrets = (settings.bearer_token, settings.username, settings.password, token)
-        return presentable(text, secrets, settings.headers, settings.way.url.geturl())

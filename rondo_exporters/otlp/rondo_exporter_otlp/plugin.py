@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlunsplit
 
 import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
-from rondo_core.export.http import (
-    Way,
-    check_header_value,
-    check_headers,
-    check_proxy,
-    check_tls,
-    check_url,
-    read_token,
-)
+from rondo_core.export import Receiver, read_way
+from rondo_core.export.http import check_header_value, check_headers, check_tls
 
 if TYPE_CHECKING:
     from rondo_exporter_otlp.http import OtlpHttp
@@ -43,27 +35,17 @@ OPTIONS = [
 ]
 
 
-@attrs.frozen
-class Settings:
+@attrs.frozen(kw_only=True)
+class Settings(Receiver):
     """Where to send and how.
 
-    Attributes:
-        way: the receiver's URL, and how it is reached.
-        resource: attributes of what the metrics are about.
-        histograms: cumulative or delta.
-        headers: further ones; values are nobody's business.
-        bearer_token, bearer_token_file, username, password: at most one way to prove who sends; empty: none.
+    Attributes: `resource`, attributes of what the metrics are about; `histograms`, cumulative or delta; `gzip`, whether
+    requests are compressed.
     """
 
-    way: Way
     resource: Mapping[str, str]
     histograms: str
     gzip: bool
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    bearer_token: str = attrs.field(repr=False)
-    bearer_token_file: str
-    username: str = attrs.field(repr=False)
-    password: str = attrs.field(repr=False)
 
 
 @hookimpl
@@ -74,10 +56,8 @@ def rondo_options_define() -> list[Option]:
 
 @hookimpl
 def rondo_options_check(config: Mapping[str, Any]) -> None:
-    """Look at URL, certificates, credentials and the token's file. Raises: UsageError, ExportError."""
-    settings = read_settings(config)
-    if settings.bearer_token_file:
-        read_token(settings.bearer_token_file)
+    """Look at URL, certificates, credentials and the token's file. Raises: UsageError."""
+    read_settings(config).check_authorization()
 
 
 @hookimpl
@@ -97,15 +77,13 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
     Raises: UsageError: names the key, what is wrong and the mend, and no credential.
     """
-    parts = check_url("endpoint", config["endpoint"], ENDPOINT)
+    way, user, secret = read_way("endpoint", config, ENDPOINT)
     check_header_value("bearer_token", config["bearer_token"])
     check_tls(config["ca_file"], config["client_certificate"], config["client_key"])
     names = {"service.name": config["service_name"], "service.instance.id": config["service_instance_id"]}
-    user, colon, secret = parts.netloc.rpartition("@")[0].partition(":")
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
     headers = check_headers(config["headers"], {})
     ways = {
-        "endpoint": user or colon,
+        "endpoint": user or secret,
         "bearer_token": config["bearer_token"],
         "bearer_token_file": config["bearer_token_file"],
         "headers": any(name.lower() == "authorization" for name in headers),
@@ -114,21 +92,13 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     if len(given) > 1:
         raise UsageError(f"{', '.join(given)}: each holds credentials; keep one")
     return Settings(
-        Way(
-            bare,
-            urlunsplit(bare._replace(query="")),
-            config["timeout"],
-            config["ca_file"],
-            config["client_certificate"],
-            config["client_key"],
-            proxy=check_proxy(config["proxy"]),
-        ),
+        way=way,
         resource={name: text for name, text in {**names, **config["resource"]}.items() if name and text},
         histograms=config["histograms"],
         gzip=config["compression"] == "gzip",
         headers=headers,
         bearer_token=config["bearer_token"],
         bearer_token_file=config["bearer_token_file"],
-        username=unquote(user),
-        password=unquote(secret),
+        username=user,
+        password=secret,
     )

@@ -6,12 +6,14 @@ then, for each field, a tag and the eight bytes. Messages around points are conc
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rondo_core.export.protobuf import varint
 
 # Source: opentelemetry/proto/metrics/v1/metrics.proto; field number << 3 | wire type 1, eight bytes.
 START, TIME, AS_DOUBLE, COUNT, SUM = 0x11, 0x19, 0x21, 0x21, 0x29
@@ -61,23 +63,3 @@ def _record(head: int, lead: int, leading: tuple[int, ...]) -> np.dtype[np.void]
     for index, length in enumerate(leading):
         shape += [(f"before{index}", f"V{length}"), (f"value{index}", "<u8")]
     return np.dtype(shape)
-
-
-def message(number: int, *parts: bytes) -> bytes:
-    """Write field `number`, a message that is the concatenation of `parts`."""
-    return varint(number << 3 | 2) + varint(sum(map(len, parts))) + b"".join(parts)
-
-
-def messages(number: int, bodies: Iterable[bytes]) -> bytes:
-    """Write a repeated message field."""
-    return b"".join(message(number, body) for body in bodies)
-
-
-def varint(number: int) -> bytes:
-    """Write a number of at least 0, seven bits a byte, lowest first."""
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)

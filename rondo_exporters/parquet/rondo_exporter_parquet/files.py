@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import attrs
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rondo_core.errors import ExportError
+from rondo_core.storage import UNFINISHED, replace_file, sync_directory
 from rondo_exporter_parquet.rows import INSTANCE, schema_of, spans, times_ns
 
 VERSION = 2
-UNFINISHED = ".unfinished"
 # What a footer says beside the columns: the version of this layout, the times and instances that are in the file, and
 # the files whose rows were joined into it.
 _VERSION, _FIRST, _LAST, _SPANS, _JOINED = (
@@ -97,19 +97,14 @@ class Folder:
     def _write(self, path: Path, table: pa.Table, joined: Sequence[File], kept: frozenset[str] = frozenset()) -> None:
         """Put a file in place; it is on the disk, whole, before it has its name."""
         names = kept | {file.path.name for file in joined}
-        unfinished = path.with_name(f".{path.name}{UNFINISHED}")
         told = _told(table, names)
-        try:
-            with unfinished.open("wb") as file:
-                pq.write_table(table.replace_schema_metadata(told), file, compression=self._compression)
-                file.flush()
-                os.fsync(file.fileno())
-            unfinished.replace(path)
-        except BaseException:
-            unfinished.unlink(missing_ok=True)
-            raise
-        for folder in (path.parent, path.parent.parent, path.parent.parent.parent):
-            _sync(folder)
+
+        def write(file: IO[bytes]) -> None:
+            pq.write_table(table.replace_schema_metadata(told), file, compression=self._compression)
+
+        replace_file("parquet", path, write, mode=0o666)
+        for folder in (path.parent.parent, path.parent.parent.parent):  # which may be new
+            sync_directory(folder)
         self._files[path.name] = _seen(path, self._unit)
 
 
@@ -168,11 +163,3 @@ def _readable(path: Path) -> Iterator[None]:
             raise
         what = " ".join(str(error).split())[:120]
         raise ExportError(f"{path}: not a whole Parquet file ({what}); move it away") from None
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

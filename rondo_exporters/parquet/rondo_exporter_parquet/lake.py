@@ -23,7 +23,8 @@ import pyarrow as pa
 
 from rondo_core import Batch
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
-from rondo_exporter_parquet.files import UNFINISHED, File, Folder, read_version_1
+from rondo_core.storage import UNFINISHED
+from rondo_exporter_parquet.files import File, Folder, read_version_1
 from rondo_exporter_parquet.rows import VALUES, days, in_order, of_version_1, shared, spans, without
 
 

@@ -36,6 +36,10 @@ def rondo_options_check(config: Mapping[str, Any]) -> None:
         raise UsageError(f"rows_per_file: {config['rows_per_file']}: at least 1")
     if not config["instance"]:
         raise UsageError("instance: empty; name whose samples they are")
+    try:
+        config["directory"].encode()
+    except UnicodeEncodeError:  # Arrow takes no other path
+        raise UsageError(f"directory: {config['directory']}: its name is not UTF-8; choose another") from None
     check_directory("directory", config["directory"])
 
 

@@ -175,9 +175,9 @@ def dying(call):
         return call(*args, **options)
     return inner
 
-for name in ("mkdir", "replace", "unlink", "open"):
+for name in ("mkdir", "unlink"):
     setattr(Path, name, dying(getattr(Path, name)))
-os.fsync, files.pq.write_table = dying(os.fsync), dying(files.pq.write_table)
+os.fsync, os.replace, files.pq.write_table = dying(os.fsync), dying(os.replace), dying(files.pq.write_table)
 with StoreReader(sys.argv[1]) as reader:
     runner = open_runner(reader, "parquet", {"directory": sys.argv[2], "instance": "vm1", "rows_per_file": int(sys.argv[4])})
     runner._sender._max_samples = 60

@@ -1,14 +1,15 @@
 """Batch -> bytes of a remote-write 1.0 WriteRequest; pure, no I/O.
 
-remote_write.proto says what the bytes mean, and the tests read them back with protobuf.
+tests/remote_write.proto says what the bytes mean, and the tests read them back with protobuf.
 """
 
 from __future__ import annotations
 
 from rondo_core import Batch
+from rondo_core.export.protobuf import field, varint
 from rondo_exporter_prometheus.columns import NS_PER_MS, Labels, LabelSets, columns, ended_columns
 from rondo_exporter_prometheus.shape import Block, Shape
-from rondo_exporter_prometheus.wire import field, samples, stale_sample, varint
+from rondo_exporter_prometheus.wire import samples, stale_sample
 
 _REQUEST_SERIES, _SERIES_LABEL, _LABEL_NAME, _LABEL_VALUE = b"\x0a", b"\x0a", b"\x0a", b"\x12"
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core import Batch, Part, Series
+from rondo_core.export.protobuf import field, varint
 from rondo_exporter_prometheus.columns import (
     HISTOGRAM,
     NS_PER_MS,
@@ -27,8 +28,8 @@ from rondo_exporter_prometheus.columns import (
 )
 from rondo_exporter_prometheus.histogram import histograms, stale_histogram
 from rondo_exporter_prometheus.shape import Block, Shape
-from rondo_exporter_prometheus.wire import field, stale_sample, varint
 from rondo_exporter_prometheus.wire import samples as samples_of
+from rondo_exporter_prometheus.wire import stale_sample
 
 _REQUEST_SYMBOL, _REQUEST_SERIES = b"\x22", b"\x2a"
 _SERIES_LABELS, _SERIES_METADATA = b"\x0a", b"\x2a"

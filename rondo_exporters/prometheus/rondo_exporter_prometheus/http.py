@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from importlib.metadata import version
 
@@ -10,9 +9,9 @@ import attrs
 import snappy
 
 from rondo_core.clock import Clock
-from rondo_core.errors import BatchTooLargeError, RetryableExportError, UsageError
+from rondo_core.errors import BatchTooLargeError
 from rondo_core.export import Connection
-from rondo_core.export.http import presentable, read_token, redirected, retry_after_s
+from rondo_core.export.http import redirected, retry_after_s
 from rondo_exporter_prometheus.plugin import Settings
 
 # Source: remote-write 1.0 and 2.0, "Protocol".
@@ -63,10 +62,7 @@ class Poster:
         agent = f"rondo-exporter-prometheus/{version('rondo-exporter-prometheus')}"
         self._headers = {**settings.headers, "User-Agent": agent}
         self._connection = Connection(settings.way)
-        try:
-            self._authorization()
-        except RetryableExportError as error:
-            raise UsageError(str(error)) from None
+        settings.check_authorization()
 
     def post(self, message: bytes, protocol: str) -> Answer:
         """Send one message of that version of the protocol.
@@ -77,13 +73,13 @@ class Poster:
         settings = self._settings
         if len(message) > settings.max_bytes:
             raise BatchTooLargeError(f"max_bytes: a message of {len(message)} bytes; {settings.max_bytes} are allowed")
-        authorization = self._authorization()
+        authorization = settings.authorization()
         headers = {**self._headers, **PROTOCOL_HEADERS[protocol], **authorization}
         answer = self._connection.post(snappy.compress(message), headers, _BODY_READ_BYTES)
         said, shown_url = "", settings.way.shown_url
         if answer.status >= 300 or answer.status < 200:
             body = answer.body.decode("utf-8", "replace")
-            said = self._presentable(body or answer.reason or "no reason given", authorization)
+            said = settings.presentable(body or answer.reason or "no reason given", authorization)
         if 300 <= answer.status < 400:
             said += redirected(answer.headers.get("location", ""), shown_url)
         return Answer(
@@ -96,28 +92,6 @@ class Poster:
     def close(self) -> None:
         """Let go of the connection."""
         self._connection.close()
-
-    def _authorization(self) -> dict[str, str]:
-        """Give the header, if there is one; a token's file is read anew each time, as tokens are rotated.
-
-        Raises: RetryableExportError: the file cannot be read now, or holds no token.
-        """
-        settings = self._settings
-        token = settings.bearer_token
-        if settings.bearer_token_file:
-            token = read_token(settings.bearer_token_file)
-        if token:
-            return {"Authorization": f"Bearer {token}"}
-        if settings.username:
-            pair = f"{settings.username}:{settings.password}"
-            return {"Authorization": "Basic " + base64.b64encode(pair.encode()).decode("ascii")}
-        return {}
-
-    def _presentable(self, text: str, authorization: dict[str, str]) -> str:
-        settings = self._settings
-        token = authorization.get("Authorization", "").partition(" ")[2]
-        secrets = (settings.username, settings.password, token)
-        return presentable(text, secrets, settings.headers, settings.way.url.geturl())
 
 
 def _written(headers: Mapping[str, str]) -> tuple[int, int] | None:

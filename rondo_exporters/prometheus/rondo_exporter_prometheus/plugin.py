@@ -4,21 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlunsplit
 
 import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import LabelError, UsageError
-from rondo_core.export.http import (
-    Way,
-    check_header_value,
-    check_headers,
-    check_proxy,
-    check_tls,
-    check_url,
-    read_token,
-)
+from rondo_core.export import Receiver, read_way
+from rondo_core.export.http import Way, check_header_value, check_headers, check_tls
 from rondo_core.model import Labels, canonical_labels
 
 if TYPE_CHECKING:
@@ -51,28 +43,19 @@ RESERVED_HEADERS = {
 }
 
 
-@attrs.frozen
-class Settings:
+@attrs.frozen(kw_only=True)
+class Settings(Receiver):
     """Where to send and how.
 
     Attributes:
-        way: the receiver's URL, and how it is reached.
         protocol: auto, 1.0 or 2.0.
         external_labels: added to every series; they win over its own.
         max_bytes: of a message, before it is compressed.
-        headers: further ones; values are nobody's business.
-        bearer_token, bearer_token_file, username, password: at most one way to prove who sends; empty: none.
     """
 
-    way: Way
     protocol: str
     external_labels: Labels
     max_bytes: int
-    headers: Mapping[str, str] = attrs.field(repr=False)
-    bearer_token: str = attrs.field(repr=False)
-    bearer_token_file: str
-    username: str = attrs.field(repr=False)
-    password: str = attrs.field(repr=False)
 
 
 @hookimpl
@@ -83,10 +66,8 @@ def rondo_options_define() -> list[Option]:
 
 @hookimpl
 def rondo_options_check(config: Mapping[str, Any]) -> None:
-    """Look at URL, certificates, credentials and the token's file. Raises: UsageError, ExportError."""
-    settings = read_settings(config)
-    if settings.bearer_token_file:
-        read_token(settings.bearer_token_file)
+    """Look at URL, certificates, credentials and the token's file. Raises: UsageError."""
+    read_settings(config).check_authorization()
 
 
 @hookimpl
@@ -106,21 +87,9 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
     Raises: UsageError: names the key, what is wrong and the mend, and no credential.
     """
-    parts = check_url("url", config["url"], URL)
-    user, colon, secret = parts.netloc.rpartition("@")[0].partition(":")
-    if (user or colon) and (config.get("username") or config.get("password")):
+    way, user, secret = read_way("url", config, URL)
+    if (user or secret) and (config.get("username") or config.get("password")):
         raise UsageError("url: it holds credentials, and username or password is given too; keep one of them")
-    bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-    way = Way(
-        bare,
-        urlunsplit(bare._replace(query="")),
-        config["timeout"],
-        config.get("ca_file", ""),
-        config.get("client_certificate", ""),
-        config.get("client_key", ""),
-        config["insecure"],
-        check_proxy(config.get("proxy", "")),
-    )
     settings = Settings(
         way=way,
         protocol=config["protocol"],
@@ -129,8 +98,8 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         headers=_headers(config.get("headers", {}), config.get("tenant", "")),
         bearer_token=config.get("bearer_token", ""),
         bearer_token_file=config.get("bearer_token_file", ""),
-        username=config.get("username", "") or unquote(user),
-        password=config.get("password", "") or unquote(secret),
+        username=config.get("username", "") or user,
+        password=config.get("password", "") or secret,
     )
     _check_credentials(settings)
     _check_tls(way)

@@ -11,8 +11,8 @@ from itertools import chain
 from typing import NamedTuple
 
 from rondo_core import Series
+from rondo_core.export.protobuf import varint
 from rondo_exporter_prometheus.columns import Column
-from rondo_exporter_prometheus.wire import varint
 
 
 class Block(NamedTuple):

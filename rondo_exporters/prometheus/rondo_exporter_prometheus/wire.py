@@ -1,4 +1,4 @@
-"""Bytes of protobuf messages: varints and samples, one at a time or many at once; pure, no I/O.
+"""Bytes of protobuf messages: varints and samples, many at once; pure, no I/O.
 
 Both versions of remote-write lay out a sample in the same way: all samples of a part whose timestamps have equal width
 are records of equal size, which numpy fills at once.
@@ -7,7 +7,6 @@ are records of equal size, which numpy fills at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any
 
@@ -25,25 +24,9 @@ _SERIES_SAMPLE, _SAMPLE_VALUE, _SAMPLE_TIMESTAMP, _SAMPLE_START = 0x12, 0x09, 0x
 VARINT_MAX_BYTES = 10
 
 
-@lru_cache(maxsize=1 << 16)
-def varint(number: int) -> bytes:
-    """Write a number of at least 0, seven bits a byte, lowest first."""
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    written.append(number)
-    return bytes(written)
-
-
 def varint_bytes(number: int) -> int:
     """Count the bytes of an int64 as a varint; a negative one takes all ten."""
     return VARINT_MAX_BYTES if number < 0 else max(1, -(-number.bit_length() // 7))
-
-
-def field(tag: bytes, body: bytes) -> bytes:
-    """Write a field of wire type 2: its tag, its length, its bytes."""
-    return tag + varint(len(body)) + body
 
 
 def varints(numbers: NDArray[Any]) -> Ragged:

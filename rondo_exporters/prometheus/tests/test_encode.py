@@ -2,6 +2,8 @@
 
 import logging
 import math
+import runpy
+from pathlib import Path
 
 import attrs
 import numpy as np
@@ -11,10 +13,10 @@ from hypothesis import strategies as st
 from rondo_exporter_prometheus.columns import LabelSets
 from rondo_exporter_prometheus.encode import Encoder as Encoder1
 from rondo_exporter_prometheus.encode2 import Encoder2
-from rondo_exporter_prometheus.remote_write_pb2 import WriteRequest
 
 from rondo_core import Batch, Part, Series
 
+WriteRequest = runpy.run_path(str(Path(__file__).with_name("remote_write_pb2.py")))["WriteRequest"]
 NAN, INF = math.nan, math.inf
 S, MS = 10**9, 1_700_000_000_000
 STALE_BITS = 0x7FF0000000000002

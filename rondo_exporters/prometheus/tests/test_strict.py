@@ -191,7 +191,7 @@ def test_no_request_of_a_randomised_store_breaks_a_rule(tmp_path, strict_receive
         protocol = rng.choice(("auto", "1.0", "2.0") if receiver.versions == "12" else ("auto", "1.0"))
         outcome, exporter = send(path, receiver, rng, external_labels=external, protocol=protocol)
         assert not outcome.stopped, (number, outcome)
-        assert receiver.violations == [], number
+        assert receiver.violations == [], (number, outcome)
         speaks_2 = receiver.versions == "12" and protocol != "1.0"
         assert not outcome.requests or exporter.protocol == ("2.0" if speaks_2 else "1.0")
         compare(recorded, receiver, native=speaks_2 and receiver.native)

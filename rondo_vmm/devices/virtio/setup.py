@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rondo_vmm.config import VmConfig, disk_name
 from rondo_vmm.devices.board import Board
@@ -93,16 +93,15 @@ class VirtioDevices:
         Returns: what is called on every tick.
         """
         for name, disk in self._disks.items():
-            found = plugins.bind("rondo_vmm_block_bind", declare=declare, disk=name)
-            disk.observers += [isolated(plugins, plugin, observe) for plugin, observe in found]
+            disk.observers += plugins.bind_guarded("rondo_vmm_block_bind", once=True, declare=declare, disk=name)
         if self._console is not None:
-            found = plugins.bind("rondo_vmm_guest_line_bind", declare=declare)
-            self._console.lines.observers += [isolated(plugins, plugin, observe) for plugin, observe in found]
+            observers = plugins.bind_guarded("rondo_vmm_guest_line_bind", once=True, declare=declare)
+            self._console.lines.observers += observers
         if not self.transports:
             return []
         balloon = None if self._balloon is None else partial(self._look_at, self._balloon)
-        found = plugins.bind("rondo_vmm_memory_bind", declare=declare, memory=self._board.memory, balloon=balloon)
-        return [plugins.guard(plugin, tick) for plugin, tick in found]
+        memory = self._board.memory
+        return plugins.bind_guarded("rondo_vmm_memory_bind", declare=declare, memory=memory, balloon=balloon)
 
     def _look_at(self, balloon: Balloon) -> BalloonState:
         """Say how the balloon stands, and ask the guest for its next statistics."""
@@ -113,20 +112,3 @@ class VirtioDevices:
         """Let go of the disk images; more than once is once."""
         for image in self._images:
             image.close()
-
-
-def isolated(plugins: Plugins, name: str, observe: Callable[..., None]) -> Callable[..., None]:
-    """Let a hook's callable that raises be reported once and then be left alone."""
-    broken = False
-
-    def guarded(*facts: Any) -> None:
-        nonlocal broken
-        if broken:
-            return
-        try:
-            observe(*facts)
-        except Exception as error:  # noqa: BLE001 - isolation
-            broken = True
-            plugins.report(name, error)
-
-    return guarded

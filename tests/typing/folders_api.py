@@ -1,0 +1,275 @@
+"""What a type checker makes of what the folders of rondo_core offer: read by mypy in `make check`, and never run."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any, assert_type
+
+from rondo_core import Batch, Option, Part, Plugins, RondoError, StoreReader, StoresReader, Tier, hookimpl, hookspec
+from rondo_core.clock import NS_PER_S, Clock, boot_ns, wall_ns
+from rondo_core.errors import meant, one_line, printable
+from rondo_core.export import (
+    Answer,
+    Connection,
+    EndedReader,
+    Exporters,
+    Found,
+    Newest,
+    Outcome,
+    Runner,
+    check_exporters,
+    check_runner_table,
+    cursor_names,
+    cursor_path,
+    dump,
+    exposition,
+    fold_dead,
+    http,
+    is_dump,
+    load_cursor,
+    look_at,
+    newest_of,
+    open_runner,
+    protobuf,
+    read_way,
+    runner_options,
+)
+from rondo_core.maintain import (
+    StorePlan,
+    TierChange,
+    check_config,
+    copy_store,
+    outage_ns,
+    plan_store,
+    repair_store,
+)
+from rondo_core.model import (
+    DEFAULT_SCHEMAS,
+    DEFAULT_TIERS,
+    META_FILE,
+    OWN_SERIES,
+    REGISTRY_FILE,
+    RUNS_FILE,
+    SELF_MATCH,
+    SELF_SCHEMA,
+    SELF_SCHEMAS,
+    Kind,
+    Labels,
+    Schema,
+    Selector,
+    Series,
+    canonical_labels,
+    check_metric_name,
+    format_series,
+    is_directory,
+    is_there,
+    layout,
+    overridden,
+    parse_range,
+    parse_selector,
+    read_named,
+    sketch,
+    with_room,
+    write_schemas,
+)
+from rondo_core.plugins import (
+    EXPORTERS,
+    FILE_NAME,
+    RECORDERS,
+    RUNNER_OPTIONS,
+    Config,
+    PluginInfo,
+    declared_options,
+    divided,
+    entrypoints,
+    installed,
+    open_recorders,
+    read_options,
+    recorders_asked,
+)
+from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader
+from rondo_core.record import handles, uncompiled
+from rondo_core.signals import stopped_by_signals
+from rondo_core.storage import (
+    UNFINISHED,
+    Folder,
+    Meta,
+    Registry,
+    Run,
+    Survival,
+    boot_id,
+    check_directory,
+    is_abandoned,
+    read_meta,
+    read_runs,
+    replace_file,
+    size_bytes,
+    survival,
+    sync_directory,
+)
+from rondo_core.testing import (
+    START_NS,
+    ConsolidatorTests,
+    ExporterTests,
+    HttpReceiver,
+    Receiver,
+    RecorderTests,
+    fill_store,
+    make_part,
+)
+from rondo_core.units import (
+    format_duration,
+    format_instant,
+    format_size,
+    parse_duration_ns,
+    parse_instant_ns,
+    parse_size_bytes,
+    seconds,
+)
+
+
+def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
+    """Names, labels, schemas, ranges."""
+    assert_type(series.kind, Kind)
+    assert_type(series.labels, Labels)
+    assert_type(canonical_labels({"a": 1}), Labels)
+    assert_type(overridden(labels, {"a": "b"}), Labels)
+    assert_type(format_series(check_metric_name("a"), labels), str)
+    assert_type([tier.slot_count for tier in DEFAULT_TIERS], list[int])
+    assert_type(with_room([*DEFAULT_SCHEMAS, *SELF_SCHEMAS], 2), tuple[Schema, ...])
+    assert_type(write_schemas(DEFAULT_SCHEMAS), str)
+    assert_type([META_FILE, RUNS_FILE, SELF_MATCH, SELF_SCHEMA], list[str])
+    assert_type(parse_range("15m").last_ns, int | None)
+    assert_type(parse_selector("a{b=c}"), Selector)
+    assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
+    assert_type(read_named(path, OWN_SERIES), bytes)
+    assert_type([layout, sketch, handles, uncompiled, entrypoints, exposition, http, protobuf], list[ModuleType])
+    assert_type(Schema("a", kind).ratio(1), int)
+    assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])
+    assert_type(Tier("1s", "1m").retention_ns, int)
+
+
+def stores(path: Path) -> None:
+    """What lies on the disk, and who wrote it."""
+    assert_type(read_meta(path).schemas, tuple[Schema, ...])
+    assert_type(read_runs(path), list[Run])
+    assert_type(boot_id(), str)
+    assert_type(is_abandoned(path), bool)
+    assert_type(size_bytes(DEFAULT_SCHEMAS), int)
+    assert_type(read_meta(path), Meta)
+    assert_type([survival(run) for run in read_runs(path)], list[Survival])
+    with Folder(path) as folder:
+        replace_file("x", folder / UNFINISHED, b"")
+        look_at(folder)
+    sync_directory(path)
+    assert_type(Registry(path / REGISTRY_FILE, DEFAULT_SCHEMAS, writable=False).counts, dict[str, int])
+    check_directory("path", path)
+
+
+def reads(path: Path) -> Iterator[Path]:
+    """Directories of stores, and what a reading may cost."""
+    reader = open_reader(path)
+    assert_type(reader, StoreReader | StoresReader)
+    assert_type(look_below(path), Below)
+    assert_type(look_below(path).stores, list[Path])
+    assert_type(LABEL, str)
+    assert_type(Budget(1, 1, 1).max_points, int)
+    yield from find_stores(path)
+
+
+def maintains(path: Path, config: Config) -> None:
+    """Work on stores that nobody writes."""
+    assert_type(copy_store(path, "to").live, bool)
+    assert_type(repair_store(path, "new").left, list[str])
+    assert_type(plan_store(DEFAULT_SCHEMAS), StorePlan)
+    assert_type(outage_ns(DEFAULT_SCHEMAS[0]), int)
+    assert_type(check_config(config)[1], list[str])
+    assert_type(TierChange("a", Tier("1s", "1m"), 1).kept, int)
+
+
+def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str, Mapping[str, Any]]) -> None:
+    """Exporters beside a store, held stores, cursors, connections."""
+    assert_type(exporters.close(1), dict[str, Outcome])
+    assert_type(check_runner_table("exporters.x", {}), dict[str, Any])
+    assert_type(cursor_names(path), list[str])
+    assert_type(load_cursor(path, "x").positions, dict[str, int])
+    assert_type(fold_dead(path), bool)
+    assert_type(runner_options("x", {}), tuple[dict[str, Any], dict[str, Any]])
+    check_exporters({})
+    assert_type(read_way("url", {}, "http://a")[1:], tuple[str, str])
+    with StoreReader(path) as reader:
+        assert_type(open_runner(reader, "x", {}), Runner)
+        assert_type(is_dump("csv", {}), bool)
+        assert_type(dump(reader, "csv", {}, ended=True), Outcome)
+        assert_type([each[1] for each in newest_of(reader)], list[int])
+    with EndedReader(path, 1) as ended:
+        assert_type(ended.series(), list[Series])
+    str(cursor_path(path, "x"))
+    assert_type(Newest, type[Newest])
+    assert_type(found[0], Series)
+
+
+def connects(connection: Connection, answer: Answer) -> None:
+    """What exporters by HTTP share."""
+    assert_type(answer.status, int)
+    assert_type(answer.headers, Mapping[str, str])
+    connection.close()
+
+
+def plugs(config: Mapping[str, Mapping[str, Any]]) -> None:
+    """Plugins, their options, and how they are found."""
+    assert_type([EXPORTERS, RECORDERS, FILE_NAME], list[str])
+    assert_type([option.name for option in RUNNER_OPTIONS], list[str])
+    assert_type(installed(), list[PluginInfo])
+    assert_type(declared_options(EXPORTERS, "csv"), list[Option] | None)
+    assert_type(divided({}, RUNNER_OPTIONS), tuple[dict[str, Any], dict[str, Any]])
+    assert_type(open_recorders(config), Plugins)
+    assert_type(read_options("x", RUNNER_OPTIONS, {}), dict[str, Any])
+    assert_type(recorders_asked(config), dict[str, dict[str, Any]])
+
+    @hookspec
+    def rondo_some_bind(declare: int) -> str | None:
+        """Say something."""
+
+    @hookimpl
+    def rondo_recorder_bind(declare: int) -> str:
+        return str(declare)
+
+    assert_type(rondo_recorder_bind(1), str)
+    assert_type(rondo_some_bind(1), str | None)
+
+
+def words(clock: Clock, error: RondoError) -> None:
+    """Times, sizes, and the words of errors."""
+    assert_type([clock(), wall_ns(), boot_ns(), NS_PER_S, parse_duration_ns("1s"), parse_instant_ns("0")], list[int])
+    assert_type(seconds("interval", "5s"), float)
+    assert_type(parse_size_bytes("1MiB"), int)
+    assert_type([format_duration(1), format_size(1), format_instant(1)], list[str])
+    assert_type([printable("a"), meant("a", ["b"]), one_line(error)], list[str])
+    assert_type(error.exit_status, int)
+    with stopped_by_signals(lambda number: None) as numbers:
+        assert_type(numbers, list[int])
+
+
+class TestExporter(ExporterTests):
+    """The suites are subclassed."""
+
+
+class TestRecorder(RecorderTests):
+    """The suites are subclassed."""
+
+
+class TestConsolidator(ConsolidatorTests):
+    """The suites are subclassed."""
+
+
+def tests(path: Path, receiver: Receiver) -> None:
+    """What plugin authors test with."""
+    assert_type(fill_store(path), dict[str, list[tuple[int, float]]])
+    assert_type(make_part("gauge", ["a"], [[1.0]], START_NS), Part)
+    assert_type(HttpReceiver("/v1").url, str)
+
+
+def batches(batch: Batch) -> int:
+    """What is sent."""
+    return batch.n_samples
