@@ -319,6 +319,7 @@ class Store(Instruments):
                 if self._sync_interval_ns is not None:
                     self._notices.of_disk(self.sync)
             finally:
+                self._ticks.clear()  # and with them what recorders keep open
                 self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done
 

@@ -24,7 +24,7 @@ TIMES = 2  # counters of a virtual CPU beside its exits: CPU time and steal
 MILESTONE_SCHEMA = "milestones"
 BALLOON_COUNTERS, BALLOON_GAUGES, MEMORY_GAUGES = 4, 6, 2
 GUEST_SERIES = 16
-SERIES_OF_A_RECORDER = 8
+ROOM_OF_A_RECORDER = {"counters": 32, "gauges": 16, "summaries": 4}
 
 
 def vmm_schemas(
@@ -83,11 +83,9 @@ def schemas_for(config: VmConfig) -> tuple[Schema, ...]:
 
 
 def with_recorders(schemas: tuple[Schema, ...], more: int) -> tuple[Schema, ...]:
-    """Make room for the series of so many recorders beside the machine's own: 8 counters and 8 gauges of each."""
+    """Make room for the series of so many recorders beside the machine's own: `ROOM_OF_A_RECORDER` of each."""
     return tuple(
-        attrs.evolve(schema, max_series=schema.max_series + SERIES_OF_A_RECORDER * more)
-        if schema.name in {"counters", "gauges"}
-        else schema
+        attrs.evolve(schema, max_series=schema.max_series + ROOM_OF_A_RECORDER.get(schema.name, 0) * more)
         for schema in schemas
     )
 

@@ -6,7 +6,6 @@ import contextlib
 import os
 import struct
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -77,7 +76,7 @@ def _meta_bytes(record: bytes) -> int:
 def file_sizes(schemas: Sequence[Schema]) -> dict[str, int]:
     """Give every file of a store with these schemas, by name, with its exact size in bytes."""
     sizes = {
-        layout.META_FILE: _meta_bytes(meta_record(uuid.UUID(int=0).hex, 2**62, schemas)),
+        layout.META_FILE: _meta_bytes(meta_record("0" * 32, 2**62, schemas)),
         layout.REGISTRY_FILE: registry_bytes(schemas),
         layout.RUNS_FILE: layout.RUNS_FILE_BYTES,
         layout.LOCK_FILE: LOCK_BYTES,
@@ -109,7 +108,7 @@ def create(
     """
     if os.path.lexists(path):
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
-    record = meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
+    record = meta_record(store_id or os.urandom(16).hex(), created_ns, schemas)
     try:
         make_directory(path.parent)
         unfinished, held = make_unfinished(path)
@@ -146,7 +145,7 @@ def make_unfinished(path: Path, kind: str = "") -> tuple[Path, Folder]:
     Raises: OSError.
     """
     while True:
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{kind}{UNFINISHED}")
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{kind}{UNFINISHED}")
         unfinished.mkdir()
         with contextlib.suppress(StoreNotFoundError):  # it was taken for an abandoned one before it was locked
             folder = Folder(unfinished)
