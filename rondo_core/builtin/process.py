@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import threading
 from collections.abc import Callable
@@ -18,11 +19,13 @@ def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
     cpu = declare.counter("process_cpu_seconds_total", help="CPU time used, user and system.", unit="seconds")
     descriptors = declare.gauge("process_open_fds", help="Open file descriptors.")
     threads = declare.gauge("process_threads", help="Python threads.")
-    counted = 0.0
+    pid, counted = os.getpid(), 0.0
     statm, fds, page_bytes = Path("/proc/self/statm"), Path("/proc/self/fd"), resource.getpagesize()
 
     def tick(now_ns: int) -> None:
-        nonlocal counted
+        nonlocal pid, counted
+        if pid != os.getpid():  # a child, whose own CPU time begins at 0
+            pid, counted = os.getpid(), 0.0
         usage = resource.getrusage(resource.RUSAGE_SELF)
         memory.set(int(statm.read_text().split()[1]) * page_bytes, now_ns)
         used = usage.ru_utime + usage.ru_stime

@@ -65,6 +65,12 @@ STORE_OPTIONS = (
     Option("schemas", help="a file of [[schema]] tables; see rondo plan"),
     Option("tick_interval", "duration", "how often the store is ticked; 1s"),
     Option("sync_interval", "duration", "how often everything is written to the disk; when the kernel does"),
+    Option(
+        "if_locked",
+        help="where another process writes the store: raise, record beside it, or keep nothing; raise",
+        choices=("raise", "beside", "off"),
+    ),
+    Option("strict", "flag", "raise where a program can have no store, and in children that can have none; false"),
 )
 AGENT_OPTIONS = (
     Option("interval", "duration", "how often the directory is looked through", 30.0),

@@ -75,7 +75,7 @@ class Declarations:
             series = self._registry.get(name, whole, kind)
             if series is None:
                 series = self._register(kind, name, whole, help_text, unit)
-                self._writers[series.schema].slab.given = series.column + 1
+                self._writers[series.schema].give(series.column)
             else:
                 self._notices.of_words(series, help_text, unit)
             writer = self._writers[series.schema]
@@ -84,7 +84,7 @@ class Declarations:
 
     def _bound(self, writer: Writer, series: Series) -> Any:
         """Bind a new handle to the series' cells."""
-        width, current = writer.slab.spec.max_series, writer.current
+        width, current = writer.width, writer.current
         if series.kind != "summary":
             return _HANDLES[series.kind](current, series)
         if writer.sketches is None:
@@ -103,6 +103,10 @@ class Declarations:
             if schema.name != SELF_SCHEMA:
                 self.refused += 1
             raise
+
+    def move_to(self, registry: Registry) -> None:
+        """Declare in another registry from here on, which has the same series in the same columns."""
+        self._registry, self.refused = registry, 0
 
     def forked(self) -> None:
         """Take a lock that no thread of the parent holds."""

@@ -100,10 +100,12 @@ def create(
     *,
     store_id: str = "",
     fill: Callable[[Path], object] | None = None,
+    synced: bool = True,
 ) -> None:
     """Make the directory with every file at its full size; it appears under its name when it is complete.
 
-    Args: `store_id`: by default a new one; `fill`: called with the directory before it appears, to fill its files.
+    Args: `store_id`: by default a new one; `fill`: called with the directory before it appears, to fill its files;
+        `synced`: it is on the disk then; False: whoever made it has it written there in its own time.
     Raises: SchemaError: more schemas than a store can name;
     StoreExistsError: something is there; StoreError: no room, or no permission. Nothing is left behind.
     """
@@ -116,15 +118,16 @@ def create(
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     try:
-        make_files(unfinished, record, schemas)
+        make_files(unfinished, record, schemas, synced=False)
         if fill is not None:
             fill(unfinished)
-            sync_files([unfinished / name for name in os.listdir(unfinished)])  # noqa: PTH208 - as in make_files
-        sync_directory(unfinished)
+        if synced:
+            _sync_made(unfinished)
         faults.point("create.whole")
         unfinished.rename(path)
         faults.point("create.named")
-        sync_directory(path.parent)
+        if synced:
+            sync_directory(path.parent)
     except OSError as error:
         _remove(unfinished)
         if is_there(path):
@@ -137,6 +140,11 @@ def create(
         raise
     finally:
         held.unlock()
+
+
+def _sync_made(directory: Path) -> None:
+    sync_files([directory / name for name in os.listdir(directory)])  # noqa: PTH208 - quicker, and it is asked here
+    sync_directory(directory)
 
 
 def make_unfinished(path: Path, kind: str = "") -> tuple[Path, Folder]:
@@ -163,10 +171,11 @@ def is_abandoned(unfinished: Path) -> bool:
     return lock_alive(folder.descriptor) is True
 
 
-def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> None:
+def make_files(directory: Path, record: bytes, schemas: Sequence[Schema], *, synced: bool = True) -> None:
     """Make every file of a store, at its full size and without a series, in an empty directory.
 
-    Args: `record`: what the store is, as `meta_record` packs it. Raises: StoreError: no room, or no permission.
+    Args: `record`: what the store is, as `meta_record` packs it; `synced`: see `create`.
+    Raises: StoreError: no room, or no permission.
     """
     create_journal(directory / layout.META_FILE, _meta_bytes(record), (record,))
     faults.point("create.meta")
@@ -177,7 +186,8 @@ def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> Non
         for tier in range(len(schema.tiers)):
             faults.point("create.slab")
             create_slab(directory / schema.slab_name(tier), schema.slab_spec(tier))
-    sync_files([directory / name for name in os.listdir(directory)])  # noqa: PTH208 - quicker, and it is asked here
+    if synced:
+        _sync_made(directory)
 
 
 def _remove(unfinished: Path) -> None:
