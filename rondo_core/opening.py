@@ -21,8 +21,8 @@ from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, home_a
 from rondo_core.plugins import entrypoints
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import RECORDERS, Plugins, open_recorders
-from rondo_core.record.after_fork import IfLocked
-from rondo_core.storage.own import paths_beside
+from rondo_core.record.after_fork import IfLocked, Paths
+from rondo_core.storage.own import own_paths, paths_beside
 from rondo_core.store import Store
 from rondo_core.units import Duration
 
@@ -91,8 +91,7 @@ def open_store(
             if options["strict"]:
                 raise
             store = Store.nowhere(place, made, clock=clock, why=one_line(error))
-        if fixed:
-            store.give_children(partial(paths_beside, place))
+        store.give_children(partial(_paths_of_child, partial(paths_beside if fixed else own_paths, place)))
         if not store.unkept:
             _begin(store, plugins, config, own=not fixed)
         _open[place] = store
@@ -157,6 +156,13 @@ def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool) -> None
     except BaseException:
         store.close()
         raise
+
+
+def _paths_of_child(paths: Paths) -> Iterable[Path]:
+    """Give the paths for a child's own store, which is closed with the child, also where multiprocessing ends it."""
+    if util := sys.modules.get("multiprocessing.util"):
+        util.Finalize(None, _close_all, exitpriority=0)
+    return paths()
 
 
 def _exporters(config: Config, unlabelled_in: int, store: Store) -> Any:

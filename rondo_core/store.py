@@ -39,7 +39,7 @@ from rondo_core.record.writer import Writer
 from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone, read_meta
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
-from rondo_core.storage.own import create_own, own_paths, paths_beside
+from rondo_core.storage.own import create_own, own_paths, paths_beside, sync_own
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import CLOSED, Run, on_record, this_run, write_run_to
@@ -161,6 +161,7 @@ class Store(Inherited):
             return
         self._paths = partial(paths_beside, self.path.absolute())
         path = create_own(self._paths(), schemas, (), on_record(self.clock()))
+        sync_own(path)
         self._notices.warn(f"{locked.who} writes this store; process {os.getpid()} records into {path}")
         self.path = path
         self._notices.name(path)
@@ -223,10 +224,10 @@ class Store(Inherited):
             after=self._close_as_asked,
         )
 
-    def _open(self) -> None:
-        root, meta, inherited = self._folder, self.meta, self._pid == 0 and self._under_way
+    def _open(self, *, new: bool = False) -> None:
+        root, meta = self._folder, self.meta
         recovery = recovery_of(root)
-        self.registry, self.slabs = recovery.open(root, meta, writable=True)
+        self.registry, self.slabs = recovery.open(root, meta, writable=True, blank=new)
         self._declarations.move_to(self.registry)
         lost = sum(recovery.take_up(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
         for schema in meta.schemas:
@@ -241,7 +242,9 @@ class Store(Inherited):
             folds.owner, self._consolidations[schema.name] = self, folds
             writes.steps.moved = self._moved
             writes.settle()
-            if inherited and n_series:
+            for slab in slabs:
+                slab.blank = False
+            if new and n_series:
                 writes.be_born()
         self._new = recovery.last is None
         number = recovery.last.number + 1 if recovery.last else 1
@@ -288,7 +291,8 @@ class Store(Inherited):
             self._close_as_asked()
 
     def _tick(self, now_ns: int) -> None:
-        self._accompany_here()
+        if self._made_here:
+            self._settle_here()
         self._take_back_future()
         for call in self._ticks:
             call(now_ns)
@@ -319,8 +323,14 @@ class Store(Inherited):
         self._make_companion = make
         self._companion = make(self)
 
+    def _settle_here(self) -> None:
+        """Do what a child's first record had no time for: write its new store to the disk, and make its companion."""
+        self._made_here = False
+        self._notices.of_disk(partial(sync_own, self.path))
+        self._accompany_here()
+
     def _accompany_here(self) -> None:
-        """Make what accompanies the store, in a child. A failure is logged, and there is none then."""
+        """Make what accompanies the store, in a child. A failure is logged, and recording goes on without."""
         if self._make_companion is not None and self._companion is None:
             make, self._make_companion = self._make_companion, None
             try:
@@ -394,6 +404,8 @@ class Store(Inherited):
             return
         if self._thread is not None:
             self._thread.end()
+        if not (self._closed or self.unkept):
+            self._accompany_here()
         with self._ticking, self._declarations.lock:
             if not self._closed:
                 self._end(ended)

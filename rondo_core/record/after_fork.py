@@ -56,7 +56,7 @@ class Inherited(Instruments):
     slabs: dict[str, list[Slab]]
     unkept = ""
     _pid = 0
-    _under_way = False
+    _under_way = _made_here = False
     _paths: Paths | None = None  # of stores of a process's own, where its children have such; None: they have none
     _strict: bool
     _tick_s: float | None
@@ -78,8 +78,8 @@ class Inherited(Instruments):
         """Do what is done about once a second; see `Store.tick`."""
         raise NotImplementedError
 
-    def _open(self) -> None:
-        """Take up the files of the store whose lock this process has."""
+    def _open(self, *, new: bool = False) -> None:
+        """Take up the files of the store whose lock this process has; `new`: a child's own, with its parent's series."""
         raise NotImplementedError
 
     def give_children(self, paths: Paths) -> None:
@@ -175,7 +175,8 @@ class Inherited(Instruments):
             self._folder, self.meta, self._lock_file = open_alone(path, None)
             self.path = path
             self._notices.name(path)
-            self._open()
+            self._open(new=True)
+            self._made_here = True
         except (RondoError, OSError) as error:
             self._pid = 0
             for writer in self._writers.values():

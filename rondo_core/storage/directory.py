@@ -122,7 +122,7 @@ def create(
         if fill is not None:
             fill(unfinished)
         if synced:
-            _sync_made(unfinished)
+            sync_made(unfinished)
         faults.point("create.whole")
         unfinished.rename(path)
         faults.point("create.named")
@@ -142,7 +142,8 @@ def create(
         held.unlock()
 
 
-def _sync_made(directory: Path) -> None:
+def sync_made(directory: Path) -> None:
+    """Write every file of a store, and their names, to the disk, and wait for it. Raises: OSError."""
     sync_files([directory / name for name in os.listdir(directory)])  # noqa: PTH208 - quicker, and it is asked here
     sync_directory(directory)
 
@@ -187,7 +188,7 @@ def make_files(directory: Path, record: bytes, schemas: Sequence[Schema], *, syn
             faults.point("create.slab")
             create_slab(directory / schema.slab_name(tier), schema.slab_spec(tier))
     if synced:
-        _sync_made(directory)
+        sync_made(directory)
 
 
 def _remove(unfinished: Path) -> None:
@@ -236,14 +237,14 @@ def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
             slab.let_go_for_writing()
 
 
-def open_slabs(path: Path | Folder, meta: Meta, *, writable: bool) -> dict[str, list[Slab]]:
-    """Map every slab of the store.
+def open_slabs(path: Path | Folder, meta: Meta, *, writable: bool, blank: bool = False) -> dict[str, list[Slab]]:
+    """Map every slab of the store; `blank`: see `Slab`.
 
     Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
     """
     return {
         schema.name: [
-            Slab(path / schema.slab_name(tier), schema.slab_spec(tier), writable=writable)
+            Slab(path / schema.slab_name(tier), schema.slab_spec(tier), writable=writable, blank=blank)
             for tier in range(len(schema.tiers))
         ]
         for schema in meta.schemas

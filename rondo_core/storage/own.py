@@ -10,7 +10,8 @@ from rondo_core.errors import StoreExistsError
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import Schema
-from rondo_core.storage.directory import create
+from rondo_core.storage.directory import create, sync_made
+from rondo_core.storage.files import sync_directory
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.registry import encode_series
 from rondo_core.storage.runs import process_token, this_run
@@ -40,7 +41,7 @@ def _numbered(directory: Path, before: str, suffix: str) -> Iterator[Path]:
 def create_own(paths: Iterable[Path], schemas: Sequence[Schema], series: Iterable[Series], created_ns: int) -> Path:
     """Make a store that has these series, in these columns and without a value, at the first path that is free.
 
-    It is not on the disk yet: the kernel writes it there, or the next `sync`.
+    It is not on the disk yet, so that whoever is about to record does not wait: see `sync_own`.
     Raises: as `create`.
     """
     records = [encode_series(each._replace(created_ns=created_ns)) for each in series]
@@ -60,3 +61,9 @@ def create_own(paths: Iterable[Path], schemas: Sequence[Schema], series: Iterabl
             continue
         return path
     raise StoreExistsError("every path is taken; name another directory")
+
+
+def sync_own(path: Path) -> None:
+    """Write a store that was just made to the disk, and wait for it. Raises: OSError."""
+    sync_made(path)
+    sync_directory(path.parent)

@@ -33,7 +33,7 @@ def run_in_child(work):
         try:
             work()
             status = 0
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - the parent sees the status
             sys.excepthook(*sys.exc_info())
         finally:
             os._exit(status)
@@ -297,9 +297,9 @@ def test_a_child_holds_nothing_of_its_parents_store(store, tmp_path):
             gc.collect()
             path = str(next(each for each in tmp_path.iterdir() if str(each) != str(store.path)))
             held = [line for line in Path("/proc/self/maps").read_text().splitlines() if path in line]
-            for name in os.listdir("/proc/self/fd"):
+            for descriptor in Path("/proc/self/fd").iterdir():
                 with contextlib.suppress(OSError):
-                    held += [link for link in [os.readlink(f"/proc/self/fd/{name}")] if path in link]
+                    held += [link for link in [str(descriptor.readlink())] if path in link]
             os.write(writing, (";".join(held) or "nothing").encode())
             os.read(held_open, 1)
             status = 0
@@ -323,7 +323,7 @@ def test_children_of_children_gather_nothing(store):
 
     def held():
         maps = [line for line in Path("/proc/self/maps").read_text().splitlines() if ".rondo" in line]
-        return len(os.listdir("/proc/self/fd")), len(maps)
+        return len(list(Path("/proc/self/fd").iterdir())), len(maps)
 
     counter.inc()
 

@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,7 +34,7 @@ def test_a_locked_store_raises_unless_asked_otherwise(locked, path):
         Store(path)
     with pytest.raises(StoreLockedError):
         Store(path, if_locked="raise")
-    with pytest.raises(UsageError, match="besides.*did you mean beside.*raise, beside, off"):
+    with pytest.raises(UsageError, match=r"besides.*did you mean beside.*raise, beside, off"):
         Store(path, if_locked="besides")
 
 
@@ -54,7 +55,7 @@ def test_runs_that_overlap_record_beside_each_other_and_are_read_together(locked
         found = reader.query("runs_total")
         assert [float(data.values[-1]) for data in found] == [1.0] * 4
         names = {dict(data.series.labels)["rondo_store"] for data in found}
-    assert names == {"nightly.rondo", *(store.path.name for store in beside), os.path.basename(said.stdout.strip())}
+    assert names == {"nightly.rondo", *(store.path.name for store in beside), Path(said.stdout.strip()).name}
     assert all(name.startswith("nightly") and name.endswith(".rondo") for name in names)
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     assert str(beside[0].path) in caplog.text

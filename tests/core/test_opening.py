@@ -108,7 +108,9 @@ def test_what_is_no_name_is_said(name):
 
 def test_a_file_in_the_working_directory_is_followed(place):
     """Beside a name: its recorders and how the store is kept; where it says a path, that is where the store lies."""
-    Path("rondo.toml").write_text("[store]\ntick_interval = '50ms'\nstrict = true\n[recorders.process]\nenabled = false\n")
+    Path("rondo.toml").write_text(
+        "[store]\ntick_interval = '50ms'\nstrict = true\n[recorders.process]\nenabled = false\n"
+    )
     with open_store("web", tick_interval=5, strict=False) as store:
         store.gauge("g").set(1.0)
         assert store.path.parent == place / "web"
@@ -127,7 +129,11 @@ def test_a_file_in_the_working_directory_is_followed(place):
 def test_a_file_that_is_named_is_followed(tmp_path, place):
     """As text, as a path, or as what was read of it; one that is not there is an error."""
     (tmp_path / "own.toml").write_text("[store]\npath = 'own.rondo'\n")
-    for given in (str(tmp_path / "own.toml"), tmp_path / "own.toml", Config(store={"path": str(tmp_path / "own.rondo")})):
+    for given in (
+        str(tmp_path / "own.toml"),
+        tmp_path / "own.toml",
+        Config(store={"path": str(tmp_path / "own.rondo")}),
+    ):
         with open_store(given) as store:
             assert store.path == tmp_path / "own.rondo"
     for given in ("missing.toml", "./missing", Path("missing")):
@@ -215,3 +221,41 @@ counter.inc()
             assert sorted(float(data.values[-1]) for data in reader.query("c_total")) == [2.0, 10.0]
         endings = {each.ended for path in directory.iterdir() for each in read_runs(path / "runs")}
         assert endings == {"closed"}
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_what_a_pool_records_adds_up_however_its_processes_come_to_be(method, place, tmp_path):
+    """A store opened at import is each process's own, and is closed with it."""
+    (tmp_path / "work" / "jobs.py").write_text("""
+from rondo_core import open_store
+store = open_store("jobs")
+done = store.counter("jobs_total")
+
+def work(number):
+    done.inc(number)
+""")
+    code = f"""
+import multiprocessing, jobs
+if __name__ == "__main__":
+    context = multiprocessing.get_context("{method}")
+    if "{method}" == "forkserver":
+        context.set_forkserver_preload(["jobs"])
+    with context.Pool(2, maxtasksperchild=4) as pool:
+        pool.map(jobs.work, range(20), chunksize=1)
+        pool.close()
+        pool.join()
+"""
+    (tmp_path / "work" / "main.py").write_text(code)
+    done = subprocess.run([sys.executable, "main.py"], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stderr == ""
+    with StoresReader(place / "jobs") as reader:
+        assert sum(float(data.values[-1]) for data in reader.query("jobs_total") if len(data)) == sum(range(20))
+    recorded = [path for path in (place / "jobs").iterdir() if total_of(path)]
+    assert len(recorded) >= 4
+    assert {each.ended for path in recorded for each in read_runs(path / "runs")} == {"closed"}
+
+
+def total_of(path):
+    with StoreReader(path) as reader:
+        (found,) = reader.query("jobs_total")
+        return float(found.values[-1]) if len(found) else 0.0
