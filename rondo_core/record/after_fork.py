@@ -79,7 +79,7 @@ class Inherited(Instruments):
         raise NotImplementedError
 
     def _open(self, *, new: bool = False) -> None:
-        """Take up the files of the store whose lock this process has; `new`: a child's own, with its parent's series."""
+        """Take up the files of the store whose lock this process has; `new`: a child's, with its parent's series."""
         raise NotImplementedError
 
     def give_children(self, paths: Paths) -> None:
