@@ -69,9 +69,10 @@ def open_store(
         known = _open.get(place)
         if known is not None and not known.closed:
             return known
-        from rondo_core.export.options import check_exporters
+        if config.exporters:
+            from rondo_core.export.options import check_exporters
 
-        check_exporters(config.exporters)
+            check_exporters(config.exporters)
         kept = config.schemas() or (None if schemas is None else tuple(schemas))
         plugins = open_recorders(config.recorders, defaults=_default_recorders(kept))
         options: dict[str, Any] = {

@@ -30,7 +30,7 @@ from rondo_core.model import layout
 from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
-from rondo_core.record.after_fork import IF_LOCKED, OFF, IfLocked, Inherited, forget
+from rondo_core.record.after_fork import IF_LOCKED, OFF, IfLocked, Inherited
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.notices import Notices
@@ -134,7 +134,7 @@ class Store(Inherited):
         self.path, self.clock, self._writer, self._strict = Path(path), clock, writer, strict
         self._tick_s: float | None = None
         self._synced_ns = self._let_go_ns = self._noticed_ns = 0
-        self._closed, self._runs = True, -1
+        self._closed, self._runs, self._made = True, -1, False
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
         self._view: View | None = None
@@ -151,6 +151,7 @@ class Store(Inherited):
         if create_missing and not is_there(self.path):
             with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
                 create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(self.clock()))
+                self._made = True
         self._folder, self.meta, self._lock_file = open_alone(self.path, given)
 
     def _do_without(self, locked: StoreLockedError, schemas: tuple[Schema, ...], *, off: bool) -> None:
@@ -227,7 +228,8 @@ class Store(Inherited):
     def _open(self, *, new: bool = False) -> None:
         root, meta = self._folder, self.meta
         recovery = recovery_of(root)
-        self.registry, self.slabs = recovery.open(root, meta, writable=True, blank=new)
+        blank = new or (self._made and recovery.last is None)  # no one has opened it since it was made here
+        self.registry, self.slabs = recovery.open(root, meta, writable=True, blank=blank)
         self._declarations.move_to(self.registry)
         lost = sum(recovery.take_up(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
         for schema in meta.schemas:
@@ -443,7 +445,7 @@ class Store(Inherited):
             self._runs = -1
         if hasattr(self, "_lock_file"):
             self._lock_file.release()
-        forget(self)
+        self._forget()
 
     def __del__(self) -> None:
         """Let go of what a store holds that was dropped without `close`, and say so; nothing is folded here."""

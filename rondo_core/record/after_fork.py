@@ -7,6 +7,7 @@ parent's files it lets go of at once.
 
 from __future__ import annotations
 
+import abc
 import os
 import threading
 import weakref
@@ -15,8 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from rondo_core.clock import Clock
-from rondo_core.errors import RondoError, StoreClosedError, StoreForkedError, one_line
-from rondo_core.model.schema import Schema
+from rondo_core.errors import StoreClosedError, StoreForkedError, one_line
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.instruments import Instruments
@@ -42,7 +42,7 @@ FAR_NS = 1 << 62
 _live: weakref.WeakSet[Inherited] = weakref.WeakSet()
 
 
-class Inherited(Instruments):
+class Inherited(Instruments, abc.ABC):
     """What a store is beyond one process.
 
     Attributes: `unkept`: why this process keeps nothing of what it records, a word; "": it keeps all.
@@ -74,13 +74,13 @@ class Inherited(Instruments):
     _ticking: threading.RLock
     _taking_up: threading.RLock
 
+    @abc.abstractmethod
     def tick(self, now_ns: int | None = None) -> None:
         """Do what is done about once a second; see `Store.tick`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _open(self, *, new: bool = False) -> None:
         """Take up the files of the store whose lock this process has; `new`: a child's, with its parent's series."""
-        raise NotImplementedError
 
     def give_children(self, paths: Paths) -> None:
         """Have each child of a fork record into a store of its own, made at the first of these paths that is free."""
@@ -177,7 +177,7 @@ class Inherited(Instruments):
             self._notices.name(path)
             self._open(new=True)
             self._made_here = True
-        except (RondoError, OSError) as error:
+        except Exception as error:  # whatever it is, the program goes on
             self._pid = 0
             for writer in self._writers.values():
                 writer.forked(renewed=True)
@@ -186,11 +186,10 @@ class Inherited(Instruments):
             self._keep_nothing(FORKED)
             self._notices.warn(f"no store for process {os.getpid()}, which keeps nothing: {one_line(error)}")
 
-    def _keep_nothing(self, why: str, schemas: tuple[Schema, ...] | None = None) -> None:
+    def _keep_nothing(self, why: str) -> None:
         """Let every handle take what it is given, and none of it be kept; what is declared is so in memory."""
         self._pid, self.unkept = os.getpid(), why
-        known = self.meta.schemas if schemas is None else schemas
-        self._declarations.move_to(Registry.in_memory(str(self.path), known, self.registry.records))
+        self._declarations.move_to(Registry.in_memory(str(self.path), self.meta.schemas, self.registry.records))
         for writer in self._writers.values():
             writer.keep_nothing(why, FAR_NS if why == OFF else 0)
         _live.add(self)
@@ -208,6 +207,7 @@ class Inherited(Instruments):
         for writer in self._writers.values():
             writer.stop(ended)
         self._closed = True
+        self._forget()
 
     def _close_untaken(self, ended: str) -> None:
         """Close what no record of this process has had taken up; what is the parent's stays open."""
@@ -218,10 +218,9 @@ class Inherited(Instruments):
         if self._thread is not None:
             self._thread.end()
 
-
-def forget(store: Inherited) -> None:
-    """Have a fork do nothing to a store that is closed."""
-    _live.discard(store)
+    def _forget(self) -> None:
+        """Have a fork do nothing to the store, which is closed."""
+        _live.discard(self)
 
 
 def _in_child() -> None:

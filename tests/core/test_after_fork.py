@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier
+from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier, faults
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.storage.runs import read_runs
 
@@ -466,3 +466,25 @@ def test_a_child_opens_a_store_of_its_own_beside_the_one_that_it_inherits(store,
     run_in_child(in_the_child)
     assert total(tmp_path, "c_total") == 10.0
     assert total(tmp_path, "mine_total") == 4.0
+
+
+def test_a_child_that_is_killed_while_its_store_is_made_leaves_no_half_of_one(store, tmp_path):
+    """At every step: the directory reads, the parent goes on, and the record is there or is not."""
+    counter = store.counter("c_total")
+    counter.inc()
+    made, step = 0, 0
+    while not made:
+        step += 1
+        child = os.fork()
+        if not child:
+            faults.arm(f"*:{step}")
+            counter.inc(1000)
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        assert status in {0, signal.SIGKILL}
+        made = status == 0
+        assert total(tmp_path, "c_total") % 1000 == 1
+    assert step > 10
+    assert total(tmp_path, "c_total") >= 1001
+    counter.inc()
+    assert counter.value == 2.0
