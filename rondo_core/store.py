@@ -11,35 +11,32 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import (
-    RondoError,
     StoreError,
-    StoreExistsError,
     StoreLockedError,
     UsageError,
     instead,
-    one_line,
 )
 from rondo_core.model import layout
-from rondo_core.model.paths import is_there
-from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
+from rondo_core.model.schema import Schema, check_schemas
 from rondo_core.record import selfmetrics
-from rondo_core.record.after_fork import IF_LOCKED, OFF, IfLocked, Inherited
+from rondo_core.record.after_fork import FORKED, IF_LOCKED, Companion, IfLocked
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.notices import Notices
+from rondo_core.record.placing import Placed
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
-from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone, read_meta
+from rondo_core.storage.directory import LET_GO_NS, let_go, read_meta
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
-from rondo_core.storage.own import create_own, own_paths, paths_beside, sync_own
+from rondo_core.storage.own import own_paths
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import CLOSED, Run, on_record, this_run, write_run_to
@@ -54,14 +51,7 @@ _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are sti
 DROPPED = "dropped without close"
 
 
-class Companion(Protocol):
-    """What goes along with a store, as its exporters do."""
-
-    def close(self, ended_run: int, /) -> object:
-        """End, after the store was closed, which ended the run of this number."""
-
-
-class Store(Inherited):
+class Store(Placed):
     """A store opened for writing.
 
     Threads may share it and its handles. After fork these count into a store of the child's own, where this one is a
@@ -144,51 +134,7 @@ class Store(Inherited):
         self._close_asked = ""
         self.slabs, self._consolidations = {}, {}
         self._companion: Companion | None = None
-        self._make_companion: Callable[[Store], Companion] | None = None
-
-    def _find(self, asked: tuple[Schema, ...] | None, given: tuple[Schema, ...] | None, create_missing: bool) -> None:
-        """Open the directory at the store's path, made first where it is missing, and take its lock."""
-        if create_missing and not is_there(self.path):
-            with contextlib.suppress(StoreExistsError):  # another process was faster; open what it made
-                create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(self.clock()))
-                self._made = True
-        self._folder, self.meta, self._lock_file = open_alone(self.path, given)
-
-    def _do_without(self, locked: StoreLockedError, schemas: tuple[Schema, ...], *, off: bool) -> None:
-        """Record beside a store that another process writes, or nowhere."""
-        if off:
-            self._record_nowhere(schemas)
-            self._notices.warn(f"{locked.who} writes this store; process {os.getpid()} keeps nothing")
-            return
-        self._paths = partial(paths_beside, self.path.absolute())
-        path = create_own(self._paths(), schemas, (), on_record(self.clock()))
-        sync_own(path)
-        self._notices.warn(f"{locked.who} writes this store; process {os.getpid()} records into {path}")
-        self.path = path
-        self._notices.name(path)
-        self._find(None, None, create_missing=False)
-
-    def _record_nowhere(self, schemas: tuple[Schema, ...]) -> None:
-        """Be a store that takes everything and keeps nothing."""
-        self.meta = Meta("", on_record(self.clock()), schemas)
-        self.registry = Registry.in_memory(str(self.path), schemas)
-        self._prepare(schemas)
-        self.run, self._closed = this_run(0, self.clock(), self._writer), False
-        self._keep_nothing(OFF)
-
-    @classmethod
-    def nowhere(
-        cls, path: str | Path, schemas: Iterable[Schema] | None = None, *, clock: Clock = wall_ns, why: str
-    ) -> Self:
-        """Give a store without files, for a program that goes on where it can have none: it keeps nothing.
-
-        Args: `path`: where it would be; `why`: why it cannot be there, for the log. Raises: SchemaError.
-        """
-        self = cls.__new__(cls)
-        self._stand(path, clock, "", strict=False)
-        self._record_nowhere(check_schemas(DEFAULT_SCHEMAS if schemas is None else schemas))
-        self._notices.warn(f"process {os.getpid()} keeps nothing of what it records: {why}")
-        return self
+        self._make_companion: Callable[[Any], Companion] | None = None
 
     @classmethod
     def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
@@ -215,7 +161,8 @@ class Store(Inherited):
         path = str(self.path)
         self._writers = {schema.name: Writer(schema, None, 0, self.clock, path) for schema in schemas}
         self._moved: list[tuple[int, int]] = []  # rows whose clock has stepped, of all schemas; see ClockSteps
-        self._refused = [writer.refused for writer in self._writers.values()]
+        self._of_children: dict[str, int] = {}  # what children lost, by reason
+        self._refused = [self._of_children, *(writer.refused for writer in self._writers.values())]
         self._declarations = Declarations(
             schemas,
             Registry.in_memory(path, schemas),
@@ -320,27 +267,9 @@ class Store(Inherited):
             let_go(self.slabs, new=self._new)
             self._new = False
 
-    def accompany(self, make: Callable[[Store], Companion]) -> None:
-        """Have what `make` gives, for this store, closed after it; in a child it is made anew for the child's own."""
-        self._make_companion = make
-        self._companion = make(self)
-
-    def _settle_here(self) -> None:
-        """Do what a child's first record had no time for: write its new store to the disk, and make its companion."""
-        self._made_here = False
-        self._notices.of_disk(partial(sync_own, self.path))
-        self._accompany_here()
-
-    def _accompany_here(self) -> None:
-        """Make what accompanies the store, in a child. A failure is logged, and recording goes on without."""
-        if self._make_companion is not None and self._companion is None:
-            make, self._make_companion = self._make_companion, None
-            try:
-                self.accompany(make)
-            except RondoError as error:
-                self._notices.warn(f"recording goes on without exporters: {one_line(error)}")
-
     def _count(self) -> None:
+        if self._from_children >= 0 and (lost := self._lost_by_children()):
+            self._of_children[FORKED] = self._of_children.get(FORKED, 0) + lost
         self.self_metrics.count(
             self._refused, self._declarations.refused, [plugins.failures for plugins in self._plugins]
         )
@@ -443,6 +372,9 @@ class Store(Inherited):
         if self._runs >= 0:
             os.close(self._runs)
             self._runs = -1
+        if self._from_children >= 0:
+            os.close(self._from_children)
+            self._from_children = -1
         if hasattr(self, "_lock_file"):
             self._lock_file.release()
         self._forget()

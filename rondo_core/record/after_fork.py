@@ -8,15 +8,17 @@ parent's files it lets go of at once.
 from __future__ import annotations
 
 import abc
+import contextlib
 import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from rondo_core.clock import Clock
-from rondo_core.errors import StoreClosedError, StoreForkedError, one_line
+from rondo_core.errors import RondoError, StoreClosedError, StoreForkedError, one_line
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.instruments import Instruments
@@ -26,7 +28,7 @@ from rondo_core.record.writer import Writer
 from rondo_core.storage.directory import Meta, open_alone
 from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import WriterLock, held_here
-from rondo_core.storage.own import create_own
+from rondo_core.storage.own import create_own, sync_own
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run, on_record
 from rondo_core.storage.slab import Slab
@@ -40,6 +42,13 @@ Paths = Callable[[], Iterable[Path]]
 OFF, FORKED = "off", "forked"  # why nothing is kept
 FAR_NS = 1 << 62
 _live: weakref.WeakSet[Inherited] = weakref.WeakSet()
+
+
+class Companion(Protocol):
+    """What goes along with a store, as its exporters do."""
+
+    def close(self, ended_run: int, /) -> object:
+        """End, after the store was closed, which ended the run of this number."""
 
 
 class Inherited(Instruments, abc.ABC):
@@ -57,6 +66,7 @@ class Inherited(Instruments, abc.ABC):
     unkept = ""
     _pid = 0
     _under_way = _made_here = False
+    _from_children = -1  # an eventfd, by which children say how many of their samples were not kept
     _paths: Paths | None = None  # of stores of a process's own, where its children have such; None: they have none
     _strict: bool
     _tick_s: float | None
@@ -70,7 +80,8 @@ class Inherited(Instruments, abc.ABC):
     _writers: dict[str, Writer]
     _consolidations: dict[str, Consolidation]
     _declarations: Declarations
-    _companion: Any
+    _companion: Companion | None
+    _make_companion: Callable[[Any], Companion] | None
     _ticking: threading.RLock
     _taking_up: threading.RLock
 
@@ -86,6 +97,26 @@ class Inherited(Instruments, abc.ABC):
         """Have each child of a fork record into a store of its own, made at the first of these paths that is free."""
         self._paths = paths
 
+    def accompany(self, make: Callable[[Any], Companion]) -> None:
+        """Have what `make` gives, for this store, closed after it; in a child it is made anew for the child's own."""
+        self._make_companion = make
+        self._companion = make(self)
+
+    def _settle_here(self) -> None:
+        """Do what a child's first record had no time for: write its new store to the disk, and make its companion."""
+        self._made_here = False
+        self._notices.of_disk(partial(sync_own, self.path))
+        self._accompany_here()
+
+    def _accompany_here(self) -> None:
+        """Make what accompanies the store, in a child. A failure is logged, and recording goes on without."""
+        if self._make_companion is not None and self._companion is None:
+            make, self._make_companion = self._make_companion, None
+            try:
+                self.accompany(make)
+            except RondoError as error:
+                self._notices.warn(f"recording goes on without exporters: {one_line(error)}")
+
     def _is_here(self) -> bool:
         """Say whether this process is the one that the store was taken up in."""
         return self._pid == os.getpid()
@@ -98,7 +129,23 @@ class Inherited(Instruments, abc.ABC):
         self._pid = os.getpid()  # not before: other threads wait until all of it is ready
         _live.add(self)
 
+    def _before_fork(self) -> None:
+        """Let children that will have no store of their own say what they lose of it."""
+        if self._paths is None and not self.unkept and self._from_children < 0:
+            with contextlib.suppress(OSError):  # no more descriptors are to be had
+                self._from_children = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+
+    def _lost_by_children(self) -> int:
+        """Give how many samples children have lost since the last look."""
+        with contextlib.suppress(BlockingIOError):  # none
+            return os.eventfd_read(self._from_children)
+        return 0
+
     # -- in a child
+
+    def _tell_parent(self, n_samples: int) -> None:
+        with contextlib.suppress(OSError):
+            os.eventfd_write(self._from_children, n_samples)
 
     def _after_fork(self) -> None:
         """Stand still, as what a fork has made of a store; from here on this is the child's."""
@@ -165,6 +212,9 @@ class Inherited(Instruments, abc.ABC):
             if self._strict:
                 raise StoreForkedError(f"{self.path}: {what}; open a store of your own here")
             self._keep_nothing(FORKED)
+            if self._from_children >= 0:
+                for writer in self._writers.values():
+                    writer.tell = self._tell_parent
             mend = "open the store after fork, or with Store.for_process or open_store, which give each child its own"
             self._notices.warn(f"{what}; what process {os.getpid()} records is not kept; {mend}")
             return
@@ -223,9 +273,14 @@ class Inherited(Instruments, abc.ABC):
         _live.discard(self)
 
 
+def _before() -> None:
+    for store in tuple(_live):
+        store._before_fork()  # noqa: SLF001 - the same module
+
+
 def _in_child() -> None:
     for store in tuple(_live):
         store._after_fork()  # noqa: SLF001 - the same module
 
 
-os.register_at_fork(after_in_child=_in_child)
+os.register_at_fork(before=_before, after_in_child=_in_child)

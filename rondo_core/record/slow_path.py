@@ -39,7 +39,7 @@ class SlowPath(abc.ABC):
     consolidated; `fold` and `rewind`, consolidation's part; `sketched`, the handles that count in a sketch by
     themselves; `refused`, counts by reason; `after`, called at the end of a slow record, without the lock;
     `after_fork`, before the first one in a child: see `forked`; `unkept`: the reason under which all is counted that
-    comes, where none is kept.
+    comes, where none is kept, and `tell`, called with how many they are.
     """
 
     __slots__ = (
@@ -62,6 +62,7 @@ class SlowPath(abc.ABC):
         "row",
         "sketched",
         "slab",
+        "tell",
         "unfolded_from",
         "unkept",
     )
@@ -74,6 +75,7 @@ class SlowPath(abc.ABC):
         self._pid, self._ended, self.unkept = os.getpid(), "", ""
         self.after: Callable[[], None] | None = None
         self.after_fork: Callable[[], None] | None = None
+        self.tell: Callable[[int], None] | None = None
         self._touched: set[int] = set()
         self._waiting: deque[tuple[Slow, int, Any, int]] = deque()
         self._lock, self._busy = threading.RLock(), False
@@ -137,7 +139,7 @@ class SlowPath(abc.ABC):
                 if self._ended:
                     raise StoreClosedError(f"{self.path}: closed; open it again to record")
                 if self.unkept:
-                    self.refused[self.unkept] += len(value) if isinstance(value, array) else 1
+                    self._refuse(len(value) if isinstance(value, array) else 1)
                     return
                 self._waiting.append((call, column, value, now_ns))
                 if self._busy:
@@ -147,6 +149,11 @@ class SlowPath(abc.ABC):
         finally:
             if self.after:
                 self.after()
+
+    def _refuse(self, n_samples: int) -> None:
+        self.refused[self.unkept] += n_samples
+        if self.tell is not None:
+            self.tell(n_samples)
 
     def _record_waiting(self) -> None:
         pid = self._pid

@@ -410,9 +410,13 @@ def test_a_child_of_a_plain_store_keeps_nothing_counts_it_and_says_so_once(tmp_p
             assert store.unkept == "forked"
             store.close()
 
-        run_in_child(in_the_child)
+        for _ in range(2):
+            run_in_child(in_the_child)
         assert counter.value == 5.0
         assert store.unkept == ""
+        store.tick()
+        (lost,) = store.query("rondo_samples_refused_total{reason=forked}")
+        assert lost.values[-1] == 2 * (1 + 1 + 1 + 3 + 1)
         assert {series.name for series in store.registry} >= {"c_total", "g", "s", "b"}
         assert "new_total" not in {series.name for series in store.registry}
 
