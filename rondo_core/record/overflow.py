@@ -72,9 +72,15 @@ class Overflow:
         seen = self._seen.setdefault(schema.name, LabelSets())
         if not seen.add(identity):
             return False
-        slab = self._writers[schema.name].slab
-        slab.overflowed = max(slab.overflowed, seen.count())
+        writer = self._writers[schema.name]
+        if not writer.unkept:
+            writer.slab.overflowed = max(writer.slab.overflowed, seen.count())
         return True
+
+    def move_to(self, registry: Registry) -> None:
+        """Count in another registry's series from here on, and label sets anew."""
+        self._registry = registry
+        self._seen.clear()
 
     def count(self) -> int:
         """Give how many label sets found no series: exact while they are few, then about."""
