@@ -28,6 +28,7 @@ from rondo_core import (
     Tier,
     open_store,
     read_schemas,
+    watch_loop,
 )
 from rondo_core.export import Agent, Outcome, Runner, export_status
 from rondo_core.maintain import Finding, Migration, check_store, migrate_store
@@ -50,6 +51,7 @@ def records(path: Path) -> None:
     with open_store("rondo.toml") as opened:
         assert_type(opened, Store)
     assert_type(read_schemas(path), tuple[Schema, ...])
+    watch_loop()
 
 
 def reads(path: Path) -> None:
