@@ -16,14 +16,10 @@ from rondo_core.storage.slab import Slab
 if TYPE_CHECKING:
     Column = list[Sketch | None]
 
-MOST_SKETCHES = 2_000  # of the finer rows; with more, numpy is worth its loading
 
-
-def foldable(fine: Slab, coarse: Slab, n_sketches: int) -> bool:
-    """Say whether so many of the finer tier's sketches are merged here: few, and of the layout of today."""
-    kept = [cell.format for cell in coarse.spec.cells if cell.name == SKETCH]
-    known = [cell for cell in fine.spec.cells if cell.name in {SKETCH, SKETCH_CELLS[0]}]
-    return not known or (n_sketches <= MOST_SKETCHES and all(form[-1] == "B" for form in kept))
+def foldable(coarse: Slab) -> bool:
+    """Say whether the sketches of a tier, if it has any, are of the layout of today, which is written here."""
+    return all(cell.format[-1] == "B" for cell in coarse.spec.cells if cell.name == SKETCH)
 
 
 def reader(slab: Slab, n_series: int) -> Callable[[int], Column]:

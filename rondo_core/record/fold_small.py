@@ -50,7 +50,7 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
     """Fold windows first..end-1 as far as the finer tier holds any of their buckets; see Consolidation.
 
     Args: `slabs`: the finer and the coarser.
-    Returns: how many rows were written; None where numpy has to do it: rows or sketches are many, or these are old.
+    Returns: how many rows were written; None where numpy has to do it: rows are many, or sketches old.
     """
     fine, coarse = slabs
     ratio, kept = coarse.spec.interval_ns // fine.spec.interval_ns, [cell.name for cell in coarse.spec.cells]
@@ -58,12 +58,11 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
         slab.check_size()
     buckets = _held(fine, max(1, first) * ratio, end * ratio)
     fine_cells = [cell.name for cell in fine.spec.cells]
-    many = len(buckets) * n_series
-    if many * len(fine_cells) > MOST_VALUES or not fold_sketches.foldable(fine, coarse, many):
+    if len(buckets) * n_series * len(fine_cells) > MOST_VALUES or not fold_sketches.foldable(coarse):
         return None
     if not n_series:
         return 0
-    read = _reader(fine, n_series)
+    read = _reader(fine, n_series, sketched=SKETCH in kept)
     rows = [(bucket, _statistics(kind, read(bucket))) for bucket in buckets]
     if _held(fine, max(1, first) * ratio, end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
         return fold_small(kind, slabs, n_series, first, end)
@@ -95,13 +94,14 @@ def _block(slab: Slab, bucket: int, name: str) -> Any:
     return row.cast("B")[begin:end].cast(kind)  # type: ignore[call-overload]
 
 
-def _reader(slab: Slab, n_series: int) -> Callable[[int], Columns]:
-    """Give what reads a bucket's row, the first `n_series` of each cell."""
-    slots, floats, others, sketches = slab.spec.slot_count, [], [], None
+def _reader(slab: Slab, n_series: int, *, sketched: bool) -> Callable[[int], Columns]:
+    """Give what reads a bucket's row, the first `n_series` of each cell; sketches where they are asked for."""
+    slots, floats, others = slab.spec.slot_count, [], []
+    sketches = fold_sketches.reader(slab, n_series) if sketched else None
     for cell in slab.spec.cells:
         if cell.name == SKETCH or cell.name in SKETCH_CELLS:
-            sketches = fold_sketches.reader(slab, n_series)
-        elif cell.format == "d":
+            continue
+        if cell.format == "d":
             begin = slab.cell_words(cell.name)
             floats.append((cell.name, slice(begin, begin + n_series)))
         else:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rondo_core.record.handles import Counter, Gauge, GaugeBatch, Summary
+from rondo_core.record.overflow import batch_of
 
 if TYPE_CHECKING:
     from rondo_core.record.declaring import Declarations
@@ -30,7 +31,8 @@ class Instruments:
         Args: labels as a mapping, as keywords, or both; `help`, which may also come right after the name, and `unit`
             are for people and exporters. Those that a series was first declared with stand; others are logged, once.
         Raises: LabelError: a name that receivers could not take, or the series is of another kind;
-        CapacityError: the schema is full (counted too); StoreClosedError.
+        CapacityError: the store is strict and the schema full; StoreClosedError. Of a full schema the handle otherwise
+        counts into an overflow series, `{rondo_overflow="true"}`, which all that have no room share.
         """
         handle: Counter = self._declarations.declare("counter", name, given, labels, help, unit)
         return handle
@@ -70,5 +72,5 @@ class Instruments:
         return handle
 
     def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
-        """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError."""
-        return GaugeBatch(gauges)
+        """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError: others."""
+        return batch_of(gauges, self._declarations.registry)

@@ -102,7 +102,7 @@ class Writer:
         self.refused = dict.fromkeys(("late", "future", "taken_back", *CAUSES), 0)
         records = self._set, self._set_many, self._inc, self._observe
         given = Admission(self.refused, clock, 0.0 if schema.sketch else -INF, self._alone, records)
-        self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
+        self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.n_columns)
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._ended = ""

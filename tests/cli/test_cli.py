@@ -309,6 +309,22 @@ def test_a_plan_that_cannot_be_made_is_refused_in_one_line(arguments, what):
     assert said.stdout == ""
 
 
+def test_the_plan_of_the_default_store_shows_all_of_it():
+    """Without arguments: every schema, what has sketches among them, its reserve, and all of it in at most 24 MiB."""
+    lines = rondo("plan").stdout.splitlines()
+    assert [line.split()[:4] for line in lines if line.partition(" ")[0] in {"counters", "gauges", "summaries"}][:3] == [
+        ["counters", "counter", "100", "5"], ["gauges", "gauge", "24", "2"], ["summaries", "summary", "8", "2"]
+    ]  # fmt: skip
+    assert (
+        next(line for line in lines if line.startswith("quantiles"))
+        .rstrip()
+        .rpartition("totals, ")[2]
+        .startswith("sketch")
+    )
+    (size,) = [int(line.split()[0]) for line in lines if "on disk, room for" in line]
+    assert size <= 24 << 20
+
+
 def test_a_store_is_migrated_by_a_file_that_was_planned(demo, tmp_path):
     """Plan, change, look, migrate: the points are as before, and the room is what was asked for."""
     import shutil
@@ -316,7 +332,7 @@ def test_a_store_is_migrated_by_a_file_that_was_planned(demo, tmp_path):
     path, file = tmp_path / "moved.rondo", tmp_path / "schemas.toml"
     shutil.copytree(demo, path)
     before = rondo("query", path, "vcpu_exits_total").stdout
-    file.write_text(rondo("plan", path, "--format", "toml").stdout.replace("max_series = 32", "max_series = 40"))
+    file.write_text(rondo("plan", path, "--format", "toml").stdout.replace("max_series = 100", "max_series = 120"))
     said = rondo("migrate", path, "--schema", file, "--dry-run")
     assert said.returncode == 0, said.stderr
     assert said.stdout.splitlines()[-1].startswith("nothing was written; ")

@@ -45,10 +45,11 @@ def test_a_store_without_a_schema_for_quantiles_says_so_once(tmp_path, clock, ca
         assert "sketch = true" in line
         assert "rondo migrate" in line
         assert store.query("a_seconds{index=0}", fn="count")[0].values.tolist() == [2.0]
-        store._declarations.strict = True
+        assert [each.name for each in store.registry if each.kind == "summary"] == ["a_seconds"] * 2
+    with Store(tmp_path / "s", clock=clock, strict=True) as store:
         with pytest.raises(SchemaError, match="sketch = true"):
             store.summary("b_seconds", quantiles=True)
-        assert [each.name for each in store.registry if each.kind == "summary"] == ["a_seconds"] * 2
+        assert len(store.view.series("b_seconds")) == 0
 
 
 def test_a_series_stays_where_it_was_declared_first(tmp_path, clock, caplog):

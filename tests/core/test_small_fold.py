@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.record import consolidation, fold_sketches, fold_small
+from rondo_core.record import consolidation, fold_small
 
 TIERS = (Tier("1s", "40s"), Tier("10s", "2m"), Tier("30s", "10m"))
 CODE = """
@@ -57,13 +57,12 @@ def test_a_process_without_numpy_leaves_the_same_rows(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "schema", [Schema("s", "summary", 240, TIERS, sketch=True), Schema("s", "summary", 600, TIERS)]
+    "schema",
+    [Schema("s", "summary", 1, TIERS, sketch=True, sketch_layout=1), Schema("s", "summary", 600, TIERS)],
 )
-def test_numpy_folds_what_is_much(tmp_path, monkeypatch, schema):
+def test_numpy_folds_what_is_much_or_of_the_first_layout_of_sketches(tmp_path, monkeypatch, schema):
     """Which it is left to; the points are there."""
     monkeypatch.setattr(consolidation, "without_numpy", lambda: True)
-    monkeypatch.setattr(fold_sketches, "MOST_SKETCHES", 200)
-    monkeypatch.setattr(fold_small, "MOST_VALUES", 5_000 if not schema.sketch else 1 << 20)
     folded = []
     small = fold_small.fold_small
     monkeypatch.setattr(fold_small, "fold_small", lambda *what: folded.append(small(*what)) or folded[-1])
@@ -75,6 +74,24 @@ def test_numpy_folds_what_is_much(tmp_path, monkeypatch, schema):
         store.tick()
         assert folded[0] is None
         assert store.query("s{index=0}", fn="count", tier=1)[0].values.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("layout", [1, 2])
+def test_a_tier_without_sketches_is_folded_from_one_with_them(tmp_path, monkeypatch, layout):
+    """Both ways leave the same bytes, in stores of either layout."""
+    tiers = (*TIERS[:2], Tier("30s", "10m", ("count", "max")))
+    for numpy in (True, False):
+        monkeypatch.setattr(consolidation, "without_numpy", lambda without=not numpy: without)
+        clock = ManualClock()
+        schema = Schema("s", "summary", 2, tiers, sketch=True, sketch_layout=layout)
+        with Store(tmp_path / str(numpy), [schema], clock=clock) as store:
+            for second in range(90):
+                store.summary("s").observe(second % 7)
+                store.tick()
+                clock.advance(1)
+    assert rows(tmp_path / "True") == rows(tmp_path / "False")
+    with StoreReader(tmp_path / "False") as reader:
+        assert sum(reader.query("s", fn="count", tier=2)[0].values) == 90
 
 
 QUANTILES = """

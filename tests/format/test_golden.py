@@ -221,3 +221,32 @@ def test_every_format_has_its_golden_store(unpacked):
     for version in range(1, layout.FORMAT_VERSION + 1):
         with StoreReader(unpacked(f"v{version}")) as reader:
             assert len(reader.registry) > 0
+
+
+def test_a_store_of_every_format_grows(golden):
+    """What overflows in it is counted or said to be lost; the next opening has room, and every point is as it was."""
+
+    def points():
+        with StoreReader(golden) as reader:
+            return [
+                (str(data.series), tier, data.timestamps_ns.tolist(), data.values.tolist())
+                for tier in range(3)
+                for series in reader.series()
+                if series.schema != "rondo"
+                for data in reader.query([series], tier=tier, fn="total" if series.kind == "summary" else "last")
+            ]
+
+    before, clock = points(), ManualClock((START_S + 20) * 10**9)
+    with Store(golden, clock=clock) as store:
+        assert {store.gauge("level", n=number).series.column for number in (1, 2)} == {0, 1}
+        for number in range(9):
+            store.counter("requests_total", n=number)
+    with Store(golden, clock=clock) as store:
+        room = {each.name: each.max_series for each in store.meta.schemas}
+        assert (room["c"], room["g"]) == (12, 3)
+        assert not any(store.counter("requests_total", n=number).series.schema != "c" for number in range(9))
+    after = points()
+    assert [point for point in before if point[0].startswith(("level", "latency"))] == [
+        point for point in after if point[0].startswith(("level", "latency"))
+    ]
+    assert not damage(golden, START_S + 20)

@@ -100,12 +100,14 @@ from rondo_core.storage import (
     boot_id,
     check_directory,
     is_abandoned,
+    last_values,
     read_meta,
     read_runs,
     replace_file,
     size_bytes,
     survival,
     sync_directory,
+    writer_pid,
 )
 from rondo_core.testing import (
     START_NS,
@@ -163,6 +165,8 @@ def stores(path: Path) -> None:
         look_at(folder)
     sync_directory(path)
     assert_type(Registry(path / REGISTRY_FILE, DEFAULT_SCHEMAS, writable=False).counts, dict[str, int])
+    assert_type(last_values(path), list[tuple[Series, float, int]])
+    assert_type(writer_pid(path), int | None)
     check_directory("path", path)
 
 

@@ -133,8 +133,8 @@ def test_a_coarse_tier_keeps_what_it_names_and_the_next_one_that_too():
 
 
 def test_a_schemas_slabs_are_laid_out_by_its_tiers():
-    """Its size is theirs together, to the byte."""
-    schema = Schema("s", "summary", 3, (FINE, COARSE), sketch=True)
+    """Its size is theirs together, to the byte; the reserve has columns too."""
+    schema = Schema("s", "summary", 2, (FINE, COARSE), sketch=True)
     specs = [schema.slab_spec(tier) for tier in (0, 1)]
     assert [(spec.kind, spec.tier, spec.interval_ns, spec.slot_count, spec.max_series) for spec in specs] == [
         ("summary", 0, S, 120, 3),
@@ -167,11 +167,11 @@ def test_counts_of_a_sketch_hold_what_comes_in_a_bucket(interval, layout, form):
 
 
 def test_a_schema_is_kept_in_plain_values_and_read_back():
-    """Stores from before there were sketches have none."""
-    schema = Schema("s", "summary", 3, (FINE, Tier("10s", "10m", ["sum"])), "a{b=c}", sketch=True)
+    """Stores from before there were sketches, and a reserve, have none."""
+    schema = Schema("s", "summary", 2, (FINE, Tier("10s", "10m", ["sum"])), "a{b=c}", sketch=True)
     plain = schema.to_dict()
     assert plain == {
-        "name": "s", "kind": "summary", "max_series": 3, "match": "a{b=c}", "sketch": 2,
+        "name": "s", "kind": "summary", "max_series": 3, "match": "a{b=c}", "sketch": 2, "reserve": 1, "grown": 0,
         "tiers": [[S, 120 * S, []], [10 * S, 600 * S, ["sum", "coverage"]]],
     }  # fmt: skip
     assert Schema.from_dict(plain) == schema
@@ -181,8 +181,8 @@ def test_a_schema_is_kept_in_plain_values_and_read_back():
     assert difference([schema], [old]) == ""
     with pytest.raises(SchemaError, match="open the store with a newer rondo"):
         Schema.from_dict({**plain, "sketch": 3})
-    del plain["sketch"]
-    assert Schema.from_dict(plain) == attrs.evolve(schema, sketch=False)
+    del plain["sketch"], plain["reserve"], plain["grown"]
+    assert Schema.from_dict(plain) == attrs.evolve(schema, max_series=3, reserve=0, sketch=False)
 
 
 @pytest.mark.parametrize(
