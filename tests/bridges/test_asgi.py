@@ -259,7 +259,7 @@ def test_a_store_without_room_takes_every_request_and_says_so_once(tmp_path, clo
         for number in range(40):
             assert ask(app, path=f"/{number}") == 200
         assert sum(float(each.values[-1]) for each in small.query("http_requests_total")) == 40
-    assert len([record for record in caplog.records if "room" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "room for" in record.getMessage()]) == 1
 
 
 @pytest.mark.parametrize("broken", ["closed", "raises"])
