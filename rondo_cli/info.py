@@ -11,7 +11,7 @@ import click
 from rondo_cli import render
 from rondo_cli.params import STORE, one_store
 from rondo_cli.printing import say, show
-from rondo_core.model import Consolidator
+from rondo_core.model import OVERFLOW, Consolidator
 from rondo_core.storage import Run, Survival, boot_id, size_bytes, survival
 from rondo_core.units import format_duration, format_instant, format_size
 
@@ -32,12 +32,16 @@ def command(store: Path) -> None:
     with StoreReader(one_store(store, f"rondo query {store} SELECTOR")) as reader:
         say(f"store    {store} ({reader.meta.store_id})")
         say(f"made     {format_instant(reader.meta.created_ns)}")
-        say(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed")
+        say(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed while it is open")
         runs, pid = reader.runs(), reader.writer_pid()
         for run in runs[-3:]:
             say(f"run {run.number:<4} {describe_run(run, pid if run is runs[-1] else None)}")
         say("")
         show(_schemas(reader))
+        for schema in reader.meta.schemas:
+            if count := reader.slabs[schema.name][0].overflowed:
+                what = f"about {count} label sets had no room, and count in {OVERFLOW[0]} series"
+                say(f"overflow {schema.name}: {what}; its next opening makes room, within max_bytes")
         say("")
         show(_series(reader))
 
@@ -69,7 +73,7 @@ def _is_known(run: Run) -> bool:
 def _schemas(reader: StoreReader) -> str:
     rows = []
     for schema in reader.meta.schemas:
-        used = reader.registry.counts[schema.name]
+        used = reader.registry.counts[schema.name] - sum(reader.registry.count_overflow(schema.name))
         tiers = " ".join(str(tier) for tier in schema.tiers)
         rows.append([schema.name, schema.kind, f"{used}/{schema.max_series}", tiers, format_size(schema.size_bytes())])
     return render.table(["schema", "kind", "series", "tiers", "size"], rows, [False, False, True, False, True])

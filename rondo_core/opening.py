@@ -55,6 +55,8 @@ def open_store(
         writer=writer,
         tick_interval_s=known.store.get("tick_interval", 1.0),
         sync_interval_s=known.store.get("sync_interval"),
+        max_bytes=known.store.get("max_bytes"),
+        strict=known.store.get("strict", False),
     )
     exporters: Exporters | None = None
     try:

@@ -21,9 +21,11 @@ from rondo_core.export import (
     check_runner_table,
     cursor_names,
     cursor_path,
+    dump,
     exposition,
     fold_dead,
     http,
+    is_dump,
     load_cursor,
     look_at,
     newest_of,
@@ -201,6 +203,8 @@ def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str,
     assert_type(read_way("url", {}, "http://a")[1:], tuple[str, str])
     with StoreReader(path) as reader:
         assert_type(open_runner(reader, "x", {}), Runner)
+        assert_type(is_dump("csv", {}), bool)
+        assert_type(dump(reader, "csv", {}, ended=True), Outcome)
         assert_type([each[1] for each in newest_of(reader)], list[int])
     with EndedReader(path, 1) as ended:
         assert_type(ended.series(), list[Series])
