@@ -150,6 +150,11 @@ class GaugesApart(GaugeBatch):
         """Take them as they come."""
         self.gauges = tuple(gauges)
 
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Name what each gauge sets, in order; an overflow series may be there more than once."""
+        return tuple([gauge.series for gauge in self.gauges])
+
     def set(self, values: Any, now_ns: int | None = None) -> None:
         """Set every gauge. Raises: ValueError: the number of values is not that of the gauges."""
         given = list(values)
