@@ -111,10 +111,10 @@ class Inherited(Instruments, abc.ABC):
     def _accompany_here(self) -> None:
         """Make what accompanies the store, in a child. A failure is logged, and recording goes on without."""
         if self._make_companion is not None and self._companion is None:
-            make, self._make_companion = self._make_companion, None
             try:
-                self.accompany(make)
-            except RondoError as error:
+                self.accompany(self._make_companion)
+            except (RondoError, RuntimeError) as error:  # the latter: no thread is to be had at the interpreter's end
+                self._make_companion = None
                 self._notices.warn(f"recording goes on without exporters: {one_line(error)}")
 
     def _is_here(self) -> bool:
