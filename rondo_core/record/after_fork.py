@@ -99,8 +99,8 @@ class Inherited(Instruments, abc.ABC):
 
     def accompany(self, make: Callable[[Any], Companion]) -> None:
         """Have what `make` gives, for this store, closed after it; in a child it is made anew for the child's own."""
-        self._make_companion = make
         self._companion = make(self)
+        self._make_companion = make
 
     def _settle_here(self) -> None:
         """Do what a child's first record had no time for: write its new store to the disk, and make its companion."""
@@ -111,10 +111,10 @@ class Inherited(Instruments, abc.ABC):
     def _accompany_here(self) -> None:
         """Make what accompanies the store, in a child. A failure is logged, and recording goes on without."""
         if self._make_companion is not None and self._companion is None:
-            make, self._make_companion = self._make_companion, None
             try:
-                self.accompany(make)
-            except RondoError as error:
+                self.accompany(self._make_companion)
+            except (RondoError, RuntimeError) as error:  # the latter: no thread is to be had at the interpreter's end
+                self._make_companion = None
                 self._notices.warn(f"recording goes on without exporters: {one_line(error)}")
 
     def _is_here(self) -> bool:
@@ -169,11 +169,12 @@ class Inherited(Instruments, abc.ABC):
                 self._start_ticking(later=True)
 
     def _let_go_of_parents(self) -> None:
-        """Unmap the parent's rows, unless someone reads them, and close its directory."""
-        if self._view is None:
-            for slab in (each for slabs in self.slabs.values() for each in slabs):
-                slab.close()
-            self._folder.close()
+        """Unmap the parent's rows, and close its directory."""
+        if self._view is not None:
+            self._view.forget()
+        for slab in (each for slabs in self.slabs.values() for each in slabs):
+            slab.close()
+        self._folder.close()
         self._view, self.slabs = None, {}
         self._consolidations.clear()
 

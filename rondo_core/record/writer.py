@@ -154,6 +154,12 @@ class Writer(SlowPath):
         if self.steps.unsettled:
             self._alone(lambda _column, _value, _now_ns: self.steps.settle(), 0, NAN, 0)
 
+    def forked(self, *, renewed: bool) -> None:
+        """Stand still in a child process; see `SlowPath.forked`."""
+        super().forked(renewed=renewed)
+        if renewed and hasattr(self, "steps"):
+            del self.steps  # which looks at the parent's slab
+
     def be_born(self) -> None:
         """Let the series of a store that is a child's own be there from now on: their totals begin at 0."""
         first_rows.give_birth(self._schema, self._template, self.n_series)

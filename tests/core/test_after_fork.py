@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier, faults
-from rondo_core.errors import StoreClosedError, StoreForkedError
+from rondo_core.errors import StoreClosedError, StoreError, StoreForkedError
 from rondo_core.storage.runs import read_runs
 
 TIERS = (Tier("1s", "60s"), Tier("10s", "10m"))
@@ -492,3 +492,39 @@ def test_a_child_that_is_killed_while_its_store_is_made_leaves_no_half_of_one(st
     assert total(tmp_path, "c_total") >= 1001
     counter.inc()
     assert counter.value == 2.0
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["made", "not to be made"])
+def test_what_accompanies_a_store_is_made_anew_for_a_childs_own_and_closed_after_it(fails, store, caplog):
+    """Where that fails it is said once, and recording goes on; the parent's stays the parent's."""
+    made = []
+
+    class Companion:
+        def __init__(self, accompanied):
+            if fails and made:
+                raise StoreError("no receiver; name one")
+            made.append((os.getpid(), accompanied.run.pid, self))
+            self.closed = []
+
+        def close(self, ended_run):
+            self.closed.append((ended_run, store.closed))
+
+    store.accompany(Companion)
+    counter = store.counter("c_total")
+
+    def in_the_child():
+        counter.inc()
+        store.tick()
+        store.tick()
+        store.close()
+        assert counter.value == 1.0
+        if fails:
+            assert caplog.text.count("no receiver") == 1
+        else:
+            assert [each[:2] for each in made[1:]] == [(os.getpid(), os.getpid())]
+            assert made[1][2].closed == [(1, True)]
+        assert made[0][2].closed == []
+
+    run_in_child(in_the_child)
+    store.close()
+    assert [(pid, companion.closed) for pid, _, companion in made] == [(os.getpid(), [(1, True)])]
