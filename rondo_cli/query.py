@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 @click.option(
     "--xff", type=float, default=0.0, metavar="SHARE", help="Leave out points with less than this share covered."
 )
+@click.option("--open", "is_open", is_flag=True, help="Show rate and increase of the open second too.")
 @click.option("--format", "form", type=click.Choice(list(render.FORMATS)), default="table", show_default=True)
 def command(
     store: Path,
@@ -41,6 +42,7 @@ def command(
     agg: bool,
     coverage: bool,
     xff: float,
+    is_open: bool,
     form: str,
 ) -> None:
     """Show the points of every series that SELECTOR matches.
@@ -67,7 +69,7 @@ def command(
     with open_reader(store) as reader:
         now_ns = _anchor(reader) if asked.last_ns is not None else None
         try:
-            found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff, agg=agg)
+            found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff, agg=agg, open=is_open)
         finally:
             for error in getattr(reader, "errors", ()):
                 say(f"rondo: left out: {error}", err=True)

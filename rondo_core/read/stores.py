@@ -297,6 +297,7 @@ class StoresReader(Closes):
         now_ns: int | None = None,
         xff: float = 0.0,
         agg: bool = False,
+        open: bool = False,
         budget: Budget | None = None,
     ) -> list[SeriesData]:
         """Read the points of every series that the selector matches; see `View.query`.
@@ -314,7 +315,7 @@ class StoresReader(Closes):
         def read(name: str, reader: StoreReader) -> list[SeriesData]:
             found = _matching(name, reader, parsed, budget)
             own: Sequence[Series] = [series for _, series in found]
-            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, budget=budget) if own else ()
+            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, open=open, budget=budget) if own else ()
             return [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
 
         def merge(name: str, reader: StoreReader) -> list[tuple[Series, tuple[Aggregate, int]]]:
