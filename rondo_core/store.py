@@ -17,13 +17,15 @@ import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import StoreClosedError, StoreForkedError
+from rondo_core.errors import StoreClosedError, StoreForkedError, one_line
 from rondo_core.model import layout
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
-from rondo_core.record import selfmetrics
+from rondo_core.record import ending, selfmetrics
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
+from rondo_core.record.end_words import CLOSED, DROPPED, of_error
 from rondo_core.record.instruments import Instruments
+from rondo_core.record.marks import EventLog, Marks
 from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
@@ -31,7 +33,7 @@ from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_a
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
 from rondo_core.storage.recovery import recovery_of
-from rondo_core.storage.runs import CLOSED, Run, on_record, process_token, this_run, write_run_to
+from rondo_core.storage.runs import Run, grow_runs, on_record, process_token, this_run, write_run_to
 from rondo_core.units import Duration
 
 if TYPE_CHECKING:
@@ -40,11 +42,11 @@ if TYPE_CHECKING:
     from rondo_core.read.store_reader import View
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
-DROPPED = "dropped without close"
+_END_WAIT_S = 5.0  # for a tick under way when the process ends; a recorder that hangs must not keep it
 _live: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
-class Store(Instruments):
+class Store(Instruments, Marks):
     """A store opened for writing.
 
     Threads may share it and its handles. After fork the child's copy refuses to record. A process that is killed
@@ -62,6 +64,7 @@ class Store(Instruments):
         tick_interval_s: Duration | None = None,
         sync_interval_s: Duration | None = None,
         create_missing: bool = True,
+        faulthandler: bool = False,
     ) -> None:
         """Open the store at `path` for writing; make it first where it is missing.
 
@@ -73,6 +76,8 @@ class Store(Instruments):
             sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
                 half a minute. It is what a loss of power, or a crash of the kernel, takes at most; a death of the
                 process takes nothing.
+            faulthandler: have Python's faulthandler write into the store as this process crashes, unless the program
+                has enabled it itself; `rondo info` shows what it wrote.
             tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
                 `tick`. Both may be given as "1s", as in TOML.
         Raises: UsageError: an interval that cannot be; StoreLockedError: another process writes it; SchemaError: the
@@ -85,7 +90,7 @@ class Store(Instruments):
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
         self._synced_ns = self._let_go_ns = self._noticed_ns = 0
-        self._closed, self._runs = True, -1
+        self._closed, self._is_over, self._runs = True, False, -1
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
 
@@ -94,7 +99,7 @@ class Store(Instruments):
 
         self._folder, meta, self._lock_file = open_alone(self.path, given, make if create_missing else None)
         try:
-            self._open(meta, clock, writer)
+            self._open(meta, clock, writer, faulthandler=faulthandler)
             if tick_s is not None:
                 self.tick()
                 self._thread = TickThread(self, tick_s, self._notices)
@@ -115,7 +120,7 @@ class Store(Instruments):
         name = f"{me.pid}-{me.process_start}-{process_token()}.rondo"
         return cls(Path(directory) / name, schemas, **options)
 
-    def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
+    def _open(self, meta: Meta, clock: Clock, writer: str, *, faulthandler: bool) -> None:
         self.meta, self.clock = meta, clock
         root = self._folder
         recovery = recovery_of(root)
@@ -159,9 +164,14 @@ class Store(Instruments):
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
         self._take_back_future()
         self._notices.of_steps(self._moved, clock())
+        grow_runs(root / layout.RUNS_FILE)
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
+        self._events = EventLog(root, self.run.number, self._notices, clock, self._check_not_ended)
+        handled = self._events.watch_faults(root, begin=faulthandler)
+        self.run = attrs.evolve(self.run, faulthandler=handled)
         write_run_to(self._runs, self.run)
         _live.add(self)
+        ending.watch(self)
 
     # -- time
 
@@ -183,7 +193,7 @@ class Store(Instruments):
         Called about once a second, by the owner or by the store's own thread; a tick more or less changes no value.
         Raises: StoreClosedError, StoreForkedError.
         """
-        if held_here(self._ticking):
+        if held_here(self._ticking) or self._is_over:
             return  # a recorder's call, or a signal handler's: the tick is under way
         try:
             with self._ticking:
@@ -198,6 +208,11 @@ class Store(Instruments):
             raise StoreForkedError(f"{self.path}: {what}; open a store of your own here")
         if self._closed:
             raise StoreClosedError(f"{self.path}: closed; open it again to record")
+
+    def _check_not_ended(self) -> None:
+        """Raise as `_check_open`, but where the store ended with its process: what comes then goes nowhere."""
+        if not self._is_over:
+            self._check_open()
 
     def _tick(self, now_ns: int) -> None:
         self._take_back_future()
@@ -266,6 +281,7 @@ class Store(Instruments):
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.sync()
+        self._events.sync()
         if self._runs >= 0:
             os.fdatasync(self._runs)
 
@@ -273,10 +289,12 @@ class Store(Instruments):
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
 
         From inside a tick, a record or a declaration (a recorder, a signal handler) it takes place when that is over.
-        Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1").
+        Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1"); where the
+            process is ending already, "closed" gives way to how it does.
         """
         if self.run.pid != os.getpid():
             return
+        ended = ending.known() or ended if ended == CLOSED else ended
         if self._in_the_middle():
             self._close_asked = ended
             for writer in self._writers.values():
@@ -292,7 +310,7 @@ class Store(Instruments):
             self._notices.of_files(self.registry)
             self.self_metrics.flush(now_ns)
             for writer in self._writers.values():
-                writer.stop(ended)
+                writer.stop(ended, is_over=self._is_over)
             self._closed = True
             try:
                 for name, writer in self._writers.items():
@@ -300,13 +318,32 @@ class Store(Instruments):
                     if writer.n_series:
                         self._consolidations[name].fold_closed(writer.bucket)
                         self._consolidations[name].fold_open()
-                self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
-                write_run_to(self._runs, self.run)
+                self._note_end(ended, now_ns)
                 if self._sync_interval_ns is not None:
                     self._notices.of_disk(self.sync)
             finally:
                 self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done
+
+    def end_with_process(self, ended: str) -> None:
+        """Close it as the process ends: what is recorded yet goes nowhere, a tick that hangs is not waited for."""
+        if self._closed or self.run.pid != os.getpid():
+            return
+        self._is_over = True
+        try:
+            if self._thread is not None:
+                self._thread.end(_END_WAIT_S)
+            if self._ticking.acquire(timeout=_END_WAIT_S):
+                self._ticking.release()
+                self.close(ended)
+            else:
+                self._note_end(ended, self.clock())
+        except Exception as error:  # noqa: BLE001 - the program ends as it would without a store
+            self._notices.warn(f"not closed at the end of the process: {one_line(error)}")
+
+    def _note_end(self, ended: str, now_ns: int) -> None:
+        self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
+        write_run_to(self._runs, self.run)
 
     def _let_go(self) -> None:
         """Give the lock back, and close what is open but for the maps and the directory, which readers have too."""
@@ -315,8 +352,10 @@ class Store(Instruments):
         if self._runs >= 0:
             os.close(self._runs)
             self._runs = -1
+            self._events.close()
         self._lock_file.release()
         _live.discard(self)
+        ending.unwatch(self)
 
     def __del__(self) -> None:
         """Let go of what a store holds that was dropped without `close`, and say so; nothing is folded here."""
@@ -356,10 +395,10 @@ class Store(Instruments):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, _kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it; what made the block end is put on record."""
-        self.close(CLOSED if kind is None else f"raised {kind.__name__}")
+        self.close(CLOSED if error is None else of_error(error, trace))
 
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""
@@ -369,6 +408,7 @@ class Store(Instruments):
         for writer in self._writers.values():
             writer.forked()
         self._declarations.forked()
+        self._events.forked()
         self._ticking = threading.RLock()
 
 

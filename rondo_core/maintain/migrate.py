@@ -264,7 +264,9 @@ def _build(job: _Job, root: Path, new: Path) -> None:
     for part in job.relays:
         part.write(slabs[part.schema.name])
     _close(slab for group in slabs.values() for slab in group)
-    shutil.copyfile(root / layout.RUNS_FILE, new / layout.RUNS_FILE)
+    for name in (layout.RUNS_FILE, layout.EVENTS_FILE):
+        if (root / name).exists():  # a store of an older rondo has no events
+            shutil.copyfile(root / name, new / name)
     _copy_others(job, root, new)
     _like(root, new)
     sync_directory(new)

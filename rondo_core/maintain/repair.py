@@ -22,6 +22,7 @@ from rondo_core.model.labels import Series
 from rondo_core.model.paths import is_directory
 from rondo_core.model.schema import Schema
 from rondo_core.storage.directory import create
+from rondo_core.storage.events import image, read_ring
 from rondo_core.storage.files import Folder
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.lock import check_unwritten, writer_pid
@@ -80,6 +81,7 @@ class _Repair:
             self._copy_schema(schema)
         self._write_series()
         self._copy_runs()
+        self._copy_events()
         self._copy_cursors()
 
     # -- rows
@@ -232,11 +234,21 @@ class _Repair:
             self.outcome.left.append(f"{layout.RUNS_FILE}: left out; who wrote the store is not known any more")
             return
         for slot, record in enumerate(records):
-            run = decode_run(record, slot)
+            run = decode_run(record, slot, len(records))
             if run is not None:
                 write_run(self.new / layout.RUNS_FILE, run)
             elif any(record):
                 self.outcome.left.append(f"{layout.RUNS_FILE}: left out the damaged record {slot}")
+
+    def _copy_events(self) -> None:
+        try:
+            ring = read_ring(self.old / layout.EVENTS_FILE)
+        except StoreError:
+            self.outcome.left.append(f"{layout.EVENTS_FILE}: left out; its marks and notes are lost")
+            return
+        (self.new / layout.EVENTS_FILE).write_bytes(image(ring.payloads))
+        if ring.damaged_bytes:
+            self.outcome.left.append(f"{layout.EVENTS_FILE}: left out {ring.damaged_bytes} bytes that do not check")
 
     def _copy_cursors(self) -> None:
         for file in sorted(self.old.glob("cursor_*.json")):

@@ -59,6 +59,7 @@ class Writer:
     __slots__ = (
         "_busy",
         "_ended",
+        "_is_over",
         "_lock",
         "_pid",
         "_slots",
@@ -105,7 +106,7 @@ class Writer:
         self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._ended = ""
+        self._ended, self._is_over = "", False
         self._busy = False
         self.after: Callable[[], None] | None = None
         self._touched: set[int] = set()
@@ -194,10 +195,10 @@ class Writer:
         if self.steps.unsettled:
             self._alone(lambda _column, _value, _now_ns: self.steps.settle(), 0, NAN, 0)
 
-    def stop(self, ended: str) -> None:
-        """Send every further record into the slow path, which refuses it."""
+    def stop(self, ended: str, *, is_over: bool = False) -> None:
+        """Send every further record into the slow path, which refuses it: without a word where the process is over."""
         with self._lock:
-            self._ended = ended
+            self._ended, self._is_over = ended, is_over
             self.current.point_nowhere()
 
     def forked(self) -> None:
@@ -218,6 +219,7 @@ class Writer:
             with self._lock:
                 if self._ended or self._pid != os.getpid():
                     self._refuse_all()
+                    return
                 self._waiting.append((call, column, value, now_ns))
                 if self._busy:
                     return
@@ -491,4 +493,5 @@ class Writer:
         if self._pid != os.getpid():
             what = f"opened before fork by process {self._pid}"
             raise StoreForkedError(f"{self.path}: {what}; open a store of your own here")
-        raise StoreClosedError(f"{self.path}: closed; open it again to record")
+        if not self._is_over:
+            raise StoreClosedError(f"{self.path}: closed; open it again to record")

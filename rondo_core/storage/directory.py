@@ -28,6 +28,7 @@ from rondo_core.errors import (
 from rondo_core.model import layout
 from rondo_core.model.paths import is_there
 from rondo_core.model.schema import Schema, difference
+from rondo_core.storage.events import create_events
 from rondo_core.storage.files import UNFINISHED, Folder, lock_alive, sync_directory
 from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
 from rondo_core.storage.lock import WriterLock
@@ -80,6 +81,7 @@ def file_sizes(schemas: Sequence[Schema]) -> dict[str, int]:
         layout.META_FILE: _meta_bytes(meta_record(uuid.UUID(int=0).hex, 2**62, schemas)),
         layout.REGISTRY_FILE: registry_bytes(schemas),
         layout.RUNS_FILE: layout.RUNS_FILE_BYTES,
+        layout.EVENTS_FILE: layout.EVENTS_FILE_BYTES,
         layout.LOCK_FILE: LOCK_BYTES,
     }
     for schema in schemas:
@@ -172,6 +174,7 @@ def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> Non
     faults.point("create.meta")
     create_registry(directory / layout.REGISTRY_FILE, schemas)
     create_runs(directory / layout.RUNS_FILE)
+    create_events(directory / layout.EVENTS_FILE)
     os.close(allocate(directory / layout.LOCK_FILE, LOCK_BYTES))
     for schema in schemas:
         for tier in range(len(schema.tiers)):

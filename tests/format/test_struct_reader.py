@@ -176,7 +176,8 @@ def read_runs(file):
     data = file.read_bytes()
     assert data[:12] == b"RONDORUN" + struct.pack("<I", 1)
     found = []
-    for start in range(512, 512 * 16, 512):
+    assert len(data) in {8192, 65536}  # fifteen runs, or 127
+    for start in range(512, len(data), 512):
         length, crc = struct.unpack_from("<II", data, start)
         payload = data[start + 8 : start + 8 + length]
         if length and zlib.crc32(payload) == crc:
