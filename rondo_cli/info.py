@@ -123,7 +123,7 @@ def _events(reader: StoreReader) -> str:
 
 
 def _as_json(reader: StoreReader) -> dict[str, Any]:
-    """Give what a store is, as docs/getting-started.md lists it; the keys are stable."""
+    """Give what a store is, as docs/getting-started.md has it; the keys are stable."""
     runs, pid, events = reader.runs(), reader.writer_pid(), events_of(reader)
     return {
         "path": str(reader.path),

@@ -22,6 +22,7 @@ def open_store(
     schemas: Iterable[Schema] | None = None,
     writer: str = "",
     clock: Clock = wall_ns,
+    faulthandler: bool = False,
 ) -> Iterator[Store]:
     """Open the store of a config for writing and tick it, its recorders bound and all of its exporters at work.
 
@@ -29,7 +30,7 @@ def open_store(
     recorder or an exporter that is broken is logged and counted, and stops neither recording nor the others.
 
     Args: `config`: a file's path, or what was read of it; None: rondo.toml in the working directory; `schemas`: what to
-        keep where the config has no `schemas`; `writer`, `clock`: as for `Store`.
+        keep where the config has no `schemas`; `writer`, `clock`, `faulthandler`: as for `Store`.
     Raises: UsageError: a table is wrong, or store.path is missing; PluginNotFoundError: a plugin is not installed;
         StoreError and those below it: as `Store`.
     """
@@ -55,6 +56,7 @@ def open_store(
         writer=writer,
         tick_interval_s=known.store.get("tick_interval", 1.0),
         sync_interval_s=known.store.get("sync_interval"),
+        faulthandler=faulthandler,
     )
     exporters: Exporters | None = None
     try:

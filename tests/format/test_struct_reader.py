@@ -185,6 +185,21 @@ def read_runs(file):
     return sorted(found, key=lambda run: run["number"])
 
 
+def read_events(file):
+    """Give the marks and notes, oldest first: every place of eight bytes is looked at, as the page says."""
+    data = file.read_bytes()
+    assert data[:12] == b"RONDOEVT" + struct.pack("<I", 1)
+    assert len(data) == 65536
+    ring, found = data[512:], {}
+    for offset in range(0, len(ring), 8):
+        stored, length, crc = struct.unpack_from("<qII", ring + ring[:16], offset)
+        payload = (ring + ring)[offset + 16 : offset + 16 + length]
+        fits = stored > 0 and (stored - 8) % 65024 == offset and 0 < length <= 4096
+        if fits and zlib.crc32(payload, stored & 0xFFFFFFFF) == crc:
+            found[stored] = unpack(payload)[0]
+    return [found[stored] for stored in sorted(found)]
+
+
 def compare(path):
     """Hold every series, tier and reading of the two readers against each other; give how many points there were."""
     found, points = read_all(path), 0
@@ -203,6 +218,12 @@ def compare(path):
         runs = read_runs(path / "runs")
         assert [run["number"] for run in runs] == [run.number for run in reader.runs()]
         assert [run["ended"] for run in runs] == [run.ended for run in reader.runs()]
+        if (path / "events").exists():
+            events = [
+                [each.number, each.run, each.time_ns, each.kind, each.text, list(map(list, each.facts.items()))]
+                for each in reader.events()
+            ]
+            assert read_events(path / "events") == events
     assert not found
     return points
 
