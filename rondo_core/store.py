@@ -29,7 +29,7 @@ from rondo_core.record.marks import EventLog, Marks
 from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
-from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_alone
+from rondo_core.storage.directory import LET_GO_NS, Meta, create, events_bytes, let_go, open_alone
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
 from rondo_core.storage.recovery import recovery_of
@@ -164,9 +164,11 @@ class Store(Instruments, Marks):
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
         self._take_back_future()
         self._notices.of_steps(self._moved, clock())
-        grow_runs(root / layout.RUNS_FILE)
+        grow_runs(root / layout.RUNS_FILE, self.run.number)
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
-        self._events = EventLog(root, self.run.number, self._notices, clock, self._check_not_ended)
+        self._events = EventLog(
+            root, events_bytes(meta.schemas), self.run.number, self._notices, clock, self._check_not_ended
+        )
         handled = self._events.watch_faults(root, begin=faulthandler)
         self.run = attrs.evolve(self.run, faulthandler=handled)
         write_run_to(self._runs, self.run)

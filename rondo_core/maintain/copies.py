@@ -23,7 +23,7 @@ from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import create, open_slabs
 from rondo_core.storage.events import image, read_ring
 from rondo_core.storage.journal import Journal
-from rondo_core.storage.runs import write_run
+from rondo_core.storage.runs import put_run
 from rondo_core.storage.slab import Slab, take_up
 
 COPIED = "copied while it ran"
@@ -100,10 +100,11 @@ class _Copying:
         for run in runs:
             if self.done.live and run is runs[-1] and not run.ended:
                 run = attrs.evolve(run, ended_ns=self.now_ns, ended=COPIED)  # noqa: PLW2901
-            write_run(self.new / layout.RUNS_FILE, run)
+            put_run(self.new / layout.RUNS_FILE, run)
         # What is copied are whole records, also where the writer is in the middle of one.
         ring = read_ring(self.reader.folder / layout.EVENTS_FILE)
-        (self.new / layout.EVENTS_FILE).write_bytes(image(ring.payloads))
+        events = self.new / layout.EVENTS_FILE
+        events.write_bytes(image(ring.payloads, events.stat().st_size))
 
 
 def _copy_rows(reader: SlabReader, target: Slab, n_series: int) -> int:

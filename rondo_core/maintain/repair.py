@@ -27,7 +27,7 @@ from rondo_core.storage.files import Folder
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.lock import check_unwritten, writer_pid
 from rondo_core.storage.registry import encode_series
-from rondo_core.storage.runs import decode_run, run_records, write_run
+from rondo_core.storage.runs import Run, decode_run, put_run, run_records
 
 
 @attrs.define
@@ -233,12 +233,15 @@ class _Repair:
         except StoreError:
             self.outcome.left.append(f"{layout.RUNS_FILE}: left out; who wrote the store is not known any more")
             return
+        found = list[Run]()
         for slot, record in enumerate(records):
             run = decode_run(record, slot, len(records))
             if run is not None:
-                write_run(self.new / layout.RUNS_FILE, run)
+                found.append(run)
             elif any(record):
                 self.outcome.left.append(f"{layout.RUNS_FILE}: left out the damaged record {slot}")
+        for run in sorted(found, key=lambda run: run.number):
+            put_run(self.new / layout.RUNS_FILE, run)
 
     def _copy_events(self) -> None:
         try:
@@ -246,7 +249,8 @@ class _Repair:
         except StoreError:
             self.outcome.left.append(f"{layout.EVENTS_FILE}: left out; its marks and notes are lost")
             return
-        (self.new / layout.EVENTS_FILE).write_bytes(image(ring.payloads))
+        events = self.new / layout.EVENTS_FILE
+        events.write_bytes(image(ring.payloads, events.stat().st_size))
         if ring.damaged_bytes:
             self.outcome.left.append(f"{layout.EVENTS_FILE}: left out {ring.damaged_bytes} bytes that do not check")
 

@@ -101,7 +101,7 @@ class View:
         return max(ends.values(), default=0) or own
 
     def events(self, span: str | Range = ALL, *, now_ns: int | None = None) -> list[Event]:
-        """Give the marks and notes of a range, oldest first; the store keeps the newest 64 KiB of them.
+        """Give the marks and notes of a range, oldest first; the store keeps the newest.
 
         A relative range ends at `now_ns`, or where that is not given with the newest sample or event.
         Raises: RangeError: `span` is none; StoreError, CorruptStoreError: their file cannot be read.

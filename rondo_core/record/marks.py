@@ -32,8 +32,8 @@ class Marks:
     def mark(self, name: str, /, *, now_ns: int | None = None, **facts: object) -> None:
         """Put on record that something happened: `store.mark("deploy", version="1.4.2")`.
 
-        The newest 64 KiB of marks and notes are kept, in a file of that size: a flood of them overwrites the oldest,
-        and how many it took can be read. They survive what the numbers survive. Threads and signal handlers may call
+        The newest are kept, in a file of a 256th of the store, 4 to 64 KiB: a flood of them overwrites the oldest, and
+        how many it took can be read. They survive what the numbers survive. Threads and signal handlers may call
         this; it costs a system call. What is longer than 1500 bytes, of a value 200, or beyond eight facts, is cut, and
         ends in "..."; what cannot be written is logged once.
         Args: `facts`: what there is to say of it; `now_ns`: when, ns since the epoch; by default now.
@@ -54,9 +54,12 @@ class EventLog:
     """The events of a store that is open for writing."""
 
     def __init__(
-        self, folder: Folder, run: int, notices: Notices, clock: Clock, check_open: Callable[[], None]
+        self, folder: Folder, size_bytes: int, run: int, notices: Notices, clock: Clock, check_open: Callable[[], None]
     ) -> None:
-        """Open the file; where that cannot be, log why: what is to be put there is then lost, and nothing else."""
+        """Open the file, made of `size_bytes` where it is missing yet.
+
+        Where that cannot be, log why: what is to be put there is then lost, and nothing else.
+        """
         self._run, self._notices, self._clock, self._check_open = run, notices, clock, check_open
         self._lock = threading.RLock()
         self._waiting: deque[Event] = deque()
@@ -64,7 +67,7 @@ class EventLog:
         self._file: EventFile | None = None
         self._faults: FaultDump | None = None
         try:
-            self._file = EventFile(folder)
+            self._file = EventFile(folder, size_bytes)
         except (StoreError, OSError) as error:
             notices.once("events", f"marks and notes are not kept: {one_line(error)}")
 

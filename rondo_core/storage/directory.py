@@ -80,8 +80,8 @@ def file_sizes(schemas: Sequence[Schema]) -> dict[str, int]:
     sizes = {
         layout.META_FILE: _meta_bytes(meta_record(uuid.UUID(int=0).hex, 2**62, schemas)),
         layout.REGISTRY_FILE: registry_bytes(schemas),
-        layout.RUNS_FILE: layout.RUNS_FILE_BYTES,
-        layout.EVENTS_FILE: layout.EVENTS_FILE_BYTES,
+        layout.RUNS_FILE: layout.FEW_RUNS_FILE_BYTES,
+        layout.EVENTS_FILE: events_bytes(schemas),
         layout.LOCK_FILE: LOCK_BYTES,
     }
     for schema in schemas:
@@ -90,8 +90,13 @@ def file_sizes(schemas: Sequence[Schema]) -> dict[str, int]:
     return sizes
 
 
+def events_bytes(schemas: Iterable[Schema]) -> int:
+    """Give the size of the file of marks and notes of a store with these schemas."""
+    return layout.events_file_bytes(sum(schema.size_bytes() for schema in schemas))
+
+
 def size_bytes(schemas: Sequence[Schema]) -> int:
-    """Give the exact size of a store with these schemas: all that it will ever take, but for export cursors."""
+    """Give the exact size of a store with these schemas, but for export cursors; its eighth run takes 60 KiB more."""
     return sum(file_sizes(schemas).values())
 
 
@@ -174,7 +179,7 @@ def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> Non
     faults.point("create.meta")
     create_registry(directory / layout.REGISTRY_FILE, schemas)
     create_runs(directory / layout.RUNS_FILE)
-    create_events(directory / layout.EVENTS_FILE)
+    create_events(directory / layout.EVENTS_FILE, events_bytes(schemas))
     os.close(allocate(directory / layout.LOCK_FILE, LOCK_BYTES))
     for schema in schemas:
         for tier in range(len(schema.tiers)):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
 MARK, NOTE = "mark", "note"
 _RECORD = layout.EVENT_RECORD
-_ROOM = layout.EVENTS_FILE_BYTES - layout.EVENTS_HEADER_BYTES
+_HEADER = layout.EVENTS_HEADER_BYTES
 _MAX_FACTS = 64
 
 
@@ -61,8 +61,12 @@ class Event:
 
 @attrs.frozen
 class Ring:
-    """What the file of events holds: records with their places, oldest first, and how many bytes between are none."""
+    """What the file of events holds: records with their places, oldest first, and how many bytes between are none.
 
+    Attributes: `room`: how many bytes the ring has.
+    """
+
+    room: int = 0
     records: tuple[tuple[int, bytes], ...] = ()
     damaged_bytes: int = 0
 
@@ -86,12 +90,12 @@ def _size(payload: bytes) -> int:
     return layout.round_up(_RECORD.size + len(payload), layout.EVENT_STEP)
 
 
-def create_events(path: Path) -> None:
+def create_events(path: Path, size_bytes: int) -> None:
     """Make the file at its full size, with no event in it; who makes the store syncs it.
 
     Raises: StoreError: the disk has no room.
     """
-    descriptor = allocate(path, layout.EVENTS_FILE_BYTES)
+    descriptor = allocate(path, size_bytes)
     try:
         os.pwrite(descriptor, _header(), 0)
     finally:
@@ -102,20 +106,23 @@ def _header() -> bytes:
     return layout.JOURNAL_HEADER.pack(layout.EVENTS_MAGIC, layout.FORMAT_VERSION, 0)
 
 
-def add_file(folder: Folder) -> None:
+def add_file(folder: Folder, size_bytes: int) -> None:
     """Give a store of an older rondo, which has none, its file of events. Raises: StoreError, OSError: it cannot be."""
     try:
         os.close(open_file(folder / layout.EVENTS_FILE))
     except StoreNotFoundError:
-        replace_file("events.add", folder / layout.EVENTS_FILE, image(()))
+        replace_file("events.add", folder / layout.EVENTS_FILE, image((), size_bytes))
 
 
-def image(payloads: Iterable[bytes]) -> bytes:
-    """Give a whole file with these records in it, of which no more than fit are given, one after the other."""
+def image(payloads: Sequence[bytes], size_bytes: int) -> bytes:
+    """Give a whole file of this size with these records in it, one after the other; the newest, where not all fit."""
+    room, first = size_bytes - _HEADER, len(payloads)
+    while first and (room := room - _size(payloads[first - 1])) >= 0:
+        first -= 1
     ring = b""
-    for payload in payloads:
+    for payload in payloads[first:]:
         ring += packed(len(ring), payload)
-    return _header().ljust(layout.EVENTS_HEADER_BYTES, b"\0") + ring.ljust(_ROOM, b"\0")
+    return (_header().ljust(_HEADER, b"\0") + ring).ljust(size_bytes, b"\0")
 
 
 def read_ring(path: StrPath) -> Ring:
@@ -124,26 +131,27 @@ def read_ring(path: StrPath) -> Ring:
     Raises: StoreError: the file cannot be read; CorruptStoreError: it is not one of events; FormatVersionError.
     """
     try:
-        data = read_bytes(path, layout.EVENTS_FILE_BYTES)
+        data = read_bytes(path, layout.MAX_EVENTS_FILE_BYTES)
     except StoreNotFoundError:
         return Ring()
-    if data[:8] != layout.EVENTS_MAGIC or len(data) != layout.EVENTS_FILE_BYTES:
-        what = f"not a record of events: {len(data)} bytes, of {layout.EVENTS_FILE_BYTES}"
+    if data[:8] != layout.EVENTS_MAGIC or not data or len(data) % layout.PAGE_BYTES:
+        what = f"not a record of events: {len(data)} bytes that are none of it"
         raise CorruptStoreError(str(path), what, 0)
     version = int.from_bytes(data[8:12], "little")
     if version > layout.FORMAT_VERSION:
         raise FormatVersionError(str(path), version, layout.FORMAT_VERSION)
-    return _ring(data[layout.EVENTS_HEADER_BYTES :])
+    return _ring(data[_HEADER:])
 
 
 def _ring(data: bytes) -> Ring:
     """Find the records: each place says where it lies, so no record is taken for what an older one has left."""
-    if data == bytes(_ROOM):
-        return Ring()
+    room = len(data)
+    if data == bytes(room):
+        return Ring(room)
     doubled, whole = data + data, []
-    for index, stored in enumerate(struct.unpack(f"<{_ROOM // layout.EVENT_STEP}q", data)):
+    for index, stored in enumerate(struct.unpack(f"<{room // layout.EVENT_STEP}q", data)):
         offset = index * layout.EVENT_STEP
-        if stored > 0 and (stored - layout.EVENT_STEP) % _ROOM == offset:
+        if stored > 0 and (stored - layout.EVENT_STEP) % room == offset:
             payload = _payload(doubled, offset)
             if payload is not None:
                 whole.append((stored - layout.EVENT_STEP, payload))
@@ -151,11 +159,11 @@ def _ring(data: bytes) -> Ring:
     newest = whole[-1] if whole else (0, b"")
     records, damaged, end = list[tuple[int, bytes]](), 0, 0
     for place, payload in whole:
-        if place >= end and place >= newest[0] + _size(newest[1]) - _ROOM:  # else it lies in another, or under one
+        if place >= end and place >= newest[0] + _size(newest[1]) - room:  # else it lies in another, or under one
             damaged += place - end if records else 0
             records.append((place, payload))
             end = place + _size(payload)
-    return Ring(tuple(records), damaged)
+    return Ring(room, tuple(records), damaged)
 
 
 def _payload(doubled: bytes, offset: int) -> bytes | None:
@@ -173,13 +181,13 @@ def packed(place: int, payload: bytes) -> bytes:
     return (head + payload).ljust(_size(payload), b"\0")
 
 
-def _parts(place: int, record: bytes) -> Iterable[tuple[int, bytes]]:
+def _parts(place: int, record: bytes, room: int) -> Iterable[tuple[int, bytes]]:
     """Give a record's bytes with their offsets in the file: in two parts where it goes round the end."""
-    at = place % _ROOM
-    first = record[: _ROOM - at]
-    yield layout.EVENTS_HEADER_BYTES + at, first
+    at = place % room
+    first = record[: room - at]
+    yield _HEADER + at, first
     if len(first) < len(record):
-        yield layout.EVENTS_HEADER_BYTES, record[len(first) :]
+        yield _HEADER, record[len(first) :]
 
 
 def encode_event(event: Event) -> bytes:
@@ -205,21 +213,24 @@ def decode_event(payload: bytes) -> Event | None:
 class EventFile:
     """The writing end of a store's events; one writer at a time."""
 
-    def __init__(self, folder: Folder) -> None:
-        """Go on after the newest whole record. Raises: StoreError and those below it, OSError: it cannot be opened."""
-        add_file(folder)
+    def __init__(self, folder: Folder, size_bytes: int) -> None:
+        """Go on after the newest whole record; a file that is missing is made of this size.
+
+        Raises: StoreError and those below it, OSError: it cannot be opened.
+        """
+        add_file(folder, size_bytes)
         path = folder / layout.EVENTS_FILE
         ring = read_ring(path)
         events = ring.events()
         self.descriptor = open_file(path, os.O_WRONLY)
-        self._unsynced = False
+        self._unsynced, self._room = False, ring.room
         self._end, self._number = ring.end, max((event.number for event in events), default=0)
 
     def append(self, event: Event) -> Event:
         """Write an event over the oldest; give it with its number. Raises: OSError: the file cannot be written."""
         numbered = attrs.evolve(event, number=self._number + 1)
         payload = encode_event(numbered)
-        for offset, part in _parts(self._end, packed(self._end, payload)):
+        for offset, part in _parts(self._end, packed(self._end, payload), self._room):
             faults.pwrite("events.write", self.descriptor, part, offset)
         self._unsynced = True
         self._end += _size(payload)

@@ -1,6 +1,7 @@
 """Who wrote a store and how it ended: the last 127 runs, in a ring of fixed records.
 
-A file of an older rondo has fifteen; it is read as it is, and grows when a store is next opened for writing.
+The file of a new store has room for seven, as most are opened once, and one of an older rondo for fifteen: the opening
+that would overwrite the first of them makes it whole.
 
 A pid alone says nothing after a restart, so a run is named by pid, the process's start time and the machine's boot.
 """
@@ -21,7 +22,7 @@ import msgpack
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, FormatVersionError
 from rondo_core.model import layout
-from rondo_core.storage.files import StrPath, open_file, open_sized, read_bytes, replace_file
+from rondo_core.storage.files import StrPath, open_file, read_bytes, replace_file
 from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
 _RECORD = layout.JOURNAL_RECORD
@@ -126,22 +127,22 @@ def create_runs(path: Path) -> None:
 
     Raises: StoreError: the disk has no room.
     """
-    descriptor = allocate(path, layout.RUNS_FILE_BYTES)
+    descriptor = allocate(path, layout.FEW_RUNS_FILE_BYTES)
     try:
         os.pwrite(descriptor, layout.JOURNAL_HEADER.pack(layout.RUNS_MAGIC, layout.FORMAT_VERSION, 0), 0)
     finally:
         os.close(descriptor)
 
 
-def grow_runs(path: StrPath) -> None:
-    """Let a file of an older rondo have room for as many runs as a new one, with those on record; whole or not at all.
+def grow_runs(path: StrPath, number: int) -> None:
+    """Let a small file have room for 127 runs where run `number` would overwrite another; whole or not at all.
 
-    Who writes the store calls it. Where the disk has no room the file stays, and goes on with fifteen.
+    Who writes the store calls it before its run is on record. Where the disk has no room the file stays as it is.
     Raises: as `read_runs`.
     """
-    descriptor, size = open_sized(path)
-    os.close(descriptor)
-    if size != layout.FEW_RUNS_FILE_BYTES:
+    records = run_records(path)
+    slot = number % len(records)
+    if len(records) == layout.RUN_COUNT or not any(records[slot]) or _number(records[slot]) == number:
         return
     data = bytearray(layout.JOURNAL_HEADER.pack(layout.RUNS_MAGIC, layout.FORMAT_VERSION, 0))
     data = data.ljust(layout.RUNS_FILE_BYTES, b"\0")
@@ -175,7 +176,7 @@ def newest_run(path: StrPath) -> Run | None:
 def run_records(path: StrPath) -> list[bytes]:
     """Give the records as they are, slot by slot. Raises: as `read_runs`."""
     data = read_bytes(path, layout.RUNS_FILE_BYTES)
-    if data[:8] != layout.RUNS_MAGIC or len(data) not in {layout.RUNS_FILE_BYTES, layout.FEW_RUNS_FILE_BYTES}:
+    if data[:8] != layout.RUNS_MAGIC or len(data) not in layout.RUNS_FILE_SIZES:
         what = f"not a record of runs: {len(data)} bytes, of {layout.RUNS_FILE_BYTES}"
         raise CorruptStoreError(str(path), what, 0)
     version = int.from_bytes(data[8:12], "little")
@@ -235,6 +236,12 @@ def write_run(path: StrPath, run: Run) -> None:
         write_run_to(descriptor, run)
     finally:
         os.close(descriptor)
+
+
+def put_run(path: StrPath, run: Run) -> None:
+    """Put the run on record as its writer did: a file that is full grows first. Raises: as `read_runs`, `write_run`."""
+    grow_runs(path, run.number)
+    write_run(path, run)
 
 
 def write_run_to(descriptor: int, run: Run) -> None:

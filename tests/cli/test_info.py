@@ -86,7 +86,7 @@ def test_marks_stand_in_info_and_below_what_is_queried(path, info):
 @pytest.mark.usefixtures("store")
 def test_damaged_marks_take_no_number_along(path, info):
     """Info and query show the rest, and say in one line what is left out."""
-    (path / "events").write_bytes(b"x" * 65536)
+    (path / "events").write_bytes(b"x" * 4096)
     for told in (info(), info("a_total", command="query")):
         assert "a_total" in told.stdout
         assert told.stderr.count("marks and notes left out") == 1
@@ -121,6 +121,6 @@ store.counter("a_total").inc()
 def test_an_empty_store_has_all_tables(path, info):
     """No run, no mark: a word, and no error."""
     Store(path, SCHEMAS, clock=ManualClock(10**18)).close()
-    (path / "runs").write_bytes((path / "runs").read_bytes()[:512].ljust(65536, b"\0"))
+    (path / "runs").write_bytes((path / "runs").read_bytes()[:512].ljust(4096, b"\0"))
     assert info("--runs").stdout == "no run yet\n"
     assert info("--events").stdout == "no mark and no note\n"

@@ -22,7 +22,7 @@ from rondo_core.errors import (
 from rondo_core.model import layout
 from rondo_core.model.schema import DEFAULT_SCHEMAS, check_schemas
 from rondo_core.storage.directory import size_bytes
-from rondo_core.storage.runs import newest_run, read_runs, write_run
+from rondo_core.storage.runs import newest_run, put_run, read_runs, write_run
 
 
 def test_the_size_is_known_before_a_store_is_made(path):
@@ -97,7 +97,8 @@ def test_more_runs_than_are_kept(path, clock, small_schemas):
     """The last 127 runs are there, in order, the newest found first."""
     Store(path, small_schemas, clock=clock).close()
     for number in range(2, 301):
-        write_run(path / "runs", attrs.evolve(read_runs(path / "runs")[-1], number=number))
+        put_run(path / "runs", attrs.evolve(read_runs(path / "runs")[-1], number=number))
+        assert (path / "runs").stat().st_size == (4096 if number <= 7 else 65536)
         assert newest_run(path / "runs").number == number
     with StoreReader(path) as reader:
         assert [run.number for run in reader.runs()] == list(range(174, 301))
@@ -124,7 +125,7 @@ def test_the_longest_words_of_a_run_fit_its_record(path, clock, small_schemas):
         faulthandler="elsewhere",
     )
     write_run(path / "runs", longest)
-    assert (path / "runs").stat().st_size == layout.RUNS_FILE_BYTES
+    assert (path / "runs").stat().st_size == layout.FEW_RUNS_FILE_BYTES
     assert newest_run(path / "runs") == attrs.evolve(longest, ended="é" * 80, writer="w" * 100)
 
 
@@ -133,10 +134,10 @@ def test_a_record_of_fifteen_runs_grows_with_the_next_one(path, clock, small_sch
     Store(path, small_schemas, clock=clock).close()
     (run,) = read_runs(path / "runs")
     whole = (path / "runs").read_bytes()
-    (path / "runs").write_bytes(whole[:512].ljust(layout.FEW_RUNS_FILE_BYTES, b"\0"))
+    (path / "runs").write_bytes(whole[:512].ljust(8192, b"\0"))
     for number in range(1, 41):
         write_run(path / "runs", attrs.evolve(run, number=number))
-    assert (path / "runs").stat().st_size == layout.FEW_RUNS_FILE_BYTES
+    assert (path / "runs").stat().st_size == 8192
     with StoreReader(path) as reader:
         assert [run.number for run in reader.runs()] == list(range(26, 41))
     Store(path, clock=clock).close()

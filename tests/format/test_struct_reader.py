@@ -176,7 +176,7 @@ def read_runs(file):
     data = file.read_bytes()
     assert data[:12] == b"RONDORUN" + struct.pack("<I", 1)
     found = []
-    assert len(data) in {8192, 65536}  # fifteen runs, or 127
+    assert len(data) in {4096, 8192, 65536}  # seven runs, fifteen, or 127
     for start in range(512, len(data), 512):
         length, crc = struct.unpack_from("<II", data, start)
         payload = data[start + 8 : start + 8 + length]
@@ -189,12 +189,11 @@ def read_events(file):
     """Give the marks and notes, oldest first: every place of eight bytes is looked at, as the page says."""
     data = file.read_bytes()
     assert data[:12] == b"RONDOEVT" + struct.pack("<I", 1)
-    assert len(data) == 65536
     ring, found = data[512:], {}
     for offset in range(0, len(ring), 8):
         stored, length, crc = struct.unpack_from("<qII", ring + ring[:16], offset)
         payload = (ring + ring)[offset + 16 : offset + 16 + length]
-        fits = stored > 0 and (stored - 8) % 65024 == offset and 0 < length <= 4096
+        fits = stored > 0 and (stored - 8) % len(ring) == offset and 0 < length <= 4096
         if fits and zlib.crc32(payload, stored & 0xFFFFFFFF) == crc:
             found[stored] = unpack(payload)[0]
     return [found[stored] for stored in sorted(found)]

@@ -42,7 +42,7 @@ def sound(fill_once, tmp_path_factory):
     noted = [
         encode_event(Event(now_ns - 75 * 10**9 + each, "note", "n" * each * 9, number=each)) for each in range(1, 9)
     ]
-    (path / "events").write_bytes(image(noted))
+    (path / "events").write_bytes(image(noted, (path / "events").stat().st_size))
     return path, now_ns
 
 

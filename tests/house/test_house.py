@@ -435,7 +435,7 @@ def test_the_storage_format_page_mirrors_the_layout():
     assert f"| {layout.ROW_HEADER_BYTES} | | one block per cell" in page
     assert f"{layout.RUNS_HEADER_BYTES} bytes of header" in page
     assert f"then {layout.RUN_COUNT} records of {layout.RUN_BYTES} bytes" in page
-    assert f"`events` is {layout.EVENTS_FILE_BYTES} bytes" in page
+    assert f"4096 to {layout.MAX_EVENTS_FILE_BYTES} bytes: {layout.EVENTS_HEADER_BYTES} bytes of header" in page
     assert f"at most {layout.EVENT_BYTES} |" in page
 
 
