@@ -332,6 +332,7 @@ class Store(Instruments, Marks):
         if self._closed or self.run.pid != os.getpid():
             return
         self._is_over = True
+        self._notices.leave_out("files")  # a program that ends has removed them itself
         try:
             if self._thread is not None:
                 self._thread.end(_END_WAIT_S)

@@ -174,6 +174,13 @@ sys.exit(1)
     assert _end(tmp_path, hang)[0] == "exit status 1"
 
 
+def test_a_store_that_the_program_has_removed_ends_without_a_word(tmp_path):
+    """A temporary directory that is gone by then is nothing to be told of at the end."""
+    end = "import shutil\nshutil.copytree(sys.argv[1], sys.argv[1] + '-')\nshutil.rmtree(sys.argv[1])\n"
+    end += "os.rename(sys.argv[1] + '-', sys.argv[1])"
+    assert _end(tmp_path, end) == ("", "")
+
+
 def test_a_long_message_keeps_its_place():
     """What is cut of an exception is its message, not the file and line, and a record holds what is left."""
     with pytest.raises(ValueError, match="é") as raised:
