@@ -143,6 +143,21 @@ $(VENV)/.benched: $(VENV)/.installed
 bench-agent: $(VENV)/.installed ## What an agent costs beside 500 stores, their writers gone and live.
 	@$(BIN)/python bench/agent.py
 
+bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside one of prometheus_client.
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/bridges.py
+
+bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's stores and prometheus_client's own files.
+	@$(BIN)/python bench/multiprocess.py
+
+bench-recorders: $(VENV)/.installed ## What each ready recorder costs a tick, in a row and at one a second.
+	@$(BIN)/python bench/recorders.py
+
+bench-footprint: $(VENV)/.tested ## What recording takes of a program's memory after a minute, beside prometheus_client.
+	@$(BIN)/python bench/footprint.py
+
+bench-stalls: $(VENV)/.installed ## How late a record can be while another process writes and syncs 500 MB files; RUNS=10.
+	@$(BIN)/python bench/stalls.py --repeat $${RUNS:-10}
+
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
 

@@ -26,9 +26,14 @@ says how much slower the machine at hand was.
 """
 COMMANDS = {
     "agent": "make bench-agent",
+    "bridges": "make bench-bridges",
     "capture": "make vmm-bench-45",
     "capture_linux": "make vmm-bench-linux",
     "export": "make bench-export",
+    "footprint": "make bench-footprint",
+    "recorders": "make bench-recorders",
+    "stalls": "make bench-stalls",
+    "multiprocess": "make bench-multiprocess",
     "vmm_capture": "make vmm-bench-capture",
     "vmm_exits": "make vmm-bench-exits",
     "vmm_scale": "make vmm-bench-scale",

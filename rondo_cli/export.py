@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--fn", default=None, metavar="FN,...", help="Send readings, such as avg,max, as series x_avg, x_max.")
 @click.option("--match", default=None, metavar="SELECTOR", help="The series that are sent; default: all.")
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Any other option of the exporter.")
+@click.option("--from-start", is_flag=True, help="Send again all that the store holds, acknowledged or not.")
 @click.option("--deadline", type=Duration(), default=None, help="How long to retry; default: 60s.")
 def command(
     store: Path,
@@ -37,15 +38,18 @@ def command(
     fn: str | None,
     match: str | None,
     options: tuple[str, ...],
+    from_start: bool,
     deadline: int | None,
 ) -> int:
     """Send what STORE holds and the exporter's receiver has not acknowledged yet.
 
     Without --to, through every exporter of the config file, each on its own. The cursor is kept in the store, so a
-    second call sends only what is new. Of a store that a process still writes, the buckets that have closed are sent.
+    second call sends only what is new, unless --from-start is given. Lines on standard output are a dump: each call
+    writes all of it, and no cursor is kept. Of a store that a process still writes, the buckets that have closed are
+    sent.
 
     \b
-    rondo export demo.rondo --to csv
+    rondo export demo.rondo --to csv > demo.csv
     rondo export demo.rondo --to jsonl -o path=demo.jsonl
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
@@ -72,12 +76,12 @@ def command(
         table.setdefault("deadline", 60)
     if len(tables) == 1:
         ((name, table),) = tables.items()
-        outcome = _export(store, name, table)
+        outcome = _export(store, name, table, from_start=from_start)
         say(_summary(outcome), err=True)
         if outcome.error and (outcome.stopped or not outcome.samples):
             raise ExportError(f"{name}: {outcome.error}")
         return 0
-    return _export_all(store, tables)
+    return _export_all(store, tables, from_start=from_start)
 
 
 def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
@@ -93,8 +97,8 @@ def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
     return given
 
 
-def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
-    from rondo_core.export import EndedReader, fold_dead, look_at, open_runner, runner_options
+def _export(store: Path, name: str, table: dict[str, Any], *, from_start: bool) -> Outcome:
+    from rondo_core.export import EndedReader, dump, fold_dead, is_dump, look_at, open_runner, runner_options
     from rondo_core.read import StoreReader
     from rondo_core.storage import Folder, read_meta
 
@@ -107,17 +111,21 @@ def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
             fold_dead(held)
             look = look_at(held)
         with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
-            runner = open_runner(reader, name, table)
+            if is_dump(name, table):
+                return dump(reader, name, table, ended=look.ended)
+            runner = open_runner(reader, name, table, from_start=from_start)
             return runner.finish(look.run if look.ended else 0, runner.deadline_s)
 
 
-def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:
+def _export_all(store: Path, tables: dict[str, dict[str, Any]], *, from_start: bool) -> int:
     """Run each exporter in a thread of its own, so that one that hangs or fails holds up no other."""
     from concurrent.futures import ThreadPoolExecutor
 
     failed = 0
     with ThreadPoolExecutor(len(tables)) as pool:
-        waiting = {name: pool.submit(_export, store, name, table) for name, table in tables.items()}
+        waiting = {
+            name: pool.submit(_export, store, name, table, from_start=from_start) for name, table in tables.items()
+        }
     for name, future in waiting.items():
         try:
             outcome = future.result()

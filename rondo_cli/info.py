@@ -15,7 +15,7 @@ from rondo_cli.printing import data, say, show
 from rondo_cli.query import events_of
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import printable
-from rondo_core.model import Consolidator
+from rondo_core.model import OVERFLOW, Consolidator
 from rondo_core.storage import Run, Survival, boot_id, in_short, read_dump, size_bytes, survival
 from rondo_core.units import format_duration, format_instant, format_size
 
@@ -56,7 +56,7 @@ def command(store: Path, form: str, *, all_runs: bool, all_events: bool) -> None
 def _show(store: Path, reader: StoreReader) -> None:
     say(f"store    {store} ({reader.meta.store_id})")
     say(f"made     {format_instant(reader.meta.created_ns)}")
-    say(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed")
+    say(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed while it is open")
     runs, pid = reader.runs(), reader.writer_pid()
     for run in runs[-_SHOWN_RUNS:]:
         is_last = run is runs[-1]
@@ -68,6 +68,10 @@ def _show(store: Path, reader: StoreReader) -> None:
         say(f"crash    {printable(line)}")
     say("")
     show(_schemas(reader))
+    for schema in reader.meta.schemas:
+        if count := reader.slabs[schema.name][0].overflowed:
+            what = f"about {count} label sets had no room, and count in {OVERFLOW[0]} series"
+            say(f"overflow {schema.name}: {what}; its next opening makes room, within max_bytes")
     say("")
     show(_series(reader))
 
@@ -190,7 +194,7 @@ def _is_known(run: Run) -> bool:
 def _schemas(reader: StoreReader) -> str:
     rows = []
     for schema in reader.meta.schemas:
-        used = reader.registry.counts[schema.name]
+        used = reader.registry.counts[schema.name] - sum(reader.registry.count_overflow(schema.name))
         tiers = " ".join(str(tier) for tier in schema.tiers)
         rows.append([schema.name, schema.kind, f"{used}/{schema.max_series}", tiers, format_size(schema.size_bytes())])
     return render.table(["schema", "kind", "series", "tiers", "size"], rows, [False, False, True, False, True])

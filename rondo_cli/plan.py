@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
 import click
 
 from rondo_cli import render
@@ -18,6 +19,10 @@ from rondo_core.units import format_duration, format_size
 if TYPE_CHECKING:
     from rondo_core.maintain import StorePlan
 
+_GROWTH = (
+    "Its size never changes while it is open; it grows when it is opened after a run that had too little room, and by "
+    "60 KiB with its eighth run."
+)
 NUMBERS: tuple[tuple[str, Kind], ...] = (("counters", "counter"), ("gauges", "gauge"), ("summaries", "summary"))
 
 
@@ -92,7 +97,7 @@ def _from_source(source: Path) -> tuple[Schema, ...]:
 def _from_numbers(numbers: tuple[int | None, ...], tiers: tuple[str, ...]) -> tuple[Schema, ...]:
     kept = tuple(_tier(text) for text in tiers) or DEFAULT_TIERS
     if all(number is None for number in numbers):
-        return tuple(Schema(schema.name, schema.kind, schema.max_series, kept) for schema in DEFAULT_SCHEMAS)
+        return tuple(attrs.evolve(schema, tiers=kept) for schema in DEFAULT_SCHEMAS)
     found = [Schema(name, kind, number, kept) for (name, kind), number in zip(NUMBERS, numbers, strict=True) if number]
     if not found:
         raise UsageError("plan: room for no series at all; give --counters, --gauges or --summaries a number above 0")
@@ -111,31 +116,24 @@ def _table(plan: StorePlan) -> str:
     for each in plan.tiers():
         first = not each.index
         schema, tier = each.schema, each.tier
-        names = [schema.name, schema.kind, str(schema.max_series)] if first else ["", "", ""]
+        names = [schema.name, schema.kind, str(schema.max_series), str(schema.reserve)] if first else [""] * 4
         kept = ", ".join(each.statistics) if each.index else "every sample's bucket: " + _finest(schema)
         spans = [format_duration(tier.interval_ns), format_duration(tier.retention_ns), str(tier.slot_count)]
         rows.append([*names, str(each.index), *spans, kept, str(each.size_bytes)])
-    heads = ["schema", "kind", "series", "tier", "interval", "kept", "buckets", "statistics", "bytes"]
-    tiers = render.table(heads, rows, [False, False, True, True, True, True, True, False, True])
+    heads = ["schema", "kind", "series", "reserve", "tier", "interval", "kept", "buckets", "statistics", "bytes"]
+    tiers = render.table(heads, rows, [False, False, True, True, True, True, True, True, False, True])
     slabs = {each.file for each in plan.tiers()}
     others = [[name, str(size)] for name, size in plan.files.items() if name not in slabs]
     others += [[f"{len(slabs)} slabs", str(sum(plan.files[name] for name in slabs))], ["all", str(plan.total_bytes)]]
     files = render.table(["file", "bytes"], others, [False, True])
     total = f"{plan.total_bytes} bytes ({format_size(plan.total_bytes)}) on disk, room for {plan.max_series} series"
-    return "\n".join(
-        [
-            tiers,
-            "",
-            files,
-            "",
-            f"{total}, rondo's own among them; it grows once, by 60 KiB, where it is opened an eighth time.",
-            *_outages(plan),
-        ]
-    )
+    return "\n".join([tiers, "", files, "", f"{total}, rondo's own among them.", _GROWTH, *_outages(plan)])
 
 
 def _finest(schema: Schema) -> str:
-    return "count, sum, min, max, totals" if schema.kind == "summary" else "last"
+    if schema.kind != "summary":
+        return "last"
+    return "count, sum, min, max, totals" + (", sketch" if schema.sketch else "")
 
 
 def _outages(plan: StorePlan) -> list[str]:

@@ -28,13 +28,22 @@ if TYPE_CHECKING:
 @click.option("--range", "span", default="all", show_default=True, help="all, 15m, 1h30m, or START..END.")
 @click.option("--tier", default="auto", show_default=True, help="A tier's number; auto: the finest that has each part.")
 @click.option("--fn", default=None, help="Consolidator: avg, min, max, sum, count, first, last, rate, increase ...")
+@click.option("--agg", is_flag=True, help="One value for the whole range; equal series of several stores are one.")
 @click.option("--coverage", is_flag=True, help="Show how many of a point's finest buckets held a sample: 58/60.")
 @click.option(
     "--xff", type=float, default=0.0, metavar="SHARE", help="Leave out points with less than this share covered."
 )
 @click.option("--format", "form", type=click.Choice(list(render.FORMATS)), default="table", show_default=True)
 def command(
-    store: Path, selector: str | None, span: str, tier: str, fn: str | None, coverage: bool, xff: float, form: str
+    store: Path,
+    selector: str | None,
+    span: str,
+    tier: str,
+    fn: str | None,
+    agg: bool,
+    coverage: bool,
+    xff: float,
+    form: str,
 ) -> None:
     """Show the points of every series that SELECTOR matches.
 
@@ -45,6 +54,7 @@ def command(
     \b
     rondo query demo.rondo 'vcpu_exits_total{reason=io}' --range all
     rondo query demo.rondo vcpu_exits_total --fn rate --format plot
+    rondo query workers job_duration_seconds --fn p99 --agg
     rondo query demo.rondo vmm_rss_bytes --range 15m --tier 1 --fn max --format csv
     rondo query demo.rondo vmm_rss_bytes --tier 1 --coverage --xff 0.5
     rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00:00Z..2026-11-23T12:05:00Z
@@ -59,7 +69,7 @@ def command(
     with open_reader(store) as reader:
         now_ns = _anchor(reader) if asked.last_ns is not None else None
         try:
-            found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff)
+            found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff, agg=agg)
             events = [] if form in render.DATA else events_of(reader, asked, now_ns=now_ns)
         finally:
             for error in getattr(reader, "errors", ()):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core.lazy import names_of
 
 if TYPE_CHECKING:
+    from rondo_core.builtin.event_loop import watch_loop as watch_loop
     from rondo_core.clock import ManualClock as ManualClock
     from rondo_core.errors import RondoError as RondoError
     from rondo_core.export.batch import Batch as Batch
@@ -62,6 +63,7 @@ _HOME = {
     "hookspec": "hookspecs",
     "open_store": "opening",
     "read_schemas": "model.schema_file",
+    "watch_loop": "builtin.event_loop",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 _load, __dir__ = names_of(__name__, _HOME)

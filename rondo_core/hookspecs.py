@@ -52,6 +52,7 @@ class Declare(Protocol):
         *given: str | Mapping[str, object] | None,
         help: str | None = "",
         unit: str | None = "",
+        quantiles: bool = False,
         **labels: object,
     ) -> Summary:
         """Declare a summary, or find it."""

@@ -57,6 +57,8 @@ def open_store(
         tick_interval_s=known.store.get("tick_interval", 1.0),
         sync_interval_s=known.store.get("sync_interval"),
         faulthandler=faulthandler,
+        max_bytes=known.store.get("max_bytes"),
+        strict=known.store.get("strict", False),
     )
     exporters: Exporters | None = None
     try:

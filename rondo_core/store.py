@@ -24,12 +24,13 @@ from rondo_core.record import ending, selfmetrics
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.end_words import CLOSED, DROPPED, of_error
+from rondo_core.record.growing import make_missing, open_grown, read_bound
 from rondo_core.record.instruments import Instruments
 from rondo_core.record.marks import EventLog, Marks
 from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
-from rondo_core.storage.directory import LET_GO_NS, Meta, create, events_bytes, let_go, open_alone
+from rondo_core.storage.directory import LET_GO_NS, Meta, events_bytes, let_go
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
 from rondo_core.storage.recovery import recovery_of
@@ -65,12 +66,14 @@ class Store(Instruments, Marks):
         sync_interval_s: Duration | None = None,
         create_missing: bool = True,
         faulthandler: bool = False,
+        strict: bool = False,
+        max_bytes: int | str | None = None,
     ) -> None:
         """Open the store at `path` for writing; make it first where it is missing.
 
         Args:
-            schemas: what to keep; default: counters, gauges and summaries, 32 of each, 1s/10m, 10s/6h, 5m/7d.
-                For a store that exists: what it must have been made with, or None for whatever that is.
+            schemas: what to keep; default: 100 counters, 24 gauges, 10 summaries, 1s/10m, 10s/6h, 5m/7d.
+                For a store that exists: what it was made with, or more; or None for whatever that is.
             clock: read where a record gives no `now_ns`.
             writer: what the program calls itself, for the record of runs.
             sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
@@ -78,26 +81,32 @@ class Store(Instruments, Marks):
                 process takes nothing.
             faulthandler: have Python's faulthandler write into the store as this process crashes, unless the program
                 has enabled it itself; `rondo info` shows what it wrote.
+            max_bytes: up to which the store is made, or grows at an opening: bytes, or "64MiB", to which it grows where
+                none is given. It grows where `schemas` ask for more series or for more schemas than it has, and after a
+                run that had too little room; while it is open its size never changes.
+            strict: a series for which a schema has no room is a CapacityError; else it counts into an overflow series.
             tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
                 `tick`. Both may be given as "1s", as in TOML.
         Raises: UsageError: an interval that cannot be; StoreLockedError: another process writes it; SchemaError: the
             schemas are not those on disk, and in what; StoreError and those below it: the path cannot be made or read.
         """
         self.path = Path(path)
-        given = None if schemas is None else tuple(schemas) if isinstance(schemas, Iterable) else (schemas,)
+        given = None if schemas is None else _listed(schemas)
         asked = None if given is None else check_schemas(given)
+        bound = read_bound(max_bytes)
         tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
         self._synced_ns = self._let_go_ns = self._noticed_ns = 0
-        self._closed, self._is_over, self._runs = True, False, -1
+        self._closed, self._is_over, self._runs, self._strict = True, False, -1, strict
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
 
         def make() -> None:
-            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
+            make_missing(self.path, asked or check_schemas(DEFAULT_SCHEMAS), bound, on_record(clock()))
 
-        self._folder, meta, self._lock_file = open_alone(self.path, given, make if create_missing else None)
+        opened = open_grown(self.path, given, bound, self._notices, make if create_missing else None)
+        self._folder, meta, self._lock_file = opened
         try:
             self._open(meta, clock, writer, faulthandler=faulthandler)
             if tick_s is not None:
@@ -148,6 +157,7 @@ class Store(Instruments, Marks):
             self._notices,
             before=self._check_open,
             after=self._close_as_asked,
+            strict=self._strict,
         )
         self._ticking = threading.RLock()
         self._ticks: list[Callable[[int], None]] = []
@@ -159,6 +169,7 @@ class Store(Instruments, Marks):
         self.run: Run = this_run(number, clock(), writer, root.place)
         self._closed = False
         self.self_metrics = selfmetrics.SelfMetrics(self.counter, self.registry, meta.schemas)
+        self._declarations.at_refusal = self._count_refused
         if lost:
             self.self_metrics.set_total(selfmetrics.ROWS_LOST, lost)
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
@@ -245,6 +256,9 @@ class Store(Instruments, Marks):
             self._refused, self._declarations.refused, [plugins.failures for plugins in self._plugins]
         )
 
+    def _count_refused(self) -> None:
+        self.self_metrics.flush_refused(self._declarations.refused, self.clock())
+
     def _take_back_future(self) -> None:
         now_ns = self.clock()
         for writer in self._writers.values():
@@ -324,6 +338,7 @@ class Store(Instruments, Marks):
                 if self._sync_interval_ns is not None:
                     self._notices.of_disk(self.sync)
             finally:
+                self._ticks.clear()  # and with them what recorders keep open
                 self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done
 
@@ -413,6 +428,11 @@ class Store(Instruments, Marks):
         self._declarations.forked()
         self._events.forked()
         self._ticking = threading.RLock()
+
+
+def _listed(schemas: Any) -> tuple[Schema, ...]:
+    """Give what was given as a tuple; what is no list of schemas is refused by its own name."""
+    return tuple(schemas) if isinstance(schemas, Iterable) and not isinstance(schemas, str) else (schemas,)
 
 
 def _forget_after_fork() -> None:

@@ -24,7 +24,7 @@ TIMES = 2  # counters of a virtual CPU beside its exits: CPU time and steal
 MILESTONE_SCHEMA = "milestones"
 BALLOON_COUNTERS, BALLOON_GAUGES, MEMORY_GAUGES = 4, 6, 2
 GUEST_SERIES = 16
-SERIES_OF_A_RECORDER = 8
+ROOM_OF_A_RECORDER = {"counters": 32, "gauges": 16, "summaries": 4}
 
 
 def vmm_schemas(
@@ -32,6 +32,7 @@ def vmm_schemas(
 ) -> tuple[Schema, ...]:
     """Give the schemas for a machine: room for the exits and durations of each virtual CPU, and for its devices.
 
+    What a machine declares is known before, so nothing is kept for an overflow: what has no room is not recorded.
     Args: `memory`: guest memory is recorded; `guest_samples`: the guest hands in series of its own, at most 16
         counters and 16 gauges.
     Raises: ConfigError: less than one virtual CPU.
@@ -49,6 +50,7 @@ def vmm_schemas(
         counters, gauges = counters + BALLOON_COUNTERS, gauges + BALLOON_GAUGES
     if guest_samples:
         counters, gauges = counters + GUEST_SERIES + OUTCOMES, gauges + GUEST_SERIES
+    summary = ("count", "sum", "max")
     return (
         Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "2h", ("last",))), SELF_MATCH),
         Schema(
@@ -57,12 +59,11 @@ def vmm_schemas(
             len(MILESTONES),
             (Tier("5m", "6h"), Tier("3h", "7d", ("max",))),
             "vmm_milestone_seconds",
+            reserve=0,
         ),
-        Schema("counters", "counter", counters, _tiers(("last",), ("last",))),
-        Schema("gauges", "gauge", gauges, _tiers(("min", "max", "sum"), ("max", "sum"))),
-        Schema(
-            "summaries", "summary", SUMMARIES * vcpus + disks, _tiers(("count", "sum", "max"), ("count", "sum", "max"))
-        ),
+        Schema("counters", "counter", counters, _tiers(("last",), ("last",)), reserve=0),
+        Schema("gauges", "gauge", gauges, _tiers(("min", "max", "sum"), ("max", "sum")), reserve=0),
+        Schema("summaries", "summary", SUMMARIES * vcpus + disks, _tiers(summary, summary), reserve=0),
     )
 
 
@@ -82,11 +83,9 @@ def schemas_for(config: VmConfig) -> tuple[Schema, ...]:
 
 
 def with_recorders(schemas: tuple[Schema, ...], more: int) -> tuple[Schema, ...]:
-    """Make room for the series of so many recorders beside the machine's own: 8 counters and 8 gauges of each."""
+    """Make room for the series of so many recorders beside the machine's own: `ROOM_OF_A_RECORDER` of each."""
     return tuple(
-        attrs.evolve(schema, max_series=schema.max_series + SERIES_OF_A_RECORDER * more)
-        if schema.name in {"counters", "gauges"}
-        else schema
+        attrs.evolve(schema, max_series=schema.max_series + ROOM_OF_A_RECORDER.get(schema.name, 0) * more)
         for schema in schemas
     )
 

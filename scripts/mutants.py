@@ -39,7 +39,7 @@ from mutators import Mutant, mutants, mutated
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK = ROOT / "build" / "mutants"
-BESIDE = ("labels", "sketch", "small_fold", "whole_windows", "text", "words", "plan")
+BESIDE = ("labels", "sketch", "sketch_bytes", "small_fold", "whole_windows", "text", "words", "plan")
 TESTS = ["tests/core/model", *(f"tests/core/test_{name}.py" for name in BESIDE)]
 AT_ONCE = 2
 BUDGET_S = 20.0  # of tests that a change is tried by

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from rondo_core.export.cursor import cursor_names as cursor_names
     from rondo_core.export.cursor import cursor_path as cursor_path
     from rondo_core.export.cursor import load_cursor as load_cursor
+    from rondo_core.export.dumping import dump as dump
+    from rondo_core.export.dumping import is_dump as is_dump
     from rondo_core.export.fold import fold_dead as fold_dead
     from rondo_core.export.held import EndedReader as EndedReader
     from rondo_core.export.held import look_at as look_at
@@ -48,10 +50,12 @@ _HOME = {
     "check_runner_table": "options",
     "cursor_names": "cursor",
     "cursor_path": "cursor",
+    "dump": "dumping",
     "export_status": "status",
     "exposition": "",
     "fold_dead": "fold",
     "http": "",
+    "is_dump": "dumping",
     "load_cursor": "cursor",
     "look_at": "held",
     "newest_of": "newest",

@@ -27,7 +27,7 @@ class Part:
         statistics: name -> float64 [rows, series]; NaN: absent. A gauge or counter has
             "last"; a summary "count", "sum", "min", "max" of the bucket and "count_base", "sum_base", the
             totals before the bucket began, so that base + bucket is the running total; and where its schema keeps
-            one, "sketch", int64 [rows, series, 163]: see sketch.py.
+            one, "sketch", int64 [rows, series, cells + 3]: see sketch.py.
     """
 
     schema: str

@@ -14,6 +14,7 @@ from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.export.cursor import cursor_held, load_cursor
+from rondo_core.export.delivery import RefusesAllError
 from rondo_core.export.fold import fold_dead
 from rondo_core.export.held import EndedReader, Key, Look, look_at
 from rondo_core.export.labelled import Labelled
@@ -53,6 +54,7 @@ class _Asleep:
     tries: int
     until_s: float
     line: str
+    is_final: bool  # no try soon after would end otherwise
 
 
 class Folds:
@@ -155,7 +157,8 @@ class Lane:
             return
         self._walk(stores, exporter, stop, clock)
         for wait_s in LAST_WAITS_S if last else ():
-            failed = [store for store in stores if store.key in self._asleep]
+            asleep = {key for key, each in self._asleep.items() if not each.is_final}
+            failed = [store for store in stores if store.key in asleep]
             if not failed or stop.wait(wait_s):
                 return
             for store in failed:
@@ -212,11 +215,11 @@ class Lane:
         self.failures.append(asleep.line)
         return True
 
-    def _put_to_sleep(self, store: Found, why: str, at_least_s: float = 0.0) -> str:
+    def _put_to_sleep(self, store: Found, why: str, at_least_s: float = 0.0, *, is_final: bool = False) -> str:
         tries = self._asleep[store.key].tries if store.key in self._asleep else 0
         wait_s = max(at_least_s, min(SLEEP_LAST_S, SLEEP_FIRST_S * 2**tries))
         line = f"{printable(str(store.path))}: {self.name}: {printable(why)}"
-        self._asleep[store.key] = _Asleep(min(tries + 1, 32), monotonic_ns() / NS_PER_S + wait_s, line)
+        self._asleep[store.key] = _Asleep(min(tries + 1, 32), monotonic_ns() / NS_PER_S + wait_s, line, is_final)
         return line
 
     def _wait(self, outcome: Outcome) -> None:
@@ -232,7 +235,8 @@ class Lane:
                 outcome = self._export(store, held, exporter, clock)
         except Exception as error:  # noqa: BLE001 - one store, or one plugin, never stops the others
             if _is_there(store):
-                self.failures.append(self._put_to_sleep(store, one_line(error)))
+                is_final = isinstance(error, RefusesAllError)
+                self.failures.append(self._put_to_sleep(store, one_line(error), is_final=is_final))
             else:
                 self.notes.append(printable(f"{store.path}: gone before {self.name} had sent it"))
             return None
@@ -273,7 +277,7 @@ class Lane:
         if isinstance(reader, EndedReader) and reader.reopened:
             return None
         if outcome.stopped:
-            raise StoreError(outcome.error)
+            raise RefusesAllError(outcome.error) if runner.refuses_all else StoreError(outcome.error)
         if look.ended and (runner.complete or (not look.run and _was_never_recorded_in(reader))):
             self._complete[look.key] = look.run
         return outcome

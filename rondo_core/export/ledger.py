@@ -23,6 +23,7 @@ from rondo_core.export.cursor import (
     MAX_ERROR,
     MAX_HELD,
     MAX_SUSPECTS,
+    Cursor,
     CursorLock,
     Held,
     Spans,
@@ -103,14 +104,17 @@ class Ledger:
     opened, ns since the epoch.
     """
 
-    def __init__(self, store: Folder, exporter: str) -> None:
+    def __init__(self, store: Folder, exporter: str, *, from_start: bool = False) -> None:
         """Open the account, which a store that is renamed, or made anew at its path, meanwhile keeps to itself.
 
+        Args: `from_start`: begin a new one, in which all that the store holds is pending.
         Raises: StoreError: another process has it open, or the store's directory cannot be written.
         """
         self._store = store
         self._lock = CursorLock(store, exporter)
         self.cursor = self._saved = self._opened = load_cursor(store, exporter)
+        if from_start:
+            self.cursor = self._opened = Cursor(exporter)
         self._is_open = True
         self._ahead: _Ahead | None = None
         self._unanswered = bool(self.cursor.in_flight)

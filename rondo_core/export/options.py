@@ -7,6 +7,7 @@ from typing import Any
 
 from rondo_core.errors import PluginNotFoundError, RondoError, UsageError
 from rondo_core.hookspecs import Exporter
+from rondo_core.model.consolidator import is_known
 from rondo_core.plugins.options import RUNNER_OPTIONS, divided, read_options
 
 # What whoever wrote the config is told before anything starts; an exporter that fails in any other way is left out.
@@ -42,10 +43,10 @@ def check_runner_table(where: str, table: Mapping[str, Any]) -> dict[str, Any]:
     if values.get("fn"):
         from rondo_core.plugins.manager import load_consolidators
 
-        known = sorted({name for name, _ in load_consolidators()})
+        known = load_consolidators()
         for fn in values["fn"]:
-            if fn not in known:
-                raise UsageError(f"{where}.fn: {fn!r}: choose from {', '.join(known)}")
+            if not is_known(fn, known):
+                raise UsageError(f"{where}.fn: {fn!r}: choose from {', '.join(sorted({name for name, _ in known}))}")
     return values
 
 

@@ -65,6 +65,7 @@ class Runner:
         fn: Sequence[str] = (),
         match: str = "",
         backfill: bool = False,
+        from_start: bool = False,
         clock: Clock = wall_ns,
         count: Callable[..., None] | None = None,
     ) -> None:
@@ -72,6 +73,7 @@ class Runner:
 
         Args:
             tier, fn, match, backfill: what is sent; see `Drain`.
+            from_start: send again all that the store holds.
             deadline_s: how long a final flush may take where `close` is not told otherwise.
             count: `count(metric, total, exporter=name)` receives the self-metrics; None: they stay in `outcome`.
         Attributes: `complete`, whether a run was sent to its end: nothing of it is pending.
@@ -82,9 +84,9 @@ class Runner:
         self._interval_s, self._clock = interval_s, clock
         self.deadline_s, self._count = deadline_s, count
         drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
-        self._ledger, self._delivery = Ledger(view.folder, name), Delivery(exporter)
+        self._ledger, self._delivery = Ledger(view.folder, name, from_start=from_start), Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
-        self.complete = False
+        self.complete = self.refuses_all = False
         self._wake = threading.Event()
         self._closing = self._stopped = False
         self._retry_s = 0.0
@@ -306,7 +308,7 @@ class Runner:
 
     def _stop(self, error: Exception) -> None:
         self._sender.retract()
-        self._stopped = True
+        self._stopped, self.refuses_all = True, isinstance(error, RefusesAllError)
         self._note(error)
 
     def _note(self, error: Exception) -> None:

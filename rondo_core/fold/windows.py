@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core import faults
-from rondo_core.model import layout, ring
+from rondo_core.model import layout, ring, sketch_bytes
 from rondo_core.model.schema import Schema
-from rondo_core.model.statistics import COVERAGE, WindowMerge, derived, lift
+from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, derived, lift
 from rondo_core.storage.slab import Slab
 
 
@@ -81,7 +81,8 @@ def _write(coarse: Slab, windows: NDArray[np.int64], folded: dict[str, Any]) -> 
         for name, values in folded.items():
             block = coarse.block(name)
             n_series = values.shape[1]
-            block[run, :n_series] = values[mine]
+            folded_here = values[mine]
+            block[run, :n_series] = sketch_bytes.written(folded_here, block) if name == SKETCH else folded_here
             if name == COVERAGE and n_series < block.shape[1]:
                 block[run, n_series:] = 0
             faults.point("fold.block")

@@ -27,8 +27,9 @@ from rondo_core.maintain.check_rows import (
     windows_to_compare,
 )
 from rondo_core.maintain.recover import Finding, Salvaged, listed, plain, salvage
-from rondo_core.model import layout
+from rondo_core.model import layout, sketch_bytes
 from rondo_core.model.schema import Schema
+from rondo_core.model.statistics import SKETCH
 from rondo_core.storage import fault_dump
 from rondo_core.storage.directory import LOCK_BYTES
 from rondo_core.storage.events import decode_event, read_ring
@@ -287,6 +288,8 @@ def unmerged(
         slots = part % len(coarse.rows.buckets)
         raw = coarse.slab.rows(slots)
         kept = {name: np.array(coarse.slab.block(raw, name, n_series)) for name in names}
+        if SKETCH in kept:
+            expected[SKETCH] = sketch_bytes.written(expected[SKETCH], kept[SKETCH])
         missing = coarse.rows.buckets[slots] != part
         for name in names:
             kept[name][missing] = 0

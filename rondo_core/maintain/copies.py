@@ -21,7 +21,7 @@ from rondo_core.model.ring import occupant
 from rondo_core.read.rows import SlabReader, picker
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import create, open_slabs
-from rondo_core.storage.events import image, read_ring
+from rondo_core.storage.events import carry_over
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.runs import put_run
 from rondo_core.storage.slab import Slab, take_up
@@ -102,9 +102,7 @@ class _Copying:
                 run = attrs.evolve(run, ended_ns=self.now_ns, ended=COPIED)  # noqa: PLW2901
             put_run(self.new / layout.RUNS_FILE, run)
         # What is copied are whole records, also where the writer is in the middle of one.
-        ring = read_ring(self.reader.folder / layout.EVENTS_FILE)
-        events = self.new / layout.EVENTS_FILE
-        events.write_bytes(image(ring.payloads, events.stat().st_size))
+        carry_over(self.reader.folder / layout.EVENTS_FILE, self.new / layout.EVENTS_FILE)
 
 
 def _copy_rows(reader: SlabReader, target: Slab, n_series: int) -> int:

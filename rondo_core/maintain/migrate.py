@@ -6,10 +6,9 @@ The old store's writing lock is held meanwhile. A kill at any moment leaves the 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -22,7 +21,17 @@ from rondo_core.maintain.retier import Relay, Source, relay
 from rondo_core.maintain.tables import Table, read_tables
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
-from rondo_core.model.schema import SELF_SCHEMA, Schema, Tier, check_schemas, home_among
+from rondo_core.model.overflow import is_of_all, is_overflow
+from rondo_core.model.schema import (
+    SELF_SCHEMA,
+    Schema,
+    Tier,
+    check_schemas,
+    extra_of,
+    home_among,
+    home_of_given,
+    room_taken,
+)
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage import replace
 from rondo_core.storage.directory import (
@@ -34,8 +43,11 @@ from rondo_core.storage.directory import (
     open_slabs,
     read_meta,
     size_bytes,
+    sync_files,
 )
-from rondo_core.storage.files import UNFINISHED, Folder, sync_directory
+from rondo_core.storage.events import carry_over
+from rondo_core.storage.files import Folder, sync_directory
+from rondo_core.storage.grow import like, no_exports, others_in
 from rondo_core.storage.lock import WriterLock, check_unwritten
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.slab import Slab
@@ -100,7 +112,7 @@ def migrate_store(
             held.callback(lock.release)
             old = lock.folder
             replace.clean_up(root)
-            held.enter_context(_no_exports(root))
+            held.enter_context(no_exports(root))
         reader = StoreReader(root)
         held.callback(reader.close)
         job = _Job(reader, target, clock(), progress or _silent)
@@ -122,7 +134,7 @@ class _Job:
 
     def __init__(self, reader: StoreReader, target: Meta, now_ns: int, progress: Progress) -> None:
         self.reader, self.meta, self.target = reader, reader.meta, target
-        self.placed = place(list(reader.registry), target.schemas, reader.path)
+        self.placed = place(list(reader.registry), reader.meta.schemas, target.schemas, reader.path)
         self.tables: dict[str, list[Table]] = {}
         self.relays: list[Relay] = []
         total = len(self.meta.schemas) + len(target.schemas)
@@ -204,26 +216,41 @@ class _Job:
         return TierChange(schema.name, schema.tiers[tier], size, kept, dropped=len(found) - kept)
 
 
-def place(series: Sequence[Series], schemas: Sequence[Schema], path: Path) -> dict[str, list[Series]]:
+def place(
+    series: Sequence[Series], before: Sequence[Schema], schemas: Sequence[Schema], path: Path
+) -> dict[str, list[Series]]:
     """Give each schema its series, in the order of their declaration: the first one takes it that would if it were new.
 
+    One whose quantiles were kept `before` goes where they are kept.
     Raises: SchemaError: no schema takes a series, or one gets more than it has room for.
     """
     placed: dict[str, list[Series]] = {schema.name: [] for schema in schemas}
-    home = home_among(schemas)
+    home, home_of_own = home_of_given(schemas), home_among(schemas)
+    kept = {schema.name: extra_of(schema) for schema in before}
     for each in series:
-        found = home(each)
+        if is_overflow(each):
+            found = _home_of_overflow(each, schemas)
+        else:
+            found = (home_of_own if each.schema == SELF_SCHEMA else home)(each, kept[each.schema])
         if found is None:
             raise SchemaError(f"{path}: {each}: no schema takes this {each.kind}; add one that does")
         placed[found.name].append(each)
     for schema in schemas:
-        needed = len(placed[schema.name])
+        of_all = sum(map(is_of_all, placed[schema.name]))
+        of_metrics = sum(map(is_overflow, placed[schema.name])) - of_all
+        needed = room_taken(schema, len(placed[schema.name]) - of_metrics - of_all, of_metrics, of_all)
         if needed > schema.max_series:
             raise SchemaError(
                 f"{path}: schema {schema.name}: max_series {schema.max_series}, but {needed} series are there;"
                 f" make it {needed} or more"
             )
     return placed
+
+
+def _home_of_overflow(series: Series, schemas: Sequence[Schema]) -> Schema | None:
+    """Give the schema of the same name, or else the first one of the kind that is not rondo's own."""
+    alike = [schema for schema in schemas if schema.kind == series.kind and schema.name != SELF_SCHEMA]
+    return next((schema for schema in alike if schema.name == series.schema), next(iter(alike), None))
 
 
 def _replace(job: _Job, root: Path, old: Folder, held: contextlib.ExitStack) -> None:
@@ -264,11 +291,11 @@ def _build(job: _Job, root: Path, new: Path) -> None:
     for part in job.relays:
         part.write(slabs[part.schema.name])
     _close(slab for group in slabs.values() for slab in group)
-    for name in (layout.RUNS_FILE, layout.EVENTS_FILE):
-        if (root / name).exists():  # a store of an older rondo has no events
-            shutil.copyfile(root / name, new / name)
+    shutil.copyfile(root / layout.RUNS_FILE, new / layout.RUNS_FILE)
+    carry_over(root / layout.EVENTS_FILE, new / layout.EVENTS_FILE)
     _copy_others(job, root, new)
-    _like(root, new)
+    like(root, new)
+    sync_files(list(new.iterdir()))
     sync_directory(new)
 
 
@@ -280,49 +307,9 @@ def _close(slabs: Iterable[Slab]) -> None:
 
 def _copy_others(job: _Job, root: Path, new: Path) -> None:
     """Take along the cursors, moved, and whatever else someone keeps in the directory."""
-    known = set(file_sizes(job.meta.schemas))
-    for file in root.iterdir():
+    for file in others_in(root, set(file_sizes(job.meta.schemas))):
         name = file.name
-        if name in known or not file.is_file() or file.is_symlink() or name.endswith(UNFINISHED):
-            continue
         if name.startswith("cursor_") and file.suffix == ".json":
             save_cursor(new, job.moved(load_cursor(root, file.stem.removeprefix("cursor_"))))
         elif not (new / name).exists():
             shutil.copy2(file, new / name)
-
-
-def _like(root: Path, new: Path) -> None:
-    """Give the new files the owner and the mode of the old ones, and write them to the disk."""
-    for file in (new, *new.iterdir()):
-        old = root if file == new else root / (file.name if (root / file.name).exists() else layout.META_FILE)
-        facts = old.stat()
-        with contextlib.suppress(PermissionError):
-            os.chown(file, facts.st_uid, facts.st_gid)
-        file.chmod(facts.st_mode & 0o7777)
-        if file != new:
-            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-
-
-@contextlib.contextmanager
-def _no_exports(root: Path) -> Iterator[None]:
-    """Hold every exporter's cursor still.
-
-    Raises: StoreError: a process exports the store now.
-    """
-    descriptors = []
-    try:
-        for file in sorted(root.glob("cursor_*.lock")):
-            descriptors.append(os.open(file, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW))
-            try:
-                fcntl.flock(descriptors[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                name = file.stem.removeprefix("cursor_")
-                raise StoreError(f"{root}: another process exports it through {name}; stop that one first") from None
-        yield
-    finally:
-        for descriptor in descriptors:
-            os.close(descriptor)

@@ -18,7 +18,8 @@ from rondo_core.errors import CorruptStoreError, LabelError, RondoError, SchemaE
 from rondo_core.model import layout
 from rondo_core.model.labels import KINDS, Series, canonical_labels, check_metric_name
 from rondo_core.model.paths import is_directory, is_there
-from rondo_core.model.schema import SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier
+from rondo_core.model.schema import MAX_RESERVE, SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier, reserve_for
+from rondo_core.model.sketch import CELLS_OF, LAYOUT
 from rondo_core.model.statistics import SKETCH_CELLS
 from rondo_core.storage.directory import MAX_META_BYTES, Meta, decode_meta
 from rondo_core.storage.files import open_file, read_at, read_bytes, read_used, used_from
@@ -150,8 +151,16 @@ def _rebuilt(name: str, specs: Mapping[int, layout.SlabSpec]) -> Schema:
     kind = next((known for known in KINDS if known == whole[0].kind), None)
     if kind is None:
         raise SchemaError(f"kind {whole[0].kind!r}")
-    sketch = any(cell.name == SKETCH_CELLS[0] for cell in whole[0].cells)
-    schema = Schema(name, kind, whole[0].max_series, tiers, own.get(name, ""), sketch=sketch)
+    n_cells = next((cell.each - 1 for cell in whole[0].cells if cell.name == SKETCH_CELLS[1]), 0)
+    sketch_layout = next((known for known, cells in CELLS_OF.items() if cells == n_cells), LAYOUT)
+
+    def divided(reserve: int) -> Schema:
+        facts = name, kind, whole[0].max_series - reserve, tiers, own.get(name, ""), n_cells > 0
+        return Schema(*facts, sketch_layout=sketch_layout, reserve=reserve)
+
+    # How many of the columns are the reserve went with the metadata: as many as a schema has unless it says otherwise.
+    splits = [divided(reserve) for reserve in range(min(MAX_RESERVE + 1, whole[0].max_series))]
+    schema = next((each for each in splits if each.reserve == reserve_for(each)), splits[0])
     for tier, spec in enumerate(whole):
         if schema.slab_spec(tier) != spec:
             raise SchemaError(f"tier {tier} is of another schema than tier 0")

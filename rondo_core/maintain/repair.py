@@ -22,7 +22,7 @@ from rondo_core.model.labels import Series
 from rondo_core.model.paths import is_directory
 from rondo_core.model.schema import Schema
 from rondo_core.storage.directory import create
-from rondo_core.storage.events import image, read_ring
+from rondo_core.storage.events import carry_over
 from rondo_core.storage.files import Folder
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.lock import check_unwritten, writer_pid
@@ -245,14 +245,12 @@ class _Repair:
 
     def _copy_events(self) -> None:
         try:
-            ring = read_ring(self.old / layout.EVENTS_FILE)
+            damaged = carry_over(self.old / layout.EVENTS_FILE, self.new / layout.EVENTS_FILE)
         except StoreError:
             self.outcome.left.append(f"{layout.EVENTS_FILE}: left out; its marks and notes are lost")
             return
-        events = self.new / layout.EVENTS_FILE
-        events.write_bytes(image(ring.payloads, events.stat().st_size))
-        if ring.damaged_bytes:
-            self.outcome.left.append(f"{layout.EVENTS_FILE}: left out {ring.damaged_bytes} bytes that do not check")
+        if damaged:
+            self.outcome.left.append(f"{layout.EVENTS_FILE}: left out {damaged} bytes that do not check")
 
     def _copy_cursors(self) -> None:
         for file in sorted(self.old.glob("cursor_*.json")):

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_core.model import sketch
+from rondo_core.model import sketch, sketch_bytes
 from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, SKETCH, SKETCH_CELLS, WindowMerge, lift
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Table:
     """Buckets of `interval_ns`, ascending int64 [rows], and their statistics, name -> [rows, series]; NaN: absent.
 
-    A sketch is int64 [rows, series, 163], as in sketch.py; all 0: absent.
+    A sketch is int64 [rows, series, 111], as in sketch.py; all 0: absent.
     """
 
     interval_ns: int
@@ -89,12 +89,14 @@ def _read(schema: Schema, tier: int, slab: Slab, n_series: int) -> Table:
     cells: dict[str, Values] = {cell: slab.block(cell)[slots, :n_series] for cell in schema.cells(tier)}
     if tier:
         covered = cells[COVERAGE] > 0
+        if SKETCH in cells:
+            cells[SKETCH] = sketch_bytes.unpack(cells[SKETCH])
         cells = {name: each if name == COVERAGE else _where(covered, name, each) for name, each in cells.items()}
     else:
         cells = lift(schema.kind, cells)
-    for name in (COVERAGE, SKETCH):
-        if name in cells:
-            cells[name] = cells[name].astype(np.int64)
+    cells[COVERAGE] = cells[COVERAGE].astype(np.int64)
+    if SKETCH in cells:
+        cells[SKETCH] = sketch.resized(cells[SKETCH])
     return Table(schema.tiers[tier].interval_ns, headers[slots], cells)
 
 
@@ -204,7 +206,7 @@ def write_table(schema: Schema, tier: int, slab: Slab, table: Table) -> None:
         block = slab.block(name)
         if not tier and block.dtype.kind == "f":
             block[slots] = np.nan
-        block[slots, :n_series] = cells[name]
+        block[slots, :n_series] = sketch_bytes.written(cells[name], block) if name == SKETCH else cells[name]
     slab.headers()[slots] = table.buckets
     for slot in slots.tolist():
         slab.seal(slot)

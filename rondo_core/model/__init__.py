@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rondo_core.model.layout import META_FILE as META_FILE
     from rondo_core.model.layout import REGISTRY_FILE as REGISTRY_FILE
     from rondo_core.model.layout import RUNS_FILE as RUNS_FILE
+    from rondo_core.model.overflow import OVERFLOW as OVERFLOW
     from rondo_core.model.paths import is_directory as is_directory
     from rondo_core.model.paths import is_there as is_there
     from rondo_core.model.paths import read_named as read_named
@@ -45,6 +46,7 @@ _HOME = {
     "Kind": "labels",
     "Labels": "labels",
     "META_FILE": "layout",
+    "OVERFLOW": "overflow",
     "REGISTRY_FILE": "layout",
     "RUNS_FILE": "layout",
     "SELF_MATCH": "schema",

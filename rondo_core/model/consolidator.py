@@ -31,6 +31,7 @@ class Consolidator:
             points whose buckets begin in it, the first one read against the point before the range, so that ranges
             side by side add up. `read` is given one more statistic, "birth": 0 where a series was born in the bucket,
             else NaN.
+        family: name -> consolidator, or None: makes those of other names that belong with this one, as p42 with p99.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Consolidator:
     of_one: bool = False
     error: Callable[[Mapping[str, Any]], Any] | None = None
     grows: bool = False
+    family: Callable[[str], Consolidator | None] | None = None
 
 
 Consolidators = Mapping[tuple[str, Kind], Consolidator]
@@ -52,9 +54,20 @@ def pick_consolidator(name: str | None, kind: Kind, consolidators: Consolidators
     Raises: ConsolidatorError: there is none of that name, or it does not read this kind.
     """
     wanted = name or DEFAULT_FN[kind]
-    found = consolidators.get((wanted, kind))
+    found = consolidators.get((wanted, kind)) or _of_a_family(wanted, kind, consolidators)
     if found is not None:
         return found
     fitting = sorted(known for known, fits in consolidators if fits == kind)
     what = f"not for a {kind}" if any(known == wanted for known, _ in consolidators) else "no such consolidator"
     raise ConsolidatorError(f"fn {wanted}: {what}; {meant(str(wanted), fitting)}choose {', '.join(fitting)}")
+
+
+def _of_a_family(name: str, kind: Kind, consolidators: Consolidators) -> Consolidator | None:
+    families = dict.fromkeys(each.family for (_, fits), each in consolidators.items() if fits == kind and each.family)
+    return next((found for make in families if (found := make(name)) is not None and kind in found.kinds), None)
+
+
+def is_known(name: str, consolidators: Consolidators) -> bool:
+    """Say whether some kind of series can be read by this name."""
+    kinds = {kind for _, kind in consolidators}
+    return any((name, kind) in consolidators or _of_a_family(name, kind, consolidators) for kind in kinds)

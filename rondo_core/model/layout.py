@@ -40,6 +40,7 @@ SLAB_GENERATION = 2064
 SLAB_STEP = 2072  # in the finest tier: where the clock stepped back, while rows are set aside; see aside.py
 STEP_WORDS = 6
 SLAB_GIVEN = SLAB_STEP + 8 * STEP_WORDS
+SLAB_OVERFLOWED = SLAB_GIVEN + 8  # and about how many label sets found no series of their own
 ROW_HEADER_BYTES = 16  # int64 bucket, uint32 sequence, uint32 seal
 SEQUENCE_MASK = (1 << 32) - 1  # of the second word, as an int64; the seal is above it
 PROVISIONAL = 1  # the bit of a seal that was set by a sync, while the row could still change

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import attrs
 
@@ -12,6 +12,7 @@ from rondo_core.errors import SchemaError
 from rondo_core.model import layout
 from rondo_core.model.labels import KINDS, Kind, Series
 from rondo_core.model.selector import parse_selector
+from rondo_core.model.sketch import CELLS_OF, LAYOUT
 from rondo_core.model.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
 from rondo_core.units import format_duration, parse_duration_ns
 
@@ -21,6 +22,7 @@ SELF_PREFIX = "rondo_"
 SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 13, 10, 8
 OWN_SERIES = SERIES_OF_A_STORE + PLUGINS_NAMED + 1  # all other plugins are one; without an exporter's
 MAX_SERIES = 1_000_000
+MAX_RESERVE = 8
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 
 
@@ -35,6 +37,13 @@ def _duration(value: Any) -> int:
 
 def _names(value: Iterable[str]) -> tuple[str, ...]:
     return tuple(value)
+
+
+def reserve_for(schema: Schema) -> int:
+    """Give how many overflow series a schema keeps room for: few, as each has a series' full size."""
+    if schema.name == SELF_SCHEMA or not isinstance(schema.max_series, int):
+        return 0
+    return 1 if schema.sketch else min(MAX_RESERVE, 2 + schema.max_series // 32)
 
 
 @attrs.frozen
@@ -93,9 +102,14 @@ class Schema:
         kind: counter, gauge or summary; every series of a schema has it.
         max_series: how many series it has room for; the files are that large from the start.
         tiers: finest first; each interval a multiple of the one before.
-        match: a selector; a new series goes to the first schema of its kind whose selector it matches.
-        sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: about 1.9 KiB
-            per series and bucket of the finest tier, half of it in coarser ones; then they refuse negative values.
+        match: a selector; a new series goes to the first schema of its kind whose selector it matches; see `choose`.
+        sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: 2.2 MB a series
+            in the default tiers, 880 bytes for each bucket of the finest tier and 340 in coarser ones (664 from ten
+            minutes on), each in addition to what a summary takes; then they refuse negative values.
+        sketch_layout: how sketches lie on disk; that of an older store is read and written as it is.
+        reserve: how many overflow series it has room for beside those; by default 2 to 8, 1 where it has sketches.
+            With 0, what overflows is counted in another schema of its kind that has some.
+        grown: how many of `max_series` a store has come to have room for by itself, after runs that had too little.
     Raises: SchemaError: one of them contradicts itself or another; the message says which.
     """
 
@@ -105,6 +119,9 @@ class Schema:
     tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
     match: str = ""
     sketch: bool = False
+    sketch_layout: int = attrs.field(default=LAYOUT, kw_only=True)
+    reserve: int = attrs.field(default=attrs.Factory(reserve_for, takes_self=True), kw_only=True)
+    grown: int = attrs.field(default=0, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         """Refuse what contradicts itself, and settle which statistics each tier keeps."""
@@ -115,8 +132,12 @@ class Schema:
             raise SchemaError(f"{where}: kind {self.kind!r}; choose {', '.join(KINDS)}")
         if not isinstance(self.max_series, int) or not 1 <= self.max_series <= MAX_SERIES:
             raise SchemaError(f"{where}: max_series {self.max_series!r}; from 1 to {MAX_SERIES}")
+        if not isinstance(self.reserve, int) or not 0 <= self.reserve <= MAX_SERIES:
+            raise SchemaError(f"{where}: reserve {self.reserve!r}; a few, such as 2, or 0")
         if self.sketch and self.kind != "summary":
             raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
+        if self.sketch_layout not in CELLS_OF:
+            raise SchemaError(f"{where}: sketches of layout {self.sketch_layout!r}: open the store with a newer rondo")
         if not isinstance(self.match, str):
             raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
@@ -148,6 +169,11 @@ class Schema:
             finer = check_statistics(self.kind, coarse.statistics or finer, finer, self.sketch)
             yield attrs.evolve(coarse, statistics=finer)
 
+    @property
+    def n_columns(self) -> int:
+        """Count the columns of its rows: one for each series that it has room for, overflow series among them."""
+        return self.max_series + self.reserve
+
     def ratio(self, tier: int) -> int:
         """Count the buckets of tier `tier - 1` in one bucket of tier `tier`."""
         return self.tiers[tier].interval_ns // self.tiers[tier - 1].interval_ns
@@ -165,8 +191,11 @@ class Schema:
             tier=tier,
             interval_ns=kept.interval_ns,
             slot_count=kept.slot_count,
-            max_series=self.max_series,
-            cells=tuple((cell, cell_format(cell, buckets_per_row, kept.interval_ns)) for cell in self.cells(tier)),
+            max_series=self.n_columns,
+            cells=tuple(
+                (cell, cell_format(cell, buckets_per_row, kept.interval_ns, self.sketch_layout))
+                for cell in self.cells(tier)
+            ),
         )
 
     def slab_name(self, tier: int) -> str:
@@ -182,10 +211,12 @@ class Schema:
         return {
             "name": self.name,
             "kind": self.kind,
-            "max_series": self.max_series,
+            "max_series": self.n_columns,
             "match": self.match,
             "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
-            "sketch": int(self.sketch),
+            "sketch": self.sketch_layout if self.sketch else 0,
+            "reserve": self.reserve,
+            "grown": self.grown,
         }
 
     @classmethod
@@ -196,13 +227,22 @@ class Schema:
         """
         try:
             tiers = tuple(Tier(int(i), int(r), tuple(s)) for i, r, s in plain["tiers"])
-            sketch = bool(plain.get("sketch", False))
-            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], sketch)
+            kept = int(plain.get("sketch", 0))
+            reserve, grown = int(plain.get("reserve", 0)), int(plain.get("grown", 0))  # none in stores of before
+            n_series = int(plain["max_series"]) - reserve
+            facts = plain["name"], plain["kind"], n_series, tiers, plain["match"], bool(kept)
+            return cls(*facts, sketch_layout=kept or LAYOUT, reserve=reserve, grown=grown)
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(f"schema description: {error}") from None
 
 
-DEFAULT_SCHEMAS = (Schema("counters", "counter"), Schema("gauges", "gauge"), Schema("summaries", "summary"))
+# Room for a small web application, in at most 24 MiB. What overflows of the last is counted without a sketch.
+DEFAULT_SCHEMAS = (
+    Schema("counters", "counter", 100),
+    Schema("gauges", "gauge", 24),
+    Schema("summaries", "summary", 8),
+    Schema("quantiles", "summary", 2, sketch=True, reserve=0),
+)
 SELF_MATCH = f'{{__name__=~"{SELF_PREFIX}.*"}}'
 SELF_SCHEMAS = (
     Schema(
@@ -235,16 +275,64 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
     return whole
 
 
-def home_among(schemas: Iterable[Schema]) -> Callable[[Series], Schema | None]:
-    """Give what tells a series' schema: the first of its kind whose selector the series matches; None: none takes it.
+class Home(Protocol):
+    """Tells the schema of a series; None: none takes it."""
+
+    def __call__(self, series: Series, wants: str = "") -> Schema | None:
+        """Tell it; `wants`: see `choose`."""
+
+
+def home_among(schemas: Iterable[Schema]) -> Home:
+    """Give what tells a series' schema of those of its kind whose selector it matches; see `choose`.
 
     Raises: SelectorError: a schema's selector does not parse.
     """
     selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
 
-    def home(series: Series) -> Schema | None:
+    def home(series: Series, wants: str = "") -> Schema | None:
         kind = series.kind
-        return next((schema for schema, each in selectors if schema.kind == kind and each.matches(series)), None)
+        return choose([schema for schema, each in selectors if schema.kind == kind and each.matches(series)], wants)
+
+    return home
+
+
+def choose(fitting: Sequence[Schema], wants: str) -> Schema | None:
+    """Choose the schema of a series among those that match it, in their order; None: there is none.
+
+    Args: `wants`: "sketch" or "peaks": the first that has it, or else the first. Without, the first; where that keeps
+        more than others and has no selector of its own by which it was meant, the first that keeps no more.
+    """
+    first = fitting[0] if fitting else None
+    if wants:
+        return next((schema for schema in fitting if getattr(schema, wants, False)), first)
+    if first is None or first.match or not extra_of(first):
+        return first
+    return next((schema for schema in fitting if not extra_of(schema)), first)
+
+
+def extra_of(schema: Schema) -> str:
+    """Name what the schema keeps of each series that another of its kind does not; empty where it is nothing."""
+    return next((each for each in ("sketch", "peaks") if getattr(schema, each, False)), "")
+
+
+def room_taken(schema: Schema, n_series: int, of_metrics: int, of_all: int) -> int:
+    """Give how much of a schema's room for `max_series` is taken: by its series, and by what its reserve does not hold.
+
+    Args: `n_series`: without overflow series; `of_metrics`, `of_all`: overflow series of one metric, and of all; of the
+        reserve the last place is kept for the latter.
+    """
+    if not schema.reserve:
+        return n_series + of_metrics + of_all
+    return n_series + max(0, of_metrics - (schema.reserve - 1)) + max(0, of_all - 1)
+
+
+def home_of_given(schemas: Sequence[Schema]) -> Home:
+    """Give what tells the schema of a series that is not of rondo's own: its schema takes it where no other does."""
+    given = home_among(schema for schema in schemas if schema.name != SELF_SCHEMA)
+    whole = home_among(schemas)
+
+    def home(series: Series, wants: str = "") -> Schema | None:
+        return given(series, wants) or whole(series, wants)
 
     return home
 
@@ -276,6 +364,8 @@ def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
         if name not in want:
             return f"schema {name} is on disk only"
         for field in attrs.fields(Schema):
+            if field.name in {"sketch_layout", "reserve", "grown"}:  # as on disk, until a migration
+                continue
             new, old = getattr(want[name], field.name), getattr(have[name], field.name)
             if new != old:
                 what, *words = _told_apart(new, old) if field.name == "tiers" else (field.name, repr(new), repr(old))

@@ -12,7 +12,7 @@ from operator import add
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import SchemaError
-from rondo_core.model import sketch
+from rondo_core.model import sketch, sketch_bytes
 from rondo_core.model.labels import Kind
 
 if TYPE_CHECKING:
@@ -54,17 +54,20 @@ def coarse_statistics(kind: Kind, sketched: bool) -> tuple[str, ...]:
     return (*COARSE_STATISTICS[kind], SKETCH) if sketched else COARSE_STATISTICS[kind]
 
 
-def cell_format(cell: str, buckets_per_row: int, interval_ns: int) -> str:
+def cell_format(cell: str, buckets_per_row: int, interval_ns: int, sketch_layout: int) -> str:
     """Give a cell's struct format, of what one series has of it.
 
     d (float64); for coverage H or I, which holds the buckets of a row; for the counts of a sketch I, which no process
-    overflows in an hour, or Q.
+    overflows in an hour; for a packed sketch bytes, or in layout 1 I or Q.
     """
     if cell == COVERAGE:
         return "H" if buckets_per_row < 1 << 16 else "I"
     if cell == SKETCH:
-        return f"{sketch.WORDS}{'I' if interval_ns < _HOUR_NS else 'Q'}"
-    return {"sketch_head": "q", "sketch0": f"{sketch.WIDTH}I", "sketch1": f"{sketch.WIDTH}I"}.get(cell, "d")
+        if sketch_layout == sketch.LAYOUT:
+            return f"{sketch_bytes.packed_bytes(interval_ns)}B"
+        return f"{sketch.CELLS_OF[sketch_layout] + sketch.EXTRA_WORDS}{'I' if interval_ns < _HOUR_NS else 'Q'}"
+    bank = f"{sketch.CELLS_OF[sketch_layout] + 1}I"
+    return {"sketch_head": "q", "sketch0": bank, "sketch1": bank}.get(cell, "d")
 
 
 def check_statistics(
@@ -172,6 +175,14 @@ def mend_sums(sums: Values, block: Values) -> None:
         sums[overflown] = np.clip(np.add.reduce(values * _SCALE, axis=0) / _SCALE, -_HIGHEST, _HIGHEST)
 
 
+def _added(block: Values) -> Values:
+    """Add up buckets one after the other, the first to -0.0, as Python does; numpy adds a single column up pairwise."""
+    import numpy as np
+
+    sums: Values = np.add.accumulate(block, axis=0)[-1] if block[0].size == 1 else block.sum(axis=0, initial=-0.0)
+    return sums
+
+
 # Merging [ratio, windows, series] over the buckets of each window: where every bucket holds a sample, and where some
 # are absent (NaN; coverage: 0), which gives NaN where all are.
 _WHOLE: dict[str, Callable[[Values], Any]] = {
@@ -179,7 +190,7 @@ _WHOLE: dict[str, Callable[[Values], Any]] = {
     "last": lambda block: block[-1],
     "min": lambda block: block.min(axis=0),
     "max": lambda block: block.max(axis=0),
-    "sum": lambda block: block.sum(axis=0),
+    "sum": _added,
 }
 
 
@@ -199,7 +210,7 @@ def _sum(block: Values) -> Values:
     import numpy as np
 
     absent = np.isnan(block)
-    sums: Values = np.where(absent, 0.0, block).sum(axis=0)
+    sums = _added(np.where(absent, -0.0, block))
     sums[absent.all(axis=0)] = np.nan
     return sums
 
@@ -225,14 +236,6 @@ _WIDE = 256
 MERGED_AS = {"count": "sum", "count_base": "first", "sum_base": "first"}
 
 
-def laid_side_by_side(n_series: int) -> bool:
-    """Say whether a window's buckets stay side by side while they are merged.
-
-    One series' buckets lie so already, and are added up in one order however many windows there are.
-    """
-    return not 1 < n_series < _WIDE
-
-
 class WindowMerge:
     """Merges statistics of fine buckets over windows; what several statistics have in common is worked out once."""
 
@@ -244,7 +247,7 @@ class WindowMerge:
     def __call__(self, statistic: str, values: Values, covered: Values | None = None) -> Values:
         """Merge one statistic.
 
-        Args: `values`: [rows, series], a sketch's [rows, series, 163]; NaN (coverage, sketch: 0) where absent;
+        Args: `values`: [rows, series], a sketch's [rows, series, cells + 3]; NaN (coverage, sketch: 0) where absent;
             `covered`: the coverage of values that were merged before: a sum of them that is NaN where it is not 0 is
             no number, or not known, and makes its window's so.
         Returns: [windows, series]; NaN (coverage: 0) where every bucket of the window was absent.
@@ -311,23 +314,24 @@ class WindowMerge:
             whole[self._places] = values
             values = whole
         block = values.reshape(n_windows, ratio, series).swapaxes(0, 1)
-        return block if laid_side_by_side(series) else np.ascontiguousarray(block)
+        return block if series >= _WIDE else np.ascontiguousarray(block)
 
 
 def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
-    """Mark uncovered buckets as absent, and give a counter the min and max that follow from its first and last."""
+    """Mark uncovered buckets as absent, and give a counter the min and max that follow from its first and last.
+
+    Args: `statistics`: a coarser tier's cells as they were copied; a sketch's are unpacked.
+    """
     import numpy as np
 
     covered: NDArray[np.bool_] = statistics[COVERAGE] > 0
     whole = dict(statistics)
+    if SKETCH in whole:
+        whole[SKETCH] = sketch_bytes.unpack(whole[SKETCH])
     if not covered.all():
         whole = {
-            name: v if name == COVERAGE else np.where(covered, v, np.nan)
-            for name, v in statistics.items()
-            if name != SKETCH
-        }
-        if SKETCH in statistics:
-            whole[SKETCH] = np.where(covered[..., None], statistics[SKETCH], 0)
+            name: v if name == COVERAGE else np.where(covered, v, np.nan) for name, v in whole.items() if name != SKETCH
+        } | {name: np.where(covered[..., None], v, 0) for name, v in whole.items() if name == SKETCH}
     if kind == "counter":
         if "first" in whole:
             whole["min"] = whole["first"]

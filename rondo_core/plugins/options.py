@@ -65,6 +65,8 @@ STORE_OPTIONS = (
     Option("schemas", help="a file of [[schema]] tables; see rondo plan"),
     Option("tick_interval", "duration", "how often the store is ticked; 1s"),
     Option("sync_interval", "duration", "how often everything is written to the disk; when the kernel does"),
+    Option("max_bytes", "size", "up to which the store is made, or grows when it is opened; 64MiB"),
+    Option("strict", "flag", "a series for which there is no room is an error, and not counted as overflow; false"),
 )
 AGENT_OPTIONS = (
     Option("interval", "duration", "how often the directory is looked through", 30.0),

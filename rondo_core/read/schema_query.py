@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -15,6 +15,7 @@ from rondo_core.model.labels import Series
 from rondo_core.model.ranges import Range
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, SKETCH, cells_for, derived, lift
+from rondo_core.read.aggregate import Aggregate, aggregate
 from rondo_core.read.budget import Budget
 from rondo_core.read.query import Table
 from rondo_core.read.rows import Index, SlabReader, occupants, picker
@@ -76,8 +77,9 @@ class SchemaQuery:
         Raises: ConsolidatorError: the tier does not keep what the consolidator needs.
         """
         if SKETCH in consolidator.needs and not self.schema.sketch:
-            what = f"fn {consolidator.name}: schema {self.schema.name} keeps no sketch"
-            raise ConsolidatorError(f"{what}; give the schema sketch = true, in a new store or with rondo migrate")
+            what = f"fn {consolidator.name}: {series[0].name if series else self.schema.name} keeps no quantiles"
+            mend = "declare it with quantiles=True, under a schema with sketch = true: in a new store, or rondo migrate"
+            raise ConsolidatorError(f"{what}; {mend}")
         if tier is not None and not self._keeps(tier, consolidator.needs):
             kept = ", ".join(self.schema.cells(tier))
             raise ConsolidatorError(f"fn {consolidator.name}: tier {tier} of {self.schema.name} keeps only {kept}")
@@ -93,12 +95,31 @@ class SchemaQuery:
 
         Raises: QueryLimitError: they are more than the `budget` has left; nothing is read then.
         """
-        grows = plan.consolidator.grows
-        whole = attrs.evolve(span, start_ns=self._point_before(plan, span.start_ns)) if grows else span
-        if budget is not None:
-            self._spend(plan, whole, budget)
+        whole = self._settled(plan, span, budget)
         table = self._stitched(plan, whole) if plan.tier is None else self._one_tier(plan, whole, plan.tier)
-        return table.since(span.start_ns) if grows else table
+        return table.since(span.start_ns) if plan.consolidator.grows else table
+
+    def aggregate(self, plan: Plan, span: Range, budget: Budget | None = None) -> Aggregate:
+        """Merge all that a plan's series recorded in the span. Raises: as `read`."""
+        whole = self._settled(plan, span, budget)
+        rows = self._rows(plan, whole) if plan.tier is None else None
+        if rows is None:
+            tier = plan.tier or 0
+            index = self.readers[tier].index()
+            rows = self._part(plan, tier, index, self._within(tier, index, index.whole, whole))[:3]
+        found = aggregate(plan.series, plan.consolidator, rows, span.start_ns, self._intervals_ns[0])
+        if plan.consolidator.grows:
+            born = self._with_birth(plan, found.stamps, found.intervals, found.statistics)
+            found = attrs.evolve(found, statistics=born)
+        return found
+
+    def _settled(self, plan: Plan, span: Range, budget: Budget | None) -> Range:
+        """Let the span begin with the point before it, where that is read too; count what is read."""
+        if plan.consolidator.grows:
+            span = attrs.evolve(span, start_ns=self._point_before(plan, span.start_ns))
+        if budget is not None:
+            self._spend(plan, span, budget)
+        return span
 
     def _spend(self, plan: Plan, span: Range, budget: Budget) -> None:
         """Count what the plan reads: of all tiers together, where they are stitched, at most what each one has."""
@@ -154,18 +175,26 @@ class SchemaQuery:
     def _table(self, plan: Plan, stamps: Any, intervals: Any, statistics: dict[str, Any]) -> Table:
         coverage = statistics[COVERAGE]
         if plan.consolidator.grows:
-            born = np.array([each.created_ns for each in plan.series], np.int64)
-            inside = (stamps[:, None] <= born) & (born < (stamps + intervals)[:, None])
-            statistics = {**statistics, BIRTH: np.where(inside, 0.0, np.nan)}
+            statistics = self._with_birth(plan, stamps, intervals, statistics)
         with np.errstate(all="ignore"):
             values = np.where(coverage > 0, plan.consolidator.read(statistics, stamps, intervals), np.nan)
             error = plan.consolidator.error(statistics) if plan.consolidator.error else None
         finest_ns = self._intervals_ns[0]
         return Table(plan.series, plan.consolidator.name, stamps, intervals, values, coverage, error, finest_ns)
 
+    def _with_birth(self, plan: Plan, stamps: Any, intervals: Any, statistics: Mapping[str, Any]) -> dict[str, Any]:
+        born = np.array([each.created_ns for each in plan.series], np.int64)
+        inside = (stamps[:, None] <= born) & (born < (stamps + intervals)[:, None])
+        return {**statistics, BIRTH: np.where(inside, 0.0, np.nan)}
+
     # -- all tiers
 
     def _stitched(self, plan: Plan, span: Range) -> Table:
+        rows = self._rows(plan, span)
+        return self._one_tier(plan, span, 0) if rows is None else self._table(plan, *rows)
+
+    def _rows(self, plan: Plan, span: Range) -> tuple[Any, Any, dict[str, Any]] | None:
+        """Read timestamps, intervals and statistics, ascending, of all tiers; None: the finest alone has all rows."""
         depth = self._depth(plan)
         parts: list[tuple[Any, Any, dict[str, Any], bool]] = []
         for _ in range(_TRIES):  # a row that is given away meanwhile is had from the next tier
@@ -176,7 +205,7 @@ class SchemaQuery:
             ]
             filled = [(tier, keep) for tier, keep in chosen if _count(keep)]
             if len(filled) < 2 and (not filled or filled[0][0] == 0):
-                return self._one_tier(plan, span, 0)
+                return None
             parts = [self._part(plan, tier, stitch.indexes[tier], keep) for tier, keep in filled]
             if all(part[3] for part in parts):
                 break
@@ -184,7 +213,7 @@ class SchemaQuery:
         order = np.argsort(stamps, kind="stable")
         intervals = np.concatenate([part[1] for part in parts])[order]
         statistics = {name: np.concatenate([part[2][name] for part in parts])[order] for name in plan.needs}
-        return self._table(plan, stamps[order], intervals, statistics)
+        return stamps[order], intervals, statistics
 
     def _depth(self, plan: Plan) -> int:
         """Count the tiers, from the finest on, that keep what the plan needs."""

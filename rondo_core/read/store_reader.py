@@ -13,6 +13,7 @@ from rondo_core.model.labels import Series
 from rondo_core.model.ranges import ALL, AUTO, Range, parse_range, tier_index
 from rondo_core.model.schema import SELF_SCHEMA
 from rondo_core.model.selector import Selector, parse_selector
+from rondo_core.read.aggregate import Aggregate
 from rondo_core.read.budget import Budget
 from rondo_core.read.query import Found, Table
 from rondo_core.read.rows import SlabReader
@@ -122,6 +123,7 @@ class View:
         fn: str | None = None,
         now_ns: int | None = None,
         xff: float = 0.0,
+        agg: bool = False,
         budget: Budget | None = None,
     ) -> Found:
         """Read the points of every series that the selector matches.
@@ -133,6 +135,7 @@ class View:
             tier: its number, or "auto": each part from the finest tier that still has it.
             fn: the consolidator; by default last for a counter, avg for a gauge or a summary.
             xff: leave out points of which less than this share of the finest buckets, 0 to 1, held a sample.
+            agg: one point for the whole range: what was recorded in it, merged, and then read; see `aggregate`.
             budget: what the query may read, and until when; by default as much as it likes. Nothing of a query that
                 has one is remembered.
         Returns: one SeriesData per series, in the order of their declaration; one without points stays in.
@@ -144,7 +147,7 @@ class View:
             prepared = self.prepare(selector, tier=tier, fn=fn)
         else:
             prepared = PreparedQuery(self, self._plans(self._find(selector, budget), tier, fn))
-        found = prepared.read(span, now_ns=now_ns, budget=budget)
+        found = prepared.read(span, now_ns=now_ns, agg=agg, budget=budget)
         return found.covered(xff) if xff else found
 
     def prepare(
@@ -209,15 +212,35 @@ class PreparedQuery:
         self._view = view
         self._plans, self._places = settled
 
-    def read(self, span: str | Range = ALL, *, now_ns: int | None = None, budget: Budget | None = None) -> Found:
+    def read(
+        self,
+        span: str | Range = ALL,
+        *,
+        now_ns: int | None = None,
+        agg: bool = False,
+        budget: Budget | None = None,
+    ) -> Found:
         """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
-        asked = parse_range(span) if isinstance(span, str) else span
-        if asked.last_ns is not None:
-            asked = asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
-        tables = []
-        for query, plan in self._plans:
-            tables.append(query.read(plan, asked, budget))
+        asked = self._anchored(span, now_ns)
+        if agg:
+            tables = [query.aggregate(plan, asked, budget).table() for query, plan in self._plans]
+        else:
+            tables = [query.read(plan, asked, budget) for query, plan in self._plans]
         return Found(tables, self._places)
+
+    def aggregates(
+        self, span: str | Range = ALL, *, now_ns: int | None = None, budget: Budget | None = None
+    ) -> list[tuple[Aggregate, int]]:
+        """Merge all of the range: for each series, in the order asked for, an aggregate and its column there."""
+        asked = self._anchored(span, now_ns)
+        found = [query.aggregate(plan, asked, budget) for query, plan in self._plans]
+        return [(found[table], column) for table, column in self._places]
+
+    def _anchored(self, span: str | Range, now_ns: int | None) -> Range:
+        asked = parse_range(span) if isinstance(span, str) else span
+        if asked.last_ns is None:
+            return asked
+        return asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
 
 
 class StoreReader(Closes, View):

@@ -29,8 +29,9 @@ from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
 from rondo_core.model.ranges import AUTO, Range, parse_range
 from rondo_core.model.selector import Selector, parse_selector
+from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
-from rondo_core.read.query import SeriesData
+from rondo_core.read.query import Found, SeriesData
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
@@ -310,11 +311,14 @@ class StoresReader(Closes):
         fn: str | None = None,
         now_ns: int | None = None,
         xff: float = 0.0,
+        agg: bool = False,
         budget: Budget | None = None,
     ) -> list[SeriesData]:
         """Read the points of every series that the selector matches; see `View.query`.
 
         A relative range has one end for all: `now_ns`, or where that is not given the newest bucket of any of them.
+        With `agg`, series that differ in their store alone are merged into one, where a merge of them is that of all
+        samples (avg, min, max, sum, count, p99; not last or rate) and the selector does not name `rondo_store`.
         Raises: as `View.query`; OpenFilesError: this process may open no more files.
         """
         asked = parse_range(span) if isinstance(span, str) else span
@@ -328,7 +332,17 @@ class StoresReader(Closes):
             data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, budget=budget) if own else ()
             return [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
 
-        results = [each for data in self.of_each(read) for each in data]
+        def merge(name: str, reader: StoreReader) -> list[tuple[Series, tuple[Aggregate, int]]]:
+            found = _matching(name, reader, parsed, budget)
+            own: Sequence[Series] = [series for _, series in found]
+            merged = reader.prepare(own, tier=tier, fn=fn).aggregates(asked, budget=budget) if own else ()
+            return [(named, each) for each, (named, _) in zip(merged, found, strict=True)]
+
+        if agg:
+            apart = any(matcher.key == LABEL for matcher in parsed.matchers)
+            results = _over_stores([each for many in self.of_each(merge) for each in many], apart=apart, xff=xff)
+        else:
+            results = [each for data in self.of_each(read) for each in data]
         if not results:
             from rondo_core.read.unmatched import no_such_series
 
@@ -370,6 +384,24 @@ def _matching(
         if selector.matches(named):
             found.append((named, series))
     return found
+
+
+def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> list[SeriesData]:
+    """Read aggregates, those of series that differ in their store alone merged, unless they are to stay `apart`."""
+    groups: dict[tuple[object, ...], tuple[Series, list[tuple[Aggregate, int]]]] = {}
+    for named, (each, column) in found:
+        series = named
+        if each.is_of_all and not apart:
+            series = named._replace(labels=tuple(pair for pair in named.labels if pair[0] != LABEL))
+        groups.setdefault((series.name, series.labels, series.kind), (series, []))[1].append((each, column))
+    results = []
+    for series, columns in groups.values():
+        alone, column = columns[0]
+        if len(columns) > 1 and any(len(each.stamps) for each, _ in columns):
+            alone, column = over_series(series, columns), 0
+        (data,) = Found([alone.table()], [(0, column)]).covered(xff)
+        results.append(attrs.evolve(data, series=series))
+    return results
 
 
 class _Kept(Mapping[str, StoreReader]):

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import CapacityError, SchemaError
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
-from rondo_core.model.schema import SELF_SCHEMA, Schema, home_among
+from rondo_core.model.schema import Schema, home_among, home_of_given
 from rondo_core.record.handles import Counter, Gauge, SketchedSummary, Summary
+from rondo_core.record.overflow import Overflow
+from rondo_core.record.selfmetrics import HELP
 from rondo_core.storage.runs import on_record
 
 if TYPE_CHECKING:
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
     from rondo_core.record.writer import Writer
     from rondo_core.storage.registry import Registry
 
+MAX_AT_HAND = 1024  # label sets without a series of their own whose handle is found at once
 _HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}
 
 
 class Declarations:
     """Handles of an open store's series, by name and labels.
 
-    Attributes: `lock`: held while a series is made; `refused`: how many series had no room.
+    Attributes: `registry`; `lock`: held while a series is made; `at_refusal`: called when one more has found no room.
     """
 
     def __init__(
@@ -35,14 +38,27 @@ class Declarations:
         *,
         before: Callable[[], None],
         after: Callable[[], None],
+        strict: bool = False,
     ) -> None:
-        """Declare in these; `before` raises where the store takes no series any more, `after` follows each new one."""
-        self._registry, self._writers, self._notices = registry, writers, notices
+        """Declare in these; `before` raises where the store takes no series any more, `after` follows each new one.
+
+        `strict`: a full schema raises; otherwise it gives handles of overflow series.
+        """
+        self.registry, self._writers, self._notices = registry, writers, notices
         self._before, self._after = before, after
-        self._home = home_among(schemas)
+        self._schemas = tuple(schemas)
+        self._home, self._home_of_own = home_of_given(schemas), home_among(schemas)
         self._handles: dict[tuple[str, Labels], Any] = {}
+        self._strict, self._full = strict, set[str]()
+        self._beyond: dict[tuple[str, Labels], Any] = {}  # of overflow series, by some that have none of their own
+        self._overflow = Overflow(schemas, registry, writers, self._bound)
+        self.at_refusal: Callable[[], object] = int
         self.lock = threading.RLock()
-        self.refused = 0
+
+    @property
+    def refused(self) -> int:
+        """How many label sets found no series of their own: exact while they are few, then about."""
+        return self._overflow.count()
 
     def declare(
         self,
@@ -52,57 +68,117 @@ class Declarations:
         labels: Mapping[str, object],
         help_text: str | None,
         unit: str | None,
+        wants: str = "",
     ) -> Any:
-        """Give the handle of the series, declared first where it is new; see `Store.counter`."""
+        """Give the handle of the series, declared first where it is new; see `Store.counter`.
+
+        Args: `wants`: what its schema is to keep, "sketch" or "peaks"; see `schema.choose`.
+        Raises: SchemaError: it keeps none, where the store is strict.
+        """
         pairs, help_text = (labels.items(), help_text) if not given else read_given(name, given, labels, help_text)
         whole = canonical_labels(pairs)
         handle = self._handles.get((name, whole))
         if handle is not None and handle.series.kind == kind:
             if help_text or unit:
                 self._notices.of_words(handle.series, help_text, unit)
+            if wants:
+                self._check_kept(handle.series, handle.series.schema, wants)
             return handle
+        if handle is None and (beyond := self._beyond.get((name, whole))) is not None and beyond.series.kind == kind:
+            return beyond
         check_metric_name(name)
+        texts = check_text(name, "help", help_text), check_text(name, "unit", unit)
         try:
-            return self._declared(
-                kind, name, whole, check_text(name, "help", help_text), check_text(name, "unit", unit)
-            )
+            return self._declared(kind, name, whole, *texts, wants)
         finally:
             self._after()
 
-    def _declared(self, kind: Kind, name: str, whole: Labels, help_text: str, unit: str) -> Any:
+    def _check_kept(self, series: Series, schema: str, wants: str) -> None:
+        """Say once for each metric that its schema does not keep what it was declared with. Raises: SchemaError."""
+        kept = [each.name for each in self._schemas if getattr(each, wants, False)]
+        if schema in kept:
+            return
+        what = "quantiles=True" if wants == "sketch" else f"{wants}=True"
+        mend = f"add a schema of kind {series.kind} with {wants} = true, in a new store or with rondo migrate"
+        if kept and series.schema:
+            mend = f"it was declared without before, and stays; schema {kept[0]} takes one of another name"
+        line = f"{series.name}: {what}, but schema {schema} keeps none; {mend}"
+        if self._strict:
+            raise SchemaError(line)
+        self._notices.once(f"{series.name} {wants}", line)
+
+    def _declared(self, kind: Kind, name: str, whole: Labels, help_text: str, unit: str, wants: str) -> Any:
         with self.lock:
             self._before()
-            series = self._registry.get(name, whole, kind)
+            series = self.registry.get(name, whole, kind)
             if series is None:
-                series = self._register(kind, name, whole, help_text, unit)
-                self._writers[series.schema].slab.given = series.column + 1
-            else:
-                self._notices.of_words(series, help_text, unit)
-            writer = self._writers[series.schema]
-            writer.add_series(series.column)
-            return self._handles.setdefault((series.name, series.labels), self._bound(writer, series))
+                return self._new(Series(name, whole, kind, "", 0, help_text, unit), wants)
+            self._notices.of_words(series, help_text, unit)
+            if wants:
+                self._check_kept(series, series.schema, wants)
+            return self._bound(series)
 
-    def _bound(self, writer: Writer, series: Series) -> Any:
+    def _bound(self, series: Series) -> Any:
+        """Give the handle of a series that is on record."""
+        found = self._handles.get((series.name, series.labels))
+        if found is not None:
+            return found
+        writer = self._writers[series.schema]
+        writer.slab.given = max(writer.slab.given, series.column + 1)
+        writer.add_series(series.column)
+        return self._handles.setdefault((series.name, series.labels), self._handle(writer, series))
+
+    def _handle(self, writer: Writer, series: Series) -> Any:
         """Bind a new handle to the series' cells."""
         width, current = writer.slab.spec.max_series, writer.current
         if series.kind != "summary":
             return _HANDLES[series.kind](current, series)
         if writer.sketches is None:
             return Summary(current, series, width)
-        return writer.sketched.setdefault(series.column, SketchedSummary(current, series, width))
+        handle = SketchedSummary(current, series, width, writer.sketches.n_cells)
+        return writer.sketched.setdefault(series.column, handle)
 
-    def _register(self, kind: Kind, name: str, labels: Labels, help_text: str, unit: str) -> Series:
-        candidate = Series(name, labels, kind, "", 0)
-        schema = self._home(candidate)
+    def _new(self, asked: Series, wants: str) -> Any:
+        """Declare a series, or give the handle of an overflow series, which rondo's own counts never are.
+
+        Raises: SchemaError: no schema takes the kind; CapacityError: strict, or rondo's own, and there is no room.
+        """
+        own = asked.name in HELP
+        schema = (self._home_of_own if own else self._home)(asked, wants)
         if schema is None:
-            raise SchemaError(f"{candidate}: no schema of the store takes this {kind}; make the store with one")
-        try:
-            now_ns = on_record(self._writers[schema.name].clock())
-            return self._registry.declare(name, labels, schema, help_text=help_text, unit=unit, created_ns=now_ns)
-        except CapacityError:
-            if schema.name != SELF_SCHEMA:
-                self.refused += 1
-            raise
+            raise SchemaError(f"{asked}: no schema of the store takes this {asked.kind}; make the store with one")
+        if wants:
+            self._check_kept(asked, schema.name, wants)
+        words: dict[str, Any] = {
+            "created_ns": on_record(self._writers[schema.name].clock()),
+            "help_text": asked.help,
+            "unit": asked.unit,
+        }
+        if own or self._strict or schema.name not in self._full:
+            try:
+                return self._bound(self.registry.declare(asked.name, asked.labels, schema, **words))
+            except CapacityError:
+                if own:
+                    raise
+                self._full.add(schema.name)
+                if self._strict:
+                    self._count(schema, asked)
+                    raise
+        handle = self._overflow.handle(schema, asked.name, **words)
+        self._count(schema, asked)
+        if len(self._beyond) >= MAX_AT_HAND:
+            self._beyond.clear()
+        self._beyond[asked.name, asked.labels] = handle
+        return handle
+
+    def _count(self, schema: Schema, refused: Series) -> None:
+        if self._overflow.note(schema, (refused.name, refused.labels)):
+            self.at_refusal()
+            if self._strict:
+                return
+            mend = "give it a larger max_series, or use rondo migrate; the next opening makes room within max_bytes"
+            what = f"schema {schema.name} has room for {schema.max_series} series and has them all"
+            self._notices.once("overflow", f"{refused}: {what}; what is beyond {self._overflow.said(schema)}; {mend}")
 
     def forked(self) -> None:
         """Take a lock that no thread of the parent holds."""

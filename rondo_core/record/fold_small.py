@@ -18,6 +18,7 @@ from rondo_core import faults
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Kind
 from rondo_core.model.statistics import COVERAGE, MERGED_AS, SKETCH, SKETCH_CELLS, finite_sum
+from rondo_core.record import fold_sketches
 from rondo_core.storage.slab import Slab
 
 MOST_VALUES = 5_000  # of the finer rows; with more, numpy is worth its loading
@@ -49,7 +50,7 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
     """Fold windows first..end-1 as far as the finer tier holds any of their buckets; see Consolidation.
 
     Args: `slabs`: the finer and the coarser.
-    Returns: how many rows were written; None where numpy has to do it: rows are many, or have sketches.
+    Returns: how many rows were written; None where numpy has to do it: rows are many, or sketches old.
     """
     fine, coarse = slabs
     ratio, kept = coarse.spec.interval_ns // fine.spec.interval_ns, [cell.name for cell in coarse.spec.cells]
@@ -57,11 +58,11 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
         slab.check_size()
     buckets = _held(fine, max(1, first) * ratio, end * ratio)
     fine_cells = [cell.name for cell in fine.spec.cells]
-    if len(buckets) * n_series * len(fine_cells) > MOST_VALUES or SKETCH in kept or SKETCH_CELLS[0] in fine_cells:
+    if len(buckets) * n_series * len(fine_cells) > MOST_VALUES or not fold_sketches.foldable(coarse):
         return None
     if not n_series:
         return 0
-    read = _reader(fine, n_series)
+    read = _reader(fine, n_series, sketched=SKETCH in kept)
     rows = [(bucket, _statistics(kind, read(bucket))) for bucket in buckets]
     if _held(fine, max(1, first) * ratio, end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
         return fold_small(kind, slabs, n_series, first, end)
@@ -89,13 +90,17 @@ def _block(slab: Slab, bucket: int, name: str) -> Any:
     """View one cell of a row, of all series."""
     placed, row = slab.spec.cell(name), slab.row_cells(ring.slot_of(bucket, slab.spec.slot_count))
     begin = placed.offset - layout.ROW_HEADER_BYTES
-    return row.cast("B")[begin : begin + calcsize(placed.format) * slab.spec.max_series].cast(placed.format)  # type: ignore[call-overload]
+    end, kind = begin + calcsize(placed.format) * slab.spec.max_series, placed.format[-1]
+    return row.cast("B")[begin:end].cast(kind)  # type: ignore[call-overload]
 
 
-def _reader(slab: Slab, n_series: int) -> Callable[[int], Columns]:
-    """Give what reads a bucket's row, the first `n_series` of each cell."""
+def _reader(slab: Slab, n_series: int, *, sketched: bool) -> Callable[[int], Columns]:
+    """Give what reads a bucket's row, the first `n_series` of each cell; sketches where they are asked for."""
     slots, floats, others = slab.spec.slot_count, [], []
+    sketches = fold_sketches.reader(slab, n_series) if sketched else None
     for cell in slab.spec.cells:
+        if cell.name == SKETCH or cell.name in SKETCH_CELLS:
+            continue
         if cell.format == "d":
             begin = slab.cell_words(cell.name)
             floats.append((cell.name, slice(begin, begin + n_series)))
@@ -107,6 +112,8 @@ def _reader(slab: Slab, n_series: int) -> Callable[[int], Columns]:
         columns: Columns = {name: row[where].tolist() for name, where in floats}
         for name in others:
             columns[name] = _block(slab, bucket, name)[:n_series].tolist()
+        if sketches is not None:
+            columns[SKETCH] = sketches(bucket)
         return columns
 
     return read
@@ -119,7 +126,10 @@ def _statistics(kind: Kind, cells: Columns) -> Columns:
         known = {
             name: values if name == COVERAGE else [v if c else nan for v, c in zip(values, covered, strict=True)]
             for name, values in cells.items()
+            if name != SKETCH
         }
+        if SKETCH in cells:
+            known[SKETCH] = [each if c else None for each, c in zip(cells[SKETCH], covered, strict=True)]
         if kind == "counter":
             known |= {name: known[like] for name, like in (("min", "first"), ("max", "last")) if like in known}
         return known
@@ -135,11 +145,13 @@ def _statistics(kind: Kind, cells: Columns) -> Columns:
         whole[name] = [
             (second if count < 0 else one) if count else empty if count == 0 else nan for count, one, second in copies
         ]
-    return whole | {name: cells[name] for name in ("count_base", "sum_base")}
+    return whole | {name: cells[name] for name in ("count_base", "sum_base", SKETCH) if name in cells}
 
 
 def _merged(name: str, rows: list[list[Any]], covered: list[list[int]]) -> list[Any]:
     """Merge one statistic of a window's rows, series by series; see `statistics.WindowMerge`."""
+    if name == SKETCH:
+        return fold_sketches.merge_columns(rows)
     if len(rows) == 1:
         return rows[0]
     if name == COVERAGE:
@@ -180,9 +192,13 @@ def _write(coarse: Slab, window: int, merged: Mapping[str, list[Any]]) -> None:
     header[1] = ((header[1] | 1) + 1) & layout.SEQUENCE_MASK
     for name, values in merged.items():
         block = _block(coarse, window, name)
-        if name == COVERAGE:
-            values = values + [0] * (coarse.spec.max_series - len(values))  # noqa: PLW2901
-        block[: len(values)] = array(block.format, values)
+        written: Any
+        if name == SKETCH:
+            written = fold_sketches.packed(values, coarse.spec.cell(name).each)
+        else:
+            absent = coarse.spec.max_series - len(values) if name == COVERAGE else 0
+            written = array(block.format, values + [0] * absent)
+        block[: len(written)] = written
         faults.point("fold.block")
     header[0] = window
     faults.point("fold.published")

@@ -84,7 +84,7 @@ cdef class Summary(Handle):
 @cython.no_gc_clear
 cdef class SketchedSummary(Summary):
     cdef double _factor
-    cdef long long _lowest, _bucket_ns, _version
+    cdef long long _lowest, _bucket_ns, _version, _zero
     cdef Py_ssize_t _base
     @cython.locals(
         current=Current, now=cython.longlong, row=cython.p_double, count=cython.double, bound=cython.double,

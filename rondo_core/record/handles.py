@@ -312,21 +312,21 @@ class Summary(Handle):
 class SketchedSummary(Summary):
     """Observations of at least 0, kept per bucket as count, sum, min, max and what quantiles are read from."""
 
-    __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version")
+    __slots__ = ("_base", "_bucket_ns", "_factor", "_lowest", "_version", "_zero")
     sketched = True
 
-    def __init__(self, current: Current, series: Series, width: int) -> None:
-        """Bind the series to its cells; where its sketch stands is known after the first observation of a bucket."""
+    def __init__(self, current: Current, series: Series, width: int, n_cells: int) -> None:
+        """Bind the series to its cells; where its sketch, of `n_cells`, stands is known once a bucket has one."""
         super().__init__(current, series, width)
         self._factor, self._lowest, self._base, self._bucket_ns, self._version = 1.0, 0, 0, -1, 0
+        self._zero = max(1, int(n_cells))
 
     def stand(self, factor: float, lowest: int, base: int, bucket_ns: int) -> None:
         """Count by itself in the bucket that begins at `bucket_ns`; see `SketchCells.add`.
 
         Raises: UsageError: rows have no such cells.
         """
-        base = int(base)
-        if not 0 <= base <= 2 * self._current.n_cells - 161:
+        if not 0 <= (base := int(base)) < 2 * self._current.n_cells - self._zero:
             raise UsageError(f"counts from {base} on: not within a row")
         self._bucket_ns = -1
         self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns
@@ -340,18 +340,18 @@ class SketchedSummary(Summary):
         """Take one observation; what `Summary.observe` refuses is refused and counted, and so is a negative one."""
         current = self._current
         version = self._version
-        place = 160
+        place = -1
         try:
             number = value
             plain = number < 1e270 and (number > 0.0) is True  # see `Counter.inc`
-            if not plain and (number == 0.0) is not True:
-                place = -1
+            if not plain and (number == 0.0) is True:
+                place = self._zero
         except Exception:  # noqa: BLE001 - whatever another's object does
             current.writer.observe_slow(self._cells[0], value, now_ns)
             return
         if plain:
             place = ceil(log2(number) * self._factor) - self._lowest
-            if place >= 160:
+            if place >= self._zero:
                 place = -1
         if now_ns is None:
             now = time.time_ns() if current.system_clock else current.read()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rondo_core.record.handles import Counter, Gauge, GaugeBatch, Summary
+from rondo_core.record.overflow import batch_of
 
 if TYPE_CHECKING:
     from rondo_core.record.declaring import Declarations
@@ -30,7 +31,8 @@ class Instruments:
         Args: labels as a mapping, as keywords, or both; `help`, which may also come right after the name, and `unit`
             are for people and exporters. Those that a series was first declared with stand; others are logged, once.
         Raises: LabelError: a name that receivers could not take, or the series is of another kind;
-        CapacityError: the schema is full (counted too); StoreClosedError.
+        CapacityError: the store is strict and the schema full; StoreClosedError. Of a full schema the handle otherwise
+        counts into an overflow series, `{rondo_overflow="true"}`, which all that have no room share.
         """
         handle: Counter = self._declarations.declare("counter", name, given, labels, help, unit)
         return handle
@@ -55,12 +57,20 @@ class Instruments:
         *given: str | Mapping[str, object] | None,
         help: str | None = "",
         unit: str | None = "",
+        quantiles: bool = False,
         **labels: object,
     ) -> Summary:
-        """Declare a summary, or find it. Raises: as `counter`."""
-        handle: Summary = self._declarations.declare("summary", name, given, labels, help, unit)
+        """Declare a summary, or find it.
+
+        Args: `quantiles`: keep what p50, p99 and the like are read from, where the store has a schema with
+            `sketch = true`; where it has none, a warning says so once, and the summary keeps none. Values are then
+            at least 0.
+        Raises: as `counter`.
+        """
+        wants = "sketch" if quantiles else ""
+        handle: Summary = self._declarations.declare("summary", name, given, labels, help, unit, wants)
         return handle
 
     def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
-        """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError."""
-        return GaugeBatch(gauges)
+        """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError: others."""
+        return batch_of(gauges, self._declarations.registry)

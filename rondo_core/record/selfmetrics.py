@@ -38,7 +38,7 @@ EXPORT_ACKNOWLEDGED = "rondo_export_acknowledged_timestamp_seconds"
 HELP = {
     REFUSED: "Samples that were not taken, by reason.",
     INVALID: "Samples that were refused as invalid, by cause.",
-    SERIES_REFUSED: "Series that were not taken because their schema was full.",
+    SERIES_REFUSED: "Label sets that found their schema full; they count in overflow series.",
     PLUGIN_FAILURES: "Failures of a plugin.",
     ROWS_LOST: "Rows that were not on the disk when the machine stopped.",
     EXPORTED: "Samples that an exporter's receiver acknowledged.",
@@ -138,21 +138,29 @@ class SelfMetrics:
     def flush(self, now_ns: int) -> None:
         """Move what has come since the last flush into the counters; that some have no column is said once."""
         for key, total in tuple(self._totals.items()):
-            moved = self._moved.get(key)
-            if moved == total:
-                continue
-            name, labels = key
-            exporter = dict(labels).get("exporter")
-            if exporter is not None and not self._by_name("exporter", exporter, self._room):
-                self._leave_out(name, f"exporter {exporter}: there is room for {self._room} exporters")
-                continue
-            try:
-                counter = self._make(name, help=HELP.get(name, ""), **dict(labels))
-            except CapacityError as error:
-                self._leave_out(name, error)
-                continue
-            counter.inc(max(0.0, total - (counter.value if name in _ABSOLUTE else moved or 0)), now_ns)
-            self._moved[key] = total
+            self._flush(key, total, now_ns)
+
+    def _flush(self, key: tuple[str, tuple[tuple[str, str], ...]], total: float, now_ns: int) -> None:
+        moved = self._moved.get(key)
+        if moved == total:
+            return
+        name, labels = key
+        exporter = dict(labels).get("exporter")
+        if exporter is not None and not self._by_name("exporter", exporter, self._room):
+            self._leave_out(name, f"exporter {exporter}: there is room for {self._room} exporters")
+            return
+        try:
+            counter = self._make(name, help=HELP.get(name, ""), **dict(labels))
+        except CapacityError as error:
+            self._leave_out(name, error)
+            return
+        counter.inc(max(0.0, total - (counter.value if name in _ABSOLUTE else moved or 0)), now_ns)
+        self._moved[key] = total
+
+    def flush_refused(self, series_refused: int, now_ns: int) -> None:
+        """Move how many label sets found no series into its counter at once: the process may end before a tick."""
+        self.set_total(SERIES_REFUSED, series_refused)
+        self._flush((SERIES_REFUSED, ()), series_refused, now_ns)
 
     def _leave_out(self, name: str, why: object) -> None:
         if not self._left_out:

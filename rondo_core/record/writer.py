@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core import faults
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
-from rondo_core.model import layout, ring
+from rondo_core.model import layout, ring, sketch
 from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
 from rondo_core.model.sketch import SketchCells
@@ -103,7 +103,7 @@ class Writer:
         self.refused = dict.fromkeys(("late", "future", "taken_back", *CAUSES), 0)
         records = self._set, self._set_many, self._inc, self._observe
         given = Admission(self.refused, clock, 0.0 if schema.sketch else -INF, self._alone, records)
-        self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
+        self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.n_columns)
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._ended, self._is_over = "", False
@@ -120,7 +120,7 @@ class Writer:
         self.sketched: dict[int, SketchedSummary] = {}
         if schema.sketch:
             banks = slab.cell_words("sketch0") * 2, slab.cell_words("sketch1") * 2
-            self.sketches = SketchCells(sketch_words, banks)
+            self.sketches = SketchCells(sketch_words, banks, sketch.CELLS_OF[schema.sketch_layout])
         self.current = Current(given, clock, clock is wall_ns, slab.row_words - 2)
         self.row, self.header = self._template, slab.row_header(0)  # until a bucket is entered
         self.current.point_at(self.row, self.header, 0, 0)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.files import Folder as Folder
     from rondo_core.storage.files import replace_file as replace_file
     from rondo_core.storage.files import sync_directory as sync_directory
+    from rondo_core.storage.lock import writer_pid as writer_pid
+    from rondo_core.storage.newest_values import last_values as last_values
     from rondo_core.storage.recovery import Survival as Survival
     from rondo_core.storage.recovery import survival as survival
     from rondo_core.storage.registry import Registry as Registry
@@ -38,13 +40,15 @@ _HOME = {
     "in_short": "fault_dump",
     "check_directory": "write_check",
     "is_abandoned": "directory",
+    "last_values": "newest_values",
     "read_dump": "fault_dump",
     "read_meta": "directory",
     "read_runs": "runs",
     "replace_file": "files",
     "size_bytes": "directory",
-    "sync_directory": "files",
     "survival": "recovery",
+    "sync_directory": "files",
+    "writer_pid": "lock",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

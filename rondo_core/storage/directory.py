@@ -6,7 +6,6 @@ import contextlib
 import os
 import struct
 import threading
-import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -27,7 +26,7 @@ from rondo_core.errors import (
 )
 from rondo_core.model import layout
 from rondo_core.model.paths import is_there
-from rondo_core.model.schema import Schema, difference
+from rondo_core.model.schema import Schema
 from rondo_core.storage.events import create_events
 from rondo_core.storage.files import UNFINISHED, Folder, lock_alive, sync_directory
 from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
@@ -78,7 +77,7 @@ def _meta_bytes(record: bytes) -> int:
 def file_sizes(schemas: Sequence[Schema]) -> dict[str, int]:
     """Give every file of a store with these schemas, by name, with its exact size in bytes."""
     sizes = {
-        layout.META_FILE: _meta_bytes(meta_record(uuid.UUID(int=0).hex, 2**62, schemas)),
+        layout.META_FILE: _meta_bytes(meta_record("0" * 32, 2**62, schemas)),
         layout.REGISTRY_FILE: registry_bytes(schemas),
         layout.RUNS_FILE: layout.FEW_RUNS_FILE_BYTES,
         layout.EVENTS_FILE: events_bytes(schemas),
@@ -116,7 +115,7 @@ def create(
     """
     if os.path.lexists(path):
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
-    record = meta_record(store_id or uuid.uuid4().hex, created_ns, schemas)
+    record = meta_record(store_id or os.urandom(16).hex(), created_ns, schemas)
     try:
         make_directory(path.parent)
         unfinished, held = make_unfinished(path)
@@ -153,7 +152,7 @@ def make_unfinished(path: Path, kind: str = "") -> tuple[Path, Folder]:
     Raises: OSError.
     """
     while True:
-        unfinished = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}{kind}{UNFINISHED}")
+        unfinished = path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{kind}{UNFINISHED}")
         unfinished.mkdir()
         with contextlib.suppress(StoreNotFoundError):  # it was taken for an abandoned one before it was locked
             folder = Folder(unfinished)
@@ -170,14 +169,15 @@ def is_abandoned(unfinished: Path) -> bool:
     return lock_alive(folder.descriptor) is True
 
 
-def make_files(directory: Path, record: bytes, schemas: Sequence[Schema]) -> None:
-    """Make every file of a store, at its full size and without a series, in an empty directory.
+def make_files(directory: Path, record: bytes, schemas: Sequence[Schema], series: tuple[bytes, ...] = ()) -> None:
+    """Make every file of a store, at its full size and without a row, in an empty directory.
 
-    Args: `record`: what the store is, as `meta_record` packs it. Raises: StoreError: no room, or no permission.
+    Args: `record`: what the store is, as `meta_record` packs it; `series`: its series, as records.
+    Raises: StoreError: no room, or no permission.
     """
     create_journal(directory / layout.META_FILE, _meta_bytes(record), (record,))
     faults.point("create.meta")
-    create_registry(directory / layout.REGISTRY_FILE, schemas)
+    create_registry(directory / layout.REGISTRY_FILE, schemas, series)
     create_runs(directory / layout.RUNS_FILE)
     create_events(directory / layout.EVENTS_FILE, events_bytes(schemas))
     os.close(allocate(directory / layout.LOCK_FILE, LOCK_BYTES))
@@ -281,13 +281,11 @@ def read_meta(store: Path | Folder) -> Meta:
         raise CorruptStoreError(str(file), what, layout.JOURNAL_HEADER.size) from None
 
 
-def open_alone(
-    path: Path, asked: tuple[Schema, ...] | None, make: Callable[[], None] | None = None
-) -> tuple[Folder, Meta, WriterLock]:
-    """Open a store's directory, read what is in it, and take its lock; `asked`: what it must have been made with.
+def open_alone(path: Path, make: Callable[[], None] | None = None) -> tuple[Folder, Meta, WriterLock]:
+    """Open a store's directory, read what is in it, and take its lock.
 
     Args: `make`: makes it where it is missing; None: it has to be there.
-    Raises: as `make`, `read_meta` and `WriterLock`; SchemaError: it was made with others.
+    Raises: as `make`, `read_meta` and `WriterLock`.
     """
     for _ in range(_TRIES):
         if make is not None and not is_there(path):
@@ -300,8 +298,6 @@ def open_alone(
             if make is None or os.path.lexists(path):
                 raise
             continue  # what was just made was deleted: by an agent that found no run in it, and no process
-        if asked is not None and (what := difference(asked, meta.schemas)):
-            raise SchemaError(f"{path}: {what}; open it without schemas, or choose another path")
         lock = WriterLock(folder / layout.LOCK_FILE)
         if folder.lies_at_its_path():
             return folder, meta, lock

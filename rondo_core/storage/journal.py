@@ -201,8 +201,8 @@ class Journal:
     def _used_from(self, descriptor: int, offset: int) -> int | None:
         return used_from(descriptor, offset) if offset < self.size_bytes else None
 
-    def append(self, payload: bytes) -> None:
-        """Add one record.
+    def append(self, payload: bytes, keep: int = 0) -> None:
+        """Add one record; so many bytes must be left after it.
 
         Raises: CapacityError: the file, whose size never changes, has no room for it; StoreError: another file has
         taken its name, so that no one would read the record.
@@ -211,7 +211,7 @@ class Journal:
             raise StoreError(f"{self.path}: another file has taken its place; close the store and open it again")
         crc = zlib.crc32(payload, self.crc)
         record = _RECORD.pack(len(payload), crc) + payload
-        if self.offset + len(record) > self.size_bytes:
+        if self.offset + len(record) + keep > self.size_bytes:
             raise CapacityError(f"{self.path}: {self.size_bytes} bytes are full; make the store with more series")
         faults.pwrite("journal.append", self._descriptor, record, self.offset)
         self.offset, self.crc = self.offset + len(record), crc

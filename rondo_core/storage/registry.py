@@ -15,7 +15,8 @@ import msgpack
 from rondo_core.errors import CapacityError, CorruptStoreError, LabelError
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Labels, Series
-from rondo_core.model.schema import Schema
+from rondo_core.model.overflow import OVERFLOW, OVERFLOW_NAMES, is_of_all, is_overflow
+from rondo_core.model.schema import SELF_SCHEMA, Schema, room_taken
 from rondo_core.storage.files import StrPath
 from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
 from rondo_core.storage.lock import abandon_after_fork
@@ -32,15 +33,15 @@ _MANY = 8  # records that are read together rather than one by one
 
 def registry_bytes(schemas: Iterable[Schema]) -> int:
     """Give the exact size of the registry's file for these schemas."""
-    return layout.round_up(sum(schema.max_series for schema in schemas) * BYTES_PER_SERIES, layout.PAGE_BYTES)
+    return layout.round_up(sum(schema.n_columns for schema in schemas) * BYTES_PER_SERIES, layout.PAGE_BYTES)
 
 
-def create_registry(path: Path, schemas: Iterable[Schema]) -> None:
-    """Make the registry's file at its full size, with no series in it.
+def create_registry(path: Path, schemas: Iterable[Schema], records: tuple[bytes, ...] = ()) -> None:
+    """Make the registry's file at its full size, with no series in it but for these records.
 
     Raises: StoreError: the disk has no room.
     """
-    create_journal(path, registry_bytes(schemas))
+    create_journal(path, registry_bytes(schemas), records)
 
 
 def encode_series(series: Series) -> bytes:
@@ -63,8 +64,8 @@ def decode_series(payload: bytes, schemas: Mapping[str, Schema]) -> Series:
         texts, numbers = (str(name), str(help_text), str(unit)), (int(column), int(created_ns))
     except (KeyError, TypeError, ValueError, OverflowError, msgpack.UnpackException) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
-    if not 0 <= numbers[0] < schema.max_series:
-        raise ValueError(f"column {numbers[0]} of schema {schema.name}, which has {schema.max_series}")
+    if not 0 <= numbers[0] < schema.n_columns:
+        raise ValueError(f"column {numbers[0]} of schema {schema.name}, which has {schema.n_columns}")
     return Series(texts[0], labels, schema.kind, schema.name, numbers[0], texts[1], texts[2], numbers[1])
 
 
@@ -144,6 +145,7 @@ class Registry:
         self._by_identity: dict[tuple[str, Labels], Series] = {}
         self._by_schema: dict[str, list[Series]] = {name: [] for name in self._schemas}
         self._pairs: dict[tuple[str, str], tuple[str, str]] = {}  # of labels declared here: equal ones are one object
+        self._overflow: dict[str, tuple[int, int, int]] = {}  # of so many series of a schema; see count_overflow
         self._reading = threading.RLock()
         abandon_after_fork(self)
         try:
@@ -249,7 +251,7 @@ class Registry:
         for name, group in groups.items():
             first = len(self._by_schema[name])
             columns = [series.column for series in group]
-            if columns != list(range(first, first + len(group))) or columns[-1] >= self._schemas[name].max_series:
+            if columns != list(range(first, first + len(group))) or columns[-1] >= self._schemas[name].n_columns:
                 return False
         if len(fresh) < len(many) or not fresh.keys().isdisjoint(self._by_identity):
             return False
@@ -274,7 +276,7 @@ class Registry:
         Raises: CapacityError: the schema has no column left, or the registry's file no room.
         """
         column = len(self.by_schema[schema.name])  # which reads what there is
-        if column >= schema.max_series:
+        if not self._has_column(schema, name, labels):
             raise CapacityError(
                 f"{name}: schema {schema.name} has room for {schema.max_series} series and has them all;"
                 " rondo plan says what more of them take, rondo migrate makes room for them"
@@ -282,12 +284,49 @@ class Registry:
         labels = tuple(map(self._pairs.setdefault, labels, labels))
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
         record = encode_series(series)
-        self._journal.append(record)
+        self._journal.append(record, self._bytes_kept(name, labels, schema))
         with self._reading:
             self.records.append(record)
             self._add(series)
             self.counts[schema.name] = column + 1
         return series
+
+    def _has_column(self, schema: Schema, name: str, labels: Labels) -> bool:
+        """Say whether a schema has a column for one more series of that identity."""
+        n_series, overflows = len(self._by_schema[schema.name]), OVERFLOW in labels
+        if n_series < schema.max_series and not overflows:
+            return True
+        of_metrics, of_all = self.count_overflow(schema.name)
+        if overflows and name == OVERFLOW_NAMES[schema.kind] and schema.reserve:
+            return not of_all
+        if overflows and of_metrics < schema.reserve - 1:
+            return True
+        return room_taken(schema, n_series - of_metrics - of_all, of_metrics, of_all) < schema.max_series
+
+    def count_overflow(self, schema: str) -> tuple[int, int]:
+        """Count the overflow series of a schema: those of one metric, and those of all. Raises: as `by_schema`."""
+        self._read()
+        group, (seen, of_metrics, of_all) = self._by_schema.get(schema, ()), self._overflow.get(schema, (0, 0, 0))
+        if seen < len(group):
+            more = [series for series in group[seen:] if is_overflow(series)]
+            of_all_more = sum(map(is_of_all, more))
+            of_metrics, of_all = of_metrics + len(more) - of_all_more, of_all + of_all_more
+            self._overflow[schema] = (len(group), of_metrics, of_all)
+        return of_metrics, of_all
+
+    def _bytes_kept(self, name: str, labels: Labels, schema: Schema) -> int:
+        """Give how much of the file a new series leaves to rondo's own and to overflow series, of short records."""
+        if schema.name == SELF_SCHEMA:
+            return 0
+        others = self._schemas.values()
+        own = sum(each.max_series - self.counts[each.name] for each in others if each.name == SELF_SCHEMA)
+        if name == OVERFLOW_NAMES[schema.kind]:
+            return BYTES_PER_SERIES * own
+        if OVERFLOW in labels:
+            return BYTES_PER_SERIES * (own + sum(each.reserve > 0 for each in others))
+        return BYTES_PER_SERIES * (
+            own + sum(max(0, each.reserve - sum(self.count_overflow(each.name))) for each in others)
+        )
 
     def get(self, name: str, labels: Labels, kind: Kind) -> Series | None:
         """Find a series by identity.

@@ -6,12 +6,11 @@ What is being made, or was replaced, has a name of the form .NAME.*.unfinished b
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import os
-import shutil
 from pathlib import Path
 
+from rondo_core import faults
 from rondo_core.errors import RondoError
 from rondo_core.model.paths import is_directory, is_there
 from rondo_core.storage.directory import read_meta
@@ -53,6 +52,8 @@ def _check(path: Path, folder: Folder) -> None:
 
 
 def _exchange(one: Path, other: Path) -> None:
+    import ctypes
+
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     if call is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -65,6 +66,7 @@ def _replace_by_two_renames(path: Path, new: Path, old: Folder) -> Path:
     """Do it where the file system cannot exchange; killed in between, `recover` puts the old one back."""
     backup = _backup(path)
     path.rename(backup)
+    faults.point("replace.between")
     try:
         _check(backup, old)
         new.rename(path)
@@ -102,4 +104,6 @@ def clean_up(path: Path) -> None:
 
 def discard(path: Path) -> None:
     """Remove a directory and all that is in it."""
+    import shutil
+
     shutil.rmtree(path, ignore_errors=True)

@@ -9,7 +9,7 @@ A pid alone says nothing after a restart, so a run is named by pid, the process'
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import importlib
 import os
 import zlib
 from functools import cache
@@ -104,8 +104,17 @@ def machine_id() -> str:
         with contextlib.suppress(OSError):
             identity = Path(path).read_bytes().strip()
             if identity:
-                return hashlib.sha256(b"rondo " + identity).hexdigest()[:16]
+                return _sha256(b"rondo " + identity)[:16]
     return ""
+
+
+def _sha256(data: bytes) -> str:
+    """Give the digest by the interpreter's own module: hashlib loads OpenSSL, which takes 1 MiB of every program."""
+    for module in ("_sha2", "_sha256", "hashlib"):
+        with contextlib.suppress(ImportError):
+            digest: str = importlib.import_module(module).sha256(data).hexdigest()
+            return digest
+    raise ImportError("hashlib: this interpreter has no SHA-256; build it with hashlib")
 
 
 @cache

@@ -248,6 +248,15 @@ class Slab:
     def given(self, count: int) -> None:
         self.words[layout.SLAB_GIVEN // _WORD] = count
 
+    @property
+    def overflowed(self) -> int:
+        """About how many label sets found no series of their own in one run, the most of any; see the finest tier's."""
+        return self.words[layout.SLAB_OVERFLOWED // _WORD]
+
+    @overflowed.setter
+    def overflowed(self, count: int) -> None:
+        self.words[layout.SLAB_OVERFLOWED // _WORD] = count
+
     def clear(self, first: int) -> None:
         """Make all columns from one on, which are no series', empty in every row that was ever used."""
         pieces = [self._piece(cell, first) for cell in self.spec.cells]

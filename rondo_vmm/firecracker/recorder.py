@@ -40,8 +40,8 @@ def firecracker_schemas() -> tuple[Schema, ...]:
     gauges = Tier("1s", "10m"), Tier("10s", "6h", ("min", "max", "sum")), Tier("5m", "7d", ("max", "sum"))
     return (
         Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
-        Schema("counters", "counter", COUNTERS + len(OUTCOMES), tiers),
-        Schema("gauges", "gauge", GAUGES, gauges),
+        Schema("counters", "counter", COUNTERS + len(OUTCOMES), tiers, reserve=0),
+        Schema("gauges", "gauge", GAUGES, gauges, reserve=0),
     )
 
 

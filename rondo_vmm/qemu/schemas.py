@@ -14,8 +14,8 @@ def qemu_schemas(vcpus: int = 1, disks: int = 1) -> tuple[Schema, ...]:
     counters = COUNTERS + PER_VCPU * vcpus + PER_DISK * (disks + 1)
     return (
         Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
-        Schema("counters", "counter", counters, _tiers(("last",), ("last",))),
-        Schema("gauges", "gauge", GAUGES, _tiers(("min", "max", "sum"), ("max", "sum"))),
+        Schema("counters", "counter", counters, _tiers(("last",), ("last",)), reserve=0),
+        Schema("gauges", "gauge", GAUGES, _tiers(("min", "max", "sum"), ("max", "sum")), reserve=0),
     )
 
 

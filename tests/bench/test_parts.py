@@ -80,3 +80,39 @@ def test_a_vm_of_two_seconds_is_captured_whole(tmp_path):
     assert cases["2 s VM, rondo: last second there"]["value"] == 1
     assert cases["2 s VM, Prometheus, every 30 s: seconds covered"]["value"] <= 1
     assert json.loads((tmp_path / "out").read_text())["cases"] == list(cases.values())
+
+
+def test_a_programs_memory_is_measured_apart_from_its_stores_mapping(bench):
+    """Both have some, and a program that maps 4 MiB and writes to them has them in the rest."""
+    import footprint
+
+    program = "import mmap\nkept = mmap.mmap(-1, 4 << 20)\nkept.write(bytes(range(256)) * (4 << 12))\n"
+    rest, mapped, modules = footprint.measure(footprint.RONDO, {"recorders": True, "quantiles": True}, 1)
+    bare, nothing, _ = footprint.measure(footprint.BARE, {}, 0)
+    more, _, _ = footprint.measure(program, {}, 0)
+    assert rest > bare
+    assert mapped > 0 == nothing
+    assert modules > 100
+    assert 3.5 < more - bare < 6
+
+
+@pytest.mark.parametrize("kind", ["memory", "store", "touched"])
+def test_records_are_timed_while_another_process_writes(bench, tmp_path, kind):
+    """Each is taken, the latest is no earlier than p99.99, and nothing of the child's is left."""
+    import stalls
+
+    p9999, latest, waited = stalls.one_run(str(tmp_path), kind, 200, 1, str(tmp_path))
+    assert 0 < p9999 <= latest
+    assert 0 <= waited <= 200 / stalls.BURST
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_recorder_is_measured(bench):
+    """Those that this machine has anything for; and what they add to a collection, and to a loop."""
+    import recorders
+
+    for name in ("process", "python", "asyncio", "threads"):
+        spent_us, series = recorders.recorder_us(name, 3)
+        assert spent_us > 0 < series
+    assert len(recorders.collections_us(1)) == 1
+    assert recorders.timers_us(10) > 0

@@ -129,6 +129,27 @@ def test_a_quantile_says_how_far_it_may_be_off(tmp_path):
     assert "(max)" in rondo("query", path, "s", "--fn", "max").stdout
 
 
+def test_one_value_for_a_whole_range_and_for_all_workers(tmp_path):
+    """A p99 of a run, and of all runs below a directory: one row, of all that was observed."""
+    clock = ManualClock(1_700_000_000 * 10**9)
+    for worker in range(2):
+        with Store(tmp_path / f"w{worker}", [Schema("s", "summary", 1, sketch=True)], clock=clock) as store:
+            for value in range(1, 101):
+                store.summary("s", quantiles=True).observe(value + 100 * worker)
+                clock.advance(1)
+    rows = {}
+    for name in ("w0", "w1", "."):
+        said = rondo("query", tmp_path / name, "s", "--fn", "p99", "--agg", "--format", "csv").stdout
+        (rows[name],) = csv.DictReader(io.StringIO(said))
+    assert [row["series"] for row in rows.values()] == ["s", "s", "s"]
+    for name, exact in (("w0", 99), ("w1", 199), (".", 198)):
+        assert abs(float(rows[name]["value"]) - exact) <= exact * float(rows[name]["error"])
+    (row,) = csv.DictReader(
+        io.StringIO(rondo("query", tmp_path, "s", "--fn", "count", "--agg", "--format", "csv").stdout)
+    )
+    assert row["value"] == "200.0"
+
+
 def test_info_says_what_is_there(demo):
     """Size, tiers, who wrote it and how that ended, every series with unit and help."""
     said = rondo("info", demo).stdout
@@ -288,6 +309,22 @@ def test_a_plan_that_cannot_be_made_is_refused_in_one_line(arguments, what):
     assert said.stdout == ""
 
 
+def test_the_plan_of_the_default_store_shows_all_of_it():
+    """Without arguments: every schema, what has sketches among them, its reserve, and all of it in at most 24 MiB."""
+    lines = rondo("plan").stdout.splitlines()
+    assert [line.split()[:4] for line in lines if line.partition(" ")[0] in {"counters", "gauges", "summaries"}][:3] == [
+        ["counters", "counter", "100", "5"], ["gauges", "gauge", "24", "2"], ["summaries", "summary", "8", "2"]
+    ]  # fmt: skip
+    assert (
+        next(line for line in lines if line.startswith("quantiles"))
+        .rstrip()
+        .rpartition("totals, ")[2]
+        .startswith("sketch")
+    )
+    (size,) = [int(line.split()[0]) for line in lines if "on disk, room for" in line]
+    assert size <= 24 << 20
+
+
 def test_a_store_is_migrated_by_a_file_that_was_planned(demo, tmp_path):
     """Plan, change, look, migrate: the points are as before, and the room is what was asked for."""
     import shutil
@@ -295,7 +332,7 @@ def test_a_store_is_migrated_by_a_file_that_was_planned(demo, tmp_path):
     path, file = tmp_path / "moved.rondo", tmp_path / "schemas.toml"
     shutil.copytree(demo, path)
     before = rondo("query", path, "vcpu_exits_total").stdout
-    file.write_text(rondo("plan", path, "--format", "toml").stdout.replace("max_series = 32", "max_series = 40"))
+    file.write_text(rondo("plan", path, "--format", "toml").stdout.replace("max_series = 100", "max_series = 120"))
     said = rondo("migrate", path, "--schema", file, "--dry-run")
     assert said.returncode == 0, said.stderr
     assert said.stdout.splitlines()[-1].startswith("nothing was written; ")

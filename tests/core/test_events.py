@@ -17,6 +17,7 @@ from rondo_core.maintain.migrate import migrate_store
 from rondo_core.maintain.repair import repair_store
 from rondo_core.model import layout
 from rondo_core.storage import events
+from rondo_core.storage.directory import events_bytes
 from rondo_core.storage.events import read_ring
 
 SECOND = 10**9
@@ -266,6 +267,19 @@ def test_copies_repairs_and_migrations_keep_them(path, tmp_path, clock):
             store.note("on")
         assert told(new)[-1] == "on"
         assert check_store(new, clock()) == []
+
+
+def test_a_store_that_grows_keeps_them(path, clock):
+    """An opening with more room, or after a run that had too little, takes every mark and note along."""
+    with Store(path, SCHEMAS, clock=clock) as store:
+        for each in range(90):
+            store.note(f"{each} {'v' * 20}")
+    whole = told(path)
+    with Store(path, (Schema("c", "counter", 4000, (("1s", "1m"),)),), clock=clock) as store:
+        store.note("on")
+    assert told(path) == [*whole, "on"]
+    assert (path / "events").stat().st_size == events_bytes(store.meta.schemas) > 4096
+    assert check_store(path, clock()) == []
 
 
 def test_a_directory_of_stores_gives_all_of_them_in_order(tmp_path, clock):

@@ -497,7 +497,7 @@ def test_a_closed_store_is_dropped_in_silence(path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UsageError):
-            Store(path, [Schema("g", "gauge", 5, TIERS)])
+            Store(path, [Schema("g", "gauge", 3, TIERS)])
         gc.collect()
 
 

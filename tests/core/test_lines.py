@@ -10,7 +10,7 @@ import pytest
 
 from rondo_core import Batch, Plugins, Schema, Store, StoreReader, Tier
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
-from rondo_core.export.cursor import Cursor, save_cursor
+from rondo_core.export.cursor import Cursor, cursor_names, save_cursor
 from rondo_core.export.drain import Drain
 from rondo_core.export.runner import Runner, open_runner
 from rondo_core.plugins.manager import EXPORTERS
@@ -243,3 +243,24 @@ def test_a_sample_of_another_value_is_no_sample_that_is_there(tmp_path, clock, n
             store.gauge("level").set(value)
         export(tmp_path / path, name, tmp_path / "out")
     assert [values[0] for _, who, values in read(name, tmp_path / "out") if who == "level"] == [1.0, 2.0]
+
+
+def test_standard_output_gets_all_of_it_each_time(tmp_path, recorded):
+    """A dump keeps no cursor; what goes to a file is sent once, unless it is asked for from the start."""
+    command = [sys.executable, "-m", "rondo_cli", "export", str(recorded), "--to", "csv"]
+
+    def lines(*more):
+        done = subprocess.run([*command, *more], capture_output=True, text=True, check=True)
+        return done.stdout.splitlines()
+
+    first = lines()
+    assert len(first) > 2
+    assert lines() == first
+    assert lines("--match", '{__name__=~"rondo_.*"}') != first
+    assert cursor_names(recorded) == []
+    lines("-o", f"path={tmp_path / 'once'}")
+    lines("-o", f"path={tmp_path / 'again'}")
+    lines("-o", f"path={tmp_path / 'whole'}", "--from-start")
+    assert (tmp_path / "once").read_text().splitlines() == first
+    assert (tmp_path / "again").read_text() == ""
+    assert (tmp_path / "whole").read_text().splitlines() == first

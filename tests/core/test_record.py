@@ -11,7 +11,7 @@ import pytest
 
 from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.clock import ManualClock
-from rondo_core.errors import CapacityError, LabelError, StoreClosedError, StoreForkedError, UsageError
+from rondo_core.errors import LabelError, StoreClosedError, StoreForkedError, UsageError
 
 
 def points(store, selector, **options):
@@ -367,16 +367,6 @@ def test_names_that_receivers_could_not_take_are_refused_when_declared(store, na
     """Bad names never reach a store."""
     with pytest.raises(LabelError):
         store.gauge(name, labels)
-
-
-def test_a_full_schema_refuses_visibly(store):
-    """The ninth series of eight is an error that says so, and is counted."""
-    for n in range(8):
-        store.gauge("g", n=n)
-    with pytest.raises(CapacityError, match=r"room for 8 series.*rondo plan.*rondo migrate"):
-        store.gauge("one_more")
-    store.tick()
-    assert list(points(store, "rondo_series_refused_total").values()) == [1]
 
 
 def test_a_closed_store_refuses_clearly(path, clock):

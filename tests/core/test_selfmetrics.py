@@ -76,14 +76,17 @@ def test_what_there_is_no_room_for_takes_none_of_what_there_is(
 
 
 def test_rondos_own_schema_is_as_it_is_on_disk_unless_it_is_named(tmp_path: Path) -> None:
-    """A store of another rondo, or with room for more exporters, opens with the program's schemas; a named one is held."""
+    """A store of another rondo, or with room for more exporters, opens with the program's schemas; a named one is held:
+    with more room the store grows, and with less it is an error.
+    """
     (small,) = (attrs.evolve(schema, max_series=16) for schema in SELF_SCHEMAS)
     gauges = Schema("gauges", "gauge")
     for name, schemas in {"older": [small, gauges], "larger": with_room([gauges], 4)}.items():
         Store(tmp_path / name, schemas).close()
         Store(tmp_path / name, [gauges]).close()
-        with pytest.raises(SchemaError, match="schema rondo: max_series"):
-            Store(tmp_path / name, check_schemas([gauges]))
+    Store(tmp_path / "older", check_schemas([gauges])).close()
+    with pytest.raises(SchemaError, match="schema rondo: max_series"):
+        Store(tmp_path / "larger", check_schemas([gauges]))
 
 
 def test_a_config_of_several_exporters_has_room_for_them_with_its_own_schemas_too(tmp_path: Path) -> None:

@@ -139,7 +139,10 @@ def test_a_sketch_is_asked_for_in_a_file_too(tmp_path):
     assert not read_schemas(file)[1].sketch
     for line, said in (
         ('sketch = "yes"', "sketch = 'yes'; write true or false, without quotes"),
-        ("sketsh = true", "no key 'sketsh'; did you mean sketch? it has name, kind, max_series, tiers, match, sketch"),
+        (
+            "sketsh = true",
+            "no key 'sketsh'; did you mean sketch? it has name, kind, max_series, tiers, match, sketch, reserve",
+        ),
     ):
         file.write_text(f'[[schema]]\nname = "s"\nkind = "summary"\n{line}\n')
         with pytest.raises(SchemaError, match=said.replace("?", r"\?")):

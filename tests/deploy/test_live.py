@@ -71,7 +71,7 @@ def live_a_little(path):
 def everything_goes_wrong(path, url, clock, seconds):
     """Record a disk, and make each of rondo's own counters count: refusals, failures, exports that fail or come late."""
     schemas = [Schema(f"{kind}s", kind, 64, MINUTE) for kind in ("counter", "summary")]
-    schemas += [Schema("gauges", "gauge", 2, MINUTE), Schema(SELF_SCHEMA, "counter", 32, MINUTE, SELF_MATCH)]
+    schemas += [Schema("gauges", "gauge", 2, MINUTE), Schema(SELF_SCHEMA, "counter", 64, MINUTE, SELF_MATCH)]
     plugins = Plugins()
     plugins.register(Broken(), "broken")
     with Store(path, schemas, clock=clock) as store:

@@ -2,10 +2,13 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 import types
 from pathlib import Path
+
+import pytest
 
 from rondo_core import Plugins, Store
 
@@ -14,15 +17,21 @@ BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_library_example_runs(tmp_path):
-    """The example of a plain program, in an empty directory: it prints its total, and the store can be queried."""
+    """The example of a plain program, in an empty directory: it prints total and p99, and the store can be queried."""
     said = subprocess.run(
         [sys.executable, "-W", "error", "-c", BLOCKS[0]], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert said.stdout.strip() == "1000.0"
+    total, p99 = map(float, said.stdout.split())
+    assert total == 1000.0
     assert len(BLOCKS[0].splitlines()) <= 16
     command = [sys.executable, "-m", "rondo_cli", "query", "jobs.rondo", "jobs_total{queue=mail}", "--range", "all"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert said.stdout.splitlines()[-1].split()[-1] == "1000"
+    command = shlex.split(BLOCKS[0].rpartition("afterwards, from anywhere: rondo ")[2])
+    said = subprocess.run(
+        [sys.executable, "-m", "rondo_cli", *command], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert float(said.stdout.splitlines()[-1].split()[-1]) == pytest.approx(p99, rel=0.03)
 
 
 def test_the_recorder_example_records(path):

@@ -454,9 +454,9 @@ def test_places_that_cannot_be_are_said_in_one_line(stores, agent, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "loop").symlink_to("loop")
     for archive, what in (
-        ("file", "File exists"),
-        ("file/below", "Not a directory"),
-        ("loop", "File exists|Too many levels"),
+        ("file", "is a file, not a directory"),
+        ("file/below", "is a file, not a directory|Not a directory"),
+        ("loop", "there is no .*/loop; make it, or choose another"),
         ("stores/one.rondo", "is a store"),
         ("stores/one.rondo/below", "is a store"),
     ):

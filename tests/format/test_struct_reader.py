@@ -94,21 +94,32 @@ def block(code, room, data, at):
 
 def quantile(at, share, tier):
     """Read a quantile from a sketch, where there is one."""
-    if tier:
+    if not tier:
+        scale, first, cells = *placed(at["sketch_head"]), at[f"sketch{at['sketch_head'] % 2}"]
+    elif len(at["sketch"]) == 163:  # the layout of sketches that came first
         scale, first, cells = at["sketch"][0] - 128, at["sketch"][1] - 2**31, at["sketch"][2:]
     else:
-        head = at["sketch_head"]
-        scale, first, cells = (head >> 1) % 2**15 - 128, (head >> 16) - 2**31, at[f"sketch{head % 2}"]
+        head, zeroes = struct.unpack_from("<qq", bytes(at["sketch"]))
+        low, high, bits, each = ("I", "H", 32, 6) if head % 2 else ("H", "B", 16, 3)
+        count = (len(at["sketch"]) - 16) // each
+        counts = struct.unpack_from(f"<{count}{low}{count}{high}", bytes(at["sketch"]), 16)
+        scale, first = placed(head)
+        cells = [a + (b << bits) for a, b in zip(counts[:count], counts[count:], strict=True)] + [zeroes]
     rank = max(1, math.ceil(share * sum(cells)))
-    below, base = cells[160], 2.0 ** (2.0**-scale)
+    below, base = cells[-1], 2.0 ** (2.0**-scale)
     if rank <= below:
         return min(max(0.0, at["min"]), at["max"])
-    for index, count in enumerate(cells[:160], start=first):
+    for index, count in enumerate(cells[:-1], start=first):
         below += count
         if below >= rank:
             low = 2.0 ** (index * 2.0**-scale)
             return min(max(2 * low * base / (1 + base), at["min"]), at["max"])
     raise AssertionError(at)
+
+
+def placed(head):
+    """Give the scale of a sketch, and the index of its first cell."""
+    return (head >> 1) % 2**15 - 128, (head >> 16) - 2**31
 
 
 def statistics(kind, tier, cells, column):

@@ -23,6 +23,7 @@ BELOW = {
     "rondo_core": (),
     "rondo_vmm": ("rondo_core",),
     "rondo_web": ("rondo_core",),
+    "rondo_bridges": ("rondo_core",),
     "rondo_cli": ("rondo_core", "rondo_vmm", "rondo_web"),
 }
 PACKAGES = tuple(BELOW)
@@ -65,6 +66,11 @@ FLOORS = {
         "application",
         "server",
         "__main__",
+    ),
+    "rondo_bridges": (
+        "durations failures process_store",
+        "http readings",
+        "asgi celery opentelemetry prometheus prometheus_multiprocess wsgi",
     ),
     "rondo_cli": (
         "measure params printing render terminal",
@@ -312,6 +318,16 @@ def test_the_api_imports_only_what_it_may():
     allowed = set(sys.stdlib_module_names) | {"attrs", "h11", "rondo_core", "rondo_web", "starlette", "uvicorn"}
     for path in (ROOT / "rondo_web").rglob("*.py"):
         extra = {"re2"} if path.name == "regex.py" else set()
+        assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
+
+
+def test_a_bridge_imports_only_what_it_is_to():
+    """The core, and no library but the one that the module is called after: who uses one needs no other."""
+    allowed = set(sys.stdlib_module_names) | {"rondo_core", "rondo_bridges"}
+    others = {"celery": "celery", "opentelemetry": "opentelemetry"}
+    for path in (ROOT / "rondo_bridges").rglob("*.py"):
+        place = path.relative_to(ROOT / "rondo_bridges").with_suffix("").parts[0]
+        extra = {"prometheus_client"} if place.startswith("prometheus") else {others.get(place, place)}
         assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
 
 

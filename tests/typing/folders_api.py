@@ -21,9 +21,11 @@ from rondo_core.export import (
     check_runner_table,
     cursor_names,
     cursor_path,
+    dump,
     exposition,
     fold_dead,
     http,
+    is_dump,
     load_cursor,
     look_at,
     newest_of,
@@ -100,6 +102,7 @@ from rondo_core.storage import (
     check_directory,
     in_short,
     is_abandoned,
+    last_values,
     read_dump,
     read_meta,
     read_runs,
@@ -107,6 +110,7 @@ from rondo_core.storage import (
     size_bytes,
     survival,
     sync_directory,
+    writer_pid,
 )
 from rondo_core.testing import (
     START_NS,
@@ -166,6 +170,8 @@ def stores(path: Path) -> None:
         look_at(folder)
     sync_directory(path)
     assert_type(Registry(path / REGISTRY_FILE, DEFAULT_SCHEMAS, writable=False).counts, dict[str, int])
+    assert_type(last_values(path), list[tuple[Series, float, int]])
+    assert_type(writer_pid(path), int | None)
     check_directory("path", path)
 
 
@@ -202,6 +208,8 @@ def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str,
     assert_type(read_way("url", {}, "http://a")[1:], tuple[str, str])
     with StoreReader(path) as reader:
         assert_type(open_runner(reader, "x", {}), Runner)
+        assert_type(is_dump("csv", {}), bool)
+        assert_type(dump(reader, "csv", {}, ended=True), Outcome)
         assert_type([each[1] for each in newest_of(reader)], list[int])
     with EndedReader(path, 1) as ended:
         assert_type(ended.series(), list[Series])

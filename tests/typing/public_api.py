@@ -28,6 +28,7 @@ from rondo_core import (
     Tier,
     open_store,
     read_schemas,
+    watch_loop,
 )
 from rondo_core.export import Agent, Outcome, Runner, export_status
 from rondo_core.maintain import Finding, Migration, check_store, migrate_store
@@ -46,6 +47,7 @@ def records(path: Path) -> None:
         assert_type(store.summary("s_seconds"), Summary)
         assert_type(store.batch([gauge]), GaugeBatch)
         assert_type(store.tick(), None)
+    watch_loop()
     assert_type(Store.for_process(path), Store)
     with open_store("rondo.toml") as opened:
         assert_type(opened, Store)

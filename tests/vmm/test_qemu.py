@@ -645,7 +645,7 @@ def test_a_snapshot_is_no_new_disk(store, clock):
 
 def test_a_disk_that_the_store_has_no_room_for_is_said_once(path, clock, caplog):
     """By its name, and counted by the store itself."""
-    with Store(path, [Schema("counters", "counter", 11, SMALL_TIERS)], clock=clock) as store:
+    with Store(path, [Schema("counters", "counter", 11, SMALL_TIERS)], clock=clock, strict=True) as store:
         _, on_replies = qmp_block.rondo_qmp_bind(store)
         stats = [{"device": name, "stats": {"rd_bytes": 1}} for name in ("one", "two")]
         for _ in range(3):

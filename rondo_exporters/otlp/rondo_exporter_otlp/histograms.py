@@ -91,7 +91,8 @@ def _buckets(part: Part, column: int) -> Iterator[Total]:
 
 
 def _merged(total: Total, bucket: Total) -> Total:
-    both = np.stack([total.cells, bucket.cells])[:, None, :]
+    # Those of a store that was migrated meanwhile may have another number of cells.
+    both = np.stack([sketch.resized(total.cells), sketch.resized(bucket.cells)])[:, None, :]
     return Total(
         total.start_ns,
         bucket.until_ns,

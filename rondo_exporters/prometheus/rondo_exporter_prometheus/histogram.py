@@ -58,11 +58,11 @@ def _messages(stamps_ms: NDArray[np.int64], sketches: NDArray[np.int64], sums: V
     n = len(sketches)
     scales = sketch.scales(sketches)
     coarser = np.maximum(scales - MAX_SCHEMA, 0)
-    which, place = np.nonzero(sketches[:, sketch.HEAD_WORDS : sketch.HEAD_WORDS + sketch.CELLS])
-    counts = sketches[which, sketch.HEAD_WORDS + place].astype(np.int64)
+    which, place = np.nonzero(sketch.counts_of(sketches))
+    counts = sketch.counts_of(sketches)[which, place].astype(np.int64)
     index = (sketch.first_indexes(sketches)[which] + place >> coarser[which]) + 1
     which, index, counts = _added_up(which, index, counts)
-    zeroes = sketches[:, sketch.HEAD_WORDS + sketch.ZERO].astype(np.int64)
+    zeroes = sketch.zeroes(sketches)
     totals = zeroes + np.bincount(which, counts, n).astype(np.int64)
     heads, head_ends = rows_of_bytes(
         constant(_COUNT, n),

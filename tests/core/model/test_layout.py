@@ -66,7 +66,7 @@ def test_a_seal_is_thirty_bits_of_the_checksum_and_never_nothing():
 
 def test_a_slabs_header_says_all_that_its_schema_does_and_is_sealed():
     """Written out by hand; one bit that differs is another slab."""
-    spec = Schema("g", "gauge", 5, (Tier("1s", "2m"), Tier("10s", "10m"))).slab_spec(0)
+    spec = Schema("g", "gauge", 3, (Tier("1s", "2m"), Tier("10s", "10m")), reserve=2).slab_spec(0)
     head = struct.pack("<8sIIIIqqqq16s", b"RONDOSLB", 1, 4096, 0, 1, 10**9, 120, 56, 5, b"gauge")
     head += struct.pack("<16s8sq", b"last", b"d", 16)
     head += struct.pack("<I", zlib.crc32(head))

@@ -133,16 +133,16 @@ def test_a_coarse_tier_keeps_what_it_names_and_the_next_one_that_too():
 
 
 def test_a_schemas_slabs_are_laid_out_by_its_tiers():
-    """Its size is theirs together, to the byte."""
-    schema = Schema("s", "summary", 3, (FINE, COARSE), sketch=True)
+    """Its size is theirs together, to the byte; the reserve has columns too."""
+    schema = Schema("s", "summary", 2, (FINE, COARSE), sketch=True)
     specs = [schema.slab_spec(tier) for tier in (0, 1)]
     assert [(spec.kind, spec.tier, spec.interval_ns, spec.slot_count, spec.max_series) for spec in specs] == [
         ("summary", 0, S, 120, 3),
         ("summary", 1, 10 * S, 60, 3),
     ]
     assert [[(cell.name, cell.format) for cell in spec.cells[-3:]] for spec in specs] == [
-        [("sketch_head", "q"), ("sketch0", "161I"), ("sketch1", "161I")],
-        [("sum_base", "d"), ("coverage", "H"), ("sketch", "163I")],
+        [("sketch_head", "q"), ("sketch0", "109I"), ("sketch1", "109I")],
+        [("sum_base", "d"), ("coverage", "H"), ("sketch", "340B")],
     ]
     assert schema.size_bytes() == sum(spec.file_bytes for spec in specs)
 
@@ -155,24 +155,34 @@ def test_a_count_of_buckets_has_room_for_all_of_a_row(buckets, form):
     assert cell.format == form
 
 
-@pytest.mark.parametrize(("interval", "form"), [("59m", "163I"), ("60m", "163Q")])
-def test_counts_of_a_sketch_hold_what_comes_in_a_bucket(interval, form):
-    """From an hour on they are eight bytes."""
-    schema = Schema("s", "summary", 1, [("1m", "2h"), (interval, "4720h")], sketch=True)
+@pytest.mark.parametrize(
+    ("interval", "layout", "form"),
+    [("59m", 1, "163I"), ("60m", 1, "163Q"), ("2m", 2, "340B"), ("8m", 2, "340B"), ("10m", 2, "664B")],
+)
+def test_counts_of_a_sketch_hold_what_comes_in_a_bucket(interval, layout, form):
+    """In stores of old eight bytes from an hour on; packed, and in more bytes from ten minutes on."""
+    tiers = [("1m", "2h"), (interval, "4720h")]
+    schema = Schema("s", "summary", 1, tiers, sketch=True, sketch_layout=layout)
     assert schema.slab_spec(1).cell("sketch").format == form
 
 
 def test_a_schema_is_kept_in_plain_values_and_read_back():
-    """Stores from before there were sketches have none."""
-    schema = Schema("s", "summary", 3, (FINE, Tier("10s", "10m", ["sum"])), "a{b=c}", sketch=True)
+    """Stores from before there were sketches, and a reserve, have none."""
+    schema = Schema("s", "summary", 2, (FINE, Tier("10s", "10m", ["sum"])), "a{b=c}", sketch=True)
     plain = schema.to_dict()
     assert plain == {
-        "name": "s", "kind": "summary", "max_series": 3, "match": "a{b=c}", "sketch": 1,
+        "name": "s", "kind": "summary", "max_series": 3, "match": "a{b=c}", "sketch": 2, "reserve": 1, "grown": 0,
         "tiers": [[S, 120 * S, []], [10 * S, 600 * S, ["sum", "coverage"]]],
     }  # fmt: skip
     assert Schema.from_dict(plain) == schema
-    del plain["sketch"]
-    assert Schema.from_dict(plain) == attrs.evolve(schema, sketch=False)
+    old = attrs.evolve(schema, sketch_layout=1)
+    assert Schema.from_dict(old.to_dict()) == old
+    assert old.to_dict()["sketch"] == 1
+    assert difference([schema], [old]) == ""
+    with pytest.raises(SchemaError, match="open the store with a newer rondo"):
+        Schema.from_dict({**plain, "sketch": 3})
+    del plain["sketch"], plain["reserve"], plain["grown"]
+    assert Schema.from_dict(plain) == attrs.evolve(schema, max_series=3, reserve=0, sketch=False)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from rondo_core.model.statistics import (
     derived,
     fine_cells,
     finite_sum,
-    laid_side_by_side,
     lift,
     mend_sums,
 )
@@ -266,9 +265,18 @@ def test_sums_that_left_what_floats_hold_are_mended():
         assert same(cancelled, [[0]])
 
 
-def test_few_series_are_laid_out_by_bucket():
-    """One, and many, are added up where they lie."""
-    assert [laid_side_by_side(count) for count in (1, 2, 255, 256, 1000)] == [True, False, False, True, True]
+@pytest.mark.parametrize("n_windows", [1, 3])
+@pytest.mark.parametrize("n_series", [1, 2, 255, 256])
+def test_sums_add_up_bucket_by_bucket(n_series, n_windows):
+    """However many series and windows there are: not pairwise, and from -0.0 on."""
+    values = np.array([0.1, 1e16, 0.3, -1e16, 7.7, 1e-9, 0.2, 0.9, 3.3, 0.7] * n_windows)
+    rows = np.repeat(values[:, None], n_series, axis=1)
+    wanted = 0.0
+    for value in values[:10].tolist():
+        wanted += value
+    merge = WindowMerge(slice(0, len(rows)), n_windows, 10)
+    assert (merge("sum", rows) == wanted).all()
+    assert np.signbit(merge("sum", np.full_like(rows, -0.0))).all()
 
 
 def test_what_is_not_covered_is_absent():

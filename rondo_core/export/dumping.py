@@ -1,0 +1,53 @@
+"""A dump: all that a store holds, written by an exporter to whom nobody answers, such as standard output.
+
+No cursor is kept, so each dump is whole.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rondo_core.clock import Clock, wall_ns
+from rondo_core.export.drain import Drain
+from rondo_core.export.options import open_exporter, runner_options
+from rondo_core.export.outcome import Outcome
+from rondo_core.export.runner import MAX_SAMPLES, SETTLE_NS
+from rondo_core.plugins.inventory import declared_options
+from rondo_core.plugins.manager import EXPORTERS
+
+if TYPE_CHECKING:
+    from rondo_core.read.store_reader import View
+
+STDOUT = "-"
+_OF_A_DUMP = {"tier", "fn", "match"}
+
+
+def is_dump(name: str, table: dict[str, Any]) -> bool:
+    """Say whether an exporter's table sends to standard output: its plugin has a `path`, and that is `-`."""
+    mine, rest = runner_options(name, table)
+    for option in declared_options(EXPORTERS, mine["plugin"]) or ():
+        if option.name == "path":
+            return bool(rest.get("path", option.default) == STDOUT)
+    return False
+
+
+def dump(view: View, name: str, table: dict[str, Any], *, ended: bool, clock: Clock = wall_ns) -> Outcome:
+    """Write the samples of all buckets that have closed, of a run that has ended all, oldest first.
+
+    Args: `table`: the exporter's, as in rondo.toml. Returns: how many samples in how many batches.
+    Raises: as `open_exporter` and its `send`; UsageError: as `Drain`.
+    """
+    mine, rest = runner_options(name, table)
+    drain = Drain(view, **{key: value for key, value in mine.items() if key in _OF_A_DUMP}, backfill=ended)
+    exporter = open_exporter(name, mine["plugin"], rest)
+    closed_ns = 1 << 62 if ended else clock() - SETTLE_NS
+    positions: dict[str, int] = {}
+    samples = requests = 0
+    try:
+        while (drained := drain.next(positions, closed_ns, mine.get("max_samples", MAX_SAMPLES))) is not None:
+            exporter.send(drained.batch)
+            positions |= drained.positions
+            samples, requests = samples + drained.batch.n_samples, requests + 1
+    finally:
+        exporter.close()
+    return Outcome(samples=samples, requests=requests)

@@ -1,0 +1,115 @@
+"""How much room a store is to have at its next opening: what was asked for, and what the last runs lacked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+
+from rondo_core.errors import SchemaError
+from rondo_core.model.schema import MAX_SERIES, SELF_SCHEMA, Schema, difference, reserve_for
+from rondo_core.units import format_size
+
+MAX_BYTES = 64 << 20  # up to which a store grows where nothing else was said
+_MEND = "rondo migrate changes a store; or open it without schemas, or choose another path"
+
+SizeOf = Callable[[Sequence[Schema]], int]
+
+
+def wanted(
+    asked: Sequence[Schema] | None,
+    on_disk: Sequence[Schema],
+    overflowed: Mapping[str, int],
+    max_bytes: int,
+    size_of: SizeOf,
+) -> tuple[Schema, ...]:
+    """Give the schemas that a store is to have: those on disk, larger where more was asked for or has overflowed.
+
+    Args: `overflowed`: by schema, how many label sets had no room; `size_of`: gives a store's size, in bytes.
+    Raises: SchemaError: what was asked for is less, or differs otherwise; or it takes more than `max_bytes`.
+    """
+    schemas = tuple(on_disk) if asked is None else _as_asked(asked, on_disk)
+    if asked is not None and schemas != tuple(on_disk) and size_of(schemas) > max_bytes:
+        size, bound = format_size(size_of(schemas)), format_size(max_bytes)
+        what = difference(asked, on_disk)
+        raise SchemaError(f"{what}: {size}, more than max_bytes, {bound}; give a larger one, or use rondo migrate")
+    needs = {each.name: each.max_series + overflowed[each.name] for each in on_disk if overflowed.get(each.name)}
+    # What takes least comes first, and all have what they lacked before any has more than that.
+    for name in sorted(needs, key=lambda name: _bytes_of(needs[name], _named(name, schemas))):
+        schemas = _with_room_for(name, needs[name], schemas, max_bytes, size_of)
+    for schema in on_disk:
+        if needs.get(schema.name, 0) == _named(schema.name, schemas).max_series:
+            doubled = _doubled(schema.max_series, needs[schema.name])
+            schemas = _with_room_for(schema.name, doubled, schemas, max_bytes, size_of)
+    return schemas
+
+
+def _named(name: str, schemas: Sequence[Schema]) -> Schema:
+    return next(schema for schema in schemas if schema.name == name)
+
+
+def _bytes_of(n_series: int, schema: Schema) -> int:
+    return max(0, n_series - schema.max_series) * schema.size_bytes() // schema.n_columns
+
+
+def _doubled(n_series: int, need: int) -> int:
+    while n_series < need:
+        n_series *= 2
+    return n_series
+
+
+def _as_asked(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> tuple[Schema, ...]:
+    """Give the schemas asked for with the room that they have on disk, if that is more because they have grown."""
+    have = {schema.name: schema for schema in on_disk}
+    names = {schema.name for schema in asked}
+    whole = (*(schema for schema in on_disk if schema.name == SELF_SCHEMA and schema.name not in names), *asked)
+    known = [schema for schema in whole if schema.name in have]
+    # A program that asks for what it has always asked for knows nothing of what the store has come to have by itself.
+    settled = [
+        attrs.evolve(schema, max_series=max(schema.max_series, have[schema.name].max_series))
+        if schema.max_series >= have[schema.name].max_series - have[schema.name].grown
+        else schema
+        for schema in known
+    ]
+    larger = [
+        attrs.evolve(schema, max_series=have[schema.name].max_series)
+        if schema.max_series > have[schema.name].max_series
+        else schema
+        for schema in settled
+    ]
+    if what := difference(larger, on_disk):
+        raise SchemaError(f"{what}; {_MEND}")
+    if len(known) == len(whole) and all(each.max_series == have[each.name].max_series for each in settled):
+        return tuple(on_disk)
+    grown = {
+        each.name: attrs.evolve(each, reserve=max(each.reserve, have[each.name].reserve))
+        for each in settled
+        if each.max_series > have[each.name].max_series
+    }
+    return tuple(grown.get(each.name, have.get(each.name, each)) for each in whole)
+
+
+def _with_room_for(
+    name: str, need: int, schemas: tuple[Schema, ...], max_bytes: int, size_of: SizeOf
+) -> tuple[Schema, ...]:
+    """Let a schema have room for so many series, or for as many as there are bytes."""
+    schema = _named(name, schemas)
+    if need <= schema.max_series:
+        return schemas
+    reserve = schema.reserve
+    if not any(each.reserve for each in schemas if each.kind == schema.kind):  # made before there was such
+        reserve = reserve_for(schema)
+
+    def with_room(n_series: int) -> tuple[Schema, ...]:
+        more = n_series - schema.max_series
+        larger = attrs.evolve(schema, max_series=n_series, grown=schema.grown + more, reserve=reserve)
+        return tuple(larger if each is schema else each for each in schemas)
+
+    few, many = schema.max_series, min(need, MAX_SERIES)
+    while few < many:
+        middle = (few + many + 1) // 2
+        if size_of(with_room(middle)) <= max_bytes:
+            few = middle
+        else:
+            many = middle - 1
+    return with_room(few) if few > schema.max_series else schemas
