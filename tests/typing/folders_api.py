@@ -47,6 +47,7 @@ from rondo_core.model import (
     DEFAULT_SCHEMAS,
     DEFAULT_TIERS,
     META_FILE,
+    OVERFLOW,
     OWN_SERIES,
     REGISTRY_FILE,
     RUNS_FILE,
@@ -143,6 +144,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type([tier.slot_count for tier in DEFAULT_TIERS], list[int])
     assert_type(with_room([*DEFAULT_SCHEMAS, *SELF_SCHEMAS], 2), tuple[Schema, ...])
     assert_type(write_schemas(DEFAULT_SCHEMAS), str)
+    assert_type(OVERFLOW, tuple[str, str])
     assert_type([META_FILE, RUNS_FILE, SELF_MATCH, SELF_SCHEMA], list[str])
     assert_type(parse_range("15m").last_ns, int | None)
     assert_type(parse_selector("a{b=c}"), Selector)
