@@ -89,4 +89,4 @@ class AsgiMiddleware:
             route = self._template(scope)
         except Exception as error:  # noqa: BLE001 - another's callable; the request is counted without its route
             self.failures.take(error, "route")
-        self._requests.leave(scope["method"], route, status, duration_s)
+        self._requests.leave(scope.get("method", ""), route, status, duration_s)

@@ -223,6 +223,9 @@ def _read_config(path: Path | None) -> Config:
     known = read_config(path)
     if "tick_interval" in known.store:
         raise UsageError(f"{known.path}: store.tick_interval: a machine ticks its store each second; leave it out")
+    for key in ("if_locked", "strict"):
+        if key in known.store:
+            raise UsageError(f"{known.path}: store.{key}: a machine has its store, or does not start; leave it out")
     return known
 
 

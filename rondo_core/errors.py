@@ -90,8 +90,8 @@ class StoreLockedError(StoreError):
         """Name the store and the process that holds it."""
         super().__init__(path, pid, here)
         self.path, self.pid, self.here = path, pid, here
-        who = f"process {pid}" if pid else "another process"
-        self.message = f"{path}: {who} writes this store; stop it, or open read-only"
+        self.who = f"process {pid}" if pid else "another process"
+        self.message = f"{path}: {self.who} writes this store; stop it, or open read-only"
         if here:
             self.message = f"{path}: this very process writes this store already; use or close the Store that it has"
 

@@ -1,72 +1,196 @@
-"""A store as a rondo.toml says: where and how it is kept, its recorders bound, its exporters sending beside it."""
+"""A program's store in one call: by a name or as a rondo.toml says, its recorders bound, its exporters beside it."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator
+import atexit
+import os
+import re
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.errors import UsageError
+from rondo_core.errors import StoreError, StoreLockedError, UsageError, one_line
+from rondo_core.model.labels import Kind, Series
 from rondo_core.model.paths import is_there
-from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, with_room
+from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, home_among, with_room
+from rondo_core.plugins import entrypoints
 from rondo_core.plugins.config_file import Config, read_config
-from rondo_core.plugins.manager import open_recorders
+from rondo_core.plugins.manager import RECORDERS, Plugins, open_recorders
+from rondo_core.record import ending
+from rondo_core.record.after_fork import IfLocked, Paths
+from rondo_core.storage.own import own_paths, paths_beside
 from rondo_core.store import Store
+from rondo_core.units import Duration
+
+DEFAULT_RECORDERS = ("process", "python")  # of those that are installed
+_ROOM = 32  # series of a kind that a schema must have for them
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
+_open: weakref.WeakValueDictionary[Path, Store] = weakref.WeakValueDictionary()
+_opening = threading.RLock()
 
 
-@contextlib.contextmanager
 def open_store(
-    config: Config | str | Path | None = None,
+    name: str | Path | Config | None = None,
     *,
     schemas: Iterable[Schema] | None = None,
     writer: str = "",
     clock: Clock = wall_ns,
+    tick_interval: Duration | None = None,
+    sync_interval: Duration | None = None,
+    if_locked: IfLocked | None = None,
+    strict: bool | None = None,
+    max_bytes: int | str | None = None,
     faulthandler: bool = False,
-) -> Iterator[Store]:
-    """Open the store of a config for writing and tick it, its recorders bound and all of its exporters at work.
+) -> Store:
+    """Open the program's store for writing, tick it each second, its recorders bound and its exporters at work.
 
-    At the end of the block the store is closed first, and then each exporter sends what is left, within its deadline. A
-    recorder or an exporter that is broken is logged and counted, and stops neither recording nor the others.
+    Use it in a `with`, or as a value, which is closed at the latest when the program ends; then each exporter sends
+    what is left, within its deadline. Asked for again while it is open, the same store is given. A process that is
+    forked records into a store of its own from its first record on, with exporters of its own. What keeps the program
+    from having a store (no permission, a full disk, a damaged store) is logged, and the store keeps nothing.
 
-    Args: `config`: a file's path, or what was read of it; None: rondo.toml in the working directory; `schemas`: what to
-        keep where the config has no `schemas`; `writer`, `clock`, `faulthandler`: as for `Store`.
-    Raises: UsageError: a table is wrong, or store.path is missing; PluginNotFoundError: a plugin is not installed;
-        StoreError and those below it: as `Store`.
+    Args: `name`: the program's: the store is this process's own, below NAME in the directory that RONDO_DIR names, or
+        in rondo's own of the user's state (XDG_STATE_HOME, or ~/.local/state); default: the name of the script. A
+        rondo.toml in the working directory is followed. Or a path to such a file (what has a slash, ends in .toml or
+        is a file), or what was read of it.
+        `schemas`, `tick_interval` (1s), `sync_interval`, `if_locked`, `strict`, `max_bytes`, `writer`, `clock`,
+        `faulthandler`: as for `Store`; what the file's [store] says goes before them. `strict`: raise, also where there
+        can be no store.
+    Raises: UsageError: a name, a table or a schema is wrong; PluginNotFoundError: a plugin is not installed;
+        StoreLockedError: another process writes the store at the file's path; StoreError: there is no such file.
     """
-    known = config if isinstance(config, Config) else read_config(config)
-    store_path = known.store.get("path")
-    if store_path is None:
-        raise UsageError(f"{known.path or 'rondo.toml'}: store.path: missing; say where to record")
-    plugins = open_recorders(known.recorders)
-    from rondo_core.export.beside import Exporters
-    from rondo_core.export.options import check_exporters
+    config, named = _read(name)
+    given = {"tick_interval": tick_interval, "sync_interval": sync_interval, "if_locked": if_locked, "strict": strict}
+    given["max_bytes"] = max_bytes
+    said: dict[str, Any] = {key: value for key, value in given.items() if value is not None} | dict(config.store)
+    fixed = said.get("path")
+    with _opening:
+        place = Path(fixed or _state_directory() / named).absolute()
+        known = _open.get(place)
+        if known is not None and not known.closed:
+            return known
+        if config.exporters:
+            from rondo_core.export.options import check_exporters
 
-    check_exporters(known.exporters)
+            check_exporters(config.exporters)
+        kept = config.schemas() or (None if schemas is None else tuple(schemas))
+        plugins = open_recorders(config.recorders, defaults=_default_recorders(kept))
+        options: dict[str, Any] = {
+            "clock": clock,
+            "writer": writer or ("" if fixed else named),
+            "tick_interval_s": said.get("tick_interval", 1.0),
+            "sync_interval_s": said.get("sync_interval"),
+            "if_locked": said.get("if_locked", "raise"),
+            "strict": said.get("strict", False),
+            "max_bytes": said.get("max_bytes"),
+            "faulthandler": faulthandler,
+        }
+        made = _with_room(kept, len(config.exporters)) if not fixed or not is_there(place) else kept
+        try:
+            store = Store(fixed, made, **options) if fixed else Store.for_process(place, made, **options)
+        except StoreLockedError:
+            raise
+        except (StoreError, OSError) as error:
+            if options["strict"]:
+                raise
+            store = Store.nowhere(place, made, clock=clock, why=one_line(error))
+        store.give_children(partial(_paths_of_child, partial(paths_beside if fixed else own_paths, place)))
+        if not store.unkept:
+            _begin(store, plugins, config, own=not fixed)
+        _open[place] = store
+        return store
 
-    kept = known.schemas() or schemas
-    if not is_there(store_path):
-        kept = tuple(DEFAULT_SCHEMAS if kept is None else kept)
-        if all(schema.name != SELF_SCHEMA for schema in kept):
-            kept = with_room(kept, len(known.exporters))
-    store = Store(
-        store_path,
-        kept,
-        clock=clock,
-        writer=writer,
-        tick_interval_s=known.store.get("tick_interval", 1.0),
-        sync_interval_s=known.store.get("sync_interval"),
-        faulthandler=faulthandler,
-        max_bytes=known.store.get("max_bytes"),
-        strict=known.store.get("strict", False),
-    )
-    exporters: Exporters | None = None
+
+def _read(name: str | Path | Config | None) -> tuple[Config, str]:
+    """Give the config, and the program's name. Raises: UsageError: it is none; as `read_config`."""
+    if isinstance(name, Config):
+        return name, _program()
+    if name is None:
+        return read_config(), _program()
+    text = str(name)
+    if isinstance(name, Path) or "/" in text or text.endswith(".toml") or os.path.isfile(text):  # noqa: PTH113 - raises nothing
+        return read_config(text), _program()
+    if not _NAME.fullmatch(text):
+        what = "not a name of a store: letters, digits, _, . and -, 100 at most; a path has a slash or ends in .toml"
+        raise UsageError(f"{text!r}: {what}")
+    return read_config(), text
+
+
+def _program() -> str:
+    """Name the program by its script."""
+    script = Path(sys.argv[0] if sys.argv else "")
+    name = script.parent.name if script.stem == "__main__" else script.stem
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "python"
+
+
+def _state_directory() -> Path:
+    """Give the directory of the stores of programs that name none."""
+    if given := os.environ.get("RONDO_DIR"):
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - raises nothing
+    return Path(state) / "rondo"
+
+
+def _with_room(kept: Sequence[Schema] | None, n_exporters: int) -> tuple[Schema, ...]:
+    """Give the schemas of a new store, with room for what its exporters are counted by."""
+    kept = tuple(DEFAULT_SCHEMAS if kept is None else kept)
+    return kept if any(schema.name == SELF_SCHEMA for schema in kept) else with_room(kept, n_exporters)
+
+
+def _default_recorders(kept: Sequence[Schema] | None) -> list[str]:
+    """Name the recorders that are on unless a table says otherwise: none where the schemas have no room for them."""
+    home = home_among(kept or DEFAULT_SCHEMAS)
+    kinds: tuple[Kind, ...] = ("counter", "gauge")
+    homes = [home(Series("process_", (), kind, "", 0)) for kind in kinds]
+    if not all(schema is not None and schema.max_series >= _ROOM for schema in homes):
+        return []
+    installed = entrypoints.find(RECORDERS)
+    return [name for name in DEFAULT_RECORDERS if name in installed]
+
+
+def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool) -> None:
+    """Let a store that was just opened be recorded into and exported; it is closed where that is a mistake."""
     try:
-        with store:
-            store.bind_recorders(plugins)
-            exporters = Exporters(store, known.exporters)
-            store.tick()
-            yield store
-    finally:
-        if exporters is not None:
-            exporters.close(store.run.number)
+        store.bind_recorders(plugins)
+        if config.exporters:
+            opened_in = 0 if own else os.getpid()
+            store.accompany(partial(_exporters, config, opened_in))
+        store.tick()
+    except BaseException:
+        store.close()
+        raise
+
+
+def _paths_of_child(paths: Paths) -> Iterable[Path]:
+    """Give the paths for a child's own store, which is closed with the child, also where multiprocessing ends it."""
+    if util := sys.modules.get("multiprocessing.util"):
+        util.Finalize(None, _close_all, exitpriority=0)
+    return paths()
+
+
+def _exporters(config: Config, unlabelled_in: int, store: Store) -> Any:
+    """Open the exporters of a store; where one of many goes through them, the label `instance` says which."""
+    from rondo_core.export.beside import Exporters
+
+    labels = {} if unlabelled_in == os.getpid() else {"instance": store.path.stem}
+    return Exporters(store, config.exporters, labels)
+
+
+def _close_all() -> None:
+    """Close what is open when the program ends; a store that cannot be ended does not keep the others open."""
+    for store in tuple(_open.values()):
+        store.end_with_process(ending.how())
+
+
+def _in_child() -> None:
+    global _opening  # noqa: PLW0603 - the parent's may be held by a thread that the child has not
+    _opening = threading.RLock()
+
+
+atexit.register(_close_all)  # before what the program registers, which is called first then, and may still record
+os.register_at_fork(after_in_child=_in_child)

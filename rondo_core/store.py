@@ -7,8 +7,8 @@ import os
 import sys
 import threading
 import warnings
-import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,24 +17,33 @@ import attrs
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import StoreClosedError, StoreForkedError, one_line
+from rondo_core.errors import (
+    StoreError,
+    StoreLockedError,
+    UsageError,
+    instead,
+    one_line,
+)
 from rondo_core.model import layout
-from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
+from rondo_core.model.schema import Schema, check_schemas
 from rondo_core.record import ending, selfmetrics
+from rondo_core.record.after_fork import FORKED, IF_LOCKED, Companion, IfLocked
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.end_words import CLOSED, DROPPED, of_error
-from rondo_core.record.growing import make_missing, open_grown, read_bound
-from rondo_core.record.instruments import Instruments
+from rondo_core.record.growing import read_bound
 from rondo_core.record.marks import EventLog, Marks
 from rondo_core.record.notices import Notices
+from rondo_core.record.placing import Placed
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
-from rondo_core.storage.directory import LET_GO_NS, Meta, events_bytes, let_go
+from rondo_core.storage.directory import LET_GO_NS, events_bytes, let_go, read_meta
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
+from rondo_core.storage.own import own_paths
 from rondo_core.storage.recovery import recovery_of
-from rondo_core.storage.runs import Run, grow_runs, on_record, process_token, this_run, write_run_to
+from rondo_core.storage.registry import Registry
+from rondo_core.storage.runs import Run, grow_runs, on_record, this_run, write_run_to
 from rondo_core.units import Duration
 
 if TYPE_CHECKING:
@@ -44,15 +53,15 @@ if TYPE_CHECKING:
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
 _END_WAIT_S = 5.0  # for a tick under way when the process ends; a recorder that hangs must not keep it
-_live: weakref.WeakSet[Store] = weakref.WeakSet()
 
 
-class Store(Instruments, Marks):
+class Store(Placed, Marks):
     """A store opened for writing.
 
-    Threads may share it and its handles. After fork the child's copy refuses to record. A process that is killed
-    loses nothing that was recorded; `close` folds the open windows and notes how the run ended. A store that nothing
-    refers to any more, no handle either, lets go of all that it holds, with a ResourceWarning.
+    Threads may share it and its handles. After fork these count into a store of the child's own, where this one is a
+    process's own too (`for_process`, `open_store`); else the child's keep nothing. A process that is killed loses
+    nothing that was recorded; `close` folds the open windows and notes how the run ended. A store that nothing refers
+    to any more, no handle either, lets go of all that it holds, with a ResourceWarning.
     """
 
     def __init__(
@@ -66,13 +75,14 @@ class Store(Instruments, Marks):
         sync_interval_s: Duration | None = None,
         create_missing: bool = True,
         faulthandler: bool = False,
+        if_locked: IfLocked = "raise",
         strict: bool = False,
         max_bytes: int | str | None = None,
     ) -> None:
         """Open the store at `path` for writing; make it first where it is missing.
 
         Args:
-            schemas: what to keep; default: 100 counters, 24 gauges, 10 summaries, 1s/10m, 10s/6h, 5m/7d.
+            schemas: what to keep; default: 100 counters, some dozens of gauges and summaries, 1s/10m, 10s/6h, 5m/7d.
                 For a store that exists: what it was made with, or more; or None for whatever that is.
             clock: read where a record gives no `now_ns`.
             writer: what the program calls itself, for the record of runs.
@@ -81,109 +91,143 @@ class Store(Instruments, Marks):
                 process takes nothing.
             faulthandler: have Python's faulthandler write into the store as this process crashes, unless the program
                 has enabled it itself; `rondo info` shows what it wrote.
+            tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
+                `tick`. Both may be given as "1s", as in TOML.
+            if_locked: where another process writes the store: "raise"; "beside": record into a store of this process's
+                own, made beside it; "off": have handles that take everything, and keep nothing.
+            strict: raise CapacityError where a series finds no room, which else counts into an overflow series; and in
+                a child of a fork that keeps nothing, instead of a warning.
             max_bytes: up to which the store is made, or grows at an opening: bytes, or "64MiB", to which it grows where
                 none is given. It grows where `schemas` ask for more series or for more schemas than it has, and after a
                 run that had too little room; while it is open its size never changes.
-            strict: a series for which a schema has no room is a CapacityError; else it counts into an overflow series.
-            tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
-                `tick`. Both may be given as "1s", as in TOML.
         Raises: UsageError: an interval that cannot be; StoreLockedError: another process writes it; SchemaError: the
             schemas are not those on disk, and in what; StoreError and those below it: the path cannot be made or read.
         """
-        self.path = Path(path)
         given = None if schemas is None else _listed(schemas)
         asked = None if given is None else check_schemas(given)
-        bound = read_bound(max_bytes)
+        self._max_bytes = read_bound(max_bytes)
         tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
         sync_s = interval_s("sync", sync_interval_s, 0.0)
+        if if_locked not in IF_LOCKED:
+            raise UsageError(f"if_locked {if_locked!r}: {instead(str(if_locked), IF_LOCKED)}")
+        self._stand(path, clock, writer, strict=strict)
+        self._tick_s, self._faulthandler = tick_s, faulthandler
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
-        self._synced_ns = self._let_go_ns = self._noticed_ns = 0
-        self._closed, self._is_over, self._runs, self._strict = True, False, -1, strict
-        self._notices = Notices(self.path)
-        self._thread: TickThread | None = None
-
-        def make() -> None:
-            make_missing(self.path, asked or check_schemas(DEFAULT_SCHEMAS), bound, on_record(clock()))
-
-        opened = open_grown(self.path, given, bound, self._notices, make if create_missing else None)
-        self._folder, meta, self._lock_file = opened
         try:
-            self._open(meta, clock, writer, faulthandler=faulthandler)
+            self._find(asked, given, create_missing)
+        except StoreLockedError as error:
+            if if_locked == "raise":
+                raise
+            self._do_without(error, asked or read_meta(self.path).schemas, off=if_locked == "off")
+        if self.unkept:
+            return
+        try:
+            self._prepare(self.meta.schemas)
+            self._open()
             if tick_s is not None:
                 self.tick()
-                self._thread = TickThread(self, tick_s, self._notices)
-                self._thread.start()
+                self._start_ticking()
         except BaseException:
             self._closed = True
             self._let_go()
             raise
 
+    def _stand(self, path: str | Path, clock: Clock, writer: str, *, strict: bool) -> None:
+        """Be a store of which nothing is open yet."""
+        self.path, self.clock, self._writer, self._strict = Path(path), clock, writer, strict
+        self._tick_s: float | None = None
+        self._faulthandler = False
+        self._synced_ns = self._let_go_ns = self._noticed_ns = 0
+        self._closed, self._runs, self._made = True, -1, False
+        self._notices = Notices(self.path)
+        self._thread: TickThread | None = None
+        self._view: View | None = None
+        self._ticking, self._taking_up = threading.RLock(), threading.RLock()
+        self._ticks: list[Callable[[int], None]] = []
+        self._plugins: list[Plugins] = []
+        self._close_asked = ""
+        self.slabs, self._consolidations = {}, {}
+        self._companion: Companion | None = None
+        self._make_companion: Callable[[Any], Companion] | None = None
+
     @classmethod
     def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
         """Open the calling process's own store below `directory`, named by pid, start and a text that no other has.
 
-        For programs of many processes: each calls this, after fork, and `rondo query DIRECTORY` reads them together.
+        For programs of many processes: `rondo query DIRECTORY` reads them together. A process that is forked has its
+        own there from its first record on, through the handles that it has from its parent.
         Args: `options`: as for the constructor. Raises: as the constructor.
         """
-        me = this_run(0, 0, "")
-        name = f"{me.pid}-{me.process_start}-{process_token()}.rondo"
-        return cls(Path(directory) / name, schemas, **options)
+        paths = partial(own_paths, Path(directory).absolute())
+        for path in paths():
+            try:
+                store = cls(Path(directory) / path.name, schemas, **options)
+            except StoreLockedError as error:
+                if not error.here:
+                    raise
+            else:
+                store.give_children(paths)
+                return store
+        raise AssertionError  # there is no last path
 
-    def _open(self, meta: Meta, clock: Clock, writer: str, *, faulthandler: bool) -> None:
-        self.meta, self.clock = meta, clock
-        root = self._folder
-        recovery = recovery_of(root)
-        self.registry, self.slabs = recovery.open(root, meta, writable=True)
-        lost = sum(recovery.take_up(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
-        self._writers: dict[str, Writer] = {}
+    def _prepare(self, schemas: tuple[Schema, ...]) -> None:
+        """Have what handles are bound to, before and beyond any file."""
+        path = str(self.path)
+        self._writers = {schema.name: Writer(schema, None, 0, self.clock, path) for schema in schemas}
         self._moved: list[tuple[int, int]] = []  # rows whose clock has stepped, of all schemas; see ClockSteps
-        self._consolidations: dict[str, Consolidation] = {}
-        for schema in meta.schemas:
-            slabs, n_series = self.slabs[schema.name], self.registry.counts[schema.name]
-            if slabs[0].given > n_series:  # to series that are not known any more: the registry is an older one
-                for slab in slabs:
-                    slab.clear(n_series)
-            slabs[0].given = n_series
-            writes = self._writers[schema.name] = Writer(schema, slabs[0], n_series, clock, str(root))
-            folds = Consolidation(schema, slabs, writes, anew=recovery.moved or lost > 0, copied=recovery.moved)
-            folds.owner, self._consolidations[schema.name] = self, folds
-            writes.steps.moved = self._moved
-            writes.settle()
-        self._refused = [writer.refused for writer in self._writers.values()]
+        self._of_children: dict[str, int] = {}  # what children lost, by reason
+        self._refused = [self._of_children, *(writer.refused for writer in self._writers.values())]
         self._declarations = Declarations(
-            meta.schemas,
-            self.registry,
+            schemas,
+            Registry.in_memory(path, schemas),
             self._writers,
             self._notices,
             before=self._check_open,
             after=self._close_as_asked,
             strict=self._strict,
         )
-        self._ticking = threading.RLock()
-        self._ticks: list[Callable[[int], None]] = []
-        self._plugins: list[Plugins] = []
-        self._close_asked = ""
-        self._view: View | None = None
+
+    def _open(self, *, new: bool = False) -> None:
+        root, meta = self._folder, self.meta
+        recovery = recovery_of(root)
+        blank = new or (self._made and recovery.last is None)  # no one has opened it since it was made here
+        self.registry, self.slabs = recovery.open(root, meta, writable=True, blank=blank)
+        self._declarations.move_to(self.registry)
+        lost = sum(recovery.take_up(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
+        for schema in meta.schemas:
+            slabs, n_series = self.slabs[schema.name], self.registry.counts[schema.name]
+            if slabs[0].given > n_series:  # to series that are not known any more: the registry is an older one
+                for slab in slabs:
+                    slab.clear(n_series)
+            slabs[0].given = n_series
+            writes = self._writers[schema.name]
+            writes.take_up(slabs[0], n_series, str(root))
+            folds = Consolidation(schema, slabs, writes, anew=recovery.moved or lost > 0, copied=recovery.moved)
+            folds.owner, self._consolidations[schema.name] = self, folds
+            writes.steps.moved = self._moved
+            writes.settle()
+            for slab in slabs:
+                slab.blank = False
+            if new and n_series:
+                writes.be_born()
         self._new = recovery.last is None
         number = recovery.last.number + 1 if recovery.last else 1
-        self.run: Run = this_run(number, clock(), writer, root.place)
+        self.run: Run = this_run(number, self.clock(), self._writer, root.place)
         self._closed = False
         self.self_metrics = selfmetrics.SelfMetrics(self.counter, self.registry, meta.schemas)
         self._declarations.at_refusal = self._count_refused
+        self._begin()
         if lost:
             self.self_metrics.set_total(selfmetrics.ROWS_LOST, lost)
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
         self._take_back_future()
-        self._notices.of_steps(self._moved, clock())
+        self._notices.of_steps(self._moved, self.clock())
         grow_runs(root / layout.RUNS_FILE, self.run.number)
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
-        self._events = EventLog(
-            root, events_bytes(meta.schemas), self.run.number, self._notices, clock, self._check_not_ended
-        )
-        handled = self._events.watch_faults(root, begin=faulthandler)
+        self._events = EventLog(root, events_bytes(meta.schemas), self.run.number, self._notices, self.clock)
+        handled = self._events.watch_faults(root, begin=self._faulthandler)
         self.run = attrs.evolve(self.run, faulthandler=handled)
         write_run_to(self._runs, self.run)
-        _live.add(self)
         ending.watch(self)
 
     # -- time
@@ -204,33 +248,26 @@ class Store(Instruments, Marks):
         """Run the recorders, enter the bucket of `now_ns` in every schema, and fold the windows that have closed.
 
         Called about once a second, by the owner or by the store's own thread; a tick more or less changes no value.
-        Raises: StoreClosedError, StoreForkedError.
+        Raises: StoreClosedError; StoreForkedError: see `strict`.
         """
         if held_here(self._ticking) or self._is_over:
             return  # a recorder's call, or a signal handler's: the tick is under way
         try:
             with self._ticking:
                 self._check_open()
-                self._tick(self.clock() if now_ns is None else now_ns)
+                if not self.unkept:
+                    self._tick(self.clock() if now_ns is None else now_ns)
         finally:
             self._close_as_asked()
 
-    def _check_open(self) -> None:
-        if self.run.pid != os.getpid():
-            what = f"opened before fork by process {self.run.pid}"
-            raise StoreForkedError(f"{self.path}: {what}; open a store of your own here")
-        if self._closed:
-            raise StoreClosedError(f"{self.path}: closed; open it again to record")
-
-    def _check_not_ended(self) -> None:
-        """Raise as `_check_open`, but where the store ended with its process: what comes then goes nowhere."""
-        if not self._is_over:
-            self._check_open()
-
     def _tick(self, now_ns: int) -> None:
+        if self._made_here:
+            self._settle_here()
         self._take_back_future()
         for call in self._ticks:
             call(now_ns)
+        if not self._is_here():
+            return  # a recorder has forked: this is the child
         self._count()
         if abs(now_ns - self._noticed_ns) >= _NOTICE_NS:
             self._noticed_ns = now_ns
@@ -252,6 +289,8 @@ class Store(Instruments, Marks):
             self._new = False
 
     def _count(self) -> None:
+        if self._from_children >= 0 and (lost := self._lost_by_children()):
+            self._of_children[FORKED] = self._of_children.get(FORKED, 0) + lost
         self.self_metrics.count(
             self._refused, self._declarations.refused, [plugins.failures for plugins in self._plugins]
         )
@@ -270,7 +309,11 @@ class Store(Instruments, Marks):
     @property
     def view(self) -> View:
         """The store's reading side, in this process: series, query, newest_ns."""
+        if self._paths is not None:
+            self._check_here()
         if self._view is None:
+            if not self.slabs:
+                raise StoreError(f"{self.path}: keeps nothing in this process ({self.unkept}); nothing is to be read")
             forking.load("numpy", "rondo_core.read.store_reader")
             from rondo_core.read.store_reader import View
 
@@ -287,17 +330,20 @@ class Store(Instruments, Marks):
     def sync(self) -> None:
         """Write everything to the disk, and wait for it; recording goes on meanwhile.
 
-        Raises: StoreForkedError; StoreError: a file was removed or replaced while the store is open.
+        Raises: StoreForkedError: see `strict`; StoreError: a file was removed or replaced while the store is open.
         """
-        if self.run.pid != os.getpid():
+        if not self._is_here():
             self._check_open()
+        if self.unkept:
+            return
         for writer in self._writers.values():
             writer.seal(layout.PROVISIONAL)
         self.registry.sync()
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.sync()
-        self._events.sync()
+        if self._events is not None:
+            self._events.sync()
         if self._runs >= 0:
             os.fdatasync(self._runs)
 
@@ -308,7 +354,8 @@ class Store(Instruments, Marks):
         Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1"); where the
             process is ending already, "closed" gives way to how it does.
         """
-        if self.run.pid != os.getpid():
+        if not self._is_here():
+            self._close_untaken(ended)
             return
         ended = ending.known() or ended if ended == CLOSED else ended
         if self._in_the_middle():
@@ -318,16 +365,24 @@ class Store(Instruments, Marks):
             return
         if self._thread is not None:
             self._thread.end()
+        if not (self._closed or self.unkept):
+            self._accompany_here()
         with self._ticking, self._declarations.lock:
-            if self._closed:
-                return
+            if not self._closed:
+                self._end(ended)
+        companion, self._companion, self._make_companion = self._companion, None, None
+        if companion is not None:
+            companion.close(self.run.number)
+
+    def _end(self, ended: str) -> None:
+        if self.unkept:
+            self._stop(ended)
+        else:
             now_ns = self.clock()
             self._count()
             self._notices.of_files(self.registry)
             self.self_metrics.flush(now_ns)
-            for writer in self._writers.values():
-                writer.stop(ended, is_over=self._is_over)
-            self._closed = True
+            self._stop(ended)
             try:
                 for name, writer in self._writers.items():
                     writer.seal()
@@ -340,21 +395,21 @@ class Store(Instruments, Marks):
             finally:
                 self._ticks.clear()  # and with them what recorders keep open
                 self._let_go()
-                self._close_asked = ""  # not before: who else was asked waits above until all of this is done
+                self._close_asked = ""  # not before: who else was asked waits until all of this is done
 
     def end_with_process(self, ended: str) -> None:
         """Close it as the process ends: what is recorded yet goes nowhere, a tick that hangs is not waited for."""
-        if self._closed or self.run.pid != os.getpid():
+        if self._closed:
             return
         self._is_over = True
         self._notices.leave_out("files")  # a program that ends has removed them itself
         try:
-            if self._thread is not None:
+            if self._thread is not None and self._is_here():
                 self._thread.end(_END_WAIT_S)
             if self._ticking.acquire(timeout=_END_WAIT_S):
                 self._ticking.release()
                 self.close(ended)
-            else:
+            elif self._runs >= 0:
                 self._note_end(ended, self.clock())
         except Exception as error:  # noqa: BLE001 - the program ends as it would without a store
             self._notices.warn(f"not closed at the end of the process: {one_line(error)}")
@@ -370,14 +425,19 @@ class Store(Instruments, Marks):
         if self._runs >= 0:
             os.close(self._runs)
             self._runs = -1
+        if self._events is not None:
             self._events.close()
-        self._lock_file.release()
-        _live.discard(self)
+        if self._from_children >= 0:
+            os.close(self._from_children)
+            self._from_children = -1
+        if hasattr(self, "_lock_file"):
+            self._lock_file.release()
+        self._forget()
         ending.unwatch(self)
 
     def __del__(self) -> None:
         """Let go of what a store holds that was dropped without `close`, and say so; nothing is folded here."""
-        if getattr(self, "_closed", True) or self.run.pid != os.getpid() or sys.is_finalizing():
+        if getattr(self, "_closed", True) or not self._is_here() or self.unkept or sys.is_finalizing():
             return
         self._closed = True
         try:
@@ -422,23 +482,7 @@ class Store(Instruments, Marks):
         """Say where it is and how much is in it."""
         return f"<Store {self.path}: {len(self.registry)} series{', closed' if self._closed else ''}>"
 
-    def _after_fork(self) -> None:
-        for writer in self._writers.values():
-            writer.forked()
-        self._declarations.forked()
-        self._events.forked()
-        self._ticking = threading.RLock()
-
 
 def _listed(schemas: Any) -> tuple[Schema, ...]:
     """Give what was given as a tuple; what is no list of schemas is refused by its own name."""
     return tuple(schemas) if isinstance(schemas, Iterable) and not isinstance(schemas, str) else (schemas,)
-
-
-def _forget_after_fork() -> None:
-    for store in tuple(_live):
-        store._after_fork()  # noqa: SLF001 - the same module
-    _live.clear()
-
-
-os.register_at_fork(after_in_child=_forget_after_fork)

@@ -106,6 +106,11 @@ class Values:
             for value in tuple(self._made):
                 value.bind(self._store)
 
+    def made(self) -> list[Value]:
+        """Give the values that there are."""
+        with self._lock:  # other threads make more
+            return list(self._made)
+
     def open_if_made(self) -> None:
         """Open it where there are values, for a look at all of them, the untouched ones included."""
         if self._made:
@@ -135,8 +140,9 @@ class Values:
 
         def tick(now_ns: int) -> None:
             values = owner()
-            for value in tuple(values._made) if values is not None else ():  # noqa: SLF001 - the class around
-                value.keep(now_ns)
+            if values is not None:
+                for value in values.made():
+                    value.keep(now_ns)
 
         return tick
 

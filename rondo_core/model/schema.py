@@ -19,7 +19,7 @@ from rondo_core.units import format_duration, parse_duration_ns
 SELF_SCHEMA = "rondo"
 SELF_PREFIX = "rondo_"
 # How many series rondo counts itself by: of a store, of each exporter, and how many plugins' failures by name.
-SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 13, 10, 8
+SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 14, 10, 8
 OWN_SERIES = SERIES_OF_A_STORE + PLUGINS_NAMED + 1  # all other plugins are one; without an exporter's
 MAX_SERIES = 1_000_000
 MAX_RESERVE = 8

@@ -66,7 +66,16 @@ STORE_OPTIONS = (
     Option("tick_interval", "duration", "how often the store is ticked; 1s"),
     Option("sync_interval", "duration", "how often everything is written to the disk; when the kernel does"),
     Option("max_bytes", "size", "up to which the store is made, or grows when it is opened; 64MiB"),
-    Option("strict", "flag", "a series for which there is no room is an error, and not counted as overflow; false"),
+    Option(
+        "if_locked",
+        help="where another process writes the store: raise, record beside it, or keep nothing; raise",
+        choices=("raise", "beside", "off"),
+    ),
+    Option(
+        "strict",
+        "flag",
+        "raise where a series finds no room, or a program or its child no store; false",
+    ),
 )
 AGENT_OPTIONS = (
     Option("interval", "duration", "how often the directory is looked through", 30.0),

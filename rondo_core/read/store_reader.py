@@ -54,6 +54,12 @@ class View:
     def confirm(self) -> None:
         """Say that what was just read is what this view is of; one of a store that has ended may raise."""
 
+    def forget(self) -> None:
+        """Drop what was looked at of the slabs, so that they can be unmapped."""
+        self._prepared.clear()
+        for query in self._queries.values():
+            query.forget()
+
     def reader(self, schema: str, tier: int = 0) -> SlabReader:
         """Give the reader of one tier of a schema, the finest unless asked otherwise."""
         return self._queries[schema].readers[tier]
@@ -284,8 +290,7 @@ class StoreReader(Closes, View):
 
     def close(self) -> None:
         """Let go of the files."""
-        for query in self._queries.values():
-            query.forget()
+        self.forget()
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.close()

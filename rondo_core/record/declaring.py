@@ -124,13 +124,13 @@ class Declarations:
         if found is not None:
             return found
         writer = self._writers[series.schema]
-        writer.slab.given = max(writer.slab.given, series.column + 1)
+        writer.give(series.column)
         writer.add_series(series.column)
         return self._handles.setdefault((series.name, series.labels), self._handle(writer, series))
 
     def _handle(self, writer: Writer, series: Series) -> Any:
         """Bind a new handle to the series' cells."""
-        width, current = writer.slab.spec.max_series, writer.current
+        width, current = writer.width, writer.current
         if series.kind != "summary":
             return _HANDLES[series.kind](current, series)
         if writer.sketches is None:
@@ -179,6 +179,11 @@ class Declarations:
             mend = "give it a larger max_series, or use rondo migrate; the next opening makes room within max_bytes"
             what = f"schema {schema.name} has room for {schema.max_series} series and has them all"
             self._notices.once("overflow", f"{refused}: {what}; what is beyond {self._overflow.said(schema)}; {mend}")
+
+    def move_to(self, registry: Registry) -> None:
+        """Declare in another registry from here on, which has the same series in the same columns."""
+        self.registry = registry
+        self._overflow.move_to(registry)
 
     def forked(self) -> None:
         """Take a lock that no thread of the parent holds."""

@@ -131,7 +131,7 @@ class _Process:
         self.hooks: list[_Hook] = []
         self.main: FrameType | None = None
         self.ended = ""
-        self.has_looked = False  # whether this is a worker of multiprocessing's
+        self.is_worker: bool | None = None  # of multiprocessing's, which may end without atexit; None: not known yet
 
 
 _process = _Process()
@@ -151,9 +151,8 @@ def watch(store: Recording) -> None:
             ]
         if _process.main is None:
             _process.main = _program()
-        if not _process.has_looked:
-            _process.has_looked = True
-            _watch_worker()
+        if _process.is_worker is None:
+            _process.is_worker = _watch_worker()
 
 
 def unwatch(store: Recording) -> None:
@@ -170,8 +169,11 @@ def known() -> str:
     return _process.ended
 
 
-def _how() -> str:
+def how() -> str:
     """Say how the process ended, when it has come to its last callbacks."""
+    if _process.is_worker:
+        error = sys.exc_info()[1]  # it is on its way through the caller of the worker's last callbacks
+        return RETURNED if error is None else end_words.of_error(error)
     if _process.ended or _is_interactive():
         return _process.ended or RETURNED
     main = _process.main
@@ -185,13 +187,7 @@ def _how() -> str:
 
 def _close_all() -> None:
     """End every store that is open, in the order of their opening."""
-    _end(_how())
-
-
-def _close_in_worker() -> None:
-    """Do so in a process of multiprocessing's, which may end without atexit."""
-    error = sys.exc_info()[1]
-    _end(RETURNED if error is None else end_words.of_error(error))
+    _end(how())
 
 
 def _end(ended: str) -> None:
@@ -224,14 +220,16 @@ def _is_interactive() -> bool:
     return hasattr(sys, "ps1") or bool(sys.flags.interactive) or bool(os.environ.get("PYTHONINSPECT"))
 
 
-def _watch_worker() -> None:
+def _watch_worker() -> bool:
     process = sys.modules.get("multiprocessing.process")
-    if process is not None and process.parent_process() is not None:
+    is_worker = process is not None and process.parent_process() is not None
+    if is_worker:
         from multiprocessing.util import Finalize
 
-        Finalize(None, _close_in_worker, exitpriority=_LAST)
+        Finalize(None, _close_all, exitpriority=_LAST)
         atexit.unregister(_close_all)
         atexit.register(_close_all)  # multiprocessing clears what its child has of its parent's
+    return is_worker
 
 
 def _in_child() -> None:

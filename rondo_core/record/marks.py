@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import abc
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rondo_core.clock import Clock
@@ -24,10 +25,12 @@ MAX_TEXT_BYTES, _MAX_NAME_BYTES, _MAX_VALUE_BYTES, MAX_FACTS = 1500, 100, 200, 8
 _MOST_FAILURES = 32  # of different kinds, that a run puts on record
 
 
-class Marks:
+class Marks(abc.ABC):
     """Puts events on record; a store does."""
 
-    _events: EventLog
+    @abc.abstractmethod
+    def _events_here(self) -> EventLog | None:
+        """Give what keeps marks and notes, in this process; None where it keeps nothing, or is at its end."""
 
     def mark(self, name: str, /, *, now_ns: int | None = None, **facts: object) -> None:
         """Put on record that something happened: `store.mark("deploy", version="1.4.2")`.
@@ -39,28 +42,35 @@ class Marks:
         Args: `facts`: what there is to say of it; `now_ns`: when, ns since the epoch; by default now.
         Raises: UsageError: the name is no text; StoreClosedError, StoreForkedError.
         """
-        self._events.add(MARK, name, facts, now_ns)
+        self._add(MARK, name, facts, now_ns)
 
     def note(self, text: str, /, *, now_ns: int | None = None) -> None:
         """Put a line of text on record: `store.note("stage transform began")`. Args and Raises: as `mark`."""
-        self._events.add(NOTE, text, {}, now_ns)
+        self._add(NOTE, text, {}, now_ns)
+
+    def _add(self, kind: str, text: object, facts: Mapping[str, object], now_ns: int | None) -> None:
+        if not isinstance(text, str) or not text.strip():
+            raise UsageError(f"{kind} {text!r}: not a text; write what happened")
+        events = self._events_here()
+        if events is not None:
+            events.add(kind, text, facts, now_ns)
 
     def note_failure(self, error: BaseException, where: str) -> None:
         """Put on record an exception that nobody caught, each kind once in a run."""
-        self._events.add_failure(error, where)
+        events = self._events_here()
+        if events is not None:
+            events.add_failure(error, where)
 
 
 class EventLog:
     """The events of a store that is open for writing."""
 
-    def __init__(
-        self, folder: Folder, size_bytes: int, run: int, notices: Notices, clock: Clock, check_open: Callable[[], None]
-    ) -> None:
+    def __init__(self, folder: Folder, size_bytes: int, run: int, notices: Notices, clock: Clock) -> None:
         """Open the file, made of `size_bytes` where it is missing yet.
 
         Where that cannot be, log why: what is to be put there is then lost, and nothing else.
         """
-        self._run, self._notices, self._clock, self._check_open = run, notices, clock, check_open
+        self._run, self._notices, self._clock = run, notices, clock
         self._lock = threading.RLock()
         self._waiting: deque[Event] = deque()
         self._failures: set[tuple[str, str]] = set()
@@ -89,11 +99,8 @@ class EventLog:
             return ""
         return HERE if self._faults is not None else ELSEWHERE
 
-    def add(self, kind: str, text: object, facts: Mapping[str, object], now_ns: int | None) -> None:
+    def add(self, kind: str, text: str, facts: Mapping[str, object], now_ns: int | None) -> None:
         """Put an event on record; see `Marks.mark`."""
-        if not isinstance(text, str) or not text.strip():
-            raise UsageError(f"{kind} {text!r}: not a text; write what happened")
-        self._check_open()
         named = {self._text(key, _MAX_NAME_BYTES): self._text(value, _MAX_VALUE_BYTES) for key, value in _first(facts)}
         if len(facts) > len(named):
             named["..."] = f"{len(facts) - len(named)} more"
@@ -147,12 +154,6 @@ class EventLog:
             if self._file is not None:
                 self._file.close()
                 self._file = None
-
-    def forked(self) -> None:
-        """Take a lock that no thread of the parent holds; the parent's file stays its own."""
-        self._lock = threading.RLock()
-        self._waiting.clear()
-        self.close()
 
 
 def _first(facts: Mapping[str, object]) -> Iterable[tuple[str, object]]:

@@ -23,6 +23,11 @@ class Notices:
         self._store = str(store)
         self._said: set[str] = set()
 
+    def name(self, store: object) -> None:
+        """Begin lines with another path from here on, of a store of which nothing was said yet."""
+        self._store = str(store)
+        self._said.clear()
+
     def warn(self, line: str) -> None:
         """Log a line."""
         forking.load("logging")

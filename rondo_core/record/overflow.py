@@ -72,9 +72,15 @@ class Overflow:
         seen = self._seen.setdefault(schema.name, LabelSets())
         if not seen.add(identity):
             return False
-        slab = self._writers[schema.name].slab
-        slab.overflowed = max(slab.overflowed, seen.count())
+        writer = self._writers[schema.name]
+        if not writer.unkept:
+            writer.slab.overflowed = max(writer.slab.overflowed, seen.count())
         return True
+
+    def move_to(self, registry: Registry) -> None:
+        """Count in another registry's series from here on, and label sets anew."""
+        self._registry = registry
+        self._seen.clear()
 
     def count(self) -> int:
         """Give how many label sets found no series: exact while they are few, then about."""
@@ -143,6 +149,11 @@ class GaugesApart(GaugeBatch):
     def __init__(self, gauges: Sequence[Gauge]) -> None:
         """Take them as they come."""
         self.gauges = tuple(gauges)
+
+    @property
+    def series(self) -> tuple[Series, ...]:
+        """Name what each gauge sets, in order; an overflow series may be there more than once."""
+        return tuple([gauge.series for gauge in self.gauges])
 
     def set(self, values: Any, now_ns: int | None = None) -> None:
         """Set every gauge. Raises: ValueError: the number of values is not that of the gauges."""

@@ -30,6 +30,8 @@ def stage(slab: Slab, bucket: int, newest: int, cells: Cells) -> Words:
 
 def recover(slab: Slab, *, copies: bool) -> None:
     """Mend what a killed writer left: rows in the middle of a batch and, with `copies`, a newest row in part."""
+    if slab.blank:
+        return
     slots = slab.spec.slot_count
     first, step = slab.row_word(0), slab.row_words
     sequences = slab.words[first + 1 : first + slots * step : step].tolist()

@@ -1,36 +1,26 @@
 """Enter a bucket: initialise its row, then publish its header. The slow half of every record.
 
 A handle stores straight into the current row while the clock is inside its bucket; for everything else it calls the
-slow path here: entering the next bucket, late samples, a closed store, a fork.
-
-Why no lock guards the fast half: between the handle's look at the clock and its last store there is no call, so
-CPython, which hands the interpreter over only at calls, loops and function entries, runs that stretch in one piece.
-The slow half empties the span first, so that from then on every record waits for its lock and the rows stand still.
+slow path here: entering the next bucket, late samples. See slow_path.py for what goes before that.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import threading
 from array import array
-from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rondo_core import faults
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.errors import StoreClosedError, StoreForkedError
-from rondo_core.model import layout, ring, sketch
-from rondo_core.model.labels import Kind
+from rondo_core.model import layout, ring
 from rondo_core.model.schema import Schema
-from rondo_core.model.sketch import SketchCells
-from rondo_core.record import row_backup
+from rondo_core.record import first_rows, row_backup
 from rondo_core.record.admission import CAUSES, OVERFLOW, Admission
 from rondo_core.record.clock_steps import ClockSteps
-from rondo_core.record.handles import Current, SketchedSummary
+from rondo_core.record.handles import Current
+from rondo_core.record.slow_path import SlowPath
 from rondo_core.record.summary_cells import SummaryRows, within
-from rondo_core.storage.lock import held_here
 from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:
@@ -38,98 +28,54 @@ if TYPE_CHECKING:
 
 NAN = math.nan
 INF = math.inf
-Slow = Callable[[int, Any, int], object]  # column, what is recorded, now_ns
 Many = tuple[int, float, float, float]  # how many observations, their sum, the least, the greatest
 
 
-def _nothing_to_fold(_bucket: int) -> int:
-    """Stand in for consolidation in a schema of one tier."""
-    return 0
-
-
-class Writer:
+class Writer(SlowPath):
     """The writing end of one schema's finest tier.
 
-    Attributes: `current`, what handles look at on every record; `row`, the float64 cells of the current row, and
-    `header`, its int64 header; `bucket`, the newest one entered; `unfolded_from`, the first bucket not yet
-    consolidated; `fold` and `rewind`, consolidation's part; `steps`, what becomes of rows when the clock steps back;
-    `refused`, counts by reason; `after`, called at the end of a slow record, without the lock.
+    Attributes: those of `SlowPath`; `steps`, what becomes of rows when the clock steps back.
     """
 
     __slots__ = (
-        "_busy",
-        "_ended",
-        "_is_over",
-        "_lock",
-        "_pid",
+        "_schema",
         "_slots",
         "_summaries",
-        "_template",
-        "_touched",
-        "_waiting",
-        "after",
-        "bucket",
         "clock",
-        "current",
-        "fold",
-        "header",
         "interval_ns",
         "kind",
         "n_series",
         "opened_bucket",
-        "path",
         "ratio",
-        "refused",
-        "rewind",
-        "row",
-        "sketched",
         "sketches",
-        "slab",
         "steps",
-        "unfolded_from",
     )
 
-    def __init__(self, schema: Schema, slab: Slab, n_series: int, clock: Clock, path: str) -> None:
-        """Take up the slab where its last writer left it."""
-        self.slab, self.clock, self.path = slab, clock, path
-        self.kind: Kind = schema.kind
+    def __init__(self, schema: Schema, slab: Slab | None, n_series: int, clock: Clock, path: str) -> None:
+        """Take up the slab where its last writer left it; None: take up none yet."""
+        self._schema, self.clock, self.kind = schema, clock, schema.kind
         self.interval_ns = schema.tiers[0].interval_ns
         self.ratio = schema.ratio(1) if len(schema.tiers) > 1 else 1
-        self.n_series = 0
-        self.fold: Callable[[int], int] = _nothing_to_fold
-        self.unfolded_from = 1 << 62
-        self.rewind: Callable[[int], object] = _nothing_to_fold
-        self.steps = ClockSteps(self)
-        self.refused = dict.fromkeys(("late", "future", "taken_back", *CAUSES), 0)
-        records = self._set, self._set_many, self._inc, self._observe
-        given = Admission(self.refused, clock, 0.0 if schema.sketch else -INF, self._alone, records)
         self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.n_columns)
-        self._lock = threading.RLock()
-        self._pid = os.getpid()
-        self._ended, self._is_over = "", False
-        self._busy = False
-        self.after: Callable[[], None] | None = None
-        self._touched: set[int] = set()
-        self._waiting: deque[tuple[Slow, int, Any, int]] = deque()
-        # What a new row begins with; a counter's begins with the row before.
-        sketch_words = slab.cell_words("sketch_head") if schema.sketch else slab.row_words - 2
-        self._template: Cells = memoryview(
-            array("d", [NAN] * sketch_words + [0.0] * (slab.row_words - 2 - sketch_words))
-        )
-        self.sketches: SketchCells | None = None
-        self.sketched: dict[int, SketchedSummary] = {}
-        if schema.sketch:
-            banks = slab.cell_words("sketch0") * 2, slab.cell_words("sketch1") * 2
-            self.sketches = SketchCells(sketch_words, banks, sketch.CELLS_OF[schema.sketch_layout])
-        self.current = Current(given, clock, clock is wall_ns, slab.row_words - 2)
-        self.row, self.header = self._template, slab.row_header(0)  # until a bucket is entered
-        self.current.point_at(self.row, self.header, 0, 0)
+        self.n_series = 0
+        template, self.sketches = first_rows.template_of(schema)  # a counter's row begins with the one before
+        refused = dict.fromkeys(("late", "future", "taken_back", *CAUSES), 0)
+        records = self._set, self._set_many, self._inc, self._observe
+        given = Admission(refused, clock, 0.0 if schema.sketch else -INF, self._alone, records)
+        super().__init__(path, refused, template, Current(given, clock, clock is wall_ns, len(template)))
+        if slab is not None:
+            self.take_up(slab, n_series, path)
+
+    def take_up(self, slab: Slab, n_series: int, path: str) -> None:
+        """Go on in a slab where its last writer left it, for the handles that there are; a child's own, too."""
+        self.slab, self.path = slab, path
+        self.steps = ClockSteps(self)
         killed = slab.in_change  # the last writer was, in the middle of one
         if killed:
             slab.change()
         row_backup.recover(self.slab, copies=self.kind != "gauge")
         self.bucket = max(0, *slab.buckets())
-        self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
+        self.opened_bucket = ring.bucket_of(self.clock(), self.interval_ns)
         self._make_room(n_series)
         if self.bucket:
             slab.change()
@@ -140,12 +86,25 @@ class Writer:
 
     # -- what a store asks
 
+    @property
+    def width(self) -> int:
+        """How many series a row has room for."""
+        return self._summaries.width
+
+    def give(self, column: int) -> None:
+        """Put on record that a column is a series' from now on."""
+        if not self.unkept:
+            self.slab.given = max(self.slab.given, column + 1)
+
     def add_series(self, column: int) -> None:
         """Make room for a series that was just declared: zero for a counter or a summary, absent for a gauge.
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        self._alone(self._add_series, column, NAN, self.clock())
+        if self.unkept:
+            self._make_room(column + 1)
+        else:
+            self._alone(self._add_series, column, NAN, self.clock())
 
     def _add_series(self, column: int, _value: float, now_ns: int) -> None:
         self._make_room(column + 1)
@@ -195,52 +154,18 @@ class Writer:
         if self.steps.unsettled:
             self._alone(lambda _column, _value, _now_ns: self.steps.settle(), 0, NAN, 0)
 
-    def stop(self, ended: str, *, is_over: bool = False) -> None:
-        """Send every further record into the slow path, which refuses it: without a word where the process is over."""
-        with self._lock:
-            self._ended, self._is_over = ended, is_over
-            self.current.point_nowhere()
+    def forked(self, *, renewed: bool) -> None:
+        """Stand still in a child process; see `SlowPath.forked`."""
+        super().forked(renewed=renewed)
+        if renewed and hasattr(self, "steps"):
+            del self.steps  # which looks at the parent's slab
 
-    def forked(self) -> None:
-        """Do the same in a child process, without a lock that a thread of the parent may hold."""
-        self.current.point_nowhere()
-        self._lock = threading.RLock()
-        self._busy = False
-        self._waiting.clear()
+    def be_born(self) -> None:
+        """Let the series of a store that is a child's own be there from now on: their totals begin at 0."""
+        first_rows.give_birth(self._schema, self._template, self.n_series)
+        self._enter(self.clock())
 
-    # -- the slow path of the handles, once it is known what to record: see `Admission`
-
-    def _alone(self, call: Slow, column: int, value: Any, now_ns: int) -> None:
-        """Run one slow record at a time; one from a signal handler in the middle of another waits for its end.
-
-        Raises: StoreClosedError, StoreForkedError.
-        """
-        try:
-            with self._lock:
-                if self._ended or self._pid != os.getpid():
-                    self._refuse_all()
-                    return
-                self._waiting.append((call, column, value, now_ns))
-                if self._busy:
-                    return
-                self._busy = True
-                self.slab.change()
-                try:
-                    while self._waiting:
-                        call, column, value, now_ns = self._waiting.popleft()
-                        call(column, value, now_ns)
-                finally:
-                    if self._touched:
-                        self._seal_touched()
-                    self._busy = False  # no call lies between the last look at what waits and this
-                    self.slab.changed()
-        finally:
-            if self.after:
-                self.after()
-
-    def held_here(self) -> bool:
-        """Say whether this very thread is in the middle of a slow record."""
-        return held_here(self._lock)
+    # -- what the slow path records, once it is known what: see `Admission`
 
     def _touch(self, bucket: int) -> None:
         """Take the seal off a row that is about to change; it is sealed again when the slow record is over."""
@@ -488,10 +413,3 @@ class Writer:
         new, self.n_series = range(self.n_series, n_series), max(self.n_series, n_series)
         if self.kind == "summary" and new:
             self._summaries.make_room(self._template, new)
-
-    def _refuse_all(self) -> None:
-        if self._pid != os.getpid():
-            what = f"opened before fork by process {self._pid}"
-            raise StoreForkedError(f"{self.path}: {what}; open a store of your own here")
-        if not self._is_over:
-            raise StoreClosedError(f"{self.path}: closed; open it again to record")

@@ -106,10 +106,12 @@ def create(
     *,
     store_id: str = "",
     fill: Callable[[Path], object] | None = None,
+    synced: bool = True,
 ) -> None:
     """Make the directory with every file at its full size; it appears under its name when it is complete.
 
-    Args: `store_id`: by default a new one; `fill`: called with the directory before it appears, to fill its files.
+    Args: `store_id`: by default a new one; `fill`: called with the directory before it appears, to fill its files;
+        `synced`: it is on the disk then; False: whoever made it has it written there in its own time.
     Raises: SchemaError: more schemas than a store can name;
     StoreExistsError: something is there; StoreError: no room, or no permission. Nothing is left behind.
     """
@@ -122,15 +124,16 @@ def create(
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     try:
-        make_files(unfinished, record, schemas)
+        make_files(unfinished, record, schemas, synced=False)
         if fill is not None:
             fill(unfinished)
-            sync_files([unfinished / name for name in os.listdir(unfinished)])  # noqa: PTH208 - as in make_files
-        sync_directory(unfinished)
+        if synced:
+            sync_made(unfinished)
         faults.point("create.whole")
         unfinished.rename(path)
         faults.point("create.named")
-        sync_directory(path.parent)
+        if synced:
+            sync_directory(path.parent)
     except OSError as error:
         _remove(unfinished)
         if is_there(path):
@@ -143,6 +146,12 @@ def create(
         raise
     finally:
         held.unlock()
+
+
+def sync_made(directory: Path) -> None:
+    """Write every file of a store, and their names, to the disk, and wait for it. Raises: OSError."""
+    sync_files([directory / name for name in os.listdir(directory)])  # noqa: PTH208 - quicker, and it is asked here
+    sync_directory(directory)
 
 
 def make_unfinished(path: Path, kind: str = "") -> tuple[Path, Folder]:
@@ -169,10 +178,18 @@ def is_abandoned(unfinished: Path) -> bool:
     return lock_alive(folder.descriptor) is True
 
 
-def make_files(directory: Path, record: bytes, schemas: Sequence[Schema], series: tuple[bytes, ...] = ()) -> None:
+def make_files(
+    directory: Path,
+    record: bytes,
+    schemas: Sequence[Schema],
+    series: tuple[bytes, ...] = (),
+    *,
+    synced: bool = True,
+) -> None:
     """Make every file of a store, at its full size and without a row, in an empty directory.
 
-    Args: `record`: what the store is, as `meta_record` packs it; `series`: its series, as records.
+    Args: `record`: what the store is, as `meta_record` packs it; `series`: its series, as records; `synced`: see
+        `create`.
     Raises: StoreError: no room, or no permission.
     """
     create_journal(directory / layout.META_FILE, _meta_bytes(record), (record,))
@@ -185,7 +202,8 @@ def make_files(directory: Path, record: bytes, schemas: Sequence[Schema], series
         for tier in range(len(schema.tiers)):
             faults.point("create.slab")
             create_slab(directory / schema.slab_name(tier), schema.slab_spec(tier))
-    sync_files([directory / name for name in os.listdir(directory)])  # noqa: PTH208 - quicker, and it is asked here
+    if synced:
+        sync_made(directory)
 
 
 def _remove(unfinished: Path) -> None:
@@ -245,14 +263,14 @@ def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
             slab.let_go_for_writing()
 
 
-def open_slabs(path: Path | Folder, meta: Meta, *, writable: bool) -> dict[str, list[Slab]]:
-    """Map every slab of the store.
+def open_slabs(path: Path | Folder, meta: Meta, *, writable: bool, blank: bool = False) -> dict[str, list[Slab]]:
+    """Map every slab of the store; `blank`: see `Slab`.
 
     Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
     """
     return {
         schema.name: [
-            Slab(path / schema.slab_name(tier), schema.slab_spec(tier), writable=writable)
+            Slab(path / schema.slab_name(tier), schema.slab_spec(tier), writable=writable, blank=blank)
             for tier in range(len(schema.tiers))
         ]
         for schema in meta.schemas

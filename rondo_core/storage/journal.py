@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,7 +149,7 @@ class Journal:
         Raises: StoreNotFoundError, StoreError, FormatVersionError; CorruptStoreError: not a journal, of another
         size, or whole records follow a damaged one.
         """
-        self.path = path
+        self.path, self.writable = path, writable
         self._descriptor = -1
         self._synced = 0
         descriptor, found = open_known(path, os.O_RDWR if writable else os.O_RDONLY)
@@ -256,3 +257,30 @@ class Journal:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+class MemoryJournal:
+    """Takes records as a journal does, and writes none: of what a child has of its parent's store, or of no store."""
+
+    writable, torn_bytes, offset = False, 0, 0
+
+    def __init__(self, path: StrPath, payloads: Iterable[bytes] = ()) -> None:
+        """Begin with these records; `path` is for messages."""
+        self.path, self.payloads = path, list(payloads)
+
+    def append(self, payload: bytes, keep: int = 0) -> None:
+        """Take one record, which whoever asks keeps."""
+
+    def read_more(self) -> list[bytes]:
+        """Give none: no other process adds to it."""
+        return []
+
+    def is_in_place(self) -> bool:
+        """Say that nothing has gone."""
+        return True
+
+    def sync(self) -> None:
+        """Have nothing to write."""
+
+    def close(self) -> None:
+        """Have nothing to close."""

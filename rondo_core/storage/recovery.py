@@ -54,15 +54,19 @@ class Recovery:
         """What `Slab.torn` and `take_up` are told; None: the machine has not stopped, and no row is in doubt."""
         return None if self.became is Survival.SAME_BOOT else self.moved
 
-    def open(self, folder: Folder, meta: Meta, *, writable: bool) -> tuple[Registry, dict[str, list[Slab]]]:
+    def open(
+        self, folder: Folder, meta: Meta, *, writable: bool, blank: bool = False
+    ) -> tuple[Registry, dict[str, list[Slab]]]:
         """Open the registry, of which a restart may have taken what was not synced, and every slab, by schema.
+
+        Args: `blank`: see `Slab`.
 
         Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError; nothing stays open then.
         """
         restarted = self.became is Survival.RESTARTED
         registry = Registry(folder / layout.REGISTRY_FILE, meta.schemas, writable=writable, restarted=restarted)
         try:
-            return registry, open_slabs(folder, meta, writable=writable)
+            return registry, open_slabs(folder, meta, writable=writable, blank=blank)
         except BaseException:
             registry.close()
             raise

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import msgpack
 
@@ -18,7 +18,7 @@ from rondo_core.model.labels import Kind, Labels, Series
 from rondo_core.model.overflow import OVERFLOW, OVERFLOW_NAMES, is_of_all, is_overflow
 from rondo_core.model.schema import SELF_SCHEMA, Schema, room_taken
 from rondo_core.storage.files import StrPath
-from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
+from rondo_core.storage.journal import MENDED_BY, Journal, MemoryJournal, create_journal
 from rondo_core.storage.lock import abandon_after_fork
 
 # Room for one series: name, labels, help and unit of ordinary length. A store whose series are longer fills its
@@ -137,7 +137,18 @@ class Registry:
         Raises: StoreNotFoundError, StoreError, CorruptStoreError, FormatVersionError.
         """
         known = tuple(schemas)
-        self._journal = Journal(path, writable=writable, size_bytes=registry_bytes(known), restarted=restarted)
+        journal = Journal(path, writable=writable, size_bytes=registry_bytes(known), restarted=restarted)
+        self._take_journal(journal, known)
+
+    @classmethod
+    def in_memory(cls, path: StrPath, schemas: Iterable[Schema], records: Iterable[bytes] = ()) -> Self:
+        """Make one that begins with these records, as `encode_series` writes them, and writes none of its own."""
+        self = cls.__new__(cls)
+        self._take_journal(MemoryJournal(path, records), tuple(schemas))
+        return self
+
+    def _take_journal(self, journal: Journal | MemoryJournal, known: Sequence[Schema]) -> None:
+        self._journal: Journal | MemoryJournal = journal
         self._schemas = {schema.name: schema for schema in known}
         self.records = self._journal.payloads
         self._series: list[Series] = []  # what was read of the records: the first so many
@@ -348,8 +359,11 @@ class Registry:
         return self._journal.is_in_place()
 
     def abandon(self) -> None:
-        """Let a forked child read on: a thread of the parent may have been at it."""
+        """Let a forked child read on, without the parent's file: a thread of the parent may have been at it."""
         self._reading = threading.RLock()
+        if self._journal.writable:
+            self._journal.close()
+            self._journal = MemoryJournal(self._journal.path)
 
     def close(self) -> None:
         """Close the file."""

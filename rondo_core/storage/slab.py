@@ -72,11 +72,12 @@ class Slab:
     Attributes:
         words: memoryview of int64 over the whole file: row headers and the header's own words.
         cells: memoryview of float64 over the whole file; read-only where the slab was opened so.
+        blank: it was made just now, for this process alone: no row of it was ever used, which a look would cost to see.
         frugal: a look at all headers gives the pages back that it has passed; for who passes once over a large slab.
     A slab maps what other processes write; after fork the map is shared with the parent.
     """
 
-    def __init__(self, path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> None:
+    def __init__(self, path: StrPath, spec: layout.SlabSpec, *, writable: bool, blank: bool = False) -> None:
         """Map the slab at `path`, which must be the one that `spec` describes.
 
         Raises: StoreNotFoundError, CorruptStoreError, FormatVersionError, StoreError (permission).
@@ -91,9 +92,9 @@ class Slab:
         self._arrays: dict[str, NDArray[Any]] = {}
         self._headers: list[NDArray[np.int64] | None] = [None, None]
         self._changes = 0
-        self.frugal = False
+        self.frugal, self.blank = False, blank
         self._bytes = view
-        if writable and spec.tier == 0:
+        if writable and spec.tier == 0 and not blank:
             self._forget_impossible()
 
     def _forget_impossible(self) -> None:
@@ -220,6 +221,8 @@ class Slab:
     def buckets(self, rows: slice | None = None) -> list[int]:
         """Give the header of every row, or of those in some slots: the bucket it holds, or a mark; see ring.py."""
         first, end = (rows.start, rows.stop) if rows else (0, self.spec.slot_count)
+        if self.blank:
+            return [0] * (end - first)
         return self.words[self.row_word(first) : self.row_word(end) : self.row_words].tolist()
 
     def held_buckets(self) -> list[int]:

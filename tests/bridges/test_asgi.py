@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -259,7 +261,7 @@ def test_a_store_without_room_takes_every_request_and_says_so_once(tmp_path, clo
         for number in range(40):
             assert ask(app, path=f"/{number}") == 200
         assert sum(float(each.values[-1]) for each in small.query("http_requests_total")) == 40
-    assert len([record for record in caplog.records if "room" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "room for" in record.getMessage()]) == 1
 
 
 @pytest.mark.parametrize("broken", ["closed", "raises"])
@@ -315,3 +317,20 @@ def test_a_store_is_opened_where_a_callable_says_at_the_first_request(tmp_path):
     assert len(opened) == 1
     with opened[0] as store:
         assert store.counter("http_requests_total", method="GET", route="unmatched", status="200").value == 2
+
+
+def test_a_bridge_loads_its_own_library_and_no_other():
+    """Whoever uses one needs none of the others, nor numpy, which only reading needs."""
+    libraries = {
+        "asgi": set(),
+        "wsgi": set(),
+        "prometheus": {"prometheus_client"},
+        "prometheus_multiprocess.values": {"prometheus_client"},
+        "opentelemetry": {"opentelemetry"},
+        "celery": {"celery", "django"},  # which Celery itself looks for
+    }
+    others = {"starlette", "fastapi", "flask", "django", "numpy", *set().union(*libraries.values())}
+    for module, own in libraries.items():
+        code = f"import sys\nimport rondo_bridges.{module}\nprint(*sys.modules)"
+        done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+        assert set(done.stdout.split()) & others <= own, module

@@ -163,4 +163,4 @@ def test_a_store_without_room_takes_what_it_can(tmp_path, clock, registry, caplo
         for number in range(2):
             (found,) = small.query(f"depth{{n={number}}}", fn="last")
             assert found.values[-1] == number
-    assert len([record for record in caplog.records if "room" in record.getMessage()]) == 1
+    assert len([record for record in caplog.records if "room for" in record.getMessage()]) == 1

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -178,3 +179,29 @@ def test_a_store_that_cannot_be_read_is_left_and_said(installed, registry, caplo
     assert scraped(installed)["jobs_total",] == 2
     assert broken.exists()
     assert "1-1-x.rondo stays where it is" in caplog.text
+
+
+def test_values_are_made_and_recorded_by_many_threads(installed, registry):
+    """None is lost, whether its store was opened before it or by it, and while gauges are kept up."""
+    counter = Counter("jobs", "Jobs.", ["n"], registry=registry)
+    gauge = Gauge("level", "Level.", multiprocess_mode="sum", registry=registry)
+    begin = threading.Barrier(8)
+
+    def work():
+        begin.wait()
+        for number in range(1500):
+            counter.labels(number % 20).inc()
+            gauge.inc(2)
+            gauge.dec()
+            if number % 100 == 0 and client_values.ValueClass._store is not None:
+                client_values.ValueClass._store.tick()
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = scraped(installed)
+    assert [found["jobs_total", str(number)] for number in range(20)] == [600] * 20
+    assert found["level",] == 12_000
+    assert not client_values.ValueClass._store.view.series("rondo_plugin_failures_total")

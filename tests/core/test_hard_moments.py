@@ -36,8 +36,8 @@ def points(reader, selector, start_s=1_700_000_000, **options):
 
 
 def test_a_child_after_fork_declares_nothing_in_the_parents_store(path):
-    """Its declarations, ticks and records are refused; the parent's series stay what they are."""
-    store = Store(path)
+    """Of a strict store its declarations, ticks and records are refused; the parent's series stay what they are."""
+    store = Store(path, strict=True)
     reader, writer = os.pipe()
     if os.fork() == 0:
         said = []

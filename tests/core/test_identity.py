@@ -506,7 +506,7 @@ def test_a_closed_store_is_dropped_in_silence(path):
 
 def test_a_child_can_neither_sync_nor_end_its_parents_store_and_reads_it(path):
     """Whatever a thread of the parent was in the middle of; the child's own store opens."""
-    store = Store(path, tick_interval_s=0.001)
+    store = Store(path, tick_interval_s=0.001, strict=True)
     store.gauge("a").set(1.0)
     reader, writer = os.pipe()
     for _ in range(20):

@@ -203,6 +203,7 @@ def test_gauges_of_a_batch_may_overflow(path, clock):
         with Store(path, SMALL, clock=clock) as store:
             batch = store.batch([store.gauge("g", n=number) for number in range(9)])
             batch.set([float(number) for number in range(9)])
+            assert len(batch.series) == 9
             with pytest.raises(ValueError, match="1 values for 9 gauges"):
                 batch.set([1.0])
             last = {str(each.series): each.values[-1] for each in store.query("g", fn="last")}

@@ -381,8 +381,8 @@ def test_a_closed_store_refuses_clearly(path, clock):
 
 
 def test_a_child_after_fork_refuses_clearly_and_the_parent_goes_on(path):
-    """The child's handles raise StoreForkedError; the parent's store stays whole and locked."""
-    store = Store(path)
+    """A strict store's handles raise StoreForkedError in the child; the parent's store stays whole and locked."""
+    store = Store(path, strict=True)
     counter = store.counter("c_total")
     counter.inc()
     reader, writer = os.pipe()

@@ -21,7 +21,7 @@ from rondo_core.record.admission import CAUSES
 EVERYTHING = Outcome(
     **{field.name: 1 for field in attrs.fields(Outcome) if field.type in {"int", "float"}}, error="", stopped=False
 )
-REASONS = ("late", "future", "taken_back", *CAUSES)
+REASONS = ("late", "future", "taken_back", "forked", *CAUSES)
 
 
 def own(store: Store) -> set[tuple[str, str]]:
@@ -95,7 +95,7 @@ def test_a_config_of_several_exporters_has_room_for_them_with_its_own_schemas_to
     config = Config(store={"path": str(tmp_path / "s")}, exporters=table)
     with open_store(config, schemas=[Schema("gauges", "gauge")]) as store:
         (mine,) = (schema for schema in store.meta.schemas if schema.name == SELF_SCHEMA)
-        assert mine.max_series == 52
+        assert mine.max_series == 53
     (small,) = (attrs.evolve(schema, max_series=16) for schema in SELF_SCHEMAS)
     named = attrs.evolve(config, store={"path": str(tmp_path / "t")})
     with open_store(named, schemas=[small, Schema("gauges", "gauge")]) as store:

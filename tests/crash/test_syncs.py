@@ -176,6 +176,7 @@ MIGRATE += [
     "<-> s/",
     "/",
 ]
+GROW = [NEW, NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
 CURSOR = ["s/.cursor_x.json.unfinished", "-> s/cursor_x.json", "s/"]
 
 
@@ -310,6 +311,17 @@ def test_a_migrated_store_takes_the_place_when_all_of_it_is_on_the_disk(tmp_path
         wanted = [*MIGRATE[:at], "-> .s.unfinished/", "-> s/", *MIGRATE[at + 1 :]]
     migrate_store(tmp_path / "s", [SCHEMAS[0], Schema("g", "gauge", 8, TIERS)])
     assert_steps(disk, wanted)
+
+
+def test_a_grown_store_takes_the_place_when_all_of_it_is_on_the_disk(tmp_path, disk, clock, made):
+    """As a migrated one does; its cursor comes along as it is."""
+    old = made()
+    save_cursor(old.path, Cursor("x", {"g.0": 5}))
+    disk.taken()
+    for each in (old.path, *old.path.iterdir()):
+        disk.note(each)
+    with Store(tmp_path / "s", [SCHEMAS[0], Schema("g", "gauge", 8, TIERS)], clock=clock):
+        assert_steps(disk, GROW)
 
 
 def test_a_migration_that_was_killed_between_two_renames_is_undone_on_the_disk(tmp_path, disk, made):

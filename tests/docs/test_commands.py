@@ -131,3 +131,16 @@ def test_the_export_of_getting_started_runs(tmp_path, monkeypatch, receiver):
     subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
     (line,) = [line for line in commands(text) if "--url" in line]
     assert run(words(line.replace(URL, receiver))) == 0
+
+
+def test_every_program_of_getting_started_runs(tmp_path, monkeypatch):
+    """One after the other, in one directory, with warnings as errors; what they make is where the page says."""
+    text = (ROOT / "docs/getting-started.md").read_text()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("RONDO_DIR", raising=False)
+    programs = [block for language, block in FENCED.findall(text) if language == "python"]
+    assert len(programs) == 4
+    for program in programs:
+        subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=tmp_path, check=True)
+    assert len(list((tmp_path / "state" / "rondo" / "web").iterdir())) == 1
+    assert (tmp_path / "nightly.rondo" / "meta").is_file()

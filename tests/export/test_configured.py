@@ -1,6 +1,8 @@
 """A rondo.toml decides what is recorded where, and where it goes: of `rondo vmm`, and of a program's own store."""
 
+import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -142,9 +144,7 @@ def test_what_a_block_raises_is_on_record_and_the_rest_is_sent(site, toml, ledge
 
 
 def test_a_store_that_cannot_be_opened_as_the_file_says_is_an_error(site, toml, tmp_path):
-    """No path; other tiers than those on disk; a plugin that is not there, or a wrong key: each is named."""
-    with pytest.raises(UsageError, match=r"store\.path: missing"):
-        open_store(toml("[recorders.process]\n")).__enter__()
+    """Other tiers than those on disk; a plugin that is not there, or a wrong key: each is named."""
     own = "[store]\npath = 'own.rondo'\n"
     with open_store(toml(own), schemas=[Schema("g", "gauge", 2)], clock=ManualClock()) as store:
         store.gauge("g").set(1.0)
@@ -159,3 +159,34 @@ def test_a_store_that_cannot_be_opened_as_the_file_says_is_an_error(site, toml, 
             open_store(toml(text)).__enter__()
     with open_store(toml(own)) as store:  # none of them has kept it
         assert store.run.number > 1
+
+
+@pytest.mark.parametrize("ticked", [True, False], ids=["that live for seconds", "that end at once"])
+def test_each_child_of_a_program_sends_what_it_records(ticked, site, toml, ledger, tmp_path):
+    """Through exporters of its own, under its store's name, its end included; nothing of the parent's is mapped there."""
+    config = toml(
+        f"[store]\npath = 'own.rondo'\ntick_interval = '50ms'\n[exporters.ledger]\npath = '{tmp_path}/ledger'\n"
+    )
+    with open_store(config) as store:
+        counter = store.counter("jobs_total")
+        counter.inc()
+        child = os.fork()
+        if not child:
+            status = 1
+            try:
+                counter.inc(10)
+                names = set()
+                while ticked and "rondo-export-ledger" not in names:
+                    names = {thread.name for thread in threading.enumerate()}
+                held = f"{tmp_path}/own.rondo/" in Path("/proc/self/maps").read_text()
+                store.close()
+                status = 2 if held else 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+    (beside,) = (path for path in tmp_path.glob("own*.rondo") if path != tmp_path / "own.rondo")
+    theirs = f'jobs_total{{instance="{beside.stem}"}}'
+    values = {series: value for request in ledger() for series, stamp, value in request if stamp != "ended"}
+    assert (values["jobs_total"], values[theirs]) == (1.0, 10.0)
+    ended = {series for request in ledger() for series, stamp, _ in request if stamp == "ended"}
+    assert {"jobs_total", theirs} <= ended

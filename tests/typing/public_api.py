@@ -52,6 +52,7 @@ def records(path: Path) -> None:
     with open_store("rondo.toml") as opened:
         assert_type(opened, Store)
     assert_type(read_schemas(path), tuple[Schema, ...])
+    watch_loop()
 
 
 def reads(path: Path) -> None:

@@ -50,12 +50,14 @@ def test_a_tier_that_holds_no_whole_bucket_is_refused(interval, retention, said)
 
 
 def test_what_is_kept_where_nothing_is_said():
-    """Counters, gauges and summaries, 32 of each, in three tiers; rondo's own thirty-two counters."""
+    """100 counters, 24 gauges, 8 summaries and 2 with a sketch, in three tiers; rondo's own thirty-two counters."""
     assert [str(tier) for tier in DEFAULT_TIERS] == ["1s/10m", "10s/6h", "5m/7d"]
     assert [(each.name, each.kind, each.max_series, each.match, each.sketch) for each in DEFAULT_SCHEMAS] == [
-        ("counters", "counter", 32, "", False), ("gauges", "gauge", 32, "", False), ("summaries", "summary", 32, "", False),
+        ("counters", "counter", 100, "", False), ("gauges", "gauge", 24, "", False), ("summaries", "summary", 8, "", False),
+        ("quantiles", "summary", 2, "", True),
     ]  # fmt: skip
-    assert [each.tiers[0] for each in DEFAULT_SCHEMAS] == [DEFAULT_TIERS[0]] * 3
+    assert [each.reserve for each in DEFAULT_SCHEMAS] == [5, 2, 2, 0]
+    assert [each.tiers[0] for each in DEFAULT_SCHEMAS] == [DEFAULT_TIERS[0]] * 4
     (own,) = SELF_SCHEMAS
     assert (own.name, own.kind, own.max_series, own.match) == ("rondo", "counter", 32, '{__name__=~"rondo_.*"}')
     assert [str(tier) for tier in own.tiers] == ["1s/10m", "5m/1d"]
@@ -137,8 +139,8 @@ def test_a_schemas_slabs_are_laid_out_by_its_tiers():
     schema = Schema("s", "summary", 2, (FINE, COARSE), sketch=True)
     specs = [schema.slab_spec(tier) for tier in (0, 1)]
     assert [(spec.kind, spec.tier, spec.interval_ns, spec.slot_count, spec.max_series) for spec in specs] == [
-        ("summary", 0, S, 120, 3),
-        ("summary", 1, 10 * S, 60, 3),
+        ("summary", 0, S, 120, 2 + 1),
+        ("summary", 1, 10 * S, 60, 2 + 1),
     ]
     assert [[(cell.name, cell.format) for cell in spec.cells[-3:]] for spec in specs] == [
         [("sketch_head", "q"), ("sketch0", "109I"), ("sketch1", "109I")],
