@@ -28,7 +28,7 @@ from rondo_core.store import Store
 from rondo_core.units import Duration
 
 DEFAULT_RECORDERS = ("process", "python")  # of those that are installed
-_ROOM = 32  # series of a kind that a schema must have for them
+_ROOM = 24  # series of a kind, of which those of these recorders are few
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _open: weakref.WeakValueDictionary[Path, Store] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
