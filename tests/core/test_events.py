@@ -368,3 +368,28 @@ def test_a_crash_that_is_another_ones_is_not_in_the_store(path, how):
     with crash(path, how) as reader:
         assert reader.runs()[-1].faulthandler == ("elsewhere" if how == "own" else "here")
         assert not (path / "fault").exists() or not (path / "fault").read_bytes().strip(b"\0")
+
+
+def test_a_forked_child_marks_into_its_own_store(tmp_path):
+    """Where it has one; where its handles keep nothing, neither does it, and the parent's events are the parent's."""
+    program = """
+import os, sys
+from rondo_core import Store
+store = Store.for_process(sys.argv[1]) if sys.argv[2] == "own" else Store(sys.argv[1] + "/plain")
+store.note("parent")
+if not os.fork():
+    store.note("child")
+    sys.exit(3)
+os.wait()
+store.note("parent again")
+"""
+    for how in ("own", "plain"):
+        place = tmp_path / how
+        place.mkdir()
+        subprocess.run([sys.executable, "-c", program, str(place), how], timeout=60, check=True, capture_output=True)
+        with StoresReader(place) as reader:
+            found = {}
+            for event in reader.events():
+                found.setdefault(event.store, []).append(event.text)
+        wanted = [["child"], ["parent", "parent again"]] if how == "own" else [["parent", "parent again"]]
+        assert sorted(found.values()) == wanted
