@@ -21,6 +21,7 @@ from rondo_core.read.rows import SlabReader
 from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
 from rondo_core.storage.directory import Meta, read_meta
+from rondo_core.storage.events import Event, read_ring
 from rondo_core.storage.files import Closes, Folder
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.recovery import recovery_of
@@ -112,6 +113,19 @@ class View:
         if self.writer_pid() is None:
             return 1 << 62
         return wall_ns() if now_ns is None else now_ns
+
+    def events(self, span: str | Range = ALL, *, now_ns: int | None = None) -> list[Event]:
+        """Give the marks and notes of a range, oldest first; the store keeps the newest.
+
+        A relative range ends at `now_ns`, or where that is not given with the newest sample or event.
+        Raises: RangeError: `span` is none; StoreError, CorruptStoreError: their file cannot be read.
+        """
+        asked = parse_range(span) if isinstance(span, str) else span
+        found = sorted(read_ring(self.folder / layout.EVENTS_FILE).events(), key=lambda event: event.time_ns)
+        if asked.last_ns is not None and now_ns is None:
+            now_ns = max([self.end_ns() - 1, *(event.time_ns for event in found[-1:])])
+        asked = asked.anchored(now_ns or 0)
+        return [event for event in found if asked.start_ns <= event.time_ns < asked.end_ns]
 
     def query(
         self,
@@ -287,7 +301,7 @@ class StoreReader(Closes, View):
             return True
 
     def runs(self) -> list[Run]:
-        """Give who wrote the store and how each run ended, oldest first; the last fifteen."""
+        """Give who wrote the store and how each run ended, oldest first; the last 127."""
         return read_runs(self.folder / layout.RUNS_FILE)
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
 from rondo_core.read.query import Found, SeriesData
 from rondo_core.read.store_reader import StoreReader
+from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
 
@@ -286,6 +287,20 @@ class StoresReader(Closes):
     def end_ns(self) -> int:
         """Give the end of the newest bucket of any of them, ns since the epoch; 0 where there is none."""
         return max(self.of_each(lambda _, reader: reader.end_ns()), default=0)
+
+    def events(self, span: str | Range = "all", *, now_ns: int | None = None) -> list[Event]:
+        """Give the marks and notes of every store in a range, oldest first, each with its `store`.
+
+        Raises: as `View.events`.
+        """
+        asked = parse_range(span) if isinstance(span, str) else span
+        if asked.last_ns is not None and now_ns is None:
+            now_ns = self.end_ns() - 1
+
+        def read(name: str, reader: StoreReader) -> list[Event]:
+            return [attrs.evolve(event, store=name) for event in reader.events(asked, now_ns=now_ns)]
+
+        return sorted((each for found in self.of_each(read) for each in found), key=lambda event: event.time_ns)
 
     def query(
         self,

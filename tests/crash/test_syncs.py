@@ -25,7 +25,7 @@ START_NS = 1_700_000_000 * 10**9
 TIERS = (Tier("1s", "60s"), Tier("10s", "10m"))
 SCHEMAS = [Schema("rondo", "counter", 16, TIERS, '{__name__=~"rondo_.*"}'), Schema("g", "gauge", 4, TIERS)]
 SLABS = {f"s/{schema}.{tier}.slab" for schema in ("rondo", "g") for tier in (0, 1)}
-ALL = SLABS | {"s/meta", "s/series", "s/runs", "s/lock"}
+ALL = SLABS | {"s/meta", "s/series", "s/runs", "s/events", "s/lock"}
 
 
 def at(files, store):
@@ -227,6 +227,10 @@ def test_a_sync_writes_all_of_a_store(disk, made):
     assert_steps(disk, SYNC)
     store.sync()
     assert_steps(disk, SYNC[1:])
+    store.note("a note goes with the next one")
+    store.sync()
+    assert_steps(disk, [SLABS, "s/events", "s/runs"])
+    assert disk.lacking(store.path) == []
     store.close()
 
 
