@@ -158,16 +158,16 @@ def made(tmp_path, clock, disk):
 # What each operation must do, as docs/limits.md promises it; the name that it gives comes after what has the name.
 CREATE = [NEW, ".s.unfinished/", "-> s/", "/"]
 SYNC = ["s/series", SLABS, "s/runs"]  # a series is known before its values are
-COPY = [NEW, NEW, ".s.unfinished/", "-> s/", "/"]
+# What a store is filled with before it appears is synced once, with all of it.
+COPY = [NEW, ".s.unfinished/", "-> s/", "/"]
 REPAIR = [
-    NEW,
     ".s.unfinished/series",
     ".s.unfinished/.cursor_x.json.unfinished",
     "-> .s.unfinished/cursor_x.json",
     ".s.unfinished/",
 ]
 REPAIR += [NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "-> s/", "/"]
-MIGRATE = [NEW, ".s.unfinished/series", at(SLABS, ".s.unfinished"), ".s.unfinished/.cursor_x.json.unfinished"]
+MIGRATE = [".s.unfinished/series", at(SLABS, ".s.unfinished"), ".s.unfinished/.cursor_x.json.unfinished"]
 MIGRATE += [
     "-> .s.unfinished/cursor_x.json",
     ".s.unfinished/",
@@ -176,7 +176,7 @@ MIGRATE += [
     "<-> s/",
     "/",
 ]
-GROW = [NEW, NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
+GROW = [NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
 CURSOR = ["s/.cursor_x.json.unfinished", "-> s/cursor_x.json", "s/"]
 
 
