@@ -167,7 +167,13 @@ REPAIR = [
     ".s.unfinished/",
 ]
 REPAIR += [NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "-> s/", "/"]
-MIGRATE = [".s.unfinished/series", at(SLABS, ".s.unfinished"), ".s.unfinished/.cursor_x.json.unfinished"]
+MIGRATE = [
+    NEW,
+    ".s.unfinished/",
+    ".s.unfinished/series",
+    at(SLABS, ".s.unfinished"),
+    ".s.unfinished/.cursor_x.json.unfinished",
+]
 MIGRATE += [
     "-> .s.unfinished/cursor_x.json",
     ".s.unfinished/",
