@@ -182,7 +182,7 @@ MIGRATE += [
     "<-> s/",
     "/",
 ]
-GROW = [NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
+GROW = [NEW, ".s.unfinished/", NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
 CURSOR = ["s/.cursor_x.json.unfinished", "-> s/cursor_x.json", "s/"]
 
 
