@@ -201,6 +201,7 @@ class Store(Instruments):
         self._take_back_future()
         for call in self._ticks:
             call(now_ns)
+        self._declarations.read_functions(now_ns)
         self._count()
         if abs(now_ns - self._noticed_ns) >= _NOTICE_NS:
             self._noticed_ns = now_ns

@@ -207,12 +207,14 @@ class _Job:
 def place(series: Sequence[Series], schemas: Sequence[Schema], path: Path) -> dict[str, list[Series]]:
     """Give each schema its series, in the order of their declaration: the first one takes it that would if it were new.
 
+    One whose program asked for peaks goes on with them.
     Raises: SchemaError: no schema takes a series, or one gets more than it has room for.
     """
     placed: dict[str, list[Series]] = {schema.name: [] for schema in schemas}
     home = home_among(schemas)
+    asked = {schema.name: "peaks" for schema in schemas if schema.peaks and not schema.match}
     for each in series:
-        found = home(each)
+        found = home(each, asked.get(each.schema, "")) or home(each)
         if found is None:
             raise SchemaError(f"{path}: {each}: no schema takes this {each.kind}; add one that does")
         placed[found.name].append(each)

@@ -66,6 +66,7 @@ class StorePlan:
                 "max_series": schema.max_series,
                 "match": schema.match,
                 "sketch": schema.sketch,
+                "peaks": schema.peaks,
                 "size_bytes": schema.size_bytes(),
                 "outage_ns": outage_ns(schema),
                 "tiers": [

@@ -94,6 +94,8 @@ class Schema:
         match: a selector; a new series goes to the first schema of its kind whose selector it matches.
         sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: about 1.9 KiB
             per series and bucket of the finest tier, half of it in coarser ones; then they refuse negative values.
+        peaks: whether the finest tier keeps, besides the last value of each gauge, the least and the greatest of the
+            bucket, which coarser tiers keep anyway: 16 bytes per series and bucket.
     Raises: SchemaError: one of them contradicts itself or another; the message says which.
     """
 
@@ -103,6 +105,7 @@ class Schema:
     tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
     match: str = ""
     sketch: bool = False
+    peaks: bool = False
 
     def __attrs_post_init__(self) -> None:
         """Refuse what contradicts itself, and settle which statistics each tier keeps."""
@@ -115,6 +118,8 @@ class Schema:
             raise SchemaError(f"{where}: max_series {self.max_series!r}; from 1 to {MAX_SERIES}")
         if self.sketch and self.kind != "summary":
             raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
+        if self.peaks and self.kind != "gauge":
+            raise SchemaError(f"{where}: a {self.kind} has no peaks of its own; only gauges do")
         if not isinstance(self.match, str):
             raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
@@ -152,7 +157,7 @@ class Schema:
 
     def cells(self, tier: int) -> tuple[str, ...]:
         """Name the cells of one row of the tier, in file order."""
-        return self.tiers[tier].statistics if tier else fine_cells(self.kind, self.sketch)
+        return self.tiers[tier].statistics if tier else fine_cells(self.kind, self.sketch, self.peaks)
 
     def slab_spec(self, tier: int) -> layout.SlabSpec:
         """Lay out the tier's slab, byte by byte."""
@@ -184,6 +189,7 @@ class Schema:
             "match": self.match,
             "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
             "sketch": int(self.sketch),
+            **({"peaks": 1} if self.peaks else {}),
         }
 
     @classmethod
@@ -194,8 +200,8 @@ class Schema:
         """
         try:
             tiers = tuple(Tier(int(i), int(r), tuple(s)) for i, r, s in plain["tiers"])
-            sketch = bool(plain.get("sketch", False))
-            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], sketch)
+            kept = {name: bool(plain.get(name, False)) for name in ("sketch", "peaks")}
+            return cls(plain["name"], plain["kind"], int(plain["max_series"]), tiers, plain["match"], **kept)
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(f"schema description: {error}") from None
 
@@ -229,16 +235,28 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
     return whole
 
 
-def home_among(schemas: Iterable[Schema]) -> Callable[[Series], Schema | None]:
-    """Give what tells a series' schema: the first of its kind whose selector the series matches; None: none takes it.
+def choose(schemas: Iterable[Schema], wants: str) -> Schema | None:
+    """Choose among schemas that take a series the first that keeps what is wanted: "sketch", "peaks"; None: none does.
+
+    Where nothing is wanted, the first; one that keeps either, and takes every series, only where no other does.
+    """
+    known = tuple(schemas)
+    if wants:
+        return next((schema for schema in known if getattr(schema, wants)), None)
+    plain = (schema for schema in known if schema.match or not (schema.sketch or schema.peaks))
+    return next(plain, next(iter(known), None))
+
+
+def home_among(schemas: Iterable[Schema]) -> Callable[..., Schema | None]:
+    """Give what tells a series' schema, of those of its kind whose selector it matches: see `choose`.
 
     Raises: SelectorError: a schema's selector does not parse.
     """
     selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
 
-    def home(series: Series) -> Schema | None:
+    def home(series: Series, wants: str = "") -> Schema | None:
         kind = series.kind
-        return next((schema for schema, each in selectors if schema.kind == kind and each.matches(series)), None)
+        return choose((schema for schema, each in selectors if schema.kind == kind and each.matches(series)), wants)
 
     return home
 

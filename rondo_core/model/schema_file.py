@@ -6,6 +6,7 @@
     max_series = 16                          # 32 where it is left out
     match = '{__name__=~"vmm_.*"}'           # every series of the kind where it is left out
     sketch = false                           # true: summaries keep what quantiles are read from
+    peaks = false                            # true: gauges keep each bucket's least and greatest value
     tiers = [["1s", "10m"], {interval = "10s", retention = "6h", statistics = ["min", "max", "sum"]}]
 
 A table of the name "rondo" takes the place of rondo's own schema.
@@ -23,7 +24,7 @@ from rondo_core.errors import RangeError, SchemaError, StoreError, UsageError, i
 from rondo_core.model.schema import DEFAULT_TIERS, Schema, Tier, check_schemas
 from rondo_core.units import format_duration
 
-_SCHEMA_KEYS = ("name", "kind", "max_series", "tiers", "match", "sketch")
+_SCHEMA_KEYS = ("name", "kind", "max_series", "tiers", "match", "sketch", "peaks")
 _TIER_KEYS = ("interval", "retention", "statistics")
 
 
@@ -68,8 +69,7 @@ def _text(schema: Schema) -> str:
     lines.append(f"max_series = {schema.max_series}")
     if schema.match:
         lines.append(f"match = {_quoted(schema.match)}")
-    if schema.sketch:
-        lines.append("sketch = true")
+    lines += [f"{key} = true" for key in ("sketch", "peaks") if getattr(schema, key)]
     lines.append("tiers = [")
     for tier in schema.tiers:
         pair = f"interval = {_exact(tier.interval_ns)}, retention = {_exact(tier.retention_ns)}"
@@ -102,10 +102,11 @@ def _schema(where: str, table: Any) -> Schema:
         _check_type(where, table, key, str, "a text in quotes")
     _check_type(where, table, "max_series", int, "a whole number")
     _check_type(where, table, "tiers", list, 'a list such as [["1s", "10m"], ["10s", "6h"]]')
-    if not isinstance(table.get("sketch", False), bool):
-        raise SchemaError(f"{where}: sketch = {table['sketch']!r}; write true or false, without quotes")
+    for key in ("sketch", "peaks"):
+        if not isinstance(table.get(key, False), bool):
+            raise SchemaError(f"{where}: {key} = {table[key]!r}; write true or false, without quotes")
     tiers = [_tier(f"{where}: tier {index}", tier) for index, tier in enumerate(table.get("tiers", DEFAULT_TIERS))]
-    rest = {key: table[key] for key in ("max_series", "match", "sketch") if key in table}
+    rest = {key: table[key] for key in ("max_series", "match", "sketch", "peaks") if key in table}
     try:
         return Schema(table["name"], table["kind"], tiers=tuple(tiers), **rest)
     except SchemaError as error:

@@ -28,6 +28,7 @@ from rondo_core.model.sketch import SketchCells
 from rondo_core.record import row_backup
 from rondo_core.record.admission import CAUSES, OVERFLOW, Admission
 from rondo_core.record.clock_steps import ClockSteps
+from rondo_core.record.gauge_cells import GaugeRows
 from rondo_core.record.handles import Current, SketchedSummary
 from rondo_core.record.summary_cells import SummaryRows, within
 from rondo_core.storage.lock import held_here
@@ -59,6 +60,7 @@ class Writer:
     __slots__ = (
         "_busy",
         "_ended",
+        "_gauges",
         "_lock",
         "_pid",
         "_slots",
@@ -77,6 +79,7 @@ class Writer:
         "n_series",
         "opened_bucket",
         "path",
+        "peaks",
         "ratio",
         "refused",
         "rewind",
@@ -92,6 +95,7 @@ class Writer:
         """Take up the slab where its last writer left it."""
         self.slab, self.clock, self.path = slab, clock, path
         self.kind: Kind = schema.kind
+        self.peaks = schema.peaks
         self.interval_ns = schema.tiers[0].interval_ns
         self.ratio = schema.ratio(1) if len(schema.tiers) > 1 else 1
         self.n_series = 0
@@ -100,7 +104,8 @@ class Writer:
         self.rewind: Callable[[int], object] = _nothing_to_fold
         self.steps = ClockSteps(self)
         self.refused = dict.fromkeys(("late", "future", "taken_back", *CAUSES), 0)
-        records = self._set, self._set_many, self._inc, self._observe
+        self._gauges = gauges = GaugeRows(self, schema, self._enter, self._late_row)
+        records = gauges.set, gauges.set_many, gauges.change, self._inc, self._inc_many, self._observe
         given = Admission(self.refused, clock, 0.0 if schema.sketch else -INF, self._alone, records)
         self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.max_series)
         self._lock = threading.RLock()
@@ -131,6 +136,7 @@ class Writer:
         self.opened_bucket = ring.bucket_of(clock(), self.interval_ns)
         self._make_room(n_series)
         if self.bucket:
+            self._gauges.found = self.bucket if self.kind == "gauge" else 0
             slab.change()
             self.publish(self.bucket)
             slab.changed()
@@ -199,6 +205,7 @@ class Writer:
         with self._lock:
             self._ended = ended
             self.current.point_nowhere()
+            self.current.writer.functions.clear()
 
     def forked(self) -> None:
         """Do the same in a child process, without a lock that a thread of the parent may hold."""
@@ -257,25 +264,6 @@ class Writer:
             if self.bucket and self.holds(self.bucket):
                 self.slab.seal(ring.slot_of(self.bucket, self._slots), provisional)
 
-    def _set(self, column: int, value: float, now_ns: int) -> None:
-        if self._enter(now_ns):
-            self.row[column] = value
-        elif (row := self._late_row(now_ns)) is not None:
-            row[column] = value
-            self.changed(ring.bucket_of(now_ns, self.interval_ns))
-
-    def _set_many(self, column: int, values: array[float], now_ns: int) -> None:
-        if self._enter(now_ns):
-            header = self.header
-            header[1] += 1
-            self.row[column : column + len(values)] = values
-            header[1] += 1
-        elif ring.bucket_of(now_ns, self.interval_ns) > self.bucket:
-            self.refused["future"] += len(values) - 1
-        else:
-            for each, value in enumerate(values, start=column):
-                self._set(each, value, now_ns)
-
     def _inc(self, column: int, amount: float, now_ns: int) -> None:
         entered = self._enter(now_ns)
         if self.row[column] + amount == INF:  # the newest row has the highest total
@@ -294,6 +282,10 @@ class Writer:
             self._row(bucket)[column] += amount
             faults.point("late.inc")
         self.changed(first)
+
+    def _inc_many(self, column: int, amounts: array[float], now_ns: int) -> None:
+        for each, amount in enumerate(amounts, start=column):
+            self._inc(each, amount, now_ns)
 
     def _observe(self, column: int, many: Many, now_ns: int) -> None:  # noqa: C901 - one observation, late or not
         number, total, _, _ = many
@@ -357,7 +349,8 @@ class Writer:
         self.row = slab.row_cells(slot)
         self.header = slab.row_header(slot)
         slab.unseal(slot)
-        self.current.point_at(self.row, self.header, start_ns, start_ns + self.interval_ns)
+        end_ns = start_ns if bucket == self._gauges.found else start_ns + self.interval_ns
+        self.current.point_at(self.row, self.header, start_ns, end_ns)
 
     def _advance(self, bucket: int) -> None:
         """Enter a bucket newer than any before."""
@@ -385,6 +378,8 @@ class Writer:
         self.current.point_nowhere()
         if self.bucket:
             self._touched.add(self.bucket)
+            if self.kind == "gauge":
+                self._gauges.leave(self.row, self.n_series)
         anew = self.kind == "gauge" or not self.bucket
         before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
@@ -413,6 +408,8 @@ class Writer:
             row[:] = before
         elif not known:
             row[:] = self._template
+            if self.kind == "gauge":
+                self._gauges.begin(row)
         if self.kind == "summary" and self.bucket:
             faults.point("row.half")
             self._summaries.carry(row, before, self.n_series)

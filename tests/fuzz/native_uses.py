@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from rondo_core import ManualClock, Schema, Store, Tier
-from rondo_core.record import handles
+from rondo_core.record import gauges, handles
 from rondo_vmm.observe.exit_totals import ExitTotals
 
 TOGETHER = 20  # examples to a process
@@ -229,7 +229,7 @@ class Example:
             target.__init__(None, self.clock, False, chance.choice(WILD))
         else:
             getattr(target, call)()
-        handle = handles.Gauge(made, type("S", (), {"column": chance.choice((0, 1, size - 1, size))}))
+        handle = gauges.Gauge(made, type("S", (), {"column": chance.choice((0, 1, size - 1, size))}))
         self.handles.append(handle)
 
     def stand(self):

@@ -1,0 +1,8 @@
+# The types with which families.py is compiled; without a compiler the same file runs as Python.
+
+cdef class Family:
+    cdef dict _children
+    cdef object _declare
+    cdef readonly str name
+    cdef readonly tuple names
+    cdef _find(self, values, named)
