@@ -39,7 +39,7 @@ def compile_into(directory: Path, root: Path) -> dict[str, Path]:
             (level / "__init__.py").touch()
         shutil.copy(root / name, package)
     # Bounds are looked at, as they always are. A method that Python binds, and not the compiler, looks whose it is.
-    # Nothing sets a handle's inner state from outside: no method for that is made where a base class is another module's.
+    # Nothing sets a handle's inner state from outside: the compiler makes no methods that would.
     directives = {"auto_pickle": False, "binding": False, "language_level": 3}
     try:
         with contextlib.chdir(directory), contextlib.redirect_stdout(sys.stderr):

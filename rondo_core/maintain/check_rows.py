@@ -211,8 +211,8 @@ def _unknown(tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
 def _consistent(kind: str, tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
     """Say of each value whether its cells can belong together; NaN is never consistent where it is compared."""
     if not tier and kind == "gauge":
-        bounds = cells.get("min"), cells["last"], cells.get("max")
-        return _within(*bounds) if bounds[0] is not None else np.full(cells["last"].shape, True)
+        # The last value counts where it is beyond them: a process may have been killed before they were stored.
+        return ~(cells["min"] > cells["max"]) if "min" in cells else np.full(cells["last"].shape, True)
     if not tier and kind == "counter":
         return (cells["last"] >= 0) & (cells["last"] < np.inf)
     if tier:
@@ -237,11 +237,6 @@ def _consistent(kind: str, tier: int, cells: dict[str, Any], buckets_per_row: in
         count = whole["count"] if kind == "summary" else whole[COVERAGE]
         good &= (count == 0) | _sum_fits(count, whole.get("min"), whole.get("max"), whole.get("sum"))
     return good
-
-
-def _within(low: Any, last: Any, high: Any) -> Any:
-    """Say where a bucket's bounds can be those of its last value: none is known of one that was migrated."""
-    return ~((low > last) | (high < last))
 
 
 def _at_most(low: Any, high: Any) -> Any:

@@ -2,7 +2,8 @@
 
 cdef class Family:
     cdef dict _children
-    cdef object _declare
+    cdef object _declare, _pick
     cdef readonly str name
     cdef readonly tuple names
-    cdef _find(self, values, named)
+    cdef _declared(self, texts)
+    cdef str _text(self, value)

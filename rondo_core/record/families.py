@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from rondo_core.errors import UsageError
+from rondo_core.errors import LabelError, UsageError
 from rondo_core.model.labels import MAX_VALUE_BYTES, canonical_labels
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ class Family:
     Attributes: `name`, of the metric; `names`, of its labels, in the order in which `labels` takes their values.
     """
 
-    __slots__ = ("_children", "_declare", "name", "names")
+    __slots__ = ("_children", "_declare", "_pick", "name", "names")
 
     def __init__(self, name: str, names: Any, declare: Declare) -> None:
         """Look up series of this name, which `declare` makes by their labels; `Store.counter` and its like do this."""
@@ -27,6 +28,7 @@ class Family:
         self.names = tuple(names)
         self._children: dict[tuple[str, ...], Any] = {}
         self._declare = declare
+        self._pick = itemgetter(*self.names)
 
     def labels(self, *values: object, **named: object) -> Any:
         """Give the handle of the series with these values of its labels, in order or by name, looked up by their text.
@@ -35,39 +37,48 @@ class Family:
         Raises: UsageError: values are missing, or too many, or of labels that the family has not; as `Store.counter`
         where the series is new.
         """
-        if not named:
-            for value in values:
-                if type(value) is not str:
-                    break
-            else:
-                handle = self._children.get(values)  # type: ignore[arg-type]
-                if handle is not None:
-                    return handle
-        return self._find(values, named)
-
-    def _find(self, values: Any, named: Any) -> Any:
-        """Make texts of the values, and find the handle by them, or declare the series."""
         if named:
-            if values or set(named) != set(self.names):
+            if values or len(named) != len(self.names):
                 self._refuse(values, named)
-            values = tuple([named[name] for name in self.names])
-        elif len(values) != len(self.names):
-            self._refuse(values, named)
-        texts = tuple(
-            [
-                value if type(value) is str else _text(name, value)
-                for name, value in zip(self.names, values, strict=True)
-            ]
-        )
-        handle = self._children.get(texts)
-        if handle is not None:
-            return handle
+            try:
+                picked = self._pick(named)
+            except KeyError:
+                self._refuse(values, named)
+            values = picked if len(named) > 1 else (picked,)
+        for value in values:
+            if type(value) is not str:
+                values = tuple(
+                    [
+                        each if (kind := type(each)) is str else str(each) if kind is int else self._text(each)
+                        for each in values
+                    ]
+                )
+                break
+        handle = self._children.get(values)  # type: ignore[arg-type]  # of texts, all of them
+        return handle if handle is not None else self._declared(values)
+
+    def _declared(self, texts: Any) -> Any:
+        """Declare a series by the texts of its labels' values, and remember its handle."""
+        if len(texts) != len(self.names):
+            self._refuse(texts, {})
         fitting = tuple([_fitting(text) for text in texts])
         wanted = dict(zip(self.names, fitting, strict=True))
         handle = self._declare(wanted)
         if fitting == texts and set(canonical_labels(wanted)) <= set(handle.series.labels):
             self._children[texts] = handle  # not so the one that stands for series without room
         return handle
+
+    def _text(self, value: Any) -> str:
+        """Write a label's value as text, that of a text's own class as it is. Raises: LabelError: not one value."""
+        if value is None or type(value) is bool or type(value) is float:
+            return str(value)
+        if isinstance(value, str):
+            return str.__str__(value)
+        if isinstance(value, (Mapping, list, tuple, set)):
+            raise LabelError(
+                f"{self.name}: labels: {value!r}: not one value; give each of {', '.join(self.names)} its own"
+            )
+        return str(value)
 
     def _refuse(self, values: Any, named: Any) -> NoReturn:
         given = ", ".join([*map(repr, values), *[f"{name}={value!r}" for name, value in named.items()]])
@@ -76,7 +87,7 @@ class Family:
 
     def __getattr__(self, name: str) -> NoReturn:
         """Say that a family records nothing by itself. Raises: AttributeError."""
-        if name in {"_children", "_declare", "name", "names"}:
+        if name in {"_children", "_declare", "_pick", "name", "names"}:
             raise AttributeError("a family that its constructor has not made; ask the store for one")
         names = ", ".join(self.names or ())
         raise AttributeError(f"{self.name}: a family has no {name!r}; choose one of its series first: .labels({names})")
@@ -88,15 +99,6 @@ class Family:
     def __repr__(self) -> str:
         """Name the metric and its labels."""
         return f"<Family {self.name}{{{', '.join(self.names or ())}}}>"
-
-
-def _text(name: str, value: Any) -> str:
-    """Write a label's value as text, that of a text's own class as it is. Raises: LabelError: not one value."""
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, (Mapping, list, tuple, set)):
-        canonical_labels([(name, value)])
-    return str(value)
 
 
 def _fitting(text: str) -> str:
