@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from rondo_core import ManualClock, Schema, Store, Tier
-from rondo_core.record import gauges, handles
+from rondo_core.record import batches, gauges, handles
 from rondo_vmm.observe.exit_totals import ExitTotals
 
 TOGETHER = 20  # examples to a process
@@ -153,7 +153,7 @@ class Example:
         elif name == "merge":
             handle.merge(*(self.number() for _ in range(4)), self.instant())
         else:
-            getattr(handle, name)(self.many() if hasattr(handle, "_set_slow") else self.anything(), self.instant())
+            getattr(handle, name)(self.many() if isinstance(handle, batches.Batch) else self.anything(), self.instant())
 
     def change(self):
         gauges = [each for each in self.handles if hasattr(each, "dec")]
@@ -162,7 +162,7 @@ class Example:
 
     def observe_many(self):
         self.chance.choice([each for each in self.handles if hasattr(each, "observe_many")]).observe_many(
-            self.chance.choice((self.many, self.anything))(), self.instant()
+            self.chance.choice((self.many, self.number))(), self.instant()
         )
 
     def look_up(self):
