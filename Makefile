@@ -133,6 +133,10 @@ bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python an
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
 
+bench-instruments: $(VENV)/.tested ## Labels, timers and gauges beside prometheus_client, as Python and compiled.
+	@$(BIN)/python bench/instruments.py --out bench/results/instruments_pure.json
+	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/instruments.py
+
 bench-records: bench-peers ## Time each record of rondo and ten peers: p50, p99, p99.9 and throughput of up to 10 million.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_peers.py --out bench/results/write_peers.json
 

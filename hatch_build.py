@@ -16,7 +16,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 REQUIRED, PURE = "RONDO_REQUIRE_COMPILED", "RONDO_PURE"
-MODULES = ("rondo_core/record/handles", "rondo_vmm/observe/exit_totals")
+RECORD = ("handles", "gauges", "batches", "families", "timing")
+MODULES = (*(f"rondo_core/record/{name}" for name in RECORD), "rondo_vmm/observe/exit_totals")
 SYSTEM_TIME = "rondo_core/record/system_time.pxd"
 
 
@@ -38,7 +39,8 @@ def compile_into(directory: Path, root: Path) -> dict[str, Path]:
             (level / "__init__.py").touch()
         shutil.copy(root / name, package)
     # Bounds are looked at, as they always are. A method that Python binds, and not the compiler, looks whose it is.
-    directives = {"binding": False, "language_level": 3}
+    # Nothing sets a handle's inner state from outside: the compiler makes no methods that would.
+    directives = {"auto_pickle": False, "binding": False, "language_level": 3}
     try:
         with contextlib.chdir(directory), contextlib.redirect_stdout(sys.stderr):
             extensions = [

@@ -134,14 +134,16 @@ def run_as_python() -> None:
     class FromSource:
         @staticmethod
         def find_spec(name: str, *_: object) -> Any:
-            if name != "rondo_core.record.handles":
+            package, _, module = name.rpartition(".")
+            if package != "rondo_core.record":
                 return None
             import rondo_core
 
-            path = Path(rondo_core.__file__).with_name("record") / "handles.py"
+            path = Path(rondo_core.__file__).with_name("record") / f"{module}.py"
             return importlib.util.spec_from_file_location(name, path)
 
-    sys.modules.pop("rondo_core.record.handles", None)  # nothing has bound a name of it yet
+    for name in [each for each in sys.modules if each.startswith("rondo_core.record.")]:
+        del sys.modules[name]  # nothing has bound a name of it yet
     sys.meta_path.insert(0, FromSource)  # type: ignore[arg-type]
     assert importlib.import_module("rondo_core.record.handles").__file__.endswith(".py")
 

@@ -132,7 +132,7 @@ def _table(plan: StorePlan) -> str:
 
 def _finest(schema: Schema) -> str:
     if schema.kind != "summary":
-        return "last"
+        return "last, min, max" if schema.peaks else "last"
     return "count, sum, min, max, totals" + (", sketch" if schema.sketch else "")
 
 

@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import StoresReader as StoresReader
+    from rondo_core.record.batches import CounterBatch as CounterBatch
+    from rondo_core.record.batches import GaugeBatch as GaugeBatch
+    from rondo_core.record.gauges import Gauge as Gauge
     from rondo_core.record.handles import Counter as Counter
-    from rondo_core.record.handles import Gauge as Gauge
-    from rondo_core.record.handles import GaugeBatch as GaugeBatch
     from rondo_core.record.handles import Summary as Summary
     from rondo_core.store import Store as Store
 
@@ -43,8 +44,9 @@ _HOME = {
     "Batch": "export.batch",
     "Consolidator": "model.consolidator",
     "Counter": "record.handles",
-    "Gauge": "record.handles",
-    "GaugeBatch": "record.handles",
+    "CounterBatch": "record.batches",
+    "Gauge": "record.gauges",
+    "GaugeBatch": "record.batches",
     "ManualClock": "clock",
     "Option": "plugins.options",
     "Part": "export.batch",

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from rondo_core.export.batch import Batch
     from rondo_core.model.consolidator import Consolidator
     from rondo_core.plugins.options import Option
-    from rondo_core.record.handles import Counter, Gauge, GaugeBatch, Summary
+    from rondo_core.record.batches import GaugeBatch
+    from rondo_core.record.gauges import Gauge
+    from rondo_core.record.handles import Counter, Summary
 
 hookspec = pluggy.HookspecMarker("rondo")
 hookimpl = pluggy.HookimplMarker("rondo")
@@ -41,6 +43,7 @@ class Declare(Protocol):
         *given: str | Mapping[str, object] | None,
         help: str | None = "",
         unit: str | None = "",
+        peaks: bool = False,
         **labels: object,
     ) -> Gauge:
         """Declare a gauge, or find it."""

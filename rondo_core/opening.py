@@ -28,7 +28,7 @@ from rondo_core.store import Store
 from rondo_core.units import Duration
 
 DEFAULT_RECORDERS = ("process", "python")  # of those that are installed
-_ROOM = 24  # series of a kind, of which those of these recorders are few
+_ROOM: dict[Kind, int] = {"counter": 32, "gauge": 16}  # series that a schema must have for them, and for others
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _open: weakref.WeakValueDictionary[Path, Store] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
@@ -145,9 +145,8 @@ def _with_room(kept: Sequence[Schema] | None, n_exporters: int) -> tuple[Schema,
 def _default_recorders(kept: Sequence[Schema] | None) -> list[str]:
     """Name the recorders that are on unless a table says otherwise: none where the schemas have no room for them."""
     home = home_among(kept or DEFAULT_SCHEMAS)
-    kinds: tuple[Kind, ...] = ("counter", "gauge")
-    homes = [home(Series("process_", (), kind, "", 0)) for kind in kinds]
-    if not all(schema is not None and schema.max_series >= _ROOM for schema in homes):
+    homes = [(home(Series("process_", (), kind, "", 0)), room) for kind, room in _ROOM.items()]
+    if not all(schema is not None and schema.max_series >= room for schema, room in homes):
         return []
     installed = entrypoints.find(RECORDERS)
     return [name for name in DEFAULT_RECORDERS if name in installed]

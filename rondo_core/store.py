@@ -266,8 +266,9 @@ class Store(Placed, Marks):
         self._take_back_future()
         for call in self._ticks:
             call(now_ns)
+        self._declarations.read_functions(now_ns)
         if not self._is_here():
-            return  # a recorder has forked: this is the child
+            return  # a recorder, or a gauge's function, has forked: this is the child
         self._count()
         if abs(now_ns - self._noticed_ns) >= _NOTICE_NS:
             self._noticed_ns = now_ns

@@ -4,6 +4,6 @@
 set -eu
 python=$1
 shift
-trap 'rm -f rondo_core/record/handles.*.so rondo_vmm/observe/exit_totals.*.so' EXIT
+trap 'rm -f rondo_core/record/*.so rondo_vmm/observe/exit_totals.*.so' EXIT
 "$python" hatch_build.py || { echo "compiled: no C compiler here; the compiled hot path is left out" >&2; exit 0; }
 "$@"

@@ -33,7 +33,7 @@ def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
         ]
         for each in _GENERATIONS
     ]
-    info = declare.gauge("python_info", help="The interpreter; always 1.", **_version())
+    info = declare.gauge("python_info", _version(), help="The interpreter; always 1.")
     pauses, collected = _pauses(declare)
     blocks = sparing(_blocks(declare))
     traced = _traced(declare)

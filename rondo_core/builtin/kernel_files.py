@@ -13,7 +13,8 @@ from rondo_core.errors import CapacityError
 
 if TYPE_CHECKING:
     from rondo_core.hookspecs import Declare
-    from rondo_core.record.handles import Counter, Gauge
+    from rondo_core.record.gauges import Gauge
+    from rondo_core.record.handles import Counter
 
 Tick = Callable[[int], None]
 Take = Callable[[bytes, int], None]

@@ -59,7 +59,7 @@ def _grown(coarse: Slab, windows: Any, folded: dict[str, Any], partial: Any) -> 
 
 def _merged(schema: Schema, tier: int, cells: dict[str, Any], merge: WindowMerge) -> dict[str, Any]:
     kind, kept = schema.kind, schema.cells(tier)
-    if tier == 1 and kind != "summary":  # every statistic of one sample is the sample
+    if tier == 1 and kind != "summary" and not schema.peaks:  # every statistic of one sample is the sample
         last = cells["last"]
         return {name: merge.coverage(last) if name == COVERAGE else merge(name, last) for name in kept}
     # A series declared after a coarse row was written has no coverage there: absent, whatever the cells hold.

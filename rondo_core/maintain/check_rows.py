@@ -211,7 +211,8 @@ def _unknown(tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
 def _consistent(kind: str, tier: int, cells: dict[str, Any], buckets_per_row: int) -> Any:
     """Say of each value whether its cells can belong together; NaN is never consistent where it is compared."""
     if not tier and kind == "gauge":
-        return np.full(cells["last"].shape, True)
+        # The last value counts where it is beyond them: a process may have been killed before they were stored.
+        return ~(cells["min"] > cells["max"]) if "min" in cells else np.full(cells["last"].shape, True)
     if not tier and kind == "counter":
         return (cells["last"] >= 0) & (cells["last"] < np.inf)
     if tier:

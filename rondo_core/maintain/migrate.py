@@ -221,7 +221,7 @@ def place(
 ) -> dict[str, list[Series]]:
     """Give each schema its series, in the order of their declaration: the first one takes it that would if it were new.
 
-    One whose quantiles were kept `before` goes where they are kept.
+    One whose quantiles or peaks were kept `before` goes where they are kept.
     Raises: SchemaError: no schema takes a series, or one gets more than it has room for.
     """
     placed: dict[str, list[Series]] = {schema.name: [] for schema in schemas}

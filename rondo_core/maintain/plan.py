@@ -67,6 +67,7 @@ class StorePlan:
                 "match": schema.match,
                 "sketch": schema.sketch,
                 "reserve": schema.reserve,
+                "peaks": schema.peaks,
                 "size_bytes": schema.size_bytes(),
                 "outage_ns": outage_ns(schema),
                 "tiers": [

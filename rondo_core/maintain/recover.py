@@ -20,7 +20,7 @@ from rondo_core.model.labels import KINDS, Series, canonical_labels, check_metri
 from rondo_core.model.paths import is_directory, is_there
 from rondo_core.model.schema import MAX_RESERVE, SELF_SCHEMA, SELF_SCHEMAS, Schema, Tier, reserve_for
 from rondo_core.model.sketch import CELLS_OF, LAYOUT
-from rondo_core.model.statistics import SKETCH_CELLS
+from rondo_core.model.statistics import PEAK_CELLS, SKETCH_CELLS
 from rondo_core.storage.directory import MAX_META_BYTES, Meta, decode_meta
 from rondo_core.storage.files import open_file, read_at, read_bytes, read_used, used_from
 from rondo_core.storage.journal import check_header, find_whole, parse
@@ -151,11 +151,12 @@ def _rebuilt(name: str, specs: Mapping[int, layout.SlabSpec]) -> Schema:
     kind = next((known for known in KINDS if known == whole[0].kind), None)
     if kind is None:
         raise SchemaError(f"kind {whole[0].kind!r}")
+    peaks = kind == "gauge" and any(cell.name in PEAK_CELLS for cell in whole[0].cells)
     n_cells = next((cell.each - 1 for cell in whole[0].cells if cell.name == SKETCH_CELLS[1]), 0)
     sketch_layout = next((known for known, cells in CELLS_OF.items() if cells == n_cells), LAYOUT)
 
     def divided(reserve: int) -> Schema:
-        facts = name, kind, whole[0].max_series - reserve, tiers, own.get(name, ""), n_cells > 0
+        facts = name, kind, whole[0].max_series - reserve, tiers, own.get(name, ""), n_cells > 0, peaks
         return Schema(*facts, sketch_layout=sketch_layout, reserve=reserve)
 
     # How many of the columns are the reserve went with the metadata: as many as a schema has unless it says otherwise.

@@ -181,10 +181,10 @@ def choose(
 
 
 def fine_cells(kind: Kind, table: Table) -> dict[str, Values]:
-    """Write statistics of single buckets as the cells of a finest tier."""
+    """Write statistics of single buckets as the cells of a finest tier; of a counter or a gauge, all it can have."""
     statistics = table.statistics
     if kind != "summary":
-        return {"last": statistics["last"]}
+        return statistics
     count = statistics["count"]
     none = np.isnan(count)
     cells = {"count": count, "count_base": statistics["count_base"], "sum_base": statistics["sum_base"]}

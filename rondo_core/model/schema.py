@@ -19,7 +19,7 @@ from rondo_core.units import format_duration, parse_duration_ns
 SELF_SCHEMA = "rondo"
 SELF_PREFIX = "rondo_"
 # How many series rondo counts itself by: of a store, of each exporter, and how many plugins' failures by name.
-SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 14, 10, 8
+SERIES_OF_A_STORE, SERIES_OF_AN_EXPORTER, PLUGINS_NAMED = 16, 10, 6
 OWN_SERIES = SERIES_OF_A_STORE + PLUGINS_NAMED + 1  # all other plugins are one; without an exporter's
 MAX_SERIES = 1_000_000
 MAX_RESERVE = 8
@@ -106,6 +106,8 @@ class Schema:
         sketch: whether summaries keep, besides count, sum, min and max, what quantiles are read from: 2.2 MB a series
             in the default tiers, 880 bytes for each bucket of the finest tier and 340 in coarser ones (664 from ten
             minutes on), each in addition to what a summary takes; then they refuse negative values.
+        peaks: whether the finest tier keeps, besides the last value of each gauge, the least and the greatest of the
+            bucket, which coarser tiers keep anyway: 16 bytes per series and bucket.
         sketch_layout: how sketches lie on disk; that of an older store is read and written as it is.
         reserve: how many overflow series it has room for beside those; by default 2 to 8, 1 where it has sketches.
             With 0, what overflows is counted in another schema of its kind that has some.
@@ -119,6 +121,7 @@ class Schema:
     tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
     match: str = ""
     sketch: bool = False
+    peaks: bool = False
     sketch_layout: int = attrs.field(default=LAYOUT, kw_only=True)
     reserve: int = attrs.field(default=attrs.Factory(reserve_for, takes_self=True), kw_only=True)
     grown: int = attrs.field(default=0, kw_only=True)
@@ -138,6 +141,8 @@ class Schema:
             raise SchemaError(f"{where}: a {self.kind} has no sketch; only summaries do")
         if self.sketch_layout not in CELLS_OF:
             raise SchemaError(f"{where}: sketches of layout {self.sketch_layout!r}: open the store with a newer rondo")
+        if self.peaks and self.kind != "gauge":
+            raise SchemaError(f"{where}: a {self.kind} has no peaks of its own; only gauges do")
         if not isinstance(self.match, str):
             raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
@@ -180,7 +185,7 @@ class Schema:
 
     def cells(self, tier: int) -> tuple[str, ...]:
         """Name the cells of one row of the tier, in file order."""
-        return self.tiers[tier].statistics if tier else fine_cells(self.kind, self.sketch)
+        return self.tiers[tier].statistics if tier else fine_cells(self.kind, self.sketch, self.peaks)
 
     def slab_spec(self, tier: int) -> layout.SlabSpec:
         """Lay out the tier's slab, byte by byte."""
@@ -215,6 +220,7 @@ class Schema:
             "match": self.match,
             "tiers": [[tier.interval_ns, tier.retention_ns, list(tier.statistics)] for tier in self.tiers],
             "sketch": self.sketch_layout if self.sketch else 0,
+            **({"peaks": 1} if self.peaks else {}),
             "reserve": self.reserve,
             "grown": self.grown,
         }
@@ -230,7 +236,7 @@ class Schema:
             kept = int(plain.get("sketch", 0))
             reserve, grown = int(plain.get("reserve", 0)), int(plain.get("grown", 0))  # none in stores of before
             n_series = int(plain["max_series"]) - reserve
-            facts = plain["name"], plain["kind"], n_series, tiers, plain["match"], bool(kept)
+            facts = plain["name"], plain["kind"], n_series, tiers, plain["match"], bool(kept), bool(plain.get("peaks"))
             return cls(*facts, sketch_layout=kept or LAYOUT, reserve=reserve, grown=grown)
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(f"schema description: {error}") from None
@@ -239,8 +245,9 @@ class Schema:
 # Room for a small web application, in at most 24 MiB. What overflows of the last is counted without a sketch.
 DEFAULT_SCHEMAS = (
     Schema("counters", "counter", 100),
-    Schema("gauges", "gauge", 24),
-    Schema("summaries", "summary", 8),
+    Schema("gauges", "gauge", 20),
+    Schema("peaks", "gauge", 4, peaks=True),
+    Schema("summaries", "summary", 20),
     Schema("quantiles", "summary", 2, sketch=True, reserve=0),
 )
 SELF_MATCH = f'{{__name__=~"{SELF_PREFIX}.*"}}'
@@ -299,20 +306,18 @@ def home_among(schemas: Iterable[Schema]) -> Home:
 def choose(fitting: Sequence[Schema], wants: str) -> Schema | None:
     """Choose the schema of a series among those that match it, in their order; None: there is none.
 
-    Args: `wants`: "sketch" or "peaks": the first that has it, or else the first. Without, the first; where that keeps
-        more than others and has no selector of its own by which it was meant, the first that keeps no more.
+    Args: `wants`: "sketch" or "peaks": the first that has it, or else the first. Without, the first that keeps no more
+        than others or has a selector of its own by which it was meant, or else the first.
     """
     first = fitting[0] if fitting else None
     if wants:
-        return next((schema for schema in fitting if getattr(schema, wants, False)), first)
-    if first is None or first.match or not extra_of(first):
-        return first
-    return next((schema for schema in fitting if not extra_of(schema)), first)
+        return next((schema for schema in fitting if getattr(schema, wants)), first)
+    return next((schema for schema in fitting if schema.match or not extra_of(schema)), first)
 
 
 def extra_of(schema: Schema) -> str:
     """Name what the schema keeps of each series that another of its kind does not; empty where it is nothing."""
-    return next((each for each in ("sketch", "peaks") if getattr(schema, each, False)), "")
+    return next((each for each in ("sketch", "peaks") if getattr(schema, each)), "")
 
 
 def room_taken(schema: Schema, n_series: int, of_metrics: int, of_all: int) -> int:

@@ -6,6 +6,7 @@
     max_series = 16                          # 32 where it is left out
     match = '{__name__=~"vmm_.*"}'           # every series of the kind where it is left out
     sketch = false                           # true: summaries keep what quantiles are read from
+    peaks = false                            # true: gauges keep each bucket's least and greatest value
     reserve = 2                              # overflow series beside those; 2 to 8, or 1, where it is left out
     tiers = [["1s", "10m"], {interval = "10s", retention = "6h", statistics = ["min", "max", "sum"]}]
 
@@ -23,7 +24,7 @@ from rondo_core.model.paths import read_toml
 from rondo_core.model.schema import DEFAULT_TIERS, Schema, Tier, check_schemas, reserve_for
 from rondo_core.units import format_duration
 
-_SCHEMA_KEYS = ("name", "kind", "max_series", "tiers", "match", "sketch", "reserve")
+_SCHEMA_KEYS = ("name", "kind", "max_series", "tiers", "match", "sketch", "peaks", "reserve")
 _TIER_KEYS = ("interval", "retention", "statistics")
 
 
@@ -56,8 +57,7 @@ def _text(schema: Schema) -> str:
     lines.append(f"max_series = {schema.max_series}")
     if schema.match:
         lines.append(f"match = {_quoted(schema.match)}")
-    if schema.sketch:
-        lines.append("sketch = true")
+    lines += [f"{key} = true" for key in ("sketch", "peaks") if getattr(schema, key)]
     if schema.reserve != reserve_for(schema):
         lines.append(f"reserve = {schema.reserve}")
     lines.append("tiers = [")
@@ -93,10 +93,11 @@ def _schema(where: str, table: Any) -> Schema:
     for key in ("max_series", "reserve"):
         _check_type(where, table, key, int, "a whole number")
     _check_type(where, table, "tiers", list, 'a list such as [["1s", "10m"], ["10s", "6h"]]')
-    if not isinstance(table.get("sketch", False), bool):
-        raise SchemaError(f"{where}: sketch = {table['sketch']!r}; write true or false, without quotes")
+    for key in ("sketch", "peaks"):
+        if not isinstance(table.get(key, False), bool):
+            raise SchemaError(f"{where}: {key} = {table[key]!r}; write true or false, without quotes")
     tiers = [_tier(f"{where}: tier {index}", tier) for index, tier in enumerate(table.get("tiers", DEFAULT_TIERS))]
-    rest = {key: table[key] for key in ("max_series", "match", "sketch", "reserve") if key in table}
+    rest = {key: table[key] for key in ("max_series", "match", "sketch", "peaks", "reserve") if key in table}
     try:
         return Schema(table["name"], table["kind"], tiers=tuple(tiers), **rest)
     except SchemaError as error:

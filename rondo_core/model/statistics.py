@@ -36,6 +36,8 @@ FINE_CELLS: dict[Kind, tuple[str, ...]] = {
 }
 # What a summary with a sketch has besides, in the finest tier: see sketch.py.
 SKETCH_CELLS = ("sketch_head", "sketch0", "sketch1")
+# What a gauge with peaks has besides, in the finest tier: the least and the greatest value of the bucket.
+PEAK_CELLS = ("min", "max")
 # The statistics of coarser tiers. A counter's min and max are its first and last.
 COARSE_STATISTICS: dict[Kind, tuple[str, ...]] = {
     "counter": ("first", "last", COVERAGE),
@@ -44,9 +46,9 @@ COARSE_STATISTICS: dict[Kind, tuple[str, ...]] = {
 }
 
 
-def fine_cells(kind: Kind, sketched: bool) -> tuple[str, ...]:
+def fine_cells(kind: Kind, sketched: bool, peaks: bool = False) -> tuple[str, ...]:
     """Name the cells of the finest tier, in file order."""
-    return (*FINE_CELLS[kind], *SKETCH_CELLS) if sketched else FINE_CELLS[kind]
+    return (*FINE_CELLS[kind], *(SKETCH_CELLS if sketched else ()), *(PEAK_CELLS if peaks else ()))
 
 
 def coarse_statistics(kind: Kind, sketched: bool) -> tuple[str, ...]:
@@ -110,7 +112,8 @@ def lift(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:
     """Read the finest tier's cells as the statistics of one bucket each.
 
     Args:
-        cells: name -> float64, all of one shape; NaN where a bucket holds no sample. A summary's need "count".
+        cells: name -> float64, all of one shape; NaN where a bucket holds no sample. A summary's need "count", all
+            others' "last".
     Returns: every statistic that these cells tell, in that shape; coverage is 1 or 0.
     """
     import numpy as np
@@ -119,6 +122,9 @@ def lift(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:
         return _lift_summary(cells)
     last = cells["last"]
     statistics = dict.fromkeys((*COARSE_STATISTICS[kind], "min", "max"), last)
+    for name, further in (("min", np.fmin), ("max", np.fmax)):
+        if name in cells:  # the last value may have been stored, or read, a moment before it
+            statistics[name] = np.where(np.isnan(last), np.nan, further(cells[name], last))
     statistics[COVERAGE] = (~np.isnan(last)).astype(np.int64)
     return statistics
 

@@ -85,6 +85,7 @@ class SchemaQuery:
             raise ConsolidatorError(f"fn {consolidator.name}: tier {tier} of {self.schema.name} keeps only {kept}")
         needs = tuple(dict.fromkeys((*consolidator.needs, COVERAGE)))
         plain = consolidator.of_one and self.schema.kind != "summary"
+        plain = plain and not (self.schema.peaks and {"min", "max"} & set(needs))
         return Plan(tuple(series), picker([each.column for each in series]), tier, consolidator, needs, plain)
 
     def _keeps(self, tier: int, needs: Sequence[str]) -> bool:

@@ -9,13 +9,13 @@ from rondo_core.lazy import names_of
 if TYPE_CHECKING:
     from rondo_core.record import handles as handles
     from rondo_core.record import uncompiled as uncompiled
+    from rondo_core.record.gauges import Gauge as Gauge
     from rondo_core.record.handles import Counter as Counter
-    from rondo_core.record.handles import Gauge as Gauge
     from rondo_core.record.handles import Summary as Summary
 
 _HOME = {
     "Counter": "handles",
-    "Gauge": "handles",
+    "Gauge": "gauges",
     "Summary": "handles",
     "handles": "",
     "uncompiled": "",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rondo_core.clock import Clock
+    from rondo_core.record.gauges import Gauge
 
     Slow = Callable[[int, Any, int], None]  # column, what is recorded, now_ns
 
@@ -26,7 +27,9 @@ OVERFLOW = "overflow"  # too large for a float, or for the total that it would b
 NO_NUMBER = "not_a_number"
 NO_INSTANT = "not_a_time"
 CONTRADICTORY = "contradictory"  # observations that were added up, and cannot have such a sum
-CAUSES = (NEGATIVE, NAN, INFINITE, OVERFLOW, NO_NUMBER, NO_INSTANT, CONTRADICTORY)
+FUNCTION_RAISED = "function_raised"  # of a gauge that a function is read for
+UNKNOWN_STATE = "unknown_state"
+CAUSES = (NEGATIVE, NAN, INFINITE, OVERFLOW, NO_NUMBER, NO_INSTANT, CONTRADICTORY, FUNCTION_RAISED, UNKNOWN_STATE)
 
 _INF = float("inf")
 _FARTHEST_NS = 1 << 62  # the year 2116; an instant that is farther off is as much too late, or of the future
@@ -37,11 +40,23 @@ _SLACK = 1e-9  # by which floats that were added up may be off, as a share
 class Admission:
     """Takes what the handles of one schema are given and cannot record by themselves.
 
-    Attributes: `refused`, counts by reason. What it takes may still be late, or of the future. Every record raises
-    StoreClosedError and StoreForkedError.
+    Attributes: `refused`, counts by reason; `functions`, by the gauge that each is read for on a tick. What it takes
+    may still be late, or of the future. Every record raises StoreClosedError and StoreForkedError.
     """
 
-    __slots__ = ("_alone", "_clock", "_inc", "_lowest", "_observe", "_set", "_set_many", "refused")
+    __slots__ = (
+        "_alone",
+        "_change",
+        "_clock",
+        "_inc",
+        "_inc_many",
+        "_lowest",
+        "_observe",
+        "_set",
+        "_set_many",
+        "functions",
+        "refused",
+    )
 
     def __init__(
         self,
@@ -49,15 +64,16 @@ class Admission:
         clock: Clock,
         lowest: float,
         alone: Callable[[Slow, int, Any, int], None],
-        records: tuple[Slow, Slow, Slow, Slow],
+        records: tuple[Slow, Slow, Slow, Slow, Slow, Slow],
     ) -> None:
         """Count in `refused`, and leave the rest to a writer.
 
         Args: `clock`: read where no instant is given; `lowest`: the least that is observed; `alone`: runs one of
-            `records` at a time: a gauge's, gauges', a counter's, a summary's.
+            `records` at a time: a gauge's value, gauges', a gauge's change, a counter's, counters', a summary's.
         """
         self.refused, self._clock, self._lowest, self._alone = refused, clock, lowest, alone
-        self._set, self._set_many, self._inc, self._observe = records
+        self._set, self._set_many, self._change, self._inc, self._inc_many, self._observe = records
+        self.functions: dict[Gauge, Callable[[], Any]] = {}
 
     def set_slow(self, column: int, value: Any, now_ns: Any) -> None:
         """Store a gauge's value outside the current bucket."""
@@ -70,6 +86,19 @@ class Admission:
         """
         numbers = self.numbers(values, n_values)
         return numbers is not None and self._record(self._set_many, column, numbers, now_ns, n_values)
+
+    def change_slow(self, column: int, amount: Any) -> None:
+        """Change a gauge's value outside the current bucket, or for the first time."""
+        self._record(self._change, column, self._finite(amount, -_INF), None)
+
+    def inc_many_slow(self, column: int, amounts: Any, n_values: int, now_ns: Any) -> None:
+        """Add to counters side by side, from `column` on. Raises: ValueError: there are more amounts, or fewer."""
+        numbers = self.numbers(amounts, n_values, "counters")
+        wrong = [] if numbers is None else [each for each in numbers if not 0.0 <= each < _INF]
+        if wrong:
+            self.refuse(_cause(wrong[0]), n_values)
+        elif numbers is not None:
+            self._record(self._inc_many, column, numbers, now_ns, n_values)
 
     def inc_slow(self, column: int, amount: Any, now_ns: Any) -> None:
         """Add to a counter outside the current bucket: a late increment counts in every row from its own on."""
@@ -120,7 +149,24 @@ class Admission:
             self.refuse(NO_NUMBER)
         return None
 
-    def numbers(self, values: Any, n_values: int) -> array[float] | None:
+    def floats(self, values: Any) -> array[float] | tuple[Any, ...]:
+        """Read floats of a buffer of them, or of what gives items; these themselves where one is no number."""
+        items: tuple[Any, ...] = ()
+        try:
+            view = memoryview(values)
+            if view.format == "d" and view.ndim == 1:
+                return array("d", view.tobytes())
+        except Exception:  # noqa: BLE001, S110 - no buffer
+            pass
+        try:
+            items = tuple(values.tolist() if hasattr(values, "tolist") else values)
+            return array("d", items)
+        except Exception:  # noqa: BLE001 - whatever another's object does
+            if not items:
+                self.refuse(NO_NUMBER)
+            return items
+
+    def numbers(self, values: Any, n_values: int, what: str = "gauges") -> array[float] | None:
         """Read so many floats: of a buffer of them, or one by one of what is a sequence; None where one is none.
 
         Raises: ValueError: there are more or fewer.
@@ -129,10 +175,10 @@ class Admission:
         try:
             memoryview(whole)[:] = values
         except Exception:  # noqa: BLE001 - no buffer, or not of so many floats
-            return self._one_by_one(values, n_values)
+            return self._one_by_one(values, n_values, what)
         return whole
 
-    def _one_by_one(self, values: Any, n_values: int) -> array[float] | None:
+    def _one_by_one(self, values: Any, n_values: int, what: str) -> array[float] | None:
         try:
             # What it was now, whoever changes it while floats are made; no more of what may have no end.
             items = tuple(islice(values, n_values + 1))
@@ -141,7 +187,7 @@ class Admission:
             self.refuse(NO_NUMBER, n_values)
             return None
         if len(items) != n_values:
-            raise ValueError(f"batch of {n_values} gauges: {given} values")
+            raise ValueError(f"batch of {n_values} {what}: {given} values")
         try:
             return array("d", items)
         except OverflowError:
@@ -156,7 +202,7 @@ class Admission:
             return None
         if lowest <= number < _INF and number != -_INF:
             return number
-        self.refuse(NAN if number != number else INFINITE if abs(number) == _INF else NEGATIVE)  # noqa: PLR0124
+        self.refuse(_cause(number))
         return None
 
     def observations(self, given: tuple[Any, Any, Any, Any]) -> tuple[int, float, float, float] | None:
@@ -180,6 +226,11 @@ class Admission:
         else:
             self.refuse(CONTRADICTORY)
         return None
+
+
+def _cause(number: float) -> str:
+    """Say why a number is refused."""
+    return NAN if number != number else INFINITE if abs(number) == _INF else NEGATIVE  # noqa: PLR0124
 
 
 def are_observations(number: int, total: float, lowest: float, highest: float) -> bool:

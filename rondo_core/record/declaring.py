@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rondo_core.errors import CapacityError, SchemaError
+from rondo_core.errors import CapacityError, LabelError, SchemaError, one_line
 from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
 from rondo_core.model.schema import Schema, home_among, home_of_given
-from rondo_core.record.handles import Counter, Gauge, SketchedSummary, Summary
+from rondo_core.record.admission import FUNCTION_RAISED
+from rondo_core.record.families import Family
+from rondo_core.record.gauges import Gauge, PeakGauge
+from rondo_core.record.handles import Counter, SketchedSummary, Summary
 from rondo_core.record.overflow import Overflow
 from rondo_core.record.selfmetrics import HELP
 from rondo_core.storage.runs import on_record
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from rondo_core.storage.registry import Registry
 
 MAX_AT_HAND = 1024  # label sets without a series of their own whose handle is found at once
-_HANDLES: dict[str, Any] = {"counter": Counter, "gauge": Gauge}
 
 
 class Declarations:
@@ -93,6 +95,52 @@ class Declarations:
         finally:
             self._after()
 
+    def family(
+        self,
+        kind: Kind,
+        name: str,
+        given: tuple[object, ...],
+        names: object,
+        fixed: Mapping[str, object],
+        help_text: str | None,
+        unit: str | None,
+        wants: str = "",
+    ) -> Any:
+        """Give what looks up series of one name by the values of these labels; `fixed` ones are the same for all.
+
+        With no names it is the one series' handle.
+
+        Raises: LabelError: a name of a metric or a label that cannot be, or that comes twice.
+        """
+        if isinstance(names, str | Mapping) or not isinstance(names, Iterable):
+            mend = 'write a list, such as labels=["method"]; labels with values stand as method="get"'
+            raise LabelError(f"{name}: labels={names!r}: not names of labels; {mend}")
+        known = tuple(names)
+        if not known:
+            return self.declare(kind, name, given, fixed, help_text, unit, wants)
+        pairs, help_text = read_given(name, given, fixed, help_text)
+        canonical_labels([*pairs, *((each, "") for each in known)])
+        check_metric_name(name)
+
+        def declare(values: Mapping[str, str]) -> Any:
+            return self.declare(kind, name, (), {**dict(pairs), **values}, help_text, unit, wants)
+
+        return Family(name, known, declare)
+
+    def read_functions(self, now_ns: int) -> None:
+        """Set the gauges that functions are read for; one that raises is counted, and logged once."""
+        for writer in self._writers.values():
+            given = writer.current.writer
+            for gauge, function in tuple(given.functions.items()):
+                try:
+                    value = function()
+                except Exception as error:  # noqa: BLE001 - the program's own, which is not to end a tick
+                    given.refuse(FUNCTION_RAISED)
+                    said = one_line(error)
+                    self._notices.once(f"function of {gauge.series}", f"{gauge.series}: its function raised {said}")
+                else:
+                    gauge.set(value, now_ns)
+
     def _check_kept(self, series: Series, schema: str, wants: str) -> None:
         """Say once for each metric that its schema does not keep what it was declared with. Raises: SchemaError."""
         kept = [each.name for each in self._schemas if getattr(each, wants, False)]
@@ -131,8 +179,10 @@ class Declarations:
     def _handle(self, writer: Writer, series: Series) -> Any:
         """Bind a new handle to the series' cells."""
         width, current = writer.width, writer.current
-        if series.kind != "summary":
-            return _HANDLES[series.kind](current, series)
+        if series.kind == "counter":
+            return Counter(current, series)
+        if series.kind == "gauge":
+            return PeakGauge(current, series, width) if writer.peaks else Gauge(current, series)
         if writer.sketches is None:
             return Summary(current, series, width)
         handle = SketchedSummary(current, series, width, writer.sketches.n_cells)

@@ -135,9 +135,12 @@ def _statistics(kind: Kind, cells: Columns) -> Columns:
         return known
     if kind != "summary":
         last = cells["last"]
-        return dict.fromkeys(("first", "last", "min", "max", "sum"), last) | {
-            COVERAGE: [int(not isnan(v)) for v in last]
-        }
+        statistics: Columns = dict.fromkeys(("first", "last", "min", "max", "sum"), last)
+        statistics[COVERAGE] = [int(not isnan(v)) for v in last]
+        for name, further in (("min", min), ("max", max)):  # NaN in the second place is never further
+            if name in cells:
+                statistics[name] = [further(v, peak) for v, peak in zip(last, cells[name], strict=True)]
+        return statistics
     counts = [abs(count) for count in cells["count"]]
     whole: Columns = {"count": counts, COVERAGE: [int(not isnan(count)) for count in counts]}
     for name, empty in (("sum", 0.0), ("min", nan), ("max", nan)):

@@ -1,4 +1,4 @@
-"""Counter, Gauge, Summary and GaugeBatch: the hot path, and nothing else.
+"""Counter, Summary and what all handles share: the hot path, and nothing else; gauges and batches stand beside it.
 
 A record is a clock, a comparison with the current bucket and one store into the mapped row; everything else is the
 slow path in writer.py. Nothing here raises about data: what cannot be taken is counted by the writer.
@@ -12,13 +12,11 @@ row that is left meanwhile is released, so that the store fails and the record t
 
 from __future__ import annotations
 
-import struct
 from array import array
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rondo_core.errors import UsageError
-from rondo_core.record import timing
+from rondo_core.record import timing, wrapping
 
 if TYPE_CHECKING:
     import cython  # the compiler's own name; where the file is not compiled, the package is not looked for
@@ -32,12 +30,16 @@ else:
     from math import ceil, log2
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
     from rondo_core.clock import Clock
     from rondo_core.model.labels import Series
     from rondo_core.record.admission import Admission
     from rondo_core.storage.slab import Cells, Words
 
-    take_floats: Any  # of handles.pxd, as `ceil` is where compiled
+    P = ParamSpec("P")
+    R = TypeVar("R")
     # By another name than the compiler knows, which would make C's types of them and raise where another is given.
     Number = float
     Instant = int | None
@@ -135,6 +137,11 @@ class Handle:
             raise UsageError("a handle needs a place in a store's rows; ask the store for one")
         self._current, self.series = current, series
 
+    @property
+    def current(self) -> Current:
+        """The schema's current row, for a batch."""
+        return self._current
+
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled. Raises: TypeError."""
         raise TypeError(f"{self}: a place in a store's own memory is not copied or pickled; ask the store for it")
@@ -180,40 +187,6 @@ class Counter(Handle):
         if cython.compiled and current.row == cython.NULL:
             raise UsageError(f"{self}: it has no total; ask the store for a counter")
         return current.row[self._column]
-
-
-class Gauge(Handle):
-    """A value that goes up and down; a bucket keeps the last one set in it."""
-
-    __slots__ = ("_column",)
-
-    def __init__(self, current: Current, series: Series) -> None:
-        """Bind the series to its place; `Store.gauge` does this."""
-        column = int(series.column)
-        self._bind(current, series, column, column + 1)
-        self._column = column
-
-    def set(self, value: Number, now_ns: Instant = None) -> None:
-        """Make `value` the bucket's; infinities are values, NaN makes it absent, what is no number is counted."""
-        current = self._current
-        if now_ns is None:
-            now: cython.longlong = time.time_ns() if current.system_clock else current.read()
-        try:
-            if now_ns is not None:
-                now = now_ns
-            number: cython.double = value
-            if now < current.until_ns and now >= current.since_ns:
-                current.row[self._column] = number
-                return
-        except Exception:  # noqa: BLE001 - whatever another's object does
-            current.writer.set_slow(self._column, value, now_ns)
-        else:
-            current.writer.set_slow(self._column, number, now)
-
-    @property
-    def current(self) -> Current:
-        """The schema's current row, for a batch of gauges."""
-        return self._current
 
 
 class Summary(Handle):
@@ -305,8 +278,48 @@ class Summary(Handle):
             pass
         current.writer.merge_slow(self._cells[0], (number, total, lowest, highest), now_ns)
 
-    time = timing.time
-    timed = timing.timed
+    def observe_many(self, values: Any, now_ns: Instant = None) -> None:
+        """Take observations at one instant, each as `observe` does: all of them at once where none is to be refused.
+
+        Args: `values`: an array of float64 (array, numpy), which is quickest, or whatever gives numbers one by one.
+        """
+        current = self._current
+        if now_ns is None:
+            now_ns = current.clock()
+        numbers = current.writer.floats(values)
+        if type(numbers) is array and not self.sketched:
+            total, least, most = self._added_up(numbers) if len(numbers) else (0.0, 0.0, 0.0)
+            if -1e270 < least <= most < 1e270 and total - total == 0.0:  # finite, all of them
+                if len(numbers):
+                    self.merge(len(numbers), total, least, most, now_ns)
+                return
+        for number in numbers:
+            self.observe(number, now_ns)
+
+    def _added_up(self, numbers: Any) -> tuple[float, float, float]:
+        """Give the sum of an array of float64 added up one by one, the least and the greatest; NaN tells in it."""
+        source = numbers
+        total = 0.0
+        least = most = source[0]
+        for index in range(source.shape[0] if cython.compiled else len(source)):
+            number = source[index]
+            total += number
+            least = number if number < least else least
+            most = number if number > most else most
+        return total, least, most
+
+    def time(self) -> timing.Timer:
+        """Give what observes how long a block takes, in seconds: for `with`, `async with`, and as a decorator."""
+        return timing.Timer(self)
+
+    def timed(self, function: Callable[P, R]) -> Callable[P, R]:
+        """Decorate a function so that each call's duration, in seconds, is observed, whether or not it raises.
+
+        Of a coroutine, a generator or an asynchronous generator it is the time from its first step to its end.
+        Raises: UsageError: it is no function.
+        """
+        timed: Callable[P, R] = wrapping.inside(self.time, function)
+        return timed
 
 
 class SketchedSummary(Summary):
@@ -393,108 +406,3 @@ class SketchedSummary(Summary):
     def merge(self, number: Any, total: Number, lowest: Number, highest: Number, now_ns: Instant = None) -> None:  # noqa: ARG002 - it takes none
         """Refuse: sums say nothing of where each observation counts. Raises: UsageError."""
         raise UsageError(f"{self.series}: its schema keeps a sketch, which needs every observation; use observe")
-
-
-class GaugeBatch(Handle):
-    """Gauges that are set together: one call, one contiguous store, and a reader sees all of it or none."""
-
-    __slots__ = ("_bytes", "_column", "_count", "_pack", "_scratch", "_slice", "_taken")
-
-    def __init__(self, gauges: Sequence[Gauge]) -> None:
-        """Bind gauges of one schema; those declared one after the other lie side by side.
-
-        Raises: UsageError: there is none, or they belong to different schemas or are out of order.
-        """
-        taken: list[Gauge] = []
-        for gauge in gauges:  # one by one: some have no end
-            series, first = gauge.series, (taken or [gauge])[0].series
-            if series.schema != first.schema or series.column != first.column + len(taken):
-                taken = []
-                break
-            taken.append(gauge)
-        if not taken:
-            raise UsageError("batch: take gauges of one schema in the order of their declaration, none left out")
-        current, column, count = taken[0].current, int(taken[0].series.column), len(taken)
-        self._bind(current, tuple([gauge.series for gauge in taken]), column, column + count)
-        self._slice = slice(column, column + count)
-        self._bytes = slice(column * 8, (column + count) * 8)
-        self._pack = struct.Struct(f"={count}d").pack
-        if cython.compiled:
-            self._scratch = array("d", bytes(8 * count))
-            self._taken = cython.address(self._scratch[0])
-        self._column, self._count = column, count
-
-    def set(self, values: Any, now_ns: Instant = None) -> None:
-        """Set every gauge of the batch in the same bucket; where one of the values is no number, none is set.
-
-        Args: `values`: as many floats as there are gauges, as a list, a tuple or an array of float64 (array, numpy);
-            other arrays and sequences of numbers take longer.
-        Raises: ValueError: the number of values is not that of the gauges.
-        """
-        if cython.compiled:
-            if not self._set_compiled(values, now_ns):
-                self._set_slow(values, now_ns)
-            return
-        current = self._current
-        now = (time.time_ns() if current.system_clock else current.read()) if now_ns is None else now_ns
-        kind = values.__class__
-        try:
-            if kind is list or kind is tuple:
-                packed = self._pack(*values)
-                if current.since_ns <= now < current.until_ns:
-                    header = current.header
-                    sequence = header[1]
-                    header[1] = sequence + 1
-                    current.row_bytes[self._bytes] = packed
-                    header[1] = sequence + 2
-                    return
-            elif current.since_ns <= now < current.until_ns:
-                header = current.header
-                sequence = header[1]
-                header[1] = sequence + 1
-                try:
-                    current.row[self._slice] = values
-                finally:
-                    header[1] = sequence + 2
-                return
-        except struct.error:  # too many or too few, of a list that changes meanwhile, or no number
-            self._set_slow(values, now_ns)
-        except Exception:
-            if self._set_slow(values, now_ns) and (kind is list or kind is tuple) and type(now) is int:
-                raise  # a signal's handler did, and not the values or the instant, which are taken
-        else:
-            self._set_slow(values, now_ns)
-
-    def _set_compiled(self, values, now_ns) -> bool:  # type: ignore[no-untyped-def]  # noqa: ANN001 - see handles.pxd
-        """Do the same, and say whether it is done; no code of another's runs any more when the values are looked at."""
-        current, one_by_one = self._current, type(values) is list or type(values) is tuple
-        try:
-            if not one_by_one:
-                source = values
-            if now_ns is None:
-                now = time.time_ns() if current.system_clock else current.read()
-            if now_ns is not None:
-                now = now_ns
-            count = self._count
-            if one_by_one:
-                source = self._scratch
-                if len(values) != count or not take_floats(values, self._taken, count):  # noqa: F821 - see handles.pxd
-                    return False
-            if source.shape[0] == count and now < current.until_ns and now >= current.since_ns:
-                header, row = current.header, current.row + self._column  # type: ignore[operator]
-                header[1] += 1
-                for index in range(count):
-                    row[index] = source[index]  # type: ignore[index]
-                header[1] += 1
-                return True
-        except Exception:  # noqa: BLE001, S110 - whatever another's object does
-            pass
-        return False
-
-    def _set_slow(self, values: Any, now_ns: Any) -> bool:
-        """Leave it to the writer; say whether the values were numbers, and the instant one."""
-        return self._current.writer.set_many_slow(self._column, values, self._count, now_ns)
-
-    def __repr__(self) -> str:
-        """Say how many and which."""
-        return f"<GaugeBatch of {len(self.series)}: {self.series[0]} ...>"

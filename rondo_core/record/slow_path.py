@@ -95,6 +95,7 @@ class SlowPath(abc.ABC):
         with self._lock:
             self._ended, self._is_over = ended, is_over
             self.current.point_nowhere()
+            self.current.writer.functions.clear()
 
     def forked(self, *, renewed: bool) -> None:
         """Do the same in a child process, without a lock that a thread of the parent may hold.

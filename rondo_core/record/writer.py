@@ -18,6 +18,7 @@ from rondo_core.model.schema import Schema
 from rondo_core.record import first_rows, row_backup
 from rondo_core.record.admission import CAUSES, OVERFLOW, Admission
 from rondo_core.record.clock_steps import ClockSteps
+from rondo_core.record.gauge_cells import GaugeRows
 from rondo_core.record.handles import Current
 from rondo_core.record.slow_path import SlowPath
 from rondo_core.record.summary_cells import SummaryRows, within
@@ -38,6 +39,7 @@ class Writer(SlowPath):
     """
 
     __slots__ = (
+        "_gauges",
         "_schema",
         "_slots",
         "_summaries",
@@ -46,6 +48,7 @@ class Writer(SlowPath):
         "kind",
         "n_series",
         "opened_bucket",
+        "peaks",
         "ratio",
         "sketches",
         "steps",
@@ -54,13 +57,15 @@ class Writer(SlowPath):
     def __init__(self, schema: Schema, slab: Slab | None, n_series: int, clock: Clock, path: str) -> None:
         """Take up the slab where its last writer left it; None: take up none yet."""
         self._schema, self.clock, self.kind = schema, clock, schema.kind
+        self.peaks = schema.peaks
         self.interval_ns = schema.tiers[0].interval_ns
         self.ratio = schema.ratio(1) if len(schema.tiers) > 1 else 1
         self._slots, self._summaries = schema.tiers[0].slot_count, SummaryRows(schema.n_columns)
         self.n_series = 0
         template, self.sketches = first_rows.template_of(schema)  # a counter's row begins with the one before
         refused = dict.fromkeys(("late", "future", "taken_back", *CAUSES), 0)
-        records = self._set, self._set_many, self._inc, self._observe
+        self._gauges = gauges = GaugeRows(self, schema, self._enter, self._late_row)
+        records = gauges.set, gauges.set_many, gauges.change, self._inc, self._inc_many, self._observe
         given = Admission(refused, clock, 0.0 if schema.sketch else -INF, self._alone, records)
         super().__init__(path, refused, template, Current(given, clock, clock is wall_ns, len(template)))
         if slab is not None:
@@ -77,6 +82,7 @@ class Writer(SlowPath):
         self.bucket = max(0, *slab.buckets())
         self.opened_bucket = ring.bucket_of(self.clock(), self.interval_ns)
         self._make_room(n_series)
+        self._gauges.begin_run(self.bucket)
         if self.bucket:
             slab.change()
             self.publish(self.bucket)
@@ -184,25 +190,6 @@ class Writer(SlowPath):
             if self.bucket and self.holds(self.bucket):
                 self.slab.seal(ring.slot_of(self.bucket, self._slots), provisional)
 
-    def _set(self, column: int, value: float, now_ns: int) -> None:
-        if self._enter(now_ns):
-            self.row[column] = value
-        elif (row := self._late_row(now_ns)) is not None:
-            row[column] = value
-            self.changed(ring.bucket_of(now_ns, self.interval_ns))
-
-    def _set_many(self, column: int, values: array[float], now_ns: int) -> None:
-        if self._enter(now_ns):
-            header = self.header
-            header[1] += 1
-            self.row[column : column + len(values)] = values
-            header[1] += 1
-        elif ring.bucket_of(now_ns, self.interval_ns) > self.bucket:
-            self.refused["future"] += len(values) - 1
-        else:
-            for each, value in enumerate(values, start=column):
-                self._set(each, value, now_ns)
-
     def _inc(self, column: int, amount: float, now_ns: int) -> None:
         entered = self._enter(now_ns)
         if self.row[column] + amount == INF:  # the newest row has the highest total
@@ -221,6 +208,10 @@ class Writer(SlowPath):
             self._row(bucket)[column] += amount
             faults.point("late.inc")
         self.changed(first)
+
+    def _inc_many(self, column: int, amounts: array[float], now_ns: int) -> None:
+        for each, amount in enumerate(amounts, start=column):
+            self._inc(each, amount, now_ns)
 
     def _observe(self, column: int, many: Many, now_ns: int) -> None:  # noqa: C901 - one observation, late or not
         number, total, _, _ = many
@@ -284,7 +275,8 @@ class Writer(SlowPath):
         self.row = slab.row_cells(slot)
         self.header = slab.row_header(slot)
         slab.unseal(slot)
-        self.current.point_at(self.row, self.header, start_ns, start_ns + self.interval_ns)
+        end_ns = start_ns if bucket == self._gauges.found else start_ns + self.interval_ns
+        self.current.point_at(self.row, self.header, start_ns, end_ns)
 
     def _advance(self, bucket: int) -> None:
         """Enter a bucket newer than any before."""
@@ -312,6 +304,8 @@ class Writer(SlowPath):
         self.current.point_nowhere()
         if self.bucket:
             self._touched.add(self.bucket)
+            if self.kind == "gauge":
+                self._gauges.leave(self.row, self.n_series)
         anew = self.kind == "gauge" or not self.bucket
         before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
@@ -340,6 +334,8 @@ class Writer(SlowPath):
             row[:] = before
         elif not known:
             row[:] = self._template
+            if self.kind == "gauge":
+                self._gauges.begin(row)
         if self.kind == "summary" and self.bucket:
             faults.point("row.half")
             self._summaries.carry(row, before, self.n_series)

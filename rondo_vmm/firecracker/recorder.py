@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rondo_core import Store, StoreReader
     from rondo_core.record import Counter, Gauge
 
-T = TypeVar("T")
 Key = tuple[str, tuple[tuple[str, str], ...], tuple[str, str] | None]
 OUTCOMES = ("taken", "garbled", "too_long", "known")
 GAUGES = 7
@@ -161,7 +160,7 @@ class FlushRecorder:
         return label, OTHER
 
     @staticmethod
-    def _declare(make: Callable[..., T], sample: FlushSample, labels: dict[str, str]) -> T | None:
+    def _declare(make: Callable[..., Any], sample: FlushSample, labels: dict[str, str]) -> Any:
         try:
             return make(sample.name, labels, help=sample.help, unit=sample.unit)
         except CapacityError:

@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -528,3 +529,60 @@ def test_what_accompanies_a_store_is_made_anew_for_a_childs_own_and_closed_after
     run_in_child(in_the_child)
     store.close()
     assert [(pid, companion.closed) for pid, _, companion in made] == [(os.getpid(), [(1, True)])]
+
+
+def test_gauges_that_go_on_in_the_parent_begin_anew_in_a_child(tmp_path):
+    """At 0 where they are changed; from then on they go on there too. Functions are read by the child's ticks."""
+    clock = ManualClock()
+    schemas = (*SCHEMAS, Schema("p", "gauge", 4, TIERS, peaks=True))
+    with Store.for_process(tmp_path, schemas, clock=clock) as store:
+        changed = [store.gauge("jobs"), store.gauge("queue", peaks=True)]
+        read, stage = store.gauge("read"), store.state("stage", ["load", "sort"])
+        told = store.info("build", version="3")
+        read.set_function(lambda: 7.0)
+        family = store.counter("things_total", labels=["n"])
+        family.labels(1).inc()
+        for gauge in changed:
+            gauge.inc(5.0)
+        stage.set("load")
+        clock.advance(1)
+        before = store.path
+
+        def in_the_child():
+            for gauge in changed:
+                gauge.inc(2.0)
+                gauge.dec(3.0)
+            stage.set("sort")
+            family.labels(1).inc()
+            family.labels(2).inc()
+            assert store.path != before
+            for _ in range(3):
+                clock.advance(1)
+                store.tick()
+            for gauge in (*changed, read, told):
+                (data,) = store.query(str(gauge.series), "all", tier=0)
+                value = 7.0 if gauge is read else 1.0 if gauge is told else -1.0
+                assert data.values.tolist()[-3:] == [value] * 3, gauge
+            (peak,) = store.query("queue", "all", fn="max", tier=0)
+            assert peak.values.tolist() == [2.0, -1.0, -1.0, -1.0]
+            stages = {data.series.labels[0][1]: data.values.tolist() for data in store.query("stage", "all", tier=0)}
+            assert stages == {"load": [0.0] * 4, "sort": [1.0] * 4}
+            assert [data.values[-1] for data in store.query("things_total", "all", tier=0)] == [1.0, 1.0]
+            for gauge in changed:
+                gauge.set(math.nan)
+            clock.advance(1)
+            for gauge in changed:
+                gauge.set(4.0)
+                gauge.inc()
+            clock.advance(1)
+            store.tick()
+            for gauge in changed:
+                (data,) = store.query(str(gauge.series), "all", tier=0)
+                assert data.values.tolist()[-2:] == [5.0, 5.0]
+            store.close()
+
+        run_in_child(in_the_child)
+        store.tick()
+        assert [store.query(str(gauge.series), "all", tier=0)[0].values.tolist() for gauge in changed] == [
+            [5.0, 5.0]
+        ] * 2

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import numpy as np
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
@@ -210,6 +211,51 @@ def test_gauges_of_a_batch_may_overflow(path, clock):
     assert {last[f'g{{n="{number}"}}'] for number in range(9)} == set(range(9))
 
 
+def test_gauges_with_peaks_families_and_batches_of_counters_may_overflow(path, clock):
+    """What has no room shares a series that keeps what its schema keeps; none of a batch is lost."""
+    schemas = [Schema("counters", "counter", 4, TIERS), Schema("peaks", "gauge", 2, TIERS, peaks=True)]
+    with Store(path, schemas, clock=clock) as store:
+        queue = store.gauge("queue", labels=["n"], peaks=True)
+        for n in range(9):
+            queue.labels(n).set(10.0 * n)
+            queue.labels(n).inc(0.5)
+        queue.labels(8).set(1.0)
+        together = store.counter_batch([store.counter("c_total", n=n) for n in range(9)])
+        together.inc([1.0] * 9)
+        together.inc(np.ones(9))
+        assert len(together.series) == 9
+        with pytest.raises(ValueError, match="1 amounts for 9 counters"):
+            together.inc([1.0])
+        most = {str(each.series): each.values[-1] for each in store.query("queue", fn="max", tier=0)}
+        last = {str(each.series): each.values[-1] for each in store.query("queue", fn="last", tier=0)}
+        totals = [each.values[-1] for each in store.query("c_total", fn="last", tier=0)]
+    assert most['queue{rondo_overflow="true"}'] == 80.5
+    assert last['queue{rondo_overflow="true"}'] == 1.0
+    assert (len(most), most['queue{n="1"}']) == (3, 10.5)
+    assert (len(totals), sum(totals)) == (5, 18.0)
+    assert not check_store(path)
+
+
+def test_handles_of_a_store_without_room_for_any_overflow_take_everything(path, clock):
+    """Every call of every handle: changes, functions, timers, many at once, states; and keep nothing of it."""
+    bare = [Schema(each.name, each.kind, each.max_series, TIERS, reserve=0) for each in SMALL]
+    with Store(path, bare, clock=clock) as store:
+        kinds = {"counter": store.counter, "gauge": store.gauge, "summary": store.summary}
+        for kind, declare in kinds.items():
+            for n in range(max(each.max_series for each in bare if each.kind == kind)):
+                declare(f"full_{kind}", n=n)
+        gauge, summary = store.gauge("beyond"), store.summary("beyond_seconds")
+        gauge.inc(), gauge.dec(2.0), gauge.set_to_current_time(), gauge.set_function(lambda: 1.0)
+        with gauge.track_inprogress(), summary.time():
+            summary.observe_many([1.0, 2.0])
+        stage = store.state("stage", ["load", "sort"])
+        stage.set("load"), stage.set("unknown")
+        store.counter_batch([store.counter("beyond_total"), store.counter("beyond_total")]).inc([1.0, 2.0])
+        store.tick()
+        names = {each.series.name for each in store.query("{}")}
+    assert {name for name in names if not name.startswith("rondo_")} == {f"full_{kind}" for kind in kinds}
+
+
 def test_a_store_without_a_reserve_takes_what_overflows_and_says_that_it_is_lost(path, clock, caplog):
     """As one made before there was such: handles work, nothing is kept of them, and the next opening mends it."""
     bare = [Schema(each.name, each.kind, each.max_series, TIERS, reserve=0) for each in SMALL]
@@ -257,11 +303,12 @@ def test_label_sets_are_counted_in_a_fixed_space():
 
 
 def test_the_default_store_has_room_for_a_small_web_application(path):
-    """A hundred counters, two dozen gauges, eight summaries and some with sketches, in at most 24 MiB."""
+    """A hundred counters, twenty gauges and some with peaks, twenty summaries and some with sketches, in at most 24 MiB."""
     with Store(path) as store:
         room = {each.name: each.max_series for each in store.meta.schemas}
     assert room["counters"] >= 100
-    assert room["gauges"] >= 24
-    assert room["summaries"] >= 8
+    assert room["gauges"] >= 20
+    assert room["peaks"] >= 4
+    assert room["summaries"] >= 20
     assert room["quantiles"] >= 2
     assert size_bytes(store.meta.schemas) <= 24 << 20

@@ -42,7 +42,7 @@ def test_the_help_may_come_right_after_the_name(store, declare):
         (("Help.",), {"help": "Help."}, "the help is given already"),
         ((), {"help": 5}, "help 5: not a text"),
         ((), {"unit": ["s"]}, "unit .*: not a text"),
-        ((), {"labels": {"a": "b"}}, "labels=.*: not one value; write each label with its own"),
+        ((), {"labels": {"a": "b"}}, "labels=.*: not names of labels; write a list"),
         ((), {"labelnames": ["a"]}, "labelnames=.*: not one value"),
     ],
 )
@@ -141,7 +141,7 @@ def test_a_sketch_is_asked_for_in_a_file_too(tmp_path):
         ('sketch = "yes"', "sketch = 'yes'; write true or false, without quotes"),
         (
             "sketsh = true",
-            "no key 'sketsh'; did you mean sketch? it has name, kind, max_series, tiers, match, sketch, reserve",
+            "no key 'sketsh'; did you mean sketch? it has name, kind, max_series, tiers, match, sketch, peaks, reserve",
         ),
     ):
         file.write_text(f'[[schema]]\nname = "s"\nkind = "summary"\n{line}\n')

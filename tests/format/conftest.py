@@ -8,6 +8,8 @@ import pytest
 GOLDEN = Path(__file__).parent / "golden"
 ASIDE = "v1-aside"  # what was recorded last is set aside in it: it reads otherwise
 
+PEAKS = "v1-peaks"  # has other series than the others
+
 
 @pytest.fixture
 def unpacked(tmp_path):
@@ -23,7 +25,7 @@ def unpacked(tmp_path):
     return unpack
 
 
-@pytest.fixture(params=sorted({file.name.removesuffix(".tar.gz") for file in GOLDEN.glob("*.tar.gz")} - {ASIDE}))
+@pytest.fixture(params=sorted({file.name.removesuffix(".tar.gz") for file in GOLDEN.glob("*.tar.gz")} - {ASIDE, PEAKS}))
 def golden(request, unpacked):
     return unpacked(request.param)
 
@@ -31,3 +33,8 @@ def golden(request, unpacked):
 @pytest.fixture
 def stepped(unpacked):
     return unpacked(ASIDE)
+
+
+@pytest.fixture
+def peaked(unpacked):
+    return unpacked(PEAKS)

@@ -2,7 +2,8 @@
 
 `python tests/format/make_golden.py place` writes tests/format/golden/v1-place.tar.gz, named after what has changed
 within the version, and never over one that is there: a store of an old format is read for ever, and is made by the
-rondo of its day. `aside` is the same store after its clock stepped back: its newest rows are set aside.
+rondo of its day. `aside` is the same store after its clock stepped back: its newest rows are set aside. `peaks` is a
+store of gauges alone that keep their peaks.
 """
 
 import io
@@ -24,6 +25,7 @@ SCHEMAS = (
     Schema("s", "summary", 3, TIERS),
 )
 SECONDS = 20
+PEAKS = "peaks"
 ASIDE = "aside"  # the change of which the golden store has rows that are set aside
 
 
@@ -61,6 +63,23 @@ def record(path, back_s=0):
     store.close()
 
 
+def record_peaks(path):
+    """Twenty seconds of a gauge with peaks, one of them absent, one late value, and one that is changed and goes on."""
+    clock = ManualClock(START_NS)
+    with Store(path, [Schema("p", "gauge", 3, TIERS, peaks=True)], clock=clock, writer="golden") as store:
+        queue, jobs = store.gauge("queue"), store.gauge("jobs")
+        for second in range(SECONDS):
+            if second != 9:
+                for value in (second, second + 100.0, -second, second + 0.5):
+                    queue.set(value)
+            if second % 4 == 0:
+                jobs.inc(3), jobs.dec()
+            store.tick()
+            if second == 17:
+                queue.set(500.0, clock() - 3 * 10**9)
+            clock.advance(1)
+
+
 def pack(path, archive):
     """Put the files into an archive that is the same whenever it is made."""
     with tarfile.open(archive, "w:gz") as tar:
@@ -78,5 +97,8 @@ if __name__ == "__main__":
     if golden.exists():
         sys.exit(f"{golden}: is there already; it is the format's memory, and is not made again")
     with tempfile.TemporaryDirectory() as directory:
-        record(Path(directory) / "store", back_s=6 if sys.argv[1] == ASIDE else 0)
+        if sys.argv[1] == PEAKS:
+            record_peaks(Path(directory) / "store")
+        else:
+            record(Path(directory) / "store", back_s=6 if sys.argv[1] == ASIDE else 0)
         pack(Path(directory) / "store", golden)

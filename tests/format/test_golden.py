@@ -216,6 +216,38 @@ def test_words_that_contradict_each_other_set_nothing_aside(golden):
         }
 
 
+PEAKS = {  # second by second, of record_peaks: the least value, the greatest, the last
+    "queue": {
+        second: (
+            min(-second, second),
+            500.0 if second == 14 else second + 100.0,
+            500.0 if second == 14 else second + 0.5,
+        )
+        for second in SECONDS
+        if second != 9
+    },
+    "jobs": {
+        second: (2.0 * (second // 4) if second and second % 4 == 0 else level, level + (second % 4 == 0), level)
+        for second in SECONDS
+        for level in [2.0 * (second // 4 + 1)]
+    },
+}
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2])
+def test_every_peak_of_the_golden_store(peaked, tier):
+    """The least and the greatest value of each bucket in every tier, of one that was changed too."""
+    with StoreReader(peaked) as reader:
+        for selector, fine in PEAKS.items():
+            for at, (fn, further) in enumerate({"min": min, "max": max, "last": lambda values: values[-1]}.items()):
+                expected = {}
+                for start in windows(tier):
+                    values = [fine[k][at] for k in range(start, start + SPANS[tier]) if k in fine]
+                    if values:
+                        expected[start] = further(values)
+                assert read(reader, selector, tier, fn) == expected, (selector, tier, fn)
+
+
 def test_every_format_has_its_golden_store(unpacked):
     """A new format version comes with a store of its own, and those before stay readable."""
     for version in range(1, layout.FORMAT_VERSION + 1):

@@ -131,7 +131,10 @@ def statistics(kind, tier, cells, column):
     elif kind != "summary":
         if math.isnan(at["last"]):
             return None
+        low, high = (at.get(name, math.nan) for name in ("min", "max"))
         at = dict.fromkeys(("first", "last", "min", "max", "sum"), at["last"]) | {"coverage": 1}
+        at |= {"min": low} if low < at["last"] else {}
+        at |= {"max": high} if high > at["last"] else {}
     else:
         if math.isnan(at["count"]):
             return None
@@ -241,6 +244,11 @@ def compare(path):
 def test_the_page_is_enough_to_read_the_golden_store(golden):
     """Every kind, tier and statistic, and the runs, by nothing but the page."""
     assert compare(golden) > 300
+
+
+def test_the_page_is_enough_to_read_peaks(peaked):
+    """Those of gauges, in the finest tier and in coarser ones."""
+    assert compare(peaked) > 100
 
 
 def test_the_page_is_enough_to_read_what_rondo_writes_today(path):

@@ -30,7 +30,7 @@ from pathlib import Path
 import numpy as np
 
 from rondo_core import ManualClock, Schema, Store, Tier
-from rondo_core.record import handles
+from rondo_core.record import batches, gauges, handles
 from rondo_core.storage import directory as store_directory
 from rondo_vmm.observe.exit_totals import ExitTotals
 
@@ -89,6 +89,7 @@ def schemas_of(tiers):
     return [
         Schema("counter", "counter", 16, tiers),
         Schema("gauge", "gauge", 16, tiers),
+        Schema("peaked", "gauge", 8, tiers, peaks=True),
         sketched,
         Schema("summary", "summary", 16, tiers),
     ]
@@ -121,7 +122,15 @@ class Example:
         self.chance = chance
         gauges = [self.store.gauge("g", n=n) for n in range(4)]
         made = [self.store.counter("c_total"), *gauges, self.store.summary("m"), self.store.summary("z")]
-        self.handles = [*made, self.store.batch(gauges), self.store.batch(gauges[:1])]
+        peaked = [self.store.gauge("p", n=n, peaks=True) for n in range(4)]
+        counters = [self.store.counter("d_total", n=n) for n in range(4)]
+        batches = self.store.batch(gauges), self.store.batch(gauges[:1]), self.store.batch(peaked)
+        self.handles = [*made, *peaked, *batches, self.store.counter_batch(counters)]
+        self.families = [
+            self.store.counter("f_total", labels=["a"]),
+            self.store.gauge("h", labels=["a", "b"], peaks=True),
+        ]
+        self.timers = [made[-1].time(), gauges[0].track_inprogress()]
         self.lists = [[1.0] * 4]
         self.totals = ExitTotals([0] * 4, [lambda *_: None] if chance.random() < 0.5 else ())
 
@@ -181,6 +190,7 @@ class Example:
             *(self.time_goes_on, self.change_lists, self.half_made, self.bind_anew, self.set_inner, self.copy_it),
             *(self.wrong_self, self.subclass, self.current, self.stand, self.collect, self.exits, self.let_go),
         )
+        acts += (self.change, self.change, self.observe_many, self.look_up, self.look_up, self.time_it, self.be_read)
         rare = (self.threads, self.fork, self.close)
         self.chance.choice(rare if not depth and self.chance.random() < 0.02 else acts)()
 
@@ -194,7 +204,44 @@ class Example:
         elif name == "merge":
             handle.merge(*(self.number() for _ in range(4)), self.instant())
         else:
-            getattr(handle, name)(self.many() if hasattr(handle, "_set_slow") else self.anything(), self.instant())
+            getattr(handle, name)(self.many() if isinstance(handle, batches.Batch) else self.anything(), self.instant())
+
+    def change(self):
+        gauges = [each for each in self.handles if hasattr(each, "dec")]
+        gauge = self.chance.choice(gauges)
+        self.chance.choice((gauge.inc, gauge.dec))(*(self.chance.choice(((), (self.anything(),), (1.5,)))))
+
+    def observe_many(self):
+        self.chance.choice([each for each in self.handles if hasattr(each, "observe_many")]).observe_many(
+            self.chance.choice((self.many, self.number))(), self.instant()
+        )
+
+    def look_up(self):
+        chance, family = self.chance, self.chance.choice(self.families)
+        values = [
+            chance.choice(("x", "y", 1, True, 1.0, self.anything())) for _ in range(chance.choice((1, 1, 2, 2, 3)))
+        ]
+        if chance.random() < 0.1:
+            self.families.append(type(family).__new__(type(family)))
+            family.__init__(*(self.anything() for _ in range(3)))
+        found = (
+            family.labels(**dict(zip("ab", values, strict=False))) if chance.random() < 0.3 else family.labels(*values)
+        )
+        getattr(found, "set", getattr(found, "inc", None))(self.number())
+
+    def time_it(self):
+        chance, timer = self.chance, self.chance.choice(self.timers)
+        made = type(timer)
+        more = (lambda: made.__new__(made), lambda: made(self.handle()), lambda: made(self.anything()), lambda: timer)
+        self.timers.append(chance.choice(more)())
+        if chance.random() < 0.5:
+            with timer, chance.choice(self.timers):
+                self.act(depth=1)
+        chance.choice((timer.__enter__, lambda: timer.__exit__(None, None, None), timer(self.record)))()
+
+    def be_read(self):
+        gauge = self.chance.choice([each for each in self.handles if hasattr(each, "set_function")])
+        gauge.set_function(self.chance.choice((None, self.anything, self.record, self.anything())))
 
     def time_goes_on(self):
         self.clock.advance(self.chance.choice((0, 0.5, 1, 1, 3, 30, -2, -30)))
@@ -280,7 +327,7 @@ class Example:
             target.__init__(None, self.clock, False, chance.choice(WILD))
         else:
             getattr(target, call)()
-        handle = handles.Gauge(made, type("S", (), {"column": chance.choice((0, 1, size - 1, size))}))
+        handle = gauges.Gauge(made, type("S", (), {"column": chance.choice((0, 1, size - 1, size))}))
         self.handles.append(handle)
 
     def stand(self):

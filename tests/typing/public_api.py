@@ -11,6 +11,7 @@ from rondo_core import (
     Batch,
     Consolidator,
     Counter,
+    CounterBatch,
     Gauge,
     GaugeBatch,
     ManualClock,
@@ -46,6 +47,7 @@ def records(path: Path) -> None:
         assert_type(gauge, Gauge)
         assert_type(store.summary("s_seconds"), Summary)
         assert_type(store.batch([gauge]), GaugeBatch)
+        assert_type(store.counter_batch([store.counter("c_total")]), CounterBatch)
         assert_type(store.tick(), None)
     watch_loop()
     assert_type(Store.for_process(path), Store)

@@ -15,6 +15,7 @@ from rondo_core.model.schema import (
     Tier,
     check_schemas,
     difference,
+    extra_of,
     with_room,
 )
 
@@ -50,14 +51,14 @@ def test_a_tier_that_holds_no_whole_bucket_is_refused(interval, retention, said)
 
 
 def test_what_is_kept_where_nothing_is_said():
-    """100 counters, 24 gauges, 8 summaries and 2 with a sketch, in three tiers; rondo's own thirty-three counters."""
+    """100 counters, 20 gauges, 4 with peaks, 20 summaries, 2 with a sketch, in three tiers; rondo's own 33 counters."""
     assert [str(tier) for tier in DEFAULT_TIERS] == ["1s/10m", "10s/6h", "5m/7d"]
-    assert [(each.name, each.kind, each.max_series, each.match, each.sketch) for each in DEFAULT_SCHEMAS] == [
-        ("counters", "counter", 100, "", False), ("gauges", "gauge", 24, "", False), ("summaries", "summary", 8, "", False),
-        ("quantiles", "summary", 2, "", True),
+    assert [(each.name, each.kind, each.max_series, each.match, extra_of(each)) for each in DEFAULT_SCHEMAS] == [
+        ("counters", "counter", 100, "", ""), ("gauges", "gauge", 20, "", ""), ("peaks", "gauge", 4, "", "peaks"),
+        ("summaries", "summary", 20, "", ""), ("quantiles", "summary", 2, "", "sketch"),
     ]  # fmt: skip
-    assert [each.reserve for each in DEFAULT_SCHEMAS] == [5, 2, 2, 0]
-    assert [each.tiers[0] for each in DEFAULT_SCHEMAS] == [DEFAULT_TIERS[0]] * 4
+    assert [each.reserve for each in DEFAULT_SCHEMAS] == [5, 2, 2, 2, 0]
+    assert [each.tiers[0] for each in DEFAULT_SCHEMAS] == [DEFAULT_TIERS[0]] * 5
     (own,) = SELF_SCHEMAS
     assert (own.name, own.kind, own.max_series, own.match) == ("rondo", "counter", 33, '{__name__=~"rondo_.*"}')
     assert [str(tier) for tier in own.tiers] == ["1s/10m", "5m/1d"]

@@ -81,7 +81,7 @@ def test_what_is_written_is_the_file_that_a_person_would_write():
         (HEAD + "sketch = true", ": [[schema]] 1 (g): a gauge has no sketch; only summaries do"),
         (
             HEAD + "tires = []",
-            ": [[schema]] 1 (g): no key 'tires'; did you mean tiers? it has name, kind, max_series, tiers, match, sketch, reserve",
+            ": [[schema]] 1 (g): no key 'tires'; did you mean tiers? it has name, kind, max_series, tiers, match, sketch, peaks, reserve",
         ),
         (HEAD + "tiers = []", ": [[schema]] 1 (g): no tier; give at least one"),
         (HEAD + 'tiers = [["1s"]]', ': [[schema]] 1 (g): tier 0: 1 values; write ["interval", "retention"]'),

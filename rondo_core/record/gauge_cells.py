@@ -1,0 +1,135 @@
+"""The cells of gauges in the rows of the finest tier: set and changed after their time or first in a bucket, and peaks.
+
+A row has a block of `width` values: the last one of each gauge; where peaks are kept, two more: the least and the
+greatest. A gauge that was changed by an amount goes on: each row that is entered begins with its value. In a forked
+child, which takes up a slab of its own, none has a value until it is recorded there.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from math import isinf, isnan, nan
+from typing import TYPE_CHECKING
+
+from rondo_core.model import ring
+from rondo_core.record.admission import OVERFLOW
+
+if TYPE_CHECKING:
+    from rondo_core.model.schema import Schema
+    from rondo_core.record.writer import Writer
+    from rondo_core.storage.slab import Cells
+
+
+class GaugeRows:
+    """The slow records of one writer's gauges.
+
+    Attributes: `found`: the bucket that was there when the store was opened, in which an earlier run's values may
+        stand: all that is recorded into it comes here; 0 once it is over.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        schema: Schema,
+        enter: Callable[[int], bool],
+        late_row: Callable[[int], Cells | None],
+    ) -> None:
+        """Take what a row has room for from the schema; `enter` and `late_row` are the writer's."""
+        self._writer, self._width, self._peaks = writer, schema.n_columns, schema.peaks
+        self._enter, self._late_row = enter, late_row
+        self._room = self._width if schema.kind == "gauge" else 0
+        self._changed: set[int] = set()  # by an amount, once, as their handles know
+        self.begin_run(0)
+
+    def begin_run(self, bucket: int) -> None:
+        """Let no gauge have a value yet, in a slab whose newest bucket is this one; 0: it has none."""
+        self._values: Cells = memoryview(array("d", [nan]) * self._room)  # this run's last, before the current row
+        self._lasting: set[int] = set()
+        self.found = bucket if self._room else 0
+
+    def set(self, column: int, value: float, now_ns: int) -> None:
+        """Store a value."""
+        if self._enter(now_ns):
+            self._store(self._writer.row, column, value)
+            self._note(column, value)
+        elif (row := self._late_row(now_ns)) is not None:
+            self._store(row, column, value)
+            self._writer.changed(ring.bucket_of(now_ns, self._writer.interval_ns))
+
+    def set_many(self, column: int, values: array[float], now_ns: int) -> None:
+        """Store values side by side."""
+        writer = self._writer
+        if self._enter(now_ns):
+            header = writer.header
+            header[1] += 1
+            for each, value in enumerate(values, start=column):
+                self._store(writer.row, each, value)
+            header[1] += 1
+            for each, value in enumerate(values, start=column):
+                self._note(each, value)
+        elif ring.bucket_of(now_ns, writer.interval_ns) > writer.bucket:
+            writer.refused["future"] += len(values) - 1
+        else:
+            for each, value in enumerate(values, start=column):
+                self.set(each, value, now_ns)
+
+    def change(self, column: int, amount: float, now_ns: int) -> None:
+        """Add to a gauge's value, of this bucket or one before; it goes on from here."""
+        writer = self._writer
+        self._enter(now_ns)
+        if ring.bucket_of(now_ns, writer.interval_ns) > writer.bucket:
+            return  # counted, as of the future
+        if not writer.bucket:
+            writer.refused["late"] += 1
+            return
+        row = writer.row  # the newest, also where the clock stands a bucket before
+        held = nan if writer.bucket == self.found else row[column]
+        if isnan(held):
+            held = self._values[column]
+        if isnan(held):
+            held = 0.0
+        value = held + amount
+        if isinf(value) and not isinf(held):
+            writer.refused[OVERFLOW] += 1
+            return
+        self._store(row, column, value)
+        self._note(column, value)
+        self._changed.add(column)
+        self._lasting.add(column)
+
+    def _store(self, row: Cells, column: int, value: float) -> None:
+        row[column] = value
+        if self._peaks:
+            low, high = column + self._width, column + 2 * self._width
+            if not value >= row[low]:
+                row[low] = value
+            if not value <= row[high]:
+                row[high] = value
+
+    def _note(self, column: int, value: float) -> None:
+        if not isnan(value):
+            self._values[column] = value
+
+    def leave(self, row: Cells, n_series: int) -> None:
+        """Note the values of the current row, before another is entered."""
+        if self.found:
+            self.found = 0  # what this run has recorded there is noted
+            return
+        values = row[:n_series]
+        if not isnan(sum(values)):
+            self._values[:n_series] = values
+            self._lasting |= self._changed
+            return
+        for column, value in enumerate(values.tolist()):
+            if not isnan(value):
+                self._values[column] = value
+                if column in self._changed:
+                    self._lasting.add(column)
+            else:
+                self._lasting.discard(column)  # made absent
+
+    def begin(self, row: Cells) -> None:
+        """Let a new row begin with the gauges that go on."""
+        for column in self._lasting:
+            self._store(row, column, self._values[column])
