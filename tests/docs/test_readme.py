@@ -16,18 +16,30 @@ README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
+def test_the_service_comes_first_and_its_p99_is_there(tmp_path):
+    """A handful of lines, which nobody closes; then one number for all workers, and every request."""
+    home = {**os.environ, "RONDO_DIR": str(tmp_path / "state")}
+    subprocess.run([sys.executable, "-W", "error", "-c", BLOCKS[0]], cwd=tmp_path, env=home, check=True)
+    assert len(BLOCKS[0].splitlines()) <= 10
+    command = [sys.executable, "-m", "rondo_cli", "query", str(tmp_path / "state" / "web")]
+    for more in (["http_request_duration_seconds", "--fn", "p99", "--agg"], ["http_requests_total"]):
+        said = subprocess.run([*command, *more], capture_output=True, text=True, check=True).stdout
+        value = float(said.splitlines()[-1].split()[-1])
+        assert value == 1000.0 or (more[1:] and 0 < value < 10)
+
+
 def test_the_library_example_runs(tmp_path):
     """The example of a plain program, in an empty directory: it prints total and p99, and the store can be queried."""
     said = subprocess.run(
-        [sys.executable, "-W", "error", "-c", BLOCKS[0]], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-W", "error", "-c", BLOCKS[1]], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     total, p99 = map(float, said.stdout.split())
     assert total == 1000.0
-    assert len(BLOCKS[0].splitlines()) <= 16
+    assert len(BLOCKS[1].splitlines()) <= 16
     command = [sys.executable, "-m", "rondo_cli", "query", "jobs.rondo", "jobs_total{queue=mail}", "--range", "all"]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert said.stdout.splitlines()[-1].split()[-1] == "1000"
-    command = shlex.split(BLOCKS[0].rpartition("afterwards, from anywhere: rondo ")[2])
+    command = shlex.split(BLOCKS[1].rpartition("afterwards, from anywhere: rondo ")[2])
     said = subprocess.run(
         [sys.executable, "-m", "rondo_cli", *command], cwd=tmp_path, capture_output=True, text=True, check=True
     )
@@ -37,8 +49,8 @@ def test_the_library_example_runs(tmp_path):
 def test_the_recorder_example_records(path):
     """The example of a plugin, bound to a store: its gauges hold the load average."""
     module = types.ModuleType("the_module")
-    exec(BLOCKS[1], vars(module))
-    assert len(BLOCKS[1].splitlines()) <= 17
+    exec(BLOCKS[2], vars(module))
+    assert len(BLOCKS[2].splitlines()) <= 17
     plugins = Plugins()
     plugins.register(module, "load")
     with Store(path) as store:
