@@ -10,6 +10,7 @@ from rondo_core.errors import SchemaError
 from rondo_core.maintain.check import check_store
 from rondo_core.maintain.migrate import migrate_store
 from rondo_core.maintain.plan import plan_store
+from rondo_core.maintain.recover import schemas_of_slabs
 from rondo_core.model.schema_file import write_schemas
 from rondo_core.record import consolidation
 
@@ -116,6 +117,14 @@ def test_a_schema_with_peaks_is_written_read_and_planned(tmp_path):
     file.write_text(file.read_text().replace("peaks = true", 'peaks = "yes"'))
     with pytest.raises(SchemaError, match="true or false"):
         read_schemas(file)
+
+
+def test_peaks_are_known_from_the_slabs_alone(tmp_path, clock):
+    """Where the metadata is lost."""
+    Store(tmp_path / "s", [PEAKS], clock=clock).close()
+    findings = []
+    assert schemas_of_slabs(tmp_path / "s", findings)[1] == PEAKS
+    assert findings == []
 
 
 def test_peaks_survive_a_migration_and_can_be_added_and_left_out(tmp_path, clock):
