@@ -12,6 +12,7 @@ from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RondoError
 from rondo_core.hookspecs import Config, Declare
+from rondo_core.model import OVERFLOW
 from rondo_vmm.hookspecs import OnLine
 from rondo_vmm.plugins.totals import FollowingCounter
 
@@ -74,11 +75,16 @@ class GuestSamples:
         record: Record
         try:
             if name.endswith("_total"):
-                record = FollowingCounter(self._declare.counter(full_name, given, help=help_text)).set
+                counter = self._declare.counter(full_name, given, help=help_text)
+                record, series = FollowingCounter(counter).set, counter.series
             else:
-                record = self._declare.gauge(full_name, given, help=help_text).set
+                gauge = self._declare.gauge(full_name, given, help=help_text)
+                record, series = gauge.set, gauge.series
         except RondoError:
-            self._room = 0  # the store has no more room than this
+            self._room = 0
+            return None
+        if OVERFLOW in series.labels:  # the store has no more room than this
+            self._room = 0
             return None
         self._room -= 1
         self._series[name, labels] = record

@@ -649,7 +649,7 @@ def test_a_store_that_an_agent_deletes_as_it_is_made_is_made_again(stores, agent
         if not found:
             found.append(deletes.run_once().deleted)
 
-    monkeypatch.setattr("rondo_core.store.create", create_and_delete)
+    monkeypatch.setattr("rondo_core.record.growing.create", create_and_delete)
     with Store(path, SECONDS, clock=ManualClock(START)) as store:
         store.counter("c_total").inc()
     assert found == [1]
