@@ -31,13 +31,14 @@ from rondo_core.storage.directory import LET_GO_NS, Meta, create, let_go, open_a
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
 from rondo_core.storage.recovery import recovery_of
-from rondo_core.storage.runs import CLOSED, Run, on_record, process_token, this_run, write_run_to
+from rondo_core.storage.runs import CLOSED, Run, on_record, this_run, write_run_to
 from rondo_core.units import Duration
 
 if TYPE_CHECKING:
     from rondo_core.plugins.manager import Plugins
     from rondo_core.read.query import Found
     from rondo_core.read.store_reader import View
+    from rondo_core.retention.keeper import Keeper
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
 DROPPED = "dropped without close"
@@ -88,6 +89,7 @@ class Store(Instruments):
         self._closed, self._runs = True, -1
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
+        self._keeper: Keeper | None = None
 
         def make() -> None:
             create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
@@ -105,15 +107,43 @@ class Store(Instruments):
             raise
 
     @classmethod
-    def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
+    def for_process(
+        cls,
+        directory: str | Path,
+        schemas: Iterable[Schema] | None = None,
+        *,
+        name: str = "",
+        keep_last: int | None = None,
+        keep_for: Duration | None = None,
+        keep_bytes: int | str | None = None,
+        exporters: Iterable[str] | None = None,
+        **options: Any,
+    ) -> Self:
         """Open the calling process's own store below `directory`, named by pid, start and a text that no other has.
 
         For programs of many processes: each calls this, after fork, and `rondo query DIRECTORY` reads them together.
-        Args: `options`: as for the constructor. Raises: as the constructor.
+        With a bound, dead processes' stores beyond it are folded into the store of the ended, `ended.rondo`, by a
+        thread of its own, now and each minute, and once more after `close`.
+
+        Args:
+            name: what the store's name begins with, such as "web".
+            keep_last: how many stores of dead processes are kept; keep_for: for how long after their end ("1d").
+            keep_bytes: what all stores of the directory may take ("1GiB"), sent by exporters or not.
+            exporters: whose cursors keep_last and keep_for wait for; None: all that a store has one of.
+            options: as for the constructor.
+        Raises: as the constructor; UsageError: a name or a bound that cannot be.
         """
-        me = this_run(0, 0, "")
-        name = f"{me.pid}-{me.process_start}-{process_token()}.rondo"
-        return cls(Path(directory) / name, schemas, **options)
+        from rondo_core.retention.bound import Bound
+        from rondo_core.retention.naming import own_name
+
+        given = {"keep_last": keep_last, "keep_for": keep_for, "keep_bytes": keep_bytes}
+        bound = Bound.read(given, None if exporters is None else tuple(exporters))
+        store = cls(Path(directory) / own_name(name), schemas, **options)
+        if bound:
+            from rondo_core.retention.keeper import Keeper
+
+            store._keeper = Keeper(Path(directory), bound, store.clock)
+        return store
 
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
         self.meta, self.clock = meta, clock
@@ -306,7 +336,13 @@ class Store(Instruments):
                     self._notices.of_disk(self.sync)
             finally:
                 self._let_go()
+                self._keep_bound()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done
+
+    def _keep_bound(self) -> None:
+        """Fold what this store is one too many of, if its directory has a bound."""
+        if self._keeper is not None:
+            self._keeper.close()
 
     def _let_go(self) -> None:
         """Give the lock back, and close what is open but for the maps and the directory, which readers have too."""
@@ -326,6 +362,8 @@ class Store(Instruments):
         try:
             if self._thread is not None:
                 self._thread.end(1.0)
+            if self._keeper is not None:
+                self._keeper.stop()
             for writer in self._writers.values():
                 writer.seal()
                 writer.stop(DROPPED)
