@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, one_store
+from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, of_each, stores_below
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import ExportError, RondoError, UsageError, make_logs_printable, one_line
 
 if TYPE_CHECKING:
     from rondo_core.export import Outcome
+
+
+INSTANCE = "instance"  # the label that tells the stores of a directory apart, as an agent's
 
 
 @click.command("export")
@@ -41,7 +44,9 @@ def command(
 ) -> int:
     """Send what STORE holds and the exporter's receiver has not acknowledged yet.
 
-    Without --to, through every exporter of the config file, each on its own. The cursor is kept in the store, so a
+    Where STORE is a directory of stores, each of them is sent, but for the stores of the ended, whose parts were, with
+    the label instance, or what the config's agent.instance_label says. Without --to, through every exporter of the
+    config file, each on its own. The cursor is kept in the store, so a
     second call sends only what is new. Of a store that a process still writes, the buckets that have closed are sent.
 
     \b
@@ -57,7 +62,7 @@ def command(
     given = _given(named, options)
     make_logs_printable()
     known = read_config(config)
-    one_store(store, f"rondo agent {store} --once")
+    below = stores_below(store)
     tables = {name: dict(table) for name, table in known.exporters.items()}
     if exporter is not None:
         tables = {exporter: {**tables.get(exporter, {}), **given}}
@@ -65,11 +70,17 @@ def command(
         raise UsageError("options of an exporter without --to; say which exporter they are for")
     elif not tables:
         raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
-    check_exporters(tables)
+    label = str(known.agent.get("instance_label", INSTANCE)) if below else ""
+    check_exporters(tables, {label} - {""})
     for table in tables.values():
         if deadline is not None:
             table["deadline"] = deadline / NS_PER_S
         table.setdefault("deadline", 60)
+    if below:
+        parts = [each for each in below if not _is_ended(each)]
+        return of_each(store, parts, lambda each, name: _send(each, name, tables, label))
+    if _is_ended(store):
+        raise UsageError(f"{store}: a store of the ended, whose parts were sent as they were; send the others")
     if len(tables) == 1:
         ((name, table),) = tables.items()
         outcome = _export(store, name, table)
@@ -78,6 +89,21 @@ def command(
             raise ExportError(f"{name}: {outcome.error}")
         return 0
     return _export_all(store, tables)
+
+
+def _is_ended(store: Path) -> bool:
+    """Say whether a store holds what others were folded into."""
+    from rondo_core.storage import Folder, read_ended
+
+    with Folder(store) as held:
+        return read_ended(held) is not None
+
+
+def _send(store: Path, name: str, tables: dict[str, dict[str, Any]], label: str) -> int:
+    """Send one store of a directory, told apart from the others by a label, as an agent does."""
+    say(f"{name}:", err=True)
+    labels = {label: name.removesuffix(".rondo")} if label else None
+    return _export_all(store, {each: dict(table) for each, table in tables.items()}, labels)
 
 
 def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
@@ -93,7 +119,7 @@ def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
     return given
 
 
-def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
+def _export(store: Path, name: str, table: dict[str, Any], labels: dict[str, str] | None = None) -> Outcome:
     from rondo_core.export import EndedReader, fold_dead, look_at, open_runner, runner_options
     from rondo_core.read import StoreReader
     from rondo_core.storage import Folder, read_meta
@@ -107,17 +133,17 @@ def _export(store: Path, name: str, table: dict[str, Any]) -> Outcome:
             fold_dead(held)
             look = look_at(held)
         with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
-            runner = open_runner(reader, name, table)
+            runner = open_runner(reader, name, table, labels=labels)
             return runner.finish(look.run if look.ended else 0, runner.deadline_s)
 
 
-def _export_all(store: Path, tables: dict[str, dict[str, Any]]) -> int:
+def _export_all(store: Path, tables: dict[str, dict[str, Any]], labels: dict[str, str] | None = None) -> int:
     """Run each exporter in a thread of its own, so that one that hangs or fails holds up no other."""
     from concurrent.futures import ThreadPoolExecutor
 
     failed = 0
     with ThreadPoolExecutor(len(tables)) as pool:
-        waiting = {name: pool.submit(_export, store, name, table) for name, table in tables.items()}
+        waiting = {name: pool.submit(_export, store, name, table, labels) for name, table in tables.items()}
     for name, future in waiting.items():
         try:
             outcome = future.result()

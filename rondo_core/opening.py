@@ -12,6 +12,8 @@ from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, with_room
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import open_recorders
+from rondo_core.retention.bound import Bound
+from rondo_core.retention.keeper import Keeper
 from rondo_core.store import Store
 
 
@@ -26,7 +28,8 @@ def open_store(
     """Open the store of a config for writing and tick it, its recorders bound and all of its exporters at work.
 
     At the end of the block the store is closed first, and then each exporter sends what is left, within its deadline. A
-    recorder or an exporter that is broken is logged and counted, and stops neither recording nor the others.
+    recorder or an exporter that is broken is logged and counted, and stops neither recording nor the others. With
+    keep_last, keep_for or keep_bytes, the directory that the store lies in is kept within that bound.
 
     Args: `config`: a file's path, or what was read of it; None: rondo.toml in the working directory; `schemas`: what to
         keep where the config has no `schemas`; `writer`, `clock`: as for `Store`.
@@ -43,6 +46,7 @@ def open_store(
 
     check_exporters(known.exporters)
 
+    bound = Bound.read(known.store, tuple(known.exporters))
     kept = known.schemas() or schemas
     if not is_there(store_path):
         kept = tuple(DEFAULT_SCHEMAS if kept is None else kept)
@@ -59,6 +63,8 @@ def open_store(
     exporters: Exporters | None = None
     try:
         with store:
+            if bound:
+                store.keeper = Keeper(store.path.parent, bound, clock)
             store.bind_recorders(plugins)
             exporters = Exporters(store, known.exporters)
             store.tick()

@@ -89,7 +89,7 @@ class Store(Instruments):
         self._closed, self._runs = True, -1
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
-        self._keeper: Keeper | None = None
+        self.keeper: Keeper | None = None  # what keeps the directory that the store lies in within its bound
 
         def make() -> None:
             create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
@@ -142,7 +142,7 @@ class Store(Instruments):
         if bound:
             from rondo_core.retention.keeper import Keeper
 
-            store._keeper = Keeper(Path(directory), bound, store.clock)
+            store.keeper = Keeper(Path(directory), bound, store.clock)
         return store
 
     def _open(self, meta: Meta, clock: Clock, writer: str) -> None:
@@ -341,8 +341,8 @@ class Store(Instruments):
 
     def _keep_bound(self) -> None:
         """Fold what this store is one too many of, if its directory has a bound."""
-        if self._keeper is not None:
-            self._keeper.close()
+        if self.keeper is not None:
+            self.keeper.close()
 
     def _let_go(self) -> None:
         """Give the lock back, and close what is open but for the maps and the directory, which readers have too."""
@@ -362,8 +362,8 @@ class Store(Instruments):
         try:
             if self._thread is not None:
                 self._thread.end(1.0)
-            if self._keeper is not None:
-                self._keeper.stop()
+            if self.keeper is not None:
+                self.keeper.stop()
             for writer in self._writers.values():
                 writer.seal()
                 writer.stop(DROPPED)

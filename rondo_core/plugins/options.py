@@ -65,6 +65,9 @@ STORE_OPTIONS = (
     Option("schemas", help="a file of [[schema]] tables; see rondo plan"),
     Option("tick_interval", "duration", "how often the store is ticked; 1s"),
     Option("sync_interval", "duration", "how often everything is written to the disk; when the kernel does"),
+    Option("keep_last", "integer", "how many stores of dead processes the directory keeps; all", least=0),
+    Option("keep_for", "duration", "for how long after their end they are kept; for ever"),
+    Option("keep_bytes", "size", "what all stores of the directory may take, sent or not; any size", least=0),
 )
 AGENT_OPTIONS = (
     Option("interval", "duration", "how often the directory is looked through", 30.0),

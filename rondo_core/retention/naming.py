@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from functools import cache
 
+from rondo_core.clock import wall_ns
 from rondo_core.errors import UsageError
 from rondo_core.storage.ended import ENDED_STEM
 from rondo_core.storage.runs import process_token, this_run
+from rondo_core.units import format_instant
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
@@ -17,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 @cache
 def _since() -> str:
     """Give when this process first had a store of its own, to the minute, UTC."""
-    return time.strftime("%Y-%m-%dT%H.%M", time.gmtime())
+    return format_instant(wall_ns())[: len("2026-11-29T09:12")].replace(":", ".")
 
 
 os.register_at_fork(after_in_child=_since.cache_clear)

@@ -161,13 +161,15 @@ class _Folding:
                 batch, waiting = waiting[:AT_ONCE], waiting[AT_ONCE:]
                 try:
                     passed += self._fold_batch(self.root / name, batch, unexported)
-                except (RondoError, OSError) as error:
+                except (RondoError, OSError) as error:  # none of them is folded, into whatever store
                     self.done.left.append(printable(one_line(error)))
-                    passed += batch
-                    break
             waiting = passed + waiting
             if not waiting:
                 break
+        for each in waiting:
+            self.done.left.append(
+                printable(f"{each.path}: no store of the ended has room for it; archive it, or keep it")
+            )
         self.done.unexported = [name for name in self.done.unexported if name in self.done.folded]
 
     def _fold_batch(self, path: Path, batch: Sequence[Listed], unexported: set[str]) -> list[Listed]:

@@ -87,9 +87,11 @@ from rondo_core.plugins import (
 )
 from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader
 from rondo_core.record import handles, uncompiled
+from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
     UNFINISHED,
+    Ended,
     Folder,
     Meta,
     Registry,
@@ -98,6 +100,7 @@ from rondo_core.storage import (
     boot_id,
     check_directory,
     is_abandoned,
+    read_ended,
     read_meta,
     read_runs,
     replace_file,
@@ -183,6 +186,14 @@ def maintains(path: Path, config: Config) -> None:
     assert_type(outage_ns(DEFAULT_SCHEMAS[0]), int)
     assert_type(check_config(config)[1], list[str])
     assert_type(TierChange("a", Tier("1s", "1m"), 1).kept, int)
+
+
+def bounds(path: Path) -> None:
+    """A directory within its bound."""
+    assert_type(prune(path, Bound(keep_last=1)), Pruned)
+    assert_type(list_stores(path), tuple[list[Listed], list[str]])
+    assert_type(list_stores(path)[0][0].folded, Ended | None)
+    assert_type(read_ended(Folder(path)), Ended | None)
 
 
 def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str, Mapping[str, Any]]) -> None:
