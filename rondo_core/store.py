@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -19,6 +19,7 @@ from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.model import layout
+from rondo_core.model.labels import canonical_labels
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record import selfmetrics
 from rondo_core.record.consolidation import Consolidation
@@ -63,6 +64,7 @@ class Store(Instruments):
         tick_interval_s: Duration | None = None,
         sync_interval_s: Duration | None = None,
         create_missing: bool = True,
+        labels: Mapping[str, Any] | None = None,
     ) -> None:
         """Open the store at `path` for writing; make it first where it is missing.
 
@@ -74,6 +76,8 @@ class Store(Instruments):
             sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
                 half a minute. It is what a loss of power, or a crash of the kernel, takes at most; a death of the
                 process takes nothing.
+            labels: what every series of the store gets where a directory of stores is read, such as worker="3"; kept
+                in a store that is made, and passed over by one that exists. `rondo_store` takes the place of its name.
             tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
                 `tick`. Both may be given as "1s", as in TOML.
         Raises: UsageError: an interval that cannot be; StoreLockedError: another process writes it; SchemaError: the
@@ -82,6 +86,7 @@ class Store(Instruments):
         self.path = Path(path)
         given = None if schemas is None else tuple(schemas) if isinstance(schemas, Iterable) else (schemas,)
         asked = None if given is None else check_schemas(given)
+        own_labels = canonical_labels(labels or {})
         tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
@@ -92,7 +97,7 @@ class Store(Instruments):
         self.keeper: Keeper | None = None  # what keeps the directory that the store lies in within its bound
 
         def make() -> None:
-            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()))
+            create(self.path, asked or check_schemas(DEFAULT_SCHEMAS), on_record(clock()), labels=own_labels)
 
         self._folder, meta, self._lock_file = open_alone(self.path, given, make if create_missing else None)
         try:
@@ -117,6 +122,8 @@ class Store(Instruments):
         keep_for: Duration | None = None,
         keep_bytes: int | str | None = None,
         exporters: Iterable[str] | None = None,
+        rondo_store: str = "",
+        labels: Mapping[str, Any] | None = None,
         **options: Any,
     ) -> Self:
         """Open the calling process's own store below `directory`, named by pid, start and a text that no other has.
@@ -130,7 +137,8 @@ class Store(Instruments):
             keep_last: how many stores of dead processes are kept; keep_for: for how long after their end ("1d").
             keep_bytes: what all stores of the directory may take ("1GiB"), sent by exporters or not.
             exporters: whose cursors keep_last and keep_for wait for; None: all that a store has one of.
-            options: as for the constructor.
+            rondo_store: the label of that name where the directory is read, in place of the store's own name.
+            labels, options: as for the constructor.
         Raises: as the constructor; UsageError: a name or a bound that cannot be.
         """
         from rondo_core.retention.bound import Bound
@@ -138,7 +146,8 @@ class Store(Instruments):
 
         given = {"keep_last": keep_last, "keep_for": keep_for, "keep_bytes": keep_bytes}
         bound = Bound.read(given, None if exporters is None else tuple(exporters))
-        store = cls(Path(directory) / own_name(name), schemas, **options)
+        telling = {**(labels or {}), **({"rondo_store": rondo_store} if rondo_store else {})}
+        store = cls(Path(directory) / own_name(name), schemas, labels=telling, **options)
         if bound:
             from rondo_core.retention.keeper import Keeper
 

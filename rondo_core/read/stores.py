@@ -1,7 +1,8 @@
 """Many stores below one directory, read together: one per process, those included whose process is gone.
 
 Every series gets the label `rondo_store`, the path of its store below the directory, which tells equal series of
-different processes apart; what a store itself says under that name is kept as `exported_rondo_store`.
+different processes apart, and the labels that the store was made with; what it itself says under such a name is kept as
+`exported_rondo_store`.
 """
 
 from __future__ import annotations
@@ -393,15 +394,20 @@ def _is_folded(path: Path, folded: Mapping[tuple[Path, str], str]) -> bool:
         return False
 
 
+def store_labels(name: str, reader: StoreReader) -> dict[str, str]:
+    """Give the labels that tell a store's series apart from those of the others: its name, or what it says itself."""
+    return {LABEL: name, **dict(reader.meta.labels)}
+
+
 def _matching(
     name: str, reader: StoreReader, selector: Selector, budget: Budget | None = None
 ) -> list[tuple[Series, Series]]:
     """Give the series that a selector matches, as they are called among several stores and as they are called there."""
-    found = []
+    found, telling = [], store_labels(name, reader)
     for series in reader.registry:
         if budget is not None:
             budget.check()
-        named = series._replace(labels=overridden(series.labels, {LABEL: name}))
+        named = series._replace(labels=overridden(series.labels, telling))
         if selector.matches(named):
             found.append((named, series))
     return found

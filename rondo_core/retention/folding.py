@@ -169,7 +169,7 @@ def fold_into(path: Path, old: Taken | None, stores: Sequence[Taken], joint: Joi
         schemas = tuple(joint.schemas.values())
         meta = attrs.evolve((old or stores[0]).meta, schemas=schemas)
         if old is None:
-            meta = attrs.evolve(meta, store_id=os.urandom(16).hex(), created_ns=on_record(now_ns))
+            meta = attrs.evolve(meta, store_id=os.urandom(16).hex(), created_ns=on_record(now_ns), labels=())
         make_files(new, meta_record(*attrs.astuple(meta, recurse=False)), schemas)
         _declare(new, joint)
         slabs = open_slabs(Folder(new), meta, writable=True)

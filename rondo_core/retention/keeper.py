@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import os
 import threading
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -12,12 +12,12 @@ from rondo_core.clock import Clock
 from rondo_core.errors import one_line
 from rondo_core.retention.bound import Bound
 
-logger = logging.getLogger("rondo.retention")
-EVERY_S = 60.0
+FIRST_S, EVERY_S = 1.0, 60.0  # a program's start has its processor to itself
+AT_ONCE = 16  # stores that are folded between two looks whether it is time to end
 
 
 class Keeper:
-    """Looks at the directory when a store in it is opened, each minute, and once more when it was closed.
+    """Looks at the directory a second after a store in it was opened, each minute, and once more when it was closed.
 
     No failure reaches the program: each is logged once. A forked child has none of it.
     """
@@ -31,26 +31,45 @@ class Keeper:
         self._thread.start()
 
     def _run(self) -> None:
+        wait_s = FIRST_S
         while True:
-            self._prune()
             try:
-                self._told.get(timeout=EVERY_S)
+                self._told.get(timeout=wait_s)
             except Empty:
+                wait_s = 0.0 if self._prune() == AT_ONCE else EVERY_S
                 continue
             return
 
-    def _prune(self) -> None:
+    def _prune(self) -> int:
+        """Fold what is beyond the bound, the oldest first, as many as at once; count them."""
+        folded = 0
+        if self._is_within():
+            return folded
         try:
             forking.load("rondo_core.retention.pruning")
             from rondo_core.retention.pruning import prune
 
-            lines = prune(self._directory, self._bound, clock=self._clock).left
+            done = prune(self._directory, self._bound, clock=self._clock, at_most=AT_ONCE)
+            folded, lines = len(done.folded), done.left
         except Exception as error:  # noqa: BLE001 - whatever befalls the directory, the program goes on
             lines = [one_line(error)]
-        for line in lines:
-            if line not in self._said:
-                logger.warning("%s", line)
-        self._said |= set(lines)
+        if not self._said.issuperset(lines):
+            import logging
+
+            for line in set(lines) - self._said:
+                logging.getLogger("rondo.retention").warning("%s", line)
+            self._said |= set(lines)
+        return folded
+
+    def _is_within(self) -> bool:
+        """Say whether there are so few stores, whatever they are, that none can be one too many."""
+        bound = self._bound
+        if bound.keep_last is None or bound.keep_for_ns is not None or bound.keep_bytes is not None:
+            return False
+        try:
+            return len(os.listdir(self._directory)) <= bound.keep_last  # noqa: PTH208 - quicker
+        except OSError:
+            return False
 
     def stop(self) -> None:
         """Tell the thread to end, and do not wait for it."""

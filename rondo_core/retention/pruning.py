@@ -63,11 +63,19 @@ class _DirectoryLock:
         self._folder.renew()
 
 
-def prune(directory: str | Path, bound: Bound, *, clock: Clock = wall_ns, dry_run: bool = False) -> Pruned:
+def prune(
+    directory: str | Path,
+    bound: Bound,
+    *,
+    clock: Clock = wall_ns,
+    dry_run: bool = False,
+    at_most: int | None = None,
+) -> Pruned:
     """Fold the stores beyond the bound into the directory's store of the ended, the oldest first, and remove them.
 
     A store that a process writes is never one of them, nor one that cannot be read. Safe at any time, in any number of
-    processes, and to be killed at any moment. Args: `dry_run`: say what would be folded, and change nothing.
+    processes, and to be killed at any moment.
+    Args: `dry_run`: say what would be folded, and change nothing; `at_most`: how many are folded in this call.
     Raises: StoreError: no such directory.
     """
     root, done = Path(directory), Pruned()
@@ -89,7 +97,7 @@ def prune(directory: str | Path, bound: Bound, *, clock: Clock = wall_ns, dry_ru
         chosen = _choose([each for each in stores if not each.hidden], bound, clock(), done)
         if chosen:
             forking.load("numpy", "rondo_core.retention.folding")
-            _Folding(root, stores, done, clock).fold(chosen)
+            _Folding(root, stores, done, clock).fold(chosen[:at_most])
     finally:
         lock.release()
     for name in done.unexported:
