@@ -345,8 +345,8 @@ class Store(Instruments):
                     self._notices.of_disk(self.sync)
             finally:
                 self._let_go()
-                self._keep_bound()
                 self._close_asked = ""  # not before: who else was asked waits above until all of this is done
+        self._keep_bound()
 
     def _keep_bound(self) -> None:
         """Fold what this store is one too many of, if its directory has a bound."""

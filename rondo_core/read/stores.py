@@ -209,7 +209,7 @@ class StoresReader(Closes):
         self.close()
         below = look_below(self.path)
         self._odd, self._failed = below.errors + below.passed, {}
-        self._ended = sorted({path.with_name(name) for path in below.stores for name in ended_names()})
+        self._ended = [each / name for each in sorted({path.parent for path in below.stores}) for name in ended_names()]
         self._marks = _marks(self._ended)
         folded = _folded(self._ended, self._odd)
         counts = [path for path in below.stores if not _is_folded(path, folded)]

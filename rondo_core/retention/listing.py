@@ -99,7 +99,7 @@ def _look_at(path: Path) -> Listed:
         except StoreError as error:
             unknown = one_line(error)
         run = newest_run(held / layout.RUNS_FILE)
-        folded = read_ended(held) if is_ended_name(path.name) else None
+        folded = read_ended(held) or Ended() if is_ended_name(path.name) else None
         ended_ns = run.ended_ns if run else 0
         if run and pid is None and not ended_ns:
             ended_ns = newest_ns(held, meta) or run.opened_ns

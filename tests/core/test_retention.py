@@ -208,6 +208,21 @@ def test_a_store_that_was_folded_and_not_removed_is_read_once(five, monkeypatch)
     assert names(five) == ["ended.rondo"]
 
 
+def test_a_store_of_the_ended_that_is_damaged_stays_and_is_named(five):
+    """Nothing is folded into it, nor removed; the directory is read, and says what is wrong."""
+    prune(five, Bound(keep_last=3), clock=after(100))
+    with (five / "ended.rondo" / "ended").open("r+b") as file:
+        file.seek(30)
+        file.write(b"\xa5\xa5\xa5")
+    assert [finding.file for finding in check_store(five / "ended.rondo")] == ["ended"]
+    done = prune(five, Bound(keep_last=0), clock=after(100))
+    assert done.folded == []
+    assert any("ended.rondo/ended" in line for line in done.left)
+    assert names(five) == ["ended.rondo", "p2.rondo", "p3.rondo", "p4.rondo"]
+    with StoresReader(five) as reader:
+        assert any("ended.rondo/ended" in line for line in reader.errors)
+
+
 def _cannot(_store, path):
     raise PermissionError(13, "Permission denied", str(path))
 

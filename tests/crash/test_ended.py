@@ -134,3 +134,27 @@ def test_workers_that_retire_leave_a_directory_of_constant_size(tmp_path):
             sizes.append(sum(file.stat().st_size for file in tmp_path.rglob("*") if file.is_file()))
     assert len(set(sizes)) == 1
     assert {path.name.split("-")[0] for path in tmp_path.glob("*.rondo")} == {"web", "ended.rondo"}
+
+
+def test_who_reads_while_the_dead_are_folded_misses_none_and_sees_none_twice(tmp_path, small_schemas):
+    """Each answer, at whatever moment of a fold it is asked for, is that of all stores."""
+    for number in range(8):
+        clock = ManualClock(START_NS + number * 10**9)
+        with Store(tmp_path / f"p{number}.rondo", small_schemas, clock=clock) as store:
+            store.counter("c_total").inc(number + 1)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            for keep_last in reversed(range(8)):
+                prune(tmp_path, Bound(keep_last=keep_last))
+            status = 0
+        finally:
+            os._exit(status)
+    ended = 0
+    while not ended:
+        ended, how = os.waitpid(child, os.WNOHANG)
+        with StoresReader(tmp_path) as reader:
+            assert sum(data.values[-1] for data in reader.query("c_total")) == 36, reader.errors
+    assert os.waitstatus_to_exitcode(how) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["ended.rondo"]

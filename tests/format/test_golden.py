@@ -8,6 +8,8 @@ from rondo_core import ManualClock, Store, StoreReader
 from rondo_core.export.cursor import load_cursor
 from rondo_core.maintain.check import check_store
 from rondo_core.model import layout
+from rondo_core.storage.ended import read_ended
+from rondo_core.storage.files import Folder
 
 START_S = 1_700_000_001
 SECONDS = range(20)
@@ -175,3 +177,24 @@ def test_every_format_has_its_golden_store(unpacked):
     for version in range(1, layout.FORMAT_VERSION + 1):
         with StoreReader(unpacked(f"v{version}")) as reader:
             assert len(reader.registry) > 0
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2])
+def test_a_golden_store_of_the_ended(ended, tier):
+    """Two stores folded into one: gauges as the one had them, equal counters added up, and what says so."""
+    known = read_ended(Folder(ended))
+    assert (known.stores, known.unexported, sorted(name for _, name in known.members)) == (2, 0, ["other", "store"])
+    assert damage(ended, START_S + 100) == []
+    with StoreReader(ended) as reader:
+        for selector in ('level{n="1"}', 'level{n="2"}'):
+            for fn in ("first", "last", "min", "max", "sum", "count"):
+                held = {
+                    start: [FINE[selector].get(k) for k in range(start, start + SPANS[tier])] for start in windows(tier)
+                }
+                held = {start: [value for value in values if value is not None] for start, values in held.items()}
+                assert read(reader, selector, tier, fn) == {k: READ[fn](v) for k, v in held.items() if v}, (tier, fn)
+        totals = read(reader, "requests_total", tier, "last")
+        for start in windows(tier):
+            last = min(start + SPANS[tier] - 1, 19)
+            assert totals[start] == FINE["requests_total"][last] + (1000 if last >= 1 else 0)
+        assert set(read(reader, "others_total", tier, "last").values()) == {7.0}

@@ -127,7 +127,7 @@ def total(root, name="c"):
     max_examples=30,
     deadline=None,
     report_multiple_bugs=False,
-    phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )
 @given(
