@@ -14,6 +14,7 @@ from rondo_core.retention.bound import Bound
 
 FIRST_S, EVERY_S = 1.0, 60.0  # a program's start has its processor to itself
 AT_ONCE = 16  # stores that are folded between two looks whether it is time to end
+ROUNDS = 4  # at most, at the end
 
 
 class Keeper:
@@ -36,7 +37,7 @@ class Keeper:
             try:
                 self._told.get(timeout=wait_s)
             except Empty:
-                wait_s = 0.0 if self._prune() == AT_ONCE else EVERY_S
+                wait_s = 0.0 if self._prune() else EVERY_S
                 continue
             return
 
@@ -80,4 +81,6 @@ class Keeper:
         self.stop()
         if self._thread is not threading.current_thread():
             self._thread.join()
-        self._prune()
+        for _ in range(ROUNDS):  # those that ended meanwhile found this process at it, and left it to it
+            if not self._prune():
+                break

@@ -5,13 +5,17 @@ import shutil
 import subprocess
 import sys
 
+import msgpack
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier, open_store
-from rondo_core.errors import UsageError
+from rondo_core.errors import CorruptStoreError, StoreError, UsageError
 from rondo_core.export.cursor import Cursor, save_cursor
 from rondo_core.maintain.check import check_store
 from rondo_core.retention import Bound, list_stores, prune
+from rondo_core.storage.ended import read_ended
+from rondo_core.storage.files import Folder
+from rondo_core.storage.journal import create_journal
 
 START_NS = 1_700_000_000 * 10**9
 TIERS = (Tier("1s", "60s"), Tier("10s", "10m"))
@@ -221,6 +225,36 @@ def test_a_store_of_the_ended_that_is_damaged_stays_and_is_named(five):
     assert names(five) == ["ended.rondo", "p2.rondo", "p3.rondo", "p4.rondo"]
     with StoresReader(five) as reader:
         assert any("ended.rondo/ended" in line for line in reader.errors)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"\x93abc",
+        b"\x81",
+        msgpack.packb({"members": [[1]]}),
+        msgpack.packb({"members": [], "stores": "x"}),
+        b"\xdd\xff",
+    ],
+)
+def test_a_mark_that_is_none_is_damage(tmp_path, record):
+    """However well it checks."""
+    create_journal(tmp_path / "ended", 4096, (record,))
+    with pytest.raises(CorruptStoreError, match="which stores were folded does not read"):
+        read_ended(Folder(tmp_path))
+
+
+def test_a_flipped_bit_in_the_mark_is_noticed(five):
+    """At whatever byte of it that is in use: it is refused, or means what it meant."""
+    prune(five, Bound(keep_last=3), clock=after(100))
+    file = five / "ended.rondo" / "ended"
+    whole, known = file.read_bytes(), read_ended(Folder(five / "ended.rondo"))
+    for at in range(len(whole.rstrip(b"\0"))):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+        try:
+            assert read_ended(Folder(five / "ended.rondo")) == known
+        except StoreError:
+            continue
 
 
 def _cannot(_store, path):

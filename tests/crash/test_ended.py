@@ -158,3 +158,32 @@ def test_who_reads_while_the_dead_are_folded_misses_none_and_sees_none_twice(tmp
             assert sum(data.values[-1] for data in reader.query("c_total")) == 36, reader.errors
     assert os.waitstatus_to_exitcode(how) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["ended.rondo"]
+
+
+def test_workers_side_by_side_are_counted_whole_across_deaths_and_folds(tmp_path, small_schemas):
+    """Three at a time, some killed, each folding what it finds: the directory has all that they sent, once."""
+    sent, started, alive = 0, 0, {}
+    while started < 15 or alive:
+        while started < 15 and len(alive) < 3:
+            started += 1
+            amount, killed = 40 + started, started % 4 == 0
+            child = os.fork()
+            if not child:
+                store = Store.for_process(tmp_path, small_schemas, name="job", keep_last=2)
+                for value in range(amount):
+                    store.counter("c_total").inc()
+                    store.summary("s").observe(value)
+                if killed:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                store.close()
+                os._exit(0)
+            alive[child] = amount, -signal.SIGKILL if killed else 0
+        child, how = os.wait()
+        amount, expected = alive.pop(child)
+        assert os.waitstatus_to_exitcode(how) == expected
+        sent += amount
+    growth, seen, total = answers(tmp_path)
+    assert growth == seen == total == sent
+    assert not prune(tmp_path, Bound(keep_last=2)).left
+    assert answers(tmp_path) == (sent, sent, sent)
+    assert len(list(tmp_path.iterdir())) == 3
