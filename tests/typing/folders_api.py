@@ -85,7 +85,7 @@ from rondo_core.plugins import (
     read_options,
     recorders_asked,
 )
-from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader
+from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, store_labels
 from rondo_core.record import handles, uncompiled
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
@@ -174,6 +174,7 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)
+    assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     yield from find_stores(path)
 
