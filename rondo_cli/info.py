@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli import render
-from rondo_cli.params import STORE, one_store
+from rondo_cli.params import STORE, of_each, stores_below
 from rondo_cli.printing import say, show
 from rondo_core.model import OVERFLOW, Consolidator
 from rondo_core.storage import Run, Survival, boot_id, size_bytes, survival
@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 
 @click.command("info")
 @STORE
-def command(store: Path) -> None:
+def command(store: Path) -> int:
     """Show what STORE is: size, tiers, who wrote it, and every series with its points, unit and help.
+
+    Where STORE is a directory of stores, each of them has a line; see rondo ls.
 
     \b
     rondo info demo.rondo
     """
+    below = stores_below(store)
+    if below:
+        return of_each(store, below, _line)
     from rondo_core.read import StoreReader
 
-    with StoreReader(one_store(store, f"rondo query {store} SELECTOR")) as reader:
+    with StoreReader(store) as reader:
         say(f"store    {store} ({reader.meta.store_id})")
         say(f"made     {format_instant(reader.meta.created_ns)}")
         say(f"size     {format_size(size_bytes(reader.meta.schemas))}, fixed while it is open")
@@ -44,6 +49,19 @@ def command(store: Path) -> None:
                 say(f"overflow {schema.name}: {what}; its next opening makes room, within max_bytes")
         say("")
         show(_series(reader))
+    return 0
+
+
+def _line(store: Path, name: str) -> int:
+    """Say of one store of a directory what it is, in a line."""
+    from rondo_core.read import StoreReader
+
+    with StoreReader(store) as reader:
+        runs, pid = reader.runs(), reader.writer_pid()
+        who = describe_run(runs[-1], pid) if runs else "never written"
+        size = format_size(size_bytes(reader.meta.schemas))
+        say(f"{name}: {len(reader.registry)} series, {size}; {who}")
+    return 0
 
 
 def describe_run(run: Run, writer_pid: int | None) -> str:

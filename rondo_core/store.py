@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,7 @@ from rondo_core.errors import (
     instead,
 )
 from rondo_core.model import layout
+from rondo_core.model.labels import canonical_labels
 from rondo_core.model.schema import Schema, check_schemas
 from rondo_core.record import selfmetrics
 from rondo_core.record.after_fork import FORKED, IF_LOCKED, Companion, IfLocked
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from rondo_core.plugins.manager import Plugins
     from rondo_core.read.query import Found
     from rondo_core.read.store_reader import View
+    from rondo_core.retention.bound import Bound
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
 DROPPED = "dropped without close"
@@ -74,6 +76,7 @@ class Store(Placed):
         if_locked: IfLocked = "raise",
         strict: bool = False,
         max_bytes: int | str | None = None,
+        labels: Mapping[str, Any] | None = None,
     ) -> None:
         """Open the store at `path` for writing; make it first where it is missing.
 
@@ -85,6 +88,8 @@ class Store(Placed):
             sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
                 half a minute. It is what a loss of power, or a crash of the kernel, takes at most; a death of the
                 process takes nothing.
+            labels: what every series of the store gets where a directory of stores is read, such as worker="3"; kept
+                in a store that is made, and passed over by one that exists. `rondo_store` takes the place of its name.
             tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
                 `tick`. Both may be given as "1s", as in TOML.
             if_locked: where another process writes the store: "raise"; "beside": record into a store of this process's
@@ -99,7 +104,7 @@ class Store(Placed):
         """
         given = None if schemas is None else _listed(schemas)
         asked = None if given is None else check_schemas(given)
-        self._max_bytes = read_bound(max_bytes)
+        self._max_bytes, self._labels = read_bound(max_bytes), canonical_labels(labels or {})
         tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         if if_locked not in IF_LOCKED:
@@ -144,24 +149,60 @@ class Store(Placed):
         self._make_companion: Callable[[Any], Companion] | None = None
 
     @classmethod
-    def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
+    def for_process(
+        cls,
+        directory: str | Path,
+        schemas: Iterable[Schema] | None = None,
+        *,
+        name: str = "",
+        keep_last: int | None = None,
+        keep_for: Duration | None = None,
+        keep_bytes: int | str | None = None,
+        exporters: Iterable[str] | None = None,
+        rondo_store: str = "",
+        labels: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Self:
         """Open the calling process's own store below `directory`, named by pid, start and a text that no other has.
 
         For programs of many processes: `rondo query DIRECTORY` reads them together. A process that is forked has its
-        own there from its first record on, through the handles that it has from its parent.
-        Args: `options`: as for the constructor. Raises: as the constructor.
+        own there from its first record on, through the handles that it has from its parent. With a bound, dead
+        processes' stores beyond it are folded into the store of the ended, `ended.rondo`, by a thread of this process,
+        now and each minute, and once more after `close`.
+
+        Args:
+            name: what the store's name begins with, such as "web".
+            keep_last: how many stores of dead processes are kept; keep_for: for how long after their end ("1d").
+            keep_bytes: what all stores of the directory may take ("1GiB"), sent by exporters or not.
+            exporters: whose cursors keep_last and keep_for wait for; None: all that a store has one of.
+            rondo_store: the label of that name where the directory is read, in place of the store's own name.
+            labels, options: as for the constructor.
+        Raises: as the constructor; UsageError: a name or a bound that cannot be.
         """
-        paths = partial(own_paths, Path(directory).absolute())
+        from rondo_core.retention.bound import Bound
+
+        given = {"keep_last": keep_last, "keep_for": keep_for, "keep_bytes": keep_bytes}
+        telling = {**(labels or {}), **({"rondo_store": rondo_store} if rondo_store else {})}
+        bound = Bound.read(given, None if exporters is None else tuple(exporters))
+        paths = partial(own_paths, Path(directory).absolute(), name)
         for path in paths():
             try:
-                store = cls(Path(directory) / path.name, schemas, **options)
+                store = cls(Path(directory) / path.name, schemas, labels=telling, **options)
             except StoreLockedError as error:
                 if not error.here:
                     raise
             else:
                 store.give_children(paths)
+                store.keep_within(bound)
                 return store
         raise AssertionError  # there is no last path
+
+    def keep_within(self, bound: Bound) -> None:
+        """Keep the directory that the store lies in within a bound, from this process, until the store is closed."""
+        if bound and not self.unkept:
+            from rondo_core.retention.keeper import Keeper
+
+            self.keeper = Keeper(self.path.parent, bound, self.clock)
 
     def _prepare(self, schemas: tuple[Schema, ...]) -> None:
         """Have what handles are bound to, before and beyond any file."""
@@ -353,8 +394,11 @@ class Store(Placed):
             if not self._closed:
                 self._end(ended)
         companion, self._companion, self._make_companion = self._companion, None, None
+        keeper, self.keeper = self.keeper, None
         if companion is not None:
             companion.close(self.run.number)
+        if keeper is not None:  # not before: what this store is one too many of may wait for its exporters
+            keeper.close()
 
     def _end(self, ended: str) -> None:
         if self.unkept:
@@ -402,6 +446,8 @@ class Store(Placed):
         try:
             if self._thread is not None:
                 self._thread.end(1.0)
+            if self.keeper is not None:
+                self.keeper.stop()
             for writer in self._writers.values():
                 writer.seal()
                 writer.stop(DROPPED)

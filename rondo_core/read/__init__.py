@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rondo_core.read.stores import find_stores as find_stores
     from rondo_core.read.stores import look_below as look_below
     from rondo_core.read.stores import open_reader as open_reader
+    from rondo_core.read.stores import still_counted as still_counted
+    from rondo_core.read.stores import store_labels as store_labels
 
 _HOME = {
     "Below": "stores",
@@ -27,6 +29,8 @@ _HOME = {
     "find_stores": "stores",
     "look_below": "stores",
     "open_reader": "stores",
+    "still_counted": "stores",
+    "store_labels": "stores",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import is_abandoned as is_abandoned
     from rondo_core.storage.directory import read_meta as read_meta
     from rondo_core.storage.directory import size_bytes as size_bytes
+    from rondo_core.storage.ended import Ended as Ended
+    from rondo_core.storage.ended import read_ended as read_ended
     from rondo_core.storage.files import UNFINISHED as UNFINISHED
     from rondo_core.storage.files import Folder as Folder
     from rondo_core.storage.files import replace_file as replace_file
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.write_check import check_directory as check_directory
 
 _HOME = {
+    "Ended": "ended",
     "Folder": "files",
     "Meta": "directory",
     "Registry": "registry",
@@ -36,6 +39,7 @@ _HOME = {
     "check_directory": "write_check",
     "is_abandoned": "directory",
     "last_values": "newest_values",
+    "read_ended": "ended",
     "read_meta": "directory",
     "read_runs": "runs",
     "replace_file": "files",
