@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
-from typing import Any
 
 from rondo_core import Store, Summary
 
 
 def declare_summary(store: Store, name: str, labels: Mapping[str, str], help_text: str, *, quantiles: bool) -> Summary:
-    """Declare a summary of seconds, with a sketch where that is asked for and the store can be asked."""
-    can = "quantiles" in inspect.signature(type(store).summary).parameters
-    more: dict[str, Any] = {"quantiles": True} if quantiles and can else {}
-    return store.summary(name, labels, help=help_text, unit="seconds", **more)
+    """Declare a summary of seconds. Raises: as `Store.summary`."""
+    return store.summary(name, labels, help=help_text, unit="seconds", quantiles=quantiles)

@@ -29,7 +29,8 @@ COMMANDS = {
     "export": "Send what STORE holds and the exporter's receiver has not acknowledged yet.",
     "export-status": "Show how far each exporter of STORE, or of the stores below it, has "
     "come, and what it could not send.",
-    "info": "Show what STORE is: size, tiers, who wrote it, and every series with its points, unit and help.",
+    "info": "Show what STORE is: size, tiers, who wrote it and how that ended, every series with its points, unit and "
+    "help.",
     "ls": "List the stores of DIRECTORY: who writes each or how that ended, its age, series and "
     "size, and its export lag.",
     "migrate": "Move STORE to the schemas of a file: other tiers, room for more series, other statistics.",

@@ -19,7 +19,10 @@ from rondo_core.units import format_duration, format_size
 if TYPE_CHECKING:
     from rondo_core.maintain import StorePlan
 
-_GROWTH = "Its size never changes while it is open; it grows when it is opened after a run that had too little room."
+_GROWTH = (
+    "Its size never changes while it is open; it grows when it is opened after a run that had too little room, and by "
+    "60 KiB with its eighth run."
+)
 NUMBERS: tuple[tuple[str, Kind], ...] = (("counters", "counter"), ("gauges", "gauge"), ("summaries", "summary"))
 
 

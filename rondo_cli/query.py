@@ -12,12 +12,14 @@ from rondo_cli import render
 from rondo_cli.params import STORE
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
-from rondo_core.errors import UsageError
+from rondo_core.errors import StoreError, UsageError, one_line
 from rondo_core.model import parse_range
 from rondo_core.units import format_instant
 
 if TYPE_CHECKING:
+    from rondo_core import Range
     from rondo_core.read import SeriesData, StoreReader, StoresReader
+    from rondo_core.storage import Event
 
 
 @click.command("query")
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--xff", type=float, default=0.0, metavar="SHARE", help="Leave out points with less than this share covered."
 )
+@click.option("--open", "is_open", is_flag=True, help="Show rate and increase of the open second too.")
 @click.option("--format", "form", type=click.Choice(list(render.FORMATS)), default="table", show_default=True)
 def command(
     store: Path,
@@ -41,13 +44,14 @@ def command(
     agg: bool,
     coverage: bool,
     xff: float,
+    is_open: bool,
     form: str,
 ) -> None:
     """Show the points of every series that SELECTOR matches.
 
     SELECTOR is name{key=value,other!="x",re=~"a|b"}; quotes may be left out. A relative range ends now, or at the
     newest sample where no process writes the store any more. Where STORE is a directory of stores, all of them are
-    read, and the label rondo_store tells them apart.
+    read, and the label rondo_store tells them apart. Marks and notes of the range stand below a table or a plot.
 
     \b
     rondo query demo.rondo 'vcpu_exits_total{reason=io}' --range all
@@ -67,15 +71,34 @@ def command(
     with open_reader(store) as reader:
         now_ns = _anchor(reader) if asked.last_ns is not None else None
         try:
-            found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff, agg=agg)
+            found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff, agg=agg, open=is_open)
+            events = [] if form in render.DATA else events_of(reader, asked, now_ns=now_ns)
         finally:
             for error in getattr(reader, "errors", ()):
                 say(f"rondo: left out: {error}", err=True)
-        shown = render.as_table(found, coverage=coverage) if form == "table" else render.FORMATS[form](found)
-        data(shown) if form in render.DATA else show(shown)
+        if form == "table":
+            show(render.as_table(found, coverage=coverage))
+        elif form == "plot":
+            show(render.as_plot(found, events=events))
+        else:
+            data(render.FORMATS[form](found))
+        if events:
+            say("")
+            show(render.as_events(events))
         if not any(map(len, found)):
             whole = reader.query(selector, tier=tier, fn=fn)
             say(f"rondo: {_where_points_are(whole, left_out=bool(xff))}", err=True)
+
+
+def events_of(
+    reader: StoreReader | StoresReader, asked: Range | str = "all", *, now_ns: int | None = None
+) -> list[Event]:
+    """Give the marks and notes of a range; where their file is damaged say so, and give none: the numbers are whole."""
+    try:
+        return reader.events(asked, now_ns=now_ns)
+    except StoreError as error:
+        say(f"rondo: marks and notes left out: {one_line(error)}", err=True)
+        return []
 
 
 def _where_points_are(whole: Sequence[SeriesData], *, left_out: bool) -> str:

@@ -13,6 +13,9 @@ from rondo_core.units import format_instant
 if TYPE_CHECKING:
     from rondo_core.maintain import Finding
     from rondo_core.read import SeriesData
+    from rondo_core.storage import Event
+
+MOST_EVENTS = 20
 
 
 def number(value: float) -> str:
@@ -108,8 +111,18 @@ def findings_as_json(found: Sequence[Finding]) -> str:
     return json.dumps([{key: getattr(finding, key) for key in keys} for finding in found], indent=1)
 
 
-def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20) -> str:
-    """Draw the points over time with block characters, as wide as the terminal."""
+def as_events(events: Sequence[Event]) -> str:
+    """Write marks and notes, a line each, the newest where there are many."""
+    shown = events[-MOST_EVENTS:]
+    stores = any(event.store for event in shown)
+    head = ["time", *(["store"] if stores else []), "kind", "what"]
+    rows = [[format_instant(each.time_ns), *([each.store] if stores else []), each.kind, str(each)] for each in shown]
+    before = len(events) - len(shown)
+    return table(head, rows) + (f"\nand {before} before these, in this range" if before else "")
+
+
+def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20, *, events: Sequence[Event] = ()) -> str:
+    """Draw the points over time with block characters, as wide as the terminal; a line upright for each mark."""
     import shutil
 
     import plotext
@@ -130,6 +143,9 @@ def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20) -> st
             else None
         )
         plotext.plot(seconds, data.values.tolist(), label=label, marker="braille")
+    end = max(int(data.timestamps_ns[-1]) for data in drawn)
+    for event in [each for each in events if each.kind == "mark" and start <= each.time_ns <= end][-MOST_EVENTS:]:
+        plotext.vline((event.time_ns - start) / 1e9)
     plotext.title(f"{printable(', '.join(sorted(names)))} ({_reading(max(drawn, key=lambda data: data.error))})")
     plotext.xlabel(f"seconds since {format_instant(start)}")
     text: str = plotext.uncolorize(plotext.build())

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from rondo_core.clock import Clock, wall_ns
-from rondo_core.errors import RondoError, StoreError, StoreLockedError, UsageError, one_line
+from rondo_core.errors import StoreError, StoreLockedError, UsageError, one_line
 from rondo_core.model.labels import Kind, Series
 from rondo_core.model.paths import is_there
 from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, home_among, with_room
 from rondo_core.plugins import entrypoints
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import RECORDERS, Plugins, open_recorders
+from rondo_core.record import ending
 from rondo_core.record.after_fork import IfLocked, Paths
 from rondo_core.retention.bound import Bound
 from rondo_core.storage.own import own_paths, paths_beside
@@ -28,7 +29,7 @@ from rondo_core.store import Store
 from rondo_core.units import Duration
 
 DEFAULT_RECORDERS = ("process", "python")  # of those that are installed
-_ROOM = 32  # series of a kind that a schema must have for them
+_ROOM = 24  # series of a kind, of which those of these recorders are few
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _open: weakref.WeakValueDictionary[Path, Store] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
@@ -48,6 +49,7 @@ def open_store(
     keep_last: int | None = None,
     keep_for: Duration | None = None,
     keep_bytes: int | str | None = None,
+    faulthandler: bool = False,
 ) -> Store:
     """Open the program's store for writing, tick it each second, its recorders bound and its exporters at work.
 
@@ -61,9 +63,10 @@ def open_store(
         in rondo's own of the user's state (XDG_STATE_HOME, or ~/.local/state); default: the name of the script. A
         rondo.toml in the working directory is followed. Or a path to such a file (what has a slash, ends in .toml or
         is a file), or what was read of it.
-        `schemas`, `tick_interval` (1s), `sync_interval`, `if_locked`, `strict`, `max_bytes`, `writer`, `clock`: as for
-         `Store`; `keep_last`, `keep_for`, `keep_bytes`: as for `Store.for_process`, once the exporters have sent;
-        what the file's [store] says goes before them. `strict`: raise, also where there can be no store.
+        `schemas`, `tick_interval` (1s), `sync_interval`, `if_locked`, `strict`, `max_bytes`, `writer`, `clock`,
+        `faulthandler`: as for `Store`; `keep_last`, `keep_for`, `keep_bytes`: as for `Store.for_process`, once the
+        exporters have sent; what the file's [store] says goes before them. `strict`: raise, also where there can be no
+        store.
     Raises: UsageError: a name, a table or a schema is wrong; PluginNotFoundError: a plugin is not installed;
         StoreLockedError: another process writes the store at the file's path; StoreError: there is no such file.
     """
@@ -91,6 +94,7 @@ def open_store(
             "if_locked": said.get("if_locked", "raise"),
             "strict": said.get("strict", False),
             "max_bytes": said.get("max_bytes"),
+            "faulthandler": faulthandler,
         }
         made = _with_room(kept, len(config.exporters)) if not fixed or not is_there(place) else kept
         try:
@@ -187,12 +191,7 @@ def _exporters(config: Config, unlabelled_in: int, store: Store) -> Any:
 def _close_all() -> None:
     """Close what is open when the program ends; a store that cannot be ended does not keep the others open."""
     for store in tuple(_open.values()):
-        try:
-            store.close()
-        except (RondoError, OSError) as error:
-            import logging
-
-            logging.getLogger("rondo.store").warning("%s: %s", store.path, one_line(error))
+        store.end_with_process(ending.how())
 
 
 def _in_child() -> None:

@@ -8,7 +8,6 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,39 +21,40 @@ from rondo_core.errors import (
     StoreLockedError,
     UsageError,
     instead,
+    one_line,
 )
 from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
 from rondo_core.model.schema import Schema, check_schemas
-from rondo_core.record import selfmetrics
+from rondo_core.record import ending, selfmetrics
 from rondo_core.record.after_fork import FORKED, IF_LOCKED, Companion, IfLocked
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
+from rondo_core.record.end_words import CLOSED, DROPPED, of_error
 from rondo_core.record.growing import read_bound
+from rondo_core.record.marks import EventLog, Marks
 from rondo_core.record.notices import Notices
-from rondo_core.record.placing import Placed
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
-from rondo_core.storage.directory import LET_GO_NS, let_go, read_meta
+from rondo_core.retention.in_directory import InDirectory
+from rondo_core.storage.directory import LET_GO_NS, events_bytes, let_go, read_meta
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
-from rondo_core.storage.own import own_paths
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import CLOSED, Run, on_record, this_run, write_run_to
+from rondo_core.storage.runs import Run, grow_runs, on_record, this_run, write_run_to
 from rondo_core.units import Duration
 
 if TYPE_CHECKING:
     from rondo_core.plugins.manager import Plugins
     from rondo_core.read.query import Found
     from rondo_core.read.store_reader import View
-    from rondo_core.retention.bound import Bound
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
-DROPPED = "dropped without close"
+_END_WAIT_S = 5.0  # for a tick under way when the process ends; a recorder that hangs must not keep it
 
 
-class Store(Placed):
+class Store(InDirectory, Marks):
     """A store opened for writing.
 
     Threads may share it and its handles. After fork these count into a store of the child's own, where this one is a
@@ -73,6 +73,7 @@ class Store(Placed):
         tick_interval_s: Duration | None = None,
         sync_interval_s: Duration | None = None,
         create_missing: bool = True,
+        faulthandler: bool = False,
         if_locked: IfLocked = "raise",
         strict: bool = False,
         max_bytes: int | str | None = None,
@@ -90,6 +91,8 @@ class Store(Placed):
                 process takes nothing.
             labels: what every series of the store gets where a directory of stores is read, such as worker="3"; kept
                 in a store that is made, and passed over by one that exists. `rondo_store` takes the place of its name.
+            faulthandler: have Python's faulthandler write into the store as this process crashes, unless the program
+                has enabled it itself; `rondo info` shows what it wrote.
             tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
                 `tick`. Both may be given as "1s", as in TOML.
             if_locked: where another process writes the store: "raise"; "beside": record into a store of this process's
@@ -110,7 +113,7 @@ class Store(Placed):
         if if_locked not in IF_LOCKED:
             raise UsageError(f"if_locked {if_locked!r}: {instead(str(if_locked), IF_LOCKED)}")
         self._stand(path, clock, writer, strict=strict)
-        self._tick_s = tick_s
+        self._tick_s, self._faulthandler = tick_s, faulthandler
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
         try:
             self._find(asked, given, create_missing)
@@ -135,6 +138,7 @@ class Store(Placed):
         """Be a store of which nothing is open yet."""
         self.path, self.clock, self._writer, self._strict = Path(path), clock, writer, strict
         self._tick_s: float | None = None
+        self._faulthandler = False
         self._synced_ns = self._let_go_ns = self._noticed_ns = 0
         self._closed, self._runs, self._made = True, -1, False
         self._notices = Notices(self.path)
@@ -147,62 +151,6 @@ class Store(Placed):
         self.slabs, self._consolidations = {}, {}
         self._companion: Companion | None = None
         self._make_companion: Callable[[Any], Companion] | None = None
-
-    @classmethod
-    def for_process(
-        cls,
-        directory: str | Path,
-        schemas: Iterable[Schema] | None = None,
-        *,
-        name: str = "",
-        keep_last: int | None = None,
-        keep_for: Duration | None = None,
-        keep_bytes: int | str | None = None,
-        exporters: Iterable[str] | None = None,
-        rondo_store: str = "",
-        labels: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Self:
-        """Open the calling process's own store below `directory`, named by pid, start and a text that no other has.
-
-        For programs of many processes: `rondo query DIRECTORY` reads them together. A process that is forked has its
-        own there from its first record on, through the handles that it has from its parent. With a bound, dead
-        processes' stores beyond it are folded into the store of the ended, `ended.rondo`, by a thread of this process,
-        now and each minute, and once more after `close`.
-
-        Args:
-            name: what the store's name begins with, such as "web".
-            keep_last: how many stores of dead processes are kept; keep_for: for how long after their end ("1d").
-            keep_bytes: what all stores of the directory may take ("1GiB"), sent by exporters or not.
-            exporters: whose cursors keep_last and keep_for wait for; None: all that a store has one of.
-            rondo_store: the label of that name where the directory is read, in place of the store's own name.
-            labels, options: as for the constructor.
-        Raises: as the constructor; UsageError: a name or a bound that cannot be.
-        """
-        from rondo_core.retention.bound import Bound
-
-        given = {"keep_last": keep_last, "keep_for": keep_for, "keep_bytes": keep_bytes}
-        telling = {**(labels or {}), **({"rondo_store": rondo_store} if rondo_store else {})}
-        bound = Bound.read(given, None if exporters is None else tuple(exporters))
-        paths = partial(own_paths, Path(directory).absolute(), name)
-        for path in paths():
-            try:
-                store = cls(Path(directory) / path.name, schemas, labels=telling, **options)
-            except StoreLockedError as error:
-                if not error.here:
-                    raise
-            else:
-                store.give_children(paths)
-                store.keep_within(bound)
-                return store
-        raise AssertionError  # there is no last path
-
-    def keep_within(self, bound: Bound) -> None:
-        """Keep the directory that the store lies in within a bound, from this process, until the store is closed."""
-        if bound and not self.unkept:
-            from rondo_core.retention.keeper import Keeper
-
-            self.keeper = Keeper(self.path.parent, bound, self.clock)
 
     def _prepare(self, schemas: tuple[Schema, ...]) -> None:
         """Have what handles are bound to, before and beyond any file."""
@@ -256,8 +204,13 @@ class Store(Placed):
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
         self._take_back_future()
         self._notices.of_steps(self._moved, self.clock())
+        grow_runs(root / layout.RUNS_FILE, self.run.number)
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
+        self._events = EventLog(root, events_bytes(meta.schemas), self.run.number, self._notices, self.clock)
+        handled = self._events.watch_faults(root, begin=self._faulthandler)
+        self.run = attrs.evolve(self.run, faulthandler=handled)
         write_run_to(self._runs, self.run)
+        ending.watch(self)
 
     # -- time
 
@@ -279,7 +232,7 @@ class Store(Placed):
         Called about once a second, by the owner or by the store's own thread; a tick more or less changes no value.
         Raises: StoreClosedError; StoreForkedError: see `strict`.
         """
-        if held_here(self._ticking):
+        if held_here(self._ticking) or self._is_over:
             return  # a recorder's call, or a signal handler's: the tick is under way
         try:
             with self._ticking:
@@ -371,16 +324,22 @@ class Store(Placed):
         for slabs in self.slabs.values():
             for slab in slabs:
                 slab.sync()
+        if self._events is not None:
+            self._events.sync()
+        if self._runs >= 0:
+            os.fdatasync(self._runs)
 
     def close(self, ended: str = CLOSED) -> None:
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
 
         From inside a tick, a record or a declaration (a recorder, a signal handler) it takes place when that is over.
-        Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1").
+        Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1"); where the
+            process is ending already, "closed" gives way to how it does.
         """
         if not self._is_here():
             self._close_untaken(ended)
             return
+        ended = ending.known() or ended if ended == CLOSED else ended
         if self._in_the_middle():
             self._close_asked = ended
             for writer in self._writers.values():
@@ -415,14 +374,34 @@ class Store(Placed):
                     if writer.n_series:
                         self._consolidations[name].fold_closed(writer.bucket)
                         self._consolidations[name].fold_open()
-                self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
-                write_run_to(self._runs, self.run)
+                self._note_end(ended, now_ns)
                 if self._sync_interval_ns is not None:
                     self._notices.of_disk(self.sync)
             finally:
                 self._ticks.clear()  # and with them what recorders keep open
                 self._let_go()
                 self._close_asked = ""  # not before: who else was asked waits until all of this is done
+
+    def end_with_process(self, ended: str) -> None:
+        """Close it as the process ends: what is recorded yet goes nowhere, a tick that hangs is not waited for."""
+        if self._closed:
+            return
+        self._is_over = True
+        self._notices.leave_out("files")  # a program that ends has removed them itself
+        try:
+            if self._thread is not None and self._is_here():
+                self._thread.end(_END_WAIT_S)
+            if self._ticking.acquire(timeout=_END_WAIT_S):
+                self._ticking.release()
+                self.close(ended)
+            elif self._runs >= 0:
+                self._note_end(ended, self.clock())
+        except Exception as error:  # noqa: BLE001 - the program ends as it would without a store
+            self._notices.warn(f"not closed at the end of the process: {one_line(error)}")
+
+    def _note_end(self, ended: str, now_ns: int) -> None:
+        self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
+        write_run_to(self._runs, self.run)
 
     def _let_go(self) -> None:
         """Give the lock back, and close what is open but for the maps and the directory, which readers have too."""
@@ -431,12 +410,15 @@ class Store(Placed):
         if self._runs >= 0:
             os.close(self._runs)
             self._runs = -1
+        if self._events is not None:
+            self._events.close()
         if self._from_children >= 0:
             os.close(self._from_children)
             self._from_children = -1
         if hasattr(self, "_lock_file"):
             self._lock_file.release()
         self._forget()
+        ending.unwatch(self)
 
     def __del__(self) -> None:
         """Let go of what a store holds that was dropped without `close`, and say so; nothing is folded here."""
@@ -478,10 +460,10 @@ class Store(Placed):
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, _kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it; what made the block end is put on record."""
-        self.close(CLOSED if kind is None else f"raised {kind.__name__}")
+        self.close(CLOSED if error is None else of_error(error, trace))
 
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""

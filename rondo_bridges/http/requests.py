@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from rondo_bridges.durations import declare_summary
 from rondo_bridges.failures import Failures
 from rondo_bridges.process_store import ProcessStore, Source
-from rondo_core import Counter, Gauge, Store
+from rondo_core import Counter, Gauge, Schema, Store, Summary
 
 METHODS = frozenset("GET HEAD POST PUT DELETE CONNECT OPTIONS TRACE PATCH".split())  # noqa: SIM905
 UNMATCHED = "unmatched"  # what no route takes; templates begin with a slash, or have none
@@ -50,6 +50,7 @@ class Requests:
         """
         self.failures = Failures(bridge)
         self._labels, self._sketched_routes, self._max_routes = dict(labels or {}), sketched_routes, max_routes
+        self._said = False
         self._process = ProcessStore(store, self._begin)
         self._begin()
 
@@ -121,8 +122,6 @@ class Requests:
             self._routes[OTHER] = self._route(store, OTHER)
             self._bound[OTHER, OTHER, 0] = (self._counter(store, OTHER, OTHER, OTHER).inc, self._routes[OTHER])
             self._gauge = store.gauge("http_requests_in_progress", self._labels, help="Requests being served.")
-            if self._sketched_routes:
-                self._say_size(store)
 
     def _bind(self, method: str, route: str, status: int) -> Bound:
         """Declare the series of a request of a kind that was not there before."""
@@ -150,17 +149,18 @@ class Requests:
         return store.counter("http_requests_total", labels, help="Requests served.")
 
     def _route(self, store: Store, route: str) -> Callable[[float], None]:
-        labels = {"route": route, **self._labels}
-        name = "http_route_duration_seconds"
-        return declare_summary(store, name, labels, HELP, quantiles=self._sketched_routes).observe
+        labels, sketched = {"route": route, **self._labels}, self._sketched_routes and route != OTHER
+        summary = declare_summary(store, "http_route_duration_seconds", labels, HELP, quantiles=sketched)
+        if sketched and not self._said:
+            self._said = True
+            kept = {schema.name: schema for schema in store.meta.schemas}
+            _say_size(summary, kept[summary.series.schema])
+        return summary.observe
 
-    def _say_size(self, store: Store) -> None:
-        kept = {schema.name: schema for schema in store.meta.schemas}
-        labels = {"route": OTHER, **self._labels}
-        summary = declare_summary(store, "http_route_duration_seconds", labels, HELP, quantiles=True)
-        schema = kept[summary.series.schema]
-        each = schema.size_bytes() // schema.max_series
-        what = "with quantiles" if summary.sketched else "without quantiles: no schema of the store keeps a sketch"
-        logging.getLogger("rondo.bridges").info(
-            "http_route_duration_seconds: %s; %d bytes a route, room for %d", what, each, schema.max_series
-        )
+
+def _say_size(summary: Summary, schema: Schema) -> None:
+    what = "with quantiles" if summary.sketched else "without quantiles: no schema of the store keeps a sketch"
+    each = schema.size_bytes() // schema.max_series
+    logging.getLogger("rondo.bridges").info(
+        "http_route_duration_seconds: %s; %d bytes a route, room for %d", what, each, schema.max_series
+    )

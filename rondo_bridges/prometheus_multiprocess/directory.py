@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import inspect
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from prometheus_client import values as client_values
 
-from rondo_core import Schema, Store
 from rondo_core.errors import StoreError, UsageError
 from rondo_core.model import layout
 from rondo_core.storage import writer_pid
@@ -72,12 +69,6 @@ def _lock(directory: Path, descriptor: int) -> None:
             time.sleep(_POLL_S)
         else:
             return
-
-
-def open_strictly(path: Path, schemas: Sequence[Schema] | None, **options: Any) -> Store:
-    """Open a store that says by an error what has no room, where stores can be told to. Raises: as `Store`."""
-    more: dict[str, Any] = {"strict": True} if "strict" in inspect.signature(Store).parameters else {}
-    return Store(path, schemas, **options, **more)
 
 
 def stores_of(directory: Path) -> list[tuple[Path, bool]]:

@@ -19,11 +19,10 @@ from rondo_bridges.prometheus_multiprocess.directory import (
     ENDED,
     alone,
     directory_of,
-    open_strictly,
     stores_of,
 )
 from rondo_bridges.prometheus_multiprocess.samples import SET_AT, SLOT, Identity, Reading, labels_of, readings_of
-from rondo_core import RondoError, Schema, Series, Tier
+from rondo_core import RondoError, Schema, Series, Store, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.errors import CapacityError
 from rondo_core.model import RUNS_FILE, Labels, canonical_labels
@@ -216,7 +215,8 @@ def _set_ended(path: Path, intent: dict[str, Any]) -> None:
     )  # a clock that stepped back, or none, is no matter
     helps = intent["helps"]
     schemas = None if path.exists() else SCHEMAS
-    with open_strictly(path, schemas, clock=lambda: now_ns, writer="prometheus ended") as store:
+    # What has no room is to be an error, and not to be added to something else's total.
+    with Store(path, schemas, clock=lambda: now_ns, writer="prometheus ended", strict=True) as store:
         for name, labels, value in intent["totals"]:
             try:
                 counter = store.counter(name, labels, help=helps.get(name, ""))

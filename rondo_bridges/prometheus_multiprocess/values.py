@@ -17,7 +17,7 @@ from typing import Any
 from prometheus_client import values as client_values
 from prometheus_client.values import MutexValue
 
-from rondo_bridges.prometheus_multiprocess.directory import alone, directory_of, open_strictly
+from rondo_bridges.prometheus_multiprocess.directory import alone, directory_of
 from rondo_bridges.prometheus_multiprocess.ended import failures, fold_ended
 from rondo_bridges.prometheus_multiprocess.samples import LESS, SET_AT, Identity, labels_of
 from rondo_core import Plugins, Schema, Store, Tier, hookimpl
@@ -131,7 +131,7 @@ class Values:
 
     def _made_store(self) -> Store:
         path = self.directory / f"{os.getpid()}-{os.urandom(6).hex()}.rondo"
-        return open_strictly(path, self._schemas, writer="prometheus_client", tick_interval_s=1.0)
+        return Store(path, self._schemas, writer="prometheus_client", tick_interval_s=1.0, strict=True)
 
     @hookimpl
     def rondo_recorder_bind(self) -> Callable[[int], None]:

@@ -30,8 +30,10 @@ from rondo_core.maintain.recover import Finding, Salvaged, listed, plain, salvag
 from rondo_core.model import layout, sketch_bytes
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import SKETCH
+from rondo_core.storage import fault_dump
 from rondo_core.storage.directory import LOCK_BYTES
 from rondo_core.storage.ended import ENDED_FILE, read_ended
+from rondo_core.storage.events import decode_event, read_ring
 from rondo_core.storage.files import UNFINISHED, Folder, open_file, read_bytes
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.runs import decode_run, read_runs, run_records
@@ -74,6 +76,7 @@ def _look(root: Path, until_ns: int) -> list[Finding]:
     salvaged = salvage(root)
     findings = list(salvaged.findings)
     findings += check_runs(root / layout.RUNS_FILE)
+    findings += check_events(root / layout.EVENTS_FILE)
     findings += _check_lock(root / layout.LOCK_FILE)
     for schema in salvaged.meta.schemas:
         findings += _check_schema(root, schema, salvaged, until_ns)
@@ -90,7 +93,8 @@ def _look(root: Path, until_ns: int) -> list[Finding]:
 
 def _names(schemas: Sequence[Schema]) -> set[str]:
     slabs = {schema.slab_name(tier) for schema in schemas for tier in range(len(schema.tiers))}
-    return slabs | {layout.META_FILE, layout.REGISTRY_FILE, layout.RUNS_FILE, layout.LOCK_FILE, ENDED_FILE}
+    others = {layout.META_FILE, layout.REGISTRY_FILE, layout.RUNS_FILE, layout.EVENTS_FILE, layout.LOCK_FILE}
+    return slabs | others | {fault_dump.FILE, fault_dump.PREVIOUS, ENDED_FILE}
 
 
 def _check_ended(root: Path) -> list[Finding]:
@@ -118,8 +122,21 @@ def check_runs(file: Path) -> list[Finding]:
         records = run_records(file)
     except StoreError as error:
         return [Finding(file.name, "", plain(error, file))]
-    wrong = [slot for slot, record in enumerate(records) if any(record) and decode_run(record, slot) is None]
+    wrong = [s for s, record in enumerate(records) if any(record) and decode_run(record, s, len(records)) is None]
     return [Finding(file.name, f"record {slot}", "damaged: it does not check, or belongs elsewhere") for slot in wrong]
+
+
+def check_events(file: Path) -> list[Finding]:
+    """Check the marks and notes; a store of an older rondo has no such file."""
+    try:
+        ring = read_ring(file)
+    except StoreError as error:
+        return [Finding(file.name, "", plain(error, file))]
+    wrong = [place for place, payload in ring.records if decode_event(payload) is None]
+    findings = [Finding(file.name, f"place {place}", "whole, but no mark and no note") for place in wrong]
+    if ring.damaged_bytes:
+        findings.append(Finding(file.name, "", f"{ring.damaged_bytes} bytes between marks and notes do not check"))
+    return findings
 
 
 def _check_lock(file: Path) -> list[Finding]:

@@ -21,8 +21,9 @@ from rondo_core.model.ring import occupant
 from rondo_core.read.rows import SlabReader, picker
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import create, open_slabs
+from rondo_core.storage.events import carry_over
 from rondo_core.storage.journal import Journal
-from rondo_core.storage.runs import write_run
+from rondo_core.storage.runs import put_run
 from rondo_core.storage.slab import Slab, take_up
 
 COPIED = "copied while it ran"
@@ -89,7 +90,7 @@ class _Copying:
             fold_slabs(schema, own, n_series, str(self.new), anew=True)
             for slab in own:
                 slab.close()
-        self._copy_runs()
+        self._copy_runs_and_events()
 
     def _copy_series(self) -> None:
         journal = Journal(self.new / layout.REGISTRY_FILE, writable=True)
@@ -101,12 +102,14 @@ class _Copying:
         finally:
             journal.close()
 
-    def _copy_runs(self) -> None:
+    def _copy_runs_and_events(self) -> None:
         runs = self.reader.runs()
         for run in runs:
             if self.done.live and run is runs[-1] and not run.ended:
                 run = attrs.evolve(run, ended_ns=self.now_ns, ended=COPIED)  # noqa: PLW2901
-            write_run(self.new / layout.RUNS_FILE, run)
+            put_run(self.new / layout.RUNS_FILE, run)
+        # What is copied are whole records, also where the writer is in the middle of one.
+        carry_over(self.reader.folder / layout.EVENTS_FILE, self.new / layout.EVENTS_FILE)
 
 
 def _copy_rows(reader: SlabReader, target: Slab, n_series: int) -> int:

@@ -45,6 +45,7 @@ from rondo_core.storage.directory import (
     size_bytes,
     sync_files,
 )
+from rondo_core.storage.events import carry_over
 from rondo_core.storage.files import Folder, sync_directory
 from rondo_core.storage.grow import like, no_exports, others_in
 from rondo_core.storage.lock import WriterLock, check_unwritten
@@ -291,6 +292,7 @@ def _build(job: _Job, root: Path, new: Path) -> None:
         part.write(slabs[part.schema.name])
     _close(slab for group in slabs.values() for slab in group)
     shutil.copyfile(root / layout.RUNS_FILE, new / layout.RUNS_FILE)
+    carry_over(root / layout.EVENTS_FILE, new / layout.EVENTS_FILE)
     _copy_others(job, root, new)
     like(root, new)
     sync_files(list(new.iterdir()))

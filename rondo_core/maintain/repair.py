@@ -22,11 +22,12 @@ from rondo_core.model.labels import Series
 from rondo_core.model.paths import is_directory
 from rondo_core.model.schema import Schema
 from rondo_core.storage.directory import create
+from rondo_core.storage.events import carry_over
 from rondo_core.storage.files import Folder
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.lock import check_unwritten, writer_pid
 from rondo_core.storage.registry import encode_series
-from rondo_core.storage.runs import decode_run, run_records, write_run
+from rondo_core.storage.runs import Run, decode_run, put_run, run_records
 
 
 @attrs.define
@@ -81,6 +82,7 @@ class _Repair:
             self._copy_schema(schema)
         self._write_series()
         self._copy_runs()
+        self._copy_events()
         self._copy_cursors()
 
     # -- rows
@@ -232,12 +234,24 @@ class _Repair:
         except StoreError:
             self.outcome.left.append(f"{layout.RUNS_FILE}: left out; who wrote the store is not known any more")
             return
+        found = list[Run]()
         for slot, record in enumerate(records):
-            run = decode_run(record, slot)
+            run = decode_run(record, slot, len(records))
             if run is not None:
-                write_run(self.new / layout.RUNS_FILE, run)
+                found.append(run)
             elif any(record):
                 self.outcome.left.append(f"{layout.RUNS_FILE}: left out the damaged record {slot}")
+        for run in sorted(found, key=lambda run: run.number):
+            put_run(self.new / layout.RUNS_FILE, run)
+
+    def _copy_events(self) -> None:
+        try:
+            damaged = carry_over(self.old / layout.EVENTS_FILE, self.new / layout.EVENTS_FILE)
+        except StoreError:
+            self.outcome.left.append(f"{layout.EVENTS_FILE}: left out; its marks and notes are lost")
+            return
+        if damaged:
+            self.outcome.left.append(f"{layout.EVENTS_FILE}: left out {damaged} bytes that do not check")
 
     def _copy_cursors(self) -> None:
         for file in sorted(self.old.glob("cursor_*.json")):

@@ -19,11 +19,13 @@ MIN_INTERVAL_NS = 1_000_000
 META_FILE = "meta"
 REGISTRY_FILE = "series"
 RUNS_FILE = "runs"
+EVENTS_FILE = "events"
 LOCK_FILE = "lock"
 
 SLAB_MAGIC = b"RONDOSLB"
 JOURNAL_MAGIC = b"RONDOJRN"
 RUNS_MAGIC = b"RONDORUN"
+EVENTS_MAGIC = b"RONDOEVT"
 
 # magic, version, header bytes, tier, cells in the table, interval_ns, slots, row bytes, series, kind
 SLAB_HEADER = struct.Struct("<8sIIIIqqqq16s")
@@ -48,8 +50,22 @@ JOURNAL_SYNCED = 12
 JOURNAL_RECORD = struct.Struct("<II")  # length, crc32 of the payload seeded with the crc of the record before
 RUNS_HEADER_BYTES = 512
 RUN_BYTES = 512
-RUN_COUNT = 15
+RUN_COUNT = 127
+FEW_RUN_COUNT = 7  # of a new store; most are never opened again
 RUNS_FILE_BYTES = RUNS_HEADER_BYTES + RUN_COUNT * RUN_BYTES
+FEW_RUNS_FILE_BYTES = RUNS_HEADER_BYTES + FEW_RUN_COUNT * RUN_BYTES
+RUNS_FILE_SIZES = (FEW_RUNS_FILE_BYTES, RUNS_HEADER_BYTES + 15 * RUN_BYTES, RUNS_FILE_BYTES)  # 15: of older rondos
+MAX_EVENTS_FILE_BYTES = 65536
+EVENTS_HEADER_BYTES = 512
+EVENT_RECORD = struct.Struct("<qII")  # place, length, crc32 of the payload seeded with the place
+EVENT_STEP = 8  # what a record's size is rounded up to
+EVENT_BYTES = 4096  # of a payload, at most
+
+
+def events_file_bytes(slab_bytes: int) -> int:
+    """Give the size of the file of events beside slabs of so many bytes: a 256th, in pages, and 4 to 64 KiB."""
+    return min(max(slab_bytes // 256 // PAGE_BYTES, 1) * PAGE_BYTES, MAX_EVENTS_FILE_BYTES)
+
 
 if sys.byteorder != "little":  # pragma: no cover - no such machine is tested
     raise ImportError("rondo maps little-endian files as they are; this machine is big-endian")

@@ -152,6 +152,13 @@ class Table:
         stamps, intervals = self.timestamps_ns[first:], self.interval_ns[first:]
         return Table(self.series, self.fn, stamps, intervals, self.values[first:], coverage, error, self.finest_ns)
 
+    def until(self, end_ns: int) -> Table:
+        """Leave out the buckets that end after."""
+        end = int((self.timestamps_ns + self.interval_ns).searchsorted(end_ns, side="right"))
+        coverage, error = (None if each is None else each[:end] for each in (self._coverage, self._error))
+        stamps, intervals = self.timestamps_ns[:end], self.interval_ns[:end]
+        return Table(self.series, self.fn, stamps, intervals, self.values[:end], coverage, error, self.finest_ns)
+
     def __len__(self) -> int:
         """Count the buckets."""
         return len(self.timestamps_ns)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
 from rondo_core.model import layout
 from rondo_core.model.consolidator import Consolidators, pick_consolidator
@@ -20,6 +21,7 @@ from rondo_core.read.rows import SlabReader
 from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
 from rondo_core.storage.directory import Meta, read_meta
+from rondo_core.storage.events import Event, read_ring
 from rondo_core.storage.files import Closes, Folder
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.recovery import recovery_of
@@ -106,6 +108,25 @@ class View:
         own = ends.pop(SELF_SCHEMA, 0)
         return max(ends.values(), default=0) or own
 
+    def closed_ns(self, now_ns: int | None) -> int:
+        """Give until when buckets are over: all of them, where no process writes the store."""
+        if self.writer_pid() is None:
+            return 1 << 62
+        return wall_ns() if now_ns is None else now_ns
+
+    def events(self, span: str | Range = ALL, *, now_ns: int | None = None) -> list[Event]:
+        """Give the marks and notes of a range, oldest first; the store keeps the newest.
+
+        A relative range ends at `now_ns`, or where that is not given with the newest sample or event.
+        Raises: RangeError: `span` is none; StoreError, CorruptStoreError: their file cannot be read.
+        """
+        asked = parse_range(span) if isinstance(span, str) else span
+        found = sorted(read_ring(self.folder / layout.EVENTS_FILE).events(), key=lambda event: event.time_ns)
+        if asked.last_ns is not None and now_ns is None:
+            now_ns = max([self.end_ns() - 1, *(event.time_ns for event in found[-1:])])
+        asked = asked.anchored(now_ns or 0)
+        return [event for event in found if asked.start_ns <= event.time_ns < asked.end_ns]
+
     def query(
         self,
         selector: str | Selector | Sequence[Series],
@@ -116,6 +137,7 @@ class View:
         now_ns: int | None = None,
         xff: float = 0.0,
         agg: bool = False,
+        open: bool = False,
         budget: Budget | None = None,
     ) -> Found:
         """Read the points of every series that the selector matches.
@@ -128,6 +150,7 @@ class View:
             fn: the consolidator; by default last for a counter, avg for a gauge or a summary.
             xff: leave out points of which less than this share of the finest buckets, 0 to 1, held a sample.
             agg: one point for the whole range: what was recorded in it, merged, and then read; see `aggregate`.
+            open: give rate and increase of the bucket that is still recorded into, too, as far as it has come.
             budget: what the query may read, and until when; by default as much as it likes. Nothing of a query that
                 has one is remembered.
         Returns: one SeriesData per series, in the order of their declaration; one without points stays in.
@@ -139,7 +162,7 @@ class View:
             prepared = self.prepare(selector, tier=tier, fn=fn)
         else:
             prepared = PreparedQuery(self, self._plans(self._find(selector, budget), tier, fn))
-        found = prepared.read(span, now_ns=now_ns, agg=agg, budget=budget)
+        found = prepared.read(span, now_ns=now_ns, agg=agg, open=open, budget=budget)
         return found.covered(xff) if xff else found
 
     def prepare(
@@ -210,6 +233,7 @@ class PreparedQuery:
         *,
         now_ns: int | None = None,
         agg: bool = False,
+        open: bool = False,
         budget: Budget | None = None,
     ) -> Found:
         """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
@@ -218,6 +242,12 @@ class PreparedQuery:
             tables = [query.aggregate(plan, asked, budget).table() for query, plan in self._plans]
         else:
             tables = [query.read(plan, asked, budget) for query, plan in self._plans]
+            if not open and any(plan.consolidator.grows for _, plan in self._plans):
+                closed_ns = self._view.closed_ns(now_ns)
+                tables = [
+                    table.until(closed_ns) if plan.consolidator.grows else table
+                    for table, (_, plan) in zip(tables, self._plans, strict=True)
+                ]
         return Found(tables, self._places)
 
     def aggregates(
@@ -271,7 +301,7 @@ class StoreReader(Closes, View):
             return True
 
     def runs(self) -> list[Run]:
-        """Give who wrote the store and how each run ended, oldest first; the last fifteen."""
+        """Give who wrote the store and how each run ended, oldest first; the last 127."""
         return read_runs(self.folder / layout.RUNS_FILE)
 
     def close(self) -> None:

@@ -25,11 +25,11 @@ from rondo_core.model.ranges import AUTO, Range, parse_range
 from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
+from rondo_core.read.folded import ended_beside, marks_of, still_counted
 from rondo_core.read.query import Found, SeriesData
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.storage.directory import read_meta
-from rondo_core.storage.ended import ENDED_FILE, ended_names, read_ended
-from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes, Folder, identity_at
+from rondo_core.storage.events import Event
+from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ class StoresReader(Closes):
         try:
             for _ in range(_TRIES):  # a fold that ends meanwhile moves samples from one store into another
                 self._open_all()
-                if self._marks == _marks(self._ended):
+                if self._marks == marks_of(self._ended):
                     break
         except BaseException:
             self.close()
@@ -203,8 +203,8 @@ class StoresReader(Closes):
         self.close()
         below = look_below(self.path)
         self._odd, self._failed = below.errors + below.passed, {}
-        self._ended = _ended_beside(below.stores)
-        self._marks = _marks(self._ended)
+        self._ended = ended_beside(below.stores)
+        self._marks = marks_of(self._ended)
         counts = still_counted(below.stores, self._odd)
         self.paths = {str(path.relative_to(self.path)): path for path in counts}
         readable = {name for name, _ in self.opened()}
@@ -297,6 +297,20 @@ class StoresReader(Closes):
         """Give the end of the newest bucket of any of them, ns since the epoch; 0 where there is none."""
         return max(self.of_each(lambda _, reader: reader.end_ns()), default=0)
 
+    def events(self, span: str | Range = "all", *, now_ns: int | None = None) -> list[Event]:
+        """Give the marks and notes of every store in a range, oldest first, each with its `store`.
+
+        Raises: as `View.events`.
+        """
+        asked = parse_range(span) if isinstance(span, str) else span
+        if asked.last_ns is not None and now_ns is None:
+            now_ns = self.end_ns() - 1
+
+        def read(name: str, reader: StoreReader) -> list[Event]:
+            return [attrs.evolve(event, store=name) for event in reader.events(asked, now_ns=now_ns)]
+
+        return sorted((each for found in self.of_each(read) for each in found), key=lambda event: event.time_ns)
+
     def query(
         self,
         selector: str | Selector,
@@ -307,6 +321,7 @@ class StoresReader(Closes):
         now_ns: int | None = None,
         xff: float = 0.0,
         agg: bool = False,
+        open: bool = False,
         budget: Budget | None = None,
     ) -> list[SeriesData]:
         """Read the points of every series that the selector matches; see `View.query`.
@@ -324,7 +339,7 @@ class StoresReader(Closes):
         def read(name: str, reader: StoreReader) -> list[SeriesData]:
             found = _matching(name, reader, parsed, budget)
             own: Sequence[Series] = [series for _, series in found]
-            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, budget=budget) if own else ()
+            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, open=open, budget=budget) if own else ()
             return [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
 
         def merge(name: str, reader: StoreReader) -> list[tuple[Series, tuple[Aggregate, int]]]:
@@ -365,53 +380,6 @@ class StoresReader(Closes):
     def __repr__(self) -> str:
         """Say where it is and how many stores there are."""
         return f"<StoresReader {self.path}: {len(self.paths)} stores>"
-
-
-def still_counted(stores: Sequence[Path], odd: list[str] | None = None) -> list[Path]:
-    """Give the stores without those that a store of the ended has taken in, of which only the removal is left.
-
-    Args: `odd`: takes what could not be read, a line each.
-    """
-    folded = _folded(_ended_beside(stores), [] if odd is None else odd)
-    return [path for path in stores if not _is_folded(path, folded)]
-
-
-def _ended_beside(stores: Sequence[Path]) -> list[Path]:
-    """Give where stores of the ended may lie."""
-    return [each / name for each in sorted({path.parent for path in stores}) for name in ended_names()]
-
-
-def _marks(ended: Sequence[Path]) -> list[tuple[int, int] | None]:
-    """Tell which stores of the ended lie at these paths now."""
-    return [identity_at(path) for path in ended]
-
-
-def _folded(ended: Sequence[Path], odd: list[str]) -> dict[tuple[Path, str], str]:
-    """Give the id of each store, by directory and name, that was folded into one of these."""
-    folded: dict[tuple[Path, str], str] = {}
-    for path in ended:
-        if not os.path.isfile(path / ENDED_FILE):  # noqa: PTH113 - it raises nothing
-            continue
-        try:
-            with Folder(path, follow=False) as held:
-                mark = read_ended(held)
-        except StoreError as error:
-            odd.append(one_line(error))
-            continue
-        for store_id, name in mark.members if mark else ():
-            folded[path.parent, name] = store_id
-    return folded
-
-
-def _is_folded(path: Path, folded: Mapping[tuple[Path, str], str]) -> bool:
-    """Say whether a store counts no more, since another has taken it in, and only its removal is left to be done."""
-    store_id = folded.get((path.parent, path.name))
-    if store_id is None:
-        return False
-    try:
-        return read_meta(path).store_id == store_id
-    except StoreError:
-        return False
 
 
 def store_labels(name: str, reader: StoreReader) -> dict[str, str]:

@@ -22,6 +22,7 @@ from rondo_core.errors import RondoError, StoreClosedError, StoreForkedError, on
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.instruments import Instruments
+from rondo_core.record.marks import EventLog
 from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import TickThread
 from rondo_core.record.writer import Writer
@@ -67,6 +68,9 @@ class Inherited(Instruments, abc.ABC):
     unkept = ""
     _pid = 0
     _under_way = _made_here = False
+    _is_over = False  # the process ends: what is recorded yet goes nowhere, without a word
+    _events: EventLog | None = None
+    _faulthandler = False
     _from_children = -1  # an eventfd, by which children say how many of their samples were not kept
     _paths: Paths | None = None  # of stores of a process's own, where its children have such; None: they have none
     _strict: bool
@@ -165,7 +169,9 @@ class Inherited(Instruments, abc.ABC):
         if self._runs >= 0:
             os.close(self._runs)
             self._runs = -1
-        self._thread = self._companion = None
+        if self._events is not None:
+            self._events.close()
+        self._thread = self._companion = self._events = None
         if renewed:
             self._let_go_of_parents()
             if self._tick_s is not None:
@@ -257,9 +263,15 @@ class Inherited(Instruments, abc.ABC):
         if self._closed:
             raise StoreClosedError(f"{self.path}: closed; open it again to record")
 
+    def _events_here(self) -> EventLog | None:
+        """Give what keeps marks and notes, in this process; None where it keeps nothing, or is at its end."""
+        if not self._is_over:
+            self._check_open()
+        return self._events
+
     def _stop(self, ended: str) -> None:
         for writer in self._writers.values():
-            writer.stop(ended)
+            writer.stop(ended, is_over=self._is_over)
         self._closed = True
         self._forget()
 

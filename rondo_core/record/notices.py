@@ -41,6 +41,10 @@ class Notices:
             self._said.add(key)
             self.warn(line)
 
+    def leave_out(self, key: str) -> None:
+        """Log nothing under this key from now on."""
+        self._said.add(key)
+
     def of_words(self, series: Series, help_text: str | None, unit: str | None) -> None:
         """Log what is given for a series that has another, once for each metric; what is on record stands."""
         for word, new, old in (("help", help_text, series.help), ("unit", unit, series.unit)):

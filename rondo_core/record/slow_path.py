@@ -45,6 +45,7 @@ class SlowPath(abc.ABC):
     __slots__ = (
         "_busy",
         "_ended",
+        "_is_over",
         "_lock",
         "_pid",
         "_template",
@@ -72,7 +73,7 @@ class SlowPath(abc.ABC):
         """Stand before every bucket; `template`: a row without a series; `path`: the store's, for messages."""
         self.path, self.refused, self.current, self._template = path, refused, current, template
         self.sketched: dict[int, SketchedSummary] = {}
-        self._pid, self._ended, self.unkept = os.getpid(), "", ""
+        self._pid, self._ended, self.unkept, self._is_over = os.getpid(), "", "", False
         self.after: Callable[[], None] | None = None
         self.after_fork: Callable[[], None] | None = None
         self.tell: Callable[[int], None] | None = None
@@ -89,10 +90,10 @@ class SlowPath(abc.ABC):
         self.fold: Callable[[int], int] = _nothing_to_fold
         self.rewind: Callable[[int], object] = _nothing_to_fold
 
-    def stop(self, ended: str) -> None:
-        """Send every further record into the slow path, which refuses it."""
+    def stop(self, ended: str, *, is_over: bool = False) -> None:
+        """Send every further record into the slow path, which refuses it: without a word where the process is over."""
         with self._lock:
-            self._ended = ended
+            self._ended, self._is_over = ended, is_over
             self.current.point_nowhere()
 
     def forked(self, *, renewed: bool) -> None:
@@ -136,6 +137,8 @@ class SlowPath(abc.ABC):
             return
         try:
             with self._lock:
+                if self._is_over:
+                    return
                 if self._ended:
                     raise StoreClosedError(f"{self.path}: closed; open it again to record")
                 if self.unkept:

@@ -26,6 +26,7 @@ from rondo_core.model.labels import Labels
 from rondo_core.model.schema import MAX_SERIES, Schema
 from rondo_core.model.sketch import LAYOUT
 from rondo_core.model.statistics import SKETCH
+from rondo_core.record.end_words import CLOSED
 from rondo_core.retention.merge import Part, merge_parts, rows_of
 from rondo_core.storage import replace
 from rondo_core.storage.directory import (
@@ -43,7 +44,7 @@ from rondo_core.storage.files import Folder, sync_directory
 from rondo_core.storage.lock import WriterLock
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import CLOSED, newest_run, on_record, this_run, write_run
+from rondo_core.storage.runs import newest_run, on_record, this_run, write_run
 from rondo_core.storage.slab import Slab
 
 AT_ONCE = 16  # stores that one new store of the ended takes in

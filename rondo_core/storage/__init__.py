@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import size_bytes as size_bytes
     from rondo_core.storage.ended import Ended as Ended
     from rondo_core.storage.ended import read_ended as read_ended
+    from rondo_core.storage.events import Event as Event
+    from rondo_core.storage.fault_dump import in_short as in_short
+    from rondo_core.storage.fault_dump import read_dump as read_dump
     from rondo_core.storage.files import UNFINISHED as UNFINISHED
     from rondo_core.storage.files import Folder as Folder
     from rondo_core.storage.files import replace_file as replace_file
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Ended": "ended",
+    "Event": "events",
     "Folder": "files",
     "Meta": "directory",
     "Registry": "registry",
@@ -36,9 +40,11 @@ _HOME = {
     "UNFINISHED": "files",
     "Survival": "recovery",
     "boot_id": "runs",
+    "in_short": "fault_dump",
     "check_directory": "write_check",
     "is_abandoned": "directory",
     "last_values": "newest_values",
+    "read_dump": "fault_dump",
     "read_ended": "ended",
     "read_meta": "directory",
     "read_runs": "runs",

@@ -24,6 +24,7 @@ from rondo_core.model import layout
 from rondo_core.model.schema import Schema
 from rondo_core.storage import replace
 from rondo_core.storage.directory import Meta, file_sizes, make_files, make_unfinished, meta_record, sync_files
+from rondo_core.storage.events import carry_over
 from rondo_core.storage.files import UNFINISHED, Folder, sync_directory
 from rondo_core.storage.lock import WriterLock
 from rondo_core.storage.recovery import recovery_of
@@ -84,6 +85,8 @@ def _build(old: Folder, meta: Meta, root: Path, new: Path, target: Meta) -> None
     if recovery.last is not None and recovery.last.place == old.place:
         # It is not a copy: all that a killed process has recorded came along.
         write_run(new / layout.RUNS_FILE, attrs.evolve(recovery.last, place=Folder(new).place))
+    with contextlib.suppress(StoreError):  # their file is damaged: the numbers do not wait for it
+        carry_over(root / layout.EVENTS_FILE, new / layout.EVENTS_FILE)
     known = set(file_sizes(meta.schemas))
     for file in others_in(root, known):
         if not (new / file.name).exists():

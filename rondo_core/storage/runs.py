@@ -1,4 +1,7 @@
-"""Who wrote a store and how it ended: the last fifteen runs, in a ring of fixed records.
+"""Who wrote a store and how it ended: the last 127 runs, in a ring of fixed records.
+
+The file of a new store has room for seven, as most are opened once, and one of an older rondo for fifteen: the opening
+that would overwrite the first of them makes it whole.
 
 A pid alone says nothing after a restart, so a run is named by pid, the process's start time and the machine's boot.
 """
@@ -19,11 +22,13 @@ import msgpack
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, FormatVersionError
 from rondo_core.model import layout
-from rondo_core.storage.files import StrPath, open_file, read_bytes
+from rondo_core.storage.files import StrPath, open_file, read_bytes, replace_file
 from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
 _RECORD = layout.JOURNAL_RECORD
-CLOSED = "closed"
+MAX_ENDED_BYTES, _MAX_WRITER_BYTES = 160, 100
+_NUMBER_AT = _RECORD.size + 1 + len(b"\xa6number")  # in a record whose map has fewer than sixteen keys
+_INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}  # msgpack's, and the bytes that follow; others are the byte itself
 
 
 @attrs.frozen
@@ -32,11 +37,13 @@ class Run:
 
     Attributes:
         number: 1 for the first; pid, process_start (clock ticks since boot, /proc/PID/stat), boot_id: which process.
-        opened_ns, ended_ns: ns since the epoch; ended_ns is 0 while it runs, and for ever where it was killed.
-        ended: how: "closed", "signal 15", "exit status 1" ...; empty where no one could say.
+        opened_ns, ended_ns: ns since the epoch; ended_ns is 0 while it runs, and for ever where it is gone.
+        ended: how: "closed", "signal 15", "exit status 1" ...; empty where no one could say. See docs/concepts.md.
         writer: what the writing program calls itself, for example "vmm kvm".
         machine: which machine it was, as a digest that says nothing else; empty where that is not known.
         place: which directory was written, of this boot: `Folder.place`; empty where that is not known.
+        faulthandler: whether Python's was to write a crash down: "here", in the store; "elsewhere", as the program had
+            enabled it itself; empty: no.
     """
 
     number: int
@@ -49,10 +56,11 @@ class Run:
     writer: str = ""
     machine: str = ""
     place: str = ""
+    faulthandler: str = ""
 
 
-_TEXTS = {"boot_id", "ended", "writer", "machine", "place"}
-_LATER = {"place": ""}  # what runs on record of older rondos do not have
+_TEXTS = {"boot_id", "ended", "writer", "machine", "place", "faulthandler"}
+_LATER = {"place": "", "faulthandler": ""}  # what runs on record of older rondos do not have
 _FACTS: tuple[tuple[str, Any], ...] = tuple(
     (each.name, str if each.name in _TEXTS else int) for each in attrs.fields(Run)
 )
@@ -128,11 +136,30 @@ def create_runs(path: Path) -> None:
 
     Raises: StoreError: the disk has no room.
     """
-    descriptor = allocate(path, layout.RUNS_FILE_BYTES)
+    descriptor = allocate(path, layout.FEW_RUNS_FILE_BYTES)
     try:
         os.pwrite(descriptor, layout.JOURNAL_HEADER.pack(layout.RUNS_MAGIC, layout.FORMAT_VERSION, 0), 0)
     finally:
         os.close(descriptor)
+
+
+def grow_runs(path: StrPath, number: int) -> None:
+    """Let a small file have room for 127 runs where run `number` would overwrite another; whole or not at all.
+
+    Who writes the store calls it before its run is on record. Where the disk has no room the file stays as it is.
+    Raises: as `read_runs`.
+    """
+    records = run_records(path)
+    slot = number % len(records)
+    if len(records) == layout.RUN_COUNT or not any(records[slot]) or _number(records[slot]) == number:
+        return
+    data = bytearray(layout.JOURNAL_HEADER.pack(layout.RUNS_MAGIC, layout.FORMAT_VERSION, 0))
+    data = data.ljust(layout.RUNS_FILE_BYTES, b"\0")
+    for run in read_runs(path):
+        offset = _offset(run, layout.RUN_COUNT)
+        data[offset : offset + layout.RUN_BYTES] = _record(run)
+    with contextlib.suppress(OSError):
+        replace_file("runs.grow", path, bytes(data))
 
 
 def read_runs(path: StrPath) -> list[Run]:
@@ -140,15 +167,17 @@ def read_runs(path: StrPath) -> list[Run]:
 
     Raises: StoreNotFoundError, StoreError: the file cannot be read; CorruptStoreError: it is not one of runs.
     """
-    runs = [decode_run(record, slot) for slot, record in enumerate(run_records(path))]
+    records = run_records(path)
+    runs = [decode_run(record, slot, len(records)) for slot, record in enumerate(records) if record[0] or any(record)]
     return sorted((run for run in runs if run is not None), key=lambda run: run.number)
 
 
 def newest_run(path: StrPath) -> Run | None:
     """Give the last of the runs on record; None where there is none. Raises: as `read_runs`."""
-    records = [(_unpacked(record), slot) for slot, record in enumerate(run_records(path))]
-    for plain, slot in sorted(records, key=_number, reverse=True):
-        if (run := _read(plain, slot)) is not None:
+    records = run_records(path)
+    numbered = [(_number(record), slot) for slot, record in enumerate(records) if record[0] or any(record)]
+    for _, slot in sorted(numbered, reverse=True):
+        if (run := decode_run(records[slot], slot, len(records))) is not None:
             return run
     return None
 
@@ -156,7 +185,7 @@ def newest_run(path: StrPath) -> Run | None:
 def run_records(path: StrPath) -> list[bytes]:
     """Give the records as they are, slot by slot. Raises: as `read_runs`."""
     data = read_bytes(path, layout.RUNS_FILE_BYTES)
-    if data[:8] != layout.RUNS_MAGIC or len(data) != layout.RUNS_FILE_BYTES:
+    if data[:8] != layout.RUNS_MAGIC or len(data) not in layout.RUNS_FILE_SIZES:
         what = f"not a record of runs: {len(data)} bytes, of {layout.RUNS_FILE_BYTES}"
         raise CorruptStoreError(str(path), what, 0)
     version = int.from_bytes(data[8:12], "little")
@@ -166,9 +195,10 @@ def run_records(path: StrPath) -> list[bytes]:
     return [data[offset : offset + step] for offset in range(first, len(data), step)]
 
 
-def decode_run(record: bytes, slot: int) -> Run | None:
-    """Read a record; None where it is damaged, or of a run that does not belong into this slot."""
-    return _read(_unpacked(record), slot)
+def decode_run(record: bytes, slot: int, count: int = layout.RUN_COUNT) -> Run | None:
+    """Read a record; None where it is damaged, or of a run that does not belong into this slot of `count`."""
+    run = _read(_unpacked(record))
+    return run if run is not None and run.number % count == slot else None
 
 
 def _unpacked(record: bytes) -> Any:
@@ -182,30 +212,31 @@ def _unpacked(record: bytes) -> Any:
         return None
 
 
-def _number(numbered: tuple[Any, int]) -> int:
+def _number(record: bytes) -> int:
+    """Look which run a record is of, which may be damaged: the first key of its map is its number."""
     try:
-        return int(numbered[0]["number"])
-    except (KeyError, TypeError, ValueError, OverflowError):
+        return int(msgpack.unpackb(record[_NUMBER_AT : _NUMBER_AT + 1 + _INTEGERS.get(record[_NUMBER_AT], 0)]))
+    except (ValueError, TypeError, msgpack.UnpackException):
         return 0
 
 
-def _read(plain: Any, slot: int) -> Run | None:
+def _read(plain: Any) -> Run | None:
     try:
         run = Run(*[kind({**_LATER, **plain}[name]) for name, kind in _FACTS])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     stamps = (run.opened_ns, run.ended_ns)
     plausible = 0 < run.number < 1 << 48 and all(0 <= stamp < MAX_INSTANT_NS for stamp in stamps)
-    return run if plausible and run.number % layout.RUN_COUNT == slot else None
+    return run if plausible else None
 
 
-def _short(text: str) -> str:
-    """Cut a text to 100 bytes, so that the record keeps its size."""
-    return text and text.encode(errors="replace")[:100].decode(errors="ignore")
+def _short(text: str, size_bytes: int) -> str:
+    """Cut a text to as many bytes, so that the record keeps its size."""
+    return text and text.encode(errors="replace")[:size_bytes].decode(errors="ignore")
 
 
 def write_run(path: StrPath, run: Run) -> None:
-    """Put the run on record, in place of the one fifteen before it.
+    """Put the run on record, in place of the oldest one.
 
     Raises: StoreError: the file cannot be written.
     """
@@ -216,11 +247,24 @@ def write_run(path: StrPath, run: Run) -> None:
         os.close(descriptor)
 
 
+def put_run(path: StrPath, run: Run) -> None:
+    """Put the run on record as its writer did: a file that is full grows first. Raises: as `read_runs`, `write_run`."""
+    grow_runs(path, run.number)
+    write_run(path, run)
+
+
 def write_run_to(descriptor: int, run: Run) -> None:
     """Put the run on record in an open file."""
+    count = (os.fstat(descriptor).st_size - layout.RUNS_HEADER_BYTES) // layout.RUN_BYTES
+    faults.pwrite("runs.write", descriptor, _record(run), _offset(run, count))
+
+
+def _offset(run: Run, count: int) -> int:
+    return layout.RUNS_HEADER_BYTES + run.number % count * layout.RUN_BYTES
+
+
+def _record(run: Run) -> bytes:
     facts = {name: getattr(run, name) for name, _ in _FACTS}
-    facts |= {"ended": _short(run.ended), "writer": _short(run.writer)}
+    facts |= {"ended": _short(run.ended, MAX_ENDED_BYTES), "writer": _short(run.writer, _MAX_WRITER_BYTES)}
     payload: bytes = msgpack.packb(facts)
-    record = (_RECORD.pack(len(payload), zlib.crc32(payload)) + payload).ljust(layout.RUN_BYTES, b"\0")
-    offset = layout.RUNS_HEADER_BYTES + run.number % layout.RUN_COUNT * layout.RUN_BYTES
-    faults.pwrite("runs.write", descriptor, record, offset)
+    return (_RECORD.pack(len(payload), zlib.crc32(payload)) + payload).ljust(layout.RUN_BYTES, b"\0")

@@ -152,6 +152,20 @@ def test_all_requests_have_quantiles_and_each_route_its_own_durations(store, rec
     assert not store.summary("http_route_duration_seconds", route="/same").sketched
 
 
+def test_routes_have_quantiles_on_request_and_their_bytes_are_said(tmp_path, clock, caplog):
+    """Each in the schema of sketches, of which `other` takes no room."""
+    schemas = [Schema("q", "summary", 3, sketch=True), Schema("s", "summary", 3), Schema("c", "counter", 8)]
+    with Store(tmp_path / "s", [*schemas, Schema("g", "gauge", 1)], clock=clock) as store, caplog.at_level("INFO"):
+        app = AsgiMiddleware(starlette_app(), store, sketched_routes=True)
+        ask(app, path="/users/a")
+        ask(app, path="/same")
+        for route in ("/users/{name}", "/same"):
+            assert store.summary("http_route_duration_seconds", route=route).sketched
+        assert not store.summary("http_route_duration_seconds", route="other").sketched
+    (said,) = [line for line in caplog.messages if line.startswith("http_route_duration_seconds")]
+    assert f"{schemas[0].size_bytes() // 3} bytes a route, room for 3" in said
+
+
 def test_a_streamed_response_is_timed_to_its_last_byte_and_in_progress_until_then(store, recorded, monkeypatch):
     """What a slow client reads for a minute took a minute; a background task after it counts no more."""
     now = [0.0]

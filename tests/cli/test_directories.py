@@ -32,9 +32,9 @@ def stores(tmp_path, small_schemas):
         yield root
 
 
-def growth(root):
-    points = json.loads(rondo("query", root, "c_total", "--fn", "increase", "--format", "json").stdout)
-    return sum(point[1] for series in points for point in series["points"])
+def total(root):
+    points = json.loads(rondo("query", root, "c_total", "--fn", "last", "--format", "json").stdout)
+    return sum(series["points"][-1][1] for series in points)
 
 
 def test_ls_says_who_writes_each_store_or_how_that_ended(stores):
@@ -53,14 +53,14 @@ def test_ls_says_who_writes_each_store_or_how_that_ended(stores):
 
 def test_prune_folds_what_is_beyond_the_bound(stores):
     """First said, then done; what the directory answers stays; the live store is not touched."""
-    before = growth(stores)
+    before = total(stores)
     said = rondo("prune", stores, "--keep-last", 1, "--dry-run").stdout
     assert said.splitlines() == ["a.rondo: would be folded", "b.rondo: would be folded", "2 would be folded, 0 waiting"]
     assert len(list(stores.iterdir())) == 4
     done = json.loads(rondo("prune", stores, "--keep-last", 1, "--format", "json").stdout)
     assert done["folded"] == ["a.rondo", "b.rondo"]
     assert sorted(path.name for path in stores.iterdir()) == ["c.rondo", "ended.rondo", "live.rondo"]
-    assert growth(stores) == before == 8
+    assert total(stores) == before == 8
     assert "2 folded" in rondo("ls", stores).stdout
 
 

@@ -196,7 +196,7 @@ def test_what_cannot_be_copied_leaves_nothing_behind(path, tmp_path, monkeypatch
         with pytest.raises(error):
             copy_store(source, target)
     with monkeypatch.context() as patch:
-        patch.setattr("rondo_core.maintain.copies.write_run", lambda *_: os.pread(-1, 1, 0))
+        patch.setattr("rondo_core.maintain.copies.put_run", lambda *_: os.pread(-1, 1, 0))
         with pytest.raises(StoreError, match="copy: Bad file descriptor"):
             copy_store(path, tmp_path / "copy")
     assert sorted(tmp_path.iterdir()) == before

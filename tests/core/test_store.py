@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
@@ -18,8 +19,10 @@ from rondo_core.errors import (
     StoreNotFoundError,
     UnknownSeriesError,
 )
+from rondo_core.model import layout
 from rondo_core.model.schema import DEFAULT_SCHEMAS, check_schemas
 from rondo_core.storage.directory import size_bytes
+from rondo_core.storage.runs import newest_run, put_run, read_runs, write_run
 
 
 def test_the_size_is_known_before_a_store_is_made(path):
@@ -82,18 +85,65 @@ def test_how_a_run_ended_is_on_record(path, clock):
     lost = Store(path, clock=clock)
     with StoreReader(path) as reader:
         ended = [run.ended for run in reader.runs()]
-        assert ended == ["closed", "raised RuntimeError", "signal 15", ""]
+        assert ended[1].startswith("raised RuntimeError (")
+        assert f"{Path(__file__).name}:" in ended[1]
+        assert [*ended[:1], *ended[2:]] == ["closed", "signal 15", ""]
         assert reader.runs()[0].writer == "first"
         assert {run.pid for run in reader.runs()} == {os.getpid()}
     lost.close()
 
 
 def test_more_runs_than_are_kept(path, clock, small_schemas):
-    """The last fifteen runs are there, in order."""
-    for _ in range(20):
-        Store(path, small_schemas, clock=clock).close()
+    """The last 127 runs are there, in order, the newest found first."""
+    Store(path, small_schemas, clock=clock).close()
+    for number in range(2, 301):
+        put_run(path / "runs", attrs.evolve(read_runs(path / "runs")[-1], number=number))
+        assert (path / "runs").stat().st_size == (4096 if number <= 7 else 65536)
+        assert newest_run(path / "runs").number == number
     with StoreReader(path) as reader:
-        assert [run.number for run in reader.runs()] == list(range(6, 21))
+        assert [run.number for run in reader.runs()] == list(range(174, 301))
+    with Store(path, clock=clock) as store:
+        assert store.run.number == 301
+
+
+def test_the_longest_words_of_a_run_fit_its_record(path, clock, small_schemas):
+    """A record keeps its size whatever is put into it, and reads back."""
+    Store(path, small_schemas, clock=clock).close()
+    (run,) = read_runs(path / "runs")
+    longest = attrs.evolve(
+        run,
+        number=(1 << 48) - 1,
+        pid=1 << 31,
+        process_start=1 << 62,
+        opened_ns=1 << 61,
+        ended_ns=1 << 61,
+        boot_id="b" * 36,
+        ended="é" * 300,
+        writer="w" * 300,
+        machine="m" * 16,
+        place=f"{1 << 63:x}.{1 << 63:x}",
+        faulthandler="elsewhere",
+    )
+    write_run(path / "runs", longest)
+    assert (path / "runs").stat().st_size == layout.FEW_RUNS_FILE_BYTES
+    assert newest_run(path / "runs") == attrs.evolve(longest, ended="é" * 80, writer="w" * 100)
+
+
+def test_a_record_of_fifteen_runs_grows_with_the_next_one(path, clock, small_schemas):
+    """A store of an older rondo is read as it is, and keeps its runs when it gets room for more."""
+    Store(path, small_schemas, clock=clock).close()
+    (run,) = read_runs(path / "runs")
+    whole = (path / "runs").read_bytes()
+    (path / "runs").write_bytes(whole[:512].ljust(8192, b"\0"))
+    for number in range(1, 41):
+        write_run(path / "runs", attrs.evolve(run, number=number))
+    assert (path / "runs").stat().st_size == 8192
+    with StoreReader(path) as reader:
+        assert [run.number for run in reader.runs()] == list(range(26, 41))
+    Store(path, clock=clock).close()
+    assert (path / "runs").stat().st_size == layout.RUNS_FILE_BYTES
+    with StoreReader(path) as reader:
+        assert [run.number for run in reader.runs()] == list(range(26, 42))
 
 
 def test_a_live_store_can_be_read_by_another_process(path):

@@ -25,7 +25,7 @@ START_NS = 1_700_000_000 * 10**9
 TIERS = (Tier("1s", "60s"), Tier("10s", "10m"))
 SCHEMAS = [Schema("rondo", "counter", 16, TIERS, '{__name__=~"rondo_.*"}'), Schema("g", "gauge", 4, TIERS)]
 SLABS = {f"s/{schema}.{tier}.slab" for schema in ("rondo", "g") for tier in (0, 1)}
-ALL = SLABS | {"s/meta", "s/series", "s/runs", "s/lock"}
+ALL = SLABS | {"s/meta", "s/series", "s/runs", "s/events", "s/lock"}
 
 
 def at(files, store):
@@ -158,16 +158,22 @@ def made(tmp_path, clock, disk):
 # What each operation must do, as docs/limits.md promises it; the name that it gives comes after what has the name.
 CREATE = [NEW, ".s.unfinished/", "-> s/", "/"]
 SYNC = ["s/series", SLABS, "s/runs"]  # a series is known before its values are
-COPY = [NEW, NEW, ".s.unfinished/", "-> s/", "/"]
+# What a store is filled with before it appears is synced once, with all of it.
+COPY = [NEW, ".s.unfinished/", "-> s/", "/"]
 REPAIR = [
-    NEW,
     ".s.unfinished/series",
     ".s.unfinished/.cursor_x.json.unfinished",
     "-> .s.unfinished/cursor_x.json",
     ".s.unfinished/",
 ]
 REPAIR += [NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "-> s/", "/"]
-MIGRATE = [NEW, ".s.unfinished/series", at(SLABS, ".s.unfinished"), ".s.unfinished/.cursor_x.json.unfinished"]
+MIGRATE = [
+    NEW,
+    ".s.unfinished/",
+    ".s.unfinished/series",
+    at(SLABS, ".s.unfinished"),
+    ".s.unfinished/.cursor_x.json.unfinished",
+]
 MIGRATE += [
     "-> .s.unfinished/cursor_x.json",
     ".s.unfinished/",
@@ -176,7 +182,7 @@ MIGRATE += [
     "<-> s/",
     "/",
 ]
-GROW = [NEW, NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
+GROW = [NEW, ".s.unfinished/", NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
 CURSOR = ["s/.cursor_x.json.unfinished", "-> s/cursor_x.json", "s/"]
 
 
@@ -227,6 +233,10 @@ def test_a_sync_writes_all_of_a_store(disk, made):
     assert_steps(disk, SYNC)
     store.sync()
     assert_steps(disk, SYNC[1:])
+    store.note("a note goes with the next one")
+    store.sync()
+    assert_steps(disk, [SLABS, "s/events", "s/runs"])
+    assert disk.lacking(store.path) == []
     store.close()
 
 

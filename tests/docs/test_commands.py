@@ -139,7 +139,7 @@ def test_every_program_of_getting_started_runs(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("RONDO_DIR", raising=False)
     programs = [block for language, block in FENCED.findall(text) if language == "python"]
-    assert len(programs) == 4
+    assert len(programs) >= 5
     for program in programs:
         subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=tmp_path, check=True)
     assert len(list((tmp_path / "state" / "rondo" / "web").iterdir())) == 1

@@ -31,7 +31,7 @@ ASIDE = "aside"  # the change of which the golden store has rows that are set as
 
 
 def record(path, back_s=0):
-    """Twenty seconds of everything, one of them empty, two late samples, a restart, an open end, a clock that steps."""
+    """Twenty seconds of everything, one of them empty, late samples, notes, a restart, an open end, a clock that steps."""
     clock = ManualClock(START_NS)
     store = Store(path, SCHEMAS, clock=clock, writer="golden")
     for second in range(SECONDS):
@@ -45,6 +45,9 @@ def record(path, back_s=0):
                 summary.observe(second + n / 4)
             for value in (0.0, 0.001, float(second + 1), 1000.0 + second):
                 sketched.observe(value)
+        store.note(f"second {second} " + "é" * 2 * second)
+        if second == 5:
+            store.mark("deploy", version="1.4.2")
         store.tick()
         if second == 12:
             store.close()

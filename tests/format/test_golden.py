@@ -225,6 +225,31 @@ def test_every_format_has_its_golden_store(unpacked):
             assert len(reader.registry) > 0
 
 
+def test_marks_and_notes_of_a_golden_store(unpacked):
+    """Each of them, with its time, its run and what was said."""
+    with StoreReader(unpacked("v1-events")) as reader:
+        events = reader.events()
+    assert len(events) == 21
+    assert [event.time_ns // 10**9 - START_S for event in events if event.kind == "note"] == list(SECONDS)
+    assert events[19].text == "second 18 " + "é" * 36
+    assert (str(events[6]), events[6].kind, events[6].number, events[6].run) == ("deploy version=1.4.2", "mark", 7, 1)
+    assert {event.run for event in events} == {1, 2}
+
+
+def test_an_older_golden_store_goes_on_with_all_its_runs(unpacked):
+    """A record of fifteen runs is read and written on as it is; the next writer adds the file of events."""
+    path = unpacked("v1-place")
+    with StoreReader(path) as reader:
+        before = [run.number for run in reader.runs()]
+        assert reader.events() == []
+    with Store(path, clock=ManualClock((START_S + 60) * 10**9)) as store:
+        store.note("on")
+    assert (path / "runs").stat().st_size == 8192
+    with StoreReader(path) as reader:
+        assert [run.number for run in reader.runs()] == [*before, before[-1] + 1]
+        assert [event.text for event in reader.events()] == ["on"]
+
+
 def test_a_store_of_every_format_grows(golden):
     """What overflows in it is counted or said to be lost; the next opening has room, and every point is as it was."""
 

@@ -187,12 +187,27 @@ def read_runs(file):
     data = file.read_bytes()
     assert data[:12] == b"RONDORUN" + struct.pack("<I", 1)
     found = []
-    for start in range(512, 512 * 16, 512):
+    assert len(data) in {4096, 8192, 65536}  # seven runs, fifteen, or 127
+    for start in range(512, len(data), 512):
         length, crc = struct.unpack_from("<II", data, start)
         payload = data[start + 8 : start + 8 + length]
         if length and zlib.crc32(payload) == crc:
             found.append(unpack(payload)[0])
     return sorted(found, key=lambda run: run["number"])
+
+
+def read_events(file):
+    """Give the marks and notes, oldest first: every place of eight bytes is looked at, as the page says."""
+    data = file.read_bytes()
+    assert data[:12] == b"RONDOEVT" + struct.pack("<I", 1)
+    ring, found = data[512:], {}
+    for offset in range(0, len(ring), 8):
+        stored, length, crc = struct.unpack_from("<qII", ring + ring[:16], offset)
+        payload = (ring + ring)[offset + 16 : offset + 16 + length]
+        fits = stored > 0 and (stored - 8) % len(ring) == offset and 0 < length <= 4096
+        if fits and zlib.crc32(payload, stored & 0xFFFFFFFF) == crc:
+            found[stored] = unpack(payload)[0]
+    return [found[stored] for stored in sorted(found)]
 
 
 def compare(path):
@@ -213,6 +228,12 @@ def compare(path):
         runs = read_runs(path / "runs")
         assert [run["number"] for run in runs] == [run.number for run in reader.runs()]
         assert [run["ended"] for run in runs] == [run.ended for run in reader.runs()]
+        if (path / "events").exists():
+            events = [
+                [each.number, each.run, each.time_ns, each.kind, each.text, list(map(list, each.facts.items()))]
+                for each in reader.events()
+            ]
+            assert read_events(path / "events") == events
     assert not found
     return points
 

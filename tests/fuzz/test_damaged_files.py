@@ -25,10 +25,11 @@ from rondo_core.export.cursor import load_cursor
 from rondo_core.maintain.check import check_store
 from rondo_core.maintain.repair import repair_store
 from rondo_core.model import layout
+from rondo_core.storage.events import Event, encode_event, image
 
 EXAMPLES = int(os.environ.get("RONDO_FUZZ_EXAMPLES", "60"))
 PAGE = layout.PAGE_BYTES
-SMALL = ("meta", "series", "runs", "lock", "cursor_test.json")
+SMALL = ("meta", "series", "runs", "events", "lock", "cursor_test.json")
 SLABS = tuple(f"{schema}.{tier}.slab" for schema in ("counters", "gauges", "summaries") for tier in (0, 1, 2))
 FNS = {"counter": ("last", "first", "rate"), "gauge": ("avg", "min", "max"), "summary": ("avg", "count", "total")}
 
@@ -37,7 +38,12 @@ FNS = {"counter": ("last", "first", "rate"), "gauge": ("avg", "min", "max"), "su
 def sound(fill_once, tmp_path_factory):
     """One store that all tests copy, and the clock's last instant."""
     path = tmp_path_factory.mktemp("sound") / "s"
-    return path, fill_once(path, 75).clock()
+    now_ns = fill_once(path, 75).clock()
+    noted = [
+        encode_event(Event(now_ns - 75 * 10**9 + each, "note", "n" * each * 9, number=each)) for each in range(1, 9)
+    ]
+    (path / "events").write_bytes(image(noted, (path / "events").stat().st_size))
+    return path, now_ns
 
 
 @pytest.fixture
@@ -79,6 +85,7 @@ def read(copy, now_ns):
             for tier in ("auto", *range(len(reader.slabs[series.schema]))):
                 for fn in FNS[series.kind]:
                     reader.query([series], "all", tier=tier, fn=fn)
+        assert {event.text for event in reader.events()} <= {"n" * each * 9 for each in range(1, 9)}
         return len(reader.registry)
 
 
@@ -91,6 +98,7 @@ def write(copy, now_ns):
             batch = store.batch([store.gauge("g", n=2)])
             for second in range(25):
                 store.counter("c_total", n=1).inc(1)
+                store.note(str(second))
                 store.gauge("g", n=1).set(second)
                 store.summary("s_seconds", n=1).observe(second)
                 batch.set([second])
@@ -276,7 +284,7 @@ def to_device(file):
 @pytest.mark.parametrize("replace", [to_link, to_dangling, to_directory, to_fifo, to_device, Path.unlink])
 def test_links_directories_and_fifos_are_refused_and_never_waited_for(tries, replace):
     """In the place of any file: no open follows a link out of the store, and none hangs."""
-    for name in ("meta", "series", "runs", "lock", "cursor_test.json", "gauges.0.slab", "counters.1.slab"):
+    for name in (*SMALL, "gauges.0.slab", "counters.1.slab"):
         results = tries(lambda copy: replace(copy / name))  # noqa: B023
         if name in {"meta", "series"} or name.endswith(".slab"):
             refused(results, "read", "write")

@@ -444,13 +444,16 @@ def test_every_error_has_one_root_and_pickles():
 def test_the_storage_format_page_mirrors_the_layout():
     """Magic numbers, offsets and sizes in docs/storage-format.md are those of the code."""
     page = (ROOT / "docs" / "storage-format.md").read_text()
-    for magic in (layout.SLAB_MAGIC, layout.JOURNAL_MAGIC, layout.RUNS_MAGIC):
+    for magic in (layout.SLAB_MAGIC, layout.JOURNAL_MAGIC, layout.RUNS_MAGIC, layout.EVENTS_MAGIC):
         assert magic.decode() in page
     assert f"version {layout.FORMAT_VERSION}" in page.splitlines()[0]
     assert f"| {layout.SLAB_HEADER.size} | | the table of cells" in page
     assert f"| {layout.SLAB_NEXT_WINDOW} | i64 | the first window" in page
     assert f"| {layout.ROW_HEADER_BYTES} | | one block per cell" in page
     assert f"{layout.RUNS_HEADER_BYTES} bytes of header" in page
+    assert f"then {layout.RUN_COUNT} records of {layout.RUN_BYTES} bytes" in page
+    assert f"4096 to {layout.MAX_EVENTS_FILE_BYTES} bytes: {layout.EVENTS_HEADER_BYTES} bytes of header" in page
+    assert f"at most {layout.EVENT_BYTES} |" in page
 
 
 def test_every_test_states_its_promise():

@@ -97,6 +97,7 @@ from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
     UNFINISHED,
     Ended,
+    Event,
     Folder,
     Meta,
     Registry,
@@ -104,8 +105,10 @@ from rondo_core.storage import (
     Survival,
     boot_id,
     check_directory,
+    in_short,
     is_abandoned,
     last_values,
+    read_dump,
     read_ended,
     read_meta,
     read_runs,
@@ -162,6 +165,8 @@ def stores(path: Path) -> None:
     """What lies on the disk, and who wrote it."""
     assert_type(read_meta(path).schemas, tuple[Schema, ...])
     assert_type(read_runs(path), list[Run])
+    assert_type(Event(1, "note", "x").facts, dict[str, str])
+    assert_type(in_short(read_dump(Folder(path))), str)
     assert_type(boot_id(), str)
     assert_type(is_abandoned(path), bool)
     assert_type(size_bytes(DEFAULT_SCHEMAS), int)

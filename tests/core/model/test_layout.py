@@ -24,8 +24,13 @@ def test_what_is_on_the_disk_of_every_store_never_changes():
     places = (layout.SLAB_NEXT_WINDOW, layout.SLAB_GENERATION, layout.SLAB_STEP, layout.STEP_WORDS, layout.SLAB_GIVEN)
     assert places == (2048, 2064, 2072, 6, 2120)
     assert (layout.ROW_HEADER_BYTES, layout.SEQUENCE_MASK, layout.PROVISIONAL) == (16, 0xFFFFFFFF, 1)
-    assert (layout.JOURNAL_SYNCED, layout.RUNS_HEADER_BYTES, layout.RUN_BYTES, layout.RUN_COUNT) == (12, 512, 512, 15)
-    assert layout.RUNS_FILE_BYTES == 8192
+    assert (layout.JOURNAL_SYNCED, layout.RUNS_HEADER_BYTES, layout.RUN_BYTES, layout.RUN_COUNT) == (12, 512, 512, 127)
+    assert layout.RUNS_FILE_SIZES == (4096, 8192, 65536)
+    assert (layout.EVENTS_FILE, layout.EVENTS_MAGIC, layout.EVENT_RECORD.format) == ("events", b"RONDOEVT", "<qII")
+    assert (layout.MAX_EVENTS_FILE_BYTES, layout.EVENTS_HEADER_BYTES, layout.EVENT_STEP) == (65536, 512, 8)
+    sizes = {0: 4096, (2 << 20) - 1: 4096, 2 << 20: 8192, 3 << 20: 12288, 16 << 20: 65536, 1 << 40: 65536}
+    assert {slabs: layout.events_file_bytes(slabs) for slabs in sizes} == sizes
+    assert layout.EVENT_BYTES == 4096
 
 
 def test_a_row_is_its_header_and_then_a_block_a_cell_each_on_eight_bytes():
