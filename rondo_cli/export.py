@@ -7,13 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, one_store
+from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, of_each, stores_below
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import ExportError, RondoError, UsageError, make_logs_printable, one_line
 
 if TYPE_CHECKING:
     from rondo_core.export import Outcome
+    from rondo_core.hookspecs import Exporter
+
+    Labels = dict[str, str] | None
+    Through = dict[str, Exporter] | None  # dumps that are open, by name
+
+INSTANCE = "instance"  # the label that tells the stores of a directory apart, as an agent's
 
 
 @click.command("export")
@@ -43,10 +49,12 @@ def command(
 ) -> int:
     """Send what STORE holds and the exporter's receiver has not acknowledged yet.
 
-    Without --to, through every exporter of the config file, each on its own. The cursor is kept in the store, so a
-    second call sends only what is new, unless --from-start is given. Lines on standard output are a dump: each call
-    writes all of it, and no cursor is kept. Of a store that a process still writes, the buckets that have closed are
-    sent.
+    Where STORE is a directory of stores, each of them is sent, but for the stores of the ended, whose parts were, with
+    the label instance, or what the config's agent.instance_label says. Without --to, through every exporter of the
+    config file, each on its own. The cursor is kept in the store, so a second call sends only what is new, unless
+    --from-start is given. Lines on standard output are a dump: each call writes all of it, the stores of the ended in
+    the place of their parts, and no cursor is kept. Of a store that a process still writes, the buckets that have
+    closed are sent.
 
     \b
     rondo export demo.rondo --to csv > demo.csv
@@ -54,14 +62,14 @@ def command(
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
     """
-    from rondo_core.export import check_exporters
+    from rondo_core.export import check_exporters, is_dump
     from rondo_core.plugins import read_config
 
     named: dict[str, Any] = {"url": url, "external_labels": external_labels, "tier": tier, "fn": fn, "match": match}
     given = _given(named, options)
     make_logs_printable()
     known = read_config(config)
-    one_store(store, f"rondo agent {store} --once")
+    below = stores_below(store)
     tables = {name: dict(table) for name, table in known.exporters.items()}
     if exporter is not None:
         tables = {exporter: {**tables.get(exporter, {}), **given}}
@@ -69,11 +77,16 @@ def command(
         raise UsageError("options of an exporter without --to; say which exporter they are for")
     elif not tables:
         raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
-    check_exporters(tables)
+    label = str(known.agent.get("instance_label", INSTANCE)) if below else ""
+    check_exporters(tables, {label} - {""})
     for table in tables.values():
         if deadline is not None:
             table["deadline"] = deadline / NS_PER_S
         table.setdefault("deadline", 60)
+    if below:
+        return _export_each(store, below, tables, label, from_start=from_start)
+    if _is_ended(store) and not all(is_dump(name, table) for name, table in tables.items()):
+        raise UsageError(f"{store}: a store of the ended, whose parts were sent as they were; send the others")
     if len(tables) == 1:
         ((name, table),) = tables.items()
         outcome = _export(store, name, table, from_start=from_start)
@@ -82,6 +95,42 @@ def command(
             raise ExportError(f"{name}: {outcome.error}")
         return 0
     return _export_all(store, tables, from_start=from_start)
+
+
+def _is_ended(store: Path) -> bool:
+    """Say whether a store holds what others were folded into."""
+    from rondo_core.storage import Folder, read_ended
+
+    with Folder(store) as held:
+        return read_ended(held) is not None
+
+
+def _export_each(
+    root: Path, below: list[Path], tables: dict[str, dict[str, Any]], label: str, *, from_start: bool
+) -> int:
+    """Export the stores of a directory, told apart by a label, as an agent does; a dump has each sample once."""
+    from rondo_core.export import is_dump, open_dump
+    from rondo_core.read import still_counted
+
+    dumps = {name: table for name, table in tables.items() if is_dump(name, table)}
+    sent = {name: table for name, table in tables.items() if name not in dumps}
+    dumped = set(still_counted(below)) if dumps else set()
+
+    def export(store: Path, name: str) -> int:
+        mine = {**({} if _is_ended(store) else sent), **(dumps if store in dumped else {})}
+        if not mine:
+            return 0
+        say(f"{name}:", err=True)
+        labels = {label: name.removesuffix(".rondo")} if label else None
+        mine = {each: dict(table) for each, table in mine.items()}
+        return _export_all(store, mine, from_start=from_start, labels=labels, through=through)
+
+    through = {name: open_dump(name, table) for name, table in dumps.items()}
+    try:
+        return of_each(root, below, export)
+    finally:
+        for each in through.values():
+            each.close()
 
 
 def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
@@ -97,7 +146,9 @@ def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
     return given
 
 
-def _export(store: Path, name: str, table: dict[str, Any], *, from_start: bool) -> Outcome:
+def _export(
+    store: Path, name: str, table: dict[str, Any], *, from_start: bool, labels: Labels = None, through: Through = None
+) -> Outcome:
     from rondo_core.export import EndedReader, dump, fold_dead, is_dump, look_at, open_runner, runner_options
     from rondo_core.read import StoreReader
     from rondo_core.storage import Folder, read_meta
@@ -112,19 +163,27 @@ def _export(store: Path, name: str, table: dict[str, Any], *, from_start: bool) 
             look = look_at(held)
         with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
             if is_dump(name, table):
-                return dump(reader, name, table, ended=look.ended)
-            runner = open_runner(reader, name, table, from_start=from_start)
+                return dump(reader, name, table, ended=look.ended, labels=labels, exporter=(through or {}).get(name))
+            runner = open_runner(reader, name, table, from_start=from_start, labels=labels)
             return runner.finish(look.run if look.ended else 0, runner.deadline_s)
 
 
-def _export_all(store: Path, tables: dict[str, dict[str, Any]], *, from_start: bool) -> int:
+def _export_all(
+    store: Path,
+    tables: dict[str, dict[str, Any]],
+    *,
+    from_start: bool,
+    labels: Labels = None,
+    through: Through = None,
+) -> int:
     """Run each exporter in a thread of its own, so that one that hangs or fails holds up no other."""
     from concurrent.futures import ThreadPoolExecutor
 
     failed = 0
     with ThreadPoolExecutor(len(tables)) as pool:
         waiting = {
-            name: pool.submit(_export, store, name, table, from_start=from_start) for name, table in tables.items()
+            name: pool.submit(_export, store, name, table, from_start=from_start, labels=labels, through=through)
+            for name, table in tables.items()
         }
     for name, future in waiting.items():
         try:

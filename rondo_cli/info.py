@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli import render
-from rondo_cli.params import STORE, one_store
+from rondo_cli.params import STORE, of_each, stores_below
 from rondo_cli.printing import data, say, show
 from rondo_cli.query import events_of
 from rondo_core.clock import NS_PER_S
-from rondo_core.errors import printable
+from rondo_core.errors import UsageError, printable
 from rondo_core.model import OVERFLOW, Consolidator
 from rondo_core.storage import Run, Survival, boot_id, in_short, read_dump, size_bytes, survival
 from rondo_core.units import format_duration, format_instant, format_size
@@ -30,19 +30,26 @@ _SHOWN_RUNS, _SHOWN_EVENTS, _SHOWN_LINES = 3, 10, 20
 @click.option("--runs", "all_runs", is_flag=True, help="A table of every run on record instead: up to 127.")
 @click.option("--events", "all_events", is_flag=True, help="A table of every mark and note instead.")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def command(store: Path, form: str, *, all_runs: bool, all_events: bool) -> None:
+def command(store: Path, form: str, *, all_runs: bool, all_events: bool) -> int:
     """Show what STORE is: size, tiers, who wrote it and how that ended, every series with its points, unit and help.
 
     The format json has all of it, runs, marks and notes too.
+
+    Where STORE is a directory of stores, each of them has a line; see rondo ls.
 
     \b
     rondo info demo.rondo
     rondo info demo.rondo --runs
     rondo info demo.rondo --format json
     """
+    below = stores_below(store)
+    if below and (all_runs or all_events or form == "json"):
+        raise UsageError(f"{store}: a directory of stores, which has a line each; name one store")
+    if below:
+        return of_each(store, below, _line)
     from rondo_core.read import StoreReader
 
-    with StoreReader(one_store(store, f"rondo query {store} SELECTOR")) as reader:
+    with StoreReader(store) as reader:
         if form == "json":
             data(json.dumps(_as_json(reader), indent=1))
         elif all_runs:
@@ -51,6 +58,19 @@ def command(store: Path, form: str, *, all_runs: bool, all_events: bool) -> None
             show(_events(reader))
         else:
             _show(store, reader)
+    return 0
+
+
+def _line(store: Path, name: str) -> int:
+    """Say of one store of a directory what it is, in a line."""
+    from rondo_core.read import StoreReader
+
+    with StoreReader(store) as reader:
+        runs, pid = reader.runs(), reader.writer_pid()
+        who = describe_run(runs[-1], pid) if runs else "never written"
+        size = format_size(size_bytes(reader.meta.schemas))
+        say(f"{name}: {len(reader.registry)} series, {size}; {who}")
+    return 0
 
 
 def _show(store: Path, reader: StoreReader) -> None:

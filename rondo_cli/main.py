@@ -31,11 +31,14 @@ COMMANDS = {
     "come, and what it could not send.",
     "info": "Show what STORE is: size, tiers, who wrote it and how that ended, every series with its points, unit and "
     "help.",
+    "ls": "List the stores of DIRECTORY: who writes each or how that ended, its age, series and "
+    "size, and its export lag.",
     "migrate": "Move STORE to the schemas of a file: other tiers, room for more series, other statistics.",
     "plan": "Show every tier and file of a store with its size in bytes, and how long export may fail without loss.",
     "plugin": "Begin a plugin of your own.",
     "plugins": "List the installed recorders, consolidators and exporters; or show "
     "what can be told to the plugin NAME.",
+    "prune": "Fold the stores of dead processes beyond a bound into DIRECTORY/ended.rondo, and remove them.",
     "query": "Show the points of every series that SELECTOR matches.",
     "repair": "Save what is whole of STORE into NEW_STORE, which is made; STORE is not changed.",
     "serve": "Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.",

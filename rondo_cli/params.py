@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from rondo_cli.printing import say
 from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.model import META_FILE, canonical_labels, is_directory, is_there
 from rondo_core.units import parse_duration_ns
@@ -17,23 +19,40 @@ STORE = click.argument("store", type=PATH)
 _SHOWN = 5
 
 
-def one_store(path: Path, instead: str = "") -> Path:
+def stores_below(path: Path) -> list[Path]:
+    """Give the stores that lie below a directory of stores, in order; none where the path is a store, or nothing."""
+    if not is_directory(path) or is_there(path / META_FILE):
+        return []
+    from rondo_core.read import find_stores
+
+    return list(find_stores(path))
+
+
+def of_each(path: Path, stores: Sequence[Path], call: Callable[[Path, str], int]) -> int:
+    """Call with each store and what it is called below the directory; give the worst exit status.
+
+    An error of one is said, and stops none of the others.
+    """
+    worst = 0
+    for store in stores:
+        try:
+            worst = max(worst, call(store, str(store.relative_to(path))))
+        except RondoError as error:
+            say(f"rondo: {one_line(error)}", err=True)
+            worst = max(worst, error.exit_status)
+    return worst
+
+
+def one_store(path: Path) -> Path:
     """Give the path back, unless it is a directory of stores, to a command that takes one.
 
-    Args: `instead`: the command that takes all of them, where there is one.
     Raises: UsageError: names the stores that lie below it.
     """
-    if is_directory(path) and not is_there(path / META_FILE):
-        from rondo_core.read import find_stores
-
-        below = [str(each) for each in find_stores(path)]
-        if below:
-            more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
-            them_all = f", or for all of them: {instead}" if instead else ""
-            stores = "a store lies" if len(below) == 1 else f"{len(below)} stores lie"
-            raise UsageError(
-                f"{path}: no store, but {stores} below it: {', '.join(below[:_SHOWN])}{more}; name one{them_all}"
-            )
+    below = [str(each) for each in stores_below(path)]
+    if below:
+        more = f" and {len(below) - _SHOWN} more" if len(below) > _SHOWN else ""
+        stores = "a store lies" if len(below) == 1 else f"{len(below)} stores lie"
+        raise UsageError(f"{path}: no store, but {stores} below it: {', '.join(below[:_SHOWN])}{more}; name one")
     return path
 
 

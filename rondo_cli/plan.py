@@ -10,8 +10,8 @@ import attrs
 import click
 
 from rondo_cli import render
-from rondo_cli.params import PATH, one_store
-from rondo_cli.printing import data, show
+from rondo_cli.params import PATH, of_each, stores_below
+from rondo_cli.printing import data, say, show
 from rondo_core.errors import UsageError
 from rondo_core.model import DEFAULT_SCHEMAS, DEFAULT_TIERS, SELF_SCHEMA, SELF_SCHEMAS, Kind, Schema, Tier, is_directory
 from rondo_core.units import format_duration, format_size
@@ -46,11 +46,12 @@ def command(
     vmm: bool,
     vcpus: int,
     form: str,
-) -> None:
+) -> int:
     """Show every tier and file of a store with its size in bytes, and how long export may fail without loss.
 
-    SOURCE is a TOML file of schemas or a store; without it the numbers of series count, or else the defaults. The
-    format toml writes the schemas as a file, to change and to give to `rondo migrate` or `read_schemas`.
+    SOURCE is a TOML file of schemas, a store, or a directory of stores, of which each has a line; without it the
+    numbers of series count, or else the defaults. The format toml writes the schemas as a file, to change and to give
+    to `rondo migrate` or `read_schemas`.
 
     \b
     rondo plan --counters 20 --gauges 10 --summaries 2
@@ -64,6 +65,9 @@ def command(
     numbers = (counters, gauges, summaries)
     if sum((source is not None, vmm, bool(tiers) or any(number is not None for number in numbers))) > 1:
         raise UsageError("plan: a SOURCE, --vmm, or numbers of series; give one of them")
+    below = stores_below(source) if source is not None else []
+    if below and source is not None:
+        return _plan_many(source, below, form)
     if source is not None:
         schemas = _from_source(source)
     elif vmm:
@@ -82,13 +86,38 @@ def command(
         data(json.dumps(plan.to_dict(), indent=1))
     else:
         show(_table(plan))
+    return 0
+
+
+def _plan_many(directory: Path, stores: list[Path], form: str) -> int:
+    """Say of each store of a directory what it takes, and of all of them together."""
+    from rondo_core.maintain import plan_store
+    from rondo_core.storage import read_meta
+
+    if form == "toml":
+        raise UsageError(f"{directory}: a directory of stores; name one for --format toml")
+    plans: dict[str, StorePlan] = {}
+
+    def plan(store: Path, name: str) -> int:
+        plans[name] = plan_store(read_meta(store).schemas)
+        return 0
+
+    worst = of_each(directory, stores, plan)
+    if form == "json":
+        data(json.dumps({name: each.to_dict() for name, each in plans.items()}, indent=1))
+        return worst
+    for name, each in plans.items():
+        say(f"{name}: {each.total_bytes} bytes ({format_size(each.total_bytes)}), room for {each.max_series} series")
+    total = sum(each.total_bytes for each in plans.values())
+    say(f"{len(plans)} stores: {total} bytes ({format_size(total)})")
+    return worst
 
 
 def _from_source(source: Path) -> tuple[Schema, ...]:
     if is_directory(source):
         from rondo_core.storage import read_meta
 
-        return read_meta(one_store(source)).schemas
+        return read_meta(source).schemas
     from rondo_core.model import read_schemas
 
     return read_schemas(source)

@@ -23,6 +23,7 @@ from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import RECORDERS, Plugins, open_recorders
 from rondo_core.record import ending
 from rondo_core.record.after_fork import IfLocked, Paths
+from rondo_core.retention.bound import Bound
 from rondo_core.storage.own import own_paths, paths_beside
 from rondo_core.store import Store
 from rondo_core.units import Duration
@@ -45,6 +46,9 @@ def open_store(
     if_locked: IfLocked | None = None,
     strict: bool | None = None,
     max_bytes: int | str | None = None,
+    keep_last: int | None = None,
+    keep_for: Duration | None = None,
+    keep_bytes: int | str | None = None,
     faulthandler: bool = False,
 ) -> Store:
     """Open the program's store for writing, tick it each second, its recorders bound and its exporters at work.
@@ -52,23 +56,25 @@ def open_store(
     Use it in a `with`, or as a value, which is closed at the latest when the program ends; then each exporter sends
     what is left, within its deadline. Asked for again while it is open, the same store is given. A process that is
     forked records into a store of its own from its first record on, with exporters of its own. What keeps the program
-    from having a store (no permission, a full disk, a damaged store) is logged, and the store keeps nothing.
+    from having a store (no permission, a full disk, a damaged store) is logged, and the store keeps nothing. With
+    keep_last, keep_for or keep_bytes, the directory that the store lies in is kept within that bound.
 
     Args: `name`: the program's: the store is this process's own, below NAME in the directory that RONDO_DIR names, or
         in rondo's own of the user's state (XDG_STATE_HOME, or ~/.local/state); default: the name of the script. A
         rondo.toml in the working directory is followed. Or a path to such a file (what has a slash, ends in .toml or
         is a file), or what was read of it.
         `schemas`, `tick_interval` (1s), `sync_interval`, `if_locked`, `strict`, `max_bytes`, `writer`, `clock`,
-        `faulthandler`: as for `Store`; what the file's [store] says goes before them. `strict`: raise, also where there
-        can be no store.
+        `faulthandler`: as for `Store`; `keep_last`, `keep_for`, `keep_bytes`: as for `Store.for_process`, once the
+        exporters have sent; what the file's [store] says goes before them. `strict`: raise, also where there can be no
+        store.
     Raises: UsageError: a name, a table or a schema is wrong; PluginNotFoundError: a plugin is not installed;
         StoreLockedError: another process writes the store at the file's path; StoreError: there is no such file.
     """
     config, named = _read(name)
     given = {"tick_interval": tick_interval, "sync_interval": sync_interval, "if_locked": if_locked, "strict": strict}
-    given["max_bytes"] = max_bytes
+    given |= {"max_bytes": max_bytes, "keep_last": keep_last, "keep_for": keep_for, "keep_bytes": keep_bytes}
     said: dict[str, Any] = {key: value for key, value in given.items() if value is not None} | dict(config.store)
-    fixed = said.get("path")
+    fixed, bound = said.get("path"), Bound.read(said, tuple(config.exporters))
     with _opening:
         place = Path(fixed or _state_directory() / named).absolute()
         known = _open.get(place)
@@ -102,6 +108,7 @@ def open_store(
         store.give_children(partial(_paths_of_child, partial(paths_beside if fixed else own_paths, place)))
         if not store.unkept:
             _begin(store, plugins, config, own=not fixed)
+            store.keep_within(bound)
         _open[place] = store
         return store
 

@@ -7,8 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -25,6 +24,7 @@ from rondo_core.errors import (
     one_line,
 )
 from rondo_core.model import layout
+from rondo_core.model.labels import canonical_labels
 from rondo_core.model.schema import Schema, check_schemas
 from rondo_core.record import ending, selfmetrics
 from rondo_core.record.after_fork import FORKED, IF_LOCKED, Companion, IfLocked
@@ -34,13 +34,12 @@ from rondo_core.record.end_words import CLOSED, DROPPED, of_error
 from rondo_core.record.growing import read_bound
 from rondo_core.record.marks import EventLog, Marks
 from rondo_core.record.notices import Notices
-from rondo_core.record.placing import Placed
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
+from rondo_core.retention.in_directory import InDirectory
 from rondo_core.storage.directory import LET_GO_NS, events_bytes, let_go, read_meta
 from rondo_core.storage.files import open_file
 from rondo_core.storage.lock import held_here
-from rondo_core.storage.own import own_paths
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run, grow_runs, on_record, this_run, write_run_to
@@ -55,7 +54,7 @@ _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are sti
 _END_WAIT_S = 5.0  # for a tick under way when the process ends; a recorder that hangs must not keep it
 
 
-class Store(Placed, Marks):
+class Store(InDirectory, Marks):
     """A store opened for writing.
 
     Threads may share it and its handles. After fork these count into a store of the child's own, where this one is a
@@ -78,6 +77,7 @@ class Store(Placed, Marks):
         if_locked: IfLocked = "raise",
         strict: bool = False,
         max_bytes: int | str | None = None,
+        labels: Mapping[str, Any] | None = None,
     ) -> None:
         """Open the store at `path` for writing; make it first where it is missing.
 
@@ -89,6 +89,8 @@ class Store(Placed, Marks):
             sync_interval_s: write everything to the disk that often, in a tick; None: the kernel does, within about
                 half a minute. It is what a loss of power, or a crash of the kernel, takes at most; a death of the
                 process takes nothing.
+            labels: what every series of the store gets where a directory of stores is read, such as worker="3"; kept
+                in a store that is made, and passed over by one that exists. `rondo_store` takes the place of its name.
             faulthandler: have Python's faulthandler write into the store as this process crashes, unless the program
                 has enabled it itself; `rondo info` shows what it wrote.
             tick_interval_s: tick from a thread of the store's own that often, 1 ms to a day; None: the owner calls
@@ -105,7 +107,7 @@ class Store(Placed, Marks):
         """
         given = None if schemas is None else _listed(schemas)
         asked = None if given is None else check_schemas(given)
-        self._max_bytes = read_bound(max_bytes)
+        self._max_bytes, self._labels = read_bound(max_bytes), canonical_labels(labels or {})
         tick_s = interval_s("tick", tick_interval_s, SHORTEST_TICK_S)
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         if if_locked not in IF_LOCKED:
@@ -149,26 +151,6 @@ class Store(Placed, Marks):
         self.slabs, self._consolidations = {}, {}
         self._companion: Companion | None = None
         self._make_companion: Callable[[Any], Companion] | None = None
-
-    @classmethod
-    def for_process(cls, directory: str | Path, schemas: Iterable[Schema] | None = None, **options: Any) -> Self:
-        """Open the calling process's own store below `directory`, named by pid, start and a text that no other has.
-
-        For programs of many processes: `rondo query DIRECTORY` reads them together. A process that is forked has its
-        own there from its first record on, through the handles that it has from its parent.
-        Args: `options`: as for the constructor. Raises: as the constructor.
-        """
-        paths = partial(own_paths, Path(directory).absolute())
-        for path in paths():
-            try:
-                store = cls(Path(directory) / path.name, schemas, **options)
-            except StoreLockedError as error:
-                if not error.here:
-                    raise
-            else:
-                store.give_children(paths)
-                return store
-        raise AssertionError  # there is no last path
 
     def _prepare(self, schemas: tuple[Schema, ...]) -> None:
         """Have what handles are bound to, before and beyond any file."""
@@ -372,8 +354,11 @@ class Store(Placed, Marks):
             if not self._closed:
                 self._end(ended)
         companion, self._companion, self._make_companion = self._companion, None, None
+        keeper, self.keeper = self.keeper, None
         if companion is not None:
             companion.close(self.run.number)
+        if keeper is not None:  # not before: what this store is one too many of may wait for its exporters
+            keeper.close()
 
     def _end(self, ended: str) -> None:
         if self.unkept:
@@ -444,6 +429,8 @@ class Store(Placed, Marks):
         try:
             if self._thread is not None:
                 self._thread.end(1.0)
+            if self.keeper is not None:
+                self.keeper.stop()
             for writer in self._writers.values():
                 writer.seal()
                 writer.stop(DROPPED)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rondo_core.export.cursor import load_cursor as load_cursor
     from rondo_core.export.dumping import dump as dump
     from rondo_core.export.dumping import is_dump as is_dump
+    from rondo_core.export.dumping import open_dump as open_dump
     from rondo_core.export.fold import fold_dead as fold_dead
     from rondo_core.export.held import EndedReader as EndedReader
     from rondo_core.export.held import look_at as look_at
@@ -59,6 +60,7 @@ _HOME = {
     "load_cursor": "cursor",
     "look_at": "held",
     "newest_of": "newest",
+    "open_dump": "dumping",
     "open_runner": "runner",
     "protobuf": "",
     "read_way": "receiver",

@@ -24,6 +24,7 @@ from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
 from rondo_core.plugins.config_file import Config
 from rondo_core.read.stores import SUFFIX, look_below
+from rondo_core.storage.ended import read_ended
 from rondo_core.storage.files import Folder
 from rondo_core.storage.write_check import check_directory
 
@@ -184,6 +185,8 @@ class Agent:
         held = None
         try:
             with Folder(path, follow=False) as held:
+                if read_ended(held) is not None:
+                    return None  # its parts were sent as they were
                 look = look_at(held)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one entry never stops the others
             if held is not None and held.is_at(path):

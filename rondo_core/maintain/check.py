@@ -32,8 +32,9 @@ from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import SKETCH
 from rondo_core.storage import fault_dump
 from rondo_core.storage.directory import LOCK_BYTES
+from rondo_core.storage.ended import ENDED_FILE, read_ended
 from rondo_core.storage.events import decode_event, read_ring
-from rondo_core.storage.files import UNFINISHED, open_file, read_bytes
+from rondo_core.storage.files import UNFINISHED, Folder, open_file, read_bytes
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.runs import decode_run, read_runs, run_records
 
@@ -79,6 +80,7 @@ def _look(root: Path, until_ns: int) -> list[Finding]:
     findings += _check_lock(root / layout.LOCK_FILE)
     for schema in salvaged.meta.schemas:
         findings += _check_schema(root, schema, salvaged, until_ns)
+    findings += _check_ended(root)
     for file in sorted(root.iterdir()):
         if file.name.startswith("cursor_") and file.suffix == ".json":
             findings += check_cursor(file, salvaged, until_ns)[1]
@@ -92,7 +94,17 @@ def _look(root: Path, until_ns: int) -> list[Finding]:
 def _names(schemas: Sequence[Schema]) -> set[str]:
     slabs = {schema.slab_name(tier) for schema in schemas for tier in range(len(schema.tiers))}
     others = {layout.META_FILE, layout.REGISTRY_FILE, layout.RUNS_FILE, layout.EVENTS_FILE, layout.LOCK_FILE}
-    return slabs | others | {fault_dump.FILE, fault_dump.PREVIOUS}
+    return slabs | others | {fault_dump.FILE, fault_dump.PREVIOUS, ENDED_FILE}
+
+
+def _check_ended(root: Path) -> list[Finding]:
+    """Look whether a store of the ended says which stores were folded into it."""
+    try:
+        with Folder(root) as held:
+            read_ended(held)
+    except StoreError as error:
+        return [Finding(ENDED_FILE, "", str(error).partition(": ")[2])]
+    return []
 
 
 def _stranger(file: Path) -> Finding:

@@ -57,7 +57,14 @@ def copy_store(path: str | Path, to: str | Path, *, clock: Clock = wall_ns) -> C
         def fill(directory: Path) -> None:
             _Copying(reader, directory, done, clock()).run()
 
-        create(target, reader.meta.schemas, reader.meta.created_ns, store_id=done.store_id, fill=fill)
+        create(
+            target,
+            reader.meta.schemas,
+            reader.meta.created_ns,
+            store_id=done.store_id,
+            labels=reader.meta.labels,
+            fill=fill,
+        )
     return done
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import RondoError, SchemaError, StoreError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
+from rondo_core.fold.tables import Table, read_tables
 from rondo_core.maintain.retier import Relay, Source, relay
-from rondo_core.maintain.tables import Table, read_tables
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
 from rondo_core.model.overflow import is_of_all, is_overflow

@@ -64,7 +64,8 @@ def repair_store(path: str | Path, new: str | Path, now_ns: int | None = None) -
         if not folder.lies_at_its_path() or writer_pid(folder / layout.LOCK_FILE) is not None:
             raise StoreError(f"{root}: was written, or replaced, while it was read; repair it again")
 
-    create(target, found.meta.schemas, found.meta.created_ns, store_id=found.meta.store_id, fill=fill)
+    meta = found.meta
+    create(target, meta.schemas, meta.created_ns, store_id=meta.store_id, labels=meta.labels, fill=fill)
     return outcome
 
 

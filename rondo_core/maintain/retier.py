@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core.errors import StoreError
-from rondo_core.maintain.tables import Table, choose, empty, fold, unknown, write_table
+from rondo_core.fold.tables import Table, choose, empty, fold, unknown, write_table
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, coarse_statistics
 from rondo_core.record.summary_cells import within

@@ -76,6 +76,9 @@ STORE_OPTIONS = (
         "flag",
         "raise where a series finds no room, or a program or its child no store; false",
     ),
+    Option("keep_last", "integer", "how many stores of dead processes the directory keeps; all", least=0),
+    Option("keep_for", "duration", "for how long after their end they are kept; for ever"),
+    Option("keep_bytes", "size", "what all stores of the directory may take, sent or not; any size", least=0),
 )
 AGENT_OPTIONS = (
     Option("interval", "duration", "how often the directory is looked through", 30.0),

@@ -8,6 +8,7 @@ from rondo_core.lazy import names_of
 
 if TYPE_CHECKING:
     from rondo_core.read.budget import Budget as Budget
+    from rondo_core.read.folded import still_counted as still_counted
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rondo_core.read.stores import find_stores as find_stores
     from rondo_core.read.stores import look_below as look_below
     from rondo_core.read.stores import open_reader as open_reader
+    from rondo_core.read.stores import store_labels as store_labels
 
 _HOME = {
     "Below": "stores",
@@ -27,6 +29,8 @@ _HOME = {
     "find_stores": "stores",
     "look_below": "stores",
     "open_reader": "stores",
+    "still_counted": "folded",
+    "store_labels": "stores",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

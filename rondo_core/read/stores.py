@@ -1,7 +1,8 @@
 """Many stores below one directory, read together: one per process, those included whose process is gone.
 
 Every series gets the label `rondo_store`, the path of its store below the directory, which tells equal series of
-different processes apart; what a store itself says under that name is kept as `exported_rondo_store`.
+different processes apart, and the labels that the store was made with; what it itself says under such a name is kept as
+`exported_rondo_store`.
 """
 
 from __future__ import annotations
@@ -17,20 +18,14 @@ from typing import TypeVar
 
 import attrs
 
-from rondo_core.errors import (
-    OpenFilesError,
-    RondoError,
-    StoreError,
-    StoreNotFoundError,
-    one_line,
-    printable,
-)
+from rondo_core.errors import OpenFilesError, RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
 from rondo_core.model.ranges import AUTO, Range, parse_range
 from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
+from rondo_core.read.folded import ended_beside, marks_of, still_counted
 from rondo_core.read.query import Found, SeriesData
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
@@ -44,6 +39,7 @@ SUFFIX = ".rondo"
 # Of the files that a process may open, the share that stays with stores between two looks at them, and the most of it:
 # each is a map too, of which a process may have 65,530.
 _SHARE, _MOST_OPEN = 4, 4096
+_TRIES = 8
 
 
 @attrs.frozen
@@ -184,22 +180,35 @@ class StoresReader(Closes):
             one of them at a time can be opened, since other files are.
         """
         self.path = Path(directory)
-        below = look_below(self.path)
-        self._odd, self._failed = below.errors + below.passed, dict[str, str]()
+        self._odd, self._failed = list[str](), dict[str, str]()
         self._open: OrderedDict[str, _Opened] = OrderedDict()
         self._lock = threading.Lock()
         limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self._room = _MOST_OPEN if limit == resource.RLIM_INFINITY else max(1, min(limit // _SHARE, _MOST_OPEN))
-        self.paths = {str(path.relative_to(self.path)): path for path in below.stores}
+        self.paths: dict[str, Path] = {}
         try:
-            readable = {name for name, _ in self.opened()}
+            for _ in range(_TRIES):  # a fold that ends meanwhile moves samples from one store into another
+                self._open_all()
+                if self._marks == marks_of(self._ended):
+                    break
         except BaseException:
             self.close()
             raise
-        self.paths = {name: path for name, path in self.paths.items() if name in readable}
         if not self.paths:
             hint = f"; {self.errors[0]}" if self.errors else "; check the path"
             raise StoreNotFoundError(f"{self.path}: no store here or below{hint}")
+
+    def _open_all(self) -> None:
+        """Open each store that is there, but for those that a store of the ended has taken in."""
+        self.close()
+        below = look_below(self.path)
+        self._odd, self._failed = below.errors + below.passed, {}
+        self._ended = ended_beside(below.stores)
+        self._marks = marks_of(self._ended)
+        counts = still_counted(below.stores, self._odd)
+        self.paths = {str(path.relative_to(self.path)): path for path in counts}
+        readable = {name for name, _ in self.opened()}
+        self.paths = {name: path for name, path in self.paths.items() if name in readable}
 
     @property
     def errors(self) -> list[str]:
@@ -373,15 +382,20 @@ class StoresReader(Closes):
         return f"<StoresReader {self.path}: {len(self.paths)} stores>"
 
 
+def store_labels(name: str, reader: StoreReader) -> dict[str, str]:
+    """Give the labels that tell a store's series apart from those of the others: its name, or what it says itself."""
+    return {LABEL: name, **dict(reader.meta.labels)}
+
+
 def _matching(
     name: str, reader: StoreReader, selector: Selector, budget: Budget | None = None
 ) -> list[tuple[Series, Series]]:
     """Give the series that a selector matches, as they are called among several stores and as they are called there."""
-    found = []
+    found, telling = [], store_labels(name, reader)
     for series in reader.registry:
         if budget is not None:
             budget.check()
-        named = series._replace(labels=overridden(series.labels, {LABEL: name}))
+        named = series._replace(labels=overridden(series.labels, telling))
         if selector.matches(named):
             found.append((named, series))
     return found

@@ -36,6 +36,7 @@ from rondo_core.storage.slab import Slab
 
 if TYPE_CHECKING:
     from rondo_core.read.store_reader import View
+    from rondo_core.retention.keeper import Keeper
 
 IfLocked = Literal["raise", "beside", "off"]
 IF_LOCKED = get_args(IfLocked)
@@ -85,6 +86,7 @@ class Inherited(Instruments, abc.ABC):
     _consolidations: dict[str, Consolidation]
     _declarations: Declarations
     _companion: Companion | None
+    keeper: Keeper | None = None  # what keeps the directory that the store lies in within its bound
     _make_companion: Callable[[Any], Companion] | None
     _ticking: threading.RLock
     _taking_up: threading.RLock
@@ -155,6 +157,7 @@ class Inherited(Instruments, abc.ABC):
         """Stand still, as what a fork has made of a store; from here on this is the child's."""
         self._pid = 0
         self._taking_up, self._under_way = threading.RLock(), False
+        self.keeper = None  # its thread is the parent's
         self._ticking = threading.RLock()
         self._declarations.forked()
         renewed = self._paths is not None
@@ -228,7 +231,7 @@ class Inherited(Instruments, abc.ABC):
         try:
             schemas = self.meta.schemas
             series = Registry.in_memory(str(self.path), schemas, self.registry.records)
-            path = create_own(self._paths(), schemas, series, on_record(self.clock()))
+            path = create_own(self._paths(), schemas, series, on_record(self.clock()), self.meta.labels)
             self._folder, self.meta, self._lock_file = open_alone(path, None)
             self.path = path
             self._notices.name(path)

@@ -11,6 +11,7 @@ from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_core.errors import SchemaError, StoreError, UsageError, one_line
 from rondo_core.model import layout
 from rondo_core.model.growth import MAX_BYTES, wanted
+from rondo_core.model.labels import Labels
 from rondo_core.model.schema import SELF_SCHEMA, Schema
 from rondo_core.storage.directory import Meta, create, open_alone, size_bytes
 from rondo_core.storage.files import Folder, open_file
@@ -35,7 +36,9 @@ def read_bound(max_bytes: int | str | None) -> int | None:
     return size
 
 
-def make_missing(path: Path, schemas: tuple[Schema, ...], max_bytes: int | None, created_ns: int) -> None:
+def make_missing(
+    path: Path, schemas: tuple[Schema, ...], max_bytes: int | None, created_ns: int, labels: Labels = ()
+) -> None:
     """Make the store, unless one that grew was killed, and the old one is only to be put back.
 
     Raises: SchemaError: it takes more than was said; others as `create`.
@@ -45,7 +48,7 @@ def make_missing(path: Path, schemas: tuple[Schema, ...], max_bytes: int | None,
     if max_bytes is not None and (size := size_bytes(schemas)) > max_bytes:
         what = f"the schemas take {format_size(size)}, more than max_bytes, {format_size(max_bytes)}"
         raise SchemaError(f"{path}: {what}; give a larger one, or smaller schemas")
-    create(path, schemas, created_ns)
+    create(path, schemas, created_ns, labels=labels)
 
 
 def open_grown(

@@ -11,6 +11,7 @@ from typing import Self
 
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreLockedError
+from rondo_core.model.labels import Labels
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record.after_fork import OFF, Inherited
 from rondo_core.record.growing import make_missing, open_grown
@@ -26,6 +27,7 @@ class Placed(Inherited):
     _made: bool  # by this opening
     _writer: str
     _max_bytes: int | None = None
+    _labels: Labels = ()  # of a store that is made
 
     @abc.abstractmethod
     def _stand(self, path: str | Path, clock: Clock, writer: str, *, strict: bool) -> None:
@@ -40,7 +42,7 @@ class Placed(Inherited):
 
         def make() -> None:
             schemas = asked or check_schemas(DEFAULT_SCHEMAS)
-            make_missing(self.path, schemas, self._max_bytes, on_record(self.clock()))
+            make_missing(self.path, schemas, self._max_bytes, on_record(self.clock()), self._labels)
             self._made = True
 
         opened = open_grown(self.path, given, self._max_bytes, self._notices, make if create_missing else None)
@@ -53,7 +55,7 @@ class Placed(Inherited):
             self._notices.warn(f"{locked.who} writes this store; process {os.getpid()} keeps nothing")
             return
         self._paths = partial(paths_beside, self.path.absolute())
-        path = create_own(self._paths(), schemas, (), on_record(self.clock()))
+        path = create_own(self._paths(), schemas, (), on_record(self.clock()), self._labels)
         sync_own(path)
         self._notices.warn(f"{locked.who} writes this store; process {os.getpid()} records into {path}")
         self.path = path

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import is_abandoned as is_abandoned
     from rondo_core.storage.directory import read_meta as read_meta
     from rondo_core.storage.directory import size_bytes as size_bytes
+    from rondo_core.storage.ended import Ended as Ended
+    from rondo_core.storage.ended import read_ended as read_ended
     from rondo_core.storage.events import Event as Event
     from rondo_core.storage.fault_dump import in_short as in_short
     from rondo_core.storage.fault_dump import read_dump as read_dump
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.write_check import check_directory as check_directory
 
 _HOME = {
+    "Ended": "ended",
     "Event": "events",
     "Folder": "files",
     "Meta": "directory",
@@ -42,6 +45,7 @@ _HOME = {
     "is_abandoned": "directory",
     "last_values": "newest_values",
     "read_dump": "fault_dump",
+    "read_ended": "ended",
     "read_meta": "directory",
     "read_runs": "runs",
     "replace_file": "files",

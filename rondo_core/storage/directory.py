@@ -25,6 +25,7 @@ from rondo_core.errors import (
     StoreNotFoundError,
 )
 from rondo_core.model import layout
+from rondo_core.model.labels import Labels
 from rondo_core.model.paths import is_there
 from rondo_core.model.schema import Schema
 from rondo_core.storage.events import create_events
@@ -45,14 +46,17 @@ SYNCED_AT_ONCE = 16  # files of a new store
 
 @attrs.frozen
 class Meta:
-    """What a store says of itself: its id, when it was made (ns since the epoch) and its schemas."""
+    """What a store says of itself: its id, when it was made (ns since the epoch), its schemas, and the labels that tell
+    it apart from the others of a directory.
+    """
 
     store_id: str
     created_ns: int
     schemas: tuple[Schema, ...]
+    labels: Labels = ()
 
 
-def meta_record(store_id: str, created_ns: int, schemas: Iterable[Schema]) -> bytes:
+def meta_record(store_id: str, created_ns: int, schemas: Iterable[Schema], labels: Labels = ()) -> bytes:
     """Pack what a store is, as its `meta` keeps it.
 
     Raises: SchemaError: more schemas than a store can name.
@@ -63,6 +67,8 @@ def meta_record(store_id: str, created_ns: int, schemas: Iterable[Schema]) -> by
         "created_ns": created_ns,
         "schemas": [schema.to_dict() for schema in schemas],
     }
+    if labels:
+        plain["labels"] = labels
     packed: bytes = msgpack.packb(plain)
     if len(plain["schemas"]) > MAX_SCHEMAS or len(packed) > MAX_META_BYTES - layout.PAGE_BYTES:
         raise SchemaError(f"{len(plain['schemas'])} schemas of {len(packed)} bytes: too many; keep fewer in a store")
@@ -105,19 +111,21 @@ def create(
     created_ns: int,
     *,
     store_id: str = "",
+    labels: Labels = (),
     fill: Callable[[Path], object] | None = None,
     synced: bool = True,
 ) -> None:
     """Make the directory with every file at its full size; it appears under its name when it is complete.
 
-    Args: `store_id`: by default a new one; `fill`: called with the directory before it appears, to fill its files;
-        `synced`: it is on the disk then; False: whoever made it has it written there in its own time.
+    Args: `store_id`: by default a new one; `labels`: see `Meta`; `fill`: called with the directory before it appears,
+        to fill its files; `synced`: it is on the disk then; False: whoever made it has it written there in its own
+        time.
     Raises: SchemaError: more schemas than a store can name;
     StoreExistsError: something is there; StoreError: no room, or no permission. Nothing is left behind.
     """
     if os.path.lexists(path):
         raise StoreExistsError(f"{path}: exists already; choose another path or open it")
-    record = meta_record(store_id or os.urandom(16).hex(), created_ns, schemas)
+    record = meta_record(store_id or os.urandom(16).hex(), created_ns, schemas, labels)
     try:
         make_directory(path.parent)
         unfinished, held = make_unfinished(path)
@@ -339,7 +347,8 @@ def decode_meta(payload: bytes, file: str) -> Meta:
                 raise TypeError(f"schema {schema.name}: match {schema.match!r}")  # noqa: TRY301 - read as all else here
             for tier in range(len(schema.tiers)):
                 layout.pack_slab_header(schema.slab_spec(tier))
-        whole = Meta(str(plain["store_id"]), int(plain["created_ns"]), schemas)
+        labels = tuple((str(name), str(value)) for name, value in plain.get("labels", ()))
+        whole = Meta(str(plain["store_id"]), int(plain["created_ns"]), schemas, labels)
     except (KeyError, TypeError, OverflowError, struct.error, RecursionError, msgpack.UnpackException) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
     if len({schema.name for schema in schemas}) < len(schemas) or not schemas:

@@ -2,43 +2,68 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from itertools import count
 from pathlib import Path
 
-from rondo_core.errors import StoreExistsError
+from rondo_core.clock import wall_ns
+from rondo_core.errors import StoreExistsError, UsageError
 from rondo_core.model import layout
-from rondo_core.model.labels import Series
+from rondo_core.model.labels import Labels, Series
 from rondo_core.model.schema import Schema
 from rondo_core.storage.directory import create, sync_made
+from rondo_core.storage.ended import ENDED_STEM
 from rondo_core.storage.files import sync_directory
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.registry import encode_series
 from rondo_core.storage.runs import process_token, this_run
+from rondo_core.units import format_instant
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
-def own_paths(directory: Path) -> Iterator[Path]:
+@cache
+def _since() -> str:
+    """Give when this process first had a store of its own, to the minute, UTC."""
+    return format_instant(wall_ns())[: len("2026-11-29T09:12")].replace(":", ".")
+
+
+os.register_at_fork(after_in_child=_since.cache_clear)
+
+
+def own_paths(directory: Path, name: str = "") -> Iterator[Path]:
     """Give paths below a directory for stores of this process: the first for its first one.
 
-    Names are pid, start and a text that no other process has, of any host or container.
+    Names are pid, start and a text that no other process has, of any host or container; with a name
+    "web-4711-2026-11-29T09.12-0c5e1fa3b2d4.rondo".
+    Raises: UsageError: the name cannot begin a directory's.
     """
-    yield from _numbered(directory, "", ".rondo")
+    if not name:
+        return _numbered(directory, "", this_run(0, 0, "").process_start, ".rondo")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == ENDED_STEM:
+        what = f'letters, digits, _ and - only, 64 at most, and not "{ENDED_STEM}"'
+        raise UsageError(f"name {name!r}: {what}")
+    return _numbered(directory, f"{name}-", _since(), ".rondo")
 
 
 def paths_beside(path: Path) -> Iterator[Path]:
     """Give paths beside that of a store that another process writes, likewise."""
-    yield from _numbered(path.parent, f"{path.stem}-", path.suffix)
+    return _numbered(path.parent, f"{path.stem}-", this_run(0, 0, "").process_start, path.suffix)
 
 
-def _numbered(directory: Path, before: str, suffix: str) -> Iterator[Path]:
-    me = this_run(0, 0, "")
-    name = f"{before}{me.pid}-{me.process_start}-{process_token()}"
+def _numbered(directory: Path, before: str, since: str | int, suffix: str) -> Iterator[Path]:
+    name = f"{before}{os.getpid()}-{since}-{process_token()}"
     yield directory / f"{name}{suffix}"
     for number in count(2):
         yield directory / f"{name}-{number}{suffix}"
 
 
-def create_own(paths: Iterable[Path], schemas: Sequence[Schema], series: Iterable[Series], created_ns: int) -> Path:
+def create_own(
+    paths: Iterable[Path], schemas: Sequence[Schema], series: Iterable[Series], created_ns: int, labels: Labels
+) -> Path:
     """Make a store that has these series, in these columns and without a value, at the first path that is free.
 
     It is not on the disk yet, so that whoever is about to record does not wait: see `sync_own`.
@@ -56,7 +81,7 @@ def create_own(paths: Iterable[Path], schemas: Sequence[Schema], series: Iterabl
 
     for path in paths:
         try:
-            create(path, schemas, created_ns, fill=register, synced=False)
+            create(path, schemas, created_ns, labels=labels, fill=register, synced=False)
         except StoreExistsError:
             continue
         return path

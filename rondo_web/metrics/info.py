@@ -31,7 +31,7 @@ def info(store: ServedStore, _request: Request, limits: ReadLimits) -> Answer:
             found, left_out = [("", Description(len(reader.registry), facts, first))], []
     n_series = sum(each.n_series for _, each in found)
     limits.check_series(n_series)
-    named = (_named(name, series) for name, each in found for series in each.series)
+    named = (_named(name, each.facts["labels"], series) for name, each in found for series in each.series)
     series = [
         {key: getattr(each, key) for key in ("name", "kind", "unit", "help")} | {"labels": dict(each.labels)}
         for each in islice(named, MAX_SERIES_LISTED)
@@ -40,5 +40,5 @@ def info(store: ServedStore, _request: Request, limits: ReadLimits) -> Answer:
     return Answer([json.dumps(told), "\n"])
 
 
-def _named(store: str, series: Series) -> Series:
-    return series._replace(labels=overridden(series.labels, {LABEL: store})) if store else series
+def _named(store: str, telling: dict[str, str], series: Series) -> Series:
+    return series._replace(labels=overridden(series.labels, {LABEL: store, **telling})) if store else series

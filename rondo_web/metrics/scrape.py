@@ -9,7 +9,7 @@ from rondo_core.errors import QueryLimitError
 from rondo_core.export import Found, newest_of
 from rondo_core.export.exposition import Value, choose, expose
 from rondo_core.model import Series, overridden
-from rondo_core.read import LABEL, StoreReader
+from rondo_core.read import StoreReader, store_labels
 from rondo_web.http.responses import Answer
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
@@ -36,15 +36,15 @@ def scrape(store: ServedStore, request: Request, limits: ReadLimits) -> Answer:
 
 
 def _newest(name: str, store: StoreReader) -> list[tuple[Series, Value]]:
-    return list(_labelled(newest_of(store), name)) if _is_live(store) else []
+    return list(_labelled(newest_of(store), store_labels(name, store) if name else {})) if _is_live(store) else []
 
 
 def _is_live(store: StoreReader) -> bool:
     return store.writer_pid() is not None
 
 
-def _labelled(found: list[Found], store: str) -> Iterator[tuple[Series, Value]]:
+def _labelled(found: list[Found], telling: dict[str, str]) -> Iterator[tuple[Series, Value]]:
     """Tell the series of several stores apart, as queries do."""
     for series, _, value in found:
-        labels = overridden(series.labels, {LABEL: store}) if store else series.labels
+        labels = overridden(series.labels, telling) if telling else series.labels
         yield series._replace(labels=labels), value

@@ -95,6 +95,7 @@ def describe(path: Path, meta: Meta, counts: dict[str, int], runs: list[Run]) ->
         "store_id": meta.store_id,
         "created_ns": meta.created_ns,
         "size_bytes": size_bytes(meta.schemas),
+        "labels": dict(meta.labels),
         "schemas": schemas,
         "runs": told,
     }

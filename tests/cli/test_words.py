@@ -38,22 +38,17 @@ def stores(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "command",
     [
-        ("info", "stores"),
-        ("check", "stores"),
-        ("plan", "stores"),
         ("repair", "stores", "new"),
         ("migrate", "stores", "--schema", "x.toml"),
-        ("export", "stores", "--to", "csv"),
     ],
 )
 def test_a_directory_of_stores_is_answered_with_the_stores_in_it(stores, tmp_path, command):
-    """Where one is asked for: the message names them, and what takes all of them where something does."""
+    """Where one is asked for: the message names them."""
     (tmp_path / "x.toml").write_text('[[schema]]\nname = "g"\nkind = "gauge"\n')
     before = sorted(tmp_path.rglob("*"))
     said = rondo(*command, status=2).stderr
     assert said.startswith("rondo: stores: no store, but 2 stores lie below it: stores/a, stores/b; name one")
     assert len(said.splitlines()) == 1
-    assert ("rondo agent stores --once" in said) == (command[0] == "export")
     assert sorted(tmp_path.rglob("*")) == before
     assert "check the path" in rondo("info", tmp_path / "nowhere", status=1).stderr
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier
-from rondo_core.errors import OpenFilesError, StoreError, StoreNotFoundError, UnknownSeriesError
+from rondo_core.errors import LabelError, OpenFilesError, StoreError, StoreNotFoundError, UnknownSeriesError
 from rondo_core.read.stores import look_below, open_reader
 
 
@@ -40,6 +40,24 @@ def test_processes_are_read_together_the_dead_included(tmp_path):
         assert one.series == found[0].series
         assert reader.writer_pid() == os.getpid()
     parent.close()
+
+
+def test_a_store_may_say_how_it_is_told_apart(tmp_path, small_schemas):
+    """By labels of its own, kept in it; `rondo_store` in place of its name; a series' own are not lost."""
+    with Store.for_process(tmp_path, small_schemas, labels={"worker": 3}, rondo_store="web-3") as store:
+        store.counter("jobs_total", worker="own").inc()
+    with Store(tmp_path / "plain", small_schemas) as plain:
+        plain.counter("jobs_total").inc()
+    with StoresReader(tmp_path) as reader:
+        found = {str(data.series) for data in reader.query("jobs_total")}
+        assert found == {
+            'jobs_total{exported_worker="own",rondo_store="web-3",worker="3"}',
+            'jobs_total{rondo_store="plain"}',
+        }
+        assert len(reader.query("jobs_total{worker=3}")) == 1
+    with pytest.raises(LabelError):
+        Store(tmp_path / "wrong", small_schemas, labels={"not a name": "x"})
+    assert not (tmp_path / "wrong").exists()
 
 
 def test_stores_that_cannot_be_opened_are_left_out_and_named(tmp_path, small_schemas):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 GOLDEN = Path(__file__).parent / "golden"
+ENDED = "v1-ended"  # two stores were folded into it
 ASIDE = "v1-aside"  # what was recorded last is set aside in it: it reads otherwise
 
 PEAKS = "v1-peaks"  # has other series than the others
@@ -25,9 +26,16 @@ def unpacked(tmp_path):
     return unpack
 
 
-@pytest.fixture(params=sorted({file.name.removesuffix(".tar.gz") for file in GOLDEN.glob("*.tar.gz")} - {ASIDE, PEAKS}))
+@pytest.fixture(
+    params=sorted({file.name.removesuffix(".tar.gz") for file in GOLDEN.glob("*.tar.gz")} - {ASIDE, PEAKS, ENDED})
+)
 def golden(request, unpacked):
     return unpacked(request.param)
+
+
+@pytest.fixture
+def ended(unpacked):
+    return unpacked(ENDED)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@
 within the version, and never over one that is there: a store of an old format is read for ever, and is made by the
 rondo of its day. `aside` is the same store after its clock stepped back: its newest rows are set aside. `peaks` is a
 store of gauges alone that keep their peaks.
+`ended` is what two stores were folded into.
 """
 
 import io
@@ -15,6 +16,7 @@ from pathlib import Path
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.export.cursor import Cursor, save_cursor
 from rondo_core.model.layout import FORMAT_VERSION
+from rondo_core.retention import Bound, prune
 
 START_NS = 1_700_000_001 * 10**9  # the first second of a window of 3 s
 TIERS = (Tier("1s", "12s"), Tier("3s", "30s"), Tier("6s", "60s"))
@@ -26,6 +28,7 @@ SCHEMAS = (
 )
 SECONDS = 20
 PEAKS = "peaks"
+ENDED = "ended"
 ASIDE = "aside"  # the change of which the golden store has rows that are set aside
 
 
@@ -102,3 +105,12 @@ if __name__ == "__main__":
         else:
             record(Path(directory) / "store", back_s=6 if sys.argv[1] == ASIDE else 0)
         pack(Path(directory) / "store", golden)
+        store = Path(directory) / "store"
+        record(store, back_s=6 if sys.argv[1] == ASIDE else 0)
+        if sys.argv[1] == ENDED:
+            with Store(store.with_name("other"), SCHEMAS, clock=ManualClock(START_NS + 10**9)) as other:
+                other.counter("requests_total", {"path": "/ä"}).inc(1000)
+                other.counter("others_total").inc(7)
+            prune(directory, Bound(keep_last=0, exporters=()))
+            store = store.with_name("ended.rondo")
+        pack(store, golden)

@@ -10,6 +10,8 @@ from rondo_core.maintain.check import check_store
 from rondo_core.maintain.migrate import migrate_store
 from rondo_core.model import layout, read_schemas, write_schemas
 from rondo_core.storage.directory import read_meta
+from rondo_core.storage.ended import read_ended
+from rondo_core.storage.files import Folder
 
 START_S = 1_700_000_001
 SECONDS = range(20)
@@ -307,3 +309,24 @@ def test_a_store_of_every_format_grows(golden):
         point for point in after if point[0].startswith(("level", "latency"))
     ]
     assert not damage(golden, START_S + 20)
+
+
+@pytest.mark.parametrize("tier", [0, 1, 2])
+def test_a_golden_store_of_the_ended(ended, tier):
+    """Two stores folded into one: gauges as the one had them, equal counters added up, and what says so."""
+    known = read_ended(Folder(ended))
+    assert (known.stores, known.unexported, sorted(name for _, name in known.members)) == (2, 0, ["other", "store"])
+    assert damage(ended, START_S + 100) == []
+    with StoreReader(ended) as reader:
+        for selector in ('level{n="1"}', 'level{n="2"}'):
+            for fn in ("first", "last", "min", "max", "sum", "count"):
+                held = {
+                    start: [FINE[selector].get(k) for k in range(start, start + SPANS[tier])] for start in windows(tier)
+                }
+                held = {start: [value for value in values if value is not None] for start, values in held.items()}
+                assert read(reader, selector, tier, fn) == {k: READ[fn](v) for k, v in held.items() if v}, (tier, fn)
+        totals = read(reader, "requests_total", tier, "last")
+        for start in windows(tier):
+            last = min(start + SPANS[tier] - 1, 19)
+            assert totals[start] == FINE["requests_total"][last] + (1000 if last >= 1 else 0)
+        assert set(read(reader, "others_total", tier, "last").values()) == {7.0}

@@ -29,11 +29,13 @@ from rondo_core.export import (
     load_cursor,
     look_at,
     newest_of,
+    open_dump,
     open_runner,
     protobuf,
     read_way,
     runner_options,
 )
+from rondo_core.hookspecs import Exporter
 from rondo_core.maintain import (
     StorePlan,
     TierChange,
@@ -88,11 +90,13 @@ from rondo_core.plugins import (
     read_options,
     recorders_asked,
 )
-from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader
+from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
 from rondo_core.record import handles, uncompiled
+from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
     UNFINISHED,
+    Ended,
     Event,
     Folder,
     Meta,
@@ -105,6 +109,7 @@ from rondo_core.storage import (
     is_abandoned,
     last_values,
     read_dump,
+    read_ended,
     read_meta,
     read_runs,
     replace_file,
@@ -184,7 +189,9 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)
+    assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
+    assert_type(still_counted([path]), list[Path])
     yield from find_stores(path)
 
 
@@ -196,6 +203,14 @@ def maintains(path: Path, config: Config) -> None:
     assert_type(outage_ns(DEFAULT_SCHEMAS[0]), int)
     assert_type(check_config(config)[1], list[str])
     assert_type(TierChange("a", Tier("1s", "1m"), 1).kept, int)
+
+
+def bounds(path: Path) -> None:
+    """A directory within its bound."""
+    assert_type(prune(path, Bound(keep_last=1)), Pruned)
+    assert_type(list_stores(path), tuple[list[Listed], list[str]])
+    assert_type(list_stores(path)[0][0].folded, Ended | None)
+    assert_type(read_ended(Folder(path)), Ended | None)
 
 
 def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str, Mapping[str, Any]]) -> None:
@@ -211,6 +226,7 @@ def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str,
     with StoreReader(path) as reader:
         assert_type(open_runner(reader, "x", {}), Runner)
         assert_type(is_dump("csv", {}), bool)
+        assert_type(open_dump("csv", {}), Exporter)
         assert_type(dump(reader, "csv", {}, ended=True), Outcome)
         assert_type([each[1] for each in newest_of(reader)], list[int])
     with EndedReader(path, 1) as ended:

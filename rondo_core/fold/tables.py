@@ -61,7 +61,7 @@ def empty(interval_ns: int, names: Sequence[str], n_series: int, buckets: Any = 
 
 def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Table]:
     """Read every tier, coarse windows that were not folded yet folded as the next writer would."""
-    tables = [_read(schema, 0, slabs[0], n_series)]
+    tables = [read_tier(schema, 0, slabs[0], range(n_series))]
     newest = int(tables[0].buckets[-1]) if len(tables[0].buckets) else 0
     taken_back = False
     for tier in range(1, len(slabs)):
@@ -72,7 +72,7 @@ def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Ta
         if taken_back:  # the last writer was killed while it took a future back
             next_window = min(next_window, newest)
         again = fold(schema.kind, finer.rows(finer.buckets >= next_window * ratio), schema.tiers[tier].interval_ns)
-        old = _read(schema, tier, slabs[tier], n_series)
+        old = read_tier(schema, tier, slabs[tier], range(n_series))
         stays = old.buckets != next_window
         if taken_back:
             stays &= old.buckets < next_window
@@ -81,12 +81,14 @@ def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Ta
     return tables
 
 
-def _read(schema: Schema, tier: int, slab: Slab, n_series: int) -> Table:
+def read_tier(schema: Schema, tier: int, slab: Slab, columns: Sequence[int]) -> Table:
+    """Read the rows that one tier holds, of some of its series."""
     headers, newest = slab.headers().copy(), MAX_INSTANT_NS // slab.spec.interval_ns
     held = (headers > 0) & (headers <= newest) & (headers % len(headers) == np.arange(len(headers)))
     slots = np.flatnonzero(held)
     slots = slots[np.argsort(headers[slots], kind="stable")]
-    cells: dict[str, Values] = {cell: slab.block(cell)[slots, :n_series] for cell in schema.cells(tier)}
+    picked = np.ix_(slots, np.asarray(columns, np.intp))
+    cells: dict[str, Values] = {cell: slab.block(cell)[picked] for cell in schema.cells(tier)}
     if tier:
         covered = cells[COVERAGE] > 0
         if SKETCH in cells:
