@@ -126,9 +126,15 @@ def test_a_dump_of_a_directory_has_each_sample_once(stores):
 
 
 def test_a_directory_is_sent_again_from_its_start(stores, tmp_path):
-    """Each store's cursor is passed over, and what was sent is sent again."""
-    table = ["--to", "csv", "-o", f"path={tmp_path / 'o.csv'}"]
-    rondo("export", stores, *table)
-    first = len((tmp_path / "o.csv").read_text().splitlines())
-    rondo("export", stores, *table, "--from-start")
-    assert len((tmp_path / "o.csv").read_text().splitlines()) > first
+    """Each store's cursor is passed over, where that is asked for."""
+
+    def sent(name, *more):
+        rondo("export", stores, "--to", "csv", "-o", f"path={tmp_path / name}", *more)
+        text = (tmp_path / name).read_text()
+        return [store for store in ("a", "b", "c") if f'c_total{{instance=""{store}""}}' in text]
+
+    assert sent("first.csv") == ["a", "b", "c"]
+    assert sent("again.csv", "--from-start") == ["a", "b", "c"]
+    table = tmp_path / "rest.csv"
+    table.touch()
+    assert sent("rest.csv") == []
