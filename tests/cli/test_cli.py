@@ -313,7 +313,7 @@ def test_the_plan_of_the_default_store_shows_all_of_it():
     """Without arguments: every schema, what has sketches among them, its reserve, and all of it in at most 24 MiB."""
     lines = rondo("plan").stdout.splitlines()
     assert [line.split()[:4] for line in lines if line.partition(" ")[0] in {"counters", "gauges", "summaries"}][:3] == [
-        ["counters", "counter", "100", "5"], ["gauges", "gauge", "24", "2"], ["summaries", "summary", "8", "2"]
+        ["counters", "counter", "100", "5"], ["gauges", "gauge", "20", "2"], ["summaries", "summary", "20", "2"]
     ]  # fmt: skip
     assert (
         next(line for line in lines if line.startswith("quantiles"))
