@@ -1,5 +1,6 @@
 """What all tests share: a clock that stands still, a store path, and markers that skip by name."""
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -51,6 +52,17 @@ def _signals_as_usual():
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)  # a program that is started has the default again
+
+
+@pytest.fixture(autouse=True)
+def _garbage_as_usual():
+    """Let no command that a test runs in this process put off the collection of garbage, and of what it holds open."""
+    usual = gc.get_threshold()
+    yield
+    if gc.get_threshold() != usual:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+        gc.collect()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -33,6 +33,7 @@ CAUSES = (NEGATIVE, NAN, INFINITE, OVERFLOW, NO_NUMBER, NO_INSTANT, CONTRADICTOR
 
 _INF = float("inf")
 _FARTHEST_NS = 1 << 62  # the year 2116; an instant that is farther off is as much too late, or of the future
+MOST_AT_ONCE = 1 << 20  # values of what may have no end
 MOST = 1 << 53  # observations of a bucket: up to there a float counts them one by one
 _SLACK = 1e-9  # by which floats that were added up may be off, as a share
 
@@ -150,7 +151,10 @@ class Admission:
         return None
 
     def floats(self, values: Any) -> array[float] | tuple[Any, ...]:
-        """Read floats of a buffer of them, or of what gives items; these themselves where one is no number."""
+        """Read floats of a buffer of them, or of what gives items; these themselves where one is no number.
+
+        Of what has no length, and so perhaps no end, the first `MOST_AT_ONCE`.
+        """
         items: tuple[Any, ...] = ()
         try:
             view = memoryview(values)
@@ -159,7 +163,8 @@ class Admission:
         except Exception:  # noqa: BLE001, S110 - no buffer
             pass
         try:
-            items = tuple(values.tolist() if hasattr(values, "tolist") else values)
+            given = values.tolist() if hasattr(values, "tolist") else values
+            items = tuple(given if hasattr(given, "__len__") else islice(given, MOST_AT_ONCE))
             return array("d", items)
         except Exception:  # noqa: BLE001 - whatever another's object does
             if not items:

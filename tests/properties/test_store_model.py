@@ -412,7 +412,7 @@ class StoreMachine(RuleBasedStateMachine):
         for fn in self.fns(kind):
             if murky and fn in {"increase", "rate"}:
                 continue
-            (data,) = self.store.query(f"{kind}_{name}", "all", tier=tier, fn=fn)
+            (data,) = self.store.query(f"{kind}_{name}", "all", tier=tier, fn=fn, open=True)
             starts = (data.timestamps_ns // 10**9).tolist()
             found = {s: value for s, value in zip(starts, data.values.tolist(), strict=True) if s // span not in murky}
             expected = {s: value for s, value in self.expected(kind, name, fn, whole).items() if s // span not in murky}
