@@ -79,7 +79,7 @@ def everything_goes_wrong(path, url, clock, seconds):
         disk = blockio.rondo_vmm_block_bind(store, "vda")
         count = store.self_metrics.set_total
         runners = {
-            name: send(store.view, name, to, clock, count)
+            name: send(store.view, name, to, clock, count, instance="vm-2" if name == "prometheus" else name)
             for name, to in (("prometheus", url), ("slow", url), ("away", "http://127.0.0.1:9/api/v1/write"))
         }
         gauge = store.gauge("steady")
