@@ -32,7 +32,8 @@ def run(code, *arguments, **environment):
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | environment,
+        # From Python 3.12 on a fork of a process with threads is warned of, and a store that is ticked has one.
+        env=os.environ | {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"} | environment,
         timeout=60,
     )
 
