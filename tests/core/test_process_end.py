@@ -124,6 +124,8 @@ os.wait()
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_worker_of_multiprocessing_has_its_own_end(tmp_path, method):
     """Such a process may end without the interpreter's own callbacks; what ended it is on record all the same."""
+    if sys.version_info >= (3, 13):
+        pytest.skip("from Python 3.13 on a worker's status is not known; see docs/limits.md")
     (tmp_path / "work.py").write_text(f"""
 import multiprocessing, sys
 from rondo_core import Store
