@@ -43,10 +43,10 @@ from rondo_core.storage.directory import (
     open_slabs,
     read_meta,
     size_bytes,
-    sync_files,
+    sync_made,
 )
 from rondo_core.storage.events import carry_over
-from rondo_core.storage.files import Folder, sync_directory
+from rondo_core.storage.files import Folder
 from rondo_core.storage.grow import like, no_exports, others_in
 from rondo_core.storage.lock import WriterLock, check_unwritten
 from rondo_core.storage.registry import Registry
@@ -295,8 +295,7 @@ def _build(job: _Job, root: Path, new: Path) -> None:
     carry_over(root / layout.EVENTS_FILE, new / layout.EVENTS_FILE)
     _copy_others(job, root, new)
     like(root, new)
-    sync_files(list(new.iterdir()))
-    sync_directory(new)
+    sync_made(new)
 
 
 def _close(slabs: Iterable[Slab]) -> None:

@@ -37,7 +37,7 @@ from rondo_core.storage.directory import (
     open_slabs,
     read_meta,
     size_bytes,
-    sync_files,
+    sync_made,
 )
 from rondo_core.storage.ended import FOLDED, Ended, create_ended, read_ended
 from rondo_core.storage.files import Folder, sync_directory
@@ -191,8 +191,7 @@ def fold_into(path: Path, old: Taken | None, stores: Sequence[Taken], joint: Joi
         last = newest_run(old.folder / layout.RUNS_FILE) if old else None
         run = this_run(last.number + 1 if last else 1, now_ns, WRITER, making.place)
         write_run(new / layout.RUNS_FILE, attrs.evolve(run, ended_ns=on_record(now_ns), ended=CLOSED))
-        sync_files([new / name for name in os.listdir(new)])  # noqa: PTH208 - quicker
-        sync_directory(new)
+        sync_made(new)
         faults.point("retention.built")
         lock = WriterLock(making / layout.LOCK_FILE)
         if old is None:

@@ -23,9 +23,9 @@ from rondo_core.errors import RondoError, StoreError
 from rondo_core.model import layout
 from rondo_core.model.schema import Schema
 from rondo_core.storage import replace
-from rondo_core.storage.directory import Meta, file_sizes, make_files, make_unfinished, meta_record, sync_files
+from rondo_core.storage.directory import Meta, file_sizes, make_files, make_unfinished, meta_record, sync_made
 from rondo_core.storage.events import carry_over
-from rondo_core.storage.files import UNFINISHED, Folder, sync_directory
+from rondo_core.storage.files import UNFINISHED, Folder
 from rondo_core.storage.lock import WriterLock
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.runs import write_run
@@ -92,8 +92,7 @@ def _build(old: Folder, meta: Meta, root: Path, new: Path, target: Meta) -> None
         if not (new / file.name).exists():
             shutil.copy2(file, new / file.name)
     like(root, new)
-    sync_files(list(new.iterdir()))
-    sync_directory(new)
+    sync_made(new)
 
 
 def _copy_rows(old: Slab, new: Slab) -> None:
