@@ -162,7 +162,7 @@ def _export(
             fold_dead(held)
             look = look_at(held)
         with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
-            if is_dump(name, table):
+            if is_dump(name, table) if through is None else name in through:
                 return dump(reader, name, table, ended=look.ended, labels=labels, exporter=(through or {}).get(name))
             runner = open_runner(reader, name, table, from_start=from_start, labels=labels)
             return runner.finish(look.run if look.ended else 0, runner.deadline_s)
