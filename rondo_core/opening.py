@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import sys
@@ -21,8 +20,7 @@ from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, home_a
 from rondo_core.plugins import entrypoints
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import RECORDERS, Plugins, open_recorders
-from rondo_core.record import ending
-from rondo_core.record.after_fork import IfLocked, Paths
+from rondo_core.record.after_fork import IfLocked
 from rondo_core.retention.bound import Bound
 from rondo_core.storage.own import own_paths, paths_beside
 from rondo_core.store import Store
@@ -105,7 +103,7 @@ def open_store(
             if options["strict"]:
                 raise
             store = Store.nowhere(place, made, clock=clock, why=one_line(error))
-        store.give_children(partial(_paths_of_child, partial(paths_beside if fixed else own_paths, place)))
+        store.give_children(partial(paths_beside if fixed else own_paths, place))
         if not store.unkept:
             _begin(store, plugins, config, own=not fixed)
             store.keep_within(bound)
@@ -172,13 +170,6 @@ def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool) -> None
         raise
 
 
-def _paths_of_child(paths: Paths) -> Iterable[Path]:
-    """Give the paths for a child's own store, which is closed with the child, also where multiprocessing ends it."""
-    if util := sys.modules.get("multiprocessing.util"):
-        util.Finalize(None, _close_all, exitpriority=0)
-    return paths()
-
-
 def _exporters(config: Config, unlabelled_in: int, store: Store) -> Any:
     """Open the exporters of a store; where one of many goes through them, the label `instance` says which."""
     from rondo_core.export.beside import Exporters
@@ -187,16 +178,9 @@ def _exporters(config: Config, unlabelled_in: int, store: Store) -> Any:
     return Exporters(store, config.exporters, labels)
 
 
-def _close_all() -> None:
-    """Close what is open when the program ends; a store that cannot be ended does not keep the others open."""
-    for store in tuple(_open.values()):
-        store.end_with_process(ending.how())
-
-
 def _in_child() -> None:
     global _opening  # noqa: PLW0603 - the parent's may be held by a thread that the child has not
     _opening = threading.RLock()
 
 
-atexit.register(_close_all)  # before what the program registers, which is called first then, and may still record
 os.register_at_fork(after_in_child=_in_child)

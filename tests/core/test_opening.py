@@ -224,6 +224,24 @@ counter.inc()
         assert endings <= {"returned", "exit status 0"}
 
 
+def test_a_childs_own_callbacks_at_its_end_still_record(place):
+    """Also where multiprocessing, which has last callbacks of its own, was imported after they were registered."""
+    code = """
+import atexit, os, sys
+from rondo_core import open_store
+counter = open_store("web").counter("c_total")
+atexit.register(counter.inc, 5)
+import multiprocessing.util
+if not os.fork():
+    counter.inc()
+    sys.exit(0)
+os.wait()
+"""
+    assert run(code).stderr == ""
+    with StoresReader(place / "web") as reader:
+        assert sorted(float(data.values[-1]) for data in reader.query("c_total")) == [5.0, 6.0]
+
+
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 def test_what_a_pool_records_adds_up_however_its_processes_come_to_be(method, place, tmp_path):
     """A store opened at import is each process's own, and is closed with it."""
