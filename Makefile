@@ -51,7 +51,7 @@ test-compiled: $(VENV)/.tested ## Run what concerns recording again, with the ho
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python -m pytest -q tests/core tests/properties tests/crash tests/docs tests/vmm tests/fuzz/test_native.py
 
 $(VENV)/.systems: $(VENV)/.tested
-	@if command -v java >/dev/null; then sh scripts/venv.sh $(VENV) --group systems; fi
+	@sh scripts/venv.sh $(VENV) --group systems $$(command -v java >/dev/null && echo --group spark)
 	@touch $@
 
 test-systems: $(VENV)/.systems ## Let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.

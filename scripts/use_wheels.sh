@@ -47,10 +47,10 @@ done
 $rondo info vm.rondo | head -n 3
 "$work/venv/bin/python" - <<'P'
 import pathlib, zipfile, sys
-import rondo_core, rondo_vmm, rondo_web, rondo_bridges, rondo_cli
+import rondo_core, rondo_promql, rondo_vmm, rondo_web, rondo_job, rondo_bridges, rondo_cli
 from rondo_core.record import handles
 from rondo_vmm.observe import exit_totals
-for package in (rondo_core, rondo_vmm, rondo_web, rondo_bridges):
+for package in (rondo_core, rondo_promql, rondo_vmm, rondo_web, rondo_job, rondo_bridges):
     assert (pathlib.Path(package.__file__).parent / "py.typed").exists(), package
 print("hot path:", *(each.__file__.rpartition("/")[2] for each in (handles, exit_totals)))
 P

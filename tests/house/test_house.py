@@ -21,10 +21,12 @@ CORE = ROOT / "rondo_core"
 # Each package, and what it may import of ours, bottom up.
 BELOW = {
     "rondo_core": (),
+    "rondo_promql": (),
     "rondo_vmm": ("rondo_core",),
-    "rondo_web": ("rondo_core",),
+    "rondo_web": ("rondo_core", "rondo_promql"),
+    "rondo_job": ("rondo_core", "rondo_promql", "rondo_web"),
     "rondo_bridges": ("rondo_core",),
-    "rondo_cli": ("rondo_core", "rondo_vmm", "rondo_web"),
+    "rondo_cli": ("rondo_core", "rondo_promql", "rondo_vmm", "rondo_web", "rondo_job"),
 }
 PACKAGES = tuple(BELOW)
 # Bottom up: what lies in a folder, or a module at the top, may import its own floor and those below it.
@@ -59,6 +61,8 @@ FLOORS = {
         "build",
         "monitor",
     ),
+    "rondo_promql": (),
+    "rondo_job": (),
     "rondo_web": (
         "errors listening",
         "reading sidecar",
