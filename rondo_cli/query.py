@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 @click.option(
     "--xff", type=float, default=0.0, metavar="SHARE", help="Leave out points with less than this share covered."
 )
-@click.option("--open", "is_open", is_flag=True, help="Show rate and increase of the open second too.")
+@click.option(
+    "--open",
+    "is_open",
+    is_flag=True,
+    help="Show rate, increase, count and sum of the second that is still recorded into, too.",
+)
 @click.option("--format", "form", type=click.Choice(list(render.FORMATS)), default="table", show_default=True)
 def command(
     store: Path,
@@ -69,7 +74,7 @@ def command(
     from rondo_core.read import open_reader
 
     with open_reader(store) as reader:
-        now_ns = _anchor(reader) if asked.last_ns is not None else None
+        now_ns = _anchor(reader) if asked.is_relative else None
         try:
             found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff, agg=agg, open=is_open)
             events = [] if form in render.DATA else events_of(reader, asked, now_ns=now_ns)

@@ -9,6 +9,7 @@ from rondo_core.lazy import names_of
 if TYPE_CHECKING:
     from rondo_core.read.budget import Budget as Budget
     from rondo_core.read.folded import still_counted as still_counted
+    from rondo_core.read.query import Found as Found
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Below": "stores",
     "Budget": "budget",
+    "Found": "query",
     "LABEL": "stores",
     "SeriesData": "query",
     "StoreReader": "store_reader",

@@ -91,6 +91,7 @@ from rondo_core.plugins import (
     recorders_asked,
 )
 from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
+from rondo_core.read import Found as Answer
 from rondo_core.record import handles, uncompiled
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
@@ -186,6 +187,7 @@ def reads(path: Path) -> Iterator[Path]:
     """Directories of stores, and what a reading may cost."""
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
+    assert_type(reader.query("g", range="2h..1h"), Answer)
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)
