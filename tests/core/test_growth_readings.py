@@ -1,5 +1,7 @@
 """What a counter grew by, and what was counted: once over ranges side by side, and not before a second is over."""
 
+from itertools import pairwise
+
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoresReader, Tier
@@ -28,7 +30,7 @@ def grow(store, seconds, each=1):
 def test_increases_of_ranges_side_by_side_add_up_from_the_birth_on(opened, cuts):
     """Point by point and as one value for each range, the one in which the series was born too: it began at 0."""
     grow(opened, 25, 3)
-    spans = [f"{START_S + first}..{START_S + end}" for first, end in zip(cuts, cuts[1:], strict=False)]
+    spans = [f"{START_S + first}..{START_S + end}" for first, end in pairwise(cuts)]
     grown = [opened.query("jobs_total", span, fn="increase", tier=tier)[0] for span in spans for tier in ("auto",)]
     assert sum(data.values.sum() for data in grown) == 75
     ones = [opened.query("jobs_total", span, fn="increase", agg=True)[0].values for span in spans]

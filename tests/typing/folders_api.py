@@ -91,7 +91,7 @@ from rondo_core.plugins import (
     recorders_asked,
 )
 from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
-from rondo_core.read import Found as Answer
+from rondo_core.read import Found as FoundPoints
 from rondo_core.record import handles, uncompiled
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
@@ -126,6 +126,8 @@ from rondo_core.testing import (
     HttpReceiver,
     Receiver,
     RecorderTests,
+    StoreAssertions,
+    TemporaryStore,
     fill_store,
     make_part,
 )
@@ -187,7 +189,7 @@ def reads(path: Path) -> Iterator[Path]:
     """Directories of stores, and what a reading may cost."""
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
-    assert_type(reader.query("g", range="2h..1h"), Answer)
+    assert_type(reader.query("g", range="2h..1h"), FoundPoints)
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)
@@ -282,6 +284,14 @@ def words(clock: Clock, error: RondoError) -> None:
 
 class TestExporter(ExporterTests):
     """The suites are subclassed."""
+
+
+def tests_programs() -> None:
+    """A store for one test, and what is said of one that is open."""
+    with TemporaryStore() as store:
+        assert_type(store.advance(1), None)
+        assert_type(store.value("a_total", b=1), float | None)
+        assert_type(StoreAssertions(store).assert_value("a_total", 1.0, {"b": "1"}), None)
 
 
 class TestRecorder(RecorderTests):
