@@ -81,7 +81,7 @@ FLOORS = {
         "follow measure params printing render terminal",
         "vmm_run",
         "vmm_many",
-        "agent bench check config copy export export_status info ls migrate plan plugin plugins prune query repair serve vmm watch",
+        "agent bench check config copy edit export export_status info ls migrate plan plugin plugins prune query repair serve vmm watch",
         "main",
         "__main__",
     ),

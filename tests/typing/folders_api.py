@@ -37,12 +37,15 @@ from rondo_core.export import (
 )
 from rondo_core.hookspecs import Exporter
 from rondo_core.maintain import (
+    Edit,
     StorePlan,
     TierChange,
     check_config,
     copy_store,
     outage_ns,
     plan_store,
+    remove_series,
+    rename_series,
     repair_store,
 )
 from rondo_core.model import (
@@ -202,6 +205,8 @@ def reads(path: Path) -> Iterator[Path]:
 def maintains(path: Path, config: Config) -> None:
     """Work on stores that nobody writes."""
     assert_type(copy_store(path, "to").live, bool)
+    assert_type(remove_series(path, "a"), Edit)
+    assert_type(rename_series(path, "a", "b", dry_run=True).unsent, dict[str, int])
     assert_type(repair_store(path, "new").left, list[str])
     assert_type(plan_store(DEFAULT_SCHEMAS), StorePlan)
     assert_type(outage_ns(DEFAULT_SCHEMAS[0]), int)
