@@ -74,6 +74,7 @@ from rondo_core.model import (
     parse_range,
     parse_selector,
     read_named,
+    read_secret,
     sketch,
     with_room,
     write_schemas,
@@ -161,6 +162,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(parse_selector("a{b=c}"), Selector)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
+    assert_type(read_secret("--token-file", path, 9), bytes)
     assert_type([layout, sketch, handles, uncompiled, entrypoints, exposition, http, protobuf], list[ModuleType])
     assert_type(Schema("a", kind).ratio(1), int)
     assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])

@@ -267,6 +267,7 @@ def test_where_others_reach_the_address_there_is_a_token(path, tmp_path, capsys)
         assert "no token; one line of 16 to 1024" in capsys.readouterr().err
     assert run(["serve", str(path), "--token-file", str(tmp_path / "none"), "--port", "0"]) == 2
     token.write_text("0123456789abcdef\n")
+    token.chmod(0o600)
     with serving(path, "--host", "0.0.0.0", "--token-file", str(token)) as sidecar:
         sidecar.url = sidecar.url.replace("0.0.0.0", "127.0.0.1")
         for given in (
