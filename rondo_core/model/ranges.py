@@ -36,7 +36,7 @@ class Range:
         return self.last_ns is not None or self.back_ns is not None
 
     def anchored(self, anchor_ns: int) -> Range:
-        """Settle a relative range; an absolute one stays as it is.
+        """Fix a relative range; an absolute one stays as it is.
 
         Raises: RangeError: one side is an instant, and the range then ends before it starts.
         """

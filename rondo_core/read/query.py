@@ -176,7 +176,7 @@ class Table:
         return f"<Table of {len(self.series)} series, {self.fn}: {len(self)} buckets>"
 
 
-class Found(Sequence[SeriesData]):
+class QueryResult(Sequence[SeriesData]):
     """What a query found: a sequence of SeriesData, each made when it is asked for; a table in a notebook.
 
     Attributes: `tables`, the same points by schema, many series to an array: what programs that compute want; `places`,
@@ -196,11 +196,11 @@ class Found(Sequence[SeriesData]):
     @overload
     def __getitem__(self, index: int) -> SeriesData: ...
     @overload
-    def __getitem__(self, index: slice) -> Found: ...
-    def __getitem__(self, index: int | slice) -> SeriesData | Found:
+    def __getitem__(self, index: slice) -> QueryResult: ...
+    def __getitem__(self, index: int | slice) -> SeriesData | QueryResult:
         """Give the points of one series, or of several."""
         if isinstance(index, slice):
-            return Found(self.tables, self.places[index])
+            return QueryResult(self.tables, self.places[index])
         table, column = self.places[index]
         return self.tables[table].column(column)
 
@@ -208,30 +208,30 @@ class Found(Sequence[SeriesData]):
         """Walk over the series in the order asked for."""
         return (self.tables[table].column(column) for table, column in self.places)
 
-    def covered(self, share: float) -> Found:
+    def covered(self, share: float) -> QueryResult:
         """Leave out the points of which less than this share of the finest buckets, 0 to 1, held a sample.
 
         Raises: RangeError: no such share.
         """
         if not 0 <= share <= 1:
             raise RangeError(f"xff {share:g}: a share of the buckets; from 0 to 1")
-        return Found([table.covered(share) for table in self.tables], self.places) if share else self
+        return QueryResult([table.covered(share) for table in self.tables], self.places) if share else self
 
-    def named(self, series: Sequence[Series]) -> Found:
+    def named(self, series: Sequence[Series]) -> QueryResult:
         """Give the same points under other series, one for each in the order asked for."""
         names = [list(table.series) for table in self.tables]
         for (table, column), each in zip(self.places, series, strict=True):
             names[table][column] = each
-        return Found([table.named(own) for table, own in zip(self.tables, names, strict=True)], self.places)
+        return QueryResult([table.named(own) for table, own in zip(self.tables, names, strict=True)], self.places)
 
     @staticmethod
-    def joined(many: Sequence[Found]) -> Found:
+    def joined(many: Sequence[QueryResult]) -> QueryResult:
         """Give what several queries found as one, in their order."""
         tables, places = list[Table](), list[tuple[int, int]]()
         for found in many:
             places += [(len(tables) + table, column) for table, column in found.places]
             tables += found.tables
-        return Found(tables, places)
+        return QueryResult(tables, places)
 
     def to_pandas(self, *, tz: str = "UTC") -> Any:
         """Give a pandas DataFrame, a column for each series, its index the times in zone `tz`; see `frames`.
@@ -266,4 +266,4 @@ class Found(Sequence[SeriesData]):
 
     def __repr__(self) -> str:
         """Say how much was found."""
-        return f"<Found {len(self)} series>"
+        return f"<QueryResult {len(self)} series>"

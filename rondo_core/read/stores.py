@@ -25,8 +25,8 @@ from rondo_core.model.ranges import AUTO, Range, parse_range
 from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
-from rondo_core.read.folded import ended_beside, marks_of, still_counted
-from rondo_core.read.query import Found
+from rondo_core.read.folded import ended_stores, marks_of, still_counted
+from rondo_core.read.query import QueryResult
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
@@ -40,7 +40,7 @@ SUFFIX = ".rondo"
 # each is a map too, of which a process may have 65,530.
 _SHARE, _MOST_OPEN = 4, 4096
 _TRIES = 8
-_NONE = Found((), ())
+_NONE = QueryResult((), ())
 
 
 @attrs.frozen
@@ -204,7 +204,7 @@ class StoresReader(Closes):
         self.close()
         below = look_below(self.path)
         self._odd, self._failed = below.errors + below.passed, {}
-        self._ended = ended_beside(below.stores)
+        self._ended = ended_stores(below.stores)
         self._marks = marks_of(self._ended)
         counts = still_counted(below.stores, self._odd)
         self.paths = {str(path.relative_to(self.path)): path for path in counts}
@@ -219,7 +219,7 @@ class StoresReader(Closes):
     @property
     def readers(self) -> Mapping[str, StoreReader]:
         """The stores by name; one that is looked up stays open until all of them are closed."""
-        return _Kept(self)
+        return _OpenStores(self)
 
     def opened(self) -> Iterator[tuple[str, StoreReader]]:
         """Give each store by its name, open until the next is asked for; one that cannot be read is left out.
@@ -265,7 +265,7 @@ class StoresReader(Closes):
             self._make_room(self._room)
 
     def _make_room(self, room: int) -> bool:
-        """Let go of the longest unused beyond so many files, but for the newest and those in use; say if any were."""
+        """Release the longest unused beyond so many files, but for the newest and those in use; say if any were."""
         held = sum(each.files for each in self._open.values())
         newest = next(reversed(self._open), None) if room else None
         gone = []
@@ -324,7 +324,7 @@ class StoresReader(Closes):
         agg: bool = False,
         open: bool = False,
         budget: Budget | None = None,
-    ) -> Found:
+    ) -> QueryResult:
         """Read the points of every series that the selector matches; see `View.query`.
 
         A relative range has one end for all: `now_ns`, or where that is not given the newest bucket of any of them.
@@ -337,7 +337,7 @@ class StoresReader(Closes):
             asked = asked.anchored(self.end_ns() - 1 if now_ns is None else now_ns)
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
 
-        def read(name: str, reader: StoreReader) -> Found:
+        def read(name: str, reader: StoreReader) -> QueryResult:
             found = _matching(name, reader, parsed, budget)
             own: Sequence[Series] = [series for _, series in found]
             data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, open=open, budget=budget) if own else _NONE
@@ -353,7 +353,7 @@ class StoresReader(Closes):
             apart = any(matcher.key == LABEL for matcher in parsed.matchers)
             results = _over_stores([each for many in self.of_each(merge) for each in many], apart=apart, xff=xff)
         else:
-            results = Found.joined(self.of_each(read))
+            results = QueryResult.joined(self.of_each(read))
         if not results:
             from rondo_core.read.unmatched import no_such_series
 
@@ -373,7 +373,7 @@ class StoresReader(Closes):
         return found
 
     def close(self) -> None:
-        """Let go of all of them."""
+        """Release all of them."""
         with self._lock:
             while self._open:
                 self._open.popitem()[1].reader.close()
@@ -402,7 +402,7 @@ def _matching(
     return found
 
 
-def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> Found:
+def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> QueryResult:
     """Read aggregates, those of series that differ in their store alone merged, unless they are to stay `apart`."""
     groups: dict[tuple[object, ...], tuple[Series, list[tuple[Aggregate, int]]]] = {}
     for named, (each, column) in found:
@@ -415,11 +415,11 @@ def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart
         alone, column = columns[0]
         if len(columns) > 1 and any(len(each.stamps) for each, _ in columns):
             alone, column = over_series(series, columns), 0
-        results.append(Found([alone.table()], [(0, column)]).named([series]).covered(xff))
-    return Found.joined(results)
+        results.append(QueryResult([alone.table()], [(0, column)]).named([series]).covered(xff))
+    return QueryResult.joined(results)
 
 
-class _Kept(Mapping[str, StoreReader]):
+class _OpenStores(Mapping[str, StoreReader]):
     """The stores of a `StoresReader` by name."""
 
     def __init__(self, stores: StoresReader) -> None:
