@@ -46,7 +46,7 @@ class Point:
 
 
 @attrs.frozen
-class Fresh:
+class NewPoints:
     """What has come since the last look, in the order of time.
 
     Attributes: `ended`, no process writes it any more; `left_out`, which stores could not be read, a line each.
@@ -58,7 +58,7 @@ class Fresh:
     left_out: tuple[str, ...] = ()
 
 
-class Follower:
+class LiveQuery:
     """What was shown of a store, and what is new in it at the next look."""
 
     def __init__(self, first: Range, clock: Clock, **asked: Any) -> None:
@@ -68,7 +68,7 @@ class Follower:
         self._shown: dict[tuple[object, ...], int] = {}  # of each series, until when
         self._events: dict[str, int] = {}  # of each store, the last one's number
 
-    def look(self, reader: StoreReader | StoresReader) -> Fresh:
+    def look(self, reader: StoreReader | StoresReader) -> NewPoints:
         """Give the points whose buckets have ended since, each once; all that there are where nobody writes the store.
 
         Raises: as `View.query`.
@@ -88,7 +88,7 @@ class Follower:
         left_out = tuple(getattr(reader, "errors", ()))
         events = [event for event in reader.events(span) if event.number > self._events.get(event.store, 0)]
         self._events |= {event.store: event.number for event in sorted(events, key=lambda event: event.number)}
-        return Fresh(sorted(points, key=lambda point: point.time_ns), events, ended, left_out)
+        return NewPoints(sorted(points, key=lambda point: point.time_ns), events, ended, left_out)
 
     def _fresh(self, data: SeriesData, closed_ns: int) -> Iterator[Point]:
         ends = data.timestamps_ns + data.interval_ns
@@ -100,21 +100,21 @@ class Follower:
             self._shown[key] = int(ends[at])
 
 
-def follow(follower: Follower, open_reader: Open, wait: Callable[[float], object]) -> Iterator[Fresh]:
+def follow(live: LiveQuery, open_reader: Open, wait: Callable[[float], object]) -> Iterator[NewPoints]:
     """Look again and again, until no process writes the store any more; a store that takes its place is followed.
 
     Each look opens the store anew, so that series and stores that were not there before are seen.
     """
     while True:
         with open_reader() as reader:
-            fresh = follower.look(reader)
+            fresh = live.look(reader)
         yield fresh
         if fresh.ended:
             return
         wait(POLL_S)
 
 
-def as_lines(fresh: Fresh, form: str, zone: dt.tzinfo, *, coverage: bool = False) -> list[str]:
+def as_lines(fresh: NewPoints, form: str, zone: dt.tzinfo, *, coverage: bool = False) -> list[str]:
     """Write points as lines of a table (time, value, series, and marks), of CSV as `--format csv`, or as JSON lines."""
     if form == "csv":
         return [_as_csv(point) for point in fresh.points]

@@ -129,7 +129,7 @@ def _follow(
     store: Path, asked: Range, query: dict[str, Any], form: str, zone: dt.tzinfo, *, coverage: bool
 ) -> int | None:
     """Show points as they come; give the status of an interrupt, which is how this is ended by hand."""
-    from rondo_cli.follow import CSV_HEAD, Follower, as_lines, follow
+    from rondo_cli.follow import CSV_HEAD, LiveQuery, as_lines, follow
     from rondo_core.read import open_reader
 
     write = data if form in render.DATA else show
@@ -137,7 +137,7 @@ def _follow(
         data(CSV_HEAD)
     left_out: set[str] = set()
     try:
-        for fresh in follow(Follower(asked, wall_ns, **query), lambda: open_reader(store), threading.Event().wait):
+        for fresh in follow(LiveQuery(asked, wall_ns, **query), lambda: open_reader(store), threading.Event().wait):
             if lines := as_lines(fresh, form, zone, coverage=coverage):
                 write("\n".join(lines))
             for error in sorted({*fresh.left_out} - left_out):

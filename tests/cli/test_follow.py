@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from rondo_cli.follow import CSV_HEAD, Follower, as_lines, follow
+from rondo_cli.follow import CSV_HEAD, LiveQuery, as_lines, follow
 from rondo_cli.main import run
 from rondo_core import Store
 from rondo_core.model import parse_range
@@ -22,9 +22,9 @@ S = 10**9
 
 def followed(path, clock, steps, selector="jobs_total", **asked):
     """What is seen of a store while, between two looks, one step after the other is done."""
-    follower = Follower(parse_range(asked.pop("range", "1m")), clock, selector=selector, **asked)
+    live = LiveQuery(parse_range(asked.pop("range", "1m")), clock, selector=selector, **asked)
     left = iter(steps)
-    return follow(follower, lambda: open_reader(path), lambda _seconds: next(left)())
+    return follow(live, lambda: open_reader(path), lambda _seconds: next(left)())
 
 
 def seen(looks):
