@@ -95,6 +95,8 @@ def rondo_consolidator_define() -> list[Consolidator]:
         Consolidator("first", ("counter", "gauge"), ("first",), _statistic("first"), "oldest value", of_one=True),
         Consolidator("last", ("counter", "gauge"), ("last",), _statistic("last"), "newest value", of_one=True),
         Consolidator("total", ("summary",), ("count", "count_base"), _total, "observations since the series began"),
-        Consolidator("increase", ("counter",), ("last",), _increase, "growth since the point before", grows=True),
+        Consolidator(
+            "increase", ("counter",), ("last",), _increase, "growth since the point before", grows=True, adds_up=True
+        ),
         Consolidator("rate", ("counter",), ("last",), _rate, "growth per second since the point before", grows=True),
     ]

@@ -33,6 +33,7 @@ class Consolidator:
             else NaN.
         accumulates: that a reading of the bucket that is still recorded into is of a part of it, as a count is: it is
             left out until the bucket is over, unless it is asked for; so is one that `grows`.
+        adds_up: that the readings of several series for a whole range add up to that of all of them, as increases do.
         family: name -> consolidator, or None: makes those of other names that belong with this one, as p42 with p99.
     """
 
@@ -45,6 +46,7 @@ class Consolidator:
     error: Callable[[Mapping[str, Any]], Any] | None = None
     grows: bool = False
     accumulates: bool = False
+    adds_up: bool = False
     family: Callable[[str], Consolidator | None] | None = None
 
     @property

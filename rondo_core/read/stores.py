@@ -329,7 +329,7 @@ class StoresReader(Closes):
 
         A relative range has one end for all: `now_ns`, or where that is not given the newest bucket of any of them.
         With `agg`, series that differ in their store alone are merged into one, where a merge of them is that of all
-        samples (avg, min, max, sum, count, p99; not last or rate) and the selector does not name `rondo_store`.
+        samples (avg, min, max, sum, count, p99, increase; not last or rate) and the selector names no `rondo_store`.
         Raises: as `View.query`; OpenFilesError: this process may open no more files.
         """
         asked = parse_range(range) if isinstance(range, str) else range
@@ -414,8 +414,10 @@ def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart
     for series, columns in groups.values():
         alone, column = columns[0]
         if len(columns) > 1 and any(len(each.stamps) for each, _ in columns):
-            alone, column = over_series(series, columns), 0
-        results.append(QueryResult([alone.table()], [(0, column)]).named([series]).covered(xff))
+            table, column = over_series(series, columns), 0
+        else:
+            table = alone.table()
+        results.append(QueryResult([table], [(0, column)]).named([series]).covered(xff))
     return QueryResult.joined(results)
 
 

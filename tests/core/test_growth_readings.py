@@ -51,7 +51,7 @@ def test_a_store_that_is_opened_again_grows_from_where_it_stood(tmp_path):
 
 
 def test_growth_over_several_stores_is_that_of_each(tmp_path):
-    """`--agg` of a directory: each store's own from its birth on, a count of all of them one value."""
+    """`--agg` of a directory: each store's own from its birth on, added up; a rate is each one's."""
     for number in range(3):
         with Store(tmp_path / str(number), SCHEMAS, clock=ManualClock(START_S * S)) as store:
             for _ in range(number + 1):
@@ -59,7 +59,15 @@ def test_growth_over_several_stores_is_that_of_each(tmp_path):
             grow(store, 5, number + 1)
     with StoresReader(tmp_path) as reader:
         grown = reader.query("jobs_total", f"{START_S}..{START_S + 9}", fn="increase", agg=True)
-        assert [data.values.tolist() for data in grown] == [[5], [10], [15]]
+        assert [(str(data.series), data.values.tolist()) for data in grown] == [("jobs_total", [30])]
+        assert (grown[0].timestamps_ns[0] // S, grown[0].interval_ns[0] // S) == (START_S, 5)
+        assert grown[0].coverage.tolist() == [15]
+        apart = reader.query('jobs_total{rondo_store=~".+"}', fn="increase", agg=True)
+        assert [data.values.tolist() for data in apart] == [[5], [10], [15]]
+        assert [data.values.tolist() for data in reader.query("jobs_total", fn="rate", agg=True)] == [[1], [2], [3]]
+        assert [len(data) for data in reader.query("jobs_total", "1..2", fn="increase", agg=True)] == [0]
+        later = reader.query("jobs_total", f"{START_S + 2}..{START_S + 4}", fn="increase", agg=True)
+        assert [data.values.tolist() for data in later] == [[12]]
         assert [data.values.tolist() for data in reader.query("took_seconds", fn="count", agg=True)] == [[6]]
 
 
