@@ -33,10 +33,10 @@ def pytest_configure(config: Any) -> None:
     if not config.getoption("rondo"):
         return
     if hasattr(config, "workerinput"):
-        from rondo_job.pytest_plugin.recording import Recording
+        from rondo_job.pytest_plugin.recording import TestRecording
 
         worker = config.workerinput
-        config.pluginmanager.register(Recording(worker["rondo_directory"], worker["workerid"]), "rondo-recording")
+        config.pluginmanager.register(TestRecording(worker["rondo_directory"], worker["workerid"]), "rondo-recording")
         return
     from rondo_job.pytest_plugin.session import Session
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from rondo_core import Schema, Tier, open_store
-from rondo_core.plugins.config_file import Config
-from rondo_job.pytest_plugin.table import STATES, SUFFIX, Table
+from rondo_core.plugins import Config
+from rondo_job.pytest_plugin.table import STATES, SUFFIX, TestsTable
 
 _PAGE_BYTES = resource.getpagesize()
 _LOOK_S = 0.05  # between two looks at a running test's memory
@@ -27,14 +27,16 @@ _SCHEMAS: tuple[Schema, ...] = (
 )
 
 
-class Recording:
+class TestRecording:
     """The recorder of one process's tests: a row of a table for each, and a store of the process beside it."""
+
+    __test__ = False
 
     def __init__(self, directory: str, worker: str) -> None:
         """Record into `directory`, under the process's name, and its pid where it is not the first of that name."""
         self._directory, self._worker = Path(directory), worker
         self._statm = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-        self._table: Table | None = None
+        self._table: TestsTable | None = None
         self._store: Any = None
         self._row = -1
         self._ended = threading.Event()
@@ -47,7 +49,7 @@ class Recording:
         name = (
             self._worker if not (self._directory / (self._worker + SUFFIX)).exists() else f"{self._worker}-{self._pid}"
         )
-        self._table = Table(self._directory / (name + SUFFIX), len(session.items))
+        self._table = TestsTable(self._directory / (name + SUFFIX), len(session.items))
         store = {"path": str(self._directory / f"{name}.rondo")}
         self._store = open_store(Config(store=store), schemas=_SCHEMAS, writer=f"pytest {name}")
         counter = self._store.counter("pytest_tests_total", "Tests that ended, by how.", labels=["outcome"])

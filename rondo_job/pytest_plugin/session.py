@@ -15,7 +15,7 @@ import pytest
 
 from rondo_core.errors import UsageError
 from rondo_job.pytest_plugin.conditions import Condition, duration_text, read_condition, size_text
-from rondo_job.pytest_plugin.recording import Recording
+from rondo_job.pytest_plugin.recording import TestRecording
 from rondo_job.pytest_plugin.table import SUFFIX, Test, read_tests
 
 _NAME_WIDTH = 70
@@ -50,7 +50,7 @@ class Session:
         self._top = config.getoption("rondo_top")
         self._broken: list[tuple[Condition, Test, str]] = []
         if getattr(config.option, "dist", "no") == "no":
-            config.pluginmanager.register(Recording(str(self.directory), "main"), "rondo-recording")
+            config.pluginmanager.register(TestRecording(str(self.directory), "main"), "rondo-recording")
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:

@@ -61,8 +61,10 @@ class Test:
         return self.after_bytes - self.before_bytes
 
 
-class Table:
+class TestsTable:
     """A table that is being written, of `rows` rows; the file is made anew."""
+
+    __test__ = False
 
     def __init__(self, path: Path, rows: int) -> None:
         """Make the file at its full size. Raises: OSError: it cannot be had."""

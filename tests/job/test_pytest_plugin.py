@@ -11,7 +11,7 @@ import pytest
 from rondo_core import StoreReader
 from rondo_core.errors import UsageError
 from rondo_job.pytest_plugin.conditions import read_condition
-from rondo_job.pytest_plugin.table import HEADER_BYTES, ROW_BYTES, Table, read_tests
+from rondo_job.pytest_plugin.table import HEADER_BYTES, ROW_BYTES, TestsTable, read_tests
 
 KILLED = int(os.environ.get("RONDO_PYTEST_KILLS", "1"))
 LEAK_MIB = 120
@@ -134,7 +134,7 @@ def test_a_condition_that_is_none_is_said_in_one_line(tmp_path, text):
 def test_a_table_is_read_whatever_is_left_of_it(tmp_path):
     """Cut anywhere, it gives the tests that are whole; what has no room is counted."""
     path = tmp_path / "gw0.tests"
-    table = Table(path, 3)
+    table = TestsTable(path, 3)
     for number in range(5):
         row = table.begin(f"test_ä[{number}]" + "x" * 300 * (number == 1), 1_000 + number, 100)
         if number < 2:
