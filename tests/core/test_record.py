@@ -192,7 +192,7 @@ def test_every_kind_is_exact_under_eight_threads(path):
             thread.join()
         for name in "sq":
             assert store.query(name, fn="count", tier=0, open=True)[0].values.sum() == 80_000
-            assert store.query(name, fn="sum", tier=0)[0].values.sum() == 360_000
+            assert store.query(name, fn="sum", tier=0, open=True)[0].values.sum() == 360_000
             assert store.query(name, fn="total")[0].values[-1] == 80_000
 
 
