@@ -50,7 +50,7 @@ def _growth(windows: Windows, *, counter: bool, per_second: bool) -> tuple[Float
 
 
 def _instant(windows: Windows, *, per_second: bool) -> tuple[Floats, Mask]:
-    """Give the difference of a window's last two histograms; by its time, and counting from a reset, if `per_second`."""
+    """Give the difference of a window's last two histograms, or by `per_second` its rate, which minds a reset."""
     rows = windows.values
     enough = windows.counts >= 2
     if rows.shape[1] < 2:
