@@ -44,6 +44,7 @@ NAN, INF = math.nan, math.inf
         ("count_over_time({}[5m])", [4, NAN, 2], 3),
         ("present_over_time({}[5m])", [NAN], 1),
         ("last_over_time({}[5m])", [4, 5, 6], 6),
+        ("first_over_time({}[5m])", [4, 5, 6], 4),
         ("stdvar_over_time({}[5m])", [0, 8, 8, 2, 3], 10.56),
         ("stddev_over_time({}[5m])", [1.6, 1.6, 1.6], 0),
         ("quantile_over_time(0.75, {}[5m])", [0, 1, 4], 2.5),
@@ -64,7 +65,7 @@ NAN, INF = math.nan, math.inf
 def test_a_function_of_a_range_has_its_value(lists, series, at, function, values, found):
     """At the time of the fifth minute's sample, or as many as there are; None is no result."""
     source = lists(series("x_total", values, start_ms=(5 - len(values)) * MINUTE))
-    name = "x_total" if function.startswith("last") else "{}"
+    name = "x_total" if function.startswith(("first", "last")) else "{}"
     answer = at(source, function.replace("{}", "x_total"), 4 * MINUTE)
     assert answer == ({} if found is None else {name: pytest.approx(found, rel=1e-14, nan_ok=True)})
 
