@@ -75,12 +75,12 @@ def sorted_by_value(vector: Vector, *, descending: bool) -> Vector:
 
 def replaced_label(vector: Vector, texts: list[str]) -> Vector:
     """Answer label_replace."""
-    return merge_same_labels(vector.relabelled(replace_label(vector.labels, *texts)), strict=True)
+    return merge_same_labels(vector.relabelled(replace_label(vector.labels, *texts)))
 
 
 def joined_label(vector: Vector, texts: list[str]) -> Vector:
     """Answer label_join."""
-    return merge_same_labels(vector.relabelled(join_labels(vector.labels, texts[0], texts[1], texts[2:])), strict=True)
+    return merge_same_labels(vector.relabelled(join_labels(vector.labels, texts[0], texts[1], texts[2:])))
 
 
 def warn_of_quantile(quantile: Floats, context: Context) -> None:

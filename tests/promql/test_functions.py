@@ -105,6 +105,14 @@ def test_labels_are_rewritten(lists, series, at, call, found):
     assert list(at(lists(series("x", [1], **{"from": "a:1"})), call, 0)) == [found]
 
 
+def test_series_that_live_in_turn_become_one_by_a_label(lists, series, over):
+    """At no step are there two of the same labels."""
+    minute = 60_000
+    source = lists(series("x", [1, None], i="1"), series("x", [None, 2], i="2"))
+    query = 'label_replace(last_over_time(x[1m]), "i", "", "", "")'
+    assert over(source, query, 0, minute, minute) == {"x": [1, 2]}
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
