@@ -36,9 +36,9 @@ def step_times(vector: Vector, context: Context) -> Vector:
     return nameless(Vector(vector.labels, values, vector.present))
 
 
-def nameless(vector: Vector) -> Vector:
-    """Take the metric's name away."""
-    return merge_same_labels(vector.relabelled([without_name(each) for each in vector.labels]))
+def nameless(vector: Vector, *, strict: bool = False) -> Vector:
+    """Take the metric's name away; if `strict`, refuse two series that are then one, even if they lived in turn."""
+    return merge_same_labels(vector.relabelled([without_name(each) for each in vector.labels]), strict=strict)
 
 
 def to_scalar(vector: Vector) -> Floats:

@@ -67,7 +67,7 @@ def evaluate_vector(node: Node, context: Context, reader: Reader = NO_READER) ->
         case Negation(inner):
             vector = evaluate_vector(inner, context, reader)
             scaled = {row: each.scaled(-np.ones(len(each))) for row, each in vector.histograms.items()}
-            vector = calls.nameless(Vector(vector.labels, -vector.values, vector.present, scaled))
+            vector = calls.nameless(Vector(vector.labels, -vector.values, vector.present, scaled), strict=True)
         case _:
             raise QuerySyntaxError("parse error: an instant vector was expected")
     context.budget.make(vector.values.size)

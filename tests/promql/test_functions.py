@@ -47,6 +47,8 @@ NAN, INF = math.nan, math.inf
         ("clamp_min(vector(7), 9)", 9),
         ("clamp_max(vector(7), 5)", 5),
         ("clamp_max(vector(NaN), 5)", NAN),
+        ("clamp_max(vector(NaN), -Inf)", -INF),
+        ("clamp_min(vector(Inf), NaN)", INF),
         ("vector(time())", 1_136_239_445.5),
         ("year()", 2006),
         ("month()", 1),
