@@ -67,7 +67,9 @@ def _first(keys: Floats, present: NDArray[np.bool_], k: NDArray[np.int64]) -> ND
 
 def _check_int64(values: Floats) -> None:
     for value in values[~((values >= -(2.0**63)) & (values < 2.0**63))].tolist():
-        raise QueryExecutionError(f"Scalar value {value_text(value)} overflows int64")
+        raise QueryExecutionError(
+            f"Scalar value {value_text(value) if not abs(value) >= 1e21 else value} overflows int64"
+        )
 
 
 def value_text(value: float) -> str:
