@@ -22,7 +22,7 @@ PLAIN = (
     "minute", "hour", "day_of_week", "day_of_month", "day_of_year", "days_in_month", "month", "year",
 )  # fmt: skip
 AGGREGATES = ("sum", "avg", "min", "max", "count", "group", "stddev", "stdvar")
-ARITHMETIC = ("+", "-", "*", "/", "%", "^", "atan2")
+ARITHMETIC = ("+", "-", "*", "/", "%", "^")
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
 SETS = ("and", "or", "unless")
 
@@ -162,6 +162,7 @@ class Expressions:
                 lambda: f'label_replace({of}, "job", "", "code", "{chance.choice(("2.*", "(4)(..)", ".*"))}")',
                 lambda: f'label_join({of}, "{chance.choice(("new", "code"))}", "-", "instance", "job", "missing")',
                 lambda: f"vector({self.scalar(depth - 1)})",
+                lambda: f"(abs({of}) atan2 {self.scalar(0)})",
                 lambda: f"absent({of})",
                 lambda: f"timestamp({self.selector()}{self.moved()})",
                 lambda: f"histogram_quantile(0.9, {of})",
