@@ -65,11 +65,18 @@ class StoresSource(Closes):
         choice, span, found = Choice(matchers), (start_ms, end_ms), list[Selected]()
         notes = _Notes(getattr(hint, "func", "") or "")
         now_ns = self._clock()
+        apart, shared = set[tuple[tuple[str, str], ...]](), False
 
         def read(_: str, store: DeadStore | StoreReader, labels: dict[str, str]) -> None:
+            nonlocal shared
+            if isinstance(store, DeadStore) and not store.lives.reach(start_ms):
+                return
             chosen = store.names.choose(choice, labels)
             if not chosen:
                 return
+            told = sorted_labels(labels)
+            shared = shared or told in apart
+            apart.add(told)
             if isinstance(store, DeadStore):
                 rows: DeadRows | OpenRows = DeadRows(store, self._budget)
             else:
@@ -80,7 +87,7 @@ class StoresSource(Closes):
         if notes.texts and hint is not None:
             for text in notes.texts:
                 hint.note(text)
-        return _merged(found)
+        return _merged(found) if shared else found
 
     def series(self, matchers: Sequence[Matcher] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; see `StoreSource.series`."""
@@ -117,7 +124,8 @@ class StoresSource(Closes):
             below = look_below(self.path)
             self.errors = below.errors + below.passed
             paths = still_counted(below.stores, self.errors)
-            for path in [each for each in self._dead if each not in set(paths)]:
+            there = set(paths)
+            for path in [each for each in self._dead if each not in there]:
                 del self._dead[path]
             for path in paths:
                 name = str(path.relative_to(self.path))

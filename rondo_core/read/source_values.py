@@ -45,6 +45,10 @@ class Lives:
     stale_ms: NDArray[np.int64]
     closed_ns: int
 
+    def reach(self, start_ms: int) -> bool:
+        """Say whether a dead store's last life ended at an instant or after it."""
+        return bool(len(self.stale_ms)) and int(self.stale_ms[-1]) >= start_ms
+
     def within(self, span_ms: Bounds) -> NDArray[np.int64]:
         """Give the ends that lie in a span, both of its ends included."""
         return self.stale_ms[slice(*self.stale_ms.searchsorted((span_ms[0], span_ms[1] + 1)).tolist())]
@@ -188,7 +192,7 @@ class Sampled:
 
     def end_lives(self, stale_ms: NDArray[np.int64]) -> None:
         """Let the series end where a life did; another's sample may follow."""
-        new = stale_ms[~np.isin(stale_ms, self.stamps_ms)]
+        new = np.setdiff1d(stale_ms, self.stamps_ms) if len(stale_ms) else stale_ms
         if len(new):
             self._widen(new)
             at = self.stamps_ms.searchsorted(new)
@@ -198,6 +202,14 @@ class Sampled:
 
     def _widen(self, stamps_ms: NDArray[np.int64]) -> None:
         """Make room for further instants, with no sample in them."""
+        if len(stamps_ms) == 1:
+            at = int(self.stamps_ms.searchsorted(stamps_ms[0]))
+            if at < len(self.stamps_ms) and self.stamps_ms[at] == stamps_ms[0]:
+                return
+            self.values, self.there = np.insert(self.values, at, np.nan, 1), np.insert(self.there, at, False, 1)
+            self.weights = None if self.weights is None else np.insert(self.weights, at, 1.0, 1)
+            self.stamps_ms = np.insert(self.stamps_ms, at, stamps_ms)
+            return
         whole = np.union1d(self.stamps_ms, stamps_ms)
         if len(whole) == len(self.stamps_ms):
             return
