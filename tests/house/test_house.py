@@ -88,7 +88,7 @@ FLOORS = {
         "asgi celery opentelemetry prometheus prometheus_multiprocess wsgi",
     ),
     "rondo_cli": (
-        "measure params printing render terminal",
+        "expressions measure params printing render render_result terminal",
         "vmm_run",
         "vmm_many",
         "agent bench check config copy export export_status info ls migrate plan plugin plugins prune query repair serve vmm watch",
