@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,11 +14,10 @@ from rondo_core.errors import OpenFilesError, StoreError, one_line
 from rondo_core.model import layout
 from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
-from rondo_core.read.source import Hint, OpenRows, Selected, StoreSource, lives_of, metadata_of, read_chosen
+from rondo_core.read.source import Hint, OpenRows, Selected, lives_of, metadata_of, read_chosen
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
 from rondo_core.read.source_names import Choice, Matcher, SourceNames
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.read.stores import LABEL, is_store, look_below
 from rondo_core.storage.files import Closes
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.runs import read_runs
@@ -31,6 +29,22 @@ if TYPE_CHECKING:
 _MOST_OPEN = 16
 
 
+class FoundStores(Protocol):
+    """What was found below a directory; see `stores.Below`."""
+
+    @property
+    def stores(self) -> list[Path]:
+        """Paths of the stores."""
+
+    @property
+    def errors(self) -> list[str]:
+        """What cannot be looked at."""
+
+    @property
+    def passed(self) -> list[str]:
+        """What is not looked at."""
+
+
 class StoresSource(Closes):
     """The series of every store below a directory. Threads may share it; they read one after the other.
 
@@ -38,10 +52,19 @@ class StoresSource(Closes):
     """
 
     def __init__(
-        self, directory: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
+        self,
+        directory: str | Path,
+        look_below: Callable[[Path], FoundStores],
+        label: str,
+        *,
+        clock: Callable[[], int] = wall_ns,
+        budget: Budget | None = None,
     ) -> None:
-        """Look at no store yet. Args: as `StoreSource`."""
-        self.path = Path(directory)
+        """Look at no store yet; `open_source` and `StoresReader.source` make one.
+
+        Args: `look_below` finds the stores; `label` is that which tells them apart; others: as `StoreSource`.
+        """
+        self.path, self._look_below, self._label = Path(directory), look_below, label
         self.errors: list[str] = []
         self._clock, self._budget = clock, budget
         self._kept = KeptRows()
@@ -126,12 +149,12 @@ class StoresSource(Closes):
 
     def is_live(self) -> bool:
         """Say whether a process writes one of the stores."""
-        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in look_below(self.path).stores)
+        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._look_below(self.path).stores)
 
     def _each(self, read: Callable[[str, DeadStore | StoreReader, dict[str, str]], None]) -> None:
         """Call with each store that is there by now, its name and the labels that tell it from the others."""
         with self._lock:
-            below = look_below(self.path)
+            below = self._look_below(self.path)
             self.errors = below.errors + below.passed
             paths = still_counted(below.stores, self.errors)
             there = set(paths)
@@ -141,8 +164,8 @@ class StoresSource(Closes):
                 name = str(path.relative_to(self.path))
                 try:
                     store = self._store(path)
-                    labels = {LABEL: name, **dict(store.labels if isinstance(store, DeadStore) else store.meta.labels)}
-                    read(name, store, labels)
+                    own = store.labels if isinstance(store, DeadStore) else store.meta.labels
+                    read(name, store, {self._label: name, **dict(own)})
                 except OpenFilesError:
                     raise
                 except (StoreError, OSError, ValueError) as error:
@@ -180,25 +203,6 @@ class StoresSource(Closes):
     def __repr__(self) -> str:
         """Say where it is."""
         return f"<StoresSource {self.path}>"
-
-
-def open_source(
-    path: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
-) -> StoreSource | StoresSource:
-    """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
-
-    Args: as `StoreSource`.
-    Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
-    """
-    root = Path(path)
-    try:
-        many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
-        below = look_below(root).stores if many else []
-    except OSError as error:
-        raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    if below:
-        return StoresSource(root, clock=clock, budget=budget)
-    return StoreReader(root).source(clock=clock, budget=budget)
 
 
 class _Notes:
