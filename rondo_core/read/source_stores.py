@@ -16,6 +16,7 @@ from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
 from rondo_core.read.source import Hint, OpenRows, Selected, lives_of, metadata_of, read_chosen
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
+from rondo_core.read.source_histograms import Histograms, joined
 from rondo_core.read.source_names import Choice, Matcher, SourceNames
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Closes
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 # Stores that are written, or have several runs, stay open; each takes a descriptor for every tier.
 _MOST_OPEN = 16
+_PLAIN = 3  # items of a series without weights
 
 
 class FoundStores(Protocol):
@@ -86,8 +88,8 @@ class StoresSource(Closes):
 
         Series of several stores that are told apart by no label are one. Raises: as `StoreSource.select`.
         """
-        choice, span, found = Choice(matchers), (start_ms, end_ms), list[Selected]()
         notes = _Notes(getattr(hint, "func", "") or "")
+        choice, span, found = Choice(matchers, notes.func), (start_ms, end_ms), list[Selected]()
         now_ns = self._clock()
         apart, shared = set[tuple[tuple[str, str], ...]](), False
 
@@ -219,7 +221,7 @@ def _merged(found: list[Selected]) -> list[Selected]:
     """Make one of series with the same labels: what several stores that one label tells from others recorded."""
     groups: dict[object, list[Selected]] = {}
     for each in found:
-        groups.setdefault((sorted_labels(each[0]), hasattr(each[2], "cells")), []).append(each)
+        groups.setdefault((sorted_labels(each[0]), isinstance(each[2], Histograms)), []).append(each)
     if len(groups) == len(found):
         return found
     return [several[0] if len(several) == 1 else _joined(several) for several in groups.values()]
@@ -227,14 +229,14 @@ def _merged(found: list[Selected]) -> list[Selected]:
 
 def _joined(several: list[Selected]) -> Selected:
     """Put the samples of stores that share a label set in the order of time; of one instant the last store's stands."""
-    if hasattr(several[0][2], "cells"):
-        return max(several, key=lambda each: int(each[1][-1]))
     stamps = np.concatenate([each[1] for each in several])
     order = np.argsort(stamps, kind="stable")
-    last = np.append(np.diff(stamps[order]) > 0, True)
-    order = order[last]
+    order = order[np.append(np.diff(stamps[order]) > 0, True)]
+    labels, stamps = several[0][0], stamps[order]
+    if isinstance(several[0][2], Histograms):
+        return labels, stamps, joined([each[2] for each in several], order)
     values = np.concatenate([each[2] for each in several])[order]
-    if not any(len(each) > 3 for each in several):
-        return several[0][0], stamps[order], values
-    weights = [each[3] if len(each) > 3 else np.ones(len(each[1])) for each in several]
-    return several[0][0], stamps[order], values, np.concatenate(weights)[order]
+    if not any(len(each) > _PLAIN for each in several):
+        return labels, stamps, values
+    weights = [each[_PLAIN] if len(each) > _PLAIN else np.ones(len(each[1])) for each in several]
+    return labels, stamps, values, np.concatenate(weights)[order]
