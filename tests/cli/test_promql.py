@@ -148,7 +148,7 @@ def test_top_prints_one_table_where_nobody_looks(store, capsys):
     status, lines, _ = said(capsys, "top", store)
     assert status == 0
     assert lines[0] == "2023-11-14T22:15:29Z  11 series"
-    rows = {line.rsplit("  ", 2)[0].strip(): line.split()[-2] for line in lines[2:]}
+    rows = {line[: line.index("  ")]: line[line.index("  ") :].split()[0] for line in lines[2:]}
     assert rows['requests_total{code="200"} /s'] == "4"
     assert rows["level"] == "29"
     lines = said(capsys, "top", store, "rate(requests_total[10s])", "level", "--sort", "2")[1]
