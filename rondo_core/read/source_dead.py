@@ -24,7 +24,7 @@ from rondo_core.model.statistics import SKETCH
 from rondo_core.read.budget import Budget
 from rondo_core.read.schema_query import SchemaQuery
 from rondo_core.read.source_names import SourceNames
-from rondo_core.read.source_values import Bounds, Lives, Needs, Rows, read_rows
+from rondo_core.read.source_values import Bounds, Lives, Needs, StitchedRows, read_rows
 from rondo_core.storage.directory import read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.recovery import recovery_of
@@ -43,17 +43,17 @@ class KeptRows:
     def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
         """Keep nothing yet."""
         self._max_bytes, self._n_bytes = max_bytes, 0
-        self._rows: OrderedDict[Hashable, Rows] = OrderedDict()
+        self._rows: OrderedDict[Hashable, StitchedRows] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> Rows | None:
+    def get(self, key: Hashable) -> StitchedRows | None:
         """Give what was kept under a key; None: nothing is."""
         with self._lock:
             if key in self._rows:
                 self._rows.move_to_end(key)
             return self._rows.get(key)
 
-    def keep(self, key: Hashable, rows: Rows) -> None:
+    def keep(self, key: Hashable, rows: StitchedRows) -> None:
         """Keep rows, unless they would take a good part of the room for themselves."""
         size = rows.n_bytes()
         if size > self._max_bytes // 8:
@@ -125,7 +125,7 @@ class DeadStore:
 
     def read_schema(
         self, name: str, series: Sequence[Series], needs: Needs, span_ms: Bounds, budget: Budget | None
-    ) -> Rows:
+    ) -> StitchedRows:
         """Read statistics of a schema's series: of all of its time, unless sketches are among them."""
         if SKETCH in needs:
             with self._opened(name) as query:
@@ -150,7 +150,7 @@ class DeadRows:
         self._store, self._budget = store, budget
         self.lives, self.schema = store.lives, store.schema
 
-    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> Rows:
+    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
         """Read statistics of a schema's series."""
         return self._store.read_schema(schema, series, needs, span_ms, self._budget)
 

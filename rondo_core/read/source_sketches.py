@@ -11,7 +11,7 @@ from rondo_core.model.prometheus import MAX_HISTOGRAM_SCHEMA
 from rondo_core.model.statistics import SKETCH
 from rondo_core.read.source_histograms import MAX_BUCKET_SCALE, Cells, at_edges, bounds_of, cells_of, edges, native
 from rondo_core.read.source_names import LE, OF_TOTALS, Choice, Chosen
-from rondo_core.read.source_values import Bounds, Rows, Sampled, StoreRows, zeroes_ms
+from rondo_core.read.source_values import Bounds, Sampled, StitchedRows, StoreRows, zeroes_ms
 
 _SERIES_AT_ONCE = 16
 
@@ -66,7 +66,7 @@ def read_buckets(
 
 def _read(
     store: StoreRows, several: Sequence[Chosen], span_ms: Bounds, highest_scale: int, *, running: bool
-) -> Iterator[tuple[Chosen, Rows, Cells, Any, int]]:
+) -> Iterator[tuple[Chosen, StitchedRows, Cells, Any, int]]:
     """Read each series' rows, cells, sums, and when its total was 0, -1: not in the span.
 
     Running totals are of all that is kept, so that they do not depend on where the span begins.
