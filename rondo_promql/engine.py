@@ -45,6 +45,7 @@ def evaluate(
         raise QuerySyntaxError("zero or negative query resolution step widths are not accepted. Try a positive integer")
     if end_ms < start_ms:
         raise QuerySyntaxError("end timestamp must not be before start time")
+    start_ms, end_ms, step_ms = int(start_ms), int(end_ms), int(step_ms)
     plan = parse_query(query)
     if plan.kind in {"string", "matrix"}:
         name = {"matrix": "range vector"}.get(plan.kind, plan.kind)
@@ -70,7 +71,7 @@ def evaluate_instant(
 
     Args and errors are those of `evaluate`.
     """
-    plan = parse_query(query)
+    plan, at_ms = parse_query(query), int(at_ms)
     times: Times = np.array([at_ms], dtype=np.int64)
     context = Context(times, 0, at_ms, at_ms, source, lookback_ms, default_step_ms, budget or Budget(), Annotations())
     return _noted(_guarded(plan, context, instant=True), context)

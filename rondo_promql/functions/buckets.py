@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_promql.arrays.vector import NAME, Labels, Vector, metric_name
+from rondo_promql.arrays.vector import Labels, Vector, merge_same_labels, metric_name, without_name
 
 Floats = NDArray[np.float64]
 Note = Callable[[str], None]
@@ -40,18 +40,19 @@ def _bound(text: str) -> float | None:
 def _histograms(vector: Vector, warn: Note) -> dict[Labels, _Histogram]:
     """Find the rows of each histogram; a row whose `le` is no number is warned of and left out."""
     found: dict[Labels, _Histogram] = {}
+    bounds: dict[str, float | None] = {}
     for row, labels in enumerate(vector.labels):
         if row in vector.histograms:
             continue
-        text = next((value for name, value in labels if name == BUCKET), "")
-        bound = _bound(text)
+        text = dict(labels).get(BUCKET, "")
+        bound = bounds[text] if text in bounds else bounds.setdefault(text, _bound(text))
         if bound is None:
             warn(
                 f'PromQL warning: bucket label "{BUCKET}" is missing or has a malformed value of "{text}" '
                 f'for metric name "{metric_name(labels)}"'
             )
             continue
-        key = tuple(pair for pair in labels if pair[0] not in {NAME, BUCKET})
+        key = tuple([pair for pair in labels if pair[0] != BUCKET])
         histogram = found.setdefault(key, _Histogram(metric_name(labels)))
         histogram.bounds.append(bound)
         histogram.rows.append(row)
@@ -87,7 +88,7 @@ def bucket_values(
         measured = _measure_layout(np.array(layout), counts, held, measure, columns)
         values[places] = measured.reshape(len(places), n_steps)
         present[places] = held.any(axis=0).reshape(len(places), n_steps)
-    return Vector(list(found), values, present)
+    return merge_same_labels(Vector([without_name(labels) for labels in found], values, present))
 
 
 def _measure_layout(
