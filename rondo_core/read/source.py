@@ -15,7 +15,7 @@ from rondo_core.model import layout
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
 from rondo_core.read.source_names import Choice, Chosen, LabelMatcher, SourceNames
-from rondo_core.read.source_sketches import read_buckets, read_native
+from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
 from rondo_core.read.source_values import (
     Bounds,
     Lives,
@@ -81,7 +81,9 @@ class StoreSource(Closes):
         choice = Choice(matchers, getattr(hint, "func", "") or "")
         chosen = view.names.choose(choice, self._winning)
         lives = lives_of(view, None if self._clock is None else self._clock())
-        return read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint)
+        buckets = list[BucketTotals]()
+        found = read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint, buckets)
+        return [*found, *buckets_of(buckets, choice)] if buckets else found
 
     def series(self, matchers: Sequence[LabelMatcher] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
@@ -159,9 +161,17 @@ class OpenRows:
 
 
 def read_chosen(
-    store: StoreRows, chosen: Sequence[Chosen], choice: Choice, span_ms: Bounds, hint: ReadHint | None
+    store: StoreRows,
+    chosen: Sequence[Chosen],
+    choice: Choice,
+    span_ms: Bounds,
+    hint: ReadHint | None,
+    buckets: list[BucketTotals],
 ) -> list[Selected]:
-    """Read the samples of a store's series that were chosen, those of equal columns together."""
+    """Read the samples of a store's series that were chosen, those of equal columns together.
+
+    Args: `buckets` takes what classic buckets are made of, once all stores were read.
+    """
     groups: dict[tuple[str, Column], list[Chosen]] = {}
     for each in chosen:
         groups.setdefault((each.series.schema, each.column), []).append(each)
@@ -171,7 +181,7 @@ def read_chosen(
         if column == HISTOGRAM:
             found += read_native(store, several, choice.func, span_ms, coarse)
         elif column == BUCKETS:
-            found += read_buckets(store, several, choice, span_ms, coarse)
+            buckets += read_buckets(store, several, span_ms, coarse)
         else:
             found += _read_samples(store, several, choice.func, span_ms, coarse)
     if coarse and hint is not None:

@@ -18,6 +18,7 @@ from rondo_core.read.source import OpenRows, ReadHint, Selected, lives_of, metad
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
 from rondo_core.read.source_histograms import SketchHistograms, joined
 from rondo_core.read.source_names import Choice, LabelMatcher, SourceNames
+from rondo_core.read.source_sketches import BucketTotals, buckets_of
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Closes
 from rondo_core.storage.lock import writer_pid
@@ -91,6 +92,7 @@ class StoresSource(Closes):
         notes = _Notes(getattr(hint, "func", "") or "")
         choice, span, found = Choice(matchers, notes.func), (start_ms, end_ms), list[Selected]()
         now_ns = self._clock()
+        buckets = list[BucketTotals]()
         apart, shared = set[tuple[tuple[str, str], ...]](), False
 
         def read(_: str, store: DeadStore | StoreReader, labels: dict[str, str]) -> None:
@@ -107,12 +109,13 @@ class StoresSource(Closes):
                 rows: DeadRows | OpenRows = DeadRows(store, self._budget)
             else:
                 rows = OpenRows(store, lives_of(store, now_ns), self._budget)
-            found.extend(read_chosen(rows, chosen, choice, span, notes))
+            found.extend(read_chosen(rows, chosen, choice, span, notes, buckets))
 
         self._each(read)
         if notes.texts and hint is not None:
             for text in notes.texts:
                 hint.note(text)
+        found += buckets_of(buckets, choice) if buckets else ()
         return _merged(found) if shared else found
 
     def series(self, matchers: Sequence[LabelMatcher] = ()) -> list[dict[str, str]]:
