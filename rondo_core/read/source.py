@@ -112,6 +112,10 @@ class StoreSource(Closes):
         """Say whether a process writes the store."""
         return self._view.writer_pid() is not None
 
+    def is_outdated(self) -> bool:
+        """Say whether another store lies at the path by now, or a new writer has opened this one; see `StoreReader`."""
+        return self._view.is_outdated()
+
     def close(self) -> None:
         """Close the store, where it was opened for this source."""
         if isinstance(self._view, Closes):

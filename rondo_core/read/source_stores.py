@@ -156,6 +156,10 @@ class StoresSource(Closes):
         """Say whether a process writes one of the stores."""
         return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._look_below(self.path).stores)
 
+    def is_outdated(self) -> bool:
+        """Say that it is not: each question is asked of the stores that are there."""
+        return False
+
     def _each(self, read: Callable[[str, DeadStore | StoreReader, dict[str, str]], None]) -> None:
         """Call with each store that is there by now, its name and the labels that tell it from the others."""
         with self._lock:
