@@ -17,7 +17,7 @@ from rondo_core.read.folded import still_counted
 from rondo_core.read.source import OpenRows, ReadHint, Selected, lives_of, metadata_of, read_chosen
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
 from rondo_core.read.source_histograms import SketchHistograms, joined
-from rondo_core.read.source_names import Choice, LabelMatcher, SourceNames
+from rondo_core.read.source_names import Choice, SourceMatcher, SourceNames
 from rondo_core.read.source_sketches import BucketTotals, buckets_of
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Closes
@@ -83,7 +83,7 @@ class StoresSource(Closes):
         return other
 
     def select(
-        self, matchers: Sequence[LabelMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
+        self, matchers: Sequence[SourceMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
     ) -> list[Selected]:
         """Give the samples, from start to end, both included, of the series of all stores that all matchers take.
 
@@ -118,7 +118,7 @@ class StoresSource(Closes):
         found += buckets_of(buckets, choice) if buckets else ()
         return _merged(found) if shared else found
 
-    def series(self, matchers: Sequence[LabelMatcher] = ()) -> list[dict[str, str]]:
+    def series(self, matchers: Sequence[SourceMatcher] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; see `StoreSource.series`."""
         choice, found = Choice(matchers), list[dict[str, str]]()
         self._each(lambda _, store, labels: found.extend(each.labels for each in store.names.choose(choice, labels)))

@@ -33,7 +33,7 @@ def compile_expression(pattern: str) -> Any:
         raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from error
 
 
-class Matcher:
+class LabelMatcher:
     """One label matcher: `.matches(value)` tests a label's value, "" where the label is missing.
 
     `name`, `op` (`=`, `!=`, `=~` or `!~`) and `value` are as written, for a source that has an index.
