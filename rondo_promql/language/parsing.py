@@ -29,6 +29,13 @@ from rondo_promql.language.nodes import (
 # The parser's words, and those of Prometheus for the same.
 _TYPE_NAMES = {"matrix": "range vector", "vector": "instant vector"}
 _TYPE = re.compile(r"(?<=expected type )(matrix|vector)|(?<=got )(matrix|vector)\b")
+_PHRASES = {
+    "expected type scalar in aggregation expression": "expected type scalar in aggregation parameter",
+    "only allowed on vector": "only allowed on instant vector",
+    "illegal regex for": "error parsing regexp:",
+    "scalar or vector, got: string": 'scalar or instant vector, got "string"',
+    "scalar or vector, got: matrix": 'scalar or instant vector, got "range vector"',
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXPERIMENTAL_AGGREGATIONS = {"limitk", "limit_ratio"}
 SET_OPERATORS = frozenset({"and", "or", "unless"})
@@ -50,16 +57,20 @@ def parse_query(query: str) -> Node:
     except QuerySyntaxError:
         raise
     except ValueError as error:
-        raise QuerySyntaxError(f"parse error: {_reworded(str(error))}") from error
+        raise QuerySyntaxError(f"parse error: {_reworded(str(error), query)}") from error
     try:
         return _convert(parsed)
     except RecursionError as error:
         raise QuerySyntaxError("parse error: query of too many levels; split it") from error
 
 
-def _reworded(message: str) -> str:
-    """Give the parser's message in the words of Prometheus."""
-    message = re.sub(r"'([^']*)'", r'"\1"', message)
+def _reworded(message: str, query: str) -> str:
+    """Give the parser's message in the words of Prometheus; where it says nothing, with the query's own text."""
+    if message == "invalid promql query":
+        return f"this is no PromQL: {' '.join(query.split())[:200]}"
+    message = re.sub(r"'(\w[^']*)'", r'"\1"', message)
+    for theirs, ours in _PHRASES.items():
+        message = message.replace(theirs, ours)
     return _TYPE.sub(lambda match: _TYPE_NAMES[match.group()], message)
 
 
