@@ -74,6 +74,7 @@ from rondo_core.model import (
     overridden,
     parse_range,
     parse_selector,
+    prometheus,
     read_named,
     read_secret,
     sketch,
@@ -100,9 +101,12 @@ from rondo_core.read import (
     Below,
     Budget,
     QueryResult,
+    StoreSource,
+    StoresSource,
     find_stores,
     look_below,
     open_reader,
+    open_source,
     still_counted,
     store_labels,
 )
@@ -173,7 +177,9 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
     assert_type(read_secret("--token-file", path, 9), bytes)
-    assert_type([layout, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType])
+    assert_type(
+        [layout, prometheus, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType]
+    )
     assert_type(Schema("a", kind).ratio(1), int)
     assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])
     assert_type(Tier("1s", "1m").retention_ns, int)
@@ -204,6 +210,7 @@ def reads(path: Path) -> Iterator[Path]:
     """Directories of stores, and what a reading may cost."""
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
+    assert_type(open_source(path), StoreSource | StoresSource)
     assert_type(reader.query("g", range="2h..1h"), QueryResult)
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
