@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rondo_core.read.budget import Budget as Budget
     from rondo_core.read.folded import still_counted as still_counted
     from rondo_core.read.query import SeriesData as SeriesData
+    from rondo_core.read.source_stores import StoresSource as StoresSource
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
     from rondo_core.read.stores import Below as Below
@@ -26,6 +27,7 @@ _HOME = {
     "SeriesData": "query",
     "StoreReader": "store_reader",
     "StoresReader": "stores",
+    "StoresSource": "source_stores",
     "find_stores": "stores",
     "look_below": "stores",
     "open_reader": "stores",

@@ -91,7 +91,17 @@ from rondo_core.plugins import (
     read_options,
     recorders_asked,
 )
-from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
+from rondo_core.read import (
+    LABEL,
+    Below,
+    Budget,
+    StoresSource,
+    find_stores,
+    look_below,
+    open_reader,
+    still_counted,
+    store_labels,
+)
 from rondo_core.record import handles, uncompiled
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
@@ -195,6 +205,8 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
+    with StoresSource(path) as source:
+        assert_type(source.series(), list[dict[str, str]])
     yield from find_stores(path)
 
 
