@@ -134,7 +134,7 @@ def quantiles_of(values: Floats, own: NDArray[np.bool_], quantile: Floats) -> Fl
 def _regressions(windows: Windows, origins: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Fit a line to each window by least squares, with time in seconds from its origin: slopes and intercepts.
 
-    Prometheus's special cases: equal values have the slope 0, equal infinities none.
+    Prometheus's special cases: equal values have the slope 0, and a window with an infinity or NaN has NaN.
     """
     shape = (len(windows.values), len(windows.ends))
     slopes, intercepts = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -148,7 +148,7 @@ def _regressions(windows: Windows, origins: NDArray[np.int64]) -> tuple[Floats, 
         slope = (from_mean * rises).sum(axis=2) / (from_mean**2).sum(axis=1)
         intercept = first + rises.sum(axis=2) / counts - slope * mean_time
         constant = (np.where(own, values, first[:, :, None]) == first[:, :, None]).all(axis=2)
-        endless = constant & np.isinf(first)
+        endless = (own & ~np.isfinite(values)).any(axis=2)
         slopes[:, which] = np.where(endless, np.nan, np.where(constant, 0.0, slope))
         intercepts[:, which] = np.where(endless, np.nan, np.where(constant, first, intercept))
     return slopes, intercepts
