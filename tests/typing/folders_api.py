@@ -95,10 +95,12 @@ from rondo_core.read import (
     LABEL,
     Below,
     Budget,
+    StoreSource,
     StoresSource,
     find_stores,
     look_below,
     open_reader,
+    open_source,
     still_counted,
     store_labels,
 )
@@ -199,14 +201,13 @@ def reads(path: Path) -> Iterator[Path]:
     """Directories of stores, and what a reading may cost."""
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
+    assert_type(open_source(path), StoreSource | StoresSource)
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
-    with StoresSource(path) as source:
-        assert_type(source.series(), list[dict[str, str]])
     yield from find_stores(path)
 
 
