@@ -22,7 +22,7 @@ from rondo_promql.language.nodes import Node, Selector, Subquery
 Floats = NDArray[np.float64]
 Evaluate = Callable[[Node, Context, Reader], Vector]
 FUNCTIONS: dict[str, Callable[[Windows, list[Floats]], Outcome]] = RANGE_FUNCTIONS | RATE_FUNCTIONS
-_KEEP_NAME = frozenset({"last_over_time"})
+_KEEP_NAME = frozenset({"first_over_time", "last_over_time"})
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 

@@ -50,7 +50,7 @@ def _growth(windows: Windows, *, counter: bool, per_second: bool) -> tuple[Float
 
 
 def _instant(windows: Windows, *, per_second: bool) -> tuple[Floats, Mask]:
-    """Give the difference of a window's last two histograms; by its time, and counting from a reset, if `per_second`."""
+    """Give the difference of a window's last two histograms, or by `per_second` its rate, which minds a reset."""
     rows = windows.values
     enough = windows.counts >= 2
     if rows.shape[1] < 2:
@@ -75,10 +75,15 @@ def _last(windows: Windows) -> tuple[Floats, Mask]:
     return windows.values[:, np.maximum(windows.high - 1, 0)], windows.counts > 0
 
 
+def _first(windows: Windows) -> tuple[Floats, Mask]:
+    return windows.values[:, np.minimum(windows.low, windows.values.shape[1] - 1)], windows.counts > 0
+
+
 # Functions of a range whose result is a histogram: given windows over `as_rows`, they give such rows.
 HISTOGRAM_RANGES: dict[str, Callable[[Windows], tuple[Floats, Mask]]] = {
     "avg_over_time": _average,
     "delta": lambda windows: _growth(windows, counter=False, per_second=False),
+    "first_over_time": _first,
     "idelta": lambda windows: _instant(windows, per_second=False),
     "increase": lambda windows: _growth(windows, counter=True, per_second=False),
     "irate": lambda windows: _instant(windows, per_second=True),

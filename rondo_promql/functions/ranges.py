@@ -57,6 +57,10 @@ def _last(windows: Windows, _: Scalars) -> Outcome:
     return _at(windows, windows.high - 1), windows.counts > 0
 
 
+def _first(windows: Windows, _: Scalars) -> Outcome:
+    return _at(windows, windows.low), windows.counts > 0
+
+
 def _at(windows: Windows, places: NDArray[np.int64]) -> Floats:
     """Give the samples at one place a window; where the window is empty, any."""
     if not windows.values.shape[1]:
@@ -173,6 +177,7 @@ RANGE_FUNCTIONS: dict[str, Callable[[Windows, Scalars], Outcome]] = {
     "changes": _changes,
     "count_over_time": _count,
     "deriv": _derivative,
+    "first_over_time": _first,
     "last_over_time": _last,
     "max_over_time": _maximum,
     "min_over_time": _minimum,
