@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import orjson
 
 from rondo_web.http.responses import Answer
 from rondo_web.prometheus.endpoint import Asked, success, success_of
-from rondo_web.prometheus.expression import checked, parsed, tree_of
+from rondo_web.prometheus.expression import checked, parsed, tree_of, within_range
 from rondo_web.prometheus.parameters import now_ms
 from rondo_web.prometheus.selection import evaluated
 from rondo_web.prometheus.values import matrix_json, point, seconds, vector_json
@@ -43,9 +44,11 @@ def _told(asked: Asked, result: Any, at_ms: int) -> Answer:
 
 def format_query(asked: Asked) -> Answer:
     """Give an expression in its usual form."""
-    return success_of(parsed(asked.parameters.text("query")).prettify())
+    node = parsed(asked.parameters.text("query"))
+    return success_of(within_range(node.prettify))
 
 
 def parse_query(asked: Asked) -> Answer:
     """Give an expression as a tree."""
-    return success_of(tree_of(parsed(asked.parameters.text("query"))))
+    node = parsed(asked.parameters.text("query"))
+    return success_of(within_range(partial(tree_of, node)))

@@ -11,7 +11,7 @@ from rondo_core.errors import QueryLimitError, UsageError
 from rondo_core.read import Budget, StoreReader
 from rondo_web.errors import BusyError, EvaluationError
 from rondo_web.prometheus.endpoint import Asked
-from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed
+from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed, within_range
 from rondo_web.reading.limits import LARGE, SMALL
 
 NAME = "__name__"
@@ -100,7 +100,8 @@ def matchers_of(selector: str) -> list[rondo_promql.Matcher]:
     """Read a selector of `match[]`. Raises: UsageError: it is none, or would take everything."""
     what = 'invalid parameter "match[]"'
     node = parsed(selector, "match[]")
-    if type(node).__name__ != "VectorSelector" or node.offset is not None or node.at is not None:
+    plain = type(node).__name__ == "VectorSelector" and within_range(lambda: node.offset is None and node.at is None)
+    if not plain:
         raise UsageError(f"{what}: {selector[:64]!r} is no selector of series")
     if node.matchers.or_matchers:
         raise UsageError(f'{what}: "or" between matchers is no PromQL; give match[] again')
