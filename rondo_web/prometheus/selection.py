@@ -67,7 +67,7 @@ class ServedSource:
         Raises: QueryLimitError: they are more than may be read; BusyError: nobody waits for them any more.
         """
         self.check()
-        with self._asked.store.source(self._asked.limits, self._budget) as source:
+        with self._asked.store.source(self._budget) as source:
             return list(source.select(matchers, start_ms, end_ms, hint))
 
     def series(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
@@ -78,7 +78,7 @@ class ServedSource:
             with store.reader(limits) as reader:
                 assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
                 limits.check_series(len(reader.registry))
-        with store.source(limits, self._budget) as source:
+        with store.source(self._budget) as source:
             found = list(source.series(matchers))
         limits.check_series(len(found))
         self.check()
@@ -86,7 +86,7 @@ class ServedSource:
 
     def metadata(self) -> dict[str, tuple[str, str, str]]:
         """Give the type, the help and the unit of each metric."""
-        with self._asked.store.source(self._asked.limits, self._budget) as source:
+        with self._asked.store.source(self._budget) as source:
             return dict(source.metadata())
 
     def check(self) -> None:
