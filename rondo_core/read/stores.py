@@ -26,14 +26,15 @@ from rondo_core.model.ranges import AUTO, Range, parse_range
 from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
-from rondo_core.read.folded import ended_beside, marks_of, still_counted
-from rondo_core.read.query import Found, SeriesData
+from rondo_core.read.folded import ended_stores, marks_of, still_counted
+from rondo_core.read.query import QueryResult, SeriesData
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
 
 if TYPE_CHECKING:
+    from rondo_core.read.source import StoreSource
     from rondo_core.read.source_stores import StoresSource
 
 T = TypeVar("T")
@@ -207,7 +208,7 @@ class StoresReader(Closes):
         self.close()
         below = look_below(self.path)
         self._odd, self._failed = below.errors + below.passed, {}
-        self._ended = ended_beside(below.stores)
+        self._ended = ended_stores(below.stores)
         self._marks = marks_of(self._ended)
         counts = still_counted(below.stores, self._odd)
         self.paths = {str(path.relative_to(self.path)): path for path in counts}
@@ -222,7 +223,7 @@ class StoresReader(Closes):
     @property
     def readers(self) -> Mapping[str, StoreReader]:
         """The stores by name; one that is looked up stays open until all of them are closed."""
-        return _Kept(self)
+        return _OpenStores(self)
 
     def opened(self) -> Iterator[tuple[str, StoreReader]]:
         """Give each store by its name, open until the next is asked for; one that cannot be read is left out.
@@ -268,7 +269,7 @@ class StoresReader(Closes):
             self._make_room(self._room)
 
     def _make_room(self, room: int) -> bool:
-        """Let go of the longest unused beyond so many files, but for the newest and those in use; say if any were."""
+        """Release the longest unused beyond so many files, but for the newest and those in use; say if any were."""
         held = sum(each.files for each in self._open.values())
         newest = next(reversed(self._open), None) if room else None
         gone = []
@@ -367,7 +368,7 @@ class StoresReader(Closes):
         """Give the directory as a source of PromQL, which looks for its stores by itself, and is to be closed."""
         from rondo_core.read.source_stores import StoresSource
 
-        return StoresSource(self.path, clock=clock, budget=budget)
+        return StoresSource(self.path, look_below, LABEL, clock=clock, budget=budget)
 
     def of_each(self, read: Callable[[str, StoreReader], T]) -> list[T]:
         """Give what is read of each store; one that turns out to be damaged meanwhile is left out."""
@@ -382,7 +383,7 @@ class StoresReader(Closes):
         return found
 
     def close(self) -> None:
-        """Let go of all of them."""
+        """Release all of them."""
         with self._lock:
             while self._open:
                 self._open.popitem()[1].reader.close()
@@ -424,12 +425,12 @@ def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart
         alone, column = columns[0]
         if len(columns) > 1 and any(len(each.stamps) for each, _ in columns):
             alone, column = over_series(series, columns), 0
-        (data,) = Found([alone.table()], [(0, column)]).covered(xff)
+        (data,) = QueryResult([alone.table()], [(0, column)]).covered(xff)
         results.append(attrs.evolve(data, series=series))
     return results
 
 
-class _Kept(Mapping[str, StoreReader]):
+class _OpenStores(Mapping[str, StoreReader]):
     """The stores of a `StoresReader` by name."""
 
     def __init__(self, stores: StoresReader) -> None:
@@ -458,17 +459,34 @@ class _Opened:
         return 1 + sum(map(len, self.reader.slabs.values()))
 
 
+def open_source(
+    path: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
+) -> StoreSource | StoresSource:
+    """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
+
+    Args: as `StoreSource`.
+    Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
+    """
+    if not _holds_stores(Path(path)):
+        return StoreReader(path).source(clock=clock, budget=budget)
+    from rondo_core.read.source_stores import StoresSource
+
+    return StoresSource(path, look_below, LABEL, clock=clock, budget=budget)
+
+
 def open_reader(path: str | Path) -> StoreReader | StoresReader:
     """Open the store at `path`, or, where it is a directory of stores, all of them.
 
     Raises: as StoreReader and StoresReader.
     """
-    root = Path(path)
+    return StoresReader(path) if _holds_stores(Path(path)) else StoreReader(path)
+
+
+def _holds_stores(root: Path) -> bool:
+    """Say whether a path is a directory of stores. Raises: StoreError: it may not be looked into."""
     try:
         many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
         below = look_below(root) if many else Below()
     except OSError as error:
         raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    if below.stores or below.errors:
-        return StoresReader(root)
-    return StoreReader(root)
+    return bool(below.stores or below.errors)

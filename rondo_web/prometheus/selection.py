@@ -10,7 +10,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.errors import QueryLimitError, UsageError
 from rondo_core.read import Budget, StoreReader
 from rondo_web.errors import BusyError, EvaluationError
-from rondo_web.prometheus.endpoint import Asked
+from rondo_web.prometheus.endpoint import ApiRequest
 from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed, within_range
 from rondo_web.reading.limits import LARGE, SMALL
 
@@ -19,8 +19,8 @@ NS_PER_MS = 1_000_000
 MAX_TIMEOUT_MS = LARGE.max_ns // NS_PER_MS
 
 
-def evaluated(asked: Asked, expression: str, *times_ms: int) -> Any:
-    """Answer an expression: at an instant, or from a start to an end by a step.
+def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
+    """PageResponse an expression: at an instant, or from a start to an end by a step.
 
     Returns: the engine's result, see docs/promql.md.
     Raises: QueryLimitError: a small read is not enough for it; EvaluationError: why there is no answer.
@@ -54,7 +54,7 @@ def check_points(n_points: int) -> None:
 class ServedSource:
     """The source of one request. Of one thread."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ApiRequest) -> None:
         """Begin its time now."""
         limits = asked.limits
         self._asked = asked
