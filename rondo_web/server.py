@@ -38,7 +38,8 @@ def serve(
     """Serve each store on its socket until SIGINT or SIGTERM.
 
     Args: `token`: what each request must carry; `names`: hosts that may be asked for, besides this machine's own;
-        `tls`: see `tls_context`; None: plain HTTP; `store_label`: see `ServedStore`; `on_open` is called with each store and its URL when it is open.
+        `tls`: see `tls_context`; None: plain HTTP; `store_label`: see `ServedStore`; `on_open` is called with each
+            store and its URL when it is open.
     Raises: StoreError: there is nothing to read.
     """
     with ExitStack() as stack:

@@ -84,6 +84,11 @@ class ServedSource:
         self.check()
         return found
 
+    def span_ms(self) -> tuple[int, int]:
+        """Give the instants of the first sample and of the newest; 0 where there is none."""
+        with self._asked.store.source(self._budget) as source:
+            return source.oldest_ms() or 0, source.newest_ms() or 0
+
     def metadata(self) -> dict[str, tuple[str, str, str]]:
         """Give the type, the help and the unit of each metric."""
         with self._asked.store.source(self._budget) as source:
