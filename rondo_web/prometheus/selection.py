@@ -27,7 +27,7 @@ def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
     """
     limits = asked.limits
     seconds = min(limits.max_ns / NS_PER_S, asked.parameters.duration_ms("timeout", MAX_TIMEOUT_MS) / 1000)
-    budget = rondo_promql.Budget(seconds, limits.max_values, limits.max_values, asked.gone)
+    budget = rondo_promql.QueryBudget(seconds, limits.max_values, limits.max_values, asked.gone)
     evaluate = rondo_promql.evaluate_instant if len(times_ms) == 1 else rondo_promql.evaluate
     try:
         result = evaluate(expression, ServedSource(asked), *times_ms, budget=budget)
@@ -101,7 +101,7 @@ class ServedSource:
             raise BusyError("nobody waits for the answer any more")
 
 
-def matchers_of(selector: str) -> list[rondo_promql.Matcher]:
+def matchers_of(selector: str) -> list[rondo_promql.LabelMatcher]:
     """Read a selector of `match[]`. Raises: UsageError: it is none, or would take everything."""
     what = 'invalid parameter "match[]"'
     node = parsed(selector, "match[]")
@@ -117,7 +117,7 @@ def matchers_of(selector: str) -> list[rondo_promql.Matcher]:
     return found
 
 
-def matchers(given: Sequence[tuple[str, str, str]], what: str) -> list[rondo_promql.Matcher]:
+def matchers(given: Sequence[tuple[str, str, str]], what: str) -> list[rondo_promql.LabelMatcher]:
     """Give conditions on labels, each of a name, a sign and a text.
 
     Raises: UsageError: a text is no regular expression, or they are too large; it begins with `what`.
@@ -127,7 +127,7 @@ def matchers(given: Sequence[tuple[str, str, str]], what: str) -> list[rondo_pro
         raise UsageError(f"{what}: {len(patterns)} regular expressions; at most {MAX_PATTERNS}")
     check_patterns(patterns, what)
     try:
-        return [rondo_promql.Matcher(*each) for each in given]
+        return [rondo_promql.LabelMatcher(*each) for each in given]
     except rondo_promql.QuerySyntaxError as error:
         raise UsageError(f"{what}: {error}") from None
     finally:
