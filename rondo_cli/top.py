@@ -88,6 +88,7 @@ def _show(
                 if key:
                     view = view.after(key, len(table.rows), table.n_columns, max(1, size.lines - 3))
                 elif not view.held and at_ms is None:
+                    opened.follow()
                     table = _read(opened, expressions, None, span)
         except KeyboardInterrupt:
             return

@@ -14,7 +14,7 @@ import numpy as np
 from rondo_core.model import layout
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
-from rondo_core.read.source_names import Choice, Chosen, LabelMatcher, SourceNames
+from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
 from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
 from rondo_core.read.source_values import (
     Bounds,
@@ -69,7 +69,7 @@ class StoreSource(Closes):
         self.errors: list[str] = []
 
     def select(
-        self, matchers: Sequence[LabelMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
+        self, matchers: Sequence[SourceMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
     ) -> list[Selected]:
         """Give the samples, from start to end, both included, of the series that all matchers take.
 
@@ -85,7 +85,7 @@ class StoreSource(Closes):
         found = read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint, buckets)
         return [*found, *buckets_of(buckets, choice)] if buckets else found
 
-    def series(self, matchers: Sequence[LabelMatcher] = ()) -> list[dict[str, str]]:
+    def series(self, matchers: Sequence[SourceMatcher] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
         self._view.refresh()
         return [each.labels for each in self._view.names.choose(Choice(matchers), self._winning)]
@@ -111,6 +111,10 @@ class StoreSource(Closes):
     def is_live(self) -> bool:
         """Say whether a process writes the store."""
         return self._view.writer_pid() is not None
+
+    def is_outdated(self) -> bool:
+        """Say whether another store lies at the path by now, or a new writer has opened this one; see `StoreReader`."""
+        return self._view.is_outdated()
 
     def close(self) -> None:
         """Close the store, where it was opened for this source."""

@@ -17,7 +17,7 @@ from rondo_core.read.folded import still_counted
 from rondo_core.read.source import OpenRows, ReadHint, Selected, lives_of, metadata_of, read_chosen
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
 from rondo_core.read.source_histograms import SketchHistograms, joined
-from rondo_core.read.source_names import Choice, LabelMatcher, SourceNames
+from rondo_core.read.source_names import Choice, SourceMatcher, SourceNames
 from rondo_core.read.source_sketches import BucketTotals, buckets_of
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Closes
@@ -83,7 +83,7 @@ class StoresSource(Closes):
         return other
 
     def select(
-        self, matchers: Sequence[LabelMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
+        self, matchers: Sequence[SourceMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
     ) -> list[Selected]:
         """Give the samples, from start to end, both included, of the series of all stores that all matchers take.
 
@@ -118,7 +118,7 @@ class StoresSource(Closes):
         found += buckets_of(buckets, choice) if buckets else ()
         return _merged(found) if shared else found
 
-    def series(self, matchers: Sequence[LabelMatcher] = ()) -> list[dict[str, str]]:
+    def series(self, matchers: Sequence[SourceMatcher] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; see `StoreSource.series`."""
         choice, found = Choice(matchers), list[dict[str, str]]()
         self._each(lambda _, store, labels: found.extend(each.labels for each in store.names.choose(choice, labels)))
@@ -155,6 +155,10 @@ class StoresSource(Closes):
     def is_live(self) -> bool:
         """Say whether a process writes one of the stores."""
         return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._look_below(self.path).stores)
+
+    def is_outdated(self) -> bool:
+        """Say that it is not: each question is asked of the stores that are there."""
+        return False
 
     def _each(self, read: Callable[[str, DeadStore | StoreReader, dict[str, str]], None]) -> None:
         """Call with each store that is there by now, its name and the labels that tell it from the others."""
