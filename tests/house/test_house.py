@@ -304,7 +304,7 @@ def test_other_packages_import_only_what_is_public(package):
                 if module.split(".")[0] != package:
                     continue
                 parts = module.split(".")[1:]
-                if parts and parts[0] in public:
+                if (parts and parts[0] in public) or not (parts or name):  # the package itself
                     continue
                 folder = ".".join([package, *parts[:1]])
                 wanted = parts[1] if len(parts) > 1 else name
