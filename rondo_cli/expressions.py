@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,24 +55,18 @@ class Expressions:
 
     def instant(self, query: str, at_ms: int) -> Result:
         """Evaluate at one instant. Raises: UsageError: no such expression; QueryError: the data do not allow it."""
-        return self._evaluated("evaluate_instant", query, at_ms)
+        from rondo_promql import evaluate_instant
+
+        return _evaluated(query, lambda: evaluate_instant(query, self.source, at_ms))
 
     def over(self, query: str, start_ms: int, end_ms: int, step_ms: int) -> Result:
         """Evaluate at each step from start to end, both included. Raises: as `instant`; UsageError: too many steps."""
         n_steps = (end_ms - start_ms) // step_ms + 1
         if n_steps > MAX_STEPS:
             raise UsageError(f"{n_steps} steps, of at most {MAX_STEPS}; give a longer --step or a shorter --range")
-        return self._evaluated("evaluate", query, start_ms, end_ms, step_ms)
+        from rondo_promql import evaluate
 
-    def _evaluated(self, name: str, query: str, *at: int) -> Result:
-        import rondo_promql
-
-        try:
-            found: Result = getattr(rondo_promql, name)(query, self.source, *at)
-        except rondo_promql.PromqlError as error:
-            kind = UsageError if error.exit_status == UsageError.exit_status else QueryError
-            raise kind(f"{query}: {printable(str(error))}") from None
-        return found
+        return _evaluated(query, lambda: evaluate(query, self.source, start_ms, end_ms, step_ms))
 
     def end_ms(self) -> int:
         """Give the present where a process writes a store; else when the newest sample was."""
@@ -95,6 +89,17 @@ class Expressions:
             return end_ms - asked.last_ns // NS_PER_MS, end_ms
         start = asked.start_ns // NS_PER_MS or (self.source.oldest_ms() or end_ms)
         return min(start, end_ms), min(asked.end_ns // NS_PER_MS, end_ms)
+
+
+def _evaluated(query: str, evaluate: Callable[[], Result]) -> Result:
+    """Give what was evaluated; an error of the engine becomes one of rondo's, with the expression before it."""
+    from rondo_promql import PromqlError
+
+    try:
+        return evaluate()
+    except PromqlError as error:
+        kind = UsageError if error.exit_status == UsageError.exit_status else QueryError
+        raise kind(f"{query}: {printable(str(error))}") from None
 
 
 def step_for(length_ms: int, step_ms: int = 0) -> int:
