@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -74,19 +75,20 @@ class Expressions:
             return wall_ns() // NS_PER_MS
         return self.source.newest_ms() or 0
 
-    def instant_of(self, text: str) -> int:
+    def instant_of(self, text: str, zone: dt.tzinfo = dt.UTC) -> int:
         """Read an instant: one that `parse_instant_ns` reads, or how long before the end it lies, as -3m.
 
         Raises: RangeError: it is neither.
         """
         if text.startswith("-"):
             return self.end_ms() - parse_duration_ns(text[1:]) // NS_PER_MS
-        return parse_instant_ns(text) // NS_PER_MS
+        return parse_instant_ns(text, zone) // NS_PER_MS
 
     def bounds_of(self, asked: Range, end_ms: int) -> tuple[int, int]:
         """Give where a range begins and ends; one that is relative, or open, ends at `end_ms`."""
-        if asked.last_ns is not None:
-            return end_ms - asked.last_ns // NS_PER_MS, end_ms
+        if asked.is_relative:
+            # An anchor is the last instant that is meant, and a range ends behind it.
+            asked = asked.anchored(end_ms * NS_PER_MS - 1)
         start = asked.start_ns // NS_PER_MS or (self.source.oldest_ms() or end_ms)
         return min(start, end_ms), min(asked.end_ns // NS_PER_MS, end_ms)
 
@@ -131,8 +133,8 @@ def expressions_over(path: Path) -> Iterator[Expressions]:
                 say(f"rondo: left out: {error}", err=True)
 
 
-def say_where_it_ends(expressions: Expressions, end_ms: int) -> None:
+def say_where_it_ends(expressions: Expressions, end_ms: int, zone: dt.tzinfo) -> None:
     """Say of stores that nobody writes where the last of their time is."""
     if not expressions.source.is_live():
-        end = format_instant(end_ms * NS_PER_MS)
+        end = format_instant(end_ms * NS_PER_MS, zone)
         say(f"rondo: no process writes this store; the range ends with its newest sample, at {end}", err=True)
