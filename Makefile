@@ -35,6 +35,9 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
+demo-grafana: $(VENV)/.installed ## Lay out what a Grafana needs to show the demo's store, and say what to type.
+	@$(BIN)/python scripts/demo_grafana.py --store $(DEMO)
+
 tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU (as root only), a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
 	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
@@ -56,6 +59,7 @@ $(VENV)/.systems: $(VENV)/.tested
 
 test-systems: $(VENV)/.systems ## Let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
+	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
 $(VENV)/.measured: $(VENV)/.tested
@@ -162,6 +166,9 @@ bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside
 
 bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's stores and prometheus_client's own files.
 	@$(BIN)/python bench/multiprocess.py
+
+bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
+	@$(BIN)/python bench/promql.py
 
 bench-recorders: $(VENV)/.installed ## What each ready recorder costs a tick, in a row and at one a second.
 	@$(BIN)/python bench/recorders.py
