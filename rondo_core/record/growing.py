@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_core.errors import SchemaError, StoreError, UsageError, one_line
 from rondo_core.model import layout
-from rondo_core.model.growth import MAX_BYTES, wanted
+from rondo_core.model.growth import MAX_BYTES, shared_out, wanted
 from rondo_core.model.labels import Labels
-from rondo_core.model.schema import SELF_SCHEMA, Schema
+from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, with_room
 from rondo_core.storage.directory import Meta, create, open_alone, size_bytes
 from rondo_core.storage.files import Folder, open_file
 from rondo_core.storage.lock import WriterLock
@@ -34,6 +34,12 @@ def read_bound(max_bytes: int | str | None) -> int | None:
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise UsageError(f'max_bytes: {max_bytes!r}: not a size; write whole bytes, or "64MiB"')
     return size
+
+
+def default_schemas(max_bytes: int | None, n_exporters: int = 1) -> tuple[Schema, ...]:
+    """Give the schemas of a store that is made without any: with as much room as `max_bytes` holds of the default's."""
+    schemas = with_room(DEFAULT_SCHEMAS, n_exporters)
+    return schemas if max_bytes is None else shared_out(schemas, max_bytes, size_bytes)
 
 
 def make_missing(
