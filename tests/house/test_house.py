@@ -62,7 +62,7 @@ FLOORS = {
         "monitor",
     ),
     "rondo_promql": (),
-    "rondo_job": (),
+    "rondo_job": ("pytest_plugin",),
     "rondo_web": (
         "errors listening",
         "reading sidecar",
