@@ -92,7 +92,7 @@ from rondo_core.plugins import (
     recorders_asked,
 )
 from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
-from rondo_core.record import cython_shadow, handles
+from rondo_core.record import cython_shadow, handles, load_fold
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
@@ -156,6 +156,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(parse_selector("a{b=c}"), Selector)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
+    load_fold()
     assert_type([layout, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType])
     assert_type(Schema("a", kind).ratio(1), int)
     assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])
