@@ -61,7 +61,17 @@ FLOORS = {
         "build",
         "monitor",
     ),
-    "rondo_promql": (),
+    "rondo_promql": (
+        "errors",
+        "budget language",
+        "arrays",
+        "source",
+        "functions",
+        "operators",
+        "evaluation",
+        "results",
+        "engine",
+    ),
     "rondo_job": ("pytest_plugin",),
     "rondo_web": (
         "errors listening",
@@ -78,10 +88,10 @@ FLOORS = {
         "asgi celery opentelemetry prometheus prometheus_multiprocess wsgi",
     ),
     "rondo_cli": (
-        "measure params printing render terminal",
+        "follow measure params printing render terminal",
         "vmm_run",
         "vmm_many",
-        "agent bench check config copy export export_status info ls migrate plan plugin plugins prune query repair serve vmm watch",
+        "agent bench check config copy edit export export_status info ls migrate plan plugin plugins prune query repair serve vmm watch",
         "main",
         "__main__",
     ),
@@ -236,6 +246,7 @@ def test_an_interpreter_without_the_gil_is_refused_in_one_line():
 # The modules that are public as a whole; else, what the `__init__` of a package or a folder of the core offers.
 PUBLIC_MODULES = {
     "rondo_core": {"errors", "clock", "units", "hookspecs", "lazy", "signals", "testing"},
+    "rondo_promql": {"errors"},
     "rondo_web": set(),
 }
 
@@ -323,6 +334,15 @@ def test_the_api_imports_only_what_it_may():
     allowed = set(sys.stdlib_module_names) | {"attrs", "h11", "rondo_core", "rondo_web", "starlette", "uvicorn"}
     for path in (ROOT / "rondo_web").rglob("*.py"):
         extra = {"re2"} if path.name == "regex.py" else set()
+        assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
+
+
+def test_the_query_engine_imports_only_what_it_may():
+    """The standard library and numpy; the parser where queries are parsed, RE2 where an expression is compiled."""
+    allowed = set(sys.stdlib_module_names) | {"numpy", "rondo_promql"}
+    others = {"parsing.py": {"promql_parser"}, "matchers.py": {"re2"}}
+    for path in (ROOT / "rondo_promql").rglob("*.py"):
+        extra = others.get(path.name, set())
         assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
 
 
