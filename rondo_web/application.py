@@ -16,6 +16,9 @@ from rondo_web.metrics.health import health
 from rondo_web.metrics.info import info
 from rondo_web.metrics.query import query
 from rondo_web.metrics.scrape import scrape
+from rondo_web.page.files import PREFIX, file_of
+from rondo_web.page.life import life
+from rondo_web.page.lives import Lives, lives
 from rondo_web.reading.served_store import ServedStore
 
 if TYPE_CHECKING:
@@ -26,11 +29,16 @@ if TYPE_CHECKING:
 
 def application(store: ServedStore) -> Starlette:
     """Give the application that answers from a store: a new page is a module and its line here."""
+    known = Lives(store.path)
     routes = [
         Route("/metrics", page_of(store, scrape)),
         Route("/metrics/health", partial(health, store)),
         Route("/metrics/info", page_of(store, info)),
         Route("/metrics/query", page_of(store, query)),
+        Route("/api/v1/rondo/lives", page_of(store, partial(lives, known))),
+        Route("/api/v1/rondo/life", page_of(store, partial(life, known))),
+        Route("/", file_of("index.html")),
+        Route(f"{PREFIX}{{name:path}}", file_of()),
     ]
     pages = ", ".join(route.path for route in routes)
 

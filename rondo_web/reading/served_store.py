@@ -21,7 +21,7 @@ class ServedStore:
     def __init__(self, path: Path, workers: Workers) -> None:
         """Open the store or the stores at `path`. Raises: as `open_reader`."""
         self.workers = workers
-        self._path, self._descriptions = path, Descriptions()
+        self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
 
@@ -49,9 +49,9 @@ class ServedStore:
 
         Returns: the stores by name, at most `max_series` series of each; a line for each that cannot be read.
         """
-        below = look_below(self._path)
+        below = look_below(self.path)
         left_out = below.errors + below.passed
-        paths = {str(path.relative_to(self._path)): path for path in below.stores}
+        paths = {str(path.relative_to(self.path)): path for path in below.stores}
         return list(self._descriptions.of(paths, max_series, left_out)), left_out
 
     async def health(self) -> Health:

@@ -67,7 +67,7 @@ FLOORS = {
         "errors listening",
         "reading sidecar",
         "http",
-        "metrics",
+        "metrics page",
         "application",
         "server",
         "__main__",

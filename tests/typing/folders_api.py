@@ -92,7 +92,7 @@ from rondo_core.plugins import (
 )
 from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
 from rondo_core.record import handles, uncompiled
-from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
+from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
     UNFINISHED,
@@ -105,9 +105,11 @@ from rondo_core.storage import (
     Survival,
     boot_id,
     check_directory,
+    how_ended,
     in_short,
     is_abandoned,
     last_values,
+    outcome,
     read_dump,
     read_ended,
     read_meta,
@@ -172,6 +174,7 @@ def stores(path: Path) -> None:
     assert_type(size_bytes(DEFAULT_SCHEMAS), int)
     assert_type(read_meta(path), Meta)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
+    assert_type([how_ended(run, None) + outcome(run, 1) for run in read_runs(path)], list[str])
     with Folder(path) as folder:
         replace_file("x", folder / UNFINISHED, b"")
         look_at(folder)
@@ -210,6 +213,7 @@ def bounds(path: Path) -> None:
     assert_type(prune(path, Bound(keep_last=1)), Pruned)
     assert_type(list_stores(path), tuple[list[Listed], list[str]])
     assert_type(list_stores(path)[0][0].folded, Ended | None)
+    assert_type(look_at_store(path), Listed)
     assert_type(read_ended(Folder(path)), Ended | None)
 
 
