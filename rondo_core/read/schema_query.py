@@ -114,6 +114,27 @@ class SchemaQuery:
             found = attrs.evolve(found, statistics=born)
         return found
 
+    def most_kept(self, choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
+        """Give the statistics, of several choices, that most tiers keep; of those the first."""
+        return max(choices, key=lambda needs: (self._depth_of(needs), -choices.index(needs)))
+
+    def statistics(self, plan: Plan, span: Range, budget: Budget | None = None) -> tuple[Any, Any, dict[str, Any]]:
+        """Read what a plan needs, stitched: where each bucket begins, its length, and statistics [rows, series].
+
+        Where the finest tier alone answers, and the samples themselves are the reading, "last" stands for all of them.
+        Raises: as `read`.
+        """
+        self._settled(plan, span, budget)
+        rows = self._rows(plan, span)
+        if rows is not None:
+            return rows
+        if plan.plain:
+            table = self._one_tier(plan, span, 0)
+            names = (name for name in (*plan.needs, "last") if name != COVERAGE)
+            return table.timestamps_ns, table.interval_ns, dict.fromkeys(names, table.values)
+        index = self.readers[0].index()
+        return self._part(plan, 0, index, self._within(0, index, index.whole, span))[:3]
+
     def _settled(self, plan: Plan, span: Range, budget: Budget | None) -> Range:
         """Let the span begin with the point before it, where that is read too; count what is read."""
         if plan.consolidator.grows:
@@ -218,8 +239,11 @@ class SchemaQuery:
 
     def _depth(self, plan: Plan) -> int:
         """Count the tiers, from the finest on, that keep what the plan needs."""
+        return self._depth_of(plan.needs)
+
+    def _depth_of(self, needs: Sequence[str]) -> int:
         depth = 1
-        while depth < len(self.readers) and self._keeps(depth, plan.needs):
+        while depth < len(self.readers) and self._keeps(depth, needs):
             depth += 1
         return depth
 

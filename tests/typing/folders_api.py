@@ -70,6 +70,7 @@ from rondo_core.model import (
     overridden,
     parse_range,
     parse_selector,
+    prometheus,
     read_named,
     sketch,
     with_room,
@@ -157,7 +158,9 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(parse_selector("a{b=c}"), Selector)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
-    assert_type([layout, sketch, handles, uncompiled, entrypoints, exposition, http, protobuf], list[ModuleType])
+    assert_type(
+        [layout, prometheus, sketch, handles, uncompiled, entrypoints, exposition, http, protobuf], list[ModuleType]
+    )
     assert_type(Schema("a", kind).ratio(1), int)
     assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])
     assert_type(Tier("1s", "1m").retention_ns, int)

@@ -1,0 +1,176 @@
+"""Sources of PromQL: a store's series by matchers, as Prometheus would have them if the store were sent there.
+
+`rondo_promql.evaluate(query, store.source(), ...)` asks one; it satisfies the engine's protocol `Source` by its shape,
+and knows nothing of the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from rondo_core.model import layout
+from rondo_core.model.labels import Labels
+from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, TYPES, Column, stale_ms
+from rondo_core.read.schema_query import SchemaQuery
+from rondo_core.read.source_names import Choice, Chosen, Matcher, SourceNames
+from rondo_core.read.source_sketches import read_buckets, read_native
+from rondo_core.read.source_values import (
+    Bounds,
+    Lives,
+    Sampled,
+    needs_for,
+    read_rows,
+    samples_of,
+    weights_of,
+    zeroes_ms,
+)
+from rondo_core.storage.runs import read_runs
+from rondo_core.units import format_duration
+
+if TYPE_CHECKING:
+    from rondo_core.read.budget import Budget
+    from rondo_core.read.store_reader import View
+
+# Labels, timestamps_ms int64 [n], float64 [n] or Histograms, and where a coarser tier answers weights, float64 [n].
+Selected = tuple[Any, ...]
+
+
+class Hint(Protocol):
+    """What will read the samples; what a source does not know it may leave."""
+
+    func: str
+
+    def note(self, text: str, /) -> None:
+        """Tell whoever asked something about the answer."""
+
+
+class StoreSource:
+    """The series of one store. Any thread may ask, at the same time as others."""
+
+    def __init__(
+        self, view: View, *, clock: Callable[[], int] | None = None, budget: Budget | None = None, labels: Labels = ()
+    ) -> None:
+        """Bind to a store's reading side.
+
+        Args: `clock` says what time it is, where the store's writer lives: a bucket that is not over is not answered;
+            `budget`: what all that is asked may read together; `labels`: win over the series' own.
+        """
+        self._view, self._clock, self._budget, self._winning = view, clock, budget, dict(labels)
+
+    def select(
+        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, hint: Hint | None = None
+    ) -> list[Selected]:
+        """Give the samples, from start to end, both included, of the series that all matchers take.
+
+        Returns: (labels, timestamps_ms, values) for each series, `__name__` among the labels; see docs/querying.md.
+        Raises: QueryLimitError: it is more than the `budget` allows; StoreError: the store cannot be read.
+        """
+        view = self._view
+        view.refresh()
+        choice = Choice(matchers)
+        chosen = view.names.choose(choice, self._winning)
+        lives = lives_of(view, None if self._clock is None else self._clock())
+        return read_chosen(view, chosen, choice, (start_ms, end_ms), hint, lives, self._budget)
+
+    def series(self, matchers: Sequence[Matcher] = ()) -> list[dict[str, str]]:
+        """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
+        self._view.refresh()
+        return [each.labels for each in self._view.names.choose(Choice(matchers), self._winning)]
+
+    def metadata(self) -> dict[str, tuple[str, str, str]]:
+        """Give the type, the help and the unit of each metric, by its name."""
+        self._view.refresh()
+        return metadata_of([self._view.names])
+
+
+def metadata_of(several: Iterable[SourceNames]) -> dict[str, tuple[str, str, str]]:
+    """Give the type, the help and the unit of each metric that stores have, by its name."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for names in several:
+        for name, column, series in names.groups():
+            if not column.quantile:
+                found.setdefault(name + column.suffix, (TYPES[column.type], series[0].help, series[0].unit))
+    return found
+
+
+def lives_of(view: View, now_ns: int | None) -> Lives:
+    """Find when the lives that a store recorded ended."""
+    newest_ns = view.newest_ns()
+    runs = read_runs(view.folder / layout.RUNS_FILE)
+    stamps = [view.reader(schema.name).index().stamps for schema in view.meta.schemas] if len(runs) > 1 else []
+    ends = set()
+    for run in runs[1:]:
+        before = [int(each[at - 1]) for each in stamps if (at := int(each.searchsorted(run.opened_ns)))]
+        if before:
+            ends.add(stale_ms(max(before)))
+    is_over = view.writer_pid() is None
+    if is_over and newest_ns:
+        ends.add(stale_ms(newest_ns))
+    return Lives(np.array(sorted(ends), np.int64), view.closed_ns(now_ns))
+
+
+def read_chosen(
+    view: View,
+    chosen: Sequence[Chosen],
+    choice: Choice,
+    span_ms: Bounds,
+    hint: Hint | None,
+    lives: Lives,
+    budget: Budget | None,
+) -> list[Selected]:
+    """Read the samples of a store's series that were chosen, those of equal columns together."""
+    groups: dict[tuple[str, Column], list[Chosen]] = {}
+    for each in chosen:
+        groups.setdefault((each.series.schema, each.column), []).append(each)
+    found: list[Selected] = []
+    func = getattr(hint, "func", "") or ""
+    coarse: set[int] = set()
+    for (schema, column), several in groups.items():
+        query = view.schema_query(schema)
+        if column == HISTOGRAM:
+            found += read_native(query, several, func, span_ms, lives, budget, coarse)
+        elif column == BUCKETS:
+            found += read_buckets(query, several, choice, span_ms, lives, budget, coarse)
+        else:
+            found += _read_samples(query, several, func, span_ms, lives, budget, coarse)
+    if coarse and hint is not None:
+        hint.note(coarse_words(coarse))
+    return found
+
+
+def coarse_words(lengths_ns: Iterable[int]) -> str:
+    """Say that coarser tiers answered, and what they cannot tell."""
+    lengths = ", ".join(map(format_duration, sorted(lengths_ns)))
+    return f"older points stand for {lengths} each: they hold its last value, sums and extremes, not the time of each"
+
+
+def _read_samples(
+    query: SchemaQuery,
+    several: Sequence[Chosen],
+    func: str,
+    span_ms: Bounds,
+    lives: Lives,
+    budget: Budget | None,
+    coarse: set[int],
+) -> list[Selected]:
+    kind, column = query.schema.kind, several[0].column
+    series = [each.series for each in several]
+    needs = needs_for(query, column, func)
+    rows = read_rows(query, series, needs, span_ms, lives.closed_ns, budget)
+    values = samples_of(kind, column, needs, func, rows)
+    zeroes = zeroes_ms(series, rows, ~np.isnan(values), span_ms) if column.cumulative else None
+    within = rows.between(*span_ms)
+    kept = rows.rows(within)
+    coarse |= kept.coarse_ns()
+    sampled = Sampled(kept.stamps_ms, values[within], weights_of(kind, func, kept))
+    if zeroes is not None:
+        sampled.add_zeroes(zeroes)
+    sampled.end_lives(lives.within(span_ms))
+    found = []
+    for index, each in enumerate(several):
+        if (read := sampled.of(index)) is not None:
+            found.append((each.labels, *read))
+    return found
