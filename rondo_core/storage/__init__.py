@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import size_bytes as size_bytes
     from rondo_core.storage.ended import Ended as Ended
     from rondo_core.storage.ended import read_ended as read_ended
-    from rondo_core.storage.events import Event as Event
     from rondo_core.storage.endings import how_ended as how_ended
     from rondo_core.storage.endings import outcome as outcome
+    from rondo_core.storage.events import Event as Event
     from rondo_core.storage.fault_dump import in_short as in_short
     from rondo_core.storage.fault_dump import read_dump as read_dump
     from rondo_core.storage.files import UNFINISHED as UNFINISHED

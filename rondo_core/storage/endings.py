@@ -17,7 +17,7 @@ _FAILED = ("exit status", "signal", "raised", "failed", "panic", "reset", "tripl
 
 
 def how_ended(run: Run, writer_pid: int | None) -> str:
-    """Say in words how a run ended, or that it goes on. Args: `writer_pid`: who writes the run's store now, if anyone."""
+    """Say in words how a run ended, or that it goes on. Args: `writer_pid`: who writes its store now, if anyone."""
     if writer_pid is not None:
         return "writing now"
     if run.ended:

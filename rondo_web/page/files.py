@@ -35,7 +35,7 @@ _HEADERS = {
 
 
 class PageFile(NamedTuple):
-    """A file as it is sent: its bytes, its content type, and the tag by which a browser knows that it has not changed."""
+    """A file as it is sent: its bytes, its content type, and the tag that a browser knows it by."""
 
     body: bytes
     content_type: str
@@ -44,7 +44,7 @@ class PageFile(NamedTuple):
 
 @cache
 def names() -> frozenset[str]:
-    """Give the names of the files there are, below `static/`: what a client names is looked up here, never on the disk."""
+    """Give the names of all files below `static/`: what a client names is looked up here, never on the disk."""
     return frozenset(str(each.relative_to(STATIC)) for each in STATIC.rglob("*") if each.is_file())
 
 

@@ -22,7 +22,7 @@ function scaled(number, base, names, unit) {
     size /= base;
     step += 1;
   }
-  const text = digits(Math.sign(number) * size);
+  const text = base === 1024 && size < 1000 ? digits(Math.sign(number) * Number(size.toPrecision(3))) : digits(Math.sign(number) * size);
   const name = names[step] + unit;
   return name ? `${text} ${name}` : text;
 }

@@ -98,7 +98,8 @@ export function queries(metric, reading, context, top = TOP) {
   }
   const rank = `increase(${of("_count")}`;
   const mean = (tag) => line(`rate(${of("_sum")}${window}) / rate(${of("_count")}${window})`, rank, tag);
-  const quantile = (at, tag) => line(`histogram_quantile(${at}, rate(${of()}${window}))`, rank, tag);
+  const sketches = selector(metric.name, { ...matchers, quantile: "" });
+  const quantile = (at, tag) => line(`histogram_quantile(${at}, sum_over_time(${sketches}${whole}))`, rank, tag);
   if (reading === "spread") return [mean("mean"), ...SHARES.map((at) => quantile(at, `p${at * 100}`))];
   if (reading === "mean") return [{ ...mean(""), expression: limited(`(${mean("").expression.split(" and topk(")[0]})`, rank) }];
   if (reading === "rate") return [line(`rate(${of("_count")}${window})`, rank)];
