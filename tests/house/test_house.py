@@ -67,7 +67,7 @@ FLOORS = {
         "errors listening",
         "reading sidecar",
         "http",
-        "metrics page",
+        "metrics page prometheus",
         "application",
         "server",
         "__main__",

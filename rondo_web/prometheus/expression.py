@@ -1,0 +1,178 @@
+"""Expressions of strangers: how long and how deep one may be before it is parsed at all, and its form as JSON.
+
+promql-parser goes down one level of the machine's stack for each level of an expression, and takes time by the square of
+it: an expression that is deep enough would end the process.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import promql_parser
+
+from rondo_core.errors import UsageError
+
+MAX_CHARS = 64 << 10
+MAX_LEVELS = 200  # operators, brackets and matchers of one expression
+MAX_PATTERNS = 20  # regular expressions of one expression, each of which takes memory when it is compiled
+# A string or a comment, in which nothing counts; else what brings a regular expression with it, or makes an expression
+# one level deeper.
+_TOKENS = re.compile(
+    r"""
+    "(?:[^"\\]|\\.?)*+"? | '(?:[^'\\]|\\.?)*+'? | `[^`]*+`? | \#[^\n]*+
+    | (?P<pattern> =~ | !~ | \blabel_replace\b )
+    | (?P<level> [-+*/%^<>=!(\[{] | \b(?:and|or|unless|atan2)\b )
+    """,
+    re.DOTALL | re.IGNORECASE | re.VERBOSE,
+)
+
+
+def checked(expression: str) -> str:
+    """Give an expression that may be parsed.
+
+    Raises: UsageError: it is missing, or longer or deeper than a stranger's may be.
+    """
+    if not expression.strip():
+        raise UsageError('invalid parameter "query": no expression found in input')
+    if len(expression) > MAX_CHARS:
+        raise UsageError(f'invalid parameter "query": {len(expression)} characters; at most {MAX_CHARS}')
+    found = Counter(each.lastgroup for each in _TOKENS.finditer(expression))
+    if (levels := found["level"] + found["pattern"]) > MAX_LEVELS:
+        raise UsageError(f'invalid parameter "query": {levels} operators, brackets and matchers; at most {MAX_LEVELS}')
+    if found["pattern"] > MAX_PATTERNS:
+        raise UsageError(f'invalid parameter "query": {found["pattern"]} regular expressions; at most {MAX_PATTERNS}')
+    return expression
+
+
+def parsed(expression: str) -> Any:
+    """Parse an expression. Raises: UsageError: see `checked`, or it is no PromQL."""
+
+    try:
+        return promql_parser.parse(checked(expression))
+    except ValueError as error:
+        raise UsageError(f'invalid parameter "query": {error}') from None
+
+
+def tree_of(node: Any) -> dict[str, Any]:
+    """Give a parsed expression in the form of Prometheus's parse_query.
+
+    Source: Prometheus, web/ui, "ASTNode".
+    """
+    kind = type(node).__name__
+    return {"type": _TYPES[kind], **_MEMBERS[kind](node)}
+
+
+def _binary(node: Any) -> dict[str, Any]:
+    modifier, matching = node.modifier, None
+    op = str(node.op)
+    both_series = not any(type(_bare(side)).__name__ == "NumberLiteral" for side in (node.lhs, node.rhs))
+    if both_series:
+        labels = modifier.matching if modifier is not None else None
+        cards = {"OneToOne": "one-to-one", "ManyToOne": "many-to-one", "OneToMany": "one-to-many"}
+        card = (
+            cards.get(str(modifier.card).rpartition(".")[2], "many-to-many") if modifier is not None else "one-to-one"
+        )
+        matching = {
+            "card": "many-to-many" if op in {"and", "or", "unless"} else card,
+            "include": list(modifier.group_labels or ()) if modifier is not None else [],
+            "labels": list(labels.labels) if labels is not None else [],
+            "on": labels is not None and str(labels.type).endswith("Include"),
+        }
+    return {
+        "op": op,
+        "lhs": tree_of(node.lhs),
+        "rhs": tree_of(node.rhs),
+        "matching": matching,
+        "bool": modifier is not None and modifier.return_bool,
+    }
+
+
+def _bare(node: Any) -> Any:
+    while type(node).__name__ in {"ParenExpr", "UnaryExpr"}:
+        node = node.expr
+    return node
+
+
+def _aggregate(node: Any) -> dict[str, Any]:
+    modifier = node.modifier
+    return {
+        "op": str(node.op),
+        "expr": tree_of(node.expr),
+        "param": tree_of(node.param) if node.param is not None else None,
+        "grouping": list(modifier.labels) if modifier is not None else [],
+        "without": modifier is not None and str(modifier.type).endswith("Without"),
+    }
+
+
+def _call(node: Any) -> dict[str, Any]:
+    func = node.func
+    told = {
+        "name": func.name,
+        "argTypes": [_value_type(each) for each in func.arg_types],
+        "variadic": func.variadic,
+        "returnType": _value_type(func.return_type),
+    }
+    return {"func": told, "args": [tree_of(each) for each in node.args]}
+
+
+def _value_type(value_type: Any) -> str:
+    return str(value_type).rpartition(".")[2].lower()
+
+
+def _selector(node: Any) -> dict[str, Any]:
+    signs = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+    matchers = [
+        {"name": each.name, "type": signs[str(each.op).rpartition(".")[2]], "value": each.value}
+        for each in node.matchers.matchers
+    ]
+    if node.name:
+        matchers.append({"name": "__name__", "type": "=", "value": node.name})
+    return {"name": node.name or "", "matchers": matchers, **_moved(node)}
+
+
+def _moved(node: Any) -> dict[str, Any]:
+    at = node.at
+    kind = str(at.type).rpartition(".")[2] if at is not None else ""
+    return {
+        "offset": _ms(node.offset),
+        "timestamp": round(at.at.timestamp() * 1000) if kind == "At" else None,
+        "startOrEnd": kind.lower() if kind in {"Start", "End"} else None,
+    }
+
+
+def _ms(span: timedelta | None) -> int:
+    return round(span.total_seconds() * 1000) if span is not None else 0
+
+
+_TYPES = {
+    "AggregateExpr": "aggregation",
+    "BinaryExpr": "binaryExpr",
+    "Call": "call",
+    "MatrixSelector": "matrixSelector",
+    "NumberLiteral": "numberLiteral",
+    "ParenExpr": "parenExpr",
+    "StringLiteral": "stringLiteral",
+    "SubqueryExpr": "subquery",
+    "UnaryExpr": "unaryExpr",
+    "VectorSelector": "vectorSelector",
+}
+_MEMBERS = {
+    "AggregateExpr": _aggregate,
+    "BinaryExpr": _binary,
+    "Call": _call,
+    "MatrixSelector": lambda node: {**_selector(node.vector_selector), "range": _ms(node.range)},
+    "NumberLiteral": lambda node: {"val": repr(node.val).removesuffix(".0")},
+    "ParenExpr": lambda node: {"expr": tree_of(node.expr)},
+    "StringLiteral": lambda node: {"val": node.val},
+    "SubqueryExpr": lambda node: {
+        "expr": tree_of(node.expr),
+        "range": _ms(node.range),
+        "step": _ms(node.step),
+        **_moved(node),
+    },
+    "UnaryExpr": lambda node: {"op": "-", "expr": tree_of(node.expr)},
+    "VectorSelector": _selector,
+}

@@ -1,0 +1,51 @@
+"""/api/v1/query, query_range, format_query and parse_query: PromQL over what is served."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from rondo_web.http.responses import Answer
+from rondo_web.prometheus.endpoint import Asked, success, success_of
+from rondo_web.prometheus.expression import checked, parsed, tree_of
+from rondo_web.prometheus.parameters import now_ms
+from rondo_web.prometheus.selection import evaluated
+from rondo_web.prometheus.values import matrix_json, point, vector_json
+
+
+def query(asked: Asked) -> Answer:
+    """Answer an expression at an instant."""
+    expression, at_ms = checked(asked.parameters.text("query")), asked.parameters.instant_ms("time", now_ms())
+    return _told(asked, evaluated(asked, expression, at_ms), at_ms)
+
+
+def query_range(asked: Asked) -> Answer:
+    """Answer an expression at each step of a range."""
+    steps = asked.parameters.steps_ms()
+    return _told(asked, evaluated(asked, checked(asked.parameters.text("query")), *steps), 0)
+
+
+def _told(asked: Asked, result: Any, at_ms: int) -> Answer:
+    found, warnings = result.plain(), list(result.warnings)
+    limit = asked.parameters.limit()
+    if result.kind in {"vector", "matrix"} and 0 < limit < len(found):
+        found = found[:limit]
+        warnings.append("results truncated due to limit")
+    if result.kind == "vector":
+        written = vector_json(found, at_ms)
+    elif result.kind == "matrix":
+        written = matrix_json(found)
+    else:
+        written = orjson.dumps(point(at_ms, found) if result.kind == "scalar" else [at_ms / 1000, found])
+    return success(b'{"resultType":"%b","result":%b}' % (result.kind.encode(), written), warnings, result.infos)
+
+
+def format_query(asked: Asked) -> Answer:
+    """Give an expression in its usual form."""
+    return success_of(parsed(asked.parameters.text("query")).prettify())
+
+
+def parse_query(asked: Asked) -> Answer:
+    """Give an expression as a tree."""
+    return success_of(tree_of(parsed(asked.parameters.text("query"))))

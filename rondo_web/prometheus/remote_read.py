@@ -1,0 +1,43 @@
+"""/api/v1/read: remote read, by which a Prometheus asks what is served with an engine of its own."""
+
+from __future__ import annotations
+
+from rondo_core.errors import QueryLimitError, UsageError
+from rondo_web.http.access import MAX_BODY_BYTES
+from rondo_web.http.responses import Answer
+from rondo_web.prometheus import snappy
+from rondo_web.prometheus.endpoint import Asked
+from rondo_web.prometheus.parameters import FIRST_MS, LAST_MS
+from rondo_web.prometheus.read_messages import ReadQuery, query_result, read_request, time_series
+from rondo_web.prometheus.selection import ServedSource, matcher
+
+# Some 20 bytes each, of which few answers are in memory at once, see `MAX_LARGE`.
+MAX_SAMPLES = 800_000
+_TYPE = "application/x-protobuf"
+
+
+def remote_read(asked: Asked) -> Answer:
+    """Give the samples of each query, as SAMPLES, which every client takes, whatever else it would rather have."""
+    try:
+        queries = read_request(snappy.unpack(asked.body, MAX_BODY_BYTES))
+    except ValueError as error:
+        raise UsageError(f"no request of remote read: {error}") from None
+    source, left = ServedSource(asked), MAX_SAMPLES
+    results = []
+    for query in queries:
+        series = []
+        for labels, stamps, values, *_ in _selected(source, query):
+            left -= len(stamps)
+            if left < 0:
+                what = f"the query asks for more than {MAX_SAMPLES} samples"
+                raise QueryLimitError(f"{what}; give a shorter range or fewer series")
+            series.append(time_series(dict(labels), stamps, values))
+        results.append(query_result(series))
+    return Answer(snappy.wrap(b"".join(results)), _TYPE, "snappy")
+
+
+def _selected(source: ServedSource, query: ReadQuery) -> list[tuple[object, ...]]:
+    """Give the series of samples; native histograms are left out, their buckets are there under their own name."""
+    matchers = [matcher(*each) for each in query.matchers]
+    span = (max(FIRST_MS, query.start_ms), min(LAST_MS, query.end_ms))
+    return [each for each in source.select(matchers, *span, query) if getattr(each[2], "dtype", None) == float]

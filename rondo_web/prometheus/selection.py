@@ -1,0 +1,122 @@
+"""What is served as a source of PromQL: held only while it is read, within the limits of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import rondo_promql
+
+from rondo_core.clock import NS_PER_S
+from rondo_core.errors import QueryLimitError, UsageError
+from rondo_core.read import Budget, StoreReader
+from rondo_web.errors import BusyError, EvaluationError
+from rondo_web.prometheus.endpoint import Asked
+from rondo_web.prometheus.expression import parsed
+from rondo_web.reading.limits import LARGE, SMALL
+from rondo_web.reading.regex import compile_re2
+
+NAME = "__name__"
+MAX_MATCHERS = 64  # of one selector
+MAX_TIMEOUT_MS = LARGE.max_ns // 1_000_000
+
+
+@attrs.frozen
+class Matcher:
+    """A condition on the label `name`; `matches` says whether a value fulfils it, which for no label is empty."""
+
+    name: str
+    matches: Callable[[str], bool]
+
+
+def evaluated(asked: Asked, expression: str, *times_ms: int) -> Any:
+    """Answer an expression: at an instant, or from a start to an end by a step.
+
+    Returns: the engine's result, see docs/promql.md.
+    Raises: QueryLimitError: a small read is not enough for it; EvaluationError: why there is no answer.
+    """
+    limits = asked.limits
+    seconds = min(limits.max_ns / NS_PER_S, asked.parameters.duration_ms("timeout", MAX_TIMEOUT_MS) / 1000)
+    budget = rondo_promql.Budget(seconds, limits.max_values, limits.max_points if limits is LARGE else limits.max_values, asked.gone)
+    evaluate = rondo_promql.evaluate_instant if len(times_ms) == 1 else rondo_promql.evaluate
+    try:
+        return evaluate(expression, ServedSource(asked), *times_ms, budget=budget)
+    except (rondo_promql.TooManySamplesError, rondo_promql.QueryTimeoutError) as error:
+        if limits is SMALL:
+            raise QueryLimitError(str(error)) from None
+        raise EvaluationError(str(error), error.error_type) from None
+    except rondo_promql.PromqlError as error:
+        raise EvaluationError(str(error), error.error_type) from None
+
+
+class ServedSource:
+    """The source of one request. Of one thread."""
+
+    def __init__(self, asked: Asked) -> None:
+        """Begin its time now."""
+        limits = asked.limits
+        self._asked = asked
+        # What an expression reads is no point of its answer yet: there is one bound, of what is read.
+        self._budget = Budget(limits.max_values, limits.max_values, limits.max_ns)
+
+    def select(self, matchers: Sequence[Any], start_ms: int, end_ms: int, hint: Any = None) -> list[Any]:
+        """Give the samples of the series that all matchers take, see `StoreReader.source`.
+
+        Raises: QueryLimitError: they are more than may be read; BusyError: nobody waits for them any more.
+        """
+        self.check()
+        with self._asked.store.reader(self._asked.limits) as reader:
+            return list(reader.source(budget=self._budget).select(matchers, start_ms, end_ms, hint))
+
+    def series(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
+        """Give the label sets that all matchers take. Raises: QueryLimitError: there are many, of a small read."""
+        self.check()
+        with self._asked.store.reader(self._asked.limits) as reader:
+            if isinstance(reader, StoreReader):
+                self._asked.limits.check_series(len(reader.registry))
+            found = list(reader.source(budget=self._budget).series(matchers))
+        self._asked.limits.check_series(len(found))
+        return found
+
+    def metadata(self) -> dict[str, tuple[str, str, str]]:
+        """Give the type, the help and the unit of each metric."""
+        with self._asked.store.reader(self._asked.limits) as reader:
+            return dict(reader.source(budget=self._budget).metadata())
+
+    def check(self) -> None:
+        """Let the request go on. Raises: QueryLimitError: its time is over; BusyError: its client is gone."""
+        self._budget.check()
+        if self._asked.gone():
+            raise BusyError("nobody waits for the answer any more")
+
+
+def matchers_of(selector: str) -> list[Matcher]:
+    """Read a selector of `match[]`. Raises: UsageError: it is none, or would take everything."""
+    node = parsed(selector)
+    if type(node).__name__ != "VectorSelector" or node.offset is not None or node.at is not None:
+        raise UsageError(f'invalid parameter "match[]": {selector[:64]!r} is no selector of series')
+    if node.matchers.or_matchers:
+        raise UsageError('invalid parameter "match[]": "or" between matchers is no PromQL; give match[] again')
+    if len(node.matchers.matchers) > MAX_MATCHERS:
+        raise UsageError(f'invalid parameter "match[]": more than {MAX_MATCHERS} matchers')
+    signs = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
+    found = [matcher(each.name, signs[str(each.op).rpartition(".")[2]], each.value) for each in node.matchers.matchers]
+    if node.name:
+        found.append(matcher(NAME, "=", node.name))
+    if all(each.matches("") for each in found):
+        raise UsageError('invalid parameter "match[]": match[] must contain at least one non-empty matcher')
+    return found
+
+
+def matcher(name: str, sign: str, text: str) -> Matcher:
+    """Give a condition on a label. Args: `sign`: =, !=, =~ or !~. Raises: UsageError: it is no expression of RE2."""
+    if sign == "=":
+        return Matcher(name, text.__eq__)
+    if sign == "!=":
+        return Matcher(name, text.__ne__)
+    try:
+        test = compile_re2(text)
+    except ValueError as error:
+        raise UsageError(f"{name}{sign}{text[:64]!r}: {error}") from None
+    return Matcher(name, test if sign == "=~" else lambda value: not test(value))
