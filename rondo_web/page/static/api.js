@@ -38,14 +38,17 @@ async function answer(path, parameters, signal) {
   const token = sessionStorage.getItem(TOKEN);
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   const query = said.size ? `?${said}` : "";
-  let response, body;
+  let response;
   try {
     response = await fetch(new URL(`api/v1/${path}${query}`, document.baseURI), { headers, signal });
-    body = await response.json();
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new AskError(0, "unreachable", "the server does not answer; is rondo serve still running?");
   }
+  const body = await response.json().catch((error) => {
+    if (error.name === "AbortError") throw error;
+    return { status: "error", error: `the server answered ${response.status} ${response.statusText}` };
+  });
   if (!response.ok || body.status === "error") {
     throw new AskError(response.status, body.errorType ?? "", body.error ?? response.statusText);
   }

@@ -142,7 +142,7 @@ export class Chart {
     return {
       label: line.key,
       stroke,
-      width: edge ? 0 : 1.75,
+      width: edge ? 0 : line.values.length > 400 ? 1.25 : 1.75,
       dash: dashOf(line.colour),
       show: !line.hidden,
       points: edge ? { show: false } : { size: 4, fill: stroke },
