@@ -5,7 +5,7 @@ import { stepFor } from "./frame.js";
 import { Panel, lazily } from "./panel.js";
 import { expressionSource } from "./sources.js";
 
-const POINTS = 900;
+const POINTS = 900, POINTS_NARROW = 400;
 
 export class Board {
   /**
@@ -25,7 +25,7 @@ export class Board {
   context(source) {
     const { from, to } = this.span;
     const interval = this.interval(source, from);
-    const step = stepFor(to - from, POINTS, interval);
+    const step = stepFor(to - from, innerWidth < 720 ? POINTS_NARROW : POINTS, interval);
     return {
       matchers: this.matchers, interval, step,
       from: Math.floor(from / step) * step,

@@ -116,7 +116,7 @@ export class Chart {
         { stroke: quiet, font, size: 28, gap: 4, space: 76, grid: { stroke: rule, width: 1 }, ticks: { show: false },
           incrs: INCREMENTS, values: (_plot, splits, _axis, _space, step) => splits.map((each) => timeText(each, step, relative)),
           splits: (plot, _axis, least, greatest, step) => timeSplits(least, greatest, step, relative) },
-        { stroke: quiet, font, size: 68, gap: 6, space: 34, grid: { stroke: rule, width: 1 }, ticks: { show: false },
+        { stroke: quiet, font, size: 60, gap: 6, space: 34, grid: { stroke: rule, width: 1 }, ticks: { show: false },
           values: (_plot, splits) => splits.map((each) => value(each, unit, perSecond)) },
       ],
       series: [{}, ...this.lines.map((line) => this.#series(line))],

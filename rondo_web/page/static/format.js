@@ -4,7 +4,7 @@ const BINARY = ["", "Ki", "Mi", "Gi", "Ti", "Pi"];
 const LARGE = ["", "k", "M", "G", "T", "P"];
 const pad = (number, width = 2) => String(number).padStart(width, "0");
 
-/** Give a number in at most four digits and a unit: 12.3 MiB, 45 ms, 1.2 k/s. `unit`: as the series has it. */
+/** Give a number in about three digits and a unit: 12.3 MiB, 45 ms, 1.2 k/s. `unit`: as the series has it. */
 export function value(number, unit = "", perSecond = false) {
   if (number === null || number === undefined || Number.isNaN(number)) return "–";
   if (!Number.isFinite(number)) return number > 0 ? "∞" : "−∞";
@@ -22,7 +22,7 @@ function scaled(number, base, names, unit) {
     size /= base;
     step += 1;
   }
-  const text = base === 1024 && size < 1000 ? digits(Math.sign(number) * Number(size.toPrecision(3))) : digits(Math.sign(number) * size);
+  const text = digits(Math.sign(number) * size);
   const name = names[step] + unit;
   return name ? `${text} ${name}` : text;
 }
@@ -35,12 +35,13 @@ function seconds(number) {
   return size < 120 ? `${digits(number)} s` : duration(number * 1000);
 }
 
-/** Give a number in about four digits, without noughts that say nothing. */
+/** Give a number in about three digits, without noughts that say nothing. */
 export function digits(number) {
   const size = Math.abs(number);
   if (size === 0) return "0";
+  if (Number.isInteger(number) && size < 1e5) return String(number).replace("-", "−");
   if (size >= 1e6 || size < 1e-4) return number.toExponential(2).replace("e+", "e");
-  const decimals = size >= 1000 ? 0 : size >= 100 ? 1 : size >= 10 ? 2 : size >= 1 ? 2 : Math.min(6, 2 - Math.floor(Math.log10(size)));
+  const decimals = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : Math.min(6, 2 - Math.floor(Math.log10(size)));
   const text = number.toFixed(decimals);
   return (decimals ? text.replace(/\.?0+$/, "") : text).replace("-", "−");
 }
@@ -98,6 +99,17 @@ export const size = (bytes) => value(bytes, "bytes");
 
 /** Give a count with its noun: 1 series, 3 lives. */
 export const counted = (count, one, many) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+/**
+ * Give the shortest texts that tell the label sets of a chart's lines apart: what all have is left out, and a label
+ * that alone differs goes without its name.
+ */
+export function shortLabels(sets) {
+  const names = [...new Set(sets.flatMap((labels) => Object.keys(labels)))].filter((name) => name !== "__name__");
+  const differing = names.filter((name) => sets.some((labels) => labels[name] !== sets[0][name]));
+  if (differing.length === 1) return sets.map((labels) => labels[differing[0]] || `no ${differing[0]}`);
+  return sets.map((labels) => labelText(Object.fromEntries(Object.entries(labels).filter(([name]) => differing.includes(name)))));
+}
 
 /** Give labels as PromQL writes them, without the name and those left out. */
 export function labelText(labels, leftOut = []) {

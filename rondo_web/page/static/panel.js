@@ -3,7 +3,7 @@
 import { queryRange } from "./api.js";
 import { Chart } from "./chart.js";
 import { announce, download, el, fill } from "./dom.js";
-import { counted, duration, instant, value } from "./format.js";
+import { counted, duration, instant, shortLabels, value } from "./format.js";
 import { extended, frameOf, summary } from "./frame.js";
 import { Legend } from "./legend.js";
 import { csv, json, pointsTable } from "./points.js";
@@ -150,6 +150,10 @@ export class Panel {
         else edges.set(role + each.key, each.values);
       }
     });
+    if (this.source.shortens && lines.length > 1 && !lines.some((line) => line.tag)) {
+      const texts = shortLabels(lines.map((line) => line.labels));
+      lines.forEach((line, index) => Object.assign(line, { whole: line.label, label: texts[index] || line.label }));
+    }
     if (!this.colours.size) lines.sort((a, b) => (a.tag || b.tag ? 0 : (b.summary.avg ?? 0) - (a.summary.avg ?? 0)));
     for (const { key } of lines) if (!this.colours.has(key)) this.colours.set(key, this.colours.size);
     lines.sort((a, b) => this.colours.get(a.key) - this.colours.get(b.key));

@@ -57,9 +57,9 @@ export function grouped(metrics) {
 /** Name the ways in which a metric can be read, the usual one first. */
 export function readings(metric) {
   if (metric.kind === "counter") return [["rate", "per second"], ["total", "total"]];
-  if (metric.kind === "gauge") return [["avg", metric.count <= 3 ? "average, least and greatest" : "average"], ["max", "greatest"], ["min", "least"]];
+  if (metric.kind === "gauge") return [["avg", metric.count <= 3 ? "avg, min, max" : "average"], ["max", "greatest"], ["min", "least"]];
   const shares = metric.sketch ? SHARES.map((share) => [`p${share * 100}`, `p${share * 100}`]) : [];
-  const one = metric.sketch ? [["spread", "mean and quantiles"]] : [];
+  const one = metric.sketch ? [["spread", "mean, quantiles"]] : [];
   const many = [["mean", "mean"], ...shares, ["rate", "per second"]];
   return metric.count === 1 ? [...one, ...many] : many;
 }

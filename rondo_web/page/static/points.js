@@ -21,7 +21,7 @@ export function pointsTable(title, lines, times, { unit, perSecond }, relative) 
 export function csv(lines = [], times = []) {
   // A text that a spreadsheet would take for a formula is kept from being one.
   const cell = (text) => `"${(/^[=+\-@\t\r]/.test(text) ? `'${text}` : text).replaceAll('"', '""')}"`;
-  const name = (line) => (line.role === "line" ? line.label || "value" : `${line.label || "value"} ${line.role}`);
+  const name = (line) => `${line.whole || line.label || "value"}${line.role === "line" ? "" : ` ${line.role}`}`;
   const rows = [["time", "rfc3339", ...lines.map((line) => cell(name(line)))].join(",")];
   times.forEach((time, index) => {
     if (lines.some((line) => line.values[index] !== null)) {

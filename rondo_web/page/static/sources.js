@@ -17,6 +17,7 @@ export function metricSource(metric, { shown = "", onShown, leftOut }) {
     title: metric.name,
     help: metric.help,
     metric,
+    shortens: true,
     readings: ways,
     reading,
     onReading: (name) => onShown(top === TOP ? name : `${name},${top}`),
@@ -39,6 +40,7 @@ export function expressionSource(expression, { onRemove }) {
   return {
     title: expression,
     isQuery: true,
+    shortens: true,
     help: "",
     onRemove,
     emptyText: "The expression gives no series in this range.",
