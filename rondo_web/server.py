@@ -80,10 +80,15 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; who begins TLS and does not go on is given up as soon as who does not ask."""
         await super().startup([])
-        timeouts = {} if self._tls is None else {"ssl_handshake_timeout": HEAD_S, "ssl_shutdown_timeout": HEAD_S}
+        patience_s = None if self._tls is None else HEAD_S
         for each in sockets or ():
             server = await asyncio.get_running_loop().create_server(
-                self._protocol, sock=each, ssl=self._tls, backlog=self.config.backlog, **timeouts
+                self._protocol,
+                sock=each,
+                ssl=self._tls,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=patience_s,
+                ssl_shutdown_timeout=patience_s,
             )
             self.servers.append(server)
             each.listen(_QUEUE)

@@ -1,7 +1,7 @@
 """Expressions of strangers: how long and how deep one may be before it is parsed at all, and its form as JSON.
 
-promql-parser goes down one level of the machine's stack for each level of an expression, and takes time by the square of
-it: an expression that is deep enough would end the process.
+promql-parser goes down one level of the machine's stack for each level of an expression, and takes time by the square
+of it: an expression that is deep enough would end the process.
 """
 
 from __future__ import annotations
@@ -18,42 +18,66 @@ from rondo_core.errors import UsageError
 MAX_CHARS = 64 << 10
 MAX_LEVELS = 200  # operators, brackets and matchers of one expression
 MAX_PATTERNS = 20  # regular expressions of one expression, each of which takes memory when it is compiled
+MAX_WEIGHT = 1000  # classes of characters in all its texts, each as often as it is repeated: some 0.2 ms each to compile
 # A string or a comment, in which nothing counts; else what brings a regular expression with it, or makes an expression
 # one level deeper.
 _TOKENS = re.compile(
     r"""
-    "(?:[^"\\]|\\.?)*+"? | '(?:[^'\\]|\\.?)*+'? | `[^`]*+`? | \#[^\n]*+
+    (?P<text> "(?:[^"\\]|\\.?)*+"? | '(?:[^'\\]|\\.?)*+'? | `[^`]*+`? ) | \#[^\n]*+
     | (?P<pattern> =~ | !~ | \blabel_replace\b )
     | (?P<level> [-+*/%^<>=!(\[{] | \b(?:and|or|unless|atan2)\b )
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
+_BY_NUMBER = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U0{3}([0-9a-fA-F]{5})|([0-3][0-7]{2}))")
+_CLASSES, _REPEATED = re.compile(r"[\\.\[]|\(\?"), re.compile(r"\{(?:[0-9]*,)?([0-9]{1,9})")
 
 
-def checked(expression: str) -> str:
-    """Give an expression that may be parsed.
+def checked(expression: str, name: str = "query") -> str:
+    """Give an expression that may be parsed, which the parameter `name` has.
 
     Raises: UsageError: it is missing, or longer or deeper than a stranger's may be.
     """
+    what = f'invalid parameter "{name}"'
     if not expression.strip():
-        raise UsageError('invalid parameter "query": no expression found in input')
+        raise UsageError(f"{what}: no expression found in input")
     if len(expression) > MAX_CHARS:
-        raise UsageError(f'invalid parameter "query": {len(expression)} characters; at most {MAX_CHARS}')
-    found = Counter(each.lastgroup for each in _TOKENS.finditer(expression))
+        raise UsageError(f"{what}: {len(expression)} characters; at most {MAX_CHARS}")
+    tokens = [(each.lastgroup, each[0]) for each in _TOKENS.finditer(expression)]
+    found = Counter(kind for kind, _ in tokens)
     if (levels := found["level"] + found["pattern"]) > MAX_LEVELS:
-        raise UsageError(f'invalid parameter "query": {levels} operators, brackets and matchers; at most {MAX_LEVELS}')
+        raise UsageError(f"{what}: {levels} operators, brackets and matchers; at most {MAX_LEVELS}")
     if found["pattern"] > MAX_PATTERNS:
-        raise UsageError(f'invalid parameter "query": {found["pattern"]} regular expressions; at most {MAX_PATTERNS}')
+        raise UsageError(f"{what}: {found['pattern']} regular expressions; at most {MAX_PATTERNS}")
+    weight = sum(_weight(text) for kind, text in tokens if kind == "text")
+    if weight > MAX_WEIGHT:
+        raise UsageError(f"{what}: its regular expressions are too large; give shorter ones, with fewer repetitions")
     return expression
 
 
-def parsed(expression: str) -> Any:
-    """Parse an expression. Raises: UsageError: see `checked`, or it is no PromQL."""
+def _weight(text: str) -> int:
+    """Say how large a text may become as a regular expression: the parser compiles it, with all else at a halt.
 
+    Where repetitions stand beside each other they are taken as if they stood within each other.
+    """
+    def character(match: re.Match[str]) -> str:
+        return chr(int(match[4], 8)) if match[4] else chr(int(match[1] or match[2] or match[3], 16))
+
+    text = _BY_NUMBER.sub(character, text)
+    weight = len(_CLASSES.findall(text)) + 1 + len(text) // 50
+    for each in _REPEATED.finditer(text):
+        weight = min(weight * max(1, int(each[1])), 1 << 40)
+    return weight
+
+
+def parsed(expression: str, name: str = "query") -> Any:
+    """Parse an expression. Raises: UsageError: see `checked`, or it is no PromQL."""
     try:
-        return promql_parser.parse(checked(expression))
+        return promql_parser.parse(checked(expression, name))
     except ValueError as error:
-        raise UsageError(f'invalid parameter "query": {error}') from None
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(f'invalid parameter "{name}": {error}') from None
 
 
 def tree_of(node: Any) -> dict[str, Any]:

@@ -6,6 +6,8 @@ Source: Prometheus, prompb/remote.proto and types.proto; protobuf.dev, "Encoding
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
 
 import attrs
 import numpy as np
@@ -33,6 +35,9 @@ class ReadQuery:
     range_ms: int = 0
     step_ms: int = 0
     by: tuple[str, ...] = ()
+
+    def note(self, text: str) -> None:
+        """Let a source say something about its answer, for which remote read has no place."""
 
 
 def read_request(data: bytes) -> list[ReadQuery]:
@@ -74,8 +79,8 @@ def _matcher(data: bytes) -> tuple[str, str, str]:
     return name, SIGNS[kind], text
 
 
-def _hints(data: bytes) -> dict[str, object]:
-    found: dict[str, object] = {}
+def _hints(data: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = {}
     by: list[str] = []
     for number, value in _fields(data):
         if number == 1:
@@ -151,7 +156,7 @@ def _samples(stamps_ms: NDArray[np.int64], values: NDArray[np.float64]) -> bytes
     cuts = [0, *(np.flatnonzero(np.diff(widths)) + 1).tolist(), len(widths)]
     return b"".join(
         _records(unsigned[first:end], values[first:end], int(widths[first]))
-        for first, end in zip(cuts[:-1], cuts[1:], strict=True)
+        for first, end in pairwise(cuts)
         if end > first
     )
 

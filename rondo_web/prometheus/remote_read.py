@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
+
 from rondo_core.errors import QueryLimitError, UsageError
 from rondo_web.http.access import MAX_BODY_BYTES
 from rondo_web.http.responses import Answer
@@ -36,8 +40,8 @@ def remote_read(asked: Asked) -> Answer:
     return Answer(snappy.wrap(b"".join(results)), _TYPE, "snappy")
 
 
-def _selected(source: ServedSource, query: ReadQuery) -> list[tuple[object, ...]]:
+def _selected(source: ServedSource, query: ReadQuery) -> list[Any]:
     """Give the series of samples; native histograms are left out, their buckets are there under their own name."""
     matchers = [matcher(*each) for each in query.matchers]
     span = (max(FIRST_MS, query.start_ms), min(LAST_MS, query.end_ms))
-    return [each for each in source.select(matchers, *span, query) if getattr(each[2], "dtype", None) == float]
+    return [each for each in source.select(matchers, *span, query) if isinstance(each[2], np.ndarray)]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
-import rondo_promql
 
+import rondo_promql
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import QueryLimitError, UsageError
 from rondo_core.read import Budget, StoreReader
@@ -16,10 +16,12 @@ from rondo_web.prometheus.endpoint import Asked
 from rondo_web.prometheus.expression import parsed
 from rondo_web.reading.limits import LARGE, SMALL
 from rondo_web.reading.regex import compile_re2
+from rondo_web.reading.shared_reader import of_each
 
 NAME = "__name__"
 MAX_MATCHERS = 64  # of one selector
-MAX_TIMEOUT_MS = LARGE.max_ns // 1_000_000
+NS_PER_MS = 1_000_000
+MAX_TIMEOUT_MS = LARGE.max_ns // NS_PER_MS
 
 
 @attrs.frozen
@@ -38,7 +40,9 @@ def evaluated(asked: Asked, expression: str, *times_ms: int) -> Any:
     """
     limits = asked.limits
     seconds = min(limits.max_ns / NS_PER_S, asked.parameters.duration_ms("timeout", MAX_TIMEOUT_MS) / 1000)
-    budget = rondo_promql.Budget(seconds, limits.max_values, limits.max_points if limits is LARGE else limits.max_values, asked.gone)
+    # An answer that is too long for a small read is still made by it, and counted as a large one, see `SMALL_BYTES`.
+    max_points = max(limits.max_points, SMALL.max_values)
+    budget = rondo_promql.Budget(seconds, limits.max_values, max_points, asked.gone)
     evaluate = rondo_promql.evaluate_instant if len(times_ms) == 1 else rondo_promql.evaluate
     try:
         return evaluate(expression, ServedSource(asked), *times_ms, budget=budget)
@@ -84,6 +88,12 @@ class ServedSource:
         with self._asked.store.reader(self._asked.limits) as reader:
             return dict(reader.source(budget=self._budget).metadata())
 
+    def span_ms(self) -> tuple[int, int]:
+        """Give when the first of the stores was made, and the newest sample."""
+        with self._asked.store.reader(self._asked.limits) as reader:
+            made_ns = min(of_each(reader, lambda _, store: store.meta.created_ns), default=0)
+            return made_ns // NS_PER_MS, reader.newest_ns() // NS_PER_MS
+
     def check(self) -> None:
         """Let the request go on. Raises: QueryLimitError: its time is over; BusyError: its client is gone."""
         self._budget.check()
@@ -93,7 +103,7 @@ class ServedSource:
 
 def matchers_of(selector: str) -> list[Matcher]:
     """Read a selector of `match[]`. Raises: UsageError: it is none, or would take everything."""
-    node = parsed(selector)
+    node = parsed(selector, "match[]")
     if type(node).__name__ != "VectorSelector" or node.offset is not None or node.at is not None:
         raise UsageError(f'invalid parameter "match[]": {selector[:64]!r} is no selector of series')
     if node.matchers.or_matchers:

@@ -44,8 +44,8 @@ def metadata(asked: Asked) -> Answer:
     """Give the type, the help and the unit of each metric: what a query builder shows beside its name."""
     wanted = asked.parameters.text("metric")
     told = {
-        name: [{"type": kind, "help": help, "unit": unit}]
-        for name, (kind, help, unit) in sorted(ServedSource(asked).metadata().items())
+        name: [{"type": kind, "help": text, "unit": unit}]
+        for name, (kind, text, unit) in sorted(ServedSource(asked).metadata().items())
         if not wanted or name == wanted
     }
     return success_of(dict(islice(told.items(), asked.parameters.limit() or MAX_TOLD)))

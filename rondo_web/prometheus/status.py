@@ -46,7 +46,8 @@ exemplars = fixed([])
 def tsdb(asked: Asked) -> Answer:
     """Give how many series there are, and of which names, labels and values the most."""
     top = min(asked.parameters.limit() or USUAL_TOP, MAX_TOP)
-    every = ServedSource(asked).series([])
+    source = ServedSource(asked)
+    every = source.series([])
     names, pairs = Counter[str](), Counter[tuple[str, str]]()
     values: dict[str, set[str]] = {}
     for each in every:
@@ -54,7 +55,8 @@ def tsdb(asked: Asked) -> Answer:
         pairs.update(each.items())
         for name, value in each.items():
             values.setdefault(name, set()).add(value)
-    head = {"numSeries": len(every), "numLabelPairs": len(pairs), "chunkCount": 0, "minTime": 0, "maxTime": 0}
+    first_ms, last_ms = source.span_ms()
+    head = {"numSeries": len(every), "numLabelPairs": len(pairs), "minTime": first_ms, "maxTime": last_ms}
     return success_of(
         {
             "headStats": head,

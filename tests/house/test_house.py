@@ -61,7 +61,17 @@ FLOORS = {
         "build",
         "monitor",
     ),
-    "rondo_promql": (),
+    "rondo_promql": (
+        "errors",
+        "budget language",
+        "arrays",
+        "source",
+        "functions",
+        "operators",
+        "evaluation",
+        "results",
+        "engine",
+    ),
     "rondo_job": (),
     "rondo_web": (
         "errors listening",
@@ -319,10 +329,20 @@ def test_the_monitor_imports_only_what_it_may():
 
 
 def test_the_api_imports_only_what_it_may():
-    """The core, attrs, and what the extra `web` brings; RE2 where a pattern is compiled."""
+    """The core, attrs, and what the extra `web` brings; RE2 where a pattern is compiled, and the engine where it is asked."""
     allowed = set(sys.stdlib_module_names) | {"attrs", "h11", "rondo_core", "rondo_web", "starlette", "uvicorn"}
     for path in (ROOT / "rondo_web").rglob("*.py"):
         extra = {"re2"} if path.name == "regex.py" else set()
+        extra |= {"numpy", "orjson", "promql_parser", "rondo_promql"} if path.parent.name == "prometheus" else set()
+        assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
+
+
+def test_the_query_engine_imports_only_what_it_may():
+    """The standard library and numpy; the parser where queries are parsed, RE2 where an expression is compiled."""
+    allowed = set(sys.stdlib_module_names) | {"numpy", "rondo_promql"}
+    others = {"parsing.py": {"promql_parser"}, "matchers.py": {"re2"}}
+    for path in (ROOT / "rondo_promql").rglob("*.py"):
+        extra = others.get(path.name, set())
         assert {name.split(".")[0] for name in imports(path)} <= allowed | extra, path
 
 

@@ -1,0 +1,83 @@
+"""Aggregations that choose or count single values: topk and bottomk, count_values."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rondo_promql.arrays.vector import Labels, Vector, empty_vector, merge_same_labels, with_labels
+from rondo_promql.errors import QueryExecutionError
+from rondo_promql.language.nodes import Grouping
+from rondo_promql.operators.aggregation import Note, group_rows
+
+Floats = NDArray[np.float64]
+
+
+def choose_extremes(operator: str, vector: Vector, grouping: Grouping, wanted: Floats, inform: Note) -> Vector:
+    """Keep the k largest or smallest values of each group, at each step; NaN comes last in both.
+
+    Args:
+        wanted: k at each step, [steps]; a fraction is cut off.
+    Returns: the series that were chosen at any step, an instant vector's in order of value.
+    """
+    _check_int64(wanted)
+    if vector.histograms:
+        inform(f"PromQL info: ignored histogram in {operator} aggregation")
+    floats = vector.float_rows()
+    groups = group_rows(floats.labels, grouping)
+    present = np.zeros_like(floats.present)
+    order: list[int] = []
+    k = np.trunc(wanted)
+    for rows in groups.members():
+        values = floats.values[rows]
+        rank_by = -values if operator == "topk" else values
+        # By value, then what is NaN, then what is absent; lexsort's last key is its first.
+        absent, unknown = ~floats.present[rows], np.isnan(values)
+        places = np.lexsort((np.where(unknown, 0.0, rank_by), unknown, absent), axis=0)
+        ranks = np.empty_like(places)
+        np.put_along_axis(ranks, places, np.arange(len(rows))[:, None], axis=0)
+        present[rows] = floats.present[rows] & (ranks < k)
+        order += rows[places[:, 0]].tolist()
+    kept = [row for row in order if present[row].any()]
+    result = Vector(floats.labels, floats.values, present).rows(kept)
+    result.ordered = True
+    return result
+
+
+def _check_int64(values: Floats) -> None:
+    for value in values[~((values >= -(2.0**63)) & (values < 2.0**63))].tolist():
+        raise QueryExecutionError(f"Scalar value {value_text(value)} overflows int64")
+
+
+def value_text(value: float) -> str:
+    """Write a value as Prometheus writes one in a label: the shortest decimal that is the same number, no exponent."""
+    if not np.isfinite(value):
+        return "NaN" if np.isnan(value) else "+Inf" if value > 0 else "-Inf"
+    return np.format_float_positional(value, trim="-") if value or np.copysign(1.0, value) > 0 else "-0"
+
+
+def count_values(vector: Vector, grouping: Grouping, label: str, inform: Note) -> Vector:
+    """Count how many series of each group have each value, at each step, as series with the value in a label.
+
+    Raises: QueryExecutionError: the label's name is none.
+    """
+    if not label or "\ufffd" in label:
+        raise QueryExecutionError(f'invalid label name "{label}"')
+    if vector.histograms:
+        inform("PromQL info: ignored histogram in count_values aggregation")
+    floats = vector.float_rows()
+    groups = group_rows(floats.labels, grouping)
+    n_steps = vector.values.shape[1]
+    labels: list[Labels] = []
+    counts: list[NDArray[np.int64]] = []
+    for group, rows in zip(groups.labels, groups.members(), strict=True):
+        held, steps = np.nonzero(floats.present[rows])
+        values, which = np.unique(floats.values[rows][held, steps], return_inverse=True)
+        table = np.zeros((len(values), n_steps), dtype=np.int64)
+        np.add.at(table, (which, steps), 1)
+        labels += [with_labels(group, {label: value_text(value)}) for value in values.tolist()]
+        counts.append(table)
+    if not labels:
+        return empty_vector(n_steps)
+    table = np.concatenate(counts)
+    return merge_same_labels(Vector(labels, table.astype(np.float64), table > 0))
