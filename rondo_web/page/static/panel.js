@@ -122,7 +122,8 @@ export class Panel {
   async #ask({ expression, shift = 0 }, grid, signal) {
     const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal);
     const moved = shift ? series.map((each) => ({ ...each, values: each.values.map(([time, text]) => [time - shift / 1000, text]) })) : series;
-    return { frame: frameOf(moved, grid), notes };
+    const isHistogram = series.some((each) => each.histograms && !each.values?.length);
+    return { frame: frameOf(moved, grid), notes: isHistogram ? [...notes, "Histograms are no lines: histogram_quantile(0.9, …) reads one."] : notes };
   }
 
   #draw(context, notes) {

@@ -3,6 +3,7 @@
 import { compact } from "./format.js";
 
 export const TOP = 10;
+const UNGROUPED = 12; // charts that need no headings
 const SHARES = [0.5, 0.9, 0.99];
 
 /** Write a text as a string of PromQL. */
@@ -50,6 +51,8 @@ export function grouped(metrics) {
     const title = many.get(word) > 1 || word === "rondo" ? word : "other";
     groups.set(title, [...(groups.get(title) ?? []), metric]);
   }
+  const own = groups.get("rondo") ?? [], rest = metrics.filter((each) => !own.includes(each));
+  if (rest.length <= UNGROUPED) return [{ title: "charts", metrics: rest }, { title: "rondo", metrics: own }].filter((each) => each.metrics.length);
   const place = (title) => ["process", "python", "host", "cgroup", "rondo"].indexOf(title) + 1 || (title === "other" ? 0.5 : 0);
   return [...groups].sort(([a], [b]) => place(a) - place(b)).map(([title, members]) => ({ title, metrics: members }));
 }
