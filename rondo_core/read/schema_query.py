@@ -89,7 +89,7 @@ class SchemaQuery:
         return Plan(tuple(series), picker([each.column for each in series]), tier, consolidator, needs, plain)
 
     def _keeps(self, tier: int, needs: Sequence[str]) -> bool:
-        return all(cells_for(self.schema.kind, self.schema.cells(tier), name) for name in needs)
+        return _keeps(self.schema, tier, needs)
 
     def read(self, plan: Plan, span: Range, budget: Budget | None = None) -> Table:
         """Read the points of a plan's series in the span, ascending.
@@ -113,10 +113,6 @@ class SchemaQuery:
             born = self._with_birth(plan, found.stamps, found.intervals, found.statistics)
             found = attrs.evolve(found, statistics=born)
         return found
-
-    def most_kept(self, choices: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-        """Give the statistics, of several choices, that most tiers keep; of those the first."""
-        return max(choices, key=lambda needs: (self._depth_of(needs), -choices.index(needs)))
 
     def statistics(self, plan: Plan, span: Range, budget: Budget | None = None) -> tuple[Any, Any, dict[str, Any]]:
         """Read what a plan needs, stitched: where each bucket begins, its length, and statistics [rows, series].
@@ -239,13 +235,7 @@ class SchemaQuery:
 
     def _depth(self, plan: Plan) -> int:
         """Count the tiers, from the finest on, that keep what the plan needs."""
-        return self._depth_of(plan.needs)
-
-    def _depth_of(self, needs: Sequence[str]) -> int:
-        depth = 1
-        while depth < len(self.readers) and self._keeps(depth, needs):
-            depth += 1
-        return depth
+        return depth_of(self.schema, plan.needs)
 
     def _within(self, tier: int, index: Index, keep: Any, span: Range) -> Any:
         """Narrow positions, a slice or an ascending array, to the buckets that the span overlaps."""
@@ -290,6 +280,18 @@ class SchemaQuery:
         buckets = first[gone:behind, None] + np.arange(ratio)
         lost = np.flatnonzero((held[buckets % len(held)] > buckets).any(axis=1))
         return np.concatenate([np.arange(gone), gone + lost])
+
+
+def depth_of(schema: Schema, needs: Sequence[str]) -> int:
+    """Count the tiers of a schema, from the finest on, that keep these statistics; the finest counts as if it did."""
+    depth = 1
+    while depth < len(schema.tiers) and _keeps(schema, depth, needs):
+        depth += 1
+    return depth
+
+
+def _keeps(schema: Schema, tier: int, needs: Sequence[str]) -> bool:
+    return all(cells_for(schema.kind, schema.cells(tier), name) for name in needs)
 
 
 def _count(keep: Any) -> int:

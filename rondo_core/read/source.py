@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from rondo_core.model import layout
-from rondo_core.model.labels import Labels
+from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, TYPES, Column, stale_ms
-from rondo_core.read.schema_query import SchemaQuery
 from rondo_core.read.source_names import Choice, Chosen, Matcher, SourceNames
 from rondo_core.read.source_sketches import read_buckets, read_native
 from rondo_core.read.source_values import (
     Bounds,
     Lives,
+    Needs,
+    Rows,
     Sampled,
+    StoreRows,
     needs_for,
     read_rows,
     samples_of,
@@ -31,6 +33,7 @@ from rondo_core.storage.runs import read_runs
 from rondo_core.units import format_duration
 
 if TYPE_CHECKING:
+    from rondo_core.model.schema import Schema
     from rondo_core.read.budget import Budget
     from rondo_core.read.store_reader import View
 
@@ -73,7 +76,7 @@ class StoreSource:
         choice = Choice(matchers)
         chosen = view.names.choose(choice, self._winning)
         lives = lives_of(view, None if self._clock is None else self._clock())
-        return read_chosen(view, chosen, choice, (start_ms, end_ms), hint, lives, self._budget)
+        return read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint)
 
     def series(self, matchers: Sequence[Matcher] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
@@ -112,14 +115,24 @@ def lives_of(view: View, now_ns: int | None) -> Lives:
     return Lives(np.array(sorted(ends), np.int64), view.closed_ns(now_ns))
 
 
+class OpenRows:
+    """The rows of a store that is open; see `StoreRows`."""
+
+    def __init__(self, view: View, lives: Lives, budget: Budget | None) -> None:
+        """Read through a view, as much as the budget allows."""
+        self._view, self.lives, self._budget = view, lives, budget
+
+    def schema(self, name: str) -> Schema:
+        """Give a schema by its name."""
+        return self._view.schema_query(name).schema
+
+    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> Rows:
+        """Read statistics of a schema's series."""
+        return read_rows(self._view.schema_query(schema), series, needs, span_ms, self.lives.closed_ns, self._budget)
+
+
 def read_chosen(
-    view: View,
-    chosen: Sequence[Chosen],
-    choice: Choice,
-    span_ms: Bounds,
-    hint: Hint | None,
-    lives: Lives,
-    budget: Budget | None,
+    store: StoreRows, chosen: Sequence[Chosen], choice: Choice, span_ms: Bounds, hint: Hint | None
 ) -> list[Selected]:
     """Read the samples of a store's series that were chosen, those of equal columns together."""
     groups: dict[tuple[str, Column], list[Chosen]] = {}
@@ -128,14 +141,13 @@ def read_chosen(
     found: list[Selected] = []
     func = getattr(hint, "func", "") or ""
     coarse: set[int] = set()
-    for (schema, column), several in groups.items():
-        query = view.schema_query(schema)
+    for (_, column), several in groups.items():
         if column == HISTOGRAM:
-            found += read_native(query, several, func, span_ms, lives, budget, coarse)
+            found += read_native(store, several, func, span_ms, coarse)
         elif column == BUCKETS:
-            found += read_buckets(query, several, choice, span_ms, lives, budget, coarse)
+            found += read_buckets(store, several, choice, span_ms, coarse)
         else:
-            found += _read_samples(query, several, func, span_ms, lives, budget, coarse)
+            found += _read_samples(store, several, func, span_ms, coarse)
     if coarse and hint is not None:
         hint.note(coarse_words(coarse))
     return found
@@ -148,27 +160,21 @@ def coarse_words(lengths_ns: Iterable[int]) -> str:
 
 
 def _read_samples(
-    query: SchemaQuery,
-    several: Sequence[Chosen],
-    func: str,
-    span_ms: Bounds,
-    lives: Lives,
-    budget: Budget | None,
-    coarse: set[int],
+    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int]
 ) -> list[Selected]:
-    kind, column = query.schema.kind, several[0].column
+    schema, column = store.schema(several[0].series.schema), several[0].column
     series = [each.series for each in several]
-    needs = needs_for(query, column, func)
-    rows = read_rows(query, series, needs, span_ms, lives.closed_ns, budget)
-    values = samples_of(kind, column, needs, func, rows)
+    needs = needs_for(schema, column, func)
+    rows = store.read(schema.name, series, needs, span_ms)
+    values = samples_of(schema.kind, column, needs, func, rows)
     zeroes = zeroes_ms(series, rows, ~np.isnan(values), span_ms) if column.cumulative else None
     within = rows.between(*span_ms)
     kept = rows.rows(within)
     coarse |= kept.coarse_ns()
-    sampled = Sampled(kept.stamps_ms, values[within], weights_of(kind, func, kept))
+    sampled = Sampled(kept.stamps_ms, values[within], weights_of(schema.kind, func, kept))
     if zeroes is not None:
         sampled.add_zeroes(zeroes)
-    sampled.end_lives(lives.within(span_ms))
+    sampled.end_lives(store.lives.within(span_ms))
     found = []
     for index, each in enumerate(several):
         if (read := sampled.of(index)) is not None:

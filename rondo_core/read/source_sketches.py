@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from rondo_core.model.prometheus import MAX_HISTOGRAM_SCHEMA
 from rondo_core.model.statistics import SKETCH
-from rondo_core.read.schema_query import SchemaQuery
 from rondo_core.read.source_histograms import MAX_BUCKET_SCALE, Cells, at_edges, bounds_of, cells_of, edges, native
 from rondo_core.read.source_names import LE, Choice, Chosen
-from rondo_core.read.source_values import Bounds, Lives, Rows, Sampled, read_rows, zeroes_ms
-
-if TYPE_CHECKING:
-    from rondo_core.read.budget import Budget
+from rondo_core.read.source_values import Bounds, Rows, Sampled, StoreRows, zeroes_ms
 
 # Functions that read what a total has grown by; of others each bucket's own histogram is read, as an exporter sends it.
 _OF_TOTALS = frozenset({"rate", "increase", "irate"})
@@ -23,48 +19,34 @@ _SERIES_AT_ONCE = 16
 
 
 def read_native(
-    query: SchemaQuery,
-    several: Sequence[Chosen],
-    func: str,
-    span_ms: Bounds,
-    lives: Lives,
-    budget: Budget | None,
-    coarse: set[int],
+    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int]
 ) -> list[tuple[Any, ...]]:
     """Read sketches as native histograms: each bucket's own, or for a rate running totals."""
     running, found = func in _OF_TOTALS, []
-    for each, rows, cells, sums, zero_ms in _read(
-        query, several, span_ms, lives, budget, running, MAX_HISTOGRAM_SCHEMA
-    ):
+    for each, rows, cells, sums, zero_ms in _read(store, several, span_ms, MAX_HISTOGRAM_SCHEMA, running=running):
         within = rows.between(*span_ms)
         there = ~np.isnan(sums) if running else cells.zeroes + cells.counts.sum(axis=1) > 0
         kept = np.flatnonzero(there[within]) + within.start
         stamps = rows.stamps_ms[kept]
         coarse |= rows.rows(kept).coarse_ns()
-        extra = lives.within(span_ms)
+        extra = store.lives.within(span_ms)
         if zero_ms >= 0:
             extra = np.union1d(extra, [zero_ms])
         if not len(stamps):
             continue
         places = stamps.searchsorted(extra)
         whole = np.insert(stamps, places, extra)
-        ends = np.flatnonzero(np.isin(whole, lives.within(span_ms)))
+        ends = np.flatnonzero(np.isin(whole, store.lives.within(span_ms)))
         histograms = native(cells.rows(kept).with_empty(places), np.insert(sums[kept], places, 0.0), ends)
         found.append((each.labels, whole, histograms))
     return found
 
 
 def read_buckets(
-    query: SchemaQuery,
-    several: Sequence[Chosen],
-    choice: Choice,
-    span_ms: Bounds,
-    lives: Lives,
-    budget: Budget | None,
-    coarse: set[int],
+    store: StoreRows, several: Sequence[Chosen], choice: Choice, span_ms: Bounds, coarse: set[int]
 ) -> list[tuple[Any, ...]]:
     """Read sketches as classic buckets that count on, all series with the same bounds."""
-    read = list(_read(query, several, span_ms, lives, budget, True, MAX_BUCKET_SCALE))
+    read = list(_read(store, several, span_ms, MAX_BUCKET_SCALE, running=True))
     scale, wanted = edges([cells for _, _, cells, _, _ in read])
     bounds = [*bounds_of(scale, wanted), "+Inf"]
     chosen = [place for place, bound in enumerate(bounds) if choice.takes_bound(bound)]
@@ -77,7 +59,7 @@ def read_buckets(
         values[np.isnan(sums[within])] = np.nan
         sampled = Sampled(rows.stamps_ms[within], values)
         sampled.add_zeroes(np.full(len(chosen), zero_ms))
-        sampled.end_lives(lives.within(span_ms))
+        sampled.end_lives(store.lives.within(span_ms))
         for index, place in enumerate(chosen):
             if (samples := sampled.of(index)) is not None:
                 found.append(({**each.labels, LE: bounds[place]}, *samples))
@@ -85,13 +67,7 @@ def read_buckets(
 
 
 def _read(
-    query: SchemaQuery,
-    several: Sequence[Chosen],
-    span_ms: Bounds,
-    lives: Lives,
-    budget: Budget | None,
-    running: bool,
-    highest_scale: int,
+    store: StoreRows, several: Sequence[Chosen], span_ms: Bounds, highest_scale: int, *, running: bool
 ) -> Iterator[tuple[Chosen, Rows, Cells, Any, int]]:
     """Read each series' rows, cells, sums, and when its total was 0, -1: not in the span.
 
@@ -101,7 +77,7 @@ def _read(
         some = several[first : first + _SERIES_AT_ONCE]
         series = [each.series for each in some]
         span = (0, span_ms[1]) if running else span_ms
-        rows = read_rows(query, series, (SKETCH, "sum", "count"), span, lives.closed_ns, budget)
+        rows = store.read(series[0].schema, series, (SKETCH, "sum", "count"), span)
         sums = rows.statistics["sum"]
         there = ~np.isnan(rows.statistics["count"])
         zeroes = zeroes_ms(series, rows, there, span_ms) if running else np.full(len(series), -1)

@@ -6,7 +6,7 @@ A point's timestamp is the start of the last of the finest buckets in its own, a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -16,9 +16,10 @@ from rondo_core.model.consolidator import Consolidator
 from rondo_core.model.labels import KINDS, Kind, Series
 from rondo_core.model.prometheus import NS_PER_MS, STALE_BITS, Column, needs_of, values_of, zeroes_ns
 from rondo_core.model.ranges import Range
+from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE
 from rondo_core.read.budget import Budget
-from rondo_core.read.schema_query import SchemaQuery
+from rondo_core.read.schema_query import SchemaQuery, depth_of
 
 # What a function over a range reads of a gauge, the best first; other functions read the last value, or the mean.
 _GAUGE_NEEDS = {
@@ -44,9 +45,25 @@ class Lives:
     stale_ms: NDArray[np.int64]
     closed_ns: int
 
+    def reach(self, start_ms: int) -> bool:
+        """Say whether a dead store's last life ended at an instant or after it."""
+        return bool(len(self.stale_ms)) and int(self.stale_ms[-1]) >= start_ms
+
     def within(self, span_ms: Bounds) -> NDArray[np.int64]:
         """Give the ends that lie in a span, both of its ends included."""
         return self.stale_ms[slice(*self.stale_ms.searchsorted((span_ms[0], span_ms[1] + 1)).tolist())]
+
+
+class StoreRows(Protocol):
+    """The rows of one store, open or not, by schema."""
+
+    lives: Lives
+
+    def schema(self, name: str) -> Schema:
+        """Give a schema by its name."""
+
+    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> Rows:
+        """Read statistics of a schema's series; see `read_rows`. Raises: QueryLimitError; StoreError."""
 
 
 @attrs.frozen(eq=False)
@@ -72,6 +89,10 @@ class Rows:
         cut = {name: each[keep] for name, each in self.statistics.items()}
         stamps, starts, intervals = self.stamps_ms[keep], self.starts_ns[keep], self.intervals_ns[keep]
         return Rows(stamps, starts, intervals, cut, self.finest_ns, bool((intervals > self.finest_ns).any()))
+
+    def n_bytes(self) -> int:
+        """Count the bytes of its arrays."""
+        return sum(int(each.nbytes) for each in (self.stamps_ms, self.starts_ns, *self.statistics.values()))
 
     def between(self, start_ms: int, end_ms: int) -> slice:
         """Give the places of the rows that are neither before the start nor after the end."""
@@ -103,14 +124,16 @@ def _unread(*_: Any) -> Any:
     raise NotImplementedError("source: its statistics are read as they are")
 
 
-def needs_for(query: SchemaQuery, column: Column, func: str) -> Needs:
+def needs_for(schema: Schema, column: Column, func: str) -> Needs:
     """Name the statistics from which a function's samples of a column are read, of those that most tiers keep."""
-    kind = query.schema.kind
-    if kind == "summary":
-        return needs_of(kind, column)
-    if kind == "counter":
-        return query.most_kept(_COUNTER_NEEDS.get(func, (("last",),)))
-    return query.most_kept(_GAUGE_NEEDS.get(func, (("last",), ("sum",))))
+    if schema.kind == "summary":
+        return needs_of(schema.kind, column)
+    choices: tuple[Needs, ...]
+    if schema.kind == "counter":
+        choices = _COUNTER_NEEDS.get(func, (("last",),))
+    else:
+        choices = _GAUGE_NEEDS.get(func, (("last",), ("sum",)))
+    return max(choices, key=lambda needs: (depth_of(schema, needs), -choices.index(needs)))
 
 
 def samples_of(kind: Kind, column: Column, needs: Needs, func: str, rows: Rows) -> NDArray[np.float64]:
@@ -169,7 +192,7 @@ class Sampled:
 
     def end_lives(self, stale_ms: NDArray[np.int64]) -> None:
         """Let the series end where a life did; another's sample may follow."""
-        new = stale_ms[~np.isin(stale_ms, self.stamps_ms)]
+        new = np.setdiff1d(stale_ms, self.stamps_ms) if len(stale_ms) else stale_ms
         if len(new):
             self._widen(new)
             at = self.stamps_ms.searchsorted(new)
@@ -179,6 +202,14 @@ class Sampled:
 
     def _widen(self, stamps_ms: NDArray[np.int64]) -> None:
         """Make room for further instants, with no sample in them."""
+        if len(stamps_ms) == 1:
+            at = int(self.stamps_ms.searchsorted(stamps_ms[0]))
+            if at < len(self.stamps_ms) and self.stamps_ms[at] == stamps_ms[0]:
+                return
+            self.values, self.there = np.insert(self.values, at, np.nan, 1), np.insert(self.there, at, False, 1)
+            self.weights = None if self.weights is None else np.insert(self.weights, at, 1.0, 1)
+            self.stamps_ms = np.insert(self.stamps_ms, at, stamps_ms)
+            return
         whole = np.union1d(self.stamps_ms, stamps_ms)
         if len(whole) == len(self.stamps_ms):
             return
