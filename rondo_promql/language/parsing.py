@@ -10,7 +10,7 @@ from typing import Any
 
 from rondo_promql.errors import PromqlError, QuerySyntaxError
 from rondo_promql.language.literals import normalise_text
-from rondo_promql.language.matchers import Matcher
+from rondo_promql.language.matchers import Matcher, compile_expression
 from rondo_promql.language.nodes import (
     Aggregation,
     Binary,
@@ -55,6 +55,15 @@ def parse_query(query: str) -> Node:
         return _convert(parsed)
     except RecursionError as error:
         raise QuerySyntaxError("parse error: query of too many levels; split it") from error
+
+
+def forget_parsed() -> None:
+    """Drop what is kept of queries, plans and compiled expressions: those of strangers may be large."""
+    parse_query.cache_clear()
+    compile_expression.cache_clear()
+    import re2
+
+    re2.purge()
 
 
 def _reworded(message: str) -> str:

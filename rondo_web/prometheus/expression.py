@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -18,7 +19,10 @@ from rondo_core.errors import UsageError
 MAX_CHARS = 64 << 10
 MAX_LEVELS = 200  # operators, brackets and matchers of one expression
 MAX_PATTERNS = 20  # regular expressions of one expression, each of which takes memory when it is compiled
-MAX_WEIGHT = 1000  # classes of characters in all its texts, each as often as it is repeated: some 0.2 ms each to compile
+_WORTH_KEEPING = 200  # in the unit of the next
+MAX_WEIGHT = (
+    1000  # classes of characters in all its texts, each as often as it is repeated: some 0.2 ms each to compile
+)
 # A string or a comment, in which nothing counts; else what brings a regular expression with it, or makes an expression
 # one level deeper.
 _TOKENS = re.compile(
@@ -29,6 +33,8 @@ _TOKENS = re.compile(
     """,
     re.DOTALL | re.IGNORECASE | re.VERBOSE,
 )
+# The parser's words for the operators of matchers, and PromQL's.
+SIGNS = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
 _BY_NUMBER = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U0{3}([0-9a-fA-F]{5})|([0-3][0-7]{2}))")
 _CLASSES, _REPEATED = re.compile(r"[\\.\[]|\(\?"), re.compile(r"\{(?:[0-9]*,)?([0-9]{1,9})")
 
@@ -49,25 +55,35 @@ def checked(expression: str, name: str = "query") -> str:
         raise UsageError(f"{what}: {levels} operators, brackets and matchers; at most {MAX_LEVELS}")
     if found["pattern"] > MAX_PATTERNS:
         raise UsageError(f"{what}: {found['pattern']} regular expressions; at most {MAX_PATTERNS}")
-    weight = sum(_weight(text) for kind, text in tokens if kind == "text")
-    if weight > MAX_WEIGHT:
-        raise UsageError(f"{what}: its regular expressions are too large; give shorter ones, with fewer repetitions")
+    check_patterns([text for kind, text in tokens if kind == "text"], what)
     return expression
 
 
-def _weight(text: str) -> int:
+def check_patterns(texts: Sequence[str], what: str) -> None:
+    """Refuse texts that would be too large as regular expressions. Raises: UsageError: it begins with `what`."""
+    if sum(map(weight_of, texts)) > MAX_WEIGHT:
+        raise UsageError(f"{what}: its regular expressions are too large; give shorter ones, with fewer repetitions")
+
+
+def weight_of(text: str) -> int:
     """Say how large a text may become as a regular expression: the parser compiles it, with all else at a halt.
 
     Where repetitions stand beside each other they are taken as if they stood within each other.
     """
+
     def character(match: re.Match[str]) -> str:
-        return chr(int(match[4], 8)) if match[4] else chr(int(match[1] or match[2] or match[3], 16))
+        return chr(min(0x10FFFF, int(match[4], 8) if match[4] else int(match[1] or match[2] or match[3], 16)))
 
     text = _BY_NUMBER.sub(character, text)
     weight = len(_CLASSES.findall(text)) + 1 + len(text) // 50
     for each in _REPEATED.finditer(text):
         weight = min(weight * max(1, int(each[1])), 1 << 40)
     return weight
+
+
+def is_large(text: str) -> bool:
+    """Say whether what is compiled of a text is not worth its memory once it was used."""
+    return weight_of(text) > _WORTH_KEEPING
 
 
 def parsed(expression: str, name: str = "query") -> Any:
@@ -147,9 +163,8 @@ def _value_type(value_type: Any) -> str:
 
 
 def _selector(node: Any) -> dict[str, Any]:
-    signs = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
     matchers = [
-        {"name": each.name, "type": signs[str(each.op).rpartition(".")[2]], "value": each.value}
+        {"name": each.name, "type": SIGNS[str(each.op).rpartition(".")[2]], "value": each.value}
         for each in node.matchers.matchers
     ]
     if node.name:

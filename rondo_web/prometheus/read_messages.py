@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from rondo_core.export import protobuf
 
-MAX_QUERIES, MAX_MATCHERS = 16, 64
+MAX_QUERIES, MAX_MATCHERS = 16, 64  # of a request, and of one of its queries
 SIGNS = ("=", "!=", "=~", "!~")
 _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5
 _INT64 = 1 << 64

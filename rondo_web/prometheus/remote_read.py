@@ -13,7 +13,7 @@ from rondo_web.prometheus import snappy
 from rondo_web.prometheus.endpoint import Asked
 from rondo_web.prometheus.parameters import FIRST_MS, LAST_MS
 from rondo_web.prometheus.read_messages import ReadQuery, query_result, read_request, time_series
-from rondo_web.prometheus.selection import ServedSource, matcher
+from rondo_web.prometheus.selection import ServedSource, matchers
 
 # Some 20 bytes each, of which few answers are in memory at once, see `MAX_LARGE`.
 MAX_SAMPLES = 800_000
@@ -42,6 +42,6 @@ def remote_read(asked: Asked) -> Answer:
 
 def _selected(source: ServedSource, query: ReadQuery) -> list[Any]:
     """Give the series of samples; native histograms are left out, their buckets are there under their own name."""
-    matchers = [matcher(*each) for each in query.matchers]
+    chosen = matchers(query.matchers, "remote read")
     span = (max(FIRST_MS, query.start_ms), min(LAST_MS, query.end_ms))
-    return [each for each in source.select(matchers, *span, query) if isinstance(each[2], np.ndarray)]
+    return [each for each in source.select(chosen, *span, query) if isinstance(each[2], np.ndarray)]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import attrs
 
 import rondo_promql
 from rondo_core.clock import NS_PER_S
@@ -13,23 +11,13 @@ from rondo_core.errors import QueryLimitError, UsageError
 from rondo_core.read import Budget, StoreReader
 from rondo_web.errors import BusyError, EvaluationError
 from rondo_web.prometheus.endpoint import Asked
-from rondo_web.prometheus.expression import parsed
+from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed
 from rondo_web.reading.limits import LARGE, SMALL
-from rondo_web.reading.regex import compile_re2
 from rondo_web.reading.shared_reader import of_each
 
 NAME = "__name__"
-MAX_MATCHERS = 64  # of one selector
 NS_PER_MS = 1_000_000
 MAX_TIMEOUT_MS = LARGE.max_ns // NS_PER_MS
-
-
-@attrs.frozen
-class Matcher:
-    """A condition on the label `name`; `matches` says whether a value fulfils it, which for no label is empty."""
-
-    name: str
-    matches: Callable[[str], bool]
 
 
 def evaluated(asked: Asked, expression: str, *times_ms: int) -> Any:
@@ -52,6 +40,9 @@ def evaluated(asked: Asked, expression: str, *times_ms: int) -> Any:
         raise EvaluationError(str(error), error.error_type) from None
     except rondo_promql.PromqlError as error:
         raise EvaluationError(str(error), error.error_type) from None
+    finally:
+        if is_large(expression):
+            rondo_promql.forget_parsed()
 
 
 class ServedSource:
@@ -101,32 +92,34 @@ class ServedSource:
             raise BusyError("nobody waits for the answer any more")
 
 
-def matchers_of(selector: str) -> list[Matcher]:
+def matchers_of(selector: str) -> list[rondo_promql.Matcher]:
     """Read a selector of `match[]`. Raises: UsageError: it is none, or would take everything."""
+    what = 'invalid parameter "match[]"'
     node = parsed(selector, "match[]")
     if type(node).__name__ != "VectorSelector" or node.offset is not None or node.at is not None:
-        raise UsageError(f'invalid parameter "match[]": {selector[:64]!r} is no selector of series')
+        raise UsageError(f"{what}: {selector[:64]!r} is no selector of series")
     if node.matchers.or_matchers:
-        raise UsageError('invalid parameter "match[]": "or" between matchers is no PromQL; give match[] again')
-    if len(node.matchers.matchers) > MAX_MATCHERS:
-        raise UsageError(f'invalid parameter "match[]": more than {MAX_MATCHERS} matchers')
-    signs = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
-    found = [matcher(each.name, signs[str(each.op).rpartition(".")[2]], each.value) for each in node.matchers.matchers]
-    if node.name:
-        found.append(matcher(NAME, "=", node.name))
+        raise UsageError(f'{what}: "or" between matchers is no PromQL; give match[] again')
+    given = [(each.name, SIGNS[str(each.op).rpartition(".")[2]], each.value) for each in node.matchers.matchers]
+    found = matchers(given + [(NAME, "=", node.name)] * bool(node.name), what)
     if all(each.matches("") for each in found):
-        raise UsageError('invalid parameter "match[]": match[] must contain at least one non-empty matcher')
+        raise UsageError(f"{what}: match[] must contain at least one non-empty matcher")
     return found
 
 
-def matcher(name: str, sign: str, text: str) -> Matcher:
-    """Give a condition on a label. Args: `sign`: =, !=, =~ or !~. Raises: UsageError: it is no expression of RE2."""
-    if sign == "=":
-        return Matcher(name, text.__eq__)
-    if sign == "!=":
-        return Matcher(name, text.__ne__)
+def matchers(given: Sequence[tuple[str, str, str]], what: str) -> list[rondo_promql.Matcher]:
+    """Give conditions on labels, each of a name, a sign and a text.
+
+    Raises: UsageError: a text is no regular expression, or they are too large; it begins with `what`.
+    """
+    patterns = [text for _, sign, text in given if sign in {"=~", "!~"}]
+    if len(patterns) > MAX_PATTERNS:
+        raise UsageError(f"{what}: {len(patterns)} regular expressions; at most {MAX_PATTERNS}")
+    check_patterns(patterns, what)
     try:
-        test = compile_re2(text)
-    except ValueError as error:
-        raise UsageError(f"{name}{sign}{text[:64]!r}: {error}") from None
-    return Matcher(name, test if sign == "=~" else lambda value: not test(value))
+        return [rondo_promql.Matcher(*each) for each in given]
+    except rondo_promql.QuerySyntaxError as error:
+        raise UsageError(f"{what}: {error}") from None
+    finally:
+        if any(map(is_large, patterns)):
+            rondo_promql.forget_parsed()
