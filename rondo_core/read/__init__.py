@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from rondo_core.read.budget import Budget as Budget
     from rondo_core.read.folded import still_counted as still_counted
     from rondo_core.read.query import SeriesData as SeriesData
+    from rondo_core.read.source import StoreSource as StoreSource
+    from rondo_core.read.source_stores import StoresSource as StoresSource
+    from rondo_core.read.source_stores import open_source as open_source
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
     from rondo_core.read.stores import Below as Below
@@ -25,6 +28,9 @@ _HOME = {
     "LABEL": "stores",
     "SeriesData": "query",
     "StoreReader": "store_reader",
+    "StoreSource": "source",
+    "StoresSource": "source_stores",
+    "open_source": "source_stores",
     "StoresReader": "stores",
     "find_stores": "stores",
     "look_below": "stores",

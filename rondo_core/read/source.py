@@ -13,7 +13,7 @@ import numpy as np
 
 from rondo_core.model import layout
 from rondo_core.model.labels import Labels, Series
-from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, TYPES, Column, stale_ms
+from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
 from rondo_core.read.source_names import Choice, Chosen, Matcher, SourceNames
 from rondo_core.read.source_sketches import read_buckets, read_native
 from rondo_core.read.source_values import (
@@ -29,6 +29,7 @@ from rondo_core.read.source_values import (
     weights_of,
     zeroes_ms,
 )
+from rondo_core.storage.files import Closes
 from rondo_core.storage.runs import read_runs
 from rondo_core.units import format_duration
 
@@ -50,8 +51,11 @@ class Hint(Protocol):
         """Tell whoever asked something about the answer."""
 
 
-class StoreSource:
-    """The series of one store. Any thread may ask, at the same time as others."""
+class StoreSource(Closes):
+    """The series of one store. Any thread may ask, at the same time as others.
+
+    Attributes: `errors`, what was left out, a line each: nothing, of one store.
+    """
 
     def __init__(
         self, view: View, *, clock: Callable[[], int] | None = None, budget: Budget | None = None, labels: Labels = ()
@@ -62,6 +66,7 @@ class StoreSource:
             `budget`: what all that is asked may read together; `labels`: win over the series' own.
         """
         self._view, self._clock, self._budget, self._winning = view, clock, budget, dict(labels)
+        self.errors: list[str] = []
 
     def select(
         self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, hint: Hint | None = None
@@ -87,6 +92,28 @@ class StoreSource:
         """Give the type, the help and the unit of each metric, by its name."""
         self._view.refresh()
         return metadata_of([self._view.names])
+
+    def oldest_ms(self) -> int | None:
+        """Give the oldest instant that has a sample, in milliseconds since the epoch; None: none has."""
+        starts = []
+        for schema in self._view.meta.schemas:
+            for number, tier in enumerate(schema.tiers):
+                index = self._view.reader(schema.name, number).index()
+                starts += [index.first * tier.interval_ns // NS_PER_MS] if index.last else []
+        return min(starts, default=None)
+
+    def newest_ms(self) -> int | None:
+        """Give the newest instant that has a sample, in milliseconds since the epoch; None: none has."""
+        return self._view.newest_ns() // NS_PER_MS or None
+
+    def is_live(self) -> bool:
+        """Say whether a process writes the store."""
+        return self._view.writer_pid() is not None
+
+    def close(self) -> None:
+        """Close the store, where it was opened for this source."""
+        if isinstance(self._view, Closes):
+            self._view.close()
 
 
 def metadata_of(several: Iterable[SourceNames]) -> dict[str, tuple[str, str, str]]:

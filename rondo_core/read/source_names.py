@@ -84,6 +84,12 @@ class SourceNames:
         self._groups: dict[tuple[str, str], list[Series]] = {}
         self._owners: dict[str, int] = {}
 
+    def declared_ns(self) -> list[int]:
+        """Give when the oldest series was declared; nothing, where there is none, or where it is not known."""
+        self._take_new()
+        born = [each.created_ns for several in self._groups.values() for each in several if each.created_ns > 0]
+        return [min(born)] if born else []
+
     def groups(self) -> Iterator[tuple[str, Column, list[Series]]]:
         """Give the name of a store's series, each of its columns, and the series that have both."""
         self._take_new()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,13 +13,13 @@ import numpy as np
 from rondo_core.clock import wall_ns
 from rondo_core.errors import OpenFilesError, StoreError, one_line
 from rondo_core.model import layout
-from rondo_core.model.prometheus import sorted_labels
+from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
-from rondo_core.read.source import Hint, OpenRows, Selected, lives_of, metadata_of, read_chosen
+from rondo_core.read.source import Hint, OpenRows, Selected, StoreSource, lives_of, metadata_of, read_chosen
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
 from rondo_core.read.source_names import Choice, Matcher, SourceNames
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.read.stores import LABEL, look_below
+from rondo_core.read.stores import LABEL, is_store, look_below
 from rondo_core.storage.files import Closes
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.runs import read_runs
@@ -101,18 +102,27 @@ class StoresSource(Closes):
         self._each(lambda _, store, __: names.append(store.names))
         return metadata_of(names)
 
-    def end_ns(self) -> int:
-        """Give the end of the newest bucket of any store, ns since the epoch; 0 where there is none."""
-        ends = [0]
+    def oldest_ms(self) -> int | None:
+        """Give when the oldest series of any store was declared, in milliseconds since the epoch; None: there is none.
+
+        Of series that are kept for longer than the tiers, the oldest samples are younger.
+        """
+        born = list[int]()
+        self._each(lambda _, store, __: born.extend(store.names.declared_ns()))
+        return min(born) // NS_PER_MS if born else None
+
+    def newest_ms(self) -> int | None:
+        """Give the newest instant that has a sample in any store, in milliseconds since the epoch; None: none has."""
+        found = [0]
 
         def look(_: str, store: DeadStore | StoreReader, __: dict[str, str]) -> None:
             if isinstance(store, DeadStore):
-                ends.extend(int(each) * 10**6 for each in store.lives.stale_ms)
+                found.extend(int(each) - 1 for each in store.lives.stale_ms)
             else:
-                ends.append(store.end_ns())
+                found.append(store.newest_ns() // NS_PER_MS)
 
         self._each(look)
-        return max(ends)
+        return max(found) or None
 
     def is_live(self) -> bool:
         """Say whether a process writes one of the stores."""
@@ -170,6 +180,25 @@ class StoresSource(Closes):
     def __repr__(self) -> str:
         """Say where it is."""
         return f"<StoresSource {self.path}>"
+
+
+def open_source(
+    path: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
+) -> StoreSource | StoresSource:
+    """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
+
+    Args: as `StoreSource`.
+    Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
+    """
+    root = Path(path)
+    try:
+        many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
+        below = look_below(root).stores if many else []
+    except OSError as error:
+        raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
+    if below:
+        return StoresSource(root, clock=clock, budget=budget)
+    return StoreReader(root).source(clock=clock, budget=budget)
 
 
 class _Notes:

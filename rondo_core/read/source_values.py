@@ -203,12 +203,12 @@ class Sampled:
     def _widen(self, stamps_ms: NDArray[np.int64]) -> None:
         """Make room for further instants, with no sample in them."""
         if len(stamps_ms) == 1:
-            at = int(self.stamps_ms.searchsorted(stamps_ms[0]))
-            if at < len(self.stamps_ms) and self.stamps_ms[at] == stamps_ms[0]:
+            place = int(self.stamps_ms.searchsorted(stamps_ms[0]))
+            if place < len(self.stamps_ms) and self.stamps_ms[place] == stamps_ms[0]:
                 return
-            self.values, self.there = np.insert(self.values, at, np.nan, 1), np.insert(self.there, at, False, 1)
-            self.weights = None if self.weights is None else np.insert(self.weights, at, 1.0, 1)
-            self.stamps_ms = np.insert(self.stamps_ms, at, stamps_ms)
+            self.values, self.there = np.insert(self.values, place, np.nan, 1), np.insert(self.there, place, False, 1)
+            self.weights = None if self.weights is None else np.insert(self.weights, place, 1.0, 1)
+            self.stamps_ms = np.insert(self.stamps_ms, place, stamps_ms)
             return
         whole = np.union1d(self.stamps_ms, stamps_ms)
         if len(whole) == len(self.stamps_ms):

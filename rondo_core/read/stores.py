@@ -14,10 +14,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from rondo_core.clock import wall_ns
 from rondo_core.errors import OpenFilesError, RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
@@ -31,6 +32,9 @@ from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
+
+if TYPE_CHECKING:
+    from rondo_core.read.source_stores import StoresSource
 
 T = TypeVar("T")
 LABEL = "rondo_store"
@@ -358,6 +362,12 @@ class StoresReader(Closes):
 
             raise no_such_series(parsed, self.series())
         return results
+
+    def source(self, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None) -> StoresSource:
+        """Give the directory as a source of PromQL, which looks for its stores by itself, and is to be closed."""
+        from rondo_core.read.source_stores import StoresSource
+
+        return StoresSource(self.path, clock=clock, budget=budget)
 
     def of_each(self, read: Callable[[str, StoreReader], T]) -> list[T]:
         """Give what is read of each store; one that turns out to be damaged meanwhile is left out."""

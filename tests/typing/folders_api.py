@@ -91,7 +91,19 @@ from rondo_core.plugins import (
     read_options,
     recorders_asked,
 )
-from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
+from rondo_core.read import (
+    LABEL,
+    Below,
+    Budget,
+    StoreSource,
+    StoresSource,
+    find_stores,
+    look_below,
+    open_reader,
+    open_source,
+    still_counted,
+    store_labels,
+)
 from rondo_core.record import handles, uncompiled
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
 from rondo_core.signals import stopped_by_signals
@@ -192,6 +204,7 @@ def reads(path: Path) -> Iterator[Path]:
     """Directories of stores, and what a reading may cost."""
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
+    assert_type(open_source(path), StoreSource | StoresSource)
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)
