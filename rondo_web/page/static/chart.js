@@ -68,7 +68,7 @@ export class Chart {
     if (!plot) return null;
     const last = plot.data[0].length - 1;
     const index = Math.max(0, Math.min(last, (plot.cursor.idx ?? (by < 0 ? last + 1 : -1)) + by));
-    plot.setCursor({ left: plot.valToPos(plot.data[0][index], "x"), top: plot.over.clientHeight / 2 });
+    plot.setCursor({ left: plot.valToPos(plot.data[0][index], "x"), top: plot.over.clientHeight / 2 }, true, true);
     return index;
   }
 
@@ -98,10 +98,10 @@ export class Chart {
     return {
       width: this.host.clientWidth || 300,
       height,
-      padding: [10, 12, 0, 0],
+      padding: [10, relative ? 24 : 16, 0, 0],
       legend: { show: false },
       cursor: {
-        sync: { key: sync, setSeries: false, filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
+        sync: { key: sync, setSeries: false, scales: ["x", null], filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
         drag: { x: true, y: false, setScale: false },
         points: { size: 7, width: 2 },
         focus: { prox: -1 },

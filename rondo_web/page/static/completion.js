@@ -81,7 +81,7 @@ export class Completion {
     }
     if (kind === "value") {
       const values = await this.#ask(`values ${label} ${metric}`, () => labelValues(label, metric));
-      return values.map((each) => ({ shown: each, text: quoted(each).slice(1, -1) + (after === '"' ? "" : '"'), over: after === '"' ? 1 : 0, kind: "value" }));
+      return values.map((each) => ({ shown: each, text: quoted(each).slice(1), over: after === '"' ? 1 : 0, kind: "value" }));
     }
     const [names, told] = await Promise.all([
       this.#ask("names", () => labelValues("__name__")),

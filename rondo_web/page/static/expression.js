@@ -69,6 +69,7 @@ export class ExpressionBox {
   }
 
   #show(found) {
+    const before = this.found[this.chosen]?.text;
     this.found = found;
     this.chosen = -1;
     fill(this.list, ...found.map((each, index) =>
@@ -77,6 +78,8 @@ export class ExpressionBox {
     this.list.hidden = !found.length;
     this.input.setAttribute("aria-expanded", String(found.length > 0));
     this.input.removeAttribute("aria-activedescendant");
+    const again = found.findIndex((each) => each.text === before); // an answer that came late takes back no choice
+    if (again >= 0) this.#choose(again);
   }
 
   #close() {

@@ -117,8 +117,12 @@ export function expectedLines(metric, reading, top = TOP) {
 
 /** Say what a reading's values are: their unit, and whether they are per second. */
 export function unitOfReading(metric, reading) {
+  if (reading === "rate" && isCpuTime(metric)) return { unit: "cores", perSecond: false };
   return { unit: reading === "rate" && metric.kind === "summary" ? "" : metric.unit, perSecond: reading === "rate" };
 }
+
+/** Whether a metric counts CPU time, of which a second in a second is a core. */
+export const isCpuTime = ({ name, kind, unit }) => kind === "counter" && unit === "seconds" && /(^|_)v?cpu(_|$)/.test(name);
 
 /** Give the one query that stands for a metric where two lives are laid over each other. */
 export function overall(metric, context) {

@@ -62,7 +62,7 @@ export function pairSource(metric, pair) {
     help: said,
     metric,
     expected: () => 2,
-    unit: () => ({ unit: metric.unit, perSecond: metric.kind === "counter" }),
+    unit: () => unitOfReading(metric, metric.kind === "counter" ? "rate" : "mean"),
     queries: (context) => pair.map(({ name, matchers, start }) => ({ role: "line", shift: start, tag: name, ...overall(metric, { ...context, matchers }) })),
     label: (_labels, tag) => tag,
     note: (count) => (count < 2 ? "only one of the two has points here" : null),
