@@ -33,7 +33,7 @@ class BusyError(RondoError):
 class EvaluationError(RondoError):
     """An expression that cannot be answered, and Prometheus's `errorType` of that."""
 
-    def __init__(self, message: str, kind: str) -> None:
+    def __init__(self, message: str, kind: str = "execution") -> None:
         """Take what the engine says."""
         super().__init__(message, kind)
         self.message, self.kind = message, kind

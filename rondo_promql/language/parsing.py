@@ -10,7 +10,7 @@ from typing import Any
 
 from rondo_promql.errors import PromqlError, QuerySyntaxError
 from rondo_promql.language.literals import normalise_text
-from rondo_promql.language.matchers import Matcher, compile_expression
+from rondo_promql.language.matchers import Matcher, forget_expressions
 from rondo_promql.language.nodes import (
     Aggregation,
     Binary,
@@ -60,10 +60,7 @@ def parse_query(query: str) -> Node:
 def forget_parsed() -> None:
     """Drop what is kept of queries, plans and compiled expressions: those of strangers may be large."""
     parse_query.cache_clear()
-    compile_expression.cache_clear()
-    import re2
-
-    re2.purge()
+    forget_expressions()
 
 
 def _reworded(message: str) -> str:

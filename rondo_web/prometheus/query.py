@@ -11,7 +11,7 @@ from rondo_web.prometheus.endpoint import Asked, success, success_of
 from rondo_web.prometheus.expression import checked, parsed, tree_of
 from rondo_web.prometheus.parameters import now_ms
 from rondo_web.prometheus.selection import evaluated
-from rondo_web.prometheus.values import matrix_json, point, vector_json
+from rondo_web.prometheus.values import matrix_json, point, seconds, vector_json
 
 
 def query(asked: Asked) -> Answer:
@@ -37,7 +37,7 @@ def _told(asked: Asked, result: Any, at_ms: int) -> Answer:
     elif result.kind == "matrix":
         written = matrix_json(found)
     else:
-        written = orjson.dumps(point(at_ms, found) if result.kind == "scalar" else [at_ms / 1000, found])
+        written = orjson.dumps(point(at_ms, found) if result.kind == "scalar" else [seconds(at_ms), found])
     return success(b'{"resultType":"%b","result":%b}' % (result.kind.encode(), written), warnings, result.infos)
 
 

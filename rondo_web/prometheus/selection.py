@@ -13,7 +13,6 @@ from rondo_web.errors import BusyError, EvaluationError
 from rondo_web.prometheus.endpoint import Asked
 from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed
 from rondo_web.reading.limits import LARGE, SMALL
-from rondo_web.reading.shared_reader import of_each
 
 NAME = "__name__"
 NS_PER_MS = 1_000_000
@@ -28,12 +27,11 @@ def evaluated(asked: Asked, expression: str, *times_ms: int) -> Any:
     """
     limits = asked.limits
     seconds = min(limits.max_ns / NS_PER_S, asked.parameters.duration_ms("timeout", MAX_TIMEOUT_MS) / 1000)
-    # An answer that is too long for a small read is still made by it, and counted as a large one, see `SMALL_BYTES`.
-    max_points = max(limits.max_points, SMALL.max_values)
-    budget = rondo_promql.Budget(seconds, limits.max_values, max_points, asked.gone)
+    budget = rondo_promql.Budget(seconds, limits.max_values, limits.max_values, asked.gone)
     evaluate = rondo_promql.evaluate_instant if len(times_ms) == 1 else rondo_promql.evaluate
     try:
-        return evaluate(expression, ServedSource(asked), *times_ms, budget=budget)
+        result = evaluate(expression, ServedSource(asked), *times_ms, budget=budget)
+        check_points(sum(len(stamps) for _, stamps, _ in result.series))
     except (rondo_promql.TooManySamplesError, rondo_promql.QueryTimeoutError) as error:
         if limits is SMALL:
             raise QueryLimitError(str(error)) from None
@@ -43,6 +41,14 @@ def evaluated(asked: Asked, expression: str, *times_ms: int) -> Any:
     finally:
         if is_large(expression):
             rondo_promql.forget_parsed()
+    return result
+
+
+def check_points(n_points: int) -> None:
+    """Refuse an answer that is too long. Raises: EvaluationError: a line that says what to ask for instead."""
+    if n_points > LARGE.max_points:
+        what = f"the answer has {n_points} points; at most {LARGE.max_points} are told at once"
+        raise EvaluationError(f"{what}: ask for fewer series, a shorter range or a longer step")
 
 
 class ServedSource:
@@ -61,29 +67,27 @@ class ServedSource:
         Raises: QueryLimitError: they are more than may be read; BusyError: nobody waits for them any more.
         """
         self.check()
-        with self._asked.store.reader(self._asked.limits) as reader:
-            return list(reader.source(budget=self._budget).select(matchers, start_ms, end_ms, hint))
+        with self._asked.store.source(self._asked.limits, self._budget) as source:
+            return list(source.select(matchers, start_ms, end_ms, hint))
 
     def series(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
         """Give the label sets that all matchers take. Raises: QueryLimitError: there are many, of a small read."""
         self.check()
-        with self._asked.store.reader(self._asked.limits) as reader:
-            if isinstance(reader, StoreReader):
-                self._asked.limits.check_series(len(reader.registry))
-            found = list(reader.source(budget=self._budget).series(matchers))
-        self._asked.limits.check_series(len(found))
+        store, limits = self._asked.store, self._asked.limits
+        if not store.is_directory():
+            with store.reader(limits) as reader:
+                assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
+                limits.check_series(len(reader.registry))
+        with store.source(limits, self._budget) as source:
+            found = list(source.series(matchers))
+        limits.check_series(len(found))
+        self.check()
         return found
 
     def metadata(self) -> dict[str, tuple[str, str, str]]:
         """Give the type, the help and the unit of each metric."""
-        with self._asked.store.reader(self._asked.limits) as reader:
-            return dict(reader.source(budget=self._budget).metadata())
-
-    def span_ms(self) -> tuple[int, int]:
-        """Give when the first of the stores was made, and the newest sample."""
-        with self._asked.store.reader(self._asked.limits) as reader:
-            made_ns = min(of_each(reader, lambda _, store: store.meta.created_ns), default=0)
-            return made_ns // NS_PER_MS, reader.newest_ns() // NS_PER_MS
+        with self._asked.store.source(self._asked.limits, self._budget) as source:
+            return dict(source.metadata())
 
     def check(self) -> None:
         """Let the request go on. Raises: QueryLimitError: its time is over; BusyError: its client is gone."""

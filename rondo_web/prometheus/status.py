@@ -55,8 +55,7 @@ def tsdb(asked: Asked) -> Answer:
         pairs.update(each.items())
         for name, value in each.items():
             values.setdefault(name, set()).add(value)
-    first_ms, last_ms = source.span_ms()
-    head = {"numSeries": len(every), "numLabelPairs": len(pairs), "minTime": first_ms, "maxTime": last_ms}
+    head = {"numSeries": len(every), "numLabelPairs": len(pairs)}
     return success_of(
         {
             "headStats": head,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from rondo_core.read import StoreReader, look_below
+from rondo_core.read import Budget, StoreReader, StoresSource, look_below
 from rondo_web.errors import FAILURES, BusyError
 from rondo_web.reading.descriptions import Description, Descriptions
 from rondo_web.reading.health import Health, HealthCheck
@@ -24,6 +25,7 @@ class ServedStore:
         self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
+        self._sources = StoresSource(path)  # which looks at no store before it is asked
 
     @contextmanager
     def reader(self, limits: ReadLimits) -> Iterator[Reader]:
@@ -39,6 +41,19 @@ class ServedStore:
             if isinstance(reader, StoreReader):
                 reader.refresh()
             yield reader
+
+    @contextmanager
+    def source(self, limits: ReadLimits, budget: Budget) -> Iterator[Any]:
+        """Give what is there as a source of PromQL that reads within a budget; on a worker's thread.
+
+        Raises: as `reader`.
+        """
+        if self.is_directory():
+            yield self._sources.with_budget(budget)
+            return
+        with self.reader(limits) as reader:
+            assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
+            yield reader.source(budget=budget)
 
     def is_directory(self) -> bool:
         """Say whether it is a directory of stores."""
@@ -69,6 +84,7 @@ class ServedStore:
     def close(self) -> None:
         """Let go of the store."""
         self._shared.close()
+        self._sources.close()
 
     def _reopen_later(self) -> None:
         """Have what is at the path by now opened, by a thread that may take its time; nobody waits for it."""
