@@ -88,10 +88,10 @@ FLOORS = {
         "asgi celery opentelemetry prometheus prometheus_multiprocess wsgi",
     ),
     "rondo_cli": (
-        "measure params printing render terminal",
+        "expressions measure params printing render render_result terminal top_table",
         "vmm_run",
         "vmm_many",
-        "agent bench check config copy export export_status info ls migrate plan plugin plugins prune query repair serve vmm watch",
+        "agent alert bench check config copy export export_status info ls migrate plan plugin plugins prune query repair serve top vmm watch",
         "main",
         "__main__",
     ),
