@@ -32,7 +32,6 @@ _HOME = {
     "StoresSource": "source_stores",
     "open_source": "source_stores",
     "StoresReader": "stores",
-    "StoresSource": "source_stores",
     "find_stores": "stores",
     "look_below": "stores",
     "open_reader": "stores",

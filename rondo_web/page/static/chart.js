@@ -4,6 +4,8 @@ import { duration, instant, value } from "./format.js";
 
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 const COLOURS = 8;
+// A dashed line, and one that is wider than a pixel, take a browser ten times as long to paint: of many lines none is.
+const FEW_LINES = 16;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** The colour of a line, and its dashes once the colours are used up. */
@@ -138,12 +140,13 @@ export class Chart {
 
   #series(line) {
     const edge = line.role !== "line";
+    const few = this.lines.length <= FEW_LINES;
     const stroke = edge ? "transparent" : colourOf(line.colour);
     return {
       label: line.key,
       stroke,
-      width: edge ? 0 : line.values.length > 400 ? 1.25 : 1.75,
-      dash: dashOf(line.colour),
+      width: edge ? 0 : !few ? 1 : line.values.length > 400 ? 1.25 : 1.75,
+      dash: few ? dashOf(line.colour) : [],
       show: !line.hidden,
       points: edge ? { show: false } : { size: 4, fill: stroke },
       gaps: (plot, index, _first, _last, gaps) => wideGaps(plot, index, gaps, this.step),
