@@ -4,13 +4,15 @@ import { duration, instant, value } from "./format.js";
 
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 const COLOURS = 8;
-// A dashed line, and one that is wider than a pixel, take a browser ten times as long to paint: of many lines none is.
-const FEW_LINES = 16;
+// Lines that are dashed, or wider than a pixel, take a browser ten times as long to paint: those of many points are not.
+const FEW_POINTS = 4800;
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** The colour of a line, and its dashes once the colours are used up. */
 export const colourOf = (index) => css(`--line-${index % COLOURS}`);
-const dashOf = (index) => DASHES[Math.floor(index / COLOURS) % DASHES.length];
+
+/** Which dashes a line has beside its colour, once the colours are used up; 0: none. */
+export const dashOf = (index, points) => (points <= FEW_POINTS ? Math.floor(index / COLOURS) % DASHES.length : 0);
 
 /**
  * A chart in an element.
@@ -36,7 +38,8 @@ export class Chart {
     this.step = step;
     this.lines = lines;
     const data = [times, ...lines.map((line) => line.values)];
-    const shape = JSON.stringify(lines.map((line) => [line.key, line.role, line.colour]));
+    const points = lines.length * times.length;
+    const shape = JSON.stringify(lines.map((line) => [line.key, line.role, line.colour, points > FEW_POINTS]));
     if (this.#plot && shape === this.#shape) {
       this.#plot.setData(data);
     } else {
@@ -140,13 +143,13 @@ export class Chart {
 
   #series(line) {
     const edge = line.role !== "line";
-    const few = this.lines.length <= FEW_LINES;
+    const points = this.lines.length * line.values.length;
     const stroke = edge ? "transparent" : colourOf(line.colour);
     return {
       label: line.key,
       stroke,
-      width: edge ? 0 : !few ? 1 : line.values.length > 400 ? 1.25 : 1.75,
-      dash: few ? dashOf(line.colour) : [],
+      width: edge ? 0 : points > FEW_POINTS ? 1 : line.values.length > 400 ? 1.25 : 1.75,
+      dash: DASHES[dashOf(line.colour, points)],
       show: !line.hidden,
       points: edge ? { show: false } : { size: 4, fill: stroke },
       gaps: (plot, index, _first, _last, gaps) => wideGaps(plot, index, gaps, this.step),

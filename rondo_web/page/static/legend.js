@@ -46,7 +46,7 @@ export class Legend {
 
   #row(line, index) {
     const cells = [0, 1, 2, 3].map(() => el("td"));
-    const swatch = el("span", { class: `swatch line-${line.colour % 8}${line.colour >= 8 ? " dashed" : ""}` });
+    const swatch = el("span", { class: `swatch line-${line.colour % 8}${line.dash ? " dashed" : ""}` });
     const button = el("button", { class: "series", "aria-pressed": "true", title: `${line.whole || line.label || "series"}: click hides it; Shift and click shows it alone`, onclick: (event) => this.onToggle(line.key, event.shiftKey) }, swatch, el("span", { class: "label" }, line.label || "value"));
     const element = el("tr", { onmouseenter: () => this.onFocus(index), onmouseleave: () => this.onFocus(null) }, el("th", { scope: "row" }, button), cells);
     return { line, element, button, cells };

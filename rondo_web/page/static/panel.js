@@ -1,7 +1,7 @@
 // A panel: one chart with its legend, its table, its points as CSV and JSON, and the PromQL behind it.
 
 import { queryRange } from "./api.js";
-import { Chart } from "./chart.js";
+import { Chart, dashOf } from "./chart.js";
 import { announce, download, el, fill } from "./dom.js";
 import { counted, duration, instant, shortLabels, value } from "./format.js";
 import { extended, frameOf, summary } from "./frame.js";
@@ -160,7 +160,8 @@ export class Panel {
     lines.sort((a, b) => this.colours.get(a.key) - this.colours.get(b.key));
     const found = [];
     for (const line of lines) {
-      Object.assign(line, { colour: this.colours.get(line.key), hidden: this.hidden.has(line.key) });
+      const colour = this.colours.get(line.key);
+      Object.assign(line, { colour, dash: dashOf(colour, lines.length * line.values.length), hidden: this.hidden.has(line.key) });
       found.push(line);
     }
     for (const line of lines) {

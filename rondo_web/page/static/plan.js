@@ -2,7 +2,7 @@
 
 import { compact } from "./format.js";
 
-export const TOP = 10;
+export const TOP = 8; // as many as there are colours
 const UNGROUPED = 12; // charts that need no headings
 const SHARES = [0.5, 0.9, 0.99];
 
