@@ -164,6 +164,9 @@ bench-recorders: $(VENV)/.installed ## What each ready recorder costs a tick, in
 bench-footprint: $(VENV)/.tested ## What recording takes of a program's memory after a minute, beside prometheus_client.
 	@$(BIN)/python bench/footprint.py
 
+bench-page: $(VENV)/.systems ## How soon the page paints its first chart of 100 series once the points have come; needs Chromium.
+	@$(BIN)/python bench/page.py
+
 bench-stalls: $(VENV)/.installed ## How late a record can be while another process writes and syncs 500 MB files; RUNS=10.
 	@$(BIN)/python bench/stalls.py --repeat $${RUNS:-10}
 

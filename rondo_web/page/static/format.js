@@ -12,7 +12,6 @@ export function value(number, unit = "", perSecond = false) {
   if (unit === "bytes") return scaled(number, 1024, BINARY, "B" + after);
   if (unit === "seconds" && !perSecond) return seconds(number);
   if (unit === "seconds") return `${digits(number)} s/s`;
-  if (unit === "cores") return `${digits(number)} cores`;
   if (unit === "ratio") return `${digits(number * 100)} %`;
   return scaled(number, 1000, LARGE, (perSecond ? after : "") + (unit ? (perSecond ? ` ${unit}` : unit) : ""));
 }

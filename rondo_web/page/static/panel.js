@@ -50,7 +50,7 @@ export class Panel {
       source.onRemove ? el("button", { class: "small", title: "Remove this chart", onclick: source.onRemove }, "Remove") : null,
     );
     this.element = el("article", { class: "panel", "aria-labelledby": heading },
-      el("header", {}, el("h3", { id: heading, class: source.isQuery ? "query" : null, title: source.title }, source.title), el("p", { class: "help", title: source.help || null }, source.help || "\u00a0")),
+      el("header", {}, el("h3", { id: heading, class: source.isQuery ? "query" : null, title: source.title }, source.title), source.isQuery ? null : el("p", { class: "help", title: source.help || null }, source.help || "\u00a0")),
       this.actions,
       el("div", { class: "picture" }, this.plot, this.message, this.points),
       this.legend.element,

@@ -59,7 +59,7 @@ export function grouped(metrics) {
 
 /** Name the ways in which a metric can be read, the usual one first. */
 export function readings(metric) {
-  if (metric.kind === "counter") return [["rate", "per second"], ["total", "total"]];
+  if (metric.kind === "counter") return [["rate", isCpuTime(metric) ? "cores" : "per second"], ["total", "total"]];
   if (metric.kind === "gauge") return [["avg", metric.count <= 3 ? "avg, min, max" : "average"], ["max", "greatest"], ["min", "least"]];
   const shares = metric.sketch ? SHARES.map((share) => [`p${share * 100}`, `p${share * 100}`]) : [];
   const one = metric.sketch ? [["spread", "mean, quantiles"]] : [];
@@ -117,7 +117,7 @@ export function expectedLines(metric, reading, top = TOP) {
 
 /** Say what a reading's values are: their unit, and whether they are per second. */
 export function unitOfReading(metric, reading) {
-  if (reading === "rate" && isCpuTime(metric)) return { unit: "cores", perSecond: false };
+  if (reading === "rate" && isCpuTime(metric)) return { unit: "", perSecond: false };
   return { unit: reading === "rate" && metric.kind === "summary" ? "" : metric.unit, perSecond: reading === "rate" };
 }
 
@@ -129,7 +129,7 @@ export function overall(metric, context) {
   const { matchers, step, interval } = context;
   const window = `[${compact(step + interval)}]`, whole = `[${compact(step)}]`;
   const of = (suffix = "") => selector(metric.name + suffix, matchers);
-  if (metric.kind === "counter") return { expression: `sum(rate(${of()}${window}))`, said: metric.count > 1 ? "sum, per second" : "per second" };
+  if (metric.kind === "counter") return { expression: `sum(rate(${of()}${window}))`, said: `${metric.count > 1 ? "sum, " : ""}${isCpuTime(metric) ? "cores" : "per second"}` };
   if (metric.kind === "gauge") return { expression: `avg(avg_over_time(${of()}${whole}))`, said: metric.count > 1 ? "average of its series" : "average" };
   return { expression: `sum(rate(${of("_sum")}${window})) / sum(rate(${of("_count")}${window}))`, said: "mean" };
 }
