@@ -52,6 +52,21 @@ def prefix(values: Floats) -> Floats:
     return sums
 
 
+def _compensated(values: list[float]) -> float:
+    """Add values one by one with their rounding errors (Neumaier), as Prometheus does: where neither sum is exact."""
+    total = compensation = 0.0
+    for value in values:
+        longer = total + value
+        if math.isinf(longer):
+            compensation = 0.0
+        elif abs(total) >= abs(value):
+            compensation += (total - longer) + value
+        else:
+            compensation += (value - longer) + total
+        total = longer
+    return total + compensation
+
+
 def _not_finite(values: Floats, sums: Floats, count: Callable[[NDArray[np.bool_]], NDArray[np.int64]]) -> Floats:
     """Put NaN and infinities where a sum met them: infinities of both signs make NaN."""
     above, below = count(values == np.inf) > 0, count(values == -np.inf) > 0
@@ -79,7 +94,7 @@ def window_sums(values: Floats, low: Indices, high: Indices) -> Floats:
     if rest.any():
         lossy = reduce((rest != 0).astype(np.float64)) > 0
         for row, window in np.argwhere(lossy).tolist():
-            sums[row, window] = math.fsum(clean[row, low[window] : high[window]])
+            sums[row, window] = _compensated(clean[row, low[window] : high[window]].tolist())
     if whole:
         return sums
     return _not_finite(values, sums, lambda flags: reduce(flags.astype(np.float64)).astype(np.int64))
@@ -104,7 +119,7 @@ def group_sums(values: Floats, starts: Indices) -> Floats:
     if rest.any():
         ends = [*starts[1:].tolist(), len(values)]
         for group, step in np.argwhere(reduce((rest != 0).astype(np.float64)) > 0).tolist():
-            sums[group, step] = math.fsum(clean[starts[group] : ends[group], step])
+            sums[group, step] = _compensated(clean[starts[group] : ends[group], step].tolist())
     if whole:
         return sums
     return _not_finite(values, sums, lambda flags: np.add.reduceat(flags.astype(np.int64), starts, axis=0))

@@ -22,7 +22,7 @@ from rondo_promql.language.nodes import Node, Selector, Subquery
 Floats = NDArray[np.float64]
 Evaluate = Callable[[Node, Context, Reader], Vector]
 FUNCTIONS: dict[str, Callable[[Windows, list[Floats]], Outcome]] = RANGE_FUNCTIONS | RATE_FUNCTIONS
-_KEEP_NAME = frozenset({"last_over_time"})
+_KEEP_NAME = frozenset({"first_over_time", "last_over_time"})
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 
@@ -64,7 +64,7 @@ def apply_range(
         if function in {"rate", "increase"}:
             _note_names(block, context)
         if block.histograms is not None:
-            part = _of_histograms(function, block, block.histograms, moments, node.range_ms, context)
+            part = _of_histograms(function, block, block.histograms, moments, node.range_ms)
         else:
             windows = find_windows(block.timestamps, block.values, moments, node.range_ms, block.weights)
             values, present = FUNCTIONS[function](windows, scalars)
@@ -88,9 +88,9 @@ def _note_names(block: Block, context: Context) -> None:
 
 
 def _of_histograms(
-    function: str, block: Block, histograms: Histograms, moments: NDArray[np.int64], range_ms: int, context: Context
+    function: str, block: Block, histograms: Histograms, moments: NDArray[np.int64], range_ms: int
 ) -> Vector | None:
-    """Apply a function of a range to the histograms of one series; None where it has no meaning for them."""
+    """Apply a function of a range to the histograms of one series; None where it reads floats alone."""
     windows = find_windows(block.timestamps, as_rows(histograms), moments, range_ms)
     if function in HISTOGRAM_RANGES and len(block.timestamps):
         rows, present = HISTOGRAM_RANGES[function](windows)
@@ -99,8 +99,6 @@ def _of_histograms(
     if function in COUNTING_RANGES:
         values, present = COUNTING_RANGES[function](windows)
         return Vector(block.labels, values, present[None, :].copy())
-    name = metric_name(block.labels[0])
-    context.annotations.inform(f'PromQL info: ignored histograms in a range for {function} of metric name "{name}"')
     return None
 
 

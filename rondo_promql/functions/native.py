@@ -49,6 +49,19 @@ def _growth(windows: Windows, *, counter: bool, per_second: bool) -> tuple[Float
     return grown * extrapolation(windows, first, last, until_zero, per_second=per_second), enough
 
 
+def _instant(windows: Windows, *, per_second: bool) -> tuple[Floats, Mask]:
+    """Give the difference of a window's last two histograms, or by `per_second` its rate, which minds a reset."""
+    rows = windows.values
+    enough = windows.counts >= 2
+    if rows.shape[1] < 2:
+        return np.zeros((len(rows), len(enough))), enough
+    last = np.where(enough, windows.high - 1, 1)
+    if not per_second:
+        return rows[:, last] - rows[:, last - 1], enough
+    grown = np.where(_falls(rows)[last - 1], rows[:, last], rows[:, last] - rows[:, last - 1])
+    return grown / ((windows.timestamps[last] - windows.timestamps[last - 1]) / 1000.0), enough
+
+
 def _total(windows: Windows) -> tuple[Floats, Mask]:
     return window_sums(windows.values, windows.low, windows.high), windows.counts > 0
 
@@ -62,11 +75,18 @@ def _last(windows: Windows) -> tuple[Floats, Mask]:
     return windows.values[:, np.maximum(windows.high - 1, 0)], windows.counts > 0
 
 
+def _first(windows: Windows) -> tuple[Floats, Mask]:
+    return windows.values[:, np.minimum(windows.low, windows.values.shape[1] - 1)], windows.counts > 0
+
+
 # Functions of a range whose result is a histogram: given windows over `as_rows`, they give such rows.
 HISTOGRAM_RANGES: dict[str, Callable[[Windows], tuple[Floats, Mask]]] = {
     "avg_over_time": _average,
     "delta": lambda windows: _growth(windows, counter=False, per_second=False),
+    "first_over_time": _first,
+    "idelta": lambda windows: _instant(windows, per_second=False),
     "increase": lambda windows: _growth(windows, counter=True, per_second=False),
+    "irate": lambda windows: _instant(windows, per_second=True),
     "last_over_time": _last,
     "rate": lambda windows: _growth(windows, counter=True, per_second=True),
     "sum_over_time": _total,

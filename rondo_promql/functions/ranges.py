@@ -57,6 +57,10 @@ def _last(windows: Windows, _: Scalars) -> Outcome:
     return _at(windows, windows.high - 1), windows.counts > 0
 
 
+def _first(windows: Windows, _: Scalars) -> Outcome:
+    return _at(windows, windows.low), windows.counts > 0
+
+
 def _at(windows: Windows, places: NDArray[np.int64]) -> Floats:
     """Give the samples at one place a window; where the window is empty, any."""
     if not windows.values.shape[1]:
@@ -134,7 +138,7 @@ def quantiles_of(values: Floats, own: NDArray[np.bool_], quantile: Floats) -> Fl
 def _regressions(windows: Windows, origins: NDArray[np.int64]) -> tuple[Floats, Floats]:
     """Fit a line to each window by least squares, with time in seconds from its origin: slopes and intercepts.
 
-    Prometheus's special cases: equal values have the slope 0, equal infinities none.
+    Prometheus's special cases: equal values have the slope 0, and a window with an infinity or NaN has NaN.
     """
     shape = (len(windows.values), len(windows.ends))
     slopes, intercepts = np.full(shape, np.nan), np.full(shape, np.nan)
@@ -148,7 +152,7 @@ def _regressions(windows: Windows, origins: NDArray[np.int64]) -> tuple[Floats, 
         slope = (from_mean * rises).sum(axis=2) / (from_mean**2).sum(axis=1)
         intercept = first + rises.sum(axis=2) / counts - slope * mean_time
         constant = (np.where(own, values, first[:, :, None]) == first[:, :, None]).all(axis=2)
-        endless = constant & np.isinf(first)
+        endless = (own & ~np.isfinite(values)).any(axis=2)
         slopes[:, which] = np.where(endless, np.nan, np.where(constant, 0.0, slope))
         intercepts[:, which] = np.where(endless, np.nan, np.where(constant, first, intercept))
     return slopes, intercepts
@@ -173,6 +177,7 @@ RANGE_FUNCTIONS: dict[str, Callable[[Windows, Scalars], Outcome]] = {
     "changes": _changes,
     "count_over_time": _count,
     "deriv": _derivative,
+    "first_over_time": _first,
     "last_over_time": _last,
     "max_over_time": _maximum,
     "min_over_time": _minimum,

@@ -37,7 +37,8 @@ def combine_sets(operator: str, left: Vector, right: Vector, matching: Matching)
         key = signature(labels)
         others[key] = others[key] | present if key in others else present
     nowhere = np.zeros(kept.present.shape[1], dtype=np.bool_)
-    met = np.array([others.get(signature(labels), nowhere) for labels in kept.labels]).reshape(kept.present.shape)
+    met = np.array([others.get(signature(labels), nowhere) for labels in kept.labels], dtype=np.bool_)
+    met = met.reshape(kept.present.shape)
     filtered = Vector(kept.labels, kept.values, kept.present & (met if operator == "and" else ~met), kept.histograms)
     return merge_same_labels(_stacked(left, filtered)) if operator == "or" else filtered
 

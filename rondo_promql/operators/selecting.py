@@ -27,21 +27,40 @@ def choose_extremes(operator: str, vector: Vector, grouping: Grouping, wanted: F
     groups = group_rows(floats.labels, grouping)
     present = np.zeros_like(floats.present)
     order: list[int] = []
-    k = np.trunc(wanted)
+    k = np.clip(np.trunc(wanted), 0, len(floats.labels)).astype(np.int64)
     for rows in groups.members():
-        values = floats.values[rows]
-        rank_by = -values if operator == "topk" else values
-        # By value, then what is NaN, then what is absent; lexsort's last key is its first.
-        absent, unknown = ~floats.present[rows], np.isnan(values)
-        places = np.lexsort((np.where(unknown, 0.0, rank_by), unknown, absent), axis=0)
-        ranks = np.empty_like(places)
-        np.put_along_axis(ranks, places, np.arange(len(rows))[:, None], axis=0)
-        present[rows] = floats.present[rows] & (ranks < k)
-        order += rows[places[:, 0]].tolist()
+        keys = np.where(
+            floats.present[rows], -floats.values[rows] if operator == "topk" else floats.values[rows], np.nan
+        )
+        present[rows] = _first(keys, floats.present[rows], k)
+        order += rows[np.argsort(keys[:, 0], kind="stable")].tolist()
     kept = [row for row in order if present[row].any()]
     result = Vector(floats.labels, floats.values, present).rows(kept)
     result.ordered = True
     return result
+
+
+def _first(keys: Floats, present: NDArray[np.bool_], k: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Say which rows have the k smallest keys of each column; of equal ones the upper rows, and NaN last.
+
+    Args:
+        keys: [rows, steps]; NaN where there is no value.
+        present: [rows, steps]: where there is a value at all, which may be NaN.
+        k: [steps].
+    """
+    known = ~np.isnan(keys)
+    n_known = known.sum(axis=0)
+    # NaN is sorted to the end, so that the k-th smallest key is the bound below which all are in.
+    bound = np.take_along_axis(np.sort(keys, axis=0), np.clip(k - 1, 0, len(keys) - 1)[None], axis=0)[0]
+    below = keys < bound
+    level = keys == bound
+    n_level = np.minimum(k, n_known) - below.sum(axis=0)
+    chosen = below | (level & (np.cumsum(level, axis=0) <= n_level))
+    chosen = np.where(k >= n_known, known, chosen & (k > 0))
+    unknown = present & ~known
+    if unknown.any():
+        chosen |= unknown & (np.cumsum(unknown, axis=0) <= k - n_known)
+    return chosen
 
 
 def _check_int64(values: Floats) -> None:

@@ -33,10 +33,33 @@ COMPARISONS = ("==", "!=", "<", ">", "<=", ">=")
 RANGES = ("6s", "1m", "7m", "15m")
 QUANTILES = ("-0.5", "0", "0.1", "0.5", "0.75", "0.95", "1", "1.5", "NaN")
 OVER_TIME = ("sum", "avg", "max", "min", "count", "stddev", "stdvar", "last", "present", "absent")
-MATHEMATICS = (
-    "abs ceil floor exp sqrt ln log2 log10 sgn round sin cos tan asin acos atan sinh cosh tanh asinh acosh atanh deg rad"
-).split()
-DATES = "day_of_month day_of_week day_of_year days_in_month hour minute month year".split()
+MATHEMATICS = [
+    "abs",
+    "ceil",
+    "floor",
+    "exp",
+    "sqrt",
+    "ln",
+    "log2",
+    "log10",
+    "sgn",
+    "round",
+    "sin",
+    "cos",
+    "tan",
+    "asin",
+    "acos",
+    "atan",
+    "sinh",
+    "cosh",
+    "tanh",
+    "asinh",
+    "acosh",
+    "atanh",
+    "deg",
+    "rad",
+]
+DATES = ["day_of_month", "day_of_week", "day_of_year", "days_in_month", "hour", "minute", "month", "year"]
 # Each is asked once for each combination of what stands in its braces.
 QUESTIONS = (
     "42", "1.234", ".123", "1.23e-3", "0x3d", "Inf", "-Inf", "NaN",
@@ -91,8 +114,8 @@ QUESTIONS = (
     "max_over_time((time() - max(batch_seconds) < 1000)[5m:10s] offset 5m)", "avg_over_time(rate(cpu_total[1m])[2m:10s])",
     "{over}_over_time(bytes[5m:])", "{over}_over_time(rate(cpu_total[1m])[3m:7s])", "rate(cpu_total[5m:13s])",
     "max_over_time(sum by(host) (bytes)[1m:5s] @ end())", "sum_over_time(max_over_time(bytes[61s:9s])[2m:30s])",
-    "rate({{__name__=~\"bytes|cpus\"}}[1m])", "abs({{__name__=~\"bytes|intermittent\"}})", "foo(bytes)", "rate(bytes)",
-    "{{__name__=~\".*\"}}", "1 > 2", "bytes and 1", "sum(bytes) by (", "bytes{{type=\"x\"",
+    'rate({{__name__=~"bytes|cpus"}}[1m])', 'abs({{__name__=~"bytes|intermittent"}})', "foo(bytes)", "rate(bytes)",
+    '{{__name__=~".*"}}', "1 > 2", "bytes and 1", "sum(bytes) by (", 'bytes{{type="x"',
 )  # fmt: skip
 CHOICES = {
     "arithmetic": ARITHMETIC,
@@ -118,8 +141,8 @@ def questions():
     found = []
     for template in QUESTIONS:
         names = [name for name in CHOICES if f"{{{name}}}" in template]
-        for chosen in product(*(CHOICES[name] for name in names)):
-            found.append(template.format(**dict(zip(names, chosen, strict=True))))
+        each = product(*(CHOICES[name] for name in names))
+        found += [template.format(**dict(zip(names, chosen, strict=True))) for chosen in each]
     return found
 
 
