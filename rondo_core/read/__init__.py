@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.source import StoreSource as StoreSource
     from rondo_core.read.source_stores import StoresSource as StoresSource
-    from rondo_core.read.source_stores import open_source as open_source
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
     from rondo_core.read.stores import Below as Below
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from rondo_core.read.stores import find_stores as find_stores
     from rondo_core.read.stores import look_below as look_below
     from rondo_core.read.stores import open_reader as open_reader
+    from rondo_core.read.stores import open_source as open_source
     from rondo_core.read.stores import store_labels as store_labels
 
 _HOME = {
@@ -30,7 +30,7 @@ _HOME = {
     "StoreReader": "store_reader",
     "StoreSource": "source",
     "StoresSource": "source_stores",
-    "open_source": "source_stores",
+    "open_source": "stores",
     "StoresReader": "stores",
     "find_stores": "stores",
     "look_below": "stores",

@@ -78,7 +78,7 @@ class StoreSource(Closes):
         """
         view = self._view
         view.refresh()
-        choice = Choice(matchers)
+        choice = Choice(matchers, getattr(hint, "func", "") or "")
         chosen = view.names.choose(choice, self._winning)
         lives = lives_of(view, None if self._clock is None else self._clock())
         return read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint)
@@ -166,15 +166,14 @@ def read_chosen(
     for each in chosen:
         groups.setdefault((each.series.schema, each.column), []).append(each)
     found: list[Selected] = []
-    func = getattr(hint, "func", "") or ""
     coarse: set[int] = set()
     for (_, column), several in groups.items():
         if column == HISTOGRAM:
-            found += read_native(store, several, func, span_ms, coarse)
+            found += read_native(store, several, choice.func, span_ms, coarse)
         elif column == BUCKETS:
             found += read_buckets(store, several, choice, span_ms, coarse)
         else:
-            found += _read_samples(store, several, func, span_ms, coarse)
+            found += _read_samples(store, several, choice.func, span_ms, coarse)
     if coarse and hint is not None:
         hint.note(coarse_words(coarse))
     return found

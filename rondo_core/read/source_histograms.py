@@ -101,6 +101,25 @@ def native(cells: Cells, sums: NDArray[np.float64], stale: NDArray[np.intp]) -> 
     return Histograms(cells.scale, cells.zeroes, cells.first + 1, cells.counts, sums, counts)
 
 
+def joined(several: Sequence[Histograms], order: NDArray[np.intp]) -> Histograms:
+    """Put the rows of several one after the other, in an order, at the lowest scale among them."""
+    schema = min(each.schema for each in several)
+    cells = [Cells(each.schema, each.zero_count, each.first_index - 1, each.cells).at_scale(schema) for each in several]
+    filled = [each for each in cells if each.counts.shape[1]]
+    first = min((each.first for each in filled), default=0)
+    width = max((each.first + each.counts.shape[1] for each in filled), default=first) - first
+    counts = np.zeros((sum(len(each.zeroes) for each in cells), width))
+    row = 0
+    for each in cells:
+        at = each.first - first if each.counts.shape[1] else 0
+        counts[row : row + len(each.zeroes), at : at + each.counts.shape[1]] = each.counts
+        row += len(each.zeroes)
+    zeroes, sums, totals = (
+        np.concatenate([getattr(each, name) for each in several])[order] for name in ("zero_count", "sum", "count")
+    )
+    return Histograms(schema, zeroes, first + 1, counts[order], sums, totals)
+
+
 def edges(several: Sequence[Cells]) -> tuple[int, NDArray[np.int64]]:
     """Choose the bounds that the classic buckets of several series share, so that they can be added up.
 

@@ -12,6 +12,9 @@ from rondo_core.storage.registry import Registry
 
 NAME = "__name__"
 LE = "le"
+QUANTILE = "quantile"
+# Functions that read what a total has grown by.
+OF_TOTALS = frozenset({"rate", "increase", "irate"})
 
 
 class Matcher(Protocol):
@@ -34,14 +37,22 @@ class Chosen(NamedTuple):
 class Choice:
     """The matchers of one selector, each asked once about each value."""
 
-    def __init__(self, matchers: Sequence[Matcher]) -> None:
-        """Take the matchers; all must hold."""
+    def __init__(self, matchers: Sequence[Matcher], func: str = "") -> None:
+        """Take the matchers, all of which must hold, and the function that reads what they choose.
+
+        What reads histograms is not given the quantiles that go by the same name, unless a matcher asks for these.
+        """
+        self.func = func
+        asked = any(each.name == QUANTILE for each in matchers)
+        self._histograms_only = not asked and (func in OF_TOTALS or func.startswith("histogram_"))
         self._names = [_remembering(each) for each in matchers if each.name == NAME]
         self._le = [_remembering(each) for each in matchers if each.name == LE]
         self._others = [(each.name, _remembering(each)) for each in matchers if each.name not in {NAME, LE}]
 
     def takes_name(self, series_name: str, column: Column) -> bool:
         """Say whether a column's name is chosen; buckets are where they are asked for by that name."""
+        if column.quantile and self._histograms_only:
+            return False
         if column == BUCKETS and all(test[series_name] for test in self._names):
             return False
         name = series_name + column.suffix

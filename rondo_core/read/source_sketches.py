@@ -10,11 +10,9 @@ import numpy as np
 from rondo_core.model.prometheus import MAX_HISTOGRAM_SCHEMA
 from rondo_core.model.statistics import SKETCH
 from rondo_core.read.source_histograms import MAX_BUCKET_SCALE, Cells, at_edges, bounds_of, cells_of, edges, native
-from rondo_core.read.source_names import LE, Choice, Chosen
+from rondo_core.read.source_names import LE, OF_TOTALS, Choice, Chosen
 from rondo_core.read.source_values import Bounds, Rows, Sampled, StoreRows, zeroes_ms
 
-# Functions that read what a total has grown by; of others each bucket's own histogram is read, as an exporter sends it.
-_OF_TOTALS = frozenset({"rate", "increase", "irate"})
 _SERIES_AT_ONCE = 16
 
 
@@ -22,7 +20,7 @@ def read_native(
     store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int]
 ) -> list[tuple[Any, ...]]:
     """Read sketches as native histograms: each bucket's own, or for a rate running totals."""
-    running, found = func in _OF_TOTALS, []
+    running, found = func in OF_TOTALS, []
     for each, rows, cells, sums, zero_ms in _read(store, several, span_ms, MAX_HISTOGRAM_SCHEMA, running=running):
         within = rows.between(*span_ms)
         there = ~np.isnan(sums) if running else cells.zeroes + cells.counts.sum(axis=1) > 0

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,11 +14,11 @@ from rondo_core.errors import OpenFilesError, StoreError, one_line
 from rondo_core.model import layout
 from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
-from rondo_core.read.source import Hint, OpenRows, Selected, StoreSource, lives_of, metadata_of, read_chosen
+from rondo_core.read.source import Hint, OpenRows, Selected, lives_of, metadata_of, read_chosen
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
+from rondo_core.read.source_histograms import Histograms, joined
 from rondo_core.read.source_names import Choice, Matcher, SourceNames
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.read.stores import LABEL, is_store, look_below
 from rondo_core.storage.files import Closes
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.runs import read_runs
@@ -29,6 +28,23 @@ if TYPE_CHECKING:
 
 # Stores that are written, or have several runs, stay open; each takes a descriptor for every tier.
 _MOST_OPEN = 16
+_PLAIN = 3  # items of a series without weights
+
+
+class FoundStores(Protocol):
+    """What was found below a directory; see `stores.Below`."""
+
+    @property
+    def stores(self) -> list[Path]:
+        """Paths of the stores."""
+
+    @property
+    def errors(self) -> list[str]:
+        """What cannot be looked at."""
+
+    @property
+    def passed(self) -> list[str]:
+        """What is not looked at."""
 
 
 class StoresSource(Closes):
@@ -38,10 +54,19 @@ class StoresSource(Closes):
     """
 
     def __init__(
-        self, directory: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
+        self,
+        directory: str | Path,
+        look_below: Callable[[Path], FoundStores],
+        label: str,
+        *,
+        clock: Callable[[], int] = wall_ns,
+        budget: Budget | None = None,
     ) -> None:
-        """Look at no store yet. Args: as `StoreSource`."""
-        self.path = Path(directory)
+        """Look at no store yet; `open_source` and `StoresReader.source` make one.
+
+        Args: `look_below` finds the stores; `label` is that which tells them apart; others: as `StoreSource`.
+        """
+        self.path, self._look_below, self._label = Path(directory), look_below, label
         self.errors: list[str] = []
         self._clock, self._budget = clock, budget
         self._kept = KeptRows()
@@ -63,8 +88,8 @@ class StoresSource(Closes):
 
         Series of several stores that are told apart by no label are one. Raises: as `StoreSource.select`.
         """
-        choice, span, found = Choice(matchers), (start_ms, end_ms), list[Selected]()
         notes = _Notes(getattr(hint, "func", "") or "")
+        choice, span, found = Choice(matchers, notes.func), (start_ms, end_ms), list[Selected]()
         now_ns = self._clock()
         apart, shared = set[tuple[tuple[str, str], ...]](), False
 
@@ -126,12 +151,12 @@ class StoresSource(Closes):
 
     def is_live(self) -> bool:
         """Say whether a process writes one of the stores."""
-        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in look_below(self.path).stores)
+        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._look_below(self.path).stores)
 
     def _each(self, read: Callable[[str, DeadStore | StoreReader, dict[str, str]], None]) -> None:
         """Call with each store that is there by now, its name and the labels that tell it from the others."""
         with self._lock:
-            below = look_below(self.path)
+            below = self._look_below(self.path)
             self.errors = below.errors + below.passed
             paths = still_counted(below.stores, self.errors)
             there = set(paths)
@@ -141,8 +166,8 @@ class StoresSource(Closes):
                 name = str(path.relative_to(self.path))
                 try:
                     store = self._store(path)
-                    labels = {LABEL: name, **dict(store.labels if isinstance(store, DeadStore) else store.meta.labels)}
-                    read(name, store, labels)
+                    own = store.labels if isinstance(store, DeadStore) else store.meta.labels
+                    read(name, store, {self._label: name, **dict(own)})
                 except OpenFilesError:
                     raise
                 except (StoreError, OSError, ValueError) as error:
@@ -182,25 +207,6 @@ class StoresSource(Closes):
         return f"<StoresSource {self.path}>"
 
 
-def open_source(
-    path: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
-) -> StoreSource | StoresSource:
-    """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
-
-    Args: as `StoreSource`.
-    Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
-    """
-    root = Path(path)
-    try:
-        many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
-        below = look_below(root).stores if many else []
-    except OSError as error:
-        raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    if below:
-        return StoresSource(root, clock=clock, budget=budget)
-    return StoreReader(root).source(clock=clock, budget=budget)
-
-
 class _Notes:
     """What was noted of many stores, each text once."""
 
@@ -215,7 +221,7 @@ def _merged(found: list[Selected]) -> list[Selected]:
     """Make one of series with the same labels: what several stores that one label tells from others recorded."""
     groups: dict[object, list[Selected]] = {}
     for each in found:
-        groups.setdefault((sorted_labels(each[0]), hasattr(each[2], "cells")), []).append(each)
+        groups.setdefault((sorted_labels(each[0]), isinstance(each[2], Histograms)), []).append(each)
     if len(groups) == len(found):
         return found
     return [several[0] if len(several) == 1 else _joined(several) for several in groups.values()]
@@ -223,14 +229,14 @@ def _merged(found: list[Selected]) -> list[Selected]:
 
 def _joined(several: list[Selected]) -> Selected:
     """Put the samples of stores that share a label set in the order of time; of one instant the last store's stands."""
-    if hasattr(several[0][2], "cells"):
-        return max(several, key=lambda each: int(each[1][-1]))
     stamps = np.concatenate([each[1] for each in several])
     order = np.argsort(stamps, kind="stable")
-    last = np.append(np.diff(stamps[order]) > 0, True)
-    order = order[last]
+    order = order[np.append(np.diff(stamps[order]) > 0, True)]
+    labels, stamps = several[0][0], stamps[order]
+    if isinstance(several[0][2], Histograms):
+        return labels, stamps, joined([each[2] for each in several], order)
     values = np.concatenate([each[2] for each in several])[order]
-    if not any(len(each) > 3 for each in several):
-        return several[0][0], stamps[order], values
-    weights = [each[3] if len(each) > 3 else np.ones(len(each[1])) for each in several]
-    return several[0][0], stamps[order], values, np.concatenate(weights)[order]
+    if not any(len(each) > _PLAIN for each in several):
+        return labels, stamps, values
+    weights = [each[_PLAIN] if len(each) > _PLAIN else np.ones(len(each[1])) for each in several]
+    return labels, stamps, values, np.concatenate(weights)[order]

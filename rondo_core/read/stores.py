@@ -34,6 +34,7 @@ from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
 
 if TYPE_CHECKING:
+    from rondo_core.read.source import StoreSource
     from rondo_core.read.source_stores import StoresSource
 
 T = TypeVar("T")
@@ -367,7 +368,7 @@ class StoresReader(Closes):
         """Give the directory as a source of PromQL, which looks for its stores by itself, and is to be closed."""
         from rondo_core.read.source_stores import StoresSource
 
-        return StoresSource(self.path, clock=clock, budget=budget)
+        return StoresSource(self.path, look_below, LABEL, clock=clock, budget=budget)
 
     def of_each(self, read: Callable[[str, StoreReader], T]) -> list[T]:
         """Give what is read of each store; one that turns out to be damaged meanwhile is left out."""
@@ -458,17 +459,34 @@ class _Opened:
         return 1 + sum(map(len, self.reader.slabs.values()))
 
 
+def open_source(
+    path: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
+) -> StoreSource | StoresSource:
+    """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
+
+    Args: as `StoreSource`.
+    Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
+    """
+    if not _holds_stores(Path(path)):
+        return StoreReader(path).source(clock=clock, budget=budget)
+    from rondo_core.read.source_stores import StoresSource
+
+    return StoresSource(path, look_below, LABEL, clock=clock, budget=budget)
+
+
 def open_reader(path: str | Path) -> StoreReader | StoresReader:
     """Open the store at `path`, or, where it is a directory of stores, all of them.
 
     Raises: as StoreReader and StoresReader.
     """
-    root = Path(path)
+    return StoresReader(path) if _holds_stores(Path(path)) else StoreReader(path)
+
+
+def _holds_stores(root: Path) -> bool:
+    """Say whether a path is a directory of stores. Raises: StoreError: it may not be looked into."""
     try:
         many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
         below = look_below(root) if many else Below()
     except OSError as error:
         raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    if below.stores or below.errors:
-        return StoresReader(root)
-    return StoreReader(root)
+    return bool(below.stores or below.errors)
