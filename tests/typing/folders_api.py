@@ -211,8 +211,6 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
-    with StoresSource(path) as source:
-        assert_type(source.series(), list[dict[str, str]])
     yield from find_stores(path)
 
 

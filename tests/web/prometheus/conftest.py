@@ -72,3 +72,9 @@ def api(tmp_path_factory):
     """The API of a store whose writer has gone."""
     with Sidecar(fill(tmp_path_factory.mktemp("served") / "s"), listen("127.0.0.1", 0)) as sidecar:
         yield Client(sidecar.url)
+
+
+@pytest.fixture
+def client():
+    """What makes a client of a URL."""
+    return Client

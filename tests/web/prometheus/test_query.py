@@ -5,9 +5,7 @@ import pytest
 from rondo_core import Schema, Store, Tier
 from rondo_web import Sidecar, listen
 
-from .conftest import START_S, Client
-
-END_S = START_S + 119
+END_S = 1_700_000_000 + 119  # of the store that `api` serves
 
 
 def test_grafanas_test_of_a_data_source(api):
@@ -90,7 +88,7 @@ def test_what_is_wrong_is_said_as_prometheus_does(api, path, asked, status, kind
         assert "\n" not in told["error"]
 
 
-def test_a_native_histogram_is_told_with_its_cells(path, clock):
+def test_a_native_histogram_is_told_with_its_cells(path, clock, client):
     """Count, sum and cells add up, at an instant and over a range; its buckets are there by their own name."""
     schema = Schema("s", "summary", 2, (Tier("1s", "10m"),), sketch=True)
     with Store(path, [schema], clock=clock) as store:
@@ -101,7 +99,7 @@ def test_a_native_histogram_is_told_with_its_cells(path, clock):
             store.tick()
             clock.advance(1)
     with Sidecar(path, listen("127.0.0.1", 0)) as sidecar:
-        api = Client(sidecar.url)
+        api = client(sidecar.url)
         at = clock() // 10**9 - 1
         (found,) = api.data("query", query='increase(took_seconds{quantile=""}[10s])', time=at)["result"]
         told = found["histogram"][1]
@@ -116,14 +114,14 @@ def test_a_native_histogram_is_told_with_its_cells(path, clock):
         assert float(middle["value"][1]) == pytest.approx(float(classic["value"][1]), rel=0.3)
 
 
-def test_a_directory_answers_for_all_its_stores(tmp_path, clock):
+def test_a_directory_answers_for_all_its_stores(tmp_path, clock, client):
     """Told apart by rondo_store, summed over them; one that comes is there at once."""
     for name in ("a", "b"):
         with Store(tmp_path / name, clock=clock) as store:
             store.gauge("level").set(1.0)
     at = clock() // 10**9
     with Sidecar(tmp_path, listen("127.0.0.1", 0)) as sidecar:
-        api = Client(sidecar.url)
+        api = client(sidecar.url)
         assert api.data("query", query="sum(level)", time=at)["result"] == [{"metric": {}, "value": [at, "2"]}]
         assert api.data("label/rondo_store/values") == ["a", "b"]
         with Store(tmp_path / "c", clock=clock) as store:
@@ -137,7 +135,7 @@ def test_a_directory_answers_for_all_its_stores(tmp_path, clock):
         assert api.data("status/tsdb")["headStats"]["numSeries"] >= 3
 
 
-def test_a_large_answer_is_refused_with_what_to_ask_instead(path, clock):
+def test_a_large_answer_is_refused_with_what_to_ask_instead(path, clock, client):
     """More points than are told at once: 422 and a mend; what is read for a small answer may be more than that."""
     with Store(path, [Schema("g", "gauge", 400, (Tier("1s", "10m"),))], clock=clock) as store:
         batch = store.batch([store.gauge("g", i=n) for n in range(400)])
@@ -147,7 +145,7 @@ def test_a_large_answer_is_refused_with_what_to_ask_instead(path, clock):
             clock.advance(1)
     end = clock() // 10**9 - 1
     with Sidecar(path, listen("127.0.0.1", 0)) as sidecar:
-        api = Client(sidecar.url)
+        api = client(sidecar.url)
         span = {"start": end - 599, "end": end, "step": 1}
         status, told = api.post("query_range", query="g", **span)
         assert (status, told["errorType"]) == (422, "execution"), told
