@@ -86,7 +86,7 @@ def _show(
                 if key == "q":
                     return
                 if key:
-                    view = view.after(key, len(table.rows), table.n_columns, max(1, size.lines - 4))
+                    view = view.after(key, len(table.rows), table.n_columns, max(1, size.lines - 3))
                 elif not view.held and at_ms is None:
                     table = _read(opened, expressions, None, span)
         except KeyboardInterrupt:

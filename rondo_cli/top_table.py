@@ -105,7 +105,10 @@ def _every_metric(expressions: Expressions, window_s: int) -> list[tuple[str, st
     """Give an expression for each metric of the program's own, and before it the metric's name where it is a rate."""
     found = []
     for name, (kind, _, _) in sorted(expressions.source.metadata().items()):
-        if name.startswith("rondo_") or kind in {"histogram", "gaugehistogram"}:
+        if name.startswith("rondo_") or kind == "histogram":
+            continue
+        if kind == "gaugehistogram":
+            found.append(("", f'{name}{{quantile!=""}}'))
             continue
         totals = kind == "counter" or name.endswith(("_count", "_sum"))
         found.append((name, f"rate({name}[{window_s}s])") if totals else ("", name))
@@ -130,7 +133,7 @@ def frame(table: Table, view: View, width: int, height: int | None) -> list[str]
     longest = max((len(printable(row.name)) for row in rows), default=0)
     name_width = max(_NAME_MIN, longest if height is None else min(longest, width - taken))
     heads, legend = _heads(table.heads)
-    shown = rows if height is None else rows[view.first : view.first + max(1, height - 4 - len(legend))]
+    shown = rows if height is None else rows[view.first : view.first + max(1, height - 3 - len(legend))]
     at = format_instant(table.at_ms * NS_PER_MS)
     state = "  held" if view.held else ""
     if height is not None and len(shown) < len(rows):

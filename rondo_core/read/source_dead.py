@@ -112,7 +112,7 @@ class DeadStore:
                 query = SchemaQuery(schema, slabs, lambda: False)
                 if self._copied is not None:
                     for reader in query.readers:
-                        reader.doubt(copied=self._copied)
+                        reader.check_seals(copied=self._copied)
                 yield query
                 query.forget()
             finally:

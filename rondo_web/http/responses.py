@@ -26,7 +26,7 @@ _PIECE_BYTES = 1 << 16
 SMALL_BYTES = 1 << 19  # of an answer; a longer one takes the place of a large one, so that few are in memory
 
 
-class Answer(NamedTuple):
+class PageResponse(NamedTuple):
     """What a page answers: texts that are joined, or bytes, their content type, and how they are packed."""
 
     pieces: Iterable[str] | bytes
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     encoding: str = ""
 
 
-Page = Callable[[ServedStore, "Request", ReadLimits], Answer]
+Page = Callable[[ServedStore, "Request", ReadLimits], PageResponse]
 
 
 def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Response]]:
@@ -52,13 +52,13 @@ def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Res
 class BoundedResponse(Response):
     """An answer that is made when it is sent, beside the loop, and goes in pieces as the client takes them."""
 
-    def __init__(self, workers: Workers, make: Callable[[ReadLimits], Answer]) -> None:
+    def __init__(self, workers: Workers, make: Callable[[ReadLimits], PageResponse]) -> None:
         """Make nothing yet. Args: `make`: called on a worker's thread, within the limits that it is handed."""
         super().__init__()
         self._workers, self._make, self._large = workers, make, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """PageResponse."""
         workers, path = self._workers, scope["path"]
         if workers.n_answers >= MAX_ANSWERS:
             await failure_response(BusyError(), path)(scope, receive, send)

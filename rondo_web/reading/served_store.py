@@ -82,7 +82,7 @@ class ServedStore:
         return found
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Release the store."""
         self._shared.close()
         self._sources.close()
 

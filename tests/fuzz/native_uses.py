@@ -215,7 +215,9 @@ class Example:
         elif name == "merge":
             handle.merge(*(self.number() for _ in range(4)), self.instant())
         else:
-            getattr(handle, name)(self.many() if isinstance(handle, batches.Batch) else self.anything(), self.instant())
+            getattr(handle, name)(
+                self.many() if isinstance(handle, batches.HandleBatch) else self.anything(), self.instant()
+            )
 
     def change(self):
         gauges = [each for each in self.handles if hasattr(each, "dec")]
@@ -326,7 +328,7 @@ class Example:
         rows = (memoryview(bytearray(8 * chance.choice((0, 8, size, 40)))).cast("d"), self.many(), None)
         words = (memoryview(bytearray(16)).cast("q"), memoryview(bytearray(8)).cast("q"), np.zeros(2, np.int64), None)
         now = self.clock()
-        call = chance.choice(("point_at", "point_at", "point_nowhere", "read", "__init__"))
+        call = chance.choice(("point_at", "point_at", "force_slow_path", "read", "__init__"))
         if call == "point_at":
             target.point_at(
                 chance.choice(rows),
@@ -343,7 +345,9 @@ class Example:
 
     def stand(self):
         sketched = [each for each in self.handles if hasattr(each, "stand")]
-        self.chance.choice(sketched).stand(*(self.chance.choice((*WILD, 1.0, self.clock())) for _ in range(4)))
+        self.chance.choice(sketched).allow_fast_path(
+            *(self.chance.choice((*WILD, 1.0, self.clock())) for _ in range(4))
+        )
 
     def collect(self):
         gc.collect()

@@ -1,5 +1,7 @@
 // What the page asks its own server, and nobody else: PromQL, and what is known of lives.
 
+import { inTab } from "./kept.js";
+
 /** An answer that is an error. `status`: 0 where nobody answered; `kind`: as the server has it. */
 export class AskError extends Error {
   constructor(status, kind, message) {
@@ -10,19 +12,26 @@ export class AskError extends Error {
 }
 
 const TOKEN = "rondo-token";
-const MAX_AT_ONCE = 6;
+const MAX_AT_ONCE = 6, MAX_TRIES = 4, BUSY_MS = 1000;
 let running = 0;
 const waiting = [];
 
 /** Keep the text that the server wants of each request, for as long as this tab is open. */
-export const keepToken = (token) => sessionStorage.setItem(TOKEN, token);
+export const keepToken = (token) => inTab.set(TOKEN, token);
 
 /** Ask for a path below /api/v1, at most six at once. Gives the answer whole: `data`, and `warnings` and `infos`. */
 export async function ask(path, parameters = {}, signal = undefined) {
   if (running >= MAX_AT_ONCE) await new Promise((go) => waiting.push(go));
   running += 1;
   try {
-    return await answer(path, parameters, signal);
+    for (let tries = 1; ; tries += 1) {
+      try {
+        return await answer(path, parameters, signal);
+      } catch (error) {
+        if (error.status !== 503 || tries === MAX_TRIES) throw error;
+        await new Promise((go) => setTimeout(go, BUSY_MS)); // the server is busy, and says so
+      }
+    }
   } finally {
     running -= 1;
     waiting.shift()?.();
@@ -35,7 +44,7 @@ async function answer(path, parameters, signal) {
   for (const [name, value] of Object.entries(parameters)) {
     for (const each of Array.isArray(value) ? value : [value]) said.append(name, each);
   }
-  const token = sessionStorage.getItem(TOKEN);
+  const token = inTab.get(TOKEN);
   const headers = token ? { authorization: `Bearer ${token}` } : {};
   const query = said.size ? `?${said}` : "";
   let response;

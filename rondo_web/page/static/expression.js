@@ -2,12 +2,13 @@
 
 import { Completion } from "./completion.js";
 import { debounced, el, fill } from "./dom.js";
+import { inTab } from "./kept.js";
 
 const HISTORY = "rondo-expressions", MAX_HISTORY = 50;
 
 const asked = () => {
   try {
-    return JSON.parse(sessionStorage.getItem(HISTORY) ?? "[]");
+    return JSON.parse(inTab.get(HISTORY) ?? "[]");
   } catch {
     return [];
   }
@@ -44,7 +45,7 @@ export class ExpressionBox {
   #run() {
     const text = this.input.value.trim();
     if (!text) return;
-    sessionStorage.setItem(HISTORY, JSON.stringify([text, ...asked().filter((each) => each !== text)].slice(0, MAX_HISTORY)));
+    inTab.set(HISTORY, JSON.stringify([text, ...asked().filter((each) => each !== text)].slice(0, MAX_HISTORY)));
     this.recalled = -1;
     this.#close();
     this.input.value = "";

@@ -11,7 +11,10 @@ import { finestOf, metricSource } from "./sources.js";
 import { Timeline, overlayOf } from "./timeline.js";
 import { badge, lasted } from "./words.js";
 
-const LOOK_AGAIN_MS = 5000;
+const LOOK_AGAIN_MS = 5000, LOOK_AT_DEAD_MS = 20_000; // which may be opened again
+
+/** What the charts of metrics depend on. */
+const shapeOf = (metrics) => metrics.map((each) => `${each.name} ${each.count > 1}`).join();
 
 export class LifeView {
   /** `app`: nav, now(), lives(). */
@@ -69,7 +72,7 @@ export class LifeView {
 
   #show() {
     const metrics = metricsOf(this.life);
-    this.metrics = metrics.map((each) => `${each.name} ${each.count > 1}`).join();
+    this.metrics = shapeOf(metrics);
     const sections = grouped(metrics).map(({ title, metrics: members }) => ({ title, sources: members.map((each) => this.#source(each)) }));
     this.board.show(sections, { closed: ["rondo"] });
     const more = this.life.n_series - this.life.series.length;
@@ -148,8 +151,10 @@ export class LifeView {
   /** Go on with what has been recorded since; called each second. */
   async tick() {
     if (!this.board || this.looking) return;
-    if (this.life.outcome !== "live" && this.ended) return;
-    if (Date.now() - this.lookedAt >= LOOK_AGAIN_MS || this.life.outcome !== "live") await this.#lookAgain();
+    const isLive = this.life.outcome === "live";
+    const due = Date.now() - this.lookedAt >= (isLive ? LOOK_AGAIN_MS : LOOK_AT_DEAD_MS);
+    if (!isLive && !due) return;
+    if (due) await this.#lookAgain();
     const { view } = this.app.nav;
     this.#place(view);
     this.#tell();
@@ -161,12 +166,15 @@ export class LifeView {
     try {
       const was = this.life.outcome;
       this.life = await askLife(this.store, this.controller.signal);
-      this.ended = this.life.outcome !== "live";
-      if (metricsOf(this.life).map((each) => `${each.name} ${each.count > 1}`).join() !== this.metrics) {
+      const metrics = metricsOf(this.life);
+      if (shapeOf(metrics) !== this.metrics) {
         this.#show();
         this.#find(this.app.nav.view.find);
+      } else {
+        const byName = new Map(metrics.map((each) => [each.name, each]));
+        for (const { source } of this.board.panels) Object.assign(source.metric, byName.get(source.metric.name));
       }
-      if (was === "live" && this.ended) {
+      if (was === "live" && this.life.outcome !== "live") {
         this.#place(this.app.nav.view);
         this.board.refresh({ whole: true });
       }

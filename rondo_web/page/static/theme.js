@@ -1,5 +1,7 @@
 // Dark or light: as the system has it, unless one was chosen.
 
+import { lasting } from "./kept.js";
+
 const KEPT = "rondo-theme", ORDER = ["auto", "light", "dark"];
 const SIGNS = { auto: "◐", light: "☀", dark: "☾" };
 
@@ -8,7 +10,7 @@ export class Theme {
   constructor(button, onChange) {
     this.button = button;
     this.onChange = onChange;
-    this.chosen = ORDER.includes(localStorage.getItem(KEPT)) ? localStorage.getItem(KEPT) : "auto";
+    this.chosen = ORDER.includes(lasting.get(KEPT)) ? lasting.get(KEPT) : "auto";
     button.addEventListener("click", () => this.next());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.#apply());
     this.#apply();
@@ -16,7 +18,7 @@ export class Theme {
 
   next() {
     this.chosen = ORDER[(ORDER.indexOf(this.chosen) + 1) % ORDER.length];
-    localStorage.setItem(KEPT, this.chosen);
+    lasting.set(KEPT, this.chosen);
     this.#apply();
   }
 

@@ -61,12 +61,19 @@ def live_a_life(path, start_s, *, n_routes=3, writer="web"):
 
 @pytest.fixture(scope="session")
 def fleet(tmp_path_factory):
-    """A directory of four lives, of which one has 300 series and one a hostile name, and of one that goes on."""
+    """A directory of five lives: one has 300 series, one 300 metrics, and one a hostile name."""
     root = tmp_path_factory.mktemp("lives") / "fleet"
     now_s = wall_ns() // NS_PER_S
     live_a_life(root / "web-1.rondo", now_s - 3600)
     live_a_life(root / "web-2.rondo", now_s - 1800)
     live_a_life(root / "wide.rondo", now_s - 7200, n_routes=300, writer=HOSTILE)
+    clock = ManualClock((now_s - 9900) * NS_PER_S)
+    with Store(root / "broad.rondo", [Schema("gauges", "gauge", 300, TIERS)], clock=clock) as store:
+        gauges = [store.gauge(f"m{each:03}_level") for each in range(300)]
+        for second in range(30):
+            for each in gauges:
+                each.set(second)
+            clock.advance(1)
     live_a_life(root / "<i>odd&.rondo", now_s - 9000)
     return root
 

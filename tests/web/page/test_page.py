@@ -8,6 +8,7 @@ import urllib.parse
 
 import pytest
 
+from rondo_web import Sidecar, listen
 from tests.web.page.conftest import AXE, HOSTILE
 
 pytestmark = pytest.mark.chromium
@@ -200,7 +201,6 @@ def test_an_address_shows_the_same_again(page, address):
 
     before, address_now = seen(), page.url
     page.goto("about:blank")
-    page.asked.remove("about:blank") if "about:blank" in page.asked else None
     page.goto(address_now)
     assert seen() == before
     assert before[2] == ["last_over_time(http_requests_total{rondo_store=\"web-1.rondo\"}[1s])", "http_requests_total"]
@@ -248,6 +248,18 @@ def test_many_series_are_shown_the_largest_first(page, address):
     assert where(page)["read"] == "http_requests_total:rate,0"
 
 
+def test_many_metrics_are_drawn_as_they_are_looked_at(page, address):
+    """Of 300 charts those near the window are asked for; a search finds one among them."""
+    show(page, address, life="broad.rondo")
+    panel(page, "m000_level")
+    assert page.locator("article.panel").count() >= 300
+    asked = [url for url in page.asked if "query_range" in url]
+    assert len(asked) < 60
+    page.get_by_role("searchbox").fill("m277")
+    panel(page, "m277_level")
+    assert page.locator("article.panel:visible").count() == 1
+
+
 def test_what_strangers_wrote_is_text(page, address):
     """Labels, help, marks, names of stores and writers that are HTML are shown as they are, and do nothing."""
     show(page, address)
@@ -293,6 +305,23 @@ def test_nothing_moves_while_charts_come(page, address):
     show(page, address, life="web-1.rondo")
     page.wait_for_function("() => document.querySelectorAll('.sections article.panel[data-drawn]').length >= 4")
     assert page.evaluate("window.shift") < 0.02
+
+
+def test_a_token_is_asked_for_and_kept_for_the_tab(page, fleet, address, tmp_path):
+    """Where the server wants one the page says so, and takes it; nothing of a store was told before."""
+    token = tmp_path / "token"
+    token.write_text("a-token-of-many-letters")
+    with Sidecar(fleet, listen("127.0.0.1", 0), token_file=token) as sidecar:
+        page.goto(sidecar.url.removesuffix("metrics"))
+        page.get_by_label("Token").fill("a-token-of-many-letters")
+        page.get_by_role("button", name="Open").click()
+        page.get_by_role("link", name="web-1.rondo").click()
+        panel(page, "http_requests_total")
+        page.goto("about:blank")
+        assert not [url for url in page.asked if "a-token" in url]
+        page.asked[:] = [address]  # all of it was of the other server
+        assert len(page.errors) == 1  # the browser's own line for the status 401
+        page.errors.clear()
 
 
 def test_the_theme_is_kept_and_keys_are_told(page, address):
