@@ -16,7 +16,7 @@ from rondo_promql.errors import (
     TooManySamplesError,
 )
 from rondo_promql.language.matchers import Matcher
-from rondo_promql.language.parsing import forget_parsed, parse_query
+from rondo_promql.language.parsing import forget_parsed, parse_query, parse_text
 from rondo_promql.results import Result
 from rondo_promql.source import Hint, Source
 
@@ -40,4 +40,5 @@ __all__ = [
     "evaluate_instant",
     "forget_parsed",
     "parse_query",
+    "parse_text",
 ]

@@ -52,19 +52,22 @@ def prefix(values: Floats) -> Floats:
     return sums
 
 
-def _compensated(values: list[float]) -> float:
-    """Add values one by one with their rounding errors (Neumaier), as Prometheus does: where neither sum is exact."""
-    total = compensation = 0.0
-    for value in values:
+def _sums_in_order(fetch: Callable[[Indices], Floats], low: Indices, high: Indices) -> Floats:
+    """Add values one after the other with their rounding errors carried along (Neumaier), as Prometheus does.
+
+    Args:
+        fetch: gives one value for each sum at the places it is given, one a sum.
+        low, high: where each sum begins and ends: [sums], none empty.
+    """
+    total, errors = np.zeros(len(low)), np.zeros(len(low))
+    for offset in range(int((high - low).max(initial=0))):
+        places = low + offset
+        value = np.where(places < high, fetch(np.minimum(places, high - 1)), 0.0)
         longer = total + value
-        if math.isinf(longer):
-            compensation = 0.0
-        elif abs(total) >= abs(value):
-            compensation += (total - longer) + value
-        else:
-            compensation += (value - longer) + total
+        lost = np.where(np.abs(total) >= np.abs(value), (total - longer) + value, (value - longer) + total)
+        errors = np.where(np.isinf(longer), 0.0, errors + lost)
         total = longer
-    return total + compensation
+    return total + errors
 
 
 def _not_finite(values: Floats, sums: Floats, count: Callable[[NDArray[np.bool_]], NDArray[np.int64]]) -> Floats:
@@ -93,8 +96,8 @@ def window_sums(values: Floats, low: Indices, high: Indices) -> Floats:
     sums, rest = _exact_sums(clean, 1, reduce)
     if rest.any():
         lossy = reduce((rest != 0).astype(np.float64)) > 0
-        for row, window in np.argwhere(lossy).tolist():
-            sums[row, window] = _compensated(clean[row, low[window] : high[window]].tolist())
+        rows, windows = np.nonzero(lossy)
+        sums[rows, windows] = _sums_in_order(lambda places: clean[rows, places], low[windows], high[windows])
     if whole:
         return sums
     return _not_finite(values, sums, lambda flags: reduce(flags.astype(np.float64)).astype(np.int64))
@@ -117,9 +120,9 @@ def group_sums(values: Floats, starts: Indices) -> Floats:
 
     sums, rest = _exact_sums(clean, 0, reduce)
     if rest.any():
-        ends = [*starts[1:].tolist(), len(values)]
-        for group, step in np.argwhere(reduce((rest != 0).astype(np.float64)) > 0).tolist():
-            sums[group, step] = _compensated(clean[starts[group] : ends[group], step].tolist())
+        groups, steps = np.nonzero(reduce((rest != 0).astype(np.float64)) > 0)
+        ends = np.append(starts[1:], len(values))
+        sums[groups, steps] = _sums_in_order(lambda places: clean[places, steps], starts[groups], ends[groups])
     if whole:
         return sums
     return _not_finite(values, sums, lambda flags: np.add.reduceat(flags.astype(np.int64), starts, axis=0))

@@ -36,9 +36,9 @@ def step_times(vector: Vector, context: Context) -> Vector:
     return nameless(Vector(vector.labels, values, vector.present))
 
 
-def nameless(vector: Vector) -> Vector:
-    """Take the metric's name away."""
-    return merge_same_labels(vector.relabelled([without_name(each) for each in vector.labels]))
+def nameless(vector: Vector, *, strict: bool = False) -> Vector:
+    """Take the metric's name away; if `strict`, refuse two series that are then one, even if they lived in turn."""
+    return merge_same_labels(vector.relabelled([without_name(each) for each in vector.labels]), strict=strict)
 
 
 def to_scalar(vector: Vector) -> Floats:
@@ -75,12 +75,12 @@ def sorted_by_value(vector: Vector, *, descending: bool) -> Vector:
 
 def replaced_label(vector: Vector, texts: list[str]) -> Vector:
     """Answer label_replace."""
-    return merge_same_labels(vector.relabelled(replace_label(vector.labels, *texts)), strict=True)
+    return merge_same_labels(vector.relabelled(replace_label(vector.labels, *texts)))
 
 
 def joined_label(vector: Vector, texts: list[str]) -> Vector:
     """Answer label_join."""
-    return merge_same_labels(vector.relabelled(join_labels(vector.labels, texts[0], texts[1], texts[2:])), strict=True)
+    return merge_same_labels(vector.relabelled(join_labels(vector.labels, texts[0], texts[1], texts[2:])))
 
 
 def warn_of_quantile(quantile: Floats, context: Context) -> None:

@@ -67,7 +67,7 @@ def evaluate_vector(node: Node, context: Context, reader: Reader = NO_READER) ->
         case Negation(inner):
             vector = evaluate_vector(inner, context, reader)
             scaled = {row: each.scaled(-np.ones(len(each))) for row, each in vector.histograms.items()}
-            vector = calls.nameless(Vector(vector.labels, -vector.values, vector.present, scaled))
+            vector = calls.nameless(Vector(vector.labels, -vector.values, vector.present, scaled), strict=True)
         case _:
             raise QuerySyntaxError("parse error: an instant vector was expected")
     context.budget.make(vector.values.size)
@@ -90,7 +90,9 @@ def _binary(node: Binary, context: Context) -> Vector:
     both = evaluate_vector(left, context), evaluate_vector(right, context)
     if node.operator in SET_OPERATORS:
         return combine_sets(node.operator, *both, node.matching)
-    return combine_vectors(node.operator, *both, node.matching, inform, returns_bool=node.returns_bool)
+    return combine_vectors(
+        node.operator, *both, node.matching, inform, context.budget.make, returns_bool=node.returns_bool
+    )
 
 
 def _aggregation(node: Aggregation, context: Context) -> Vector:
@@ -98,7 +100,7 @@ def _aggregation(node: Aggregation, context: Context) -> Vector:
     reader = Reader(node.operator, None if grouping.without else grouping.labels)
     vector = evaluate_vector(node.inner, context, reader)
     if isinstance(node.parameter, Text):
-        return count_values(vector, grouping, node.parameter.value, notes.inform)
+        return count_values(vector, grouping, node.parameter.value, notes.inform, context.budget.make)
     if node.parameter is None:
         return aggregate(node.operator, vector, grouping, notes.warn, notes.inform)
     parameter = evaluate_scalar(node.parameter, context)

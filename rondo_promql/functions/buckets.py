@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_promql.arrays.vector import NAME, Labels, Vector, metric_name
+from rondo_promql.arrays.vector import Labels, Vector, merge_same_labels, metric_name, without_name
 
 Floats = NDArray[np.float64]
 Note = Callable[[str], None]
@@ -51,7 +51,7 @@ def _histograms(vector: Vector, warn: Note) -> dict[Labels, _Histogram]:
                 f'for metric name "{metric_name(labels)}"'
             )
             continue
-        key = tuple(pair for pair in labels if pair[0] not in {NAME, BUCKET})
+        key = tuple(pair for pair in labels if pair[0] != BUCKET)
         histogram = found.setdefault(key, _Histogram(metric_name(labels)))
         histogram.bounds.append(bound)
         histogram.rows.append(row)
@@ -87,7 +87,7 @@ def bucket_values(
         measured = _measure_layout(np.array(layout), counts, held, measure, columns)
         values[places] = measured.reshape(len(places), n_steps)
         present[places] = held.any(axis=0).reshape(len(places), n_steps)
-    return Vector(list(found), values, present)
+    return merge_same_labels(Vector([without_name(labels) for labels in found], values, present))
 
 
 def _measure_layout(

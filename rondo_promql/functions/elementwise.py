@@ -22,15 +22,19 @@ def _round(values: Floats, nearest: Floats | None = None) -> Floats:
 
 
 def _clamp_min(values: Floats, lowest: Floats) -> Floats:
-    return np.asarray(np.maximum(values, lowest))
+    """Give the greater of both: NaN if either is, but infinity if the other one is that."""
+    endless = np.isposinf(values) | np.isposinf(lowest)
+    return np.where(endless, np.inf, np.maximum(values, lowest))
 
 
 def _clamp_max(values: Floats, highest: Floats) -> Floats:
-    return np.asarray(np.minimum(values, highest))
+    """Give the lesser of both: NaN if either is, but minus infinity if the other one is that."""
+    endless = np.isneginf(values) | np.isneginf(highest)
+    return np.where(endless, -np.inf, np.minimum(values, highest))
 
 
 def _clamp(values: Floats, lowest: Floats, highest: Floats) -> Floats:
-    return np.asarray(np.maximum(lowest, np.minimum(highest, values)))
+    return _clamp_min(_clamp_max(values, highest), lowest)
 
 
 def _date(read: Callable[[Any], Floats]) -> Callable[[Floats], Floats]:

@@ -113,11 +113,14 @@ def combine_vectors(
     right: Vector,
     matching: Matching,
     inform: Callable[[str], None],
+    make: Callable[[int], None],
     *,
     returns_bool: bool,
 ) -> Vector:
     """Combine the series of two vectors that match, step by step.
 
+    Args:
+        make: told how many points there will be, before there is an array of them; it may refuse.
     Raises: QueryExecutionError: matches are not unique where they have to be.
     """
     swapped = matching.many == "right"
@@ -125,6 +128,7 @@ def combine_vectors(
     pairs = _pairs(many, one, matching, "left" if swapped else "right")
     if not pairs.many:
         return empty_vector(left.values.shape[1])
+    make(len(pairs.many) * left.values.shape[1])
     matched_many, matched_one = many.rows(pairs.many), one.rows(pairs.one)
     first, second = (matched_one, matched_many) if swapped else (matched_many, matched_one)
     combined = _combined(operator, first, second, inform, returns_bool=returns_bool)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -75,9 +77,11 @@ def value_text(value: float) -> str:
     return np.format_float_positional(value, trim="-") if value or np.copysign(1.0, value) > 0 else "-0"
 
 
-def count_values(vector: Vector, grouping: Grouping, label: str, inform: Note) -> Vector:
+def count_values(vector: Vector, grouping: Grouping, label: str, inform: Note, make: Callable[[int], None]) -> Vector:
     """Count how many series of each group have each value, at each step, as series with the value in a label.
 
+    Args:
+        make: told how many points a group will have, before there is an array of them; it may refuse.
     Raises: QueryExecutionError: the label's name is none.
     """
     if not label or "\ufffd" in label:
@@ -92,6 +96,7 @@ def count_values(vector: Vector, grouping: Grouping, label: str, inform: Note) -
     for group, rows in zip(groups.labels, groups.members(), strict=True):
         held, steps = np.nonzero(floats.present[rows])
         values, which = np.unique(floats.values[rows][held, steps], return_inverse=True)
+        make(len(values) * n_steps)
         table = np.zeros((len(values), n_steps), dtype=np.int64)
         np.add.at(table, (which, steps), 1)
         labels += [with_labels(group, {label: value_text(value)}) for value in values.tolist()]

@@ -16,7 +16,7 @@ from rondo_core.errors import UsageError
 from rondo_web.errors import error_body, prometheus_kind
 from rondo_web.http.body import BodyError, read_body
 from rondo_web.http.connection import GONE
-from rondo_web.http.responses import JSON, Answer, BoundedResponse, failure_response, json_response
+from rondo_web.http.responses import JSON, BoundedResponse, PageResponse, failure_response, json_response
 from rondo_web.prometheus.parameters import Parameters
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
@@ -32,7 +32,7 @@ _FORM = "application/x-www-form-urlencoded"
 
 
 @attrs.frozen
-class Asked:
+class ApiRequest:
     """A request as a page sees it.
 
     Attributes:
@@ -49,10 +49,10 @@ class Asked:
     gone: Callable[[], bool]
 
 
-Page = Callable[[Asked], Answer]
+ApiPage = Callable[[ApiRequest], PageResponse]
 
 
-def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Response]]:
+def page_of(store: ServedStore, page: ApiPage) -> Callable[[Request], Awaitable[Response]]:
     """Give the endpoint of a page; one that raises QueryLimitError for a small read is called once more."""
 
     async def endpoint(request: Request) -> Response:
@@ -69,8 +69,8 @@ def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Res
             return Response()
         gone, packs = request.scope.get(GONE, bool), _takes_gzip(request.headers.get("accept-encoding", ""))
 
-        def make(limits: ReadLimits) -> Answer:
-            answer = page(Asked(store, parameters, body, limits, gone))
+        def make(limits: ReadLimits) -> PageResponse:
+            answer = page(ApiRequest(store, parameters, body, limits, gone))
             return _packed(answer) if packs else answer
 
         return BoundedResponse(store.workers, make)
@@ -78,24 +78,24 @@ def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Res
     return endpoint
 
 
-def success(data: bytes, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> Answer:
+def success(data: bytes, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> PageResponse:
     """Give the answer that something went well. Args: `data`: JSON."""
     told = [(name, list(texts)[:_MAX_TOLD]) for name, texts in (("warnings", warnings), ("infos", infos)) if texts]
     notes = b"".join(b',"%b":%b' % (name.encode(), orjson.dumps(texts)) for name, texts in told)
-    return Answer(b'{"status":"success","data":%b%b}' % (data, notes), JSON)
+    return PageResponse(b'{"status":"success","data":%b%b}' % (data, notes), JSON)
 
 
-def success_of(data: Any, warnings: Sequence[str] = ()) -> Answer:
+def success_of(data: Any, warnings: Sequence[str] = ()) -> PageResponse:
     """Give the answer that something went well, its data still to be written."""
     return success(orjson.dumps(data), warnings)
 
 
-def fixed(data: Any) -> Page:
+def fixed(data: Any) -> ApiPage:
     """Give a page that says the same to everyone."""
     return partial(_same, success_of(data))
 
 
-def _same(answer: Answer, _asked: Asked) -> Answer:
+def _same(answer: PageResponse, _asked: ApiRequest) -> PageResponse:
     return answer
 
 
@@ -108,7 +108,7 @@ def _takes_gzip(accepted: str) -> bool:
     return False
 
 
-def _packed(answer: Answer) -> Answer:
+def _packed(answer: PageResponse) -> PageResponse:
     pieces = answer.pieces
     if not isinstance(pieces, bytes) or len(pieces) < _PACKED_BYTES or answer.encoding or answer.content_type != JSON:
         return answer

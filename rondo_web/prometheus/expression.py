@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
-import promql_parser
-
+import rondo_promql
 from rondo_core.errors import UsageError
 
+T = TypeVar("T")
 MAX_CHARS = 64 << 10
 MAX_LEVELS = 200  # operators, brackets and matchers of one expression
 MAX_PATTERNS = 20  # regular expressions of one expression, each of which takes memory when it is compiled
@@ -89,10 +89,8 @@ def is_large(text: str) -> bool:
 def parsed(expression: str, name: str = "query") -> Any:
     """Parse an expression. Raises: UsageError: see `checked`, or it is no PromQL."""
     try:
-        return promql_parser.parse(checked(expression, name))
-    except ValueError as error:
-        if isinstance(error, UsageError):
-            raise
+        return rondo_promql.parse_text(checked(expression, name))
+    except rondo_promql.QuerySyntaxError as error:
         raise UsageError(f'invalid parameter "{name}": {error}') from None
 
 
@@ -103,6 +101,17 @@ def tree_of(node: Any) -> dict[str, Any]:
     """
     kind = type(node).__name__
     return {"type": _TYPES[kind], **_MEMBERS[kind](node)}
+
+
+def within_range(read: Callable[[], T]) -> T:
+    """Give what is read of a parsed expression. Raises: UsageError: an instant or a duration is beyond all time.
+
+    The parser takes them, and gives a ValueError where they are looked at.
+    """
+    try:
+        return read()
+    except (ValueError, OverflowError):
+        raise UsageError('invalid parameter "query": an instant or a duration is out of range') from None
 
 
 def _binary(node: Any) -> dict[str, Any]:

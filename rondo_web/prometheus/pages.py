@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from rondo_web.errors import PROMETHEUS_API
 from rondo_web.prometheus import query, series, status
-from rondo_web.prometheus.endpoint import Page, page_of
+from rondo_web.prometheus.endpoint import ApiPage, page_of
 from rondo_web.prometheus.remote_read import remote_read
 from rondo_web.reading.served_store import ServedStore
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
 
-_ASKED_BOTH_WAYS: dict[str, Page] = {
+_ASKED_BOTH_WAYS: dict[str, ApiPage] = {
     "query": query.query,
     "query_range": query.query_range,
     "query_exemplars": status.exemplars,
@@ -26,7 +26,7 @@ _ASKED_BOTH_WAYS: dict[str, Page] = {
     "labels": series.labels,
     "series": series.series,
 }
-_ASKED: dict[str, Page] = {
+_ASKED: dict[str, ApiPage] = {
     "metadata": series.metadata,
     "rules": status.rules,
     "alerts": status.alerts,
@@ -48,7 +48,7 @@ def routes(store: ServedStore) -> list[Route]:
     ]
 
 
-def _route(store: ServedStore, path: str, page: Page, *methods: str) -> Route:
+def _route(store: ServedStore, path: str, page: ApiPage, *methods: str) -> Route:
     return Route(PROMETHEUS_API + path, page_of(store, page), methods=methods)
 
 

@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import orjson
 
-from rondo_web.http.responses import Answer
-from rondo_web.prometheus.endpoint import Asked, success, success_of
-from rondo_web.prometheus.expression import checked, parsed, tree_of
+from rondo_web.http.responses import PageResponse
+from rondo_web.prometheus.endpoint import ApiRequest, success, success_of
+from rondo_web.prometheus.expression import checked, parsed, tree_of, within_range
 from rondo_web.prometheus.parameters import now_ms
 from rondo_web.prometheus.selection import evaluated
 from rondo_web.prometheus.values import matrix_json, point, seconds, vector_json
 
 
-def query(asked: Asked) -> Answer:
-    """Answer an expression at an instant."""
+def query(asked: ApiRequest) -> PageResponse:
+    """PageResponse an expression at an instant."""
     expression, at_ms = checked(asked.parameters.text("query")), asked.parameters.instant_ms("time", now_ms())
     return _told(asked, evaluated(asked, expression, at_ms), at_ms)
 
 
-def query_range(asked: Asked) -> Answer:
-    """Answer an expression at each step of a range."""
+def query_range(asked: ApiRequest) -> PageResponse:
+    """PageResponse an expression at each step of a range."""
     steps = asked.parameters.steps_ms()
     return _told(asked, evaluated(asked, checked(asked.parameters.text("query")), *steps), 0)
 
 
-def _told(asked: Asked, result: Any, at_ms: int) -> Answer:
+def _told(asked: ApiRequest, result: Any, at_ms: int) -> PageResponse:
     found, warnings = result.plain(), list(result.warnings)
     limit = asked.parameters.limit()
     if result.kind in {"vector", "matrix"} and 0 < limit < len(found):
@@ -41,11 +42,13 @@ def _told(asked: Asked, result: Any, at_ms: int) -> Answer:
     return success(b'{"resultType":"%b","result":%b}' % (result.kind.encode(), written), warnings, result.infos)
 
 
-def format_query(asked: Asked) -> Answer:
+def format_query(asked: ApiRequest) -> PageResponse:
     """Give an expression in its usual form."""
-    return success_of(parsed(asked.parameters.text("query")).prettify())
+    node = parsed(asked.parameters.text("query"))
+    return success_of(within_range(node.prettify))
 
 
-def parse_query(asked: Asked) -> Answer:
+def parse_query(asked: ApiRequest) -> PageResponse:
     """Give an expression as a tree."""
-    return success_of(tree_of(parsed(asked.parameters.text("query"))))
+    node = parsed(asked.parameters.text("query"))
+    return success_of(within_range(partial(tree_of, node)))

@@ -8,9 +8,9 @@ import numpy as np
 
 from rondo_core.errors import QueryLimitError, UsageError
 from rondo_web.http.access import MAX_BODY_BYTES
-from rondo_web.http.responses import Answer
+from rondo_web.http.responses import PageResponse
 from rondo_web.prometheus import snappy
-from rondo_web.prometheus.endpoint import Asked
+from rondo_web.prometheus.endpoint import ApiRequest
 from rondo_web.prometheus.parameters import FIRST_MS, LAST_MS
 from rondo_web.prometheus.read_messages import ReadQuery, query_result, read_request, time_series
 from rondo_web.prometheus.selection import ServedSource, matchers
@@ -20,7 +20,7 @@ MAX_SAMPLES = 800_000
 _TYPE = "application/x-protobuf"
 
 
-def remote_read(asked: Asked) -> Answer:
+def remote_read(asked: ApiRequest) -> PageResponse:
     """Give the samples of each query, as SAMPLES, which every client takes, whatever else it would rather have."""
     try:
         queries = read_request(snappy.unpack(asked.body, MAX_BODY_BYTES))
@@ -37,7 +37,7 @@ def remote_read(asked: Asked) -> Answer:
                 raise QueryLimitError(f"{what}; give a shorter range or fewer series")
             series.append(time_series(dict(labels), stamps, values))
         results.append(query_result(series))
-    return Answer(snappy.wrap(b"".join(results)), _TYPE, "snappy")
+    return PageResponse(snappy.wrap(b"".join(results)), _TYPE, "snappy")
 
 
 def _selected(source: ServedSource, query: ReadQuery) -> list[Any]:

@@ -10,8 +10,8 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.errors import QueryLimitError, UsageError
 from rondo_core.read import Budget, StoreReader
 from rondo_web.errors import BusyError, EvaluationError
-from rondo_web.prometheus.endpoint import Asked
-from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed
+from rondo_web.prometheus.endpoint import ApiRequest
+from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed, within_range
 from rondo_web.reading.limits import LARGE, SMALL
 
 NAME = "__name__"
@@ -19,8 +19,8 @@ NS_PER_MS = 1_000_000
 MAX_TIMEOUT_MS = LARGE.max_ns // NS_PER_MS
 
 
-def evaluated(asked: Asked, expression: str, *times_ms: int) -> Any:
-    """Answer an expression: at an instant, or from a start to an end by a step.
+def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
+    """PageResponse an expression: at an instant, or from a start to an end by a step.
 
     Returns: the engine's result, see docs/promql.md.
     Raises: QueryLimitError: a small read is not enough for it; EvaluationError: why there is no answer.
@@ -54,7 +54,7 @@ def check_points(n_points: int) -> None:
 class ServedSource:
     """The source of one request. Of one thread."""
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: ApiRequest) -> None:
         """Begin its time now."""
         limits = asked.limits
         self._asked = asked
@@ -67,7 +67,7 @@ class ServedSource:
         Raises: QueryLimitError: they are more than may be read; BusyError: nobody waits for them any more.
         """
         self.check()
-        with self._asked.store.source(self._asked.limits, self._budget) as source:
+        with self._asked.store.source(self._budget) as source:
             return list(source.select(matchers, start_ms, end_ms, hint))
 
     def series(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
@@ -78,7 +78,7 @@ class ServedSource:
             with store.reader(limits) as reader:
                 assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
                 limits.check_series(len(reader.registry))
-        with store.source(limits, self._budget) as source:
+        with store.source(self._budget) as source:
             found = list(source.series(matchers))
         limits.check_series(len(found))
         self.check()
@@ -86,7 +86,7 @@ class ServedSource:
 
     def metadata(self) -> dict[str, tuple[str, str, str]]:
         """Give the type, the help and the unit of each metric."""
-        with self._asked.store.source(self._asked.limits, self._budget) as source:
+        with self._asked.store.source(self._budget) as source:
             return dict(source.metadata())
 
     def check(self) -> None:
@@ -100,7 +100,8 @@ def matchers_of(selector: str) -> list[rondo_promql.Matcher]:
     """Read a selector of `match[]`. Raises: UsageError: it is none, or would take everything."""
     what = 'invalid parameter "match[]"'
     node = parsed(selector, "match[]")
-    if type(node).__name__ != "VectorSelector" or node.offset is not None or node.at is not None:
+    plain = type(node).__name__ == "VectorSelector" and within_range(lambda: node.offset is None and node.at is None)
+    if not plain:
         raise UsageError(f"{what}: {selector[:64]!r} is no selector of series")
     if node.matchers.or_matchers:
         raise UsageError(f'{what}: "or" between matchers is no PromQL; give match[] again')

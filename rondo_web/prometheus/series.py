@@ -8,8 +8,8 @@ from itertools import islice
 from typing import Any
 
 from rondo_core.errors import UsageError
-from rondo_web.http.responses import Answer
-from rondo_web.prometheus.endpoint import Asked, Page, success_of
+from rondo_web.http.responses import PageResponse
+from rondo_web.prometheus.endpoint import ApiPage, ApiRequest, success_of
 from rondo_web.prometheus.selection import ServedSource, matchers_of
 
 MAX_TOLD = 50_000  # names, values or series of one answer
@@ -18,29 +18,29 @@ _ESCAPED, _RUNE = "U__", re.compile(r"__|_([0-9A-Fa-f]{1,6})_")
 TRUNCATED = "results truncated due to limit"
 
 
-def labels(asked: Asked) -> Answer:
+def labels(asked: ApiRequest) -> PageResponse:
     """Give the names of labels, sorted."""
     return _listed(asked, sorted({name for each in _found(asked) for name in each}))
 
 
-def values_of(name: str) -> Page:
+def values_of(name: str) -> ApiPage:
     """Give the page of the values of a label, sorted."""
 
-    def values(asked: Asked) -> Answer:
+    def values(asked: ApiRequest) -> PageResponse:
         label = unescaped(name)
         return _listed(asked, sorted({each[label] for each in _found(asked) if label in each}))
 
     return values
 
 
-def series(asked: Asked) -> Answer:
+def series(asked: ApiRequest) -> PageResponse:
     """Give the label sets that at least one selector takes."""
     if not asked.parameters.every("match[]"):
         raise UsageError("no match[] parameter provided")
     return _listed(asked, _found(asked))
 
 
-def metadata(asked: Asked) -> Answer:
+def metadata(asked: ApiRequest) -> PageResponse:
     """Give the type, the help and the unit of each metric: what a query builder shows beside its name."""
     wanted = asked.parameters.text("metric")
     told = {
@@ -62,7 +62,7 @@ def unescaped(name: str) -> str:
     return _RUNE.sub(rune, name.removeprefix(_ESCAPED))
 
 
-def _found(asked: Asked) -> list[dict[str, str]]:
+def _found(asked: ApiRequest) -> list[dict[str, str]]:
     """Give the label sets that the selectors of `match[]` take, each once; all where there is none."""
     asked.parameters.span_ms()  # which must be instants; the registries do not say when a series had samples
     source = ServedSource(asked)
@@ -75,6 +75,6 @@ def _found(asked: Asked) -> list[dict[str, str]]:
     return list(found.values())
 
 
-def _listed(asked: Asked, every: Sequence[Any]) -> Answer:
+def _listed(asked: ApiRequest, every: Sequence[Any]) -> PageResponse:
     most = min(asked.parameters.limit() or MAX_TOLD, MAX_TOLD)
     return success_of(every[:most], [TRUNCATED] if len(every) > most else [])

@@ -7,8 +7,8 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from rondo_web.http.responses import Answer
-from rondo_web.prometheus.endpoint import Asked, fixed, success_of
+from rondo_web.http.responses import PageResponse
+from rondo_web.prometheus.endpoint import ApiRequest, fixed, success_of
 from rondo_web.prometheus.selection import NAME, ServedSource
 
 # The version of Prometheus whose API and language this is; clients choose by it what they ask. Grafana tells a
@@ -43,7 +43,7 @@ alerts = fixed({"alerts": []})
 exemplars = fixed([])
 
 
-def tsdb(asked: Asked) -> Answer:
+def tsdb(asked: ApiRequest) -> PageResponse:
     """Give how many series there are, and of which names, labels and values the most."""
     top = min(asked.parameters.limit() or USUAL_TOP, MAX_TOP)
     source = ServedSource(asked)

@@ -45,19 +45,20 @@ class PointsWriter:
         """
         if not np.array_equal(stamps_ms, self._stamps_ms):
             self._stamps_ms = stamps_ms
-            self._template = b"[%b]" % b",".join(b'[%b,"%%b"]' % each for each in _numbers(stamps_ms / 1000))
+            # A place for a value after each time: [[1700000000,"%b"],[1700000001,"%b"]]
+            self._template = b'[[%b,"%%b"]]' % _texts(stamps_ms / 1000).replace(b",", b',"%b"],[')
         if not len(values):
             return b"[]"
-        written = _numbers(np.ascontiguousarray(values, np.float64))
+        written = _texts(np.ascontiguousarray(values, np.float64)).split(b",")
         for index in np.flatnonzero(~np.isfinite(values)).tolist():
             written[index] = number_text(values[index]).encode()
         return self._template % tuple(written)
 
 
-def _numbers(values: NDArray[np.float64]) -> list[bytes]:
-    """Write each number; what is no finite one is null."""
+def _texts(values: NDArray[np.float64]) -> bytes:
+    """Write numbers, a comma between two; what is no finite one is null."""
     text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
-    return text[1:-1].replace(b".0,", b",").removesuffix(b".0").split(b",")
+    return text[1:-1].replace(b".0,", b",").removesuffix(b".0")
 
 
 def matrix_json(series: Iterable[tuple[Mapping[str, str], NDArray[np.int64], Any]]) -> bytes:

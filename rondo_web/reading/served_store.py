@@ -43,7 +43,7 @@ class ServedStore:
             yield reader
 
     @contextmanager
-    def source(self, limits: ReadLimits, budget: Budget) -> Iterator[Any]:
+    def source(self, budget: Budget) -> Iterator[Any]:
         """Give what is there as a source of PromQL that reads within a budget; on a worker's thread.
 
         Raises: as `reader`.
@@ -51,7 +51,7 @@ class ServedStore:
         if self.is_directory():
             yield self._sources.with_budget(budget)
             return
-        with self.reader(limits) as reader:
+        with self._shared.reader(reopen=True) as reader:  # a source looks for what was declared since by itself
             assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
             yield reader.source(budget=budget)
 

@@ -72,7 +72,7 @@ FLOORS = {
         "results",
         "engine",
     ),
-    "rondo_job": (),
+    "rondo_job": ("pytest_plugin",),
     "rondo_web": (
         "errors listening",
         "reading sidecar",

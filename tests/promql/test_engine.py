@@ -100,6 +100,9 @@ def test_steps_without_end_are_refused_before_there_is_an_array_of_them(lists):
     budget = Budget(max_points=11_000)
     with pytest.raises(TooManySamplesError, match="10000000001 points where 11000 are allowed"):
         evaluate("1", lists(), 0, 10_000_000_000, 1, budget=budget)
+    counter = lists(({"__name__": "x"}, list(range(0, 100_000, 1000)), list(range(100))))
+    with pytest.raises(TooManySamplesError, match="10000 points where 200 are allowed"):
+        evaluate('count_values("v", x)', counter, 0, 99_000, 1000, budget=Budget(max_points=200))
     with pytest.raises(TooManySamplesError):
         evaluate_instant("max_over_time(vector(1)[10y:1ms])", lists(), 0, budget=budget)
 

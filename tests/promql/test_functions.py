@@ -47,6 +47,8 @@ NAN, INF = math.nan, math.inf
         ("clamp_min(vector(7), 9)", 9),
         ("clamp_max(vector(7), 5)", 5),
         ("clamp_max(vector(NaN), 5)", NAN),
+        ("clamp_max(vector(NaN), -Inf)", -INF),
+        ("clamp_min(vector(Inf), NaN)", INF),
         ("vector(time())", 1_136_239_445.5),
         ("year()", 2006),
         ("month()", 1),
@@ -103,6 +105,14 @@ def test_a_timestamp_is_the_samples_own_where_there_is_a_sample(lists, series, a
 def test_labels_are_rewritten(lists, series, at, call, found):
     """By RE2's groups, or by joining."""
     assert list(at(lists(series("x", [1], **{"from": "a:1"})), call, 0)) == [found]
+
+
+def test_series_that_live_in_turn_become_one_by_a_label(lists, series, over):
+    """At no step are there two of the same labels."""
+    minute = 60_000
+    source = lists(series("x", [1, None], i="1"), series("x", [None, 2], i="2"))
+    query = 'label_replace(last_over_time(x[1m]), "i", "", "", "")'
+    assert over(source, query, 0, minute, minute) == {"x": [1, 2]}
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rondo_promql import Histograms, evaluate, evaluate_instant
+from rondo_promql import Histograms, QueryExecutionError, evaluate, evaluate_instant
 
 NAN, INF = math.nan, math.inf
 MINUTE = 60_000
@@ -67,6 +67,12 @@ def test_a_bucket_that_is_missing_at_a_step_is_left_out_of_it(lists, series, ove
     )
     query = "histogram_quantile(0.5, last_over_time(h_bucket[1m]))"
     assert over(source, query, 0, MINUTE, MINUTE) == {"{}": [2, pytest.approx(1 + 3 * 4 / 12)]}
+
+
+def test_two_classic_histograms_do_not_become_one(buckets):
+    """Their names are dropped; the same labels twice are refused."""
+    with pytest.raises(QueryExecutionError, match="same labelset"):
+        evaluate_instant('histogram_quantile(0.5, {__name__=~"falls_bucket|open_bucket"})', buckets, 0)
 
 
 def test_what_was_mended_is_said(buckets):

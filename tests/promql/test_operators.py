@@ -139,10 +139,12 @@ def test_two_series_that_live_in_turn_are_one_to_an_operator(lists, series, over
 
 
 def test_rows_that_become_one_are_merged_step_by_step(lists, series, over):
-    """A minus drops the name; of two series that never live together it makes one."""
+    """A function of values drops the name; of two series that never live together it makes one. A minus refuses them."""
     source = lists(series("a", [1, None, None]), series("b", [None, 5, 6]))
-    query = '-last_over_time({__name__=~"a|b"}[1m])'
-    assert over(source, query, 0, 120_000, 60_000) == {"{}": [-1, -5, -6]}
+    query = 'last_over_time({__name__=~"a|b"}[1m])'
+    assert over(source, f"sqrt({query} ^ 2)", 0, 120_000, 60_000) == {"{}": [1, 5, 6]}
+    with pytest.raises(QueryExecutionError, match="same labelset"):
+        over(source, f"-{query}", 0, 120_000, 60_000)
 
 
 @pytest.mark.parametrize(

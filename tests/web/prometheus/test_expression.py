@@ -47,6 +47,27 @@ def test_what_is_never_closed_is_looked_at_once(text):
             parsed(text)
 
 
+@pytest.mark.parametrize(
+    "span",
+    [
+        "offset nan",
+        "offset -inf",
+        "offset 1e20",
+        "offset +9e25",
+        "[1e20]",
+        "[5m:1e20]",
+        "[1e19:]",
+        "offset 99999999999999999999",
+        "offset .9e99",
+    ],
+)
+def test_a_duration_beyond_all_time_is_refused(span):
+    """promql-parser panics at it, which would end the thread that parses, and writes a trace into the log."""
+    with pytest.raises(UsageError, match="duration out of range"):
+        parsed(f"a {span}")
+    assert parsed(f'a{{b="x {span}"}} offset 1.5').prettify()
+
+
 def test_what_stands_in_a_string_or_a_comment_is_no_level():
     """A long list of alternatives in a matcher is one matcher."""
     text = 'sum(a{b=~"' + "(x|y)+" * 300 + "\", c='(((('}) # " + "(" * 300 + "\n / 2"

@@ -14,7 +14,7 @@ BAD = (
     ("series", {"match[]": '{a=~"(?=x)"}'}, "illegal regex"),
     ("series", {"match[]": "a", "start": "soon"}, 'invalid parameter "start": cannot parse "soon"'),
     ("labels", {"limit": "-1"}, 'invalid parameter "limit"'),
-    ("labels", {"match[]": "("}, 'invalid parameter "match[]": unclosed left parenthesis'),
+    ("labels", {"match[]": "("}, 'invalid parameter "match[]": parse error: unclosed left parenthesis'),
 )
 
 
