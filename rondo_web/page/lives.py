@@ -14,7 +14,7 @@ from rondo_core.model import REGISTRY_FILE, RUNS_FILE, Series
 from rondo_core.read import LABEL, look_below, still_counted
 from rondo_core.retention import Listed, look_at_store
 from rondo_core.storage import Meta, Registry, how_ended, outcome, read_meta
-from rondo_web.http.responses import Answer
+from rondo_web.http.responses import PageResponse
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
 
@@ -102,7 +102,7 @@ class Lives:
         return life
 
 
-def lives(known: Lives, store: ServedStore, _request: Request, limits: ReadLimits) -> Answer:
+def lives(known: Lives, store: ServedStore, _request: Request, limits: ReadLimits) -> PageResponse:
     """Give the lives, the living first and then the newest, and a line for each store that could not be read."""
     left_out: list[str] = []
     found = known.find(left_out, limits, directory=store.is_directory())
@@ -119,9 +119,9 @@ def lives(known: Lives, store: ServedStore, _request: Request, limits: ReadLimit
     return success(told)
 
 
-def success(data: Any) -> Answer:
+def success(data: Any) -> PageResponse:
     """Give an answer as the Prometheus API wraps it."""
-    return Answer([json.dumps({"status": "success", "data": data}), "\n"])
+    return PageResponse([json.dumps({"status": "success", "data": data}), "\n"])
 
 
 def _mark(path: Path) -> tuple[int, ...]:

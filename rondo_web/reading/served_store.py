@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rondo_core.read import Budget, StoreReader, StoresSource, look_below
+from rondo_core.read import LABEL, Budget, StoreReader, StoresSource, look_below
 from rondo_web.errors import FAILURES, BusyError
 from rondo_web.reading.descriptions import Description, Descriptions
 from rondo_web.reading.health import Health, HealthCheck
@@ -25,7 +25,7 @@ class ServedStore:
         self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
-        self._sources = StoresSource(path)  # which looks at no store before it is asked
+        self._sources = StoresSource(path, look_below, LABEL)  # which looks at no store before it is asked
 
     @contextmanager
     def reader(self, limits: ReadLimits) -> Iterator[Reader]:
