@@ -19,10 +19,11 @@ from rondo_web import Sidecar, listen
 N_SERIES, SECONDS, LIMIT_MS = 100, 600, 300.0
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 WATCH = """
+const isPainted = ({ target }) => target.dataset?.drawn && target.querySelector("h3").textContent === "jobs_total";
 new MutationObserver((changes) => {
-  if (window.painted || !changes.some(({ target }) => target.dataset?.drawn && target.querySelector("h3").textContent === "jobs_total")) return;
+  if (window.painted || !changes.some(isPainted)) return;
   requestAnimationFrame(() => setTimeout(() => {
-    const asked = performance.getEntriesByType("resource").filter(({ name }) => name.includes("query_range") && name.includes("jobs_total"));
+    const asked = performance.getEntriesByType("resource").filter(({ name }) => name.includes("query_range"));
     window.painted = performance.now() - Math.max(...asked.map(({ responseEnd }) => responseEnd));
   }));
 }).observe(document, { subtree: true, attributes: true, attributeFilter: ["data-drawn"] });
@@ -76,7 +77,7 @@ def main():
     report.save()
     median = sorted(painted)[len(painted) // 2]
     if median > LIMIT_MS:
-        print(f"page: {median:.0f} ms from the last byte to the paint; {LIMIT_MS:.0f} is what it is to take", file=sys.stderr)
+        print(f"page: {median:.0f} ms from the last byte to the paint; at most {LIMIT_MS:.0f}", file=sys.stderr)
     return int(median > LIMIT_MS)
 
 

@@ -19,7 +19,7 @@ from rondo_web.metrics.query import query
 from rondo_web.metrics.scrape import scrape
 from rondo_web.page.files import file_of
 from rondo_web.page.life import life
-from rondo_web.page.lives import Lives, lives
+from rondo_web.page.lives import LifeDirectory, lives
 from rondo_web.prometheus import pages as prometheus
 from rondo_web.reading.served_store import ServedStore
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def application(store: ServedStore) -> Starlette:
     """Give the application that answers from a store: a new page is a module and its line here."""
-    known = Lives(store.path)
+    known = LifeDirectory(store.path)
     pages = [
         Route("/metrics", page_of(store, scrape)),
         Route("/metrics/health", partial(health, store)),

@@ -9,7 +9,7 @@ from rondo_core.errors import StoreError, one_line
 from rondo_core.read import StoreReader
 from rondo_core.storage import Event, Run, how_ended, outcome, read_dump
 from rondo_web.http.responses import PageResponse
-from rondo_web.page.lives import NS_PER_MS, Lives, success
+from rondo_web.page.lives import NS_PER_MS, LifeDirectory, success
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
 
@@ -20,7 +20,7 @@ MAX_SERIES_TOLD = 10_000
 _MAX_DUMP = 8_000  # characters
 
 
-def life(known: Lives, store: ServedStore, request: Request, limits: ReadLimits) -> PageResponse:
+def life(known: LifeDirectory, store: ServedStore, request: Request, limits: ReadLimits) -> PageResponse:
     """Give what is known of the life whose name is the parameter `store`; of the only one, where a store is served.
 
     Raises: UsageError: there is none of that name.
@@ -29,10 +29,10 @@ def life(known: Lives, store: ServedStore, request: Request, limits: ReadLimits)
     found = known.one(asked, directory=store.is_directory())
     with StoreReader(found.listed.path) as reader:
         limits.check_series(len(reader.registry))
-        return success(found.facts | _told(reader))
+        return success(found.facts | _details(reader))
 
 
-def _told(reader: StoreReader) -> dict[str, Any]:
+def _details(reader: StoreReader) -> dict[str, Any]:
     events, damage = _events(reader)
     runs, pid = reader.runs(), reader.writer_pid()
     return {

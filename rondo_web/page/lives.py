@@ -28,23 +28,23 @@ NS_PER_MS = 1_000_000
 _TELLING = ("process_cpu_seconds_total", "vcpu_exits_total", "http_requests_total")
 
 
-class Life(NamedTuple):
+class ListedLife(NamedTuple):
     """What the page knows of a store without reading its points. Attributes: `facts`, as JSON has them."""
 
     listed: Listed
     facts: dict[str, Any]
 
 
-class Lives:
+class LifeDirectory:
     """The lives at a path. What is known of a dead one is looked for once. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         """Know none of them."""
         self.path = path
-        self._known: dict[Path, tuple[tuple[int, ...], Life]] = {}
+        self._known: dict[Path, tuple[tuple[int, ...], ListedLife]] = {}
         self._lock = threading.Lock()
 
-    def find(self, left_out: list[str], limits: ReadLimits, *, directory: bool) -> list[Life]:
+    def find(self, left_out: list[str], limits: ReadLimits, *, directory: bool) -> list[ListedLife]:
         """Look at every one, by name.
 
         Args: `left_out`: takes a line for each that could not be looked at; `directory`: whether the path is one.
@@ -69,7 +69,7 @@ class Lives:
             self._known = {path: known for path, known in self._known.items() if path in there}
         return found
 
-    def one(self, name: str, *, directory: bool) -> Life:
+    def one(self, name: str, *, directory: bool) -> ListedLife:
         """Look at the one of this name, which is that of its series' label; empty: at the only one.
 
         Raises: UsageError: there is none; else as `look_at_store`.
@@ -82,7 +82,7 @@ class Lives:
             raise UsageError(f"store {name!r}: no such life here; /api/v1/rondo/lives names them")
         return self._look(path, name)
 
-    def _look(self, path: Path, name: str) -> Life:
+    def _look(self, path: Path, name: str) -> ListedLife:
         mark = _mark(path)
         with self._lock:
             known = self._known.get(path)
@@ -95,14 +95,14 @@ class Lives:
             facts = _facts(listed, meta, name, list(registry))
         finally:
             registry.close()
-        life = Life(listed, facts)
+        life = ListedLife(listed, facts)
         if listed.is_dead or listed.folded is not None:
             with self._lock:
                 self._known[path] = mark, life
         return life
 
 
-def lives(known: Lives, store: ServedStore, _request: Request, limits: ReadLimits) -> PageResponse:
+def lives(known: LifeDirectory, store: ServedStore, _request: Request, limits: ReadLimits) -> PageResponse:
     """Give the lives, the living first and then the newest, and a line for each store that could not be read."""
     left_out: list[str] = []
     found = known.find(left_out, limits, directory=store.is_directory())

@@ -203,7 +203,7 @@ def test_an_address_shows_the_same_again(page, address):
     page.goto("about:blank")
     page.goto(address_now)
     assert seen() == before
-    assert before[2] == ["last_over_time(http_requests_total{rondo_store=\"web-1.rondo\"}[1s])", "http_requests_total"]
+    assert before[2] == ['last_over_time(http_requests_total{rondo_store="web-1.rondo"}[1s])', "http_requests_total"]
 
 
 def test_two_lives_are_laid_over_each_other_from_their_starts(page, address):
@@ -216,7 +216,7 @@ def test_two_lives_are_laid_over_each_other_from_their_starts(page, address):
     assert list(rates) == ["web-1.rondo", "web-2.rondo"]
     assert [rates[each][2] for each in rates] == ["6 /s", "6 /s"]  # the sum of three routes
     assert where(page) == {"life": "web-1.rondo", "with": "web-2.rondo"}
-    assert page.locator(".shown").inner_text().startswith("start –")
+    assert page.locator(".shown").inner_text().startswith("start ")
 
 
 def test_points_are_saved_as_csv_and_json(page, address):
@@ -225,13 +225,13 @@ def test_points_are_saved_as_csv_and_json(page, address):
     found = panel(page, "http_requests_total")
     with page.expect_download() as download:
         found.get_by_role("button", name="CSV").click()
-    with open(download.value.path()) as file:
+    with download.value.path().open() as file:
         head, *rows = csv.reader(io.StringIO(file.read()))
     assert head == ["time", "rfc3339", 'route="/0"', 'route="/1"', 'route="/2"']
     assert {row[2] for row in rows[60:]} <= {"0", "3", "1.5"}
     with page.expect_download() as download:
         found.get_by_role("button", name="JSON").click()
-    with open(download.value.path()) as file:
+    with download.value.path().open() as file:
         told = json.load(file)
     assert told["expressions"] == ['rate(http_requests_total{rondo_store="web-1.rondo"}[2s])']
     assert [each["labels"] for each in told["series"]] == [{"rondo_store": "web-1.rondo", "route": f"/{each}"} for each in range(3)]
