@@ -164,6 +164,9 @@ bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside
 bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's stores and prometheus_client's own files.
 	@$(BIN)/python bench/multiprocess.py
 
+bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
+	@$(BIN)/python bench/promql.py
+
 bench-recorders: $(VENV)/.installed ## What each ready recorder costs a tick, in a row and at one a second.
 	@$(BIN)/python bench/recorders.py
 

@@ -18,11 +18,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from typing import Self
 from urllib.parse import urlencode
 
-import rondo_promql
 from harness import Report, finish, in_turn, machine, options, process_ns
 
+import rondo_promql
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.export.runner import open_runner
 from rondo_core.read import StoresSource
@@ -35,7 +36,11 @@ DEAD = 500
 # Name: expression, targets over HTTP and in process, as shares of the time that Prometheus takes over HTTP.
 CASES = {
     "sum by (l) (rate), 100 series x 600 steps": ("sum by (l) (rate(c_total[1m]))", 0.7, 0.3),
-    "histogram_quantile, 1,000 series x 600 steps": ("histogram_quantile(0.9, sum by (le) (rate(h_bucket[1m])))", 0.7, None),
+    "histogram_quantile, 1,000 series x 600 steps": (
+        "histogram_quantile(0.9, sum by (le) (rate(h_bucket[1m])))",
+        0.7,
+        None,
+    ),
     "100 x 600 raw points": ("g", 1.5, None),
     "one series x 600 steps": ('g{i="7"}', 3.0, 0.3),
 }
@@ -86,7 +91,9 @@ def filled(path: Path) -> Path:
     with Store(path, schemas, clock=clock) as store:
         counters = [store.counter("c_total", l=n % 10, i=n) for n in range(100)]
         bounds = [*(f"{2.0**n / 1024:g}" for n in range(19)), "+Inf"]
-        buckets = [(store.counter("h_bucket", le=le, i=i), at + i % 3 + 1) for i in range(50) for at, le in enumerate(bounds)]
+        buckets = [
+            (store.counter("h_bucket", le=le, i=i), at + i % 3 + 1) for i in range(50) for at, le in enumerate(bounds)
+        ]
         gauges = store.batch([store.gauge("g", i=n) for n in range(100)])
         for second in range(SECONDS):
             for index, counter in enumerate(counters):
@@ -148,7 +155,7 @@ class Served(Asked):
         self._sidecar = Sidecar(store, listening)
         super().__init__(self._sidecar._child.pid, port)
 
-    def __enter__(self) -> Served:
+    def __enter__(self) -> Self:
         """Be served."""
         return self
 
@@ -168,7 +175,7 @@ class Prometheus(Asked):
         (root / "prometheus.yml").write_text("global: {}\n")
         words = ["prometheus", f"--config.file={root / 'prometheus.yml'}", f"--storage.tsdb.path={root / 'data'}"]
         words += [f"--web.listen-address=127.0.0.1:{port}", "--web.enable-remote-write-receiver", "--log.level=error"]
-        self._process = subprocess.Popen(words)  # noqa: S603 - of PATH
+        self._process = subprocess.Popen(words)
         super().__init__(self._process.pid, port)
         until = time.monotonic() + 60
         while time.monotonic() < until:
@@ -183,7 +190,7 @@ class Prometheus(Asked):
         self.__exit__()
         raise SystemExit("promql: the Prometheus did not become ready")
 
-    def __enter__(self) -> Prometheus:
+    def __enter__(self) -> Self:
         """Be ready."""
         return self
 
@@ -206,7 +213,9 @@ def over_the_dead(directory: Path, repeat: int) -> tuple[list[float], list[float
     """Sum over many stores whose writers have gone: ms of a source that has looked at none of them, and again."""
     clock = ManualClock(START_S * 10**9)
     for number in range(DEAD):
-        with Store(directory / f"{number}.rondo", [Schema("c", "counter", 8, (Tier("1s", "2m"),))], clock=clock) as store:
+        with Store(
+            directory / f"{number}.rondo", [Schema("c", "counter", 8, (Tier("1s", "2m"),))], clock=clock
+        ) as store:
             counters = [store.counter("c_total", i=n) for n in range(4)]
             for _ in range(60):
                 for counter in counters:

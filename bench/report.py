@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "make bench-export",
     "footprint": "make bench-footprint",
     "page": "make bench-page",
+    "promql": "make bench-promql",
     "recorders": "make bench-recorders",
     "stalls": "make bench-stalls",
     "multiprocess": "make bench-multiprocess",

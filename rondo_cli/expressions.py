@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rondo_cli.printing import say
 from rondo_core.clock import wall_ns
-from rondo_core.errors import RondoError, UsageError, printable
+from rondo_core.errors import RondoError, StoreError, UsageError, printable
 from rondo_core.units import format_instant, parse_duration_ns, parse_instant_ns
 
 if TYPE_CHECKING:
@@ -32,9 +32,26 @@ class QueryError(RondoError):
 class Expressions:
     """What evaluates expressions, at instants in milliseconds since the epoch."""
 
-    def __init__(self, source: StoreSource | StoresSource) -> None:
-        """Take a source; the engine is imported by the first expression."""
-        self.source = source
+    def __init__(self, path: Path) -> None:
+        """Open a store or a directory of stores; the engine is imported by the first expression.
+
+        Raises: as `open_source`.
+        """
+        from rondo_core.read import open_source
+
+        self._path, self._open = path, open_source
+        self.source: StoreSource | StoresSource = open_source(path)
+
+    def follow(self) -> None:
+        """Open what lies at the path by now, where that is not what it was; what is gone stays open."""
+        if self.source.is_outdated():
+            with suppress(StoreError):
+                before, self.source = self.source, self._open(self._path)
+                before.close()
+
+    def close(self) -> None:
+        """Close the store or the stores."""
+        self.source.close()
 
     def instant(self, query: str, at_ms: int) -> Result:
         """Evaluate at one instant. Raises: UsageError: no such expression; QueryError: the data do not allow it."""
@@ -101,13 +118,11 @@ def expressions_over(path: Path) -> Iterator[Expressions]:
 
     Raises: as `open_source`.
     """
-    from rondo_core.read import open_source
-
-    with open_source(path) as source:
+    with closing(Expressions(path)) as expressions:
         try:
-            yield Expressions(source)
+            yield expressions
         finally:
-            for error in source.errors:
+            for error in expressions.source.errors:
                 say(f"rondo: left out: {error}", err=True)
 
 

@@ -12,7 +12,8 @@ import click
 from rondo_cli import run_long
 from rondo_cli.params import PATH, STORE
 from rondo_cli.printing import say
-from rondo_core.errors import make_logs_printable
+from rondo_core.errors import LabelError, UsageError, make_logs_printable
+from rondo_core.model import canonical_labels
 from rondo_web import HOST, PORT, check_installed, listen, read_token, tls_context
 
 
@@ -29,6 +30,14 @@ from rondo_web import HOST, PORT, check_installed, listen, read_token, tls_conte
 @click.option(
     "--allow-host", "names", multiple=True, metavar="NAME", help="A name by which clients ask; may be given again."
 )
+@click.option(
+    "--store-label",
+    default="",
+    callback=lambda _context, _option, given: _label_name(given),
+    metavar="NAME",
+    help="The label that has a store's name in PromQL, as dashboards want it: instance. "
+    "Default: rondo_store, of a directory of stores.",
+)
 @click.option("--tls-cert", type=PATH, default=None, help="Speak HTTPS by this certificate, in PEM.")
 @click.option("--tls-key", type=PATH, default=None, help="Its key, where the file of the certificate has it not.")
 @click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
@@ -38,6 +47,7 @@ def command(
     port: int,
     token_file: Path | None,
     names: tuple[str, ...],
+    store_label: str,
     tls_cert: Path | None,
     tls_key: Path | None,
     opens: bool,
@@ -69,8 +79,18 @@ def command(
             token=token,
             names=names,
             tls=tls,
+            store_label=store_label,
             on_open=partial(_opened, opens=opens),
         )
+
+
+def _label_name(name: str) -> str:
+    """Give the name of a label. Raises: UsageError: it is none."""
+    try:
+        canonical_labels({name: "x"} if name else {})
+    except LabelError as error:
+        raise UsageError(f"--store-label {name}: {error}") from None
+    return name
 
 
 def _opened(path: Path, url: str, *, opens: bool) -> None:

@@ -13,7 +13,7 @@ from rondo_cli.expressions import NS_PER_MS, Expressions, expressions_over
 from rondo_cli.params import STORE, Duration
 from rondo_cli.printing import say
 from rondo_cli.terminal import STDOUT, keys_of_terminal, own_terminal, to_descriptor
-from rondo_cli.top_table import Table, View, frame, read_table
+from rondo_cli.top_table import TopTable, TopView, frame, read_table
 from rondo_core.errors import UsageError, printable
 
 _ENTER, _LEAVE, _HOME, _BELOW = b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l", b"\x1b[H", b"\x1b[J"
@@ -47,7 +47,7 @@ def command(
     if by is not None and not 0 <= by <= columns:
         raise UsageError(f"--sort {by}: there are columns 1 to {columns}; 0 sorts by the labels")
     # What has expressions is looked at for its largest; a list of all metrics for its names.
-    view = View(sort=(1 if expressions else 0) if by is None else by)
+    view = TopView(sort=(1 if expressions else 0) if by is None else by)
     with expressions_over(store) as opened:
         at_ms = None if at is None else opened.instant_of(at)
         table = _read(opened, expressions, at_ms, span)
@@ -59,7 +59,7 @@ def command(
         _show(opened, expressions, at_ms, (span, interval), table, view)
 
 
-def _read(opened: Expressions, expressions: tuple[str, ...], at_ms: int | None, span: int) -> Table:
+def _read(opened: Expressions, expressions: tuple[str, ...], at_ms: int | None, span: int) -> TopTable:
     return read_table(opened, expressions, opened.end_ms() if at_ms is None else at_ms, span // NS_PER_MS)
 
 
@@ -68,8 +68,8 @@ def _show(
     expressions: tuple[str, ...],
     at_ms: int | None,
     times: tuple[int, int],
-    table: Table,
-    view: View,
+    table: TopTable,
+    view: TopView,
 ) -> None:
     """Draw the table on the terminal again and again, until it is left."""
     span, interval = times
@@ -88,6 +88,7 @@ def _show(
                 if key:
                     view = view.after(key, len(table.rows), table.n_columns, max(1, size.lines - 3))
                 elif not view.held and at_ms is None:
+                    opened.follow()
                     table = _read(opened, expressions, None, span)
         except KeyboardInterrupt:
             return

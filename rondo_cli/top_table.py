@@ -20,7 +20,7 @@ _LEAST_WINDOW_S = 10
 
 
 @attrs.frozen
-class Row:
+class TopRow:
     """One label set: its text, the newest value of each column (NaN: none), and each column's values over time."""
 
     name: str
@@ -29,10 +29,10 @@ class Row:
 
 
 @attrs.frozen
-class Table:
+class TopTable:
     """What was read: the rows, the heads of the columns, the instant, and what was said beside it."""
 
-    rows: list[Row]
+    rows: list[TopRow]
     heads: tuple[str, ...]
     at_ms: int
     notes: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Table:
 
 
 @attrs.frozen
-class View:
+class TopView:
     """What of a table is shown: the column that sorts (0: the labels), the order, the first row, whether it is held."""
 
     sort: int = 1
@@ -52,7 +52,7 @@ class View:
     first: int = 0
     held: bool = False
 
-    def after(self, key: str, n_rows: int, n_columns: int, height: int) -> View:
+    def after(self, key: str, n_rows: int, n_columns: int, height: int) -> TopView:
         """Give the view after a key was pressed; one that means nothing changes nothing."""
         last = max(0, n_rows - height)
         moves = {"up": -1, "down": 1, "pageup": -height, "pagedown": height, "home": -n_rows, "end": n_rows}
@@ -65,7 +65,7 @@ class View:
         return attrs.evolve(self, held=not self.held) if key == " " else self
 
 
-def read_table(expressions: Expressions, columns: Sequence[str], at_ms: int, span_ms: int) -> Table:
+def read_table(expressions: Expressions, columns: Sequence[str], at_ms: int, span_ms: int) -> TopTable:
     """Evaluate each column over the span that ends at an instant; without columns, every metric by itself."""
     step_ms = max(1, span_ms // _SPARK_STEPS)
     start_ms = at_ms - _SPARK_STEPS * step_ms
@@ -88,10 +88,10 @@ def read_table(expressions: Expressions, columns: Sequence[str], at_ms: int, spa
                 history[(stamp - start_ms) // step_ms] = value
             row[place] = tuple(history)
     rows = [
-        Row(name, tuple(each[-1] if each else math.nan for each in histories), tuple(histories))
+        TopRow(name, tuple(each[-1] if each else math.nan for each in histories), tuple(histories))
         for name, histories in found.items()
     ]
-    return Table(rows, heads, at_ms, tuple(notes))
+    return TopTable(rows, heads, at_ms, tuple(notes))
 
 
 def _row_name(labels: dict[str, str], metric: str, *, several: bool) -> str:
@@ -115,7 +115,7 @@ def _every_metric(expressions: Expressions, window_s: int) -> list[tuple[str, st
     return found
 
 
-def ordered(rows: Sequence[Row], view: View) -> list[Row]:
+def ordered(rows: Sequence[TopRow], view: TopView) -> list[TopRow]:
     """Sort rows as the view says: by a column, the largest first and what has no value last, or by the labels."""
     by_name = sorted(rows, key=lambda row: row.name, reverse=view.turned and not view.sort)
     if not view.sort:
@@ -125,7 +125,7 @@ def ordered(rows: Sequence[Row], view: View) -> list[Row]:
     return sorted(there, key=lambda row: row.values[view.sort - 1], reverse=not view.turned) + absent
 
 
-def frame(table: Table, view: View, width: int, height: int | None) -> list[str]:
+def frame(table: TopTable, view: TopView, width: int, height: int | None) -> list[str]:
     """Draw a table as lines of at most `width` characters; `height`: at most so many lines, None: all rows."""
     spark_width = _SPARK_STEPS + 1
     taken = table.n_columns * (_VALUE_WIDTH + 2) + 2 + spark_width

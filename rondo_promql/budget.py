@@ -10,7 +10,7 @@ from rondo_promql.errors import QueryCanceledError, QueryTimeoutError, TooManySa
 
 
 @dataclass(slots=True)
-class Budget:
+class QueryBudget:
     """The bounds of one query; None is no bound. An object serves one query, since its time starts when it is made.
 
     Args:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from rondo_promql.budget import Budget
+from rondo_promql.budget import QueryBudget
 from rondo_promql.errors import QueryExecutionError, QuerySyntaxError
 from rondo_promql.evaluation.context import Annotations, Context, Times
 from rondo_promql.evaluation.evaluator import evaluate_scalar, evaluate_vector
 from rondo_promql.evaluation.ranges import read_range
 from rondo_promql.evaluation.selection import Reader
-from rondo_promql.language.nodes import Node, Selector, Subquery, Text
+from rondo_promql.language.nodes import Node, SeriesSelector, Subquery, Text
 from rondo_promql.language.parsing import parse_query
 from rondo_promql.results import Result, matrix_result, samples_result, vector_result
 from rondo_promql.source import Source
@@ -27,7 +27,7 @@ def evaluate(
     end_ms: int,
     step_ms: int,
     *,
-    budget: Budget | None = None,
+    budget: QueryBudget | None = None,
     lookback_ms: int = LOOKBACK_MS,
     default_step_ms: int = DEFAULT_STEP_MS,
 ) -> Result:
@@ -45,11 +45,12 @@ def evaluate(
         raise QuerySyntaxError("zero or negative query resolution step widths are not accepted. Try a positive integer")
     if end_ms < start_ms:
         raise QuerySyntaxError("end timestamp must not be before start time")
+    start_ms, end_ms, step_ms = int(start_ms), int(end_ms), int(step_ms)
     plan = parse_query(query)
     if plan.kind in {"string", "matrix"}:
         name = {"matrix": "range vector"}.get(plan.kind, plan.kind)
         raise QuerySyntaxError(f'invalid expression type "{name}" for range query, must be Scalar or instant Vector')
-    budget = budget or Budget()
+    budget = budget or QueryBudget()
     n_steps = (end_ms - start_ms) // step_ms + 1
     budget.make(n_steps)
     times = start_ms + step_ms * np.arange(n_steps, dtype=np.int64)
@@ -62,7 +63,7 @@ def evaluate_instant(
     source: Source,
     at_ms: int,
     *,
-    budget: Budget | None = None,
+    budget: QueryBudget | None = None,
     lookback_ms: int = LOOKBACK_MS,
     default_step_ms: int = DEFAULT_STEP_MS,
 ) -> Result:
@@ -70,9 +71,11 @@ def evaluate_instant(
 
     Args and errors are those of `evaluate`.
     """
-    plan = parse_query(query)
+    plan, at_ms = parse_query(query), int(at_ms)
     times: Times = np.array([at_ms], dtype=np.int64)
-    context = Context(times, 0, at_ms, at_ms, source, lookback_ms, default_step_ms, budget or Budget(), Annotations())
+    context = Context(
+        times, 0, at_ms, at_ms, source, lookback_ms, default_step_ms, budget or QueryBudget(), Annotations()
+    )
     return _noted(_guarded(plan, context, instant=True), context)
 
 
@@ -93,7 +96,7 @@ def _result(plan: Node, context: Context, *, instant: bool) -> Result:
         if instant:
             return Result("scalar", float(values[0]))
         return Result("matrix", series=[({}, context.times, values)])
-    if isinstance(plan, Selector | Subquery) and plan.kind == "matrix":
+    if isinstance(plan, SeriesSelector | Subquery) and plan.kind == "matrix":
         end_ms = int(context.moments(plan.moment)[0])
         blocks = read_range(plan, context, Reader(), evaluate_vector)
         return samples_result(blocks, end_ms - plan.range_ms, end_ms)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_promql.arrays.histograms import Histograms
-from rondo_promql.arrays.samples import Block
+from rondo_promql.arrays.samples import SampleBlock
 from rondo_promql.arrays.vector import Labels, Vector
 
 Times = NDArray[np.int64]
@@ -74,7 +74,7 @@ def matrix_result(vector: Vector, times: Times) -> Result:
     return Result("matrix", series=series)
 
 
-def samples_result(blocks: list[Block], start_ms: int, end_ms: int) -> Result:
+def samples_result(blocks: list[SampleBlock], start_ms: int, end_ms: int) -> Result:
     """Make the result of a range in an instant query: its samples after start, up to the end."""
     found: list[tuple[Labels, Times, Values]] = []
     for block in blocks:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_promql.arrays.histograms import Histograms
-from rondo_promql.language.matchers import Matcher
+from rondo_promql.language.matchers import LabelMatcher
 
 # Labels with __name__ among them, as a mapping or as pairs; timestamps in ms, rising; and values, and weights if any.
 Series: TypeAlias = (
@@ -46,7 +46,7 @@ class Hint:
 class Source(Protocol):
     """Whatever has series."""
 
-    def select(self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, hint: Hint, /) -> Iterable[Any]:
+    def select(self, matchers: Sequence[LabelMatcher], start_ms: int, end_ms: int, hint: Hint, /) -> Iterable[Any]:
         """Select the series that all matchers fit, with their samples from start to end, both included.
 
         A matcher tests a label's value, `matcher.matches(labels.get(matcher.name, ""))`; the range is already widened

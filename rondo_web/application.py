@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 def application(store: ServedStore) -> Starlette:
     """Give the application that answers from a store: a new page is a module and its line here."""
-    known = LifeDirectory(store.path)
+    known = LifeDirectory(store.path, store.label)
     pages = [
         Route("/metrics", page_of(store, scrape)),
         Route("/metrics/health", partial(health, store)),

@@ -32,12 +32,14 @@ def serve(
     token: bytes = b"",
     names: Sequence[str] = (),
     tls: ssl.SSLContext | None = None,
+    store_label: str = "",
     on_open: Callable[[Path, str], object] | None = None,
 ) -> None:
     """Serve each store on its socket until SIGINT or SIGTERM.
 
     Args: `token`: what each request must carry; `names`: hosts that may be asked for, besides this machine's own;
-        `tls`: see `tls_context`; None: plain HTTP; `on_open` is called with each store and its URL when it is open.
+        `tls`: see `tls_context`; None: plain HTTP; `store_label`: see `ServedStore`; `on_open` is called with each
+            store and its URL when it is open.
     Raises: StoreError: there is nothing to read.
     """
     with ExitStack() as stack:
@@ -45,7 +47,7 @@ def serve(
         workers = Workers()
         max_descriptors = _raise_descriptor_limit()
         for path, listening in places:
-            store = ServedStore(path, workers)
+            store = ServedStore(path, workers, store_label)
             stack.callback(store.close)
             apps[listening.getsockname()[1]] = application(store)
             if on_open is not None:

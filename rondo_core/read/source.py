@@ -14,14 +14,14 @@ import numpy as np
 from rondo_core.model import layout
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
-from rondo_core.read.source_names import Choice, Chosen, Matcher, SourceNames
-from rondo_core.read.source_sketches import read_buckets, read_native
+from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
+from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
 from rondo_core.read.source_values import (
     Bounds,
     Lives,
     Needs,
-    Rows,
     Sampled,
+    StitchedRows,
     StoreRows,
     needs_for,
     read_rows,
@@ -38,11 +38,11 @@ if TYPE_CHECKING:
     from rondo_core.read.budget import Budget
     from rondo_core.read.store_reader import View
 
-# Labels, timestamps_ms int64 [n], float64 [n] or Histograms, and where a coarser tier answers weights, float64 [n].
+# Labels, timestamps_ms int64 [n], float64 [n] or histograms, and where a coarser tier answers weights, float64 [n].
 Selected = tuple[Any, ...]
 
 
-class Hint(Protocol):
+class ReadHint(Protocol):
     """What will read the samples; what a source does not know it may leave."""
 
     func: str
@@ -69,7 +69,7 @@ class StoreSource(Closes):
         self.errors: list[str] = []
 
     def select(
-        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, hint: Hint | None = None
+        self, matchers: Sequence[SourceMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
     ) -> list[Selected]:
         """Give the samples, from start to end, both included, of the series that all matchers take.
 
@@ -81,9 +81,11 @@ class StoreSource(Closes):
         choice = Choice(matchers, getattr(hint, "func", "") or "")
         chosen = view.names.choose(choice, self._winning)
         lives = lives_of(view, None if self._clock is None else self._clock())
-        return read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint)
+        buckets = list[BucketTotals]()
+        found = read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint, buckets)
+        return [*found, *buckets_of(buckets, choice)] if buckets else found
 
-    def series(self, matchers: Sequence[Matcher] = ()) -> list[dict[str, str]]:
+    def series(self, matchers: Sequence[SourceMatcher] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
         self._view.refresh()
         return [each.labels for each in self._view.names.choose(Choice(matchers), self._winning)]
@@ -109,6 +111,10 @@ class StoreSource(Closes):
     def is_live(self) -> bool:
         """Say whether a process writes the store."""
         return self._view.writer_pid() is not None
+
+    def is_outdated(self) -> bool:
+        """Say whether another store lies at the path by now, or a new writer has opened this one; see `StoreReader`."""
+        return self._view.is_outdated()
 
     def close(self) -> None:
         """Close the store, where it was opened for this source."""
@@ -153,15 +159,23 @@ class OpenRows:
         """Give a schema by its name."""
         return self._view.schema_query(name).schema
 
-    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> Rows:
+    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
         """Read statistics of a schema's series."""
         return read_rows(self._view.schema_query(schema), series, needs, span_ms, self.lives.closed_ns, self._budget)
 
 
 def read_chosen(
-    store: StoreRows, chosen: Sequence[Chosen], choice: Choice, span_ms: Bounds, hint: Hint | None
+    store: StoreRows,
+    chosen: Sequence[Chosen],
+    choice: Choice,
+    span_ms: Bounds,
+    hint: ReadHint | None,
+    buckets: list[BucketTotals],
 ) -> list[Selected]:
-    """Read the samples of a store's series that were chosen, those of equal columns together."""
+    """Read the samples of a store's series that were chosen, those of equal columns together.
+
+    Args: `buckets` takes what classic buckets are made of, once all stores were read.
+    """
     groups: dict[tuple[str, Column], list[Chosen]] = {}
     for each in chosen:
         groups.setdefault((each.series.schema, each.column), []).append(each)
@@ -171,7 +185,7 @@ def read_chosen(
         if column == HISTOGRAM:
             found += read_native(store, several, choice.func, span_ms, coarse)
         elif column == BUCKETS:
-            found += read_buckets(store, several, choice, span_ms, coarse)
+            buckets += read_buckets(store, several, span_ms, coarse)
         else:
             found += _read_samples(store, several, choice.func, span_ms, coarse)
     if coarse and hint is not None:

@@ -24,7 +24,7 @@ from rondo_core.model.statistics import SKETCH
 from rondo_core.read.budget import Budget
 from rondo_core.read.schema_query import SchemaQuery
 from rondo_core.read.source_names import SourceNames
-from rondo_core.read.source_values import Bounds, Lives, Needs, Rows, read_rows
+from rondo_core.read.source_values import Bounds, Lives, Needs, StitchedRows, read_rows
 from rondo_core.storage.directory import read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.recovery import recovery_of
@@ -43,17 +43,17 @@ class KeptRows:
     def __init__(self, max_bytes: int = MAX_KEPT_BYTES) -> None:
         """Keep nothing yet."""
         self._max_bytes, self._n_bytes = max_bytes, 0
-        self._rows: OrderedDict[Hashable, Rows] = OrderedDict()
+        self._rows: OrderedDict[Hashable, StitchedRows] = OrderedDict()
         self._lock = threading.Lock()
 
-    def get(self, key: Hashable) -> Rows | None:
+    def get(self, key: Hashable) -> StitchedRows | None:
         """Give what was kept under a key; None: nothing is."""
         with self._lock:
             if key in self._rows:
                 self._rows.move_to_end(key)
             return self._rows.get(key)
 
-    def keep(self, key: Hashable, rows: Rows) -> None:
+    def keep(self, key: Hashable, rows: StitchedRows) -> None:
         """Keep rows, unless they would take a good part of the room for themselves."""
         size = rows.n_bytes()
         if size > self._max_bytes // 8:
@@ -91,31 +91,33 @@ class DeadStore:
         """When its life ended."""
         if self._lives is None:
             newest = 0
-            for name in self._filled:
-                interval_ns = self._schemas[name].tiers[0].interval_ns
-                with self._opened(name, 1) as query:
-                    newest = max(newest, query.readers[0].newest() * interval_ns)
+            with self._opened(self._filled, 1) as queries:
+                for query in queries:
+                    newest = max(newest, query.readers[0].newest() * query.schema.tiers[0].interval_ns)
             ends = [stale_ms(newest)] if newest else []
             self._lives = Lives(np.array(ends, np.int64), FOR_EVER_NS)
         return self._lives
 
     @contextmanager
-    def _opened(self, name: str, n_tiers: int | None = None) -> Iterator[SchemaQuery]:
-        """Map a schema's tiers, the finest first, for a moment."""
-        schema, slabs = self._schemas[name], list[Slab]()
+    def _opened(self, names: Sequence[str], n_tiers: int | None = None) -> Iterator[list[SchemaQuery]]:
+        """Map the tiers of some schemas, the finest first, for a moment."""
+        slabs, queries = list[Slab](), list[SchemaQuery]()
         with Folder(self.path) as folder:
             if version_of(self.path) != self.version:
                 raise StoreError(f"{self.path}: it changed while it was read; ask again")
             try:
-                for tier in range(len(schema.tiers))[:n_tiers]:
-                    slabs.append(Slab(folder / schema.slab_name(tier), schema.slab_spec(tier), writable=False))
-                query = SchemaQuery(schema, slabs, lambda: False)
-                if self._copied is not None:
-                    for reader in query.readers:
-                        reader.check_seals(copied=self._copied)
-                yield query
-                query.forget()
+                for name in names:
+                    schema, first = self._schemas[name], len(slabs)
+                    for tier in range(len(schema.tiers))[:n_tiers]:
+                        slabs.append(Slab(folder / schema.slab_name(tier), schema.slab_spec(tier), writable=False))
+                    query = SchemaQuery(schema, slabs[first:], lambda: False)
+                    queries.append(query)
+                    for reader in query.readers if self._copied is not None else ():
+                        reader.check_seals(copied=bool(self._copied))
+                yield queries
             finally:
+                for query in queries:
+                    query.forget()
                 for slab in slabs:
                     slab.close()
 
@@ -125,15 +127,15 @@ class DeadStore:
 
     def read_schema(
         self, name: str, series: Sequence[Series], needs: Needs, span_ms: Bounds, budget: Budget | None
-    ) -> Rows:
+    ) -> StitchedRows:
         """Read statistics of a schema's series: of all of its time, unless sketches are among them."""
         if SKETCH in needs:
-            with self._opened(name) as query:
+            with self._opened([name]) as (query,):
                 return read_rows(query, series, needs, span_ms, FOR_EVER_NS, budget)
         key = (self.store_id, self.version, name, needs, tuple(each.column for each in series))
         rows = self._kept.get(key)
         if rows is None:
-            with self._opened(name) as query:
+            with self._opened([name]) as (query,):
                 rows = read_rows(query, series, needs, ALL_MS, FOR_EVER_NS, None)
             self._kept.keep(key, rows)
         if budget is not None:
@@ -150,7 +152,7 @@ class DeadRows:
         self._store, self._budget = store, budget
         self.lives, self.schema = store.lives, store.schema
 
-    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> Rows:
+    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
         """Read statistics of a schema's series."""
         return self._store.read_schema(schema, series, needs, span_ms, self._budget)
 
@@ -158,7 +160,7 @@ class DeadRows:
 def version_of(path: Path) -> tuple[int, ...]:
     """Tell a store's runs from what they are after another opening, or of another store. Raises: StoreError: gone."""
     try:
-        found = os.stat(path / layout.RUNS_FILE)  # noqa: PTH116 - a path that is stat-ed for every store, every query
+        found = os.stat(f"{path}/{layout.RUNS_FILE}")  # noqa: PTH116 - it is done for every store, in every query
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; check the path") from None
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size

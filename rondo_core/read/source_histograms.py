@@ -22,7 +22,7 @@ MAX_BUCKET_SCALE = 3
 
 
 @attrs.frozen(eq=False)
-class Histograms:
+class SketchHistograms:
     """Native histograms of one series, all of one schema.
 
     Attributes:
@@ -93,15 +93,15 @@ def cells_of(sketches: NDArray[Any], highest_scale: int) -> Cells:
     return Cells(scale, zeroes, first, flat.astype(np.float64).reshape(len(sketches), width))
 
 
-def native(cells: Cells, sums: NDArray[np.float64], stale: NDArray[np.intp]) -> Histograms:
+def native(cells: Cells, sums: NDArray[np.float64], stale: NDArray[np.intp]) -> SketchHistograms:
     """Give cells as native histograms with these sums; `stale`: the rows that end the series."""
     sums = sums.astype(np.float64)
     sums.view(np.uint64)[stale] = STALE_BITS
     counts = cells.zeroes + cells.counts.sum(axis=1)
-    return Histograms(cells.scale, cells.zeroes, cells.first + 1, cells.counts, sums, counts)
+    return SketchHistograms(cells.scale, cells.zeroes, cells.first + 1, cells.counts, sums, counts)
 
 
-def joined(several: Sequence[Histograms], order: NDArray[np.intp]) -> Histograms:
+def joined(several: Sequence[SketchHistograms], order: NDArray[np.intp]) -> SketchHistograms:
     """Put the rows of several one after the other, in an order, at the lowest scale among them."""
     schema = min(each.schema for each in several)
     cells = [Cells(each.schema, each.zero_count, each.first_index - 1, each.cells).at_scale(schema) for each in several]
@@ -117,7 +117,7 @@ def joined(several: Sequence[Histograms], order: NDArray[np.intp]) -> Histograms
     zeroes, sums, totals = (
         np.concatenate([getattr(each, name) for each in several])[order] for name in ("zero_count", "sum", "count")
     )
-    return Histograms(schema, zeroes, first + 1, counts[order], sums, totals)
+    return SketchHistograms(schema, zeroes, first + 1, counts[order], sums, totals)
 
 
 def edges(several: Sequence[Cells]) -> tuple[int, NDArray[np.int64]]:

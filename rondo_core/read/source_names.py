@@ -17,7 +17,7 @@ QUANTILE = "quantile"
 OF_TOTALS = frozenset({"rate", "increase", "irate"})
 
 
-class Matcher(Protocol):
+class SourceMatcher(Protocol):
     """A condition on one label; a label that a series does not have counts as the empty text."""
 
     name: str
@@ -37,7 +37,7 @@ class Chosen(NamedTuple):
 class Choice:
     """The matchers of one selector, each asked once about each value."""
 
-    def __init__(self, matchers: Sequence[Matcher], func: str = "") -> None:
+    def __init__(self, matchers: Sequence[SourceMatcher], func: str = "") -> None:
         """Take the matchers, all of which must hold, and the function that reads what they choose.
 
         What reads histograms is not given the quantiles that go by the same name, unless a matcher asks for these.
@@ -72,7 +72,7 @@ class Choice:
 class _Answers(dict[str, bool]):
     """What a matcher said of each value; asked where it has not been yet."""
 
-    def __init__(self, matcher: Matcher) -> None:
+    def __init__(self, matcher: SourceMatcher) -> None:
         super().__init__()
         self._matcher = matcher
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from rondo_core.model.prometheus import MAX_HISTOGRAM_SCHEMA
 from rondo_core.model.statistics import SKETCH
 from rondo_core.read.source_histograms import MAX_BUCKET_SCALE, Cells, at_edges, bounds_of, cells_of, edges, native
 from rondo_core.read.source_names import LE, OF_TOTALS, Choice, Chosen
-from rondo_core.read.source_values import Bounds, Rows, Sampled, StoreRows, zeroes_ms
+from rondo_core.read.source_values import Bounds, Sampled, StitchedRows, StoreRows, zeroes_ms
 
 _SERIES_AT_ONCE = 16
 
@@ -40,33 +42,57 @@ def read_native(
     return found
 
 
+@attrs.frozen(eq=False)
+class BucketTotals:
+    """The running totals of a sketch's cells, which are to become classic buckets.
+
+    Attributes:
+        labels: of all of them, but for `le`.
+        stamps_ms: int64 [rows]; cells: running totals of each row; there: bool [rows], whether it has a sample.
+        zero_ms: when the totals were 0, -1: not in the span; stale_ms: when lives ended.
+    """
+
+    labels: dict[str, str]
+    stamps_ms: NDArray[np.int64]
+    cells: Cells
+    there: NDArray[np.bool_]
+    zero_ms: int
+    stale_ms: NDArray[np.int64]
+
+
 def read_buckets(
-    store: StoreRows, several: Sequence[Chosen], choice: Choice, span_ms: Bounds, coarse: set[int]
-) -> list[tuple[Any, ...]]:
-    """Read sketches as classic buckets that count on, all series with the same bounds."""
-    read = list(_read(store, several, span_ms, MAX_BUCKET_SCALE, running=True))
-    scale, wanted = edges([cells for _, _, cells, _, _ in read])
-    bounds = [*bounds_of(scale, wanted), "+Inf"]
-    chosen = [place for place, bound in enumerate(bounds) if choice.takes_bound(bound)]
-    found = []
-    for each, rows, cells, sums, zero_ms in read:
+    store: StoreRows, several: Sequence[Chosen], span_ms: Bounds, coarse: set[int]
+) -> Iterator[BucketTotals]:
+    """Read sketches as running totals, for `buckets_of` together with those of other stores."""
+    for each, rows, cells, sums, zero_ms in _read(store, several, span_ms, MAX_BUCKET_SCALE, running=True):
         within = rows.between(*span_ms)
         coarse |= rows.rows(within).coarse_ns()
-        totals = cells.zeroes + cells.counts.sum(axis=1)
-        values = np.hstack([at_edges(cells, scale, wanted), totals[:, None]])[within][:, chosen]
-        values[np.isnan(sums[within])] = np.nan
-        sampled = Sampled(rows.stamps_ms[within], values)
-        sampled.add_zeroes(np.full(len(chosen), zero_ms))
-        sampled.end_lives(store.lives.within(span_ms))
+        there = ~np.isnan(sums[within])
+        yield BucketTotals(
+            each.labels, rows.stamps_ms[within], cells.rows(within), there, zero_ms, store.lives.within(span_ms)
+        )
+
+
+def buckets_of(several: Sequence[BucketTotals], choice: Choice) -> Iterator[tuple[Any, ...]]:
+    """Give classic buckets that count on, all series with the same bounds, so that they can be added up."""
+    scale, wanted = edges([each.cells for each in several])
+    bounds = [*bounds_of(scale, wanted), "+Inf"]
+    chosen = [place for place, bound in enumerate(bounds) if choice.takes_bound(bound)]
+    for each in several:
+        totals = each.cells.zeroes + each.cells.counts.sum(axis=1)
+        values = np.hstack([at_edges(each.cells, scale, wanted), totals[:, None]])[:, chosen]
+        values[~each.there] = np.nan
+        sampled = Sampled(each.stamps_ms, values)
+        sampled.add_zeroes(np.full(len(chosen), each.zero_ms))
+        sampled.end_lives(each.stale_ms)
         for index, place in enumerate(chosen):
             if (samples := sampled.of(index)) is not None:
-                found.append(({**each.labels, LE: bounds[place]}, *samples))
-    return found
+                yield {**each.labels, LE: bounds[place]}, *samples
 
 
 def _read(
     store: StoreRows, several: Sequence[Chosen], span_ms: Bounds, highest_scale: int, *, running: bool
-) -> Iterator[tuple[Chosen, Rows, Cells, Any, int]]:
+) -> Iterator[tuple[Chosen, StitchedRows, Cells, Any, int]]:
     """Read each series' rows, cells, sums, and when its total was 0, -1: not in the span.
 
     Running totals are of all that is kept, so that they do not depend on where the span begins.

@@ -14,10 +14,11 @@ from rondo_core.errors import OpenFilesError, StoreError, one_line
 from rondo_core.model import layout
 from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
-from rondo_core.read.source import Hint, OpenRows, Selected, lives_of, metadata_of, read_chosen
+from rondo_core.read.source import OpenRows, ReadHint, Selected, lives_of, metadata_of, read_chosen
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
-from rondo_core.read.source_histograms import Histograms, joined
-from rondo_core.read.source_names import Choice, Matcher, SourceNames
+from rondo_core.read.source_histograms import SketchHistograms, joined
+from rondo_core.read.source_names import Choice, SourceMatcher, SourceNames
+from rondo_core.read.source_sketches import BucketTotals, buckets_of
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Closes
 from rondo_core.storage.lock import writer_pid
@@ -82,7 +83,7 @@ class StoresSource(Closes):
         return other
 
     def select(
-        self, matchers: Sequence[Matcher], start_ms: int, end_ms: int, hint: Hint | None = None
+        self, matchers: Sequence[SourceMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
     ) -> list[Selected]:
         """Give the samples, from start to end, both included, of the series of all stores that all matchers take.
 
@@ -91,6 +92,7 @@ class StoresSource(Closes):
         notes = _Notes(getattr(hint, "func", "") or "")
         choice, span, found = Choice(matchers, notes.func), (start_ms, end_ms), list[Selected]()
         now_ns = self._clock()
+        buckets = list[BucketTotals]()
         apart, shared = set[tuple[tuple[str, str], ...]](), False
 
         def read(_: str, store: DeadStore | StoreReader, labels: dict[str, str]) -> None:
@@ -107,15 +109,16 @@ class StoresSource(Closes):
                 rows: DeadRows | OpenRows = DeadRows(store, self._budget)
             else:
                 rows = OpenRows(store, lives_of(store, now_ns), self._budget)
-            found.extend(read_chosen(rows, chosen, choice, span, notes))
+            found.extend(read_chosen(rows, chosen, choice, span, notes, buckets))
 
         self._each(read)
         if notes.texts and hint is not None:
             for text in notes.texts:
                 hint.note(text)
+        found += buckets_of(buckets, choice) if buckets else ()
         return _merged(found) if shared else found
 
-    def series(self, matchers: Sequence[Matcher] = ()) -> list[dict[str, str]]:
+    def series(self, matchers: Sequence[SourceMatcher] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; see `StoreSource.series`."""
         choice, found = Choice(matchers), list[dict[str, str]]()
         self._each(lambda _, store, labels: found.extend(each.labels for each in store.names.choose(choice, labels)))
@@ -152,6 +155,10 @@ class StoresSource(Closes):
     def is_live(self) -> bool:
         """Say whether a process writes one of the stores."""
         return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._look_below(self.path).stores)
+
+    def is_outdated(self) -> bool:
+        """Say that it is not: each question is asked of the stores that are there."""
+        return False
 
     def _each(self, read: Callable[[str, DeadStore | StoreReader, dict[str, str]], None]) -> None:
         """Call with each store that is there by now, its name and the labels that tell it from the others."""
@@ -221,7 +228,7 @@ def _merged(found: list[Selected]) -> list[Selected]:
     """Make one of series with the same labels: what several stores that one label tells from others recorded."""
     groups: dict[object, list[Selected]] = {}
     for each in found:
-        groups.setdefault((sorted_labels(each[0]), isinstance(each[2], Histograms)), []).append(each)
+        groups.setdefault((sorted_labels(each[0]), isinstance(each[2], SketchHistograms)), []).append(each)
     if len(groups) == len(found):
         return found
     return [several[0] if len(several) == 1 else _joined(several) for several in groups.values()]
@@ -233,7 +240,7 @@ def _joined(several: list[Selected]) -> Selected:
     order = np.argsort(stamps, kind="stable")
     order = order[np.append(np.diff(stamps[order]) > 0, True)]
     labels, stamps = several[0][0], stamps[order]
-    if isinstance(several[0][2], Histograms):
+    if isinstance(several[0][2], SketchHistograms):
         return labels, stamps, joined([each[2] for each in several], order)
     values = np.concatenate([each[2] for each in several])[order]
     if not any(len(each) > _PLAIN for each in several):

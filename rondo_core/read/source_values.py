@@ -62,12 +62,12 @@ class StoreRows(Protocol):
     def schema(self, name: str) -> Schema:
         """Give a schema by its name."""
 
-    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> Rows:
+    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
         """Read statistics of a schema's series; see `read_rows`. Raises: QueryLimitError; StoreError."""
 
 
 @attrs.frozen(eq=False)
-class Rows:
+class StitchedRows:
     """Rows of one schema in a span of time.
 
     Attributes:
@@ -84,11 +84,11 @@ class Rows:
     finest_ns: int
     coarse: bool
 
-    def rows(self, keep: Any) -> Rows:
+    def rows(self, keep: Any) -> StitchedRows:
         """Give some of the rows."""
         cut = {name: each[keep] for name, each in self.statistics.items()}
         stamps, starts, intervals = self.stamps_ms[keep], self.starts_ns[keep], self.intervals_ns[keep]
-        return Rows(stamps, starts, intervals, cut, self.finest_ns, bool((intervals > self.finest_ns).any()))
+        return StitchedRows(stamps, starts, intervals, cut, self.finest_ns, bool((intervals > self.finest_ns).any()))
 
     def n_bytes(self) -> int:
         """Count the bytes of its arrays."""
@@ -105,7 +105,7 @@ class Rows:
 
 def read_rows(
     query: SchemaQuery, series: Sequence[Series], needs: Needs, span_ms: Bounds, closed_ns: int, budget: Budget | None
-) -> Rows:
+) -> StitchedRows:
     """Read statistics of a schema's series, from one of the finest buckets before the span to one after it.
 
     Raises: QueryLimitError: it is more than the `budget` allows.
@@ -116,7 +116,7 @@ def read_rows(
     plan = query.plan(series, None, Consolidator("source", KINDS, needs, _unread, of_one=True))
     starts, intervals, statistics = query.statistics(plan, span, budget)
     ends = starts + intervals
-    rows = Rows((ends - finest_ns) // NS_PER_MS, starts, intervals, statistics, finest_ns, coarse=False)
+    rows = StitchedRows((ends - finest_ns) // NS_PER_MS, starts, intervals, statistics, finest_ns, coarse=False)
     return rows.rows(slice(0, int(ends.searchsorted(closed_ns, "right"))))
 
 
@@ -136,7 +136,7 @@ def needs_for(schema: Schema, column: Column, func: str) -> Needs:
     return max(choices, key=lambda needs: (depth_of(schema, needs), -choices.index(needs)))
 
 
-def samples_of(kind: Kind, column: Column, needs: Needs, func: str, rows: Rows) -> NDArray[np.float64]:
+def samples_of(kind: Kind, column: Column, needs: Needs, func: str, rows: StitchedRows) -> NDArray[np.float64]:
     """Read the values [rows, series] that a function is to see; NaN: there is no sample."""
     statistics = rows.statistics
     if kind == "summary":
@@ -150,7 +150,7 @@ def samples_of(kind: Kind, column: Column, needs: Needs, func: str, rows: Rows) 
     return values
 
 
-def weights_of(kind: Kind, func: str, rows: Rows) -> NDArray[np.float64] | None:
+def weights_of(kind: Kind, func: str, rows: StitchedRows) -> NDArray[np.float64] | None:
     """Give how many samples each value stands for, [rows, series], where a coarser tier answers; None: one each."""
     if kind == "summary" or not rows.coarse or func not in _WEIGHED:
         return None
@@ -236,7 +236,9 @@ class Sampled:
         return (stamps, values) if weights is None else (stamps, values, weights)
 
 
-def zeroes_ms(series: Sequence[Series], rows: Rows, there: NDArray[np.bool_], span_ms: Bounds) -> NDArray[np.int64]:
+def zeroes_ms(
+    series: Sequence[Series], rows: StitchedRows, there: NDArray[np.bool_], span_ms: Bounds
+) -> NDArray[np.int64]:
     """Give when the totals of series were 0, int64 [series]; -1 where that is not in the span, or not known.
 
     Args: `there`, bool [rows, series], whether a cell holds a sample.

@@ -74,6 +74,10 @@ class View:
         """Give what reads a schema's tiers."""
         return self._queries[schema]
 
+    def is_outdated(self) -> bool:
+        """Say whether the open files are no more those of the store; those of the process that writes it are."""
+        return False
+
     def refresh(self) -> None:
         """Take in the series that were declared since; a store that this process writes has them."""
 

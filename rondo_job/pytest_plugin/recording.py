@@ -121,6 +121,7 @@ class TestRecording:
         self._ended.set()
         self._looking.join()
         table, self._table = self._table, None
+        self._store.tick()  # its recorders see the process at its end
         self._store.close()
         table.close()
 

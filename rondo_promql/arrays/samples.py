@@ -16,7 +16,7 @@ Times = NDArray[np.int64]
 
 
 @dataclass(slots=True)
-class Block:
+class SampleBlock:
     """Series with the same timestamps: float values [series, samples], or the histograms of one series.
 
     `weights`, if the source gave any, are how many observations each value stands for, for their average.
@@ -29,12 +29,12 @@ class Block:
     weights: Floats | None = None
 
 
-def read_series(series: list[tuple[Any, ...]]) -> tuple[list[Block], int]:
+def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
     """Put what a source selected into blocks.
 
     Returns: the blocks, in the order of their first series, and how many samples there are.
     """
-    blocks: list[Block] = []
+    blocks: list[SampleBlock] = []
     alike: dict[tuple[bytes, bool], tuple[Times, list[tuple[Labels, Floats, Any]]]] = {}
     last: tuple[Any, bool, list[tuple[Labels, Floats, Any]]] | None = None
     n_samples = 0
@@ -43,7 +43,9 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[Block], int]:
         n_samples += len(timestamps)
         if hasattr(values, "cells"):
             stamps = np.asarray(timestamps, dtype=np.int64)
-            blocks.append(Block([read_labels(labels)], stamps, np.empty((1, len(stamps))), read_histograms(values)))
+            blocks.append(
+                SampleBlock([read_labels(labels)], stamps, np.empty((1, len(stamps))), read_histograms(values))
+            )
             continue
         row = (read_labels(labels), np.asarray(values, dtype=np.float64), weights)
         if last is not None and last[0] is timestamps and last[1] is (weights is None):
@@ -56,13 +58,13 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[Block], int]:
     for stamps, rows in alike.values():
         weights = None if rows[0][2] is None else np.array([row[2] for row in rows], dtype=np.float64)
         values = np.array([row[1] for row in rows]).reshape(len(rows), len(stamps))
-        blocks.append(Block([row[0] for row in rows], stamps, values, None, weights))
+        blocks.append(SampleBlock([row[0] for row in rows], stamps, values, None, weights))
     return blocks, n_samples
 
 
-def without_stale(blocks: list[Block]) -> list[Block]:
+def without_stale(blocks: list[SampleBlock]) -> list[SampleBlock]:
     """Give blocks without the marks that end series, which no window counts as samples."""
-    clean: list[Block] = []
+    clean: list[SampleBlock] = []
     for block in blocks:
         marked = block.histograms.sum[None, :] if block.histograms is not None else block.values
         if not np.isnan(marked).any() or not (stale := is_stale(marked)).any():
@@ -70,7 +72,7 @@ def without_stale(blocks: list[Block]) -> list[Block]:
             continue
         for rows, keep in _patterns(~stale):
             clean.append(
-                Block(
+                SampleBlock(
                     [block.labels[row] for row in rows],
                     block.timestamps[keep],
                     block.values[np.ix_(rows, np.flatnonzero(keep))],
@@ -92,16 +94,16 @@ def _patterns(keep: NDArray[np.bool_]) -> list[tuple[NDArray[np.int64], NDArray[
     return [(np.array(rows, dtype=np.int64), keep[rows[0]]) for rows in groups.values()]
 
 
-def blocks_of(vector: Vector, times: Times) -> list[Block]:
+def blocks_of(vector: Vector, times: Times) -> list[SampleBlock]:
     """Make samples of an expression's values at some times, for the windows of a subquery."""
     blocks = []
     floats = np.array([row for row in range(len(vector.labels)) if row not in vector.histograms], dtype=np.int64)
     for rows, keep in _patterns(vector.present[floats]):
         places = floats[rows]
         values = vector.values[np.ix_(places, np.flatnonzero(keep))]
-        blocks.append(Block([vector.labels[place] for place in places], times[keep], values))
+        blocks.append(SampleBlock([vector.labels[place] for place in places], times[keep], values))
     for row, histograms in vector.histograms.items():
         keep = vector.present[row]
         values = np.empty((1, int(keep.sum())))
-        blocks.append(Block([vector.labels[row]], times[keep], values, histograms.rows(keep)))
+        blocks.append(SampleBlock([vector.labels[row]], times[keep], values, histograms.rows(keep)))
     return blocks

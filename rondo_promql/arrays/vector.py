@@ -62,18 +62,21 @@ def empty_vector(n_steps: int) -> Vector:
 
 def read_labels(labels: Mapping[str, str] | Iterable[tuple[str, str]]) -> Labels:
     """Sort a source's labels, a mapping or pairs; one with an empty value is as good as none."""
-    pairs = labels.items() if isinstance(labels, Mapping) else labels
-    return tuple(sorted((str(name), str(value)) for name, value in pairs if value))
+    pairs = sorted(labels.items() if type(labels) is dict or isinstance(labels, Mapping) else labels)
+    return tuple([(name, value) for name, value in pairs if value])
 
 
 def metric_name(labels: Labels) -> str:
     """Give the metric's name, "" if it has none."""
-    return next((value for name, value in labels if name == NAME), "")
+    for name, value in labels:
+        if name == NAME:
+            return value
+    return ""
 
 
 def without_name(labels: Labels) -> Labels:
     """Give labels without the metric's name."""
-    return tuple(pair for pair in labels if pair[0] != NAME)
+    return tuple([pair for pair in labels if pair[0] != NAME])
 
 
 def with_labels(labels: Labels, changes: Mapping[str, str]) -> Labels:

@@ -14,7 +14,7 @@ from rondo_promql.functions import native
 from rondo_promql.functions.buckets import bucket_values, fraction_measure, quantile_measure
 from rondo_promql.functions.elementwise import VALUE_FUNCTIONS
 from rondo_promql.functions.labels import join_labels, labels_when_absent, replace_label
-from rondo_promql.language.nodes import Node, Selector
+from rondo_promql.language.nodes import Node, SeriesSelector
 from rondo_promql.operators.selecting import value_text
 
 Floats = NDArray[np.float64]
@@ -56,7 +56,7 @@ def to_vector(values: Floats) -> Vector:
 
 def absent(node: Node, vector: Vector) -> Vector:
     """Give 1 at each step at which no series has a value."""
-    labels = labels_when_absent(node.matchers) if isinstance(node, Selector) else ()
+    labels = labels_when_absent(node.matchers) if isinstance(node, SeriesSelector) else ()
     return absence(np.asarray(vector.present.any(axis=0)), labels)
 
 

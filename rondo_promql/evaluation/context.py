@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_promql.budget import Budget
+from rondo_promql.budget import QueryBudget
 from rondo_promql.language.nodes import Moment
 from rondo_promql.source import Source
 
@@ -41,7 +41,7 @@ class Context:
     source: Source
     lookback_ms: int
     default_step_ms: int
-    budget: Budget
+    budget: QueryBudget
     annotations: Annotations
 
     def moments(self, moment: Moment) -> Times:

@@ -15,7 +15,17 @@ from rondo_promql.evaluation.ranges import FUNCTIONS, absent_range, apply_range
 from rondo_promql.evaluation.selection import Reader, select_instant
 from rondo_promql.functions.elementwise import DATE_FUNCTIONS, VALUE_FUNCTIONS
 from rondo_promql.functions.native import HISTOGRAM_VALUES
-from rondo_promql.language.nodes import Aggregation, Binary, Call, Negation, Node, Number, Selector, Subquery, Text
+from rondo_promql.language.nodes import (
+    Aggregation,
+    Binary,
+    Call,
+    Negation,
+    Node,
+    Number,
+    SeriesSelector,
+    Subquery,
+    Text,
+)
 from rondo_promql.language.parsing import SET_OPERATORS
 from rondo_promql.operators.aggregation import aggregate, aggregate_quantile
 from rondo_promql.operators.arithmetic import combine_scalars, combine_with_scalar
@@ -56,7 +66,7 @@ def evaluate_vector(node: Node, context: Context, reader: Reader = NO_READER) ->
     """
     context.budget.check()
     match node:
-        case Selector():
+        case SeriesSelector():
             vector = select_instant(node, context, reader)
         case Call():
             vector = _call(node, context, reader)
@@ -127,12 +137,14 @@ def _call(node: Call, context: Context, reader: Reader) -> Vector:
     return _CALLS[function](node.arguments, context, below)
 
 
-def _matrix_of(node: Call) -> Selector | Subquery:
-    return next(each for each in node.arguments if isinstance(each, Selector | Subquery) and each.kind == "matrix")
+def _matrix_of(node: Call) -> SeriesSelector | Subquery:
+    return next(
+        each for each in node.arguments if isinstance(each, SeriesSelector | Subquery) and each.kind == "matrix"
+    )
 
 
 def _over_range(
-    function: str, matrix: Selector | Subquery, scalars: list[Floats], context: Context, reader: Reader
+    function: str, matrix: SeriesSelector | Subquery, scalars: list[Floats], context: Context, reader: Reader
 ) -> Vector:
     if function == "quantile_over_time":
         calls.warn_of_quantile(scalars[0], context)
@@ -152,7 +164,7 @@ Arguments = tuple[Node, ...]
 
 def _timestamp(arguments: Arguments, context: Context, reader: Reader) -> Vector:
     """Give the samples' own times where the argument is a selector, else those of the steps."""
-    if isinstance(arguments[0], Selector):
+    if isinstance(arguments[0], SeriesSelector):
         return calls.nameless(select_instant(arguments[0], context, reader, gives_times=True))
     return calls.step_times(evaluate_vector(arguments[0], context, reader), context)
 

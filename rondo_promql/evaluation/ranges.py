@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_promql.arrays.histograms import Histograms
-from rondo_promql.arrays.samples import Block, blocks_of, without_stale
+from rondo_promql.arrays.samples import SampleBlock, blocks_of, without_stale
 from rondo_promql.arrays.vector import Labels, Vector, empty_vector, merge_same_labels, metric_name, without_name
 from rondo_promql.arrays.windows import Windows, find_windows
 from rondo_promql.evaluation.context import Context
@@ -17,7 +17,7 @@ from rondo_promql.functions.labels import labels_when_absent
 from rondo_promql.functions.native import COUNTING_RANGES, HISTOGRAM_RANGES, as_rows, from_rows
 from rondo_promql.functions.ranges import RANGE_FUNCTIONS, Outcome
 from rondo_promql.functions.rates import RATE_FUNCTIONS
-from rondo_promql.language.nodes import Node, Selector, Subquery
+from rondo_promql.language.nodes import Node, SeriesSelector, Subquery
 
 Floats = NDArray[np.float64]
 Evaluate = Callable[[Node, Context, Reader], Vector]
@@ -26,9 +26,11 @@ _KEEP_NAME = frozenset({"first_over_time", "last_over_time"})
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
 
-def read_range(node: Selector | Subquery, context: Context, reader: Reader, evaluate: Evaluate) -> list[Block]:
+def read_range(
+    node: SeriesSelector | Subquery, context: Context, reader: Reader, evaluate: Evaluate
+) -> list[SampleBlock]:
     """Read the samples of a range: a selector's, without marks of ends, or those that a subquery makes."""
-    if isinstance(node, Selector):
+    if isinstance(node, SeriesSelector):
         return without_stale(select_blocks(node, context, reader))
     moments = context.moments(node.moment)
     step_ms = node.step_ms or context.default_step_ms
@@ -49,7 +51,7 @@ def read_range(node: Selector | Subquery, context: Context, reader: Reader, eval
 
 def apply_range(
     function: str,
-    node: Selector | Subquery,
+    node: SeriesSelector | Subquery,
     scalars: list[Floats],
     context: Context,
     reader: Reader,
@@ -77,7 +79,7 @@ def apply_range(
     return merge_same_labels(vector.relabelled([without_name(labels) for labels in vector.labels]), strict=True)
 
 
-def _note_names(block: Block, context: Context) -> None:
+def _note_names(block: SampleBlock, context: Context) -> None:
     if not len(block.timestamps) or block.histograms is not None:
         return
     for name in {metric_name(labels) for labels in block.labels}:
@@ -88,7 +90,7 @@ def _note_names(block: Block, context: Context) -> None:
 
 
 def _of_histograms(
-    function: str, block: Block, histograms: Histograms, moments: NDArray[np.int64], range_ms: int
+    function: str, block: SampleBlock, histograms: Histograms, moments: NDArray[np.int64], range_ms: int
 ) -> Vector | None:
     """Apply a function of a range to the histograms of one series; None where it reads floats alone."""
     windows = find_windows(block.timestamps, as_rows(histograms), moments, range_ms)
@@ -102,13 +104,13 @@ def _of_histograms(
     return None
 
 
-def absent_range(node: Selector | Subquery, context: Context, reader: Reader, evaluate: Evaluate) -> Vector:
+def absent_range(node: SeriesSelector | Subquery, context: Context, reader: Reader, evaluate: Evaluate) -> Vector:
     """Give 1 at each step whose range has no sample of any series."""
     moments = context.moments(node.moment)
     seen = np.zeros(len(moments), dtype=np.bool_)
     for block in read_range(node, context, reader, evaluate):
         seen |= find_windows(block.timestamps, block.values, moments, node.range_ms).counts > 0
-    return absence(seen, labels_when_absent(node.matchers) if isinstance(node, Selector) else ())
+    return absence(seen, labels_when_absent(node.matchers) if isinstance(node, SeriesSelector) else ())
 
 
 def absence(seen: NDArray[np.bool_], labels: Labels) -> Vector:

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_promql.arrays.histograms import Histograms
-from rondo_promql.arrays.samples import Block, read_series
+from rondo_promql.arrays.samples import SampleBlock, read_series
 from rondo_promql.arrays.vector import Labels, Vector, empty_vector, is_stale
 from rondo_promql.evaluation.context import Context
-from rondo_promql.language.nodes import Selector
+from rondo_promql.language.nodes import SeriesSelector
 from rondo_promql.source import Hint
 
 Times = NDArray[np.int64]
@@ -25,7 +25,7 @@ class Reader:
     by: tuple[str, ...] | None = None
 
 
-def select_blocks(selector: Selector, context: Context, reader: Reader) -> list[Block]:
+def select_blocks(selector: SeriesSelector, context: Context, reader: Reader) -> list[SampleBlock]:
     """Ask the source for a selector's series, from the first window's begin to the last one's end."""
     moments = context.moments(selector.moment)
     if not len(moments):
@@ -40,7 +40,7 @@ def select_blocks(selector: Selector, context: Context, reader: Reader) -> list[
     return blocks
 
 
-def select_instant(selector: Selector, context: Context, reader: Reader, *, gives_times: bool = False) -> Vector:
+def select_instant(selector: SeriesSelector, context: Context, reader: Reader, *, gives_times: bool = False) -> Vector:
     """Give each series' newest sample at each step, at most the lookback old; one that ended has none.
 
     Args:

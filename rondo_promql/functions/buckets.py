@@ -40,18 +40,19 @@ def _bound(text: str) -> float | None:
 def _histograms(vector: Vector, warn: Note) -> dict[Labels, _Histogram]:
     """Find the rows of each histogram; a row whose `le` is no number is warned of and left out."""
     found: dict[Labels, _Histogram] = {}
+    bounds: dict[str, float | None] = {}
     for row, labels in enumerate(vector.labels):
         if row in vector.histograms:
             continue
-        text = next((value for name, value in labels if name == BUCKET), "")
-        bound = _bound(text)
+        text = dict(labels).get(BUCKET, "")
+        bound = bounds[text] if text in bounds else bounds.setdefault(text, _bound(text))
         if bound is None:
             warn(
                 f'PromQL warning: bucket label "{BUCKET}" is missing or has a malformed value of "{text}" '
                 f'for metric name "{metric_name(labels)}"'
             )
             continue
-        key = tuple(pair for pair in labels if pair[0] != BUCKET)
+        key = tuple([pair for pair in labels if pair[0] != BUCKET])
         histogram = found.setdefault(key, _Histogram(metric_name(labels)))
         histogram.bounds.append(bound)
         histogram.rows.append(row)

@@ -8,7 +8,7 @@ from typing import Any
 from rondo_promql.arrays.vector import NAME, Labels, with_labels
 from rondo_promql.errors import QueryExecutionError
 from rondo_promql.language.literals import NOT_UTF8
-from rondo_promql.language.matchers import Matcher, compile_expression
+from rondo_promql.language.matchers import LabelMatcher, compile_expression
 
 _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
@@ -60,7 +60,7 @@ def join_labels(labels: list[Labels], target: str, separator: str, sources: list
     return joined
 
 
-def labels_when_absent(matchers: tuple[Matcher, ...]) -> Labels:
+def labels_when_absent(matchers: tuple[LabelMatcher, ...]) -> Labels:
     """Give the labels that a selector asks for by equality, each once; what is asked for in another way has none."""
     labels: dict[str, str] = {}
     seen: set[str] = set()

@@ -39,14 +39,12 @@ def _growth(windows: Windows, *, counter: bool, per_second: bool) -> tuple[Float
         return np.zeros((len(rows), len(windows.ends))), np.zeros(len(windows.ends), dtype=np.bool_)
     first, last, enough = edge_places(windows)
     grown = rows[:, last] - rows[:, first]
-    until_zero = None
     if counter:
         falls = _falls(rows)
         if falls.any():
             grown = grown + window_sums(np.where(falls, rows[:, :-1], 0.0), first, last)
-        sampled = (windows.timestamps[last] - windows.timestamps[first]) / 1000.0
-        until_zero = np.where(grown[2] > 0, sampled * (rows[2, first] / grown[2]), np.inf)
-    return grown * extrapolation(windows, first, last, until_zero, per_second=per_second), enough
+    near_zero = (rows[2, first], grown[2]) if counter else None
+    return grown * extrapolation(windows, first, last, near_zero, per_second=per_second), enough
 
 
 def _instant(windows: Windows, *, per_second: bool) -> tuple[Floats, Mask]:

@@ -32,16 +32,16 @@ def extrapolation(
     windows: Windows,
     first: NDArray[np.int64],
     last: NDArray[np.int64],
-    until_zero_s: Floats | None,
+    counter: tuple[Floats, Floats] | None,
     *,
     per_second: bool,
 ) -> Floats:
     """Give the factor that extends what grew between first and last sample to the window's edges.
 
     Args:
-        until_zero_s: [series, windows]: how long before its first sample a counter was at 0, at its pace; None: no
-            counter.
-    Returns: [series, windows] or [windows].
+        counter: the first values and by how much they grew, both [series, windows]; a counter is extended to where, at
+            its pace, it was 0, and not beyond. None: no counter.
+    Returns: [series, windows], or [windows] where no counter comes near 0.
     """
     starts, ends = windows.ends - windows.range_ms, windows.ends
     first_at, last_at = windows.timestamps[first], windows.timestamps[last]
@@ -50,11 +50,17 @@ def extrapolation(
     threshold = interval * 1.1
     to_start = (first_at - starts) / 1000.0
     to_start = np.where(to_start >= threshold, interval / 2, to_start)
-    before = to_start if until_zero_s is None else np.where(until_zero_s < to_start, until_zero_s, to_start)
+    before = to_start if counter is None else _until_zero(sampled, to_start, *counter)
     to_end = (ends - last_at) / 1000.0
     to_end = np.where(to_end >= threshold, interval / 2, to_end)
     factor = (sampled + before + to_end) / sampled
     return np.asarray(factor / (windows.range_ms / 1000.0) if per_second else factor)
+
+
+def _until_zero(sampled: Floats, to_start: Floats, first_values: Floats, grown: Floats) -> Floats:
+    """Shorten the way to a window's start, in seconds, to the time at which a counter was 0."""
+    nearer = (first_values * sampled < to_start * grown) & (first_values >= 0)
+    return np.where(nearer, sampled * (first_values / grown), to_start) if nearer.any() else to_start
 
 
 def _extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> Outcome:
@@ -62,17 +68,15 @@ def _extrapolated(windows: Windows, *, counter: bool, per_second: bool) -> Outco
     if values.shape[1] < 2:
         return np.full((len(values), len(windows.ends)), np.nan), np.zeros(len(windows.ends), dtype=np.bool_)
     first, last, enough = edge_places(windows)
-    sampled = (windows.timestamps[last] - windows.timestamps[first]) / 1000.0
     first_values = values[:, first]
     grown = values[:, last] - first_values
-    until_zero = None
     if counter:
         falls = values[:, 1:] < values[:, :-1]
         if falls.any():
             lost = np.where(falls, values[:, :-1], 0.0)
             grown = grown + window_sums(lost, first, last)
-        until_zero = np.where((grown > 0) & (first_values >= 0), sampled * (first_values / grown), np.inf)
-    return grown * extrapolation(windows, first, last, until_zero, per_second=per_second), enough
+    near_zero = (first_values, grown) if counter else None
+    return grown * extrapolation(windows, first, last, near_zero, per_second=per_second), enough
 
 
 def _instant(windows: Windows, *, per_second: bool) -> Outcome:

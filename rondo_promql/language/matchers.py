@@ -41,7 +41,7 @@ def forget_expressions() -> None:
     re2.purge()
 
 
-class Matcher:
+class LabelMatcher:
     """One label matcher: `.matches(value)` tests a label's value, "" where the label is missing.
 
     `name`, `op` (`=`, `!=`, `=~` or `!~`) and `value` are as written, for a source that has an index.

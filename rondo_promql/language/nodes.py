@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
-from rondo_promql.language.matchers import Matcher
+from rondo_promql.language.matchers import LabelMatcher
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +33,10 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
-class Selector:
+class SeriesSelector:
     """A selector of series: instant, or of a range if `range_ms` is not 0."""
 
-    matchers: tuple[Matcher, ...]
+    matchers: tuple[LabelMatcher, ...]
     moment: Moment
     range_ms: int = 0
 
@@ -119,4 +119,4 @@ class Binary:
     kind: str
 
 
-Node: TypeAlias = Number | Text | Selector | Subquery | Call | Negation | Aggregation | Binary
+Node: TypeAlias = Number | Text | SeriesSelector | Subquery | Call | Negation | Aggregation | Binary

@@ -10,7 +10,7 @@ from typing import Any
 
 from rondo_promql.errors import PromqlError, QuerySyntaxError
 from rondo_promql.language.literals import normalise_text
-from rondo_promql.language.matchers import Matcher, forget_expressions
+from rondo_promql.language.matchers import LabelMatcher, forget_expressions
 from rondo_promql.language.nodes import (
     Aggregation,
     Binary,
@@ -21,7 +21,7 @@ from rondo_promql.language.nodes import (
     Negation,
     Node,
     Number,
-    Selector,
+    SeriesSelector,
     Subquery,
     Text,
 )
@@ -96,23 +96,25 @@ def _convert(parsed: Any) -> Node:
     return _CONVERTERS[type(parsed).__name__](parsed)
 
 
-def _selector(parsed: Any, range_ms: int = 0) -> Selector:
+def _selector(parsed: Any, range_ms: int = 0) -> SeriesSelector:
     if parsed.matchers.or_matchers:
         raise QuerySyntaxError('parse error: unexpected "or" between label matchers; write two selectors with "or"')
     operators = {"Equal": "=", "NotEqual": "!=", "Re": "=~", "NotRe": "!~"}
-    matchers = [Matcher(each.name, operators[str(each.op).split(".")[-1]], each.value) for each in _matchers(parsed)]
+    matchers = [
+        LabelMatcher(each.name, operators[str(each.op).split(".")[-1]], each.value) for each in _matchers(parsed)
+    ]
     if parsed.name is not None:
-        matchers.insert(0, Matcher("__name__", "=", parsed.name))
+        matchers.insert(0, LabelMatcher("__name__", "=", parsed.name))
     if all(each.matches("") for each in matchers):
         raise QuerySyntaxError("parse error: vector selector must contain at least one non-empty matcher")
-    return Selector(tuple(matchers), _moment(parsed), range_ms)
+    return SeriesSelector(tuple(matchers), _moment(parsed), range_ms)
 
 
 def _matchers(parsed: Any) -> list[Any]:
     return list(parsed.matchers.matchers)
 
 
-def _matrix(parsed: Any) -> Selector:
+def _matrix(parsed: Any) -> SeriesSelector:
     return _selector(parsed.vector_selector, _milliseconds(parsed.range))
 
 

@@ -38,7 +38,7 @@ def group_rows(labels: list[Labels], grouping: Grouping) -> Groups:
     chosen = frozenset(grouping.labels) | {NAME} if grouping.without else frozenset(grouping.labels)
     groups: dict[Labels, list[int]] = {}
     for row, each in enumerate(labels):
-        key = tuple(pair for pair in each if (pair[0] in chosen) is not grouping.without) if chosen else ()
+        key = tuple([pair for pair in each if (pair[0] in chosen) is not grouping.without]) if chosen else ()
         groups.setdefault(key, []).append(row)
     sizes = [0, *(len(rows) for rows in groups.values())]
     order = np.array([row for rows in groups.values() for row in rows], dtype=np.int64)

@@ -25,7 +25,7 @@ _NOT_GROUPED = "multiple matches for labels: grouping labels must ensure unique 
 def signature_of(matching: Matching) -> Callable[[Labels], Signature]:
     """Make the function that gives the labels by which a series is matched."""
     chosen = frozenset(matching.labels) if matching.on else frozenset(matching.labels) | {NAME}
-    return lambda labels: tuple(pair for pair in labels if (pair[0] in chosen) is matching.on)
+    return lambda labels: tuple([pair for pair in labels if (pair[0] in chosen) is matching.on])
 
 
 def combine_sets(operator: str, left: Vector, right: Vector, matching: Matching) -> Vector:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rondo_core.clock import wall_ns
 from rondo_core.errors import QueryLimitError, RondoError, UsageError, one_line
 from rondo_core.model import REGISTRY_FILE, RUNS_FILE, Series
-from rondo_core.read import LABEL, look_below, still_counted
+from rondo_core.read import look_below, still_counted
 from rondo_core.retention import Listed, look_at_store
 from rondo_core.storage import Meta, Registry, how_ended, outcome, read_meta
 from rondo_web.http.responses import PageResponse
@@ -38,9 +38,9 @@ class ListedLife(NamedTuple):
 class LifeDirectory:
     """The lives at a path. What is known of a dead one is looked for once. Thread-safe."""
 
-    def __init__(self, path: Path) -> None:
-        """Know none of them."""
-        self.path = path
+    def __init__(self, path: Path, label: str) -> None:
+        """Know none of them. Args: `label`: which has a life's name, where there are several."""
+        self.path, self._label = path, label
         self._known: dict[Path, tuple[tuple[int, ...], ListedLife]] = {}
         self._lock = threading.Lock()
 
@@ -92,7 +92,7 @@ class LifeDirectory:
         meta = read_meta(path)
         registry = Registry(path / REGISTRY_FILE, meta.schemas, writable=False)
         try:
-            facts = _facts(listed, meta, name, list(registry))
+            facts = _facts(listed, meta, {self._label: name} if name else {}, list(registry))
         finally:
             registry.close()
         life = ListedLife(listed, facts)
@@ -130,7 +130,7 @@ def _mark(path: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
-def _facts(listed: Listed, meta: Meta, name: str, series: Sequence[Series]) -> dict[str, Any]:
+def _facts(listed: Listed, meta: Meta, telling: dict[str, str], series: Sequence[Series]) -> dict[str, Any]:
     run = listed.run
     said, sort = "never written", "unclear"
     if listed.folded is not None:
@@ -139,13 +139,13 @@ def _facts(listed: Listed, meta: Meta, name: str, series: Sequence[Series]) -> d
         said = f"whether it is written is not known: {listed.unknown}"
     elif run is not None:
         said, sort = how_ended(run, listed.pid), outcome(run, listed.pid)
-    labels = {LABEL: name, **dict(meta.labels)} if name else {}
+    name, labels = next(iter(telling.values()), ""), telling and telling | dict(meta.labels)
     return {
         "store": name,
         "name": name or listed.path.resolve().name,
         "id": listed.store_id,
         "labels": labels,
-        "matchers": {LABEL: labels[LABEL]} if name else {},
+        "matchers": {each: labels[each] for each in telling},
         "writer": run.writer if run else "",
         "pid": run.pid if run else None,
         "run": run.number if run else 0,

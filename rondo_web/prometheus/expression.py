@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, TypeVar
 
-import rondo_promql
 from rondo_core.errors import UsageError
+from rondo_promql import QuerySyntaxError, parse_text
 
 T = TypeVar("T")
 MAX_CHARS = 64 << 10
@@ -89,8 +89,8 @@ def is_large(text: str) -> bool:
 def parsed(expression: str, name: str = "query") -> Any:
     """Parse an expression. Raises: UsageError: see `checked`, or it is no PromQL."""
     try:
-        return rondo_promql.parse_text(checked(expression, name))
-    except rondo_promql.QuerySyntaxError as error:
+        return parse_text(checked(expression, name))
+    except QuerySyntaxError as error:
         raise UsageError(f'invalid parameter "{name}": {error}') from None
 
 

@@ -30,6 +30,7 @@ _ASKED: dict[str, ApiPage] = {
     "metadata": series.metadata,
     "rules": status.rules,
     "alerts": status.alerts,
+    "targets": status.targets,
     "status/buildinfo": status.build,
     "status/config": status.config,
     "status/flags": status.flags,

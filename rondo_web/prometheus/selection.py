@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import rondo_promql
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import QueryLimitError, UsageError
 from rondo_core.read import Budget, StoreReader
+from rondo_promql import (
+    LabelMatcher,
+    PromqlError,
+    QueryBudget,
+    QuerySyntaxError,
+    QueryTimeoutError,
+    TooManySamplesError,
+    evaluate,
+    evaluate_instant,
+    forget_parsed,
+)
 from rondo_web.errors import BusyError, EvaluationError
 from rondo_web.prometheus.endpoint import ApiRequest
 from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed, within_range
@@ -27,20 +37,20 @@ def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
     """
     limits = asked.limits
     seconds = min(limits.max_ns / NS_PER_S, asked.parameters.duration_ms("timeout", MAX_TIMEOUT_MS) / 1000)
-    budget = rondo_promql.Budget(seconds, limits.max_values, limits.max_values, asked.gone)
-    evaluate = rondo_promql.evaluate_instant if len(times_ms) == 1 else rondo_promql.evaluate
+    budget = QueryBudget(seconds, limits.max_values, limits.max_values, asked.gone)
+    answer = evaluate_instant if len(times_ms) == 1 else evaluate
     try:
-        result = evaluate(expression, ServedSource(asked), *times_ms, budget=budget)
+        result = answer(expression, ServedSource(asked), *times_ms, budget=budget)
         check_points(sum(len(stamps) for _, stamps, _ in result.series))
-    except (rondo_promql.TooManySamplesError, rondo_promql.QueryTimeoutError) as error:
+    except (TooManySamplesError, QueryTimeoutError) as error:
         if limits is SMALL:
             raise QueryLimitError(str(error)) from None
         raise EvaluationError(str(error), error.error_type) from None
-    except rondo_promql.PromqlError as error:
+    except PromqlError as error:
         raise EvaluationError(str(error), error.error_type) from None
     finally:
         if is_large(expression):
-            rondo_promql.forget_parsed()
+            forget_parsed()
     return result
 
 
@@ -84,6 +94,11 @@ class ServedSource:
         self.check()
         return found
 
+    def span_ms(self) -> tuple[int, int]:
+        """Give the instants of the first sample and of the newest; 0 where there is none."""
+        with self._asked.store.source(self._budget) as source:
+            return source.oldest_ms() or 0, source.newest_ms() or 0
+
     def metadata(self) -> dict[str, tuple[str, str, str]]:
         """Give the type, the help and the unit of each metric."""
         with self._asked.store.source(self._budget) as source:
@@ -96,7 +111,7 @@ class ServedSource:
             raise BusyError("nobody waits for the answer any more")
 
 
-def matchers_of(selector: str) -> list[rondo_promql.Matcher]:
+def matchers_of(selector: str) -> list[LabelMatcher]:
     """Read a selector of `match[]`. Raises: UsageError: it is none, or would take everything."""
     what = 'invalid parameter "match[]"'
     node = parsed(selector, "match[]")
@@ -112,7 +127,7 @@ def matchers_of(selector: str) -> list[rondo_promql.Matcher]:
     return found
 
 
-def matchers(given: Sequence[tuple[str, str, str]], what: str) -> list[rondo_promql.Matcher]:
+def matchers(given: Sequence[tuple[str, str, str]], what: str) -> list[LabelMatcher]:
     """Give conditions on labels, each of a name, a sign and a text.
 
     Raises: UsageError: a text is no regular expression, or they are too large; it begins with `what`.
@@ -122,9 +137,9 @@ def matchers(given: Sequence[tuple[str, str, str]], what: str) -> list[rondo_pro
         raise UsageError(f"{what}: {len(patterns)} regular expressions; at most {MAX_PATTERNS}")
     check_patterns(patterns, what)
     try:
-        return [rondo_promql.Matcher(*each) for each in given]
-    except rondo_promql.QuerySyntaxError as error:
+        return [LabelMatcher(*each) for each in given]
+    except QuerySyntaxError as error:
         raise UsageError(f"{what}: {error}") from None
     finally:
         if any(map(is_large, patterns)):
-            rondo_promql.forget_parsed()
+            forget_parsed()

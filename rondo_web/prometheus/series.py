@@ -64,10 +64,13 @@ def unescaped(name: str) -> str:
 
 def _found(asked: ApiRequest) -> list[dict[str, str]]:
     """Give the label sets that the selectors of `match[]` take, each once; all where there is none."""
-    asked.parameters.span_ms()  # which must be instants; the registries do not say when a series had samples
+    every = [matchers_of(each) for each in asked.parameters.every("match[]")] or [[]]
+    start_ms, end_ms = asked.parameters.span_ms()
     source = ServedSource(asked)
-    selectors = asked.parameters.every("match[]")
-    every = [matchers_of(each) for each in selectors] or [[]]
+    # The registries do not say when a series had samples: all of what is served counts, or nothing of it.
+    first_ms, last_ms = source.span_ms()
+    if end_ms < first_ms or start_ms > last_ms:
+        return []
     found: dict[Any, dict[str, str]] = {}
     for matchers in every:
         for each in source.series(matchers):

@@ -41,6 +41,7 @@ flags = fixed({"query.lookback-delta": "5m"})
 rules = fixed({"groups": []})
 alerts = fixed({"alerts": []})
 exemplars = fixed([])
+targets = fixed({"activeTargets": [], "droppedTargets": []})
 
 
 def tsdb(asked: ApiRequest) -> PageResponse:
@@ -55,7 +56,8 @@ def tsdb(asked: ApiRequest) -> PageResponse:
         pairs.update(each.items())
         for name, value in each.items():
             values.setdefault(name, set()).add(value)
-    head = {"numSeries": len(every), "numLabelPairs": len(pairs)}
+    first_ms, last_ms = source.span_ms()
+    head = {"numSeries": len(every), "numLabelPairs": len(pairs), "minTime": first_ms, "maxTime": last_ms}
     return success_of(
         {
             "headStats": head,

@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rondo_core.read import LABEL, Budget, StoreReader, StoresSource, look_below
+from rondo_core.clock import wall_ns
+from rondo_core.read import LABEL, Budget, StoreReader, StoreSource, StoresSource, look_below
 from rondo_web.errors import FAILURES, BusyError
 from rondo_web.reading.descriptions import Description, Descriptions
 from rondo_web.reading.health import Health, HealthCheck
@@ -19,13 +20,19 @@ from rondo_web.reading.workers import Workers
 class ServedStore:
     """What a page asks; pages below every path and every family go through here, and share its `workers`."""
 
-    def __init__(self, path: Path, workers: Workers) -> None:
-        """Open the store or the stores at `path`. Raises: as `open_reader`."""
+    def __init__(self, path: Path, workers: Workers, label: str = "") -> None:
+        """Open the store or the stores at `path`.
+
+        Args: `label`: which in PromQL has the name of a store; empty: `rondo_store`, where there may be several.
+        Raises: as `open_reader`.
+        """
         self.workers = workers
+        self._labels = ((label, path.stem),) if label else ()
+        self.label = label or LABEL
         self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
-        self._sources = StoresSource(path, look_below, LABEL)  # which looks at no store before it is asked
+        self._sources = StoresSource(path, look_below, self.label)  # which looks at no store before it is asked
 
     @contextmanager
     def reader(self, limits: ReadLimits) -> Iterator[Reader]:
@@ -53,7 +60,7 @@ class ServedStore:
             return
         with self._shared.reader(reopen=True) as reader:  # a source looks for what was declared since by itself
             assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
-            yield reader.source(budget=budget)
+            yield StoreSource(reader, clock=wall_ns, budget=budget, labels=self._labels)
 
     def is_directory(self) -> bool:
         """Say whether it is a directory of stores."""

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from rondo_cli.main import run
-from rondo_cli.top_table import Row, Table, View, frame, ordered, sparkline
+from rondo_cli.top_table import TopRow, TopTable, TopView, frame, ordered, sparkline
 from rondo_core import ManualClock, Store
 
 START_S = 1_700_000_100
@@ -186,19 +186,19 @@ def test_top_follows_its_keys(store):
 def test_a_table_is_sorted_moved_and_cut_to_the_screen():
     """The largest first, what has no value last; a key moves no further than the rows; lines fit."""
     nan = float("nan")
-    rows = [Row(f"row{n}", (value,), ((value,) * 3,)) for n, value in enumerate((2.0, nan, 5.0, 1.0))]
-    names = [row.name for row in ordered(rows, View())]
+    rows = [TopRow(f"row{n}", (value,), ((value,) * 3,)) for n, value in enumerate((2.0, nan, 5.0, 1.0))]
+    names = [row.name for row in ordered(rows, TopView())]
     assert names == ["row2", "row0", "row3", "row1"]
-    assert [row.name for row in ordered(rows, View(turned=True))] == ["row3", "row0", "row2", "row1"]
-    assert [row.name for row in ordered(rows, View(sort=0, turned=True))] == ["row3", "row2", "row1", "row0"]
-    view = View()
+    assert [row.name for row in ordered(rows, TopView(turned=True))] == ["row3", "row0", "row2", "row1"]
+    assert [row.name for row in ordered(rows, TopView(sort=0, turned=True))] == ["row3", "row2", "row1", "row0"]
+    view = TopView()
     for key in ("down", "down", "down", "down"):
         view = view.after(key, len(rows), 1, 2)
     assert view.first == 2
     assert view.after("left", 4, 1, 2).sort == 0
     assert view.after(" ", 4, 1, 2).held
     assert view.after("x", 4, 1, 2) == view
-    lines = frame(Table(rows, ("value",), START_S * 1000), View(), 60, 7)
+    lines = frame(TopTable(rows, ("value",), START_S * 1000), TopView(), 60, 7)
     assert len(lines) == 7
     assert max(map(len, lines)) <= 60
     assert sparkline([1.0, nan, 2.0, float("inf")]) == "▁ █ "

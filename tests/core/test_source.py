@@ -233,6 +233,24 @@ def test_stores_that_share_their_label_are_one_series(tmp_path, clock):
         assert value(source, "histogram_count(sum_over_time(w_seconds[1m]))", 9) == 10
 
 
+def test_buckets_of_several_stores_add_up(tmp_path):
+    """Whatever each of them observed, their buckets have the same bounds: the quantile of all is that of the sum."""
+    seen = []
+    for name, scale in (("a", 0.001), ("b", 1.0), ("c", 1.0)):
+
+        def record(store, second, scale=scale):
+            for each in (scale, scale * 1.5, scale * 2):
+                seen.append(each)
+                store.summary("w_seconds", quantiles=True).observe(each)
+
+        live(tmp_path / f"{name}.rondo", ManualClock(START_S * S), 10, each=record)
+    with open_source(tmp_path) as source:
+        for share in (0.2, 0.5, 0.9):
+            exact = np.quantile(seen, share, method="inverted_cdf")
+            for query in ("sum by (le) (increase(w_seconds_bucket[1m]))", "sum(increase(w_seconds[1m]))"):
+                assert value(source, f"histogram_quantile({share}, {query})", 9) == pytest.approx(exact, rel=0.1), query
+
+
 def test_a_range_over_many_dead_stores_is_the_sum_of_each(tmp_path):
     """What is kept of stores that were read before is what is read of them at first."""
     for place in range(6):

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from rondo_promql import (
-    Budget,
     PromqlError,
+    QueryBudget,
     QueryCanceledError,
     QueryExecutionError,
     QuerySyntaxError,
@@ -84,25 +84,25 @@ def test_a_query_that_takes_too_much_is_ended(lists, series):
     """By samples read, by points made, by time, and from elsewhere; each is an error of its own."""
     source = lists(*(series("x", range(100), i=str(place)) for place in range(10)))
     arguments = ("sum(x)", source, 0, 6_000_000, 60_000)
-    assert evaluate(*arguments, budget=Budget(max_samples=1000, max_points=2000, deadline_s=100)).series
+    assert evaluate(*arguments, budget=QueryBudget(max_samples=1000, max_points=2000, deadline_s=100)).series
     with pytest.raises(TooManySamplesError):
-        evaluate(*arguments, budget=Budget(max_samples=999))
+        evaluate(*arguments, budget=QueryBudget(max_samples=999))
     with pytest.raises(TooManySamplesError):
-        evaluate(*arguments, budget=Budget(max_points=1009))
+        evaluate(*arguments, budget=QueryBudget(max_points=1009))
     with pytest.raises(QueryTimeoutError, match="query timed out in expression evaluation"):
-        evaluate(*arguments, budget=Budget(deadline_s=-1))
+        evaluate(*arguments, budget=QueryBudget(deadline_s=-1))
     with pytest.raises(QueryCanceledError, match="query was canceled in expression evaluation"):
-        evaluate(*arguments, budget=Budget(canceled=lambda: True))
+        evaluate(*arguments, budget=QueryBudget(canceled=lambda: True))
 
 
 def test_steps_without_end_are_refused_before_there_is_an_array_of_them(lists):
     """The bound of points holds for a query without series, and for a subquery's steps."""
-    budget = Budget(max_points=11_000)
+    budget = QueryBudget(max_points=11_000)
     with pytest.raises(TooManySamplesError, match="10000000001 points where 11000 are allowed"):
         evaluate("1", lists(), 0, 10_000_000_000, 1, budget=budget)
     counter = lists(({"__name__": "x"}, list(range(0, 100_000, 1000)), list(range(100))))
     with pytest.raises(TooManySamplesError, match="10000 points where 200 are allowed"):
-        evaluate('count_values("v", x)', counter, 0, 99_000, 1000, budget=Budget(max_points=200))
+        evaluate('count_values("v", x)', counter, 0, 99_000, 1000, budget=QueryBudget(max_points=200))
     with pytest.raises(TooManySamplesError):
         evaluate_instant("max_over_time(vector(1)[10y:1ms])", lists(), 0, budget=budget)
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from rondo_promql import Matcher, QuerySyntaxError, evaluate, evaluate_instant
+from rondo_promql import LabelMatcher, QuerySyntaxError, evaluate, evaluate_instant
 
 MINUTE = 60_000
 
@@ -120,7 +120,7 @@ def test_labels_may_be_pairs_and_values_lists(at):
 
 def test_a_matcher_says_what_it_is_and_is_re2():
     """No pattern runs for ever, and Python's own extensions are refused."""
-    assert Matcher("a", "=~", "(a|aa)+$").matches("a" * 64 + "!") is False
-    assert repr(Matcher("a", "!~", "b.*")) == 'a!~"b.*"'
+    assert LabelMatcher("a", "=~", "(a|aa)+$").matches("a" * 64 + "!") is False
+    assert repr(LabelMatcher("a", "!~", "b.*")) == 'a!~"b.*"'
     with pytest.raises(QuerySyntaxError, match="error parsing regexp"):
-        Matcher("a", "=~", "(?<=b)a")
+        LabelMatcher("a", "=~", "(?<=b)a")

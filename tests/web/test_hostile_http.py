@@ -465,6 +465,40 @@ def test_a_body_without_end_gets_its_answer(store_path):
         server.end()
 
 
+def test_a_body_that_drips_is_ended(store_path):
+    """A form has five seconds as a whole, and so has one of which nothing comes; then it is said so."""
+    server = Server(store_path)
+    kind = b"Content-Type: application/x-www-form-urlencoded"
+    try:
+        with (
+            socket.create_connection(server.address, timeout=60) as dripping,
+            socket.create_connection(server.address, timeout=60) as silent,
+        ):
+            ended, came = threading.Event(), b""
+            for client in (dripping, silent):
+                client.sendall(head(b"POST", b"/api/v1/query", kind, b"Content-Length: 100000"))
+
+            def drip():
+                with suppress(OSError):
+                    while not ended.wait(0.5):
+                        dripping.sendall(b"query=g")
+
+            thread = threading.Thread(target=drip)
+            thread.start()
+            for client in (silent, dripping):
+                came = b""
+                while part := client.recv(4096):
+                    came += part
+                assert status_of(came) == 408
+                assert json.loads(came.partition(b"\r\n\r\n")[2])["error"] == "the body did not come within 5 s"
+            ended.set()
+            thread.join()
+        assert status_of(server.ask(api("query", query="sum(g)", time=1_700_000_500))) == 200
+    finally:
+        server.end()
+    assert server.said == []
+
+
 def test_answers_that_nobody_takes_are_few(store_path):
     """Clients that ask for much and read nothing hold a bounded part of memory; small questions are answered as ever."""
     server = Server(store_path)

@@ -43,7 +43,9 @@ def live_a_life(path, start_s, *, n_routes=3, writer="web"):
     """Record two minutes of a program that stalls for twenty seconds in the middle."""
     clock = ManualClock(start_s * NS_PER_S)
     with Store(path, schemas(n_routes + 8), clock=clock, writer=writer) as store:
-        requests = [store.counter("http_requests_total", help="Requests.", route=f"/{each}") for each in range(n_routes)]
+        requests = [
+            store.counter("http_requests_total", help="Requests.", route=f"/{each}") for each in range(n_routes)
+        ]
         memory = store.gauge("process_resident_memory_bytes", unit="bytes", help=f"Memory {HOSTILE}")
         took = store.summary("took_seconds", unit="seconds")
         store.counter("odd_total", help="Odd names.", who=HOSTILE).inc()

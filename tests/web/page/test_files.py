@@ -14,7 +14,13 @@ from rondo_web.page.files import STATIC, names
 
 ROOT = Path(__file__).parents[3]
 TOKEN = "a-token-of-many-letters"
-TYPES = {"css": "text/css", "html": "text/html", "js": "text/javascript", "svg": "image/svg+xml", "LICENSE": "text/plain"}
+TYPES = {
+    "css": "text/css",
+    "html": "text/html",
+    "js": "text/javascript",
+    "svg": "image/svg+xml",
+    "LICENSE": "text/plain",
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,18 @@ def test_a_file_that_a_browser_has_is_not_sent_again(address):
 
 @pytest.mark.parametrize(
     "path",
-    ["../files.py", "..%2ffiles.py", "%2e%2e/files.py", "uplot/../../files.py", "/etc/passwd", "", "uplot", "nope.js", "app.js/", "app.js%00.css"],
+    [
+        "../files.py",
+        "..%2ffiles.py",
+        "%2e%2e/files.py",
+        "uplot/../../files.py",
+        "/etc/passwd",
+        "",
+        "uplot",
+        "nope.js",
+        "app.js/",
+        "app.js%00.css",
+    ],
 )
 def test_no_other_file_is_sent(address, path):
     """Whatever a path says, what is sent is one of the page's files or an error."""
@@ -101,7 +118,9 @@ def test_nothing_of_the_page_is_from_elsewhere():
         if name.startswith("uplot/"):
             hosts -= {"https://github.com/leeoniya/uPlot"}
         else:
-            assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", text), name
+            assert not re.search(
+                r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc", text
+            ), name
             assert len(text.splitlines()) <= 500, name
         assert not hosts, name
 

@@ -37,7 +37,10 @@ def fleet(tmp_path, small_schemas):
         store.mark("deploy", version="1.4.2")
         store.tick()
         clock.advance(5)
-    with pytest.raises(ValueError, match="no such row"), Store(root / "ci" / "second.rondo", small_schemas, clock=clock):
+    with (
+        pytest.raises(ValueError, match="no such row"),
+        Store(root / "ci" / "second.rondo", small_schemas, clock=clock),
+    ):
         raise ValueError("no such row")
     with Store(root / "third.rondo", small_schemas, clock=clock) as live:
         live.gauge("level", unit="ratio").set(0.5)

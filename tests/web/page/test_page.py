@@ -32,7 +32,10 @@ def panel(page, title):
 
 
 def legend(found):
-    return {row.locator(".label").inner_text(): row.locator("td").all_inner_texts() for row in found.locator(".legend tbody tr").all()}
+    return {
+        row.locator(".label").inner_text(): row.locator("td").all_inner_texts()
+        for row in found.locator(".legend tbody tr").all()
+    }
 
 
 def where(page):
@@ -87,7 +90,10 @@ def test_a_chart_follows_what_is_recorded_until_its_life_ends(page, address, rec
     level = panel(page, "level")
     for number in (42, 43):
         recorder("level", number)
-        page.wait_for_function("text => [...document.querySelectorAll('.legend td:last-child')].some(each => each.textContent === text)", arg=str(number))
+        page.wait_for_function(
+            "text => [...document.querySelectorAll('.legend td:last-child')].some(each => each.textContent === text)",
+            arg=str(number),
+        )
     assert list(legend(level))[0] == "level"
     recorder("another", 5)
     panel(page, "another")  # a series that came later has its chart
@@ -192,7 +198,9 @@ def test_an_address_shows_the_same_again(page, address):
     page.wait_for_function("() => location.hash.includes('find=')")
 
     def seen():
-        page.wait_for_function("() => [...document.querySelectorAll('article.panel')].filter(each => each.offsetParent && each.dataset.drawn).length === 2")
+        page.wait_for_function(
+            "() => [...document.querySelectorAll('article.panel')].filter(each => each.offsetParent && each.dataset.drawn).length === 2"
+        )
         return [
             page.locator(".shown").inner_text(), page.get_by_role("searchbox").input_value(),
             [each.inner_text() for each in page.locator("article.panel:visible h3").all()],
@@ -234,7 +242,9 @@ def test_points_are_saved_as_csv_and_json(page, address):
     with download.value.path().open() as file:
         told = json.load(file)
     assert told["expressions"] == ['rate(http_requests_total{rondo_store="web-1.rondo"}[2s])']
-    assert [each["labels"] for each in told["series"]] == [{"rondo_store": "web-1.rondo", "route": f"/{each}"} for each in range(3)]
+    assert [each["labels"] for each in told["series"]] == [
+        {"rondo_store": "web-1.rondo", "route": f"/{each}"} for each in range(3)
+    ]
 
 
 def test_many_series_are_shown_the_largest_first(page, address):
@@ -294,14 +304,20 @@ def test_nothing_keeps_people_out_and_nothing_overflows(page, address, width, th
             page.locator(".lives svg path.line").first.wait_for(state="attached")
         page.evaluate(AXE.read_text())
         found = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
-        bad = [(each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"]) for each in found["violations"] if each["impact"] in {"serious", "critical"}]
+        bad = [
+            (each["id"], each["nodes"][0]["html"], each["nodes"][0]["failureSummary"])
+            for each in found["violations"]
+            if each["impact"] in {"serious", "critical"}
+        ]
         assert bad == []
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_nothing_moves_while_charts_come(page, address):
     """Room is left for what is being loaded: the browser counts next to no shift of the layout."""
-    page.add_init_script("window.shift = 0; new PerformanceObserver(list => list.getEntries().forEach(each => { if (!each.hadRecentInput) window.shift += each.value; })).observe({type: 'layout-shift', buffered: true});")
+    page.add_init_script(
+        "window.shift = 0; new PerformanceObserver(list => list.getEntries().forEach(each => { if (!each.hadRecentInput) window.shift += each.value; })).observe({type: 'layout-shift', buffered: true});"
+    )
     show(page, address, life="web-1.rondo")
     page.wait_for_function("() => document.querySelectorAll('.sections article.panel[data-drawn]').length >= 4")
     assert page.evaluate("window.shift") < 0.02
@@ -320,7 +336,9 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(page, fleet, address, tmp_pat
         page.goto("about:blank")
         assert not [url for url in page.asked if "a-token" in url]
         own = sidecar.url.removesuffix("metrics")
-        page.asked[:] = [address + url.removeprefix(own) for url in page.asked if url.startswith(own)] + [url for url in page.asked if not url.startswith(own)]
+        page.asked[:] = [address + url.removeprefix(own) for url in page.asked if url.startswith(own)] + [
+            url for url in page.asked if not url.startswith(own)
+        ]
         assert len(page.errors) == 1  # the browser's own line for the status 401
         page.errors.clear()
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rondo_cli.main import run
 from rondo_core import Schema, Store, Tier
 from rondo_web import Sidecar, listen
 
@@ -159,3 +160,19 @@ def test_a_large_answer_is_refused_with_what_to_ask_instead(path, clock, client)
         whole = api.post("query_range", query='g{i=~"1.."}', **span)[1]["data"]["result"]
         assert {len(each["values"]) for each in whole} == {600}
         assert len(whole) == 100
+
+
+def test_the_label_of_a_store_is_what_dashboards_want(tmp_path, clock, client, serving):
+    """`--store-label instance`: of each store below a directory, and of one alone; a name that is none is one line."""
+    for name in ("a", "b"):
+        with Store(tmp_path / "vms" / f"{name}.rondo", clock=clock) as store:
+            store.gauge("level").set(1.0)
+    at = clock() // 10**9
+    for path, wanted in ((tmp_path / "vms", ["a.rondo", "b.rondo"]), (tmp_path / "vms" / "a.rondo", ["a"])):
+        with serving(path, "--store-label", "instance") as url:
+            api = client(url)
+            assert api.data("label/instance/values") == wanted
+            found = api.data("query", query="sum by (instance) (level)", time=at)["result"]
+            assert [each["metric"]["instance"] for each in found] == wanted
+    for wrong in ("1x", "a-b", "__name__", "a b"):
+        assert run(["serve", str(tmp_path / "vms"), "--store-label", wrong, "--port", "0"]) == 2

@@ -25,6 +25,8 @@ def test_names_and_values_are_told_sorted(api):
     assert api.data("label/queue/values") == ["mail", "web"]
     assert api.data("label/queue/values", **{"match[]": 'jobs_total{queue!="web"}'}) == ["mail"]
     assert api.data("label/nope/values") == []
+    assert api.data("label/queue/values", start=1_700_000_060, end=1_700_000_061) == ["mail", "web"]
+    assert api.data("label/queue/values", start=1_700_000_200) == api.data("labels", end=1_699_999_000) == []
     names = api.data("label/__name__/values")
     assert names == sorted(names)
     assert {"jobs_total", "level", "took_seconds_count", "took_seconds_sum"} <= {*names}

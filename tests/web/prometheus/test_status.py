@@ -26,6 +26,8 @@ def test_tsdb_counts_what_there_is(api):
     assert {"name": "queue", "value": 2} in told["labelValueCountByLabelName"]
     assert {"name": "queue=web", "value": 1} in told["seriesCountByLabelValuePair"]
     assert told["headStats"]["numSeries"] == len(api.data("series", **{"match[]": '{__name__!=""}'}))
+    assert 1_699_990_000_000 <= told["headStats"]["minTime"] <= 1_700_000_000_000
+    assert told["headStats"]["maxTime"] == 1_700_000_119_000
     assert all(len(each) <= 1 for each in api.data("status/tsdb", limit="1").values() if isinstance(each, list))
 
 
