@@ -94,7 +94,7 @@ def test_a_chart_follows_what_is_recorded_until_its_life_ends(page, address, rec
             "text => [...document.querySelectorAll('.legend td:last-child')].some(each => each.textContent === text)",
             arg=str(number),
         )
-    assert list(legend(level))[0] == "level"
+    assert next(iter(legend(level))) == "level"
     recorder("another", 5)
     panel(page, "another")  # a series that came later has its chart
     recorder.process.kill()
