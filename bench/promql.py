@@ -26,7 +26,7 @@ from harness import Report, finish, in_turn, machine, options, process_ns
 import rondo_promql
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.export.runner import open_runner
-from rondo_core.read import StoresSource
+from rondo_core.read import open_source
 from rondo_web import listen
 from rondo_web.sidecar import Sidecar
 
@@ -225,7 +225,7 @@ def over_the_dead(directory: Path, repeat: int) -> tuple[list[float], list[float
         clock.advance(-60)
     cold, warm = [], []
     for _ in range(repeat):
-        with StoresSource(directory) as source:
+        with open_source(directory) as source:
             for found in (cold, warm):
                 begun = process_ns()
                 result = rondo_promql.evaluate_instant("sum(rate(c_total[30s]))", source, (START_S + 59) * 1000)

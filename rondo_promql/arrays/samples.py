@@ -43,9 +43,8 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
         n_samples += len(timestamps)
         if hasattr(values, "cells"):
             stamps = np.asarray(timestamps, dtype=np.int64)
-            blocks.append(
-                SampleBlock([read_labels(labels)], stamps, np.empty((1, len(stamps))), read_histograms(values))
-            )
+            histograms = read_histograms(values)
+            blocks.append(SampleBlock([read_labels(labels)], stamps, np.empty((1, len(stamps))), histograms))
             continue
         row = (read_labels(labels), np.asarray(values, dtype=np.float64), weights)
         if last is not None and last[0] is timestamps and last[1] is (weights is None):

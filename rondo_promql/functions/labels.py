@@ -15,7 +15,7 @@ _REFERENCE = re.compile(r"\$(?:\$|(\w+)|\{(\w+)\})", re.ASCII)
 
 def _check_name(name: str, function: str) -> None:
     if not name or NOT_UTF8 in name:
-        raise QueryExecutionError(f'invalid destination label name in {function}(): "{name}"')
+        raise QueryExecutionError(f"invalid destination label name in {function}(): {name}")
 
 
 def replace_label(labels: list[Labels], target: str, template: str, source: str, pattern: str) -> list[Labels]:

@@ -29,6 +29,13 @@ from rondo_promql.language.nodes import (
 # The parser's words, and those of Prometheus for the same.
 _TYPE_NAMES = {"matrix": "range vector", "vector": "instant vector"}
 _TYPE = re.compile(r"(?<=expected type )(matrix|vector)|(?<=got )(matrix|vector)\b")
+_PHRASES = {
+    "expected type scalar in aggregation expression": "expected type scalar in aggregation parameter",
+    "only allowed on vector": "only allowed on instant vector",
+    "illegal regex for": "error parsing regexp:",
+    "scalar or vector, got: string": 'scalar or instant vector, got "string"',
+    "scalar or vector, got: matrix": 'scalar or instant vector, got "range vector"',
+}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXPERIMENTAL_AGGREGATIONS = {"limitk", "limit_ratio"}
 _OUT_OF_RANGE = "parse error: duration out of range"
@@ -72,7 +79,7 @@ def parse_text(query: str) -> Any:
     try:
         return promql_parser.parse(text)
     except ValueError as error:
-        raise QuerySyntaxError(f"parse error: {_reworded(str(error))}") from error
+        raise QuerySyntaxError(f"parse error: {_reworded(str(error), query)}") from error
     except BaseException as error:
         if type(error).__name__ != "PanicException":  # of the parser; no Exception, so that it would end a thread
             raise
@@ -85,9 +92,13 @@ def forget_parsed() -> None:
     forget_expressions()
 
 
-def _reworded(message: str) -> str:
-    """Give the parser's message in the words of Prometheus."""
-    message = re.sub(r"'([^']*)'", r'"\1"', message)
+def _reworded(message: str, query: str) -> str:
+    """Give the parser's message in the words of Prometheus; where it says nothing, with the query's own text."""
+    if message == "invalid promql query":
+        return f"this is no PromQL: {' '.join(query.split())[:200]}"
+    message = re.sub(r"'(\w[^']*)'", r'"\1"', message)
+    for theirs, ours in _PHRASES.items():
+        message = message.replace(theirs, ours)
     return _TYPE.sub(lambda match: _TYPE_NAMES[match.group()], message)
 
 

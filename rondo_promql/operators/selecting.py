@@ -67,7 +67,9 @@ def _first(keys: Floats, present: NDArray[np.bool_], k: NDArray[np.int64]) -> ND
 
 def _check_int64(values: Floats) -> None:
     for value in values[~((values >= -(2.0**63)) & (values < 2.0**63))].tolist():
-        raise QueryExecutionError(f"Scalar value {value_text(value)} overflows int64")
+        raise QueryExecutionError(
+            f"Scalar value {value_text(value) if not abs(value) >= 1e21 else value} overflows int64"
+        )
 
 
 def value_text(value: float) -> str:
@@ -95,7 +97,10 @@ def count_values(vector: Vector, grouping: Grouping, label: str, inform: Note, m
     counts: list[NDArray[np.int64]] = []
     for group, rows in zip(groups.labels, groups.members(), strict=True):
         held, steps = np.nonzero(floats.present[rows])
-        values, which = np.unique(floats.values[rows][held, steps], return_inverse=True)
+        # By their bits, since 0 and -0 are written differently.
+        counted = floats.values[rows][held, steps]
+        bits, which = np.unique(np.where(np.isnan(counted), np.nan, counted).view(np.int64), return_inverse=True)
+        values = bits.view(np.float64)
         make(len(values) * n_steps)
         table = np.zeros((len(values), n_steps), dtype=np.int64)
         np.add.at(table, (which, steps), 1)

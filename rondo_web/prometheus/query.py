@@ -18,16 +18,16 @@ from rondo_web.prometheus.values import matrix_json, point, seconds, vector_json
 def query(asked: ApiRequest) -> PageResponse:
     """PageResponse an expression at an instant."""
     expression, at_ms = checked(asked.parameters.text("query")), asked.parameters.instant_ms("time", now_ms())
-    return _told(asked, evaluated(asked, expression, at_ms), at_ms)
+    return _result_json(asked, evaluated(asked, expression, at_ms), at_ms)
 
 
 def query_range(asked: ApiRequest) -> PageResponse:
     """PageResponse an expression at each step of a range."""
     steps = asked.parameters.steps_ms()
-    return _told(asked, evaluated(asked, checked(asked.parameters.text("query")), *steps), 0)
+    return _result_json(asked, evaluated(asked, checked(asked.parameters.text("query")), *steps), 0)
 
 
-def _told(asked: ApiRequest, result: Any, at_ms: int) -> PageResponse:
+def _result_json(asked: ApiRequest, result: Any, at_ms: int) -> PageResponse:
     found, warnings = result.plain(), list(result.warnings)
     limit = asked.parameters.limit()
     if result.kind in {"vector", "matrix"} and 0 < limit < len(found):

@@ -61,15 +61,15 @@ def tsdb(asked: ApiRequest) -> PageResponse:
     return success_of(
         {
             "headStats": head,
-            "seriesCountByMetricName": _told(names.most_common(top)),
-            "labelValueCountByLabelName": _told(Counter({k: len(v) for k, v in values.items()}).most_common(top)),
-            "memoryInBytesByLabelName": _told(
+            "seriesCountByMetricName": _pairs(names.most_common(top)),
+            "labelValueCountByLabelName": _pairs(Counter({k: len(v) for k, v in values.items()}).most_common(top)),
+            "memoryInBytesByLabelName": _pairs(
                 Counter({k: sum(map(len, v)) for k, v in values.items()}).most_common(top)
             ),
-            "seriesCountByLabelValuePair": _told([(f"{k}={v}", n) for (k, v), n in pairs.most_common(top)]),
+            "seriesCountByLabelValuePair": _pairs([(f"{k}={v}", n) for (k, v), n in pairs.most_common(top)]),
         }
     )
 
 
-def _told(counts: list[tuple[str, int]]) -> list[dict[str, Any]]:
+def _pairs(counts: list[tuple[str, int]]) -> list[dict[str, Any]]:
     return [{"name": name, "value": count} for name, count in counts]

@@ -25,7 +25,12 @@ from rondo_promql import (
     ("query", "message"),
     [
         ("", "parse error: no expression found in input"),
-        ("sum(", "parse error: "),
+        ("sum(", "parse error: unclosed left parenthesis"),
+        ("sum(x))", "parse error: unexpected right parenthesis ')'"),
+        ("x y", "parse error: this is no PromQL: x y"),
+        ("topk(x, y)", "parse error: expected type scalar in aggregation parameter, got instant vector"),
+        ("time()[5m:]", "parse error: subquery is only allowed on instant vector, got scalar instead"),
+        ('-"a"', 'unary expression only allowed on expressions of type scalar or instant vector, got "string"'),
         ("foo(x)", 'parse error: unknown function with name "foo"'),
         ("rate(x)", 'parse error: expected type range vector in call to function "rate", got instant vector'),
         ("abs(x[1m])", 'parse error: expected type instant vector in call to function "abs", got range vector'),

@@ -11,7 +11,7 @@ BAD = (
     ("series", {"match[]": "rate(a[5m])"}, "is no selector of series"),
     ("series", {"match[]": "a offset 5m"}, "is no selector of series"),
     ("series", {"match[]": '{a="1" or b="2"}'}, '"or" between matchers'),
-    ("series", {"match[]": '{a=~"(?=x)"}'}, "illegal regex"),
+    ("series", {"match[]": '{a=~"(?=x)"}'}, "error parsing regexp"),
     ("series", {"match[]": "a", "start": "soon"}, 'invalid parameter "start": cannot parse "soon"'),
     ("labels", {"limit": "-1"}, 'invalid parameter "limit"'),
     ("labels", {"match[]": "("}, 'invalid parameter "match[]": parse error: unclosed left parenthesis'),
