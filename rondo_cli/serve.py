@@ -55,10 +55,10 @@ def command(
     """Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.
 
     / is a page for a browser, which works offline. It is a data source for Grafana and for whatever asks a Prometheus:
-    give it as the URL of one. /metrics for a scraper; /metrics/health, /metrics/info and /metrics/query?series=SELECTOR&range=15m&fn=max as JSON.
-    It only reads: the process that writes the store is not slowed. What a request may take is bounded, and a name that
-    is not this machine's own is asked for in vain unless --allow-host has it. Where others than this machine reach the
-    address there must be a token.
+    give it as the URL of one. /metrics for a scraper; /metrics/health, /metrics/info and
+    /metrics/query?series=SELECTOR&range=15m&fn=max as JSON. It only reads: the process that writes the store is not
+    slowed. What a request may take is bounded, and a name that is not this machine's own is asked for in vain unless
+    --allow-host has it. Where others than this machine reach the address there must be a token.
 
     \b
     rondo serve demo.rondo
