@@ -88,10 +88,11 @@ FLOORS = {
         "asgi celery opentelemetry prometheus prometheus_multiprocess wsgi",
     ),
     "rondo_cli": (
-        "expressions measure params printing render render_result terminal top_table",
+        "expressions follow measure params printing render render_result terminal",
+        "answers top_table",
         "vmm_run",
         "vmm_many",
-        "agent alert bench check config copy export export_status info ls migrate plan plugin plugins prune query repair serve top vmm watch",
+        "agent alert bench check config copy edit export export_status info ls migrate plan plugin plugins prune query repair serve top vmm watch",
         "main",
         "__main__",
     ),
