@@ -55,11 +55,12 @@ class Prometheus:
         while True:
             try:
                 urllib.request.urlopen(self.url + "/-/ready", timeout=5).close()
-                return self
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > until:
                     raise
                 time.sleep(0.05)
+            else:
+                return self
 
     def __exit__(self, *_):
         self.process.kill()
@@ -148,7 +149,9 @@ def difference(theirs, ours):
 
 
 def shown(answer):
-    return answer if isinstance(answer, str) else f"{answer[0]} of {len(answer[1])}" if answer[0][-1] in "rx" else answer
+    return (
+        answer if isinstance(answer, str) else f"{answer[0]} of {len(answer[1])}" if answer[0][-1] in "rx" else answer
+    )
 
 
 def compare(seed, first, count):
