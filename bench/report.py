@@ -32,6 +32,8 @@ COMMANDS = {
     "export": "make bench-export",
     "footprint": "make bench-footprint",
     "instruments": "make bench-instruments",
+    "page": "make bench-page",
+    "promql": "make bench-promql",
     "recorders": "make bench-recorders",
     "stalls": "make bench-stalls",
     "multiprocess": "make bench-multiprocess",
