@@ -113,6 +113,9 @@ soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
 
+soak-pytest: $(VENV)/.tested ## Kill 20 workers of pytest in the middle of a test, and see that who took the memory is named.
+	@RONDO_PYTEST_KILLS=$${RONDO_PYTEST_KILLS:-20} $(BIN)/python -m pytest -q tests/job/test_pytest_plugin.py -k memory -o timeout=600
+
 check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -132,6 +135,9 @@ format: $(VENV)/.tested ## Format the code and mend what the linter can.
 bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python and compiled.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
+
+bench-pytest: $(VENV)/.tested ## What pytest --rondo costs a test: 30 pairs of sessions of 5,000 empty ones.
+	@$(BIN)/python bench/pytest_overhead.py --repeat $${RUNS:-30}
 
 bench-instruments: $(VENV)/.tested ## Labels, timers and gauges beside prometheus_client, as Python and compiled.
 	@$(BIN)/python bench/instruments.py --out bench/results/instruments_pure.json

@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "Check every file, record and row of STORE, also while a process writes it; nothing is changed.",
     "config": "Look at the config file, rondo.toml.",
     "copy": "Copy STORE, live or finished, to TO, which is made.",
+    "edit": "Take the series that SELECTOR matches out of STORE, or give them another NAME.",
     "export": "Send what STORE holds and the exporter's receiver has not acknowledged yet.",
     "export-status": "Show how far each exporter of STORE, or of the stores below it, has "
     "come, and what it could not send.",

@@ -82,10 +82,18 @@ def _to_stream(stream: TextIO) -> Callable[[bytes], object]:
 
 @contextmanager
 def unstalled_stderr() -> Iterator[None]:
-    """Have no one who says something on standard error, log and warnings included, wait for whoever reads it."""
+    """Have no one who says something on standard error, log and warnings included, wait for whoever reads it.
+
+    Where this process may have no more threads it stays as it is: that very error may be what is to be said.
+    """
     from rondo_vmm.observe.console_output import STOPPED_DRAIN_TIMEOUT_S, ConsoleOutput
 
-    before, output = sys.stderr, ConsoleOutput(_to_stream(sys.stderr))
+    before = sys.stderr
+    try:
+        output = ConsoleOutput(_to_stream(before))
+    except (RuntimeError, MemoryError):
+        yield
+        return
     encoding = before.encoding or "utf-8"
     sys.stderr = io.TextIOWrapper(
         _Unstalled(output, before), encoding=encoding, errors="backslashreplace", line_buffering=True

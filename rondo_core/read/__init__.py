@@ -9,6 +9,7 @@ from rondo_core.lazy import names_of
 if TYPE_CHECKING:
     from rondo_core.read.budget import Budget as Budget
     from rondo_core.read.folded import still_counted as still_counted
+    from rondo_core.read.query import QueryResult as QueryResult
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
@@ -23,6 +24,7 @@ _HOME = {
     "Below": "stores",
     "Budget": "budget",
     "LABEL": "stores",
+    "QueryResult": "query",
     "SeriesData": "query",
     "StoreReader": "store_reader",
     "StoresReader": "stores",

@@ -26,7 +26,7 @@ from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
 from rondo_core.read.folded import ended_stores, marks_of, still_counted
-from rondo_core.read.query import QueryResult, SeriesData
+from rondo_core.read.query import QueryResult
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
@@ -40,6 +40,7 @@ SUFFIX = ".rondo"
 # each is a map too, of which a process may have 65,530.
 _SHARE, _MOST_OPEN = 4, 4096
 _TRIES = 8
+_NONE = QueryResult((), ())
 
 
 @attrs.frozen
@@ -297,13 +298,13 @@ class StoresReader(Closes):
         """Give the end of the newest bucket of any of them, ns since the epoch; 0 where there is none."""
         return max(self.of_each(lambda _, reader: reader.end_ns()), default=0)
 
-    def events(self, span: str | Range = "all", *, now_ns: int | None = None) -> list[Event]:
+    def events(self, range: str | Range = "all", *, now_ns: int | None = None) -> list[Event]:
         """Give the marks and notes of every store in a range, oldest first, each with its `store`.
 
         Raises: as `View.events`.
         """
-        asked = parse_range(span) if isinstance(span, str) else span
-        if asked.last_ns is not None and now_ns is None:
+        asked = parse_range(range) if isinstance(range, str) else range
+        if asked.is_relative and now_ns is None:
             now_ns = self.end_ns() - 1
 
         def read(name: str, reader: StoreReader) -> list[Event]:
@@ -314,7 +315,7 @@ class StoresReader(Closes):
     def query(
         self,
         selector: str | Selector,
-        span: str | Range = "all",
+        range: str | Range = "all",
         *,
         tier: int | str = AUTO,
         fn: str | None = None,
@@ -323,24 +324,24 @@ class StoresReader(Closes):
         agg: bool = False,
         open: bool = False,
         budget: Budget | None = None,
-    ) -> list[SeriesData]:
+    ) -> QueryResult:
         """Read the points of every series that the selector matches; see `View.query`.
 
         A relative range has one end for all: `now_ns`, or where that is not given the newest bucket of any of them.
         With `agg`, series that differ in their store alone are merged into one, where a merge of them is that of all
-        samples (avg, min, max, sum, count, p99; not last or rate) and the selector does not name `rondo_store`.
+        samples (avg, min, max, sum, count, p99, increase; not last or rate) and the selector names no `rondo_store`.
         Raises: as `View.query`; OpenFilesError: this process may open no more files.
         """
-        asked = parse_range(span) if isinstance(span, str) else span
-        if asked.last_ns is not None:
+        asked = parse_range(range) if isinstance(range, str) else range
+        if asked.is_relative:
             asked = asked.anchored(self.end_ns() - 1 if now_ns is None else now_ns)
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
 
-        def read(name: str, reader: StoreReader) -> list[SeriesData]:
+        def read(name: str, reader: StoreReader) -> QueryResult:
             found = _matching(name, reader, parsed, budget)
             own: Sequence[Series] = [series for _, series in found]
-            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, open=open, budget=budget) if own else ()
-            return [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
+            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, open=open, budget=budget) if own else _NONE
+            return data.named([named for named, _ in found])
 
         def merge(name: str, reader: StoreReader) -> list[tuple[Series, tuple[Aggregate, int]]]:
             found = _matching(name, reader, parsed, budget)
@@ -352,7 +353,7 @@ class StoresReader(Closes):
             apart = any(matcher.key == LABEL for matcher in parsed.matchers)
             results = _over_stores([each for many in self.of_each(merge) for each in many], apart=apart, xff=xff)
         else:
-            results = [each for data in self.of_each(read) for each in data]
+            results = QueryResult.joined(self.of_each(read))
         if not results:
             from rondo_core.read.unmatched import no_such_series
 
@@ -401,7 +402,7 @@ def _matching(
     return found
 
 
-def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> list[SeriesData]:
+def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> QueryResult:
     """Read aggregates, those of series that differ in their store alone merged, unless they are to stay `apart`."""
     groups: dict[tuple[object, ...], tuple[Series, list[tuple[Aggregate, int]]]] = {}
     for named, (each, column) in found:
@@ -413,10 +414,11 @@ def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart
     for series, columns in groups.values():
         alone, column = columns[0]
         if len(columns) > 1 and any(len(each.stamps) for each, _ in columns):
-            alone, column = over_series(series, columns), 0
-        (data,) = QueryResult([alone.table()], [(0, column)]).covered(xff)
-        results.append(attrs.evolve(data, series=series))
-    return results
+            table, column = over_series(series, columns), 0
+        else:
+            table = alone.table()
+        results.append(QueryResult([table], [(0, column)]).named([series]).covered(xff))
+    return QueryResult.joined(results)
 
 
 class _OpenStores(Mapping[str, StoreReader]):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core.errors import UsageError
-from rondo_core.model import read_named
+from rondo_core.model import read_secret
 from rondo_web.errors import error_body
 from rondo_web.listening import is_loopback
 
@@ -98,7 +98,7 @@ def read_token(path: Path | None) -> bytes:
     if path is None:
         return b""
     try:
-        token = read_named(path, 2 * _LONGEST_TOKEN).strip()
+        token = read_secret("--token-file", path, 2 * _LONGEST_TOKEN).strip()
     except OSError as error:
         raise UsageError(f"--token-file {path}: {error.strerror}; give a file that can be read") from None
     if not _SHORTEST_TOKEN <= len(token) <= _LONGEST_TOKEN or not all(0x21 <= each <= 0x7E for each in token):

@@ -62,7 +62,7 @@ FLOORS = {
         "monitor",
     ),
     "rondo_promql": (),
-    "rondo_job": (),
+    "rondo_job": ("pytest_plugin",),
     "rondo_web": (
         "errors listening",
         "reading sidecar",
@@ -78,10 +78,10 @@ FLOORS = {
         "asgi celery opentelemetry prometheus prometheus_multiprocess wsgi",
     ),
     "rondo_cli": (
-        "measure params printing render terminal",
+        "follow measure params printing render terminal",
         "vmm_run",
         "vmm_many",
-        "agent bench check config copy export export_status info ls migrate plan plugin plugins prune query repair serve vmm watch",
+        "agent bench check config copy edit export export_status info ls migrate plan plugin plugins prune query repair serve vmm watch",
         "main",
         "__main__",
     ),
