@@ -21,6 +21,7 @@ REGISTRY_FILE = "series"
 RUNS_FILE = "runs"
 EVENTS_FILE = "events"
 LOCK_FILE = "lock"
+ENDED_STEM = "ended"  # what stores of the ended are called, and no process's own
 
 SLAB_MAGIC = b"RONDOSLB"
 JOURNAL_MAGIC = b"RONDOJRN"
