@@ -62,7 +62,11 @@ FLOORS = {
         "monitor",
     ),
     "rondo_promql": (),
-    "rondo_job": (),
+    "rondo_job": (
+        "facts",
+        "files",
+        "life",
+    ),
     "rondo_web": (
         "errors listening",
         "reading sidecar",
