@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rondo_core.model.paths import is_directory as is_directory
     from rondo_core.model.paths import is_there as is_there
     from rondo_core.model.paths import read_named as read_named
+    from rondo_core.model.paths import state_directory as state_directory
     from rondo_core.model.ranges import parse_range as parse_range
     from rondo_core.model.schema import DEFAULT_SCHEMAS as DEFAULT_SCHEMAS
     from rondo_core.model.schema import DEFAULT_TIERS as DEFAULT_TIERS
@@ -69,6 +70,7 @@ _HOME = {
     "parse_selector": "selector",
     "read_schemas": "schema_file",
     "sketch": "",
+    "state_directory": "paths",
     "with_room": "schema",
     "write_schemas": "schema_file",
 }

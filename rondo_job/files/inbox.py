@@ -20,6 +20,7 @@ from typing import Literal
 import attrs
 
 from rondo_core.errors import StoreError, UsageError
+from rondo_job.files import names
 
 MAX_INBOX_BYTES = 1 << 20  # what may wait; then `post` refuses
 MAX_LINE_BYTES = 4000
@@ -58,19 +59,30 @@ def parse_entry(line: str) -> Entry:
     try:
         kind, name, *rest = shlex.split(line[time.end() :] if time else line)
         if kind == "set":
-            return Entry("set", name, float(rest[0]), _pairs(rest[1:]), int(time[1]) if time else 0)
+            return Entry("set", name, float(rest[0]), pairs_of(rest[1:]), int(time[1]) if time else 0)
         if kind == "mark":
-            return Entry("mark", name, 0.0, _pairs(rest), int(time[1]) if time else 0)
+            return Entry("mark", name, 0.0, pairs_of(rest), int(time[1]) if time else 0)
     except (ValueError, IndexError):
         pass
     raise UsageError(f"{line[:80]!r}: not a line of a life; write mark NAME [KEY=VALUE], or set NAME VALUE")
 
 
-def _pairs(entries: Iterable[str]) -> tuple[tuple[str, str], ...]:
+def pairs_of(entries: Iterable[str]) -> tuple[tuple[str, str], ...]:
     """Part entries at their first "="; those without one are facts of their own."""
     return tuple(
         (key, value) if sign else ("text", key) for key, sign, value in (each.partition("=") for each in entries)
     )
+
+
+def life_inbox() -> Path:
+    """Give the inbox of the life that this process is part of.
+
+    Raises: UsageError: it is part of none.
+    """
+    life = os.environ.get(names.VARIABLE)
+    if not life:
+        raise UsageError(f"{names.VARIABLE}: not set, so this is no part of a life; run it inside of rondo run")
+    return Path(life) / names.INBOX
 
 
 def post(path: Path, entry: Entry) -> None:

@@ -66,6 +66,7 @@ from rondo_core.model import (
     format_series,
     is_directory,
     is_there,
+    state_directory,
     layout,
     overridden,
     parse_range,
@@ -153,6 +154,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type([META_FILE, RUNS_FILE, SELF_MATCH, SELF_SCHEMA], list[str])
     assert_type(parse_range("15m").last_ns, int | None)
     assert_type(parse_selector("a{b=c}"), Selector)
+    assert_type(state_directory(), Path)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
     assert_type([layout, sketch, handles, uncompiled, entrypoints, exposition, http, protobuf], list[ModuleType])
