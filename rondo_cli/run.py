@@ -68,4 +68,3 @@ def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **op
     if result.end is not None and not options["quiet"]:
         say(f"rondo: {result.summary()}", err=True)
     return result.exit_status
-

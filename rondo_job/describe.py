@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
 import resource
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -46,9 +48,19 @@ def describe_host() -> Host:
     return Host(platform.node(), platform.release(), boot_id(), n_cpus, sizes["MemTotal"], sizes["SwapTotal"])
 
 
-def describe_rlimits() -> dict[str, tuple[int, int]]:
-    """Give this process's limits of resources, which a job inherits: name -> (soft, hard); -1: none."""
-    return {name: resource.getrlimit(getattr(resource, f"RLIMIT_{name}")) for name in _RLIMITS}
+def describe_rlimits(pid: int) -> dict[str, tuple[int, int]]:
+    """Give a process's limits of resources: name -> (soft, hard); -1: none."""
+    return {name: resource.prlimit(pid, getattr(resource, f"RLIMIT_{name}")) for name in _RLIMITS}
+
+
+def installed_version() -> str:
+    """Give rondo's version by the name of what was installed; importlib.metadata would take as long as all the rest."""
+    for entry in sys.path:
+        with contextlib.suppress(OSError):
+            for name in os.listdir(entry or "."):  # noqa: PTH208 - quicker
+                if name.startswith("rondo_tsdb-") and name.endswith(".dist-info"):
+                    return name.removeprefix("rondo_tsdb-").removesuffix(".dist-info")
+    return ""
 
 
 def describe_environment(environment: Mapping[str, str], cwd: str) -> dict[str, str]:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -14,13 +13,16 @@ import attrs
 from rondo_core import Store
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_core.model import check_schemas
 from rondo_core.plugins import open_recorders
+from rondo_core.storage import create_own, own_paths
 from rondo_job import hookspecs
 from rondo_job.describe import (
     cut_command,
     describe_environment,
     describe_host,
     describe_rlimits,
+    installed_version,
     name_of,
 )
 from rondo_job.ending import encode_leaf, keep_file_tails, usage_of, with_counters
@@ -78,10 +80,10 @@ class Recording:
         name = request.name or name_of(request.command)
         tables = {name: table for name, table in request.config.recorders.items() if name not in OF_A_PROGRAM}
         plugins = open_recorders(tables, hookspecs, defaults=RECORDERS)
-        schemas = job_schemas(request.every_ns, len(request.config.exporters))
-        self._store = store = Store.for_process(
-            request.directory, schemas, name=f"{name}-{self.method}", writer=f"run {name}"
-        )
+        schemas = check_schemas(job_schemas(request.every_ns, len(request.config.exporters)))
+        paths = own_paths(request.directory.absolute(), f"{name}-{self.method}")
+        path = create_own(paths, schemas, (), wall_ns(), ())  # not synced: a job is not to wait for a disk
+        self._store = store = Store(path, writer=f"run {name}")
         self.path = store.path.absolute()
         self.environment = {names.VARIABLE: str(self.path)}
         try:
@@ -114,13 +116,13 @@ class Recording:
             method=leaf.method,
             why=leaf.why,
             every_ns=request.every_ns,
-            version=version("rondo-tsdb"),
+            version=installed_version(),
             host=describe_host(),
             before=read_evidence(leaf.groups, wall_ns(), own=leaf.own),
             memory_limit_bytes=memory,
             cpu_limit=cpus,
             pids_limit=tasks,
-            rlimits=describe_rlimits(),
+            rlimits=describe_rlimits(pid),
             environment=describe_environment(os.environ, cwd),
             output=self._output.kinds,
             timeout_s=request.timeout_s,
@@ -152,7 +154,7 @@ class Recording:
             self.tree.look(now_ns)
             for each in self._ticks:
                 each(now_ns)
-            if last or now_ns // self._every_ns != self._ticked_ns // self._every_ns:
+            if now_ns // self._every_ns != self._ticked_ns // self._every_ns and not last:
                 self._ticked_ns = now_ns
                 self._read_inbox(now_ns)
                 self._store.tick(now_ns)

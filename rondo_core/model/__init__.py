@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rondo_core.model.schema import SELF_SCHEMAS as SELF_SCHEMAS
     from rondo_core.model.schema import Schema as Schema
     from rondo_core.model.schema import Tier as Tier
+    from rondo_core.model.schema import check_schemas as check_schemas
     from rondo_core.model.schema import with_room as with_room
     from rondo_core.model.schema_file import read_schemas as read_schemas
     from rondo_core.model.schema_file import write_schemas as write_schemas
@@ -71,6 +72,7 @@ _HOME = {
     "read_schemas": "schema_file",
     "sketch": "",
     "state_directory": "paths",
+    "check_schemas": "schema",
     "with_room": "schema",
     "write_schemas": "schema_file",
 }

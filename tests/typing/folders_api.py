@@ -63,16 +63,17 @@ from rondo_core.model import (
     Series,
     canonical_labels,
     check_metric_name,
+    check_schemas,
     format_series,
     is_directory,
     is_there,
-    state_directory,
     layout,
     overridden,
     parse_range,
     parse_selector,
     read_named,
     sketch,
+    state_directory,
     with_room,
     write_schemas,
 )
@@ -106,9 +107,11 @@ from rondo_core.storage import (
     Survival,
     boot_id,
     check_directory,
+    create_own,
     in_short,
     is_abandoned,
     last_values,
+    own_paths,
     read_dump,
     read_ended,
     read_meta,
@@ -148,6 +151,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(overridden(labels, {"a": "b"}), Labels)
     assert_type(format_series(check_metric_name("a"), labels), str)
     assert_type([tier.slot_count for tier in DEFAULT_TIERS], list[int])
+    assert_type(check_schemas(DEFAULT_SCHEMAS), tuple[Schema, ...])
     assert_type(with_room([*DEFAULT_SCHEMAS, *SELF_SCHEMAS], 2), tuple[Schema, ...])
     assert_type(write_schemas(DEFAULT_SCHEMAS), str)
     assert_type(OVERFLOW, tuple[str, str])
@@ -173,6 +177,7 @@ def stores(path: Path) -> None:
     assert_type(is_abandoned(path), bool)
     assert_type(size_bytes(DEFAULT_SCHEMAS), int)
     assert_type(read_meta(path), Meta)
+    assert_type(create_own(own_paths(path), SELF_SCHEMAS, (), 0, ()), Path)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
     with Folder(path) as folder:
         replace_file("x", folder / UNFINISHED, b"")
