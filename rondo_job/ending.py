@@ -20,12 +20,17 @@ from rondo_job.groups.mounted import V2, Group, read_keys, read_number
 from rondo_job.processes.pidfd import status_when_reaped
 
 
-def usage_of(usage: Any) -> Usage:
-    """Give what `wait4` said."""
+def usage_of(usage: Any, before_bytes: int, largest_bytes: int) -> Usage:
+    """Give what `wait4` said.
+
+    Args: `before_bytes`: what the process had resident before it became the job, which `wait4` counts too;
+        `largest_bytes`: the largest process that was seen; 0: none was.
+    """
+    resident = usage.ru_maxrss * 1024
     return Usage(
         usage.ru_utime,
         usage.ru_stime,
-        usage.ru_maxrss * 1024,
+        resident if resident > before_bytes else largest_bytes or None,
         usage.ru_minflt,
         usage.ru_majflt,
         usage.ru_inblock,

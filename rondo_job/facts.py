@@ -122,13 +122,14 @@ class Start:
 class Usage:
     """What the kernel says that the job's first process took, with all descendants that were waited for (`wait4`).
 
-    Attributes: user_s, system_s; max_rss_bytes: of the largest single process, not of the tree; minor_faults,
+    Attributes: user_s, system_s; max_rss_bytes: of the largest single process, not of the tree; None: it is so small
+        that what the process was before it became the job was larger, and it was not looked at; minor_faults,
         major_faults; voluntary_switches, involuntary_switches; blocks_in, blocks_out: of 512 bytes.
     """
 
     user_s: float
     system_s: float
-    max_rss_bytes: int
+    max_rss_bytes: int | None
     minor_faults: int
     major_faults: int
     blocks_in: int
@@ -194,8 +195,13 @@ class End:
         """Whether the kernel wrote a core, or gave one to a handler."""
         return self.status is not None and os.WCOREDUMP(self.status)
 
+    @property
+    def ended(self) -> str:
+        """How, in the words of the record of runs: "exit status 3", "signal 9", "ended" where that is not known."""
+        return f"signal {self.signal}" if self.signal else status_words(self.status)
+
     def __str__(self) -> str:
-        """Say it in the words of the record of runs."""
+        """Say how, for people: a signal by its name, and whether a core was dumped."""
         return status_words(self.status)
 
 

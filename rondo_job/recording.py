@@ -92,6 +92,8 @@ class Recording:
             self.tree = Tree(pid, self.leaf.pids if self.leaf.own else None, table, relay_pid)
             start = self._describe(name, pid)
             names.write_whole(self.path / names.START, encode(start))
+            self.tree.look(wall_ns())  # so that the job is in the table whatever comes
+            self._before_bytes, self.tree.largest_bytes = self.tree.largest_bytes, 0
             job = Job(pid, self.leaf.method, self.leaf.groups, self.leaf.own, self.tree)
             self._ticks: list[Callable[[int], None]] = plugins.bind_guarded("rondo_job_bind", declare=store, job=job)
             store.bind_recorders(plugins)
@@ -212,7 +214,8 @@ class Recording:
         """Put the end on record, close the store, let exporters send, keep the directory within its bound."""
         remaining = tuple(self.tree.pids())
         totals = self.tree.totals
-        end = attrs.evolve(end, usage=usage_of(usage), remaining=remaining[:64], cpu_s=totals.user_s + totals.system_s)
+        took = usage_of(usage, self._before_bytes, self.tree.largest_bytes)
+        end = attrs.evolve(end, usage=took, remaining=remaining[:64], cpu_s=totals.user_s + totals.system_s)
         end = with_counters(end, self.leaf)
         if self.leaf.method == "tree":
             ended = self.tree.look(wall_ns())
@@ -225,7 +228,7 @@ class Recording:
         try:
             if self._store is not None:
                 self._read_inbox(wall_ns())
-                self._store.close(str(end))
+                self._store.close(end.ended)
             self._prune()
         except Exception as error:  # noqa: BLE001 - the job has ended, and its status is what counts
             self.failure = self.failure or one_line(error)

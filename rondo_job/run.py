@@ -88,7 +88,7 @@ class RunResult:
             parts.append(f"{end.cpu_s:.2f} s CPU")
         if end.memory_peak_bytes is not None:
             parts.append(f"peak {format_size(end.memory_peak_bytes)} with page cache")
-        elif end.usage is not None and self.life is not None:
+        elif end.usage is not None and end.usage.max_rss_bytes and self.life is not None:
             parts.append(f"largest process {format_size(end.usage.max_rss_bytes)}")
         where = f" ({self.method}); life {self.life}" if self.life is not None else ""
         return f"{', '.join(parts)}{where}"

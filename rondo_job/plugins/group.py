@@ -64,14 +64,27 @@ def _cpu_v2(declare: Declare, folder: Path) -> Iterator[Tick]:
 
 
 def _cpu_v1(declare: Declare, folder: Path) -> Iterator[Tick]:
-    files = [open_group_file(folder / f"cpuacct.usage_{mode}") for mode in ("user", "sys")]
-    for file, total in zip(files, _cpu_totals(declare), strict=True):
-        if file is not None:
+    """Follow the exact total, and part what it grows by as the scheduler's ticks fell: only these know of modes."""
+    files = [open_group_file(folder / f"cpuacct.usage{mode}") for mode in ("", "_user", "_sys")]
+    exact, by_user, by_system = files
+    if exact is None or by_user is None or by_system is None:
+        return
+    user, system = _cpu_totals(declare)
+    seen, used_s = [0, 0, 0], [0.0, 0.0]
 
-            def tick(now_ns: int, read: Callable[[], bytes] = file.read, total: Total = total) -> None:
-                total.follow(int(read() or 0) / 1e9, now_ns)
+    def tick(now_ns: int) -> None:
+        found = [int(file.read() or 0) for file in (exact, by_user, by_system)]
+        grown, in_user, in_system = (new - old for new, old in zip(found, seen, strict=True))
+        if grown <= 0:
+            return
+        share = in_user / (in_user + in_system) if in_user + in_system > 0 else 1.0
+        seen[:] = found
+        used_s[0] += grown / 1e9 * share
+        used_s[1] += grown / 1e9 * (1.0 - share)
+        user.follow(used_s[0], now_ns)
+        system.follow(used_s[1], now_ns)
 
-            yield tick
+    yield tick
 
 
 def _memory(declare: Declare, folder: Path, *, is_v2: bool) -> Iterator[Tick]:

@@ -90,7 +90,7 @@ class Process:
         data = os.pread(self._status, 4096, 0)
         at = data.find(b"VmHWM:")
         if at >= 0:  # a kernel's thread, and one that is ending, has no memory
-            self.peak_bytes = max(self.peak_bytes, int(data[at + 6 : data.find(b"kB", at)]) * KIB)
+            self.peak_bytes = int(data[at + 6 : data.find(b"kB", at)]) * KIB
             at = data.find(b"RssAnon:", at)
             self.anonymous_bytes = int(data[at + 8 : data.find(b"kB", at)]) * KIB
             at = data.find(b"RssFile:", at)

@@ -49,8 +49,8 @@ class Totals:
 class Tree:
     """The processes of a job; one thread looks at them.
 
-    Attributes: `root`: the pid of the job; `processes`: those of the last look, by pid; `totals`: of it; `n_started`: how
-    many were ever seen.
+    Attributes: `root`: the pid of the job; `processes`: those of the last look, by pid; `totals`: of it; `n_started`:
+    how many were ever seen; `largest_bytes`: the most that one of them had resident.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Tree:
         self.root, self._leaf_pids, self._table, self._relay = pid, leaf_pids, table, relay_pid
         self.processes: dict[int, Process] = {}
         self.totals = Totals()
-        self.n_started = 0
+        self.n_started = self.largest_bytes = 0
         self._ended = Totals()  # of those that this process has reaped
         self._look = 0
         self._vanished: list[Process] = []  # whose status is not known yet
@@ -109,6 +109,7 @@ class Tree:
             except OSError:
                 continue
             process.seen = self._look
+            self.largest_bytes = max(self.largest_bytes, process.peak_bytes)
             if self._table is not None:
                 self._note(process, 0)
         for pid in [pid for pid, process in found.items() if process.seen != self._look and pid != self.root]:
