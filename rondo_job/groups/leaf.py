@@ -46,8 +46,12 @@ class Leaf:
 
     def pids(self) -> list[int]:
         """Give the processes in it. Raises: OSError: it is gone."""
-        group = self.groups[V2 if self.method == "cgroup2" else "memory"]
-        return [int(pid) for pid in (group.path / "cgroup.procs").read_bytes().split()]
+        with open(self._folder / "cgroup.procs", "rb", buffering=0) as file:  # noqa: PTH123 - quicker
+            return [int(pid) for pid in file.readall().split()]
+
+    @property
+    def _folder(self) -> Path:
+        return self.groups[V2 if self.method == "cgroup2" else "memory"].path
 
     def limit_memory(self, size_bytes: int) -> None:
         """Let it have so much memory, swap included where that can be said.

@@ -14,7 +14,7 @@ from rondo_job.processes.pidfd import exit_status
 from rondo_job.processes.process import TICKS, Process, children_of
 
 MAX_KEPT = 300  # processes whose files are kept open; of others nothing is known but by control group
-_PAGES_CPU_SHARE = 0.0004  # of the time that passes, for walks through page tables
+_PAGES_CPU_SHARE = 0.0002  # of the time that passes, for walks through page tables
 _SURE_GROWTH = 1.2  # of anonymous memory, after which its share is looked at again as soon as it may be
 
 
@@ -38,9 +38,8 @@ class Totals:
     n_processes: int = 0
     n_threads: int = 0
     n_files: int = 0
+    resident_bytes: int = 0
     anonymous_bytes: int = 0
-    file_bytes: int = 0
-    shared_bytes: int = 0
     swap_bytes: int = 0
     pss: int = -1
     pss_anonymous: int = -1
@@ -89,7 +88,7 @@ class Tree:
                 known.add(pid)
                 yield pid
                 process = self.processes.get(pid)
-                waiting += children_of(pid, process.n_threads if process else 0)
+                waiting += process.children() if process else children_of(pid)
 
     def look(self, now_ns: int) -> Totals:
         """Look at each of them, and at who has ended; give what they took together."""
@@ -119,34 +118,48 @@ class Tree:
         return self.totals
 
     def _sum(self, now_ns: int) -> Totals:
-        whole = attrs.evolve(self._ended)
-        n_ticks = n_system_ticks = 0
+        ended = self._ended
+        user = system = minor = major = n_read = written = switches = forced = 0
+        n_processes = n_threads = n_files = resident = anonymous = swap = 0
         for process in self.processes.values():
-            n_ticks += process.user_ticks + process.waited_user_ticks
-            n_system_ticks += process.system_ticks + process.waited_system_ticks
-            whole.minor_faults += process.minor_faults
-            whole.major_faults += process.major_faults
-            whole.read_bytes += process.read_bytes
-            whole.written_bytes += process.written_bytes
-            whole.switches += process.switches
-            whole.forced_switches += process.forced_switches
+            user += process.user_ticks + process.waited_user_ticks
+            system += process.system_ticks + process.waited_system_ticks
+            minor += process.minor_faults
+            major += process.major_faults
+            n_read += process.read_bytes
+            written += process.written_bytes
+            switches += process.switches
+            forced += process.forced_switches
             if not process.is_zombie:
-                whole.n_processes += 1
-                whole.n_threads += process.n_threads
-                whole.n_files += max(process.n_files, 0)
-                whole.anonymous_bytes += process.anonymous_bytes
-                whole.file_bytes += process.file_bytes
-                whole.shared_bytes += process.shared_bytes
-                whole.swap_bytes += process.swap_bytes
-        whole.user_s += n_ticks / TICKS
-        whole.system_s += n_system_ticks / TICKS
+                n_processes += 1
+                n_threads += process.n_threads
+                n_files += max(process.n_files, 0)
+                resident += process.resident_bytes
+                anonymous += process.anonymous_bytes
+                swap += process.swap_bytes
+        whole = Totals(
+            ended.user_s + user / TICKS,
+            ended.system_s + system / TICKS,
+            ended.minor_faults + minor,
+            ended.major_faults + major,
+            ended.read_bytes + n_read,
+            ended.written_bytes + written,
+            ended.switches + switches,
+            ended.forced_switches + forced,
+            n_processes,
+            n_threads,
+            n_files,
+            resident,
+            anonymous,
+            swap,
+        )
         if self._leaf_pids is None:
             self._share_pages(whole, now_ns)
         return whole
 
     def _share_pages(self, whole: Totals, now_ns: int) -> None:
         """Count shared pages once, as often as the budget allows; between, by the share that they had."""
-        resident = whole.anonymous_bytes + whole.file_bytes + whole.shared_bytes
+        resident = whole.resident_bytes
         if len(self.processes) > 1:
             wait_ns = self._pages_cost_ns / _PAGES_CPU_SHARE
             if whole.anonymous_bytes > self._pages_of * _SURE_GROWTH:
