@@ -61,7 +61,7 @@ class Recording:
         """
         self._request, self._output, self.failure = request, output, ""
         self._every_ns = request.every_ns
-        self.leaf = make_leaf(pid, request.methods)
+        self.leaf = make_leaf(pid, relay_pid, request.methods)
         self._store: Store | None = None
         try:
             if request.memory_max is not None:

@@ -20,7 +20,7 @@ from rondo_job.groups.mounted import V2, Group, find_groups
 
 PREFIX = "rondo-job-"
 RECORDER = "rondo-recorder"
-_NAME = re.compile(rf"{PREFIX}(\d+)")
+_NAME = re.compile(rf"{PREFIX}(\d+)-(\d+)")  # the recorder, and the relay, which reads it where that is killed
 _WANTED_V1 = ("cpuacct", "memory")  # without both, a tree says more
 _MORE_V1 = ("cpu", "blkio", "pids", "freezer", V2)
 _CONTROLLERS = ("cpu", "io", "memory", "pids")
@@ -94,23 +94,24 @@ class Leaf:
                     return
 
 
-def make_leaf(pid: int, methods: tuple[Method, ...] = ("cgroup2", "cgroup1")) -> Leaf:
+def make_leaf(pid: int, relay_pid: int, methods: tuple[Method, ...] = ("cgroup2", "cgroup1")) -> Leaf:
     """Put a process, which has not begun, into a group of its own; by tree where none can be made.
 
-    Args: `methods`: those that are tried, in this order.
+    Args: `methods`: those that are tried, in this order; `relay_pid`: as long as that process lives it is kept.
     """
+    name = f"{PREFIX}{os.getpid()}-{relay_pid}"
     groups, why = find_groups(), list[str]()
     for method in methods:
-        for make in _WAYS.get(method, ()):
+        for make in _MAKERS.get(method, ()):
             try:
-                return make(groups, pid)
+                return make(groups, pid, name)
             except OSError as error:
                 reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
                 why.append(f"{method}: {reason}")
     return Leaf("tree", "; ".join(dict.fromkeys(why)) or "asked for", groups)
 
 
-def _make_v2(groups: Mapping[str, Group], pid: int) -> Leaf:
+def _make_v2(groups: Mapping[str, Group], pid: int, name: str) -> Leaf:
     """Make a leaf below this process's own group of version 2. Raises: OSError: it cannot be."""
     if V2 not in groups:
         raise OSError("no hierarchy of version 2 is mounted")
@@ -122,7 +123,7 @@ def _make_v2(groups: Mapping[str, Group], pid: int) -> Leaf:
     try:
         if "memory" not in _words(group.path / "cgroup.subtree_control"):
             _enable(group, available, pid, made)
-        folder = _made(group.path, made)
+        folder = _made(group.path, name, made)
         (folder / "cgroup.procs").write_text(str(pid))
     except OSError:
         Leaf("cgroup2", "", {}, made=tuple(made)).remove()
@@ -157,7 +158,7 @@ def _ours(pid: int) -> set[int]:
     return {own, pid}
 
 
-def _make_by_systemd(groups: Mapping[str, Group], pid: int) -> Leaf:
+def _make_by_systemd(groups: Mapping[str, Group], pid: int, name: str) -> Leaf:
     """Have systemd make a scope, as `systemd-run --scope` does. Raises: OSError: there is none, or it refuses.
 
     Source: org.freedesktop.systemd1(5), StartTransientUnit.
@@ -167,7 +168,7 @@ def _make_by_systemd(groups: Mapping[str, Group], pid: int) -> Leaf:
     if busctl is None or not (Path("/run/systemd/system").exists() or Path(runtime, "systemd").exists()):
         raise OSError("no systemd runs here")
     service = "org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager"
-    unit = f"{PREFIX}{os.getpid()}.scope"
+    unit = f"{name}.scope"
     facts = ["PIDs", "au", "1", str(pid), "CollectMode", "s", "inactive-or-failed"]
     facts += [word for name in ("CPU", "IO", "Memory", "Tasks") for word in (f"{name}Accounting", "b", "true")]
     call = [busctl, "--user" if os.getuid() else "--system", "call", *service, "StartTransientUnit", "ssa(sv)a(sa(sv))"]
@@ -189,7 +190,7 @@ def _make_by_systemd(groups: Mapping[str, Group], pid: int) -> Leaf:
     raise OSError(f"systemd: {unit} has no memory of its own; ask for Delegate=yes, or for cgroup v2")
 
 
-def _make_v1(groups: Mapping[str, Group], pid: int) -> Leaf:
+def _make_v1(groups: Mapping[str, Group], pid: int, leaf: str) -> Leaf:
     """Make a leaf in each hierarchy of version 1 that matters. Raises: OSError: not in those that must be."""
     for name in _WANTED_V1:
         if name not in groups:
@@ -201,7 +202,7 @@ def _make_v1(groups: Mapping[str, Group], pid: int) -> Leaf:
                 continue
             known = [each for each in made if each.parent == groups[name].path]
             try:
-                folder = known[0] if known else _made(groups[name].path, made)
+                folder = known[0] if known else _made(groups[name].path, leaf, made)
                 (folder / "cgroup.procs").write_text(str(pid))
                 own[name] = Group(groups[name].mount, folder)
             except OSError:
@@ -216,14 +217,14 @@ def _make_v1(groups: Mapping[str, Group], pid: int) -> Leaf:
     return Leaf("cgroup1", "no controllers of version 2", own, own=True, made=tuple(made))
 
 
-def _made(parent: Path, made: list[Path]) -> Path:
+def _made(parent: Path, leaf: str, made: list[Path]) -> Path:
     """Make the leaf of this recorder below a group, and remove empty ones of recorders that are gone."""
     for name in _leaves(parent):
         match = _NAME.fullmatch(name)
-        if match and not Path("/proc", match[1]).exists():
+        if match and not any(Path("/proc", pid).exists() for pid in match.groups()):
             with contextlib.suppress(OSError):
                 (parent / name).rmdir()
-    folder = parent / f"{PREFIX}{os.getpid()}"
+    folder = parent / leaf
     folder.mkdir(exist_ok=True)
     made.append(folder)
     return folder
@@ -238,7 +239,7 @@ def _words(path: Path) -> list[str]:
     return path.read_text().split()
 
 
-_WAYS: Mapping[str, tuple[Callable[[Mapping[str, Group], int], Leaf], ...]] = {
+_MAKERS: Mapping[str, tuple[Callable[[Mapping[str, Group], int, str], Leaf], ...]] = {
     "cgroup2": (_make_v2, _make_by_systemd),
     "cgroup1": (_make_v1,),
 }

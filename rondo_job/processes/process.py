@@ -27,10 +27,11 @@ class Process:
     """
 
     __slots__ = (
-        "_children", "_files", "_io", "_looks", "_stat", "_statm", "_status", "_threads_before", "anonymous_bytes", "command",
-        "forced_switches", "is_zombie", "major_faults", "minor_faults", "n_files", "n_threads", "parent_pid",
-        "peak_bytes", "pid", "pidfd", "read_bytes", "resident_bytes", "seen", "started_ticks", "swap_bytes",
-        "switches", "system_ticks", "user_ticks", "waited_system_ticks", "waited_user_ticks", "written_bytes",
+        "_children", "_files", "_io", "_looks", "_stat", "_statm", "_status", "_threads_before", "anonymous_bytes",
+        "command", "forced_switches", "is_zombie", "major_faults", "minor_faults", "n_files", "n_threads",
+        "parent_pid", "peak_bytes", "pid", "pidfd", "read_bytes", "resident_bytes", "seen", "started_ticks",
+        "swap_bytes", "switches", "system_ticks", "user_ticks", "waited_system_ticks", "waited_user_ticks",
+        "written_bytes",
     )  # fmt: skip
 
     def __init__(self, pid: int) -> None:

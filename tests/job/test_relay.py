@@ -5,6 +5,7 @@ import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_job_outlives_its_recorder(lives, counting):
     assert not life.is_running
     if life.start.method != "tree":
         assert end.cpu_s > 0
-        assert not [path for path in leaf_folders(life) if os.path.exists(path)]
+        assert not [path for path in leaf_folders(life) if Path(path).exists()]
 
 
 def wait_for_end(life):
@@ -106,15 +107,14 @@ def test_a_job_that_is_stopped_by_a_dead_relay_is_told_so(lives, counting):
     os.kill(relay, signal.SIGKILL)
     counting.stdin.write(b"two\n")
     counting.stdin.close()
-    counting.stdin = open(os.devnull, "wb")  # noqa: SIM115 - the fixture closes it
+    counting.stdin = Path(os.devnull).open("wb")
     counting.wait(60)
     assert lives.life().end.exit_code != 0
     assert lives.life().end.seen_by == "wait"
 
 
 def children_of(pid):
-    with open(f"/proc/{pid}/task/{pid}/children") as file:
-        return [int(each) for each in file.read().split()]
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 KILLS = int(os.environ.get("RONDO_RUN_KILLS", "6"))

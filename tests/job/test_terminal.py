@@ -127,7 +127,7 @@ def test_the_terminals_modes_are_restored(lives, terminal):
     """Also where the recorder is killed: by the relay, when the job has ended."""
     own = " ".join(lives.command("-q", "--", "sh", "-c", "'echo ready $PPID; read x'"))
     for kill in (False, True):
-        job = terminal("bash", "-c", f"stty -a > before; {own}; stty -a > after; echo over; cat")
+        job = terminal("bash", "-c", f"stty -g > before; {own}; stty -g > after; echo over; cat")
         job.until(b"ready ")
         job.until(b"\r\n")
         if kill:
