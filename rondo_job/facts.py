@@ -226,7 +226,12 @@ def encode(facts: Any) -> bytes:
 
 def decode_start(data: bytes) -> Start:
     """Read what `encode` gave of a Start. Raises: ValueError: it is none."""
-    start: Start = _decoded(data, lambda plain: _made(Start, plain, host=Host, before=_evidence))
+
+    def made(plain: Mapping[str, Any]) -> Start:
+        limits = {name: (int(soft), int(hard)) for name, (soft, hard) in plain.get("rlimits", {}).items()}
+        return attrs.evolve(_made(Start, plain, host=Host, before=_evidence), rlimits=limits)
+
+    start: Start = _decoded(data, made)
     return start
 
 

@@ -107,7 +107,7 @@ def test_a_job_that_is_stopped_by_a_dead_relay_is_told_so(lives, counting):
     os.kill(relay, signal.SIGKILL)
     counting.stdin.write(b"two\n")
     counting.stdin.close()
-    counting.stdin = Path(os.devnull).open("wb")
+    counting.stdin = Path(os.devnull).open("wb")  # noqa: SIM115 - the fixture closes it
     counting.wait(60)
     assert lives.life().end.exit_code != 0
     assert lives.life().end.seen_by == "wait"
