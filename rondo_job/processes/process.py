@@ -24,6 +24,8 @@ class Process:
         read_bytes, written_bytes: from and to storage (what was dirtied in the page cache), waited children included.
         switches, forced_switches: of context, of its main thread, as of each fifth look.
         n_files: descriptors, -1: may not be read; is_zombie.
+        walked: its share of memory and of anonymous memory at the last walk through its page tables, and what was
+            resident and anonymous then; None: there was none.
     """
 
     __slots__ = (
@@ -31,7 +33,7 @@ class Process:
         "command", "forced_switches", "is_zombie", "major_faults", "minor_faults", "n_files", "n_threads",
         "parent_pid", "peak_bytes", "pid", "pidfd", "read_bytes", "resident_bytes", "seen", "started_ticks",
         "swap_bytes", "switches", "system_ticks", "user_ticks", "waited_system_ticks", "waited_user_ticks",
-        "written_bytes",
+        "walked", "written_bytes",
     )  # fmt: skip
 
     def __init__(self, pid: int) -> None:
@@ -46,6 +48,7 @@ class Process:
         self.resident_bytes = self.anonymous_bytes = self.swap_bytes = 0
         self.peak_bytes = self.switches = self.forced_switches = 0
         self.n_files = -1
+        self.walked: tuple[int, int, int, int] | None = None
         self._stat = _open(pid, "stat")
         try:
             self._statm, self._status = _open(pid, "statm"), _open(pid, "status")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 
@@ -15,7 +16,7 @@ from rondo_job.processes.process import TICKS, Process, children_of
 
 MAX_KEPT = 300  # processes whose files are kept open; of others nothing is known but by control group
 _PAGES_CPU_SHARE = 0.0002  # of the time that passes, for walks through page tables
-_SURE_GROWTH = 1.2  # of anonymous memory, after which its share is looked at again as soon as it may be
+_GROWTH = 1.2  # of anonymous memory, after which its share is looked at again as soon as it may be
 
 
 @attrs.define
@@ -69,7 +70,6 @@ class Tree:
         self._vanished: list[Process] = []  # whose status is not known yet
         self._epoch_ns = 0
         self._pages_ns, self._pages_cost_ns, self._pages_of = 0, 0, 0
-        self._share = (1.0, 1.0)
 
     def pids(self) -> list[int]:
         """Give the processes that there are now; the relay is none of them."""
@@ -158,34 +158,39 @@ class Tree:
         return whole
 
     def _share_pages(self, whole: Totals, now_ns: int) -> None:
-        """Count shared pages once, as often as the budget allows; between, by the share that they had."""
-        resident = whole.resident_bytes
-        if len(self.processes) > 1:
+        """Count shared pages once: by walks through the page tables, as often as the budget allows, and growth since.
+
+        A process that was forked since the last walk, and is what its parent is, shares with it what that has.
+        """
+        living = [process for process in self.processes.values() if not process.is_zombie]
+        if len(living) > 1:
             wait_ns = self._pages_cost_ns / _PAGES_CPU_SHARE
-            if whole.anonymous_bytes > self._pages_of * _SURE_GROWTH:
+            if any(process.walked is None for process in living) or whole.anonymous_bytes > self._pages_of * _GROWTH:
                 wait_ns /= 10
             if now_ns - self._pages_ns >= wait_ns:
-                self._walk_pages(whole, resident, now_ns)
-        elif self.processes:
-            self._share, self._pages_of = (1.0, 1.0), 0
-        whole.pss = round(resident * self._share[0])
-        whole.pss_anonymous = round(whole.anonymous_bytes * self._share[1])
+                self._walk_pages(living, whole, now_ns)
+        total = anonymous = 0
+        for process in living:
+            known, parent = process.walked, self.processes.get(process.parent_pid)
+            if known is not None:
+                total += known[0] + max(process.resident_bytes - known[2], 0)
+                anonymous += known[1] + max(process.anonymous_bytes - known[3], 0)
+            elif parent is not None and parent.command == process.command and len(living) > 1:
+                total += max(process.resident_bytes - parent.resident_bytes, 0)
+                anonymous += max(process.anonymous_bytes - parent.anonymous_bytes, 0)
+            else:
+                total += process.resident_bytes
+                anonymous += process.anonymous_bytes
+        whole.pss, whole.pss_anonymous = total, anonymous
 
-    def _walk_pages(self, whole: Totals, resident: int, now_ns: int) -> None:
-        began, total, anonymous = own_cpu_ns(), 0, 0
-        for process in self.processes.values():
-            if not process.is_zombie:
-                try:
-                    mine = process.proportional_bytes()
-                except (OSError, ValueError):
-                    mine = process.resident_bytes, process.anonymous_bytes
-                total, anonymous = total + mine[0], anonymous + mine[1]
+    def _walk_pages(self, living: list[Process], whole: Totals, now_ns: int) -> None:
+        began = own_cpu_ns()
+        for process in living:
+            own = process.resident_bytes, process.anonymous_bytes
+            with contextlib.suppress(OSError, ValueError):
+                process.walked = (*process.proportional_bytes(), *own)
         self._pages_ns, self._pages_cost_ns = now_ns, own_cpu_ns() - began
         self._pages_of = whole.anonymous_bytes
-        self._share = (
-            min(total / resident, 1.0) if resident else 1.0,
-            (min(anonymous / whole.anonymous_bytes, 1.0) if whole.anonymous_bytes else 1.0),
-        )
 
     def note_reaped(self, pid: int, status: int, usage: os.struct_rusage, now_ns: int) -> None:  # type: ignore[name-defined]
         """Take what a child of this process, that was just waited for, and those it waited for, took in all."""
