@@ -97,7 +97,7 @@ soak-http: $(VENV)/.tested ## Send 10,000 hostile requests, each time others, an
 
 soak-run: $(VENV)/.tested ## Kill the recorder of a run, its job or both 1,000 times at random moments, and look at what is on record.
 	@RONDO_RUN_KILLS=$${RONDO_RUN_KILLS:-1000} RONDO_RUN_SEED=$${RONDO_RUN_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
-	  $(BIN)/python -m pytest -q -s tests/job/test_relay.py -k kills -o timeout=14400
+	  $(BIN)/python -m pytest -q -s tests/job/test_output_relay.py -k kills -o timeout=14400
 
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600
@@ -116,6 +116,9 @@ soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through
 
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
+
+soak-pytest: $(VENV)/.tested ## Kill 20 workers of pytest in the middle of a test, and see that who took the memory is named.
+	@RONDO_PYTEST_KILLS=$${RONDO_PYTEST_KILLS:-20} $(BIN)/python -m pytest -q tests/job/test_pytest_plugin.py -k memory -o timeout=600
 
 check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@$(BIN)/ruff check .
@@ -136,6 +139,9 @@ format: $(VENV)/.tested ## Format the code and mend what the linter can.
 bench-write: $(VENV)/.tested ## Recording beside prometheus_client, as Python and compiled.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/write_path.py
+
+bench-pytest: $(VENV)/.tested ## What pytest --rondo costs a test: 30 pairs of sessions of 5,000 empty ones.
+	@$(BIN)/python bench/pytest_overhead.py --repeat $${RUNS:-30}
 
 bench-instruments: $(VENV)/.tested ## Labels, timers and gauges beside prometheus_client, as Python and compiled.
 	@$(BIN)/python bench/instruments.py --out bench/results/instruments_pure.json

@@ -48,7 +48,7 @@ def main() -> int:
     report = Report("vmm_capture", asked, machine("rondo-tsdb"), __doc__ or "", lines=False)
     with tempfile.TemporaryDirectory() as directory:
         found = run(Path(directory), list(asked.seconds), asked.vms, asked.machine)
-    rows = tell(report, found)
+    rows = summarise(report, found)
     if not asked.json:
         print(table(HEADS, rows, [True, False, *[True] * 4]))
     report.save()
@@ -107,7 +107,7 @@ def scraped(server: Prometheus, job: str, instance: str, first: int, last: int) 
 HEADS = ("life, s", "by", "points", "of", "seconds covered", "last second")
 
 
-def tell(report: Report, found: dict[str, dict[str, Any]]) -> list[list[str]]:
+def summarise(report: Report, found: dict[str, dict[str, Any]]) -> list[list[str]]:
     """Report what each has of each life; give it as rows of a table."""
     rows = []
     for life in sorted({vm["life"] for vm in found.values()}):

@@ -43,7 +43,7 @@ HEADS = ("VMs", "in", "added", "rondo", "at 1 s", "ratio", "at most", "at 15 s",
 
 
 @dataclass
-class Run:
+class MonitorRun:
     """What was read of one run, and how its VMs ended."""
 
     ended: int = 0
@@ -82,13 +82,13 @@ class Fleet:
         if recorded and asked.remote_write:
             self._command += ["--remote-write", asked.remote_write]
 
-    def run(self, roots: list[subprocess.Popen[Any]]) -> tuple[Run, Run]:
+    def run(self, roots: list[subprocess.Popen[Any]]) -> tuple[MonitorRun, MonitorRun]:
         """Run them, and read them and the processes at `roots` every second; give what was read of each.
 
         Where VMs are late they are killed by their pids, and counted.
         """
         out, err = self._directory / "out", self._directory / "err"
-        vms, others = Run(), Run()
+        vms, others = MonitorRun(), MonitorRun()
         with out.open("wb") as stdout, err.open("wb") as stderr:
             began, before = time.monotonic(), loopback_bytes()
             with child(self._command, stdout=stdout, stderr=stderr, stdin=subprocess.DEVNULL) as process:
@@ -165,7 +165,7 @@ def main() -> int:
             found = measure(asked, count, mode, quiet=asked.json)
             failed += wrong(found, count, mode)
             if all(len(run.seconds) >= FEWEST_SAMPLES for run, _ in found.values()):
-                rows += tell(report, count, mode, found)
+                rows += summarise(report, count, mode, found)
             report.save()  # what is known stays, should a later count be interrupted
     if not asked.json:
         print("Added per VM, by rondo and by a real Prometheus with a node_exporter for each VM")
@@ -178,7 +178,9 @@ def where(choice: str) -> str:
     return f"VMs on {'kvm' if choice == 'kvm' or (choice == 'auto' and not usable()) else 'soft'}"
 
 
-def measure(asked: argparse.Namespace, count: int, mode: str, *, quiet: bool) -> dict[str, tuple[Run, Run]]:
+def measure(
+    asked: argparse.Namespace, count: int, mode: str, *, quiet: bool
+) -> dict[str, tuple[MonitorRun, MonitorRun]]:
     """Run the same VMs with each kind of monitoring, and with none."""
     found = {}
     for kind in (BARE, RECORDED, *STACKS):
@@ -203,7 +205,7 @@ def measure(asked: argparse.Namespace, count: int, mode: str, *, quiet: bool) ->
     return found
 
 
-def wrong(found: dict[str, tuple[Run, Run]], count: int, mode: str) -> int:
+def wrong(found: dict[str, tuple[MonitorRun, MonitorRun]], count: int, mode: str) -> int:
     """Say where VMs did not come to their end, or never lived all at once; give how many such runs there were."""
     failed = 0
     for kind, (vms, _) in found.items():
@@ -217,7 +219,7 @@ def wrong(found: dict[str, tuple[Run, Run]], count: int, mode: str) -> int:
     return failed
 
 
-def shares(found: dict[str, tuple[Run, Run]], kind: str, count: int) -> dict[str, tuple[float, str]]:
+def shares(found: dict[str, tuple[MonitorRun, MonitorRun]], kind: str, count: int) -> dict[str, tuple[float, str]]:
     """Give what a kind of monitoring adds per VM: name -> (amount, unit)."""
     bare = found[BARE][0]
     if kind == RECORDED:
@@ -232,7 +234,7 @@ def shares(found: dict[str, tuple[Run, Run]], kind: str, count: int) -> dict[str
     return {
         "memory (PSS)": (added(lambda each: each.median("pss_bytes"), 1024), "KiB"),
         "memory (RSS)": (added(lambda each: each.median("rss_bytes"), 1024), "KiB"),
-        "CPU while all live": (added(Run.cpu_share, 1e-6), "us/s"),
+        "CPU while all live": (added(MonitorRun.cpu_share, 1e-6), "us/s"),
         "CPU start to end": (added(lambda each: each.cpu_s, 1e-3), "ms"),
         "written to disk": (added(lambda each: sum(each.written.values()), 1024), "KiB"),
         "over loopback": (loopback / count, "B/s"),
@@ -241,7 +243,9 @@ def shares(found: dict[str, tuple[Run, Run]], kind: str, count: int) -> dict[str
     }
 
 
-def tell(report: Report, count: int, mode: str, found: dict[str, tuple[Run, Run]]) -> list[list[str]]:
+def summarise(
+    report: Report, count: int, mode: str, found: dict[str, tuple[MonitorRun, MonitorRun]]
+) -> list[list[str]]:
     """Report what each kind of monitoring adds, rondo's beside the others'; give it as rows of the closing table."""
     where, rows = f"{count} VMs, {mode}", []
     ours = shares(found, RECORDED, count)

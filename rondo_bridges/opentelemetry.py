@@ -81,13 +81,13 @@ class RondoMetricReader(MetricReader):
         self._ended = False
         reader = self
 
-        class Recorder:
+        class ReaderRecorder:
             @hookimpl
             def rondo_recorder_bind(self) -> Callable[[int], None]:
                 return reader._tick
 
         plugins = Plugins()
-        plugins.register(Recorder(), PLUGIN)
+        plugins.register(ReaderRecorder(), PLUGIN)
         opened.bind_recorders(plugins)
 
     def _tick(self, _now_ns: int) -> None:

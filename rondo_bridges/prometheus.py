@@ -37,13 +37,13 @@ def record_registry(
     opened, failures = ProcessStore(store).get(), Failures(PLUGIN)
     readings = Readings(opened, failures, max_series)
 
-    class Recorder:
+    class RegistryRecorder:
         @hookimpl
         def rondo_recorder_bind(self) -> Callable[[int], None]:
             return lambda _now_ns: _record(registry, readings)
 
     plugins = Plugins()
-    plugins.register(Recorder(), PLUGIN)
+    plugins.register(RegistryRecorder(), PLUGIN)
     opened.bind_recorders(plugins)
     return failures
 

@@ -7,7 +7,7 @@ from time import perf_counter
 from typing import Any
 
 from rondo_bridges.http.requests import Requests
-from rondo_bridges.http.routes import Template, told_by
+from rondo_bridges.http.routes import Template, template_reader
 from rondo_bridges.process_store import Source
 
 Environ = dict[str, Any]
@@ -38,7 +38,7 @@ class WsgiMiddleware:
         """
         self.app = app
         self._requests = Requests("wsgi", store, labels, sketched_routes=sketched_routes, max_routes=max_routes)
-        self._template = route or told_by(app)
+        self._template = route or template_reader(app)
         self.failures = self._requests.failures
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -37,10 +37,10 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     try:
         if once:
             done = agent.run_once(last=True)
-            unsettled = f"; {done.refused} samples refused, {done.doubtful} doubtful"
+            refusals = f"; {done.refused} samples refused, {done.doubtful} doubtful"
             say(
                 f"{done.stores} stores, {done.live} live; {done.samples} samples sent; {done.complete} complete,"
-                f" {done.archived} archived, {done.deleted} deleted{unsettled if done.refused + done.doubtful else ''}"
+                f" {done.archived} archived, {done.deleted} deleted{refusals if done.refused + done.doubtful else ''}"
             )
             for line in done.notes:
                 say(line)

@@ -28,11 +28,11 @@ Case = Callable[[], float]
 
 @attrs.frozen
 class Measured:
-    """The cases of a family: what each gives is in `unit`; `beside` names the case that one is compared with."""
+    """The cases of a family: what each gives is in `unit`; `compared_with` names the case that one is compared with."""
 
     unit: str
     cases: Mapping[str, Case]
-    beside: Mapping[str, str] = attrs.Factory(dict)
+    compared_with: Mapping[str, str] = attrs.Factory(dict)
 
 
 @click.command("bench")
@@ -73,7 +73,7 @@ def _run(family: str, measured: Measured, repeat: int, *, quiet: bool) -> Iterat
     with click.progressbar(length=steps, label=f"{family:8}", file=sys.stderr, hidden=hidden) as bar:
         found = in_turn(measured.cases, repeat, partial(bar.update, 1))
     for name, values in found.items():
-        peer = measured.beside.get(name, "")
+        peer = measured.compared_with.get(name, "")
         yield name, values, measured.unit, *((peer, found[peer]) if peer in found else ())
 
 

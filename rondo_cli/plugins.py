@@ -12,7 +12,7 @@ from rondo_cli.params import CONFIG, PATH
 from rondo_cli.printing import say, show
 from rondo_core.errors import PluginNotFoundError, StoreNotFoundError
 from rondo_core.model import is_directory
-from rondo_core.plugins import PluginInfo, installed
+from rondo_core.plugins import PluginInfo, list_plugins
 
 
 @click.command("plugins")
@@ -30,7 +30,7 @@ def command(name: str, store: Path | None, config: Path | None) -> int:
     A plugin that cannot be used is listed with the reason; the others work all the same. An exporter that fails only
     when it is opened, or when it sends, has left word of that in the store.
     """
-    infos = installed()
+    infos = list_plugins()
     if name:
         found = [info for info in infos if info.name == name]
         if not found:

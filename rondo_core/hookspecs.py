@@ -79,7 +79,7 @@ class Exporter(Protocol):
         """
 
     def close(self) -> None:
-        """Let go of connections and files."""
+        """Release connections and files."""
 
 
 @hookspec

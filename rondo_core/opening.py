@@ -23,7 +23,7 @@ from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import RECORDERS, Plugins, open_recorders
 from rondo_core.record.after_fork import IfLocked
 from rondo_core.retention.bound import Bound
-from rondo_core.storage.own import own_paths, paths_beside
+from rondo_core.storage.own import own_paths, sibling_paths
 from rondo_core.store import Store
 from rondo_core.units import Duration
 
@@ -113,7 +113,7 @@ def open_store(
                 raise
             store = Store.nowhere(place, made, clock=clock, why=one_line(error))
         if life is None:
-            store.give_children(partial(paths_beside if fixed else own_paths, place))
+            store.set_child_paths(partial(sibling_paths if fixed else own_paths, place))
         if not store.unkept:
             _begin(store, plugins, config, own=not fixed)
             if life is None:  # its directory has a bound of its own
@@ -172,7 +172,7 @@ def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool) -> None
         store.bind_recorders(plugins)
         if config.exporters:
             opened_in = 0 if own else os.getpid()
-            store.accompany(partial(_exporters, config, opened_in))
+            store.attach(partial(_exporters, config, opened_in))
         store.tick()
     except BaseException:
         store.close()
@@ -181,7 +181,7 @@ def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool) -> None
 
 def _exporters(config: Config, unlabelled_in: int, store: Store) -> Any:
     """Open the exporters of a store; where one of many goes through them, the label `instance` says which."""
-    from rondo_core.export.beside import Exporters
+    from rondo_core.export.exporters import Exporters
 
     labels = {} if unlabelled_in == os.getpid() else {"instance": store.path.stem}
     return Exporters(store, config.exporters, labels)

@@ -27,7 +27,7 @@ from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
 from rondo_core.model.schema import Schema, check_schemas
 from rondo_core.record import ending, selfmetrics
-from rondo_core.record.after_fork import FORKED, IF_LOCKED, Companion, IfLocked
+from rondo_core.record.after_fork import FORKED, IF_LOCKED, Attachment, IfLocked
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.end_words import CLOSED, DROPPED, of_error
@@ -37,9 +37,9 @@ from rondo_core.record.notices import Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
 from rondo_core.retention.in_directory import InDirectory
-from rondo_core.storage.directory import LET_GO_NS, events_bytes, let_go, read_meta
+from rondo_core.storage.directory import DROP_RESIDENT_NS, drop_resident, events_bytes, read_meta
 from rondo_core.storage.files import open_file
-from rondo_core.storage.lock import held_here
+from rondo_core.storage.lock import held_by_thread
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run, grow_runs, on_record, this_run, write_run_to
@@ -47,7 +47,7 @@ from rondo_core.units import Duration
 
 if TYPE_CHECKING:
     from rondo_core.plugins.manager import Plugins
-    from rondo_core.read.query import Found
+    from rondo_core.read.query import QueryResult
     from rondo_core.read.store_reader import View
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
@@ -112,7 +112,7 @@ class Store(InDirectory, Marks):
         sync_s = interval_s("sync", sync_interval_s, 0.0)
         if if_locked not in IF_LOCKED:
             raise UsageError(f"if_locked {if_locked!r}: {instead(str(if_locked), IF_LOCKED)}")
-        self._stand(path, clock, writer, strict=strict)
+        self._begin_unopened(path, clock, writer, strict=strict)
         self._tick_s, self._faulthandler = tick_s, faulthandler
         self._sync_interval_ns = None if sync_s is None else round(sync_s * NS_PER_S)
         try:
@@ -131,15 +131,15 @@ class Store(InDirectory, Marks):
                 self._start_ticking()
         except BaseException:
             self._closed = True
-            self._let_go()
+            self._release()
             raise
 
-    def _stand(self, path: str | Path, clock: Clock, writer: str, *, strict: bool) -> None:
+    def _begin_unopened(self, path: str | Path, clock: Clock, writer: str, *, strict: bool) -> None:
         """Be a store of which nothing is open yet."""
         self.path, self.clock, self._writer, self._strict = Path(path), clock, writer, strict
         self._tick_s: float | None = None
         self._faulthandler = False
-        self._synced_ns = self._let_go_ns = self._noticed_ns = 0
+        self._synced_ns = self._drop_resident_ns = self._noticed_ns = 0
         self._closed, self._runs, self._made = True, -1, False
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
@@ -149,8 +149,8 @@ class Store(InDirectory, Marks):
         self._plugins: list[Plugins] = []
         self._close_asked = ""
         self.slabs, self._consolidations = {}, {}
-        self._companion: Companion | None = None
-        self._make_companion: Callable[[Any], Companion] | None = None
+        self._attachment: Attachment | None = None
+        self._make_attachment: Callable[[Any], Attachment] | None = None
 
     def _prepare(self, schemas: tuple[Schema, ...]) -> None:
         """Have what handles are bound to, before and beyond any file."""
@@ -175,7 +175,7 @@ class Store(InDirectory, Marks):
         blank = new or (self._made and recovery.last is None)  # no one has opened it since it was made here
         self.registry, self.slabs = recovery.open(root, meta, writable=True, blank=blank)
         self._declarations.move_to(self.registry)
-        lost = sum(recovery.take_up(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
+        lost = sum(recovery.recover_rows(slabs, self.registry.counts[name]) for name, slabs in self.slabs.items())
         for schema in meta.schemas:
             slabs, n_series = self.slabs[schema.name], self.registry.counts[schema.name]
             if slabs[0].given > n_series:  # to series that are not known any more: the registry is an older one
@@ -183,11 +183,11 @@ class Store(InDirectory, Marks):
                     slab.clear(n_series)
             slabs[0].given = n_series
             writes = self._writers[schema.name]
-            writes.take_up(slabs[0], n_series, str(root))
+            writes.resume(slabs[0], n_series, str(root))
             folds = Consolidation(schema, slabs, writes, anew=recovery.moved or lost > 0, copied=recovery.moved)
             folds.owner, self._consolidations[schema.name] = self, folds
             writes.steps.moved = self._moved
-            writes.settle()
+            writes.finish_clock_step()
             for slab in slabs:
                 slab.blank = False
             if new and n_series:
@@ -202,7 +202,7 @@ class Store(InDirectory, Marks):
         if lost:
             self.self_metrics.set_total(selfmetrics.ROWS_LOST, lost)
             self._notices.warn(f"{lost} rows were not on the disk when the machine stopped; they are absent")
-        self._take_back_future()
+        self._set_aside_future()
         self._notices.of_steps(self._moved, self.clock())
         grow_runs(root / layout.RUNS_FILE, self.run.number)
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
@@ -232,7 +232,7 @@ class Store(InDirectory, Marks):
         Called about once a second, by the owner or by the store's own thread; a tick more or less changes no value.
         Raises: StoreClosedError; StoreForkedError: see `strict`.
         """
-        if held_here(self._ticking) or self._is_over:
+        if held_by_thread(self._ticking) or self._is_over:
             return  # a recorder's call, or a signal handler's: the tick is under way
         try:
             with self._ticking:
@@ -243,13 +243,13 @@ class Store(InDirectory, Marks):
             self._close_as_asked()
 
     def _tick(self, now_ns: int) -> None:
-        if self._made_here:
-            self._settle_here()
-        self._take_back_future()
+        if self._made_in_child:
+            self._complete_in_child()
+        self._set_aside_future()
         for call in self._ticks:
             call(now_ns)
         self._declarations.read_functions(now_ns)
-        if not self._is_here():
+        if not self._is_own_process():
             return  # a recorder, or a gauge's function, has forked: this is the child
         self._count()
         if abs(now_ns - self._noticed_ns) >= _NOTICE_NS:
@@ -266,9 +266,9 @@ class Store(InDirectory, Marks):
         else:
             self._synced_ns = now_ns
             self._notices.of_disk(self.sync)
-        if abs(now_ns - self._let_go_ns) >= LET_GO_NS:
-            self._let_go_ns = now_ns
-            let_go(self.slabs, new=self._new)
+        if abs(now_ns - self._drop_resident_ns) >= DROP_RESIDENT_NS:
+            self._drop_resident_ns = now_ns
+            drop_resident(self.slabs, new=self._new)
             self._new = False
 
     def _count(self) -> None:
@@ -281,11 +281,11 @@ class Store(InDirectory, Marks):
     def _count_refused(self) -> None:
         self.self_metrics.flush_refused(self._declarations.refused, self.clock())
 
-    def _take_back_future(self) -> None:
+    def _set_aside_future(self) -> None:
         now_ns = self.clock()
         for writer in self._writers.values():
             if now_ns // writer.interval_ns < writer.bucket - 1:
-                writer.take_back_future()
+                writer.set_aside_future()
 
     # -- reading
 
@@ -293,7 +293,7 @@ class Store(InDirectory, Marks):
     def view(self) -> View:
         """The store's reading side, in this process: series, query, newest_ns."""
         if self._paths is not None:
-            self._check_here()
+            self._check_process()
         if self._view is None:
             if not self.slabs:
                 raise StoreError(f"{self.path}: keeps nothing in this process ({self.unkept}); nothing is to be read")
@@ -303,7 +303,7 @@ class Store(InDirectory, Marks):
             self._view = View(self.path, self._folder, self.meta, self.registry, self.slabs)
         return self._view
 
-    def query(self, selector: str, span: str = "all", **options: Any) -> Found:
+    def query(self, selector: str, span: str = "all", **options: Any) -> QueryResult:
         """Read points; see `View.query`. A relative range ends now."""
         options.setdefault("now_ns", self.clock())
         return self.view.query(selector, span, **options)
@@ -315,7 +315,7 @@ class Store(InDirectory, Marks):
 
         Raises: StoreForkedError: see `strict`; StoreError: a file was removed or replaced while the store is open.
         """
-        if not self._is_here():
+        if not self._is_own_process():
             self._check_open()
         if self.unkept:
             return
@@ -337,7 +337,7 @@ class Store(InDirectory, Marks):
         Args: `ended`: how, in the words of the record of runs ("closed", "signal 15", "exit status 1"); where the
             process is ending already, "closed" gives way to how it does.
         """
-        if not self._is_here():
+        if not self._is_own_process():
             self._close_untaken(ended)
             return
         ended = ending.known() or ended if ended == CLOSED else ended
@@ -349,16 +349,16 @@ class Store(InDirectory, Marks):
         if self._thread is not None:
             self._thread.end()
         if not (self._closed or self.unkept):
-            self._accompany_here()
+            self._attach_in_child()
         with self._ticking, self._declarations.lock:
             if not self._closed:
                 self._end(ended)
-        companion, self._companion, self._make_companion = self._companion, None, None
-        keeper, self.keeper = self.keeper, None
-        if companion is not None:
-            companion.close(self.run.number)
-        if keeper is not None:  # not before: what this store is one too many of may wait for its exporters
-            keeper.close()
+        attachment, self._attachment, self._make_attachment = self._attachment, None, None
+        retention_thread, self.retention_thread = self.retention_thread, None
+        if attachment is not None:
+            attachment.close(self.run.number)
+        if retention_thread is not None:  # not before: what this store is one too many of may wait for its exporters
+            retention_thread.close()
 
     def _end(self, ended: str) -> None:
         if self.unkept:
@@ -380,7 +380,7 @@ class Store(InDirectory, Marks):
                     self._notices.of_disk(self.sync)
             finally:
                 self._ticks.clear()  # and with them what recorders keep open
-                self._let_go()
+                self._release()
                 self._close_asked = ""  # not before: who else was asked waits until all of this is done
 
     def end_with_process(self, ended: str) -> None:
@@ -390,7 +390,7 @@ class Store(InDirectory, Marks):
         self._is_over = True
         self._notices.leave_out("files")  # a program that ends has removed them itself
         try:
-            if self._thread is not None and self._is_here():
+            if self._thread is not None and self._is_own_process():
                 self._thread.end(_END_WAIT_S)
             if self._ticking.acquire(timeout=_END_WAIT_S):
                 self._ticking.release()
@@ -404,7 +404,7 @@ class Store(InDirectory, Marks):
         self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
         write_run_to(self._runs, self.run)
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         """Give the lock back, and close what is open but for the maps and the directory, which readers have too."""
         if hasattr(self, "registry"):
             self.registry.close()
@@ -422,30 +422,30 @@ class Store(InDirectory, Marks):
         ending.unwatch(self)
 
     def __del__(self) -> None:
-        """Let go of what a store holds that was dropped without `close`, and say so; nothing is folded here."""
-        if getattr(self, "_closed", True) or not self._is_here() or self.unkept or sys.is_finalizing():
+        """Release what a store holds that was dropped without `close`, and say so; nothing is folded here."""
+        if getattr(self, "_closed", True) or not self._is_own_process() or self.unkept or sys.is_finalizing():
             return
         self._closed = True
         try:
             if self._thread is not None:
                 self._thread.end(1.0)
-            if self.keeper is not None:
-                self.keeper.stop()
+            if self.retention_thread is not None:
+                self.retention_thread.stop()
             for writer in self._writers.values():
                 writer.seal()
                 writer.stop(DROPPED)
             with contextlib.suppress(OSError):
                 write_run_to(self._runs, attrs.evolve(self.run, ended_ns=self.clock(), ended=DROPPED))
         finally:
-            self._let_go()
+            self._release()
         what = f"{self.path}: {DROPPED}; use it in a with statement, or close it"
         warnings.warn(what, ResourceWarning, stacklevel=2)  # no source: who keeps the warning kept the store
 
     def _in_the_middle(self) -> bool:
         """Say whether this thread holds a lock already: to wait for others, who may wait for it, would be for ever."""
-        if held_here(self._ticking) or held_here(self._declarations.lock):
+        if held_by_thread(self._ticking) or held_by_thread(self._declarations.lock):
             return True
-        return any(writer.held_here() for writer in self._writers.values())
+        return any(writer.held_by_thread() for writer in self._writers.values())
 
     def _close_as_asked(self) -> None:
         if self._close_asked and not self._in_the_middle():

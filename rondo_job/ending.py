@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from rondo_core.clock import wall_ns
-from rondo_job.facts import End, Usage, encode
+from rondo_job.facts import LifeEnd, Usage, encode
 from rondo_job.files import names
 from rondo_job.files.tail import TAIL_BYTES, TailWriter
 from rondo_job.groups.evidence import read_evidence
@@ -51,7 +51,7 @@ def cpu_of(leaf: Leaf) -> float | None:
     return None if used is None else used / 1e9
 
 
-def with_counters(end: End, leaf: Leaf) -> End:
+def with_counters(end: LifeEnd, leaf: Leaf) -> LifeEnd:
     """Add what the job's control group and the evidence counters say now."""
     after = read_evidence(leaf.groups, wall_ns(), own=leaf.own)
     peak = after.levels[0].peak_bytes if leaf.own and after.levels else None
@@ -95,7 +95,7 @@ def write_lost_end(told: Mapping[str, Any], pidfd: int) -> None:
     """
     ended_ns, life, leaf = wall_ns(), Path(told["life"]), decode_leaf(told["leaf"])
     status = status_when_reaped(pidfd)
-    end = with_counters(End(ended_ns, status, "relay" if status is None else "pidfd"), leaf)
+    end = with_counters(LifeEnd(ended_ns, status, "relay" if status is None else "pidfd"), leaf)
     with contextlib.suppress(OSError):
         if not (life / names.END).exists():
             names.write_whole(life / names.END, encode(end))

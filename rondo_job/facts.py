@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 @attrs.frozen
-class Level:
+class GroupLevel:
     """One control group of memory, the job's own or one above it, as it was at one moment.
 
     Attributes:
@@ -53,7 +53,7 @@ class Evidence:
     """
 
     taken_ns: int
-    levels: tuple[Level, ...] = ()
+    levels: tuple[GroupLevel, ...] = ()
     vmstat: int | None = None
     hidden: tuple[str, ...] = ()
 
@@ -76,7 +76,7 @@ class Host:
 
 
 @attrs.frozen
-class Start:
+class LifeStart:
     """What was known when the job was about to start; written before its first instruction.
 
     Attributes:
@@ -153,7 +153,7 @@ class ReceivedSignal:
 
 
 @attrs.frozen
-class End:
+class LifeEnd:
     """How the job ended, and what was counted then; absent while it runs, and where recorder and relay were killed.
 
     Attributes:
@@ -224,25 +224,25 @@ def encode(facts: Any) -> bytes:
     return json.dumps(attrs.asdict(facts), ensure_ascii=False, indent=1).encode(errors="backslashreplace")
 
 
-def decode_start(data: bytes) -> Start:
-    """Read what `encode` gave of a Start. Raises: ValueError: it is none."""
+def decode_start(data: bytes) -> LifeStart:
+    """Read what `encode` gave of a LifeStart. Raises: ValueError: it is none."""
 
-    def made(plain: Mapping[str, Any]) -> Start:
+    def made(plain: Mapping[str, Any]) -> LifeStart:
         limits = {name: (int(soft), int(hard)) for name, (soft, hard) in plain.get("rlimits", {}).items()}
-        return attrs.evolve(_made(Start, plain, host=Host, before=_evidence), rlimits=limits)
+        return attrs.evolve(_made(LifeStart, plain, host=Host, before=_evidence), rlimits=limits)
 
-    start: Start = _decoded(data, made)
+    start: LifeStart = _decoded(data, made)
     return start
 
 
-def decode_end(data: bytes) -> End:
-    """Read what `encode` gave of an End. Raises: ValueError: it is none."""
+def decode_end(data: bytes) -> LifeEnd:
+    """Read what `encode` gave of a LifeEnd. Raises: ValueError: it is none."""
 
-    def made(plain: Mapping[str, Any]) -> End:
+    def made(plain: Mapping[str, Any]) -> LifeEnd:
         signals = tuple(_made(ReceivedSignal, each) for each in plain.get("signals", ()))
-        return _made(End, {**plain, "signals": signals}, usage=Usage, after=_evidence)
+        return _made(LifeEnd, {**plain, "signals": signals}, usage=Usage, after=_evidence)
 
-    end: End = _decoded(data, made)
+    end: LifeEnd = _decoded(data, made)
     return end
 
 
@@ -255,7 +255,7 @@ def _decoded(data: bytes, make: Any) -> Any:
 
 
 def _evidence(**plain: Any) -> Evidence:
-    return _made(Evidence, {**plain, "levels": tuple(_made(Level, each) for each in plain["levels"])})
+    return _made(Evidence, {**plain, "levels": tuple(_made(GroupLevel, each) for each in plain["levels"])})
 
 
 def _made(kind: type[T], plain: Mapping[str, Any], **inner: Any) -> T:

@@ -3,8 +3,8 @@
 A life is a store, `NAME-METHOD-PID-TIME-TOKEN.rondo` in a directory of lives (`rondo run` makes it), with these bounded
 files among the store's own:
 
-    life.start     facts.Start, JSON; written before the job's first instruction
-    life.end       facts.End, JSON; absent while it runs, and where recorder and relay were both killed
+    life.start     facts.LifeStart, JSON; written before the job's first instruction
+    life.end       facts.LifeEnd, JSON; absent while it runs, and where recorder and relay were both killed
     life.children  facts.Child, 512 fixed records
     life.stdout    the last 64 KiB of what went through; absent where the stream was not copied
     life.stderr    likewise; absent too where it went where standard output goes
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from rondo_core.errors import CorruptStoreError, StoreNotFoundError, one_line
 from rondo_core.retention import list_stores
 from rondo_core.storage import Event, Run, read_meta, read_runs, writer_pid
-from rondo_job.facts import MAX_FACTS_BYTES, Child, End, Start, decode_end, decode_start
+from rondo_job.facts import MAX_FACTS_BYTES, Child, LifeEnd, LifeStart, decode_end, decode_start
 from rondo_job.files import names
 from rondo_job.files.children import read_children
 from rondo_job.files.inbox import Entry, read_unread
@@ -55,7 +55,7 @@ class Life:
         data = self._read(names.START)
         if data is None:
             raise StoreNotFoundError(f"{path}: no life of rondo run; name one, or see rondo ls")
-        self.start: Start = self._decoded(names.START, decode_start, data)
+        self.start: LifeStart = self._decoded(names.START, decode_start, data)
 
     @classmethod
     def last(cls, directory: str | Path) -> Self | None:
@@ -72,7 +72,7 @@ class Life:
                 continue
 
     @property
-    def end(self) -> End | None:
+    def end(self) -> LifeEnd | None:
         """How it ended; None: it runs, or nobody who saw its end could write it down. See `is_running`."""
         data = self._read(names.END)
         return None if data is None else self._decoded(names.END, decode_end, data)

@@ -26,7 +26,7 @@ from rondo_job.describe import (
     name_of,
 )
 from rondo_job.ending import encode_leaf, keep_file_tails, usage_of, with_counters
-from rondo_job.facts import End, Start, encode
+from rondo_job.facts import LifeEnd, LifeStart, encode
 from rondo_job.files import names
 from rondo_job.files.children import ChildrenWriter
 from rondo_job.files.inbox import Entry, Inbox, parse_entry
@@ -47,7 +47,7 @@ KEEP_LAST = 100  # lives in a directory, where nothing else is said
 _AT_ONCE = 4  # stores that are folded at the end of a run
 
 
-class Recording:
+class JobRecording:
     """A job's life as it is written. One thread.
 
     Attributes: `path`: of the store; `environment`: what the job is told; `leaf`, `tree`; `failure`: why recording
@@ -103,11 +103,11 @@ class Recording:
         self._gauges: dict[Entry, Gauge] = {}
         self._ticked_ns = 0
 
-    def _describe(self, name: str, pid: int) -> Start:
+    def _describe(self, name: str, pid: int) -> LifeStart:
         request, leaf = self._request, self.leaf
         memory, cpus, tasks = read_limits(leaf.groups)
         cwd = os.getcwd()  # noqa: PTH109 - a text is what is kept
-        return Start(
+        return LifeStart(
             name=name,
             command=cut_command(request.command),
             cwd=cwd,
@@ -142,7 +142,7 @@ class Recording:
 
             tables = self._request.config.exporters
             try:
-                self._store.accompany(lambda store: Exporters(store, tables, {"instance": store.path.stem}))
+                self._store.attach(lambda store: Exporters(store, tables, {"instance": store.path.stem}))
             except RondoError as error:
                 self._stop(error)
 
@@ -210,7 +210,7 @@ class Recording:
 
     # -- the end
 
-    def finish(self, end: End, usage: Any) -> End:
+    def finish(self, end: LifeEnd, usage: Any) -> LifeEnd:
         """Put the end on record, close the store, let exporters send, keep the directory within its bound."""
         remaining = tuple(self.tree.pids())
         totals = self.tree.totals

@@ -17,13 +17,13 @@ from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.plugins import Config
 from rondo_core.units import format_size
-from rondo_job.facts import End, Method, ReceivedSignal
+from rondo_job.facts import LifeEnd, Method, ReceivedSignal
 from rondo_job.start.launch import NOT_EXECUTABLE, NOT_FOUND, Launch
 from rondo_job.start.output import plan_output
-from rondo_job.start.relay import Relay
+from rondo_job.start.output_relay import OutputRelay
 
 if TYPE_CHECKING:
-    from rondo_job.recording import Recording
+    from rondo_job.recording import JobRecording
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 TIMED_OUT = 124  # the exit status of timeout(1)
@@ -71,7 +71,7 @@ class RunResult:
 
     exit_status: int
     wall_s: float
-    end: End | None = None
+    end: LifeEnd | None = None
     life: Path | None = None
     method: str = ""
     error: str = ""
@@ -119,7 +119,7 @@ class _Run:
         """Fork relay and job while this process is small; neither has begun."""
         self.request, self._watched, self._mask = request, watched, mask
         self._output = plan_output(copied=request.copied)
-        self._relay = Relay(self._output, watched, _write_lost_end)
+        self._relay = OutputRelay(self._output, watched, _write_lost_end)
         try:
             self._launch = Launch(request.command, self._output, mask)
         finally:
@@ -131,7 +131,7 @@ class _Run:
         self._signals = list[ReceivedSignal]()
         self._timed_out = False
         self._kill_at_ns = 0
-        self._recording: Recording | None = None
+        self._recording: JobRecording | None = None
         self._unrecorded = ""
 
     def run(self) -> RunResult:
@@ -157,7 +157,7 @@ class _Run:
             return self._not_begun(failure, wall_s)
         self._relay.drain()
         timed_out = self._timed_out
-        end = End(ended_ns, status, "wait", timed_out=timed_out, signals=tuple(self._signals))
+        end = LifeEnd(ended_ns, status, "wait", timed_out=timed_out, signals=tuple(self._signals))
         life, method = None, ""
         if recording is not None:
             end = recording.finish(end, usage)
@@ -168,18 +168,18 @@ class _Run:
         exit_status = exit_status if exit_status >= 0 else 128 - exit_status
         return RunResult(exit_status, wall_s, end, life, method, unrecorded=self._unrecorded)
 
-    def _open_recording(self) -> Recording | None:
+    def _open_recording(self) -> JobRecording | None:
         """Have everything ready to record; None: it cannot be, and the job runs unrecorded."""
-        from rondo_job.recording import Recording
+        from rondo_job.recording import JobRecording
 
         try:
-            recording = Recording(self.request, self.pid, self._relay.pid, self._output)
+            recording = JobRecording(self.request, self.pid, self._relay.pid, self._output)
         except UsageError:
             raise
         except (RondoError, OSError) as error:
             self._unrecorded = one_line(error)
             return None
-        self._relay.tell(recording.for_relay())
+        self._relay.send_facts(recording.for_relay())
         return recording
 
     def _not_begun(self, failure: OSError, wall_s: float) -> RunResult:

@@ -32,7 +32,7 @@ class Vm:
     why: str
 
     def close(self) -> None:
-        """Let go of it all; every CPU must have left the guest."""
+        """Release it all; every CPU must have left the guest."""
         self.machine.close()
         if self.virtio is not None:
             self.virtio.close()

@@ -44,4 +44,4 @@ class Machine(Protocol):
         """Make every `run` return soon, whatever the guest does; from any thread, more than once is once."""
 
     def close(self) -> None:
-        """Let go of descriptors; every `run` must have returned."""
+        """Release descriptors; every `run` must have returned."""

@@ -56,7 +56,7 @@ class Monitor:
         self._began_ns = wall_ns()
         self._config = config
         self._output = None if sink is None else ConsoleOutput(sink, at_once=source is not None)
-        self._lines = ConsoleLines(self._output or _nowhere)
+        self._lines = ConsoleLines(self._output or _discard_output)
         try:
             self._vm = build(config, self._lines)
         except BaseException:
@@ -86,7 +86,7 @@ class Monitor:
         self._store, self._plugins = store, plugins
 
     def close(self) -> None:
-        """Let go of a machine that will not run."""
+        """Release a machine that will not run."""
         self._close_output(0)
         with self._closing:
             if not self._closed:
@@ -246,5 +246,5 @@ def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes],
     return Monitor(config, store, sink).run()
 
 
-def _nowhere(_data: bytes) -> None:
+def _discard_output(_data: bytes) -> None:
     """Take the serial console's bytes where no one wants them."""

@@ -19,23 +19,23 @@ def template_of(app: Any) -> Template:
     """Give what tells the template of a request that an ASGI application has served, from its scope."""
     inner = _innermost(app)
     if _is_django(inner):
-        _tell_django_routes(inner)
-        return _told
+        _read_django_routes(inner)
+        return _asgi_template
     return StarletteRoutes(inner)
 
 
-def told_by(app: Any) -> Template:
+def template_reader(app: Any) -> Template:
     """Give what tells it for a WSGI application, from its environ: of Flask and of Django; else there is none."""
     inner = getattr(app, "__self__", app)  # flask_app.wsgi_app is what is wrapped
     if _is_django(inner):
-        _tell_django_routes(inner)
+        _read_django_routes(inner)
     flask = sys.modules.get("flask")
     if flask is not None and isinstance(inner, flask.Flask):
-        _tell_flask_routes(flask, inner)
-    return _told
+        _read_flask_routes(flask, inner)
+    return _asgi_template
 
 
-def _told(scope: MutableMapping[str, Any]) -> str | None:
+def _asgi_template(scope: MutableMapping[str, Any]) -> str | None:
     route: str | None = scope.get(KEY)
     return route
 
@@ -57,7 +57,7 @@ def _is_django(app: Any) -> bool:
     return base is not None and isinstance(app, base.BaseHandler)
 
 
-def _tell_django_routes(handler: Any) -> None:
+def _read_django_routes(handler: Any) -> None:
     resolve = handler.resolve_request
 
     def resolved(request: Any) -> Any:
@@ -72,7 +72,7 @@ def _tell_django_routes(handler: Any) -> None:
 # -- Flask: a signal at the begin of each request, when its rule is known
 
 
-def _tell_flask_routes(flask: Any, app: Any) -> None:
+def _read_flask_routes(flask: Any, app: Any) -> None:
     def began(_sender: Any, **_: Any) -> None:
         rule = flask.request.url_rule
         if rule is not None:

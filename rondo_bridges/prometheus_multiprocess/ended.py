@@ -39,7 +39,7 @@ _REMOVED = ".removed.unfinished"
 failures = Failures("prometheus_multiprocess")
 
 
-class Ended(NamedTuple):
+class EndedProcess(NamedTuple):
     """A process that has ended: its store's name, its pid, and what was in the store."""
 
     name: str
@@ -47,7 +47,7 @@ class Ended(NamedTuple):
     values: list[tuple[Series, float, int]]
 
 
-class Kept:
+class EndedTotals:
     """What the store of the ended holds.
 
     Attributes: `totals`: each total, its parts apart; `together`: totals and the gauges of all of the ended; `slots`:
@@ -85,7 +85,7 @@ def fold_ended(directory: Path) -> None:
         if not lives:
             try:
                 runs = read_runs(path / RUNS_FILE)
-                found.append(Ended(path.name, runs[-1].pid if runs else 0, last_values(path)))
+                found.append(EndedProcess(path.name, runs[-1].pid if runs else 0, last_values(path)))
             except RondoError as error:
                 failures.take(error, f"{path.name} stays where it is")
     if found:
@@ -103,9 +103,9 @@ def _sweep(directory: Path) -> None:
 # -- what the ended had
 
 
-def read_ended(directory: Path) -> Kept:
+def read_ended(directory: Path) -> EndedTotals:
     """Read the store of the ended."""
-    kept = Kept()
+    kept = EndedTotals()
     path = directory / ENDED
     if not path.exists():
         return kept
@@ -152,7 +152,7 @@ def _totals(values: Iterable[tuple[Series, float, int]]) -> dict[tuple[str, Labe
 # -- adding up
 
 
-def _write_intent(directory: Path, found: Iterable[Ended]) -> None:
+def _write_intent(directory: Path, found: Iterable[EndedProcess]) -> None:
     """Write down which stores are to go, and where everything is to stand then."""
     kept, helps = read_ended(directory), dict[str, str]()
     for ended in found:
@@ -178,7 +178,7 @@ def _write_intent(directory: Path, found: Iterable[Ended]) -> None:
     unfinished.replace(directory / INTENT)
 
 
-def _gauges(kept: Kept) -> list[tuple[str, dict[str, str], float]]:
+def _gauges(kept: EndedTotals) -> list[tuple[str, dict[str, str], float]]:
     """Give all gauges as the store of the ended has them: name, labels, value."""
     gauges: list[tuple[str, dict[str, str], float]] = [(PID, {SLOT: str(slot)}, pid) for slot, pid in kept.pids.items()]
     for identity, reading in kept.together.items():

@@ -85,7 +85,7 @@ class Values:
     ) -> Value:
         """Make a value, as prometheus_client asks for it."""
         identity = Identity(name, tuple(zip(labelnames, labelvalues, strict=False)), multiprocess_mode)
-        kind = Level if typ == "gauge" else Sum if name.endswith("_sum") else Total
+        kind = Level if typ == "gauge" else Sum if name.endswith("_sum") else TotalValue
         value = kind(self, identity, help_text)
         with self._lock:
             self._made.add(value)
@@ -216,7 +216,7 @@ class Value:
         """Give none."""
 
 
-class Total(Value):
+class TotalValue(Value):
     """A counter's value, a summary's count, or the count of one bucket of a histogram."""
 
     __slots__ = ("_less",)
@@ -261,7 +261,7 @@ class Total(Value):
         return total - less.value if less is not None else total
 
 
-class Sum(Total):
+class Sum(TotalValue):
     """A sum of observations, of which some may be below nought."""
 
     __slots__ = ()

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from rondo_core import hookimpl
-from rondo_core.builtin.kernel_files import LateGauge, Take, Tick, Total, open_files, read_first
+from rondo_core.builtin.kernel_files import FollowedTotal, LateGauge, Take, Tick, open_files, read_first
 from rondo_core.builtin.pressure import RESOURCES, stalled
 from rondo_core.hookspecs import Declare
 
@@ -92,8 +92,8 @@ def _folders(root: Path) -> Iterator[tuple[str, Path]]:
 def _cpu(declare: Declare) -> Take:
     """Take cpu.stat; version 1 has no usage there, and says the time that was throttled in ns."""
 
-    def follow(name: str, text: str, unit: str = "") -> Total:
-        return Total(declare.counter(f"cgroup_cpu_{name}", help=text, unit=unit))
+    def follow(name: str, text: str, unit: str = "") -> FollowedTotal:
+        return FollowedTotal(declare.counter(f"cgroup_cpu_{name}", help=text, unit=unit))
 
     used = follow("seconds_total", "CPU time used.", "seconds")
     periods = follow("periods_total", "Periods in which it was runnable, with a limit of CPU.")
@@ -118,7 +118,7 @@ def _cpu(declare: Declare) -> Take:
 
 
 def _cpu_used(declare: Declare) -> Take:
-    used = Total(declare.counter("cgroup_cpu_seconds_total", help="CPU time used.", unit="seconds"))
+    used = FollowedTotal(declare.counter("cgroup_cpu_seconds_total", help="CPU time used.", unit="seconds"))
     return lambda data, now_ns: used.follow(int(data) / 1e9, now_ns)
 
 
@@ -147,7 +147,7 @@ def _size(gauge: LateGauge) -> Take:
 
 
 def _oom_kills(declare: Declare) -> Take:
-    kills = Total(declare.counter("cgroup_oom_kills_total", help="Processes killed for want of memory."))
+    kills = FollowedTotal(declare.counter("cgroup_oom_kills_total", help="Processes killed for want of memory."))
 
     def take(data: bytes, now_ns: int) -> None:
         for line in data.splitlines():
@@ -160,7 +160,9 @@ def _oom_kills(declare: Declare) -> Take:
 def _io(declare: Declare) -> Take:
     """Take the bytes of all devices together, from version 2's lines of a device or version 1's of a device and way."""
     name, text = "cgroup_io_bytes_total", "Bytes read from disks, or written."
-    read, written = (Total(declare.counter(name, help=text, unit="bytes", direction=way)) for way in ("read", "write"))
+    read, written = (
+        FollowedTotal(declare.counter(name, help=text, unit="bytes", direction=way)) for way in ("read", "write")
+    )
 
     def take(data: bytes, now_ns: int) -> None:
         sums = {b"rbytes": 0, b"wbytes": 0}

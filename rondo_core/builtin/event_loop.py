@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import hookimpl
-from rondo_core.builtin.kernel_files import sparing
+from rondo_core.builtin.kernel_files import rate_limited
 from rondo_core.clock import monotonic_ns
 from rondo_core.errors import RondoError
 from rondo_core.hookspecs import Declare
@@ -58,7 +58,7 @@ class _Loops:
         self._blocked = declare.gauge("asyncio_loop_blocked_seconds", help=text, unit="seconds")
         self._tasks = declare.gauge("asyncio_tasks", help="Tasks that are not done.")
         self._timers: list[_Timer] = []
-        self._count = sparing(self._count_tasks)
+        self._count = rate_limited(self._count_tasks)
         _recording.add(self)
 
     def tick(self, now_ns: int) -> None:

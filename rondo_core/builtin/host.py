@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo_core import Option, hookimpl
-from rondo_core.builtin.kernel_files import Take, Tick, Total, open_files, read_first, sparing
+from rondo_core.builtin.kernel_files import FollowedTotal, Take, Tick, open_files, rate_limited, read_first
 from rondo_core.builtin.pressure import RESOURCES, stalled
 from rondo_core.hookspecs import Declare
 
@@ -44,14 +44,14 @@ def rondo_recorder_bind(declare: Declare, config: Mapping[str, Any]) -> Callable
 def bind(declare: Declare, config: Mapping[str, Any], root: Path = Path("/")) -> Callable[[int], None]:
     """Declare the series of what is below a root that has `proc` and `sys`."""
     proc, ticks = root / "proc", list[Tick]()
-    ticks += [sparing(tick) for tick in open_files([(proc / "stat", partial(_cpu, declare))])]
+    ticks += [rate_limited(tick) for tick in open_files([(proc / "stat", partial(_cpu, declare))])]
     ticks += open_files([(proc / "meminfo", partial(_memory, declare)), (proc / "loadavg", partial(_load, declare))])
     ticks += open_files([(proc / "pressure" / each, stalled(declare, "host", each)) for each in RESOURCES])
     disks = [path.parent for path in sorted((root / "sys/block").glob("*/device"))][: max(0, config["max_disks"])]
     ticks += open_files([(path / "stat", partial(_disk, declare, path.name)) for path in disks])
     network = proc / "net/dev"
     if names := _interfaces(network, root / "sys/class/net")[: max(0, config["max_interfaces"])]:
-        ticks += [sparing(tick) for tick in open_files([(network, partial(_network, declare, names))])]
+        ticks += [rate_limited(tick) for tick in open_files([(network, partial(_network, declare, names))])]
 
     def tick(now_ns: int) -> None:
         for each in ticks:
@@ -62,7 +62,7 @@ def bind(declare: Declare, config: Mapping[str, Any], root: Path = Path("/")) ->
 
 def _cpu(declare: Declare) -> Take:
     name, text = "host_cpu_seconds_total", "CPU time of the machine, by what it was used for."
-    totals = [Total(declare.counter(name, help=text, unit="seconds", mode=mode)) for mode in _CPU_MODES]
+    totals = [FollowedTotal(declare.counter(name, help=text, unit="seconds", mode=mode)) for mode in _CPU_MODES]
 
     def take(data: bytes, now_ns: int) -> None:
         fields = data.split(None, 9)
@@ -98,8 +98,8 @@ def _load(declare: Declare) -> Take:
 
 
 def _disk(declare: Declare, device: str) -> Take:
-    def follow(name: str, text: str, unit: str = "") -> Total:
-        return Total(declare.counter(f"host_disk_{name}_total", help=text, unit=unit, device=device))
+    def follow(name: str, text: str, unit: str = "") -> FollowedTotal:
+        return FollowedTotal(declare.counter(f"host_disk_{name}_total", help=text, unit=unit, device=device))
 
     reads, writes = follow("reads_completed", "Reads."), follow("writes_completed", "Writes.")
     read_bytes = follow("read_bytes", "Bytes read.", "bytes")
@@ -123,8 +123,8 @@ def _interfaces(path: Path, devices: Path) -> list[str]:
 
 
 def _network(declare: Declare, interfaces: list[str]) -> Take:
-    def follow(name: str, text: str, interface: str, unit: str = "") -> Total:
-        return Total(declare.counter(f"host_network_{name}_total", help=text, unit=unit, interface=interface))
+    def follow(name: str, text: str, interface: str, unit: str = "") -> FollowedTotal:
+        return FollowedTotal(declare.counter(f"host_network_{name}_total", help=text, unit=unit, interface=interface))
 
     totals = {
         interface.encode(): (

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rondo_core import hookimpl
-from rondo_core.builtin.kernel_files import LateGauge, Total, sparing
+from rondo_core.builtin.kernel_files import FollowedTotal, LateGauge, rate_limited
 from rondo_core.clock import monotonic_ns
 from rondo_core.hookspecs import Declare
 
@@ -28,14 +28,14 @@ def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
     """Declare the interpreter's series, under the names that prometheus_client gives them where it has one."""
     totals = [
         [
-            (what, Total(declare.counter(name, help=text, generation=each), 0.0))
+            (what, FollowedTotal(declare.counter(name, help=text, generation=each), 0.0))
             for what, (name, text) in _COUNTS.items()
         ]
         for each in _GENERATIONS
     ]
     info = declare.gauge("python_info", _version(), help="The interpreter; always 1.")
     pauses, collected = _pauses(declare)
-    blocks = sparing(_blocks(declare))
+    blocks = rate_limited(_blocks(declare))
     traced = _traced(declare)
 
     def tick(now_ns: int) -> None:

@@ -99,7 +99,7 @@ def read_first(paths: Iterable[Path]) -> tuple[Path, str] | None:
     return None
 
 
-class Total:
+class FollowedTotal:
     """A counter that follows a total which is kept elsewhere."""
 
     __slots__ = ("_counter", "counted")
@@ -136,7 +136,7 @@ class LateGauge:
         self._gauge.set(value, now_ns)
 
 
-def sparing(tick: Tick, long_ns: int = LONG_NS) -> Tick:
+def rate_limited(tick: Tick, long_ns: int = LONG_NS) -> Tick:
     """Call what may take long on each tick while a call takes little CPU time, else on each 60th."""
     spared = 0
 
@@ -145,7 +145,7 @@ def sparing(tick: Tick, long_ns: int = LONG_NS) -> Tick:
         tick(now_ns)
         return own_cpu_ns() - began
 
-    def spare(now_ns: int) -> None:
+    def limited(now_ns: int) -> None:
         nonlocal spared
         if spared:
             spared -= 1
@@ -154,4 +154,4 @@ def sparing(tick: Tick, long_ns: int = LONG_NS) -> Tick:
         if took_ns >= long_ns and (took_ns >= COLD * long_ns or timed(now_ns) >= long_ns):
             spared = SPARED_TICKS
 
-    return spare
+    return limited

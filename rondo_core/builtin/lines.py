@@ -89,7 +89,7 @@ class Lines:
                 self._there = set()
 
     def close(self) -> None:
-        """Let go of the file, once a batch that another thread is sending is in it."""
+        """Release the file, once a batch that another thread is sending is in it."""
         with self._busy:
             if self._descriptor >= 0:
                 os.close(self._descriptor)

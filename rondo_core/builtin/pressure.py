@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rondo_core.builtin.kernel_files import Take, Total
+from rondo_core.builtin.kernel_files import FollowedTotal, Take
 
 if TYPE_CHECKING:
     from rondo_core.hookspecs import Declare
@@ -22,7 +22,7 @@ def stalled(declare: Declare, scope: str, resource: str) -> Callable[[], Take]:
     def make() -> Take:
         name, text = f"{scope}_pressure_stalled_seconds_total", "Time in which some or all work stood still for it."
         some, full = (
-            Total(declare.counter(name, help=text, unit="seconds", resource=resource, share=share))
+            FollowedTotal(declare.counter(name, help=text, unit="seconds", resource=resource, share=share))
             for share in ("some", "full")
         )
 

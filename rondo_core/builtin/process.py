@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from rondo_core import hookimpl
-from rondo_core.builtin.kernel_files import Total, open_files, sparing
+from rondo_core.builtin.kernel_files import FollowedTotal, open_files, rate_limited
 from rondo_core.hookspecs import Declare
 
 PROC = Path("/proc")
@@ -47,7 +47,7 @@ def rondo_recorder_bind(declare: Declare) -> Callable[[int], None]:
     return tick
 
 
-def _usage_totals(declare: Declare) -> list[Total]:
+def _usage_totals(declare: Declare) -> list[FollowedTotal]:
     counters = [
         declare.counter("process_cpu_seconds_total", help="CPU time used, user and system.", unit="seconds"),
         declare.counter("process_cpu_user_seconds_total", help="CPU time used as user.", unit="seconds"),
@@ -59,7 +59,7 @@ def _usage_totals(declare: Declare) -> list[Total]:
     for kind in ("minor", "major"):
         name, text = "process_page_faults_total", "Page faults: without reading from a disk, or with it."
         counters.append(declare.counter(name, help=text, kind=kind))
-    return [Total(counter, 0.0) for counter in counters]
+    return [FollowedTotal(counter, 0.0) for counter in counters]
 
 
 def _status(declare: Declare) -> Callable[[bytes, int], None]:
@@ -81,10 +81,10 @@ def _status(declare: Declare) -> Callable[[bytes, int], None]:
     return take
 
 
-def _io(declare: Declare, totals: list[Total]) -> Callable[[bytes, int], None]:
+def _io(declare: Declare, totals: list[FollowedTotal]) -> Callable[[bytes, int], None]:
     name, text = "process_io_bytes_total", "Bytes that it caused to be read from disks, or written."
     counters = [declare.counter(name, help=text, unit="bytes", direction=way) for way in ("read", "write")]
-    read, written = ways = [Total(counter, 0.0) for counter in counters]
+    read, written = ways = [FollowedTotal(counter, 0.0) for counter in counters]
     totals += ways
 
     def take(data: bytes, now_ns: int) -> None:
@@ -104,7 +104,7 @@ def _descriptors(declare: Declare) -> Callable[[int], None]:
         with contextlib.suppress(OSError):
             n_open.set(sum(1 for _ in folder.iterdir()) - 1, now_ns)  # less the one that lists them
 
-    spared = sparing(count_names)
+    limited = rate_limited(count_names)
 
     def tick(now_ns: int) -> None:
         most.set(resource.getrlimit(resource.RLIMIT_NOFILE)[0], now_ns)
@@ -112,6 +112,6 @@ def _descriptors(declare: Declare) -> Callable[[int], None]:
             if size := folder.stat().st_size:  # since Linux 6.2 it is their number
                 n_open.set(size, now_ns)
             else:
-                spared(now_ns)
+                limited(now_ns)
 
     return tick

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from rondo_core import Option, hookimpl
-from rondo_core.builtin.kernel_files import sparing
+from rondo_core.builtin.kernel_files import rate_limited
 from rondo_core.clock import process_cpu_ns, thread_cpu_ns
 from rondo_core.hookspecs import Declare
 
@@ -27,7 +27,7 @@ def rondo_options_define() -> list[Option]:
 @hookimpl
 def rondo_recorder_bind(declare: Declare, config: Mapping[str, Any]) -> Callable[[int], None]:
     """Declare what has no group of its own; a group is declared when a thread of it is first seen."""
-    return sparing(_Groups(declare, config["max_groups"]).tick, _LONG_NS)
+    return rate_limited(_Groups(declare, config["max_groups"]).tick, _LONG_NS)
 
 
 def group_of(name: str) -> str:

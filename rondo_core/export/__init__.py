@@ -11,41 +11,41 @@ if TYPE_CHECKING:
     from rondo_core.export import http as http
     from rondo_core.export import protobuf as protobuf
     from rondo_core.export.agent import Agent as Agent
-    from rondo_core.export.beside import Exporters as Exporters
-    from rondo_core.export.connection import Answer as Answer
     from rondo_core.export.connection import Connection as Connection
+    from rondo_core.export.connection import HttpResponse as HttpResponse
     from rondo_core.export.cursor import cursor_names as cursor_names
     from rondo_core.export.cursor import cursor_path as cursor_path
     from rondo_core.export.cursor import load_cursor as load_cursor
     from rondo_core.export.dumping import dump as dump
     from rondo_core.export.dumping import is_dump as is_dump
     from rondo_core.export.dumping import open_dump as open_dump
+    from rondo_core.export.exporters import Exporters as Exporters
     from rondo_core.export.fold import fold_dead as fold_dead
     from rondo_core.export.held import EndedReader as EndedReader
     from rondo_core.export.held import look_at as look_at
-    from rondo_core.export.newest import Found as Found
     from rondo_core.export.newest import Newest as Newest
+    from rondo_core.export.newest import NewestSample as NewestSample
     from rondo_core.export.newest import newest_of as newest_of
     from rondo_core.export.options import check_exporters as check_exporters
     from rondo_core.export.options import check_runner_table as check_runner_table
     from rondo_core.export.options import runner_options as runner_options
     from rondo_core.export.outcome import Outcome as Outcome
-    from rondo_core.export.receiver import Receiver as Receiver
-    from rondo_core.export.receiver import read_way as read_way
+    from rondo_core.export.receiver import ReceiverSettings as ReceiverSettings
+    from rondo_core.export.receiver import read_endpoint as read_endpoint
     from rondo_core.export.runner import Runner as Runner
     from rondo_core.export.runner import open_runner as open_runner
     from rondo_core.export.status import export_status as export_status
 
 _HOME = {
     "Agent": "agent",
-    "Answer": "connection",
+    "HttpResponse": "connection",
     "Connection": "connection",
     "EndedReader": "held",
-    "Exporters": "beside",
-    "Found": "newest",
+    "Exporters": "exporters",
+    "NewestSample": "newest",
     "Newest": "newest",
     "Outcome": "outcome",
-    "Receiver": "receiver",
+    "ReceiverSettings": "receiver",
     "Runner": "runner",
     "check_exporters": "options",
     "check_runner_table": "options",
@@ -63,7 +63,7 @@ _HOME = {
     "open_dump": "dumping",
     "open_runner": "runner",
     "protobuf": "",
-    "read_way": "receiver",
+    "read_endpoint": "receiver",
     "runner_options": "options",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them

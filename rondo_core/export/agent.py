@@ -1,7 +1,7 @@
 """Export the stores below a directory: live ones as they go on, those of dead processes to their end.
 
 All state is in the stores: cursors, and whether a store is still there. So an agent may be killed at any moment, and
-the next one goes on. Each exporter has a lane, a thread of its own, which walks over the stores through one connection;
+the next one goes on. Each exporter has a thread of its own, which walks over the stores through one connection;
 one that hangs, fails or is slow holds up no other, and neither does an entry that is none of what is looked for.
 """
 
@@ -16,9 +16,9 @@ import attrs
 
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
 from rondo_core.errors import LabelError, StoreError, StoreNotFoundError, UsageError, one_line, printable
-from rondo_core.export.finish import Finish, settled
+from rondo_core.export.exporter_thread import BACK_OFF_FIRST_S, ExporterThread, Folds, StoreEntry
+from rondo_core.export.finish import Finish, delivery_report
 from rondo_core.export.held import look_at
-from rondo_core.export.lane import SLEEP_FIRST_S, Folds, Found, Lane
 from rondo_core.export.options import check_exporters
 from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
@@ -37,7 +37,7 @@ class Pass:
 
     Attributes:
         stores, live: how many there were, and how many of them a process writes.
-        samples: acknowledged in this walk; complete: stores that every exporter has settled to their end.
+        samples: acknowledged in this walk; complete: stores that every exporter is through with.
         refused, doubtful: samples of these that no receiver has, or that may have none.
         archived, deleted: stores that were, for all of that.
         failures: what went wrong, a line each; notes: what else there is to be said, likewise.
@@ -86,13 +86,13 @@ class Agent:
         elif after == "archive":
             raise UsageError('agent.archive: missing; after = "archive" needs a directory')
         self._finish = Finish(after, self._archive, self.directory, config.exporters)
-        self._lanes: list[Lane] = []
+        self._threads: list[ExporterThread] = []
         self._folds = Folds()
         self._reported: set[str] = set()
         self.stop = threading.Event()
         try:
             for name, table in config.exporters.items():
-                self._lanes.append(Lane(name, table, config.agent, self._folds))
+                self._threads.append(ExporterThread(name, table, config.agent, self._folds))
         except BaseException:
             self.close()
             raise
@@ -100,30 +100,30 @@ class Agent:
     def run_once(self, wait_s: float | None = None, *, last: bool = False) -> Pass:
         """Walk over the directory once: fold, export, and see to the stores that are exported whole.
 
-        Args: `wait_s`: how long to wait for lanes that are still at it; they go on meanwhile. None: to the end, but for
-        a lane whose exporter hangs; `last`: what fails is tried twice more, for there is no next walk.
+        Args: `wait_s`: how long to wait for threads still at it, which go on meanwhile. None: to the end, but for
+        a thread whose exporter hangs; `last`: what fails is tried twice more, for there is no next walk.
         """
         result = Pass()
         found = self._look(result)
-        idle = [lane for lane in self._lanes if not lane.busy]
-        for lane in idle:
-            lane.walk(found, self.stop, self._clock, last=last)
+        idle = [thread for thread in self._threads if not thread.busy]
+        for thread in idle:
+            thread.walk(found, self.stop, self._clock, last=last)
         until_s = float("inf") if wait_s is None else monotonic_ns() / NS_PER_S + wait_s
-        for lane in idle:
-            lane.join(until_s, self.stop)
-        for lane in idle:
-            result.samples += lane.samples
-            result.failures += lane.failures
-            result.notes += lane.notes
+        for thread in idle:
+            thread.join(until_s, self.stop)
+        for thread in idle:
+            result.samples += thread.samples
+            result.failures += thread.failures
+            result.notes += thread.notes
         for store in found:
-            if all(lane.is_through(store) for lane in self._lanes):
+            if all(thread.is_through(store) for thread in self._threads):
                 self._see_to(store, result)
         result.archived, result.deleted = self._finish.archived, self._finish.deleted
         result.failures += self._finish.failures
         there = {store.key for store in found}
         self._folds.forget(there)
-        for lane in self._lanes:
-            lane.forget(there)
+        for thread in self._threads:
+            thread.forget(there)
         result.failures, result.notes = list(dict.fromkeys(result.failures)), list(dict.fromkeys(result.notes))
         return result
 
@@ -137,18 +137,18 @@ class Agent:
                 if line not in self._reported:
                     logger.warning("%s", line)
             self._reported = said
-            soonest_s = min(lane.wakes_s() for lane in self._lanes) - monotonic_ns() / NS_PER_S
-            self.stop.wait(min(interval_s, max(soonest_s, SLEEP_FIRST_S)))
+            soonest_s = min(thread.next_try_s() for thread in self._threads) - monotonic_ns() / NS_PER_S
+            self.stop.wait(min(interval_s, max(soonest_s, BACK_OFF_FIRST_S)))
 
     def close(self) -> None:
-        """Let go of the exporters."""
+        """Release the exporters."""
         self.stop.set()
-        for lane in self._lanes:
-            lane.close()
+        for thread in self._threads:
+            thread.close()
 
     # -- stores
 
-    def _look(self, result: Pass) -> list[Found]:
+    def _look(self, result: Pass) -> list[StoreEntry]:
         """Look at everything below the directory, and sort out what is no store to be exported."""
         self._finish.archived = self._finish.deleted = 0
         self._finish.failures = []
@@ -167,7 +167,7 @@ class Agent:
         result.notes += below.passed
         for path in below.unfinished:
             self._finish.left(path)
-        by_label: dict[str, list[Found]] = {}
+        by_label: dict[str, list[StoreEntry]] = {}
         for path in below.stores:
             store = self._look_at(path, result)
             if store is not None:
@@ -181,7 +181,7 @@ class Agent:
         result.stores, result.live = len(found), sum(not (each.look.ended or each.look.unknown) for each in found)
         return found
 
-    def _look_at(self, path: Path, result: Pass) -> Found | None:
+    def _look_at(self, path: Path, result: Pass) -> StoreEntry | None:
         held = None
         try:
             with Folder(path, follow=False) as held:
@@ -199,11 +199,11 @@ class Agent:
         if look.unknown:
             result.failures.append(look.unknown)
         label = str(path.relative_to(self.directory))
-        return Found(path, look, label.removesuffix(SUFFIX) if path.name != SUFFIX else label)
+        return StoreEntry(path, look, label.removesuffix(SUFFIX) if path.name != SUFFIX else label)
 
-    def _see_to(self, store: Found, result: Pass) -> None:
-        """Finish a store that is through all lanes, and say what of it was not acknowledged."""
-        known = settled(store.path, [lane.name for lane in self._lanes], store.look.run)
+    def _see_to(self, store: StoreEntry, result: Pass) -> None:
+        """Finish a store that is through all threads, and say what of it was not acknowledged."""
+        known = delivery_report(store.path, [thread.name for thread in self._threads], store.look.run)
         if known is None:
             return
         became = self._finish.store(store.path, store.look, known)

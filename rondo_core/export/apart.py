@@ -121,7 +121,9 @@ class Apart:
                         raise
             found = delivery.found
             taken, untaken = found.taken - found.rejected, n_samples - found.taken
-            ledger.settle_held(name, drained, Share(taken, found.rejected, untaken, held.doubtful, found.newest_ns))
+            ledger.account_for_held(
+                name, drained, Share(taken, found.rejected, untaken, held.doubtful, found.newest_ns)
+            )
 
     def log(self, series: str, what: str) -> None:
         """Say what is the matter with a series, once."""

@@ -22,7 +22,7 @@ import attrs
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_core.errors import AnswerLostError, ExportError, ReceiverAwayError
-from rondo_core.export.http import LEAST_BYTES_PER_S, Way, lost_reason
+from rondo_core.export.http import LEAST_BYTES_PER_S, Endpoint, lost_reason
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -32,7 +32,7 @@ _URL_CHARACTERS = "/%:@!$&'()*+,;=~?"
 
 
 @attrs.frozen
-class Answer:
+class HttpResponse:
     """What a receiver said: status, reason, headers by lower-case name, and the beginning of the body, unpacked.
 
     Attributes: `complete`, whether the body is all of it.
@@ -48,13 +48,13 @@ class Answer:
 class Connection:
     """Takes requests to one receiver, over one connection that stays open where the receiver lets it."""
 
-    def __init__(self, way: Way) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         """Remember the way; the connection is made by the first request."""
-        self._way = way
+        self._endpoint = endpoint
         self._stream: _Stream | None = None
         self._busy = self._closed = False
 
-    def post(self, body: bytes, headers: Mapping[str, str], max_bytes: int) -> Answer:
+    def post(self, body: bytes, headers: Mapping[str, str], max_bytes: int) -> HttpResponse:
         """Send one request, and give the answer with at most `max_bytes` of its body.
 
         Raises: ReceiverAwayError: there is no connection, so nothing was sent; AnswerLostError: no answer came in time,
@@ -78,10 +78,10 @@ class Connection:
     def check_open(self) -> None:
         """Raise where it was closed. Raises: ExportError."""
         if self._closed:
-            raise ExportError(f"{self._way.shown_url}: this exporter was closed; open another")
+            raise ExportError(f"{self._endpoint.shown_url}: this exporter was closed; open another")
 
     def close(self) -> None:
-        """Let go of the connection; of one that waits for an answer as soon as that has come."""
+        """Release the connection; of one that waits for an answer as soon as that has come."""
         self._closed = True
         if not self._busy:
             self._drop()
@@ -98,28 +98,32 @@ class Connection:
         if self._stream is not None and self._stream.has_ended():
             self._drop()
         if self._stream is None:
-            way = self._way
+            endpoint = self._endpoint
             try:
                 self._stream = self._connect()
             except ssl.SSLCertVerificationError as error:
                 reason = getattr(error, "verify_message", "") or "not valid"
-                raise ExportError(f"{way.shown_url}: its certificate is not trusted: {reason}; check ca_file") from None
+                raise ExportError(
+                    f"{endpoint.shown_url}: its certificate is not trusted: {reason}; check ca_file"
+                ) from None
             except TimeoutError:
-                raise ReceiverAwayError(f"{way.shown_url}: no connection within {way.timeout_s:g} s") from None
+                raise ReceiverAwayError(
+                    f"{endpoint.shown_url}: no connection within {endpoint.timeout_s:g} s"
+                ) from None
             except (OSError, http.client.HTTPException) as error:
-                raise ReceiverAwayError(f"{way.shown_url}: {lost_reason(error, 'no connection')}") from None
+                raise ReceiverAwayError(f"{endpoint.shown_url}: {lost_reason(error, 'no connection')}") from None
             except ValueError as error:  # a host that no name server could be asked for
                 what = f"no request can be made of it ({type(error).__name__}); check the URL"
-                raise ExportError(f"{way.shown_url}: {what}") from None
+                raise ExportError(f"{endpoint.shown_url}: {what}") from None
         return self._stream
 
     def _connect(self) -> _Stream:
-        way, until_ns = self._way, _from_now(self._way.timeout_s)
-        url, nearest = way.url, way.proxy or way.url
+        endpoint, until_ns = self._endpoint, _from_now(self._endpoint.timeout_s)
+        url, nearest = endpoint.url, endpoint.proxy or endpoint.url
         stream = _Stream(_dial(nearest, until_ns), until_ns)
         try:
             if url.scheme == "https":
-                if way.proxy is not None:
+                if endpoint.proxy is not None:
                     self._tunnel(stream)
                 stream.socket.settimeout(stream.left_s())
                 stream.socket = self._context().wrap_socket(stream.socket, server_hostname=url.hostname)
@@ -129,16 +133,16 @@ class Connection:
         return stream
 
     def _context(self) -> ssl.SSLContext:
-        way = self._way
-        context = ssl.create_default_context(cafile=way.ca_file or None)
-        if way.insecure:
+        endpoint = self._endpoint
+        context = ssl.create_default_context(cafile=endpoint.ca_file or None)
+        if endpoint.insecure:
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        if way.client_certificate:
-            context.load_cert_chain(way.client_certificate, way.client_key or None, password=lambda: "")
+        if endpoint.client_certificate:
+            context.load_cert_chain(endpoint.client_certificate, endpoint.client_key or None, password=lambda: "")
         return context
 
     def _tunnel(self, stream: _Stream) -> None:
-        host = f"{_host(self._way.url)}:{self._way.url.port or _PORTS['https']}"
+        host = f"{_host(self._endpoint.url)}:{self._endpoint.url.port or _PORTS['https']}"
         lines = [f"CONNECT {host} HTTP/1.1", f"Host: {host}", *self._proxy_lines(), "", ""]
         stream.send("\r\n".join(lines).encode("latin-1"))
         answer = stream.answer("CONNECT")
@@ -147,7 +151,7 @@ class Connection:
             raise OSError(0, f"the proxy answered {answer.status}")
 
     def _proxy_lines(self) -> list[str]:
-        proxy = self._way.proxy
+        proxy = self._endpoint.proxy
         if proxy is None or proxy.username is None:
             return []
         pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
@@ -157,41 +161,41 @@ class Connection:
 
     def _exchange(
         self, stream: _Stream, body: bytes, headers: Mapping[str, str], max_bytes: int
-    ) -> tuple[Answer, bool]:
+    ) -> tuple[HttpResponse, bool]:
         """Send a request and read its answer; say whether the connection can be used again."""
-        way = self._way
-        given = {"Host": _netloc(way.url), "Accept-Encoding": "gzip", **headers, "Content-Length": str(len(body))}
+        endpoint = self._endpoint
+        given = {"Host": _netloc(endpoint.url), "Accept-Encoding": "gzip", **headers, "Content-Length": str(len(body))}
         lines = [f"POST {self._target()} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
-        if way.url.scheme == "http":
+        if endpoint.url.scheme == "http":
             lines += self._proxy_lines()
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
         answer = stream.answer("POST")
         try:
-            stream.until_ns = _from_now(way.timeout_s + len(body) / LEAST_BYTES_PER_S)
+            stream.until_ns = _from_now(endpoint.timeout_s + len(body) / LEAST_BYTES_PER_S)
             # A receiver may answer, and close, before it has read all.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError, ssl.SSLError):
                 stream.send(head + body)
-            stream.until_ns = _from_now(way.timeout_s)
+            stream.until_ns = _from_now(endpoint.timeout_s)
             answer.begin()
         except TimeoutError:
-            raise AnswerLostError(f"{way.shown_url}: no answer within {way.timeout_s:g} s") from None
+            raise AnswerLostError(f"{endpoint.shown_url}: no answer within {endpoint.timeout_s:g} s") from None
         except (OSError, http.client.HTTPException) as error:
             # The end of TLS 1.3's handshake, and with it its failure, comes after the request.
             if not stream.n_sent or (isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")):
-                raise ReceiverAwayError(f"{way.shown_url}: {lost_reason(error, 'no connection')}") from None
-            raise AnswerLostError(f"{way.shown_url}: {lost_reason(error)}") from None
+                raise ReceiverAwayError(f"{endpoint.shown_url}: {lost_reason(error, 'no connection')}") from None
+            raise AnswerLostError(f"{endpoint.shown_url}: {lost_reason(error)}") from None
         found, complete = _body(answer, max_bytes)
         known = {name.lower(): value for name, value in answer.headers.items()}
         unpacked, whole = _unpacked(found, known.get("content-encoding", ""), max_bytes)
         reusable = complete and not answer.will_close
-        return Answer(answer.status, answer.reason or "", known, unpacked, complete and whole), reusable
+        return HttpResponse(answer.status, answer.reason or "", known, unpacked, complete and whole), reusable
 
     def _target(self) -> str:
-        url = self._way.url
+        url = self._endpoint.url
         path = quote(url.path or "/", safe=_URL_CHARACTERS) + (
             f"?{quote(url.query, safe=_URL_CHARACTERS)}" if url.query else ""
         )
-        return f"http://{_netloc(url)}{path}" if self._way.proxy is not None and url.scheme == "http" else path
+        return f"http://{_netloc(url)}{path}" if self._endpoint.proxy is not None and url.scheme == "http" else path
 
 
 class _Stream:

@@ -51,14 +51,14 @@ class Cursor:
     Attributes:
         exporter: its name.
         positions: "schema.tier" -> the first bucket that is pending, but for series that are held.
-        sent: "schema.tier" -> spans, first and end, in which all was settled. What is recorded in them after the clock
+        sent: "schema.tier" -> spans, first and end, in which all was counted. What is recorded in them after the clock
             stepped back would be other values of the same instants.
         ended_run: the last run whose end was acknowledged; 0 for none.
         samples: acknowledged since the cursor was made.
         in_flight: "schema.tier" -> where that ends which may have arrived, although no answer came: the request under
             way, which is sent again as it was after a crash. Empty: none is.
         in_flight_from: "schema.tier" -> where it begins, if not at the positions.
-        rest_until: "schema.tier" -> where that ends of which only the suspects are not settled.
+        rest_until: "schema.tier" -> where that ends of which only the suspects are not counted.
         suspects: series that the receiver does not take while it takes others; they are sent apart.
         held: those of them that wait, by name.
         tries: how often in a row what lies at the positions was answered with not now.
@@ -89,7 +89,7 @@ class Cursor:
     def moved(
         self, positions: Mapping[str, int], counts: Mapping[str, int], spans: Mapping[str, Spans] | None = None
     ) -> Self:
-        """Give the cursor further on, with more in its counts, and spans that are settled by it."""
+        """Give the cursor further on, with more in its counts, and spans that are counted by it."""
         more = {name: getattr(self, name) + count for name, count in counts.items() if count}
         sent = united(self.sent, spans or {})
         return attrs.evolve(self, positions={**self.positions, **positions}, sent=sent, **more)
@@ -146,7 +146,7 @@ def load_cursor(store: Path | Folder, exporter: str) -> Cursor:
                 int(plain["samples"]),
                 in_flight := _positions(plain.get("in_flight", {})),
                 _positions(plain.get("in_flight_from", {})),
-                # Those of older versions say whether all of what is under way is settled but for the suspects.
+                # Those of older versions say whether all of what is under way is counted but for the suspects.
                 _positions(plain.get("rest_until", in_flight if plain.get("rest_taken") else {})),
                 tuple(str(each) for each in plain.get("suspects", ())[: MAX_SUSPECTS + MAX_HELD]),
                 _held(plain.get("held", {})),
@@ -237,7 +237,7 @@ class CursorLock:
             self.abandon()
 
     def abandon(self) -> None:
-        """Let go of what a forked child has of it; the parent keeps it."""
+        """Release what a forked child has of it; the parent keeps it."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -53,7 +53,7 @@ class RefusesAllError(ExportError):
 
 
 @attrs.define
-class Found:
+class BatchOutcome:
     """What became of a batch.
 
     Attributes:
@@ -92,14 +92,14 @@ class Delivery:
         self._exporter = exporter
         self.requests, self.failures, self.send_s, self.error = 0, 0, 0.0, ""
         self.n_taken, self.streak, self.until = 0, 0, float("inf")
-        self.found, self.unanswered = Found(), False
+        self.found, self.unanswered = BatchOutcome(), False
         self._max_refused = MAX_REFUSED
         self._began_ns = 0
         self._logged: set[str] = set()
 
     def begin(self) -> None:
         """Begin with a batch."""
-        self.found, self.unanswered = Found(), False
+        self.found, self.unanswered = BatchOutcome(), False
 
     def send(self, batch: Batch) -> Verdict:
         """Send a batch, or a share of one, in one request.

@@ -12,7 +12,7 @@ from rondo_core.errors import RangeError, UsageError
 from rondo_core.export.batch import Batch, Part
 from rondo_core.export.cursor import Spans
 from rondo_core.export.rollup import RollupSource
-from rondo_core.export.sources import Columns, RawSource, Segment, Source
+from rondo_core.export.sources import Columns, RawSource, SchemaSource, Segment
 from rondo_core.model.labels import Series
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ NOTHING: Mapping[str, Spans] = {}
 
 @attrs.frozen(eq=False)
 class Drained:
-    """A batch, and where the cursor stands once it is settled.
+    """A batch, and where the cursor stands once it is counted.
 
     Attributes:
         batch: what to send; it may hold no sample.
@@ -64,7 +64,7 @@ class Drain:
             raise RangeError(f"tier {tier}: the store has tiers 0 to {deepest - 1}")
         self._view = view
         self._sketched = frozenset(schema.name for schema in schemas if schema.sketch and not (tier or fn))
-        self._sources: list[Source]
+        self._sources: list[SchemaSource]
         if tier or fn:
             rollups = [RollupSource(view, schema, columns[schema.name], tier, fn) for schema in schemas]
             for name in fn:
@@ -76,7 +76,7 @@ class Drain:
             self._sources = [RawSource(view, each, columns[each.name], backfill=backfill) for each in schemas]
 
     def stepped(self, positions: Mapping[str, int], sent: Mapping[str, Spans]) -> dict[str, int]:
-        """Say of which schemas the clock has stepped back behind the positions, and to where; see `Source.stepped`."""
+        """Say of which schemas the clock has stepped back behind the positions, and to where; see `SchemaSource`."""
         keys = [(source, source.key) for source in self._sources if source.key in positions]
         found = {key: source.stepped(positions[key], sent.get(key, ())) for source, key in keys}
         return {key: to for key, to in found.items() if to is not None}
@@ -141,14 +141,14 @@ class Drain:
 
     def _segments(
         self, positions: Mapping[str, int], closed_ns: int, sent: Mapping[str, Spans]
-    ) -> list[tuple[Source, Segment]]:
+    ) -> list[tuple[SchemaSource, Segment]]:
         found = [
             (source, source.segment(positions.get(source.key), closed_ns, sent.get(source.key, ())))
             for source in self._sources
         ]
         return [(source, segment) for source, segment in found if segment is not None]
 
-    def _taken(self, chosen: list[tuple[Source, Segment, int]]) -> Drained:
+    def _taken(self, chosen: list[tuple[SchemaSource, Segment, int]]) -> Drained:
         parts, moved, starts, overwritten, coarse = list[Part](), dict[str, int](), dict[str, int](), 0, 0
         spans = dict[str, Spans]()
         for source, segment, count in chosen:
@@ -172,7 +172,7 @@ class Drain:
         return Batch((), series, ended_ns, self._sketched, until_ns)
 
 
-def _until(segments: list[tuple[Source, Segment]], max_samples: int, max_instants: int | None) -> int:
+def _until(segments: list[tuple[SchemaSource, Segment]], max_samples: int, max_instants: int | None) -> int:
     """Give the instant before which rows are taken: as many as the bounds allow, and at least the oldest."""
     import numpy as np
 

@@ -25,8 +25,8 @@ DELETED = f".deleted{UNFINISHED}"
 
 
 @attrs.frozen
-class Settled:
-    """What every exporter of a store has settled, in samples: refused and doubtful ones, by exporter."""
+class DeliveryReport:
+    """What of a store was not acknowledged, in samples: refused and doubtful ones, by exporter."""
 
     refused: dict[str, int]
     doubtful: dict[str, int]
@@ -44,7 +44,7 @@ class Settled:
         )
 
 
-def settled(store: Path | Folder, exporters: Iterable[str], run: int) -> Settled | None:
+def delivery_report(store: Path | Folder, exporters: Iterable[str], run: int) -> DeliveryReport | None:
     """Read from its cursors what became of a store's samples; None: some exporter is not through with this run.
 
     Cursors of exporters that are no longer asked for count too, with what they were refused.
@@ -53,7 +53,7 @@ def settled(store: Path | Folder, exporters: Iterable[str], run: int) -> Settled
     if any(cursor.ended_run < run for cursor in cursors.values()):
         return None
     cursors |= {name: load_cursor(store, name) for name in cursor_names(store) if name not in cursors}
-    return Settled(
+    return DeliveryReport(
         {name: cursor.refused for name, cursor in cursors.items()},
         {name: cursor.doubtful for name, cursor in cursors.items()},
     )
@@ -72,7 +72,7 @@ class Finish:
         self.archived = self.deleted = 0
         self.failures: list[str] = []
 
-    def store(self, path: Path, look: Look, known: Settled) -> str:
+    def store(self, path: Path, look: Look, known: DeliveryReport) -> str:
         """Archive or delete the store that was looked at, while no one can write it; give what was done, in words."""
         where = self._after
         if where == "delete" and not known:
@@ -97,7 +97,7 @@ class Finish:
             now = look_at(held)
             if (now.key, now.run) != (look.key, look.run) or not held.is_at(path) or _is_sent(held):
                 return "kept"
-            known = settled(held, self._exporters, look.run)
+            known = delivery_report(held, self._exporters, look.run)
             if known is None or (where == "delete" and not known):
                 return "kept"
             faults.point("agent.finish")
@@ -121,7 +121,7 @@ class Finish:
         going = path.with_name(path.name + DELETED)
         path.rename(going)
         faults.point("agent.deleting")
-        if not held.is_at(going) or not settled(held, self._exporters, run):
+        if not held.is_at(going) or not delivery_report(held, self._exporters, run):
             _give_back(going, path)
             return "kept"
         remove(held, going)
@@ -140,7 +140,7 @@ class Finish:
                     return
                 lock = WriterLock(held / layout.LOCK_FILE)
                 try:
-                    known = settled(held, self._exporters, look_at(held).run)
+                    known = delivery_report(held, self._exporters, look_at(held).run)
                     if self._after == "delete" and known and not _is_sent(held) and held.is_at(path):
                         remove(held, path)
                     else:

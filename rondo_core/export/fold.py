@@ -43,7 +43,7 @@ def fold_dead(path: Path | Folder) -> bool:
                 held.callback(slab.close)
         for schema in meta.schemas:
             own, n_series = slabs[schema.name], registry.counts[schema.name]
-            lost = recovery.take_up(own, n_series)
+            lost = recovery.recover_rows(own, n_series)
             fold_slabs(schema, own, n_series, str(folder), anew=recovery.moved or lost > 0)
     return True
 
@@ -58,7 +58,7 @@ def fold_slabs(schema: Schema, slabs: list[Slab], n_series: int, path: str, *, a
     newest_ns = slabs[0].spec.interval_ns * max(0, *slabs[0].headers().tolist())
     writer = Writer(schema, slabs[0], n_series, lambda: newest_ns, path)
     consolidation = Consolidation(schema, slabs, writer, anew=anew)
-    writer.settle()
+    writer.finish_clock_step()
     writer.seal()
     consolidation.fold_closed(writer.bucket)
     consolidation.fold_open()

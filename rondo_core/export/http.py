@@ -65,7 +65,7 @@ LEAST_BYTES_PER_S = 64 << 10
 
 
 @attrs.frozen
-class Way:
+class Endpoint:
     """How a receiver is reached.
 
     Attributes:

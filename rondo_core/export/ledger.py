@@ -1,11 +1,11 @@
 """What became of the samples that one exporter was to send: the one count of it, and it is the cursor on disk.
 
-A sample is pending, acknowledged, refused or doubtful. It is pending until it is settled; then it is in one of the
+A sample is pending, acknowledged, refused or doubtful. It is pending until it is counted; then it is in one of the
 cursor's counts, which move together with its positions and are saved with them. Acknowledged is what the receiver took;
 refused, what it or the encoder definitely did not; doubtful, what may have arrived, because no answer came, and was
 refused when it was sent again. Only an answer that never came leaves a doubt.
 
-What is refused is settled only when the receiver takes something else. Until then it is `ahead` of the cursor, in
+What is refused is counted only when the receiver takes something else. Until then it is unconfirmed, in
 memory: a receiver that refuses everything moves nothing.
 """
 
@@ -42,16 +42,16 @@ Count = Literal["samples", "refused", "doubtful", "overwritten", "coarse"]
 
 
 @attrs.frozen
-class Bound:
+class RequestBound:
     """How far the next request may reach, because what lies beyond is another matter.
 
     Attributes: `ends`, "schema.tier" -> the first bucket after it; `doubtful`, whether what lies in it may have
-    arrived; `rest_settled`, whether only the suspects in it are pending.
+    arrived; `only_suspects`, whether only the suspects in it are pending.
     """
 
     ends: Mapping[str, int]
     doubtful: bool
-    rest_settled: bool = False
+    only_suspects: bool = False
 
 
 @attrs.frozen
@@ -74,8 +74,8 @@ class Share:
 
 
 @attrs.frozen
-class _Ahead:
-    """What is settled once the receiver takes anything.
+class _Unconfirmed:
+    """What is counted once the receiver takes anything.
 
     Attributes: `positions`, where it ends; `counts`, of its samples; `sent`, its spans; `in_flight`, `in_flight_from`:
     of a doubt that it has left behind.
@@ -87,7 +87,7 @@ class _Ahead:
     in_flight_from: dict[str, int] = attrs.field(factory=dict)
     sent: dict[str, Spans] = attrs.field(factory=dict)
 
-    def moved(self, drained: Drained, counts: Mapping[str, int]) -> _Ahead:
+    def moved(self, drained: Drained, counts: Mapping[str, int]) -> _Unconfirmed:
         more = {name: self.counts.get(name, 0) + count for name, count in counts.items()}
         positions = {**self.positions, **drained.positions}
         return attrs.evolve(self, positions=positions, counts=more, sent=united(self.sent, drained.spans))
@@ -100,7 +100,7 @@ def _but(positions: Mapping[str, T], key: str) -> dict[str, T]:
 class Ledger:
     """One exporter's account of one store; one process at a time has it open.
 
-    Attributes: `cursor`, what is settled; `acknowledged_ns`, the newest timestamp that was acknowledged since it was
+    Attributes: `cursor`, what is counted; `acknowledged_ns`, the newest timestamp that was acknowledged since it was
     opened, ns since the epoch.
     """
 
@@ -116,7 +116,7 @@ class Ledger:
         if from_start:
             self.cursor = self._opened = Cursor(exporter)
         self._is_open = True
-        self._ahead: _Ahead | None = None
+        self._unconfirmed: _Unconfirmed | None = None
         self._unanswered = bool(self.cursor.in_flight)
         self._full = False
         self.acknowledged_ns = 0
@@ -131,31 +131,35 @@ class Ledger:
     @property
     def positions(self) -> dict[str, int]:
         """Where the next request begins, "schema.tier" -> bucket."""
-        return {**self.cursor.positions, **self._ahead.positions} if self._ahead else self.cursor.positions
+        return {**self.cursor.positions, **self._unconfirmed.positions} if self._unconfirmed else self.cursor.positions
 
     @property
     def sent(self) -> dict[str, Spans]:
         """The spans in which all was sent; see `Cursor`."""
-        return united(self.cursor.sent, self._ahead.sent) if self._ahead else self.cursor.sent
+        return united(self.cursor.sent, self._unconfirmed.sent) if self._unconfirmed else self.cursor.sent
 
     @property
-    def is_ahead(self) -> bool:
+    def is_unconfirmed(self) -> bool:
         """Whether something was refused, and nothing taken since."""
-        return self._ahead is not None
+        return self._unconfirmed is not None
 
     def since_opened(self, count: Count) -> int:
         """Give what was added to a count since the account was opened."""
         was, now = getattr(self._opened, count), getattr(self.cursor, count)
         return int(now) - int(was)
 
-    def bound(self) -> Bound | None:
+    def bound(self) -> RequestBound | None:
         """Say how far the next request may reach, where that is not up to the drain."""
         cursor = self.cursor
         if self._unanswered and self._reaches(cursor.in_flight_from):
-            return Bound(cursor.in_flight_from, doubtful=False)
+            return RequestBound(cursor.in_flight_from, doubtful=False)
         if self._reaches(cursor.rest_until):
-            return Bound(cursor.rest_until, doubtful=self._unanswered, rest_settled=True)
-        return Bound(cursor.in_flight, doubtful=True) if self._unanswered and self._reaches(cursor.in_flight) else None
+            return RequestBound(cursor.rest_until, doubtful=self._unanswered, only_suspects=True)
+        return (
+            RequestBound(cursor.in_flight, doubtful=True)
+            if self._unanswered and self._reaches(cursor.in_flight)
+            else None
+        )
 
     def _reaches(self, ends: Mapping[str, int]) -> bool:
         positions = self.positions
@@ -164,7 +168,7 @@ class Ledger:
     def step_back(self, stepped: Mapping[str, int]) -> None:
         """Go back to what was recorded since the clock stepped back behind the positions, and remember what was sent.
 
-        What was under way there, or refused and not settled, is in the store no more; it is pending if it returns.
+        What was under way there, or refused and not counted, is in the store no more; it is pending if it returns.
         """
         for key, to in stepped.items():
             cursor = self.cursor
@@ -177,11 +181,11 @@ class Ledger:
                 in_flight_from=_but(cursor.in_flight_from, key),
                 rest_until=_but(cursor.rest_until, key),
             )
-            if self._ahead is not None:
-                ahead = self._ahead
-                positions, in_flight = _but(ahead.positions, key), _but(ahead.in_flight, key)
-                sent = _but(ahead.sent, key)
-                self._ahead = attrs.evolve(ahead, positions=positions, in_flight=in_flight, sent=sent)
+            if self._unconfirmed is not None:
+                unconfirmed = self._unconfirmed
+                positions, in_flight = _but(unconfirmed.positions, key), _but(unconfirmed.in_flight, key)
+                sent = _but(unconfirmed.sent, key)
+                self._unconfirmed = attrs.evolve(unconfirmed, positions=positions, in_flight=in_flight, sent=sent)
         self._unanswered &= bool(self.cursor.in_flight)
 
     # -- one request
@@ -205,19 +209,19 @@ class Ledger:
             self.acknowledged_ns = max(self.acknowledged_ns, share.newest_ns)
 
     def failed(self, *, may_have_arrived: bool, answered: bool) -> None:
-        """Take note that a request was not settled: it is in doubt, or it is as if it had not been sent."""
+        """Take note that a request was not counted: it is in doubt, or it is as if it had not been sent."""
         if may_have_arrived:
             self._unanswered = True
         elif not self._unanswered:
             self.cursor = attrs.evolve(self.cursor, in_flight={}, in_flight_from={})
         self.cursor = attrs.evolve(self.cursor, tries=self.cursor.tries + answered)
 
-    def settle(self, drained: Drained, share: Share) -> None:
+    def account_for(self, drained: Drained, share: Share) -> None:
         """Move on behind what was drained. Args: `share`: what became of what is not counted of it yet."""
         counts = share.counts() | {"overwritten": drained.overwritten, "coarse": drained.coarse}
         self._taken(share)
-        if self._ahead is not None or (share.untaken and not share.taken):
-            self._ahead = (self._ahead or _Ahead()).moved(drained, counts)
+        if self._unconfirmed is not None or (share.untaken and not share.taken):
+            self._unconfirmed = (self._unconfirmed or _Unconfirmed()).moved(drained, counts)
         else:
             self.cursor = self.cursor.moved(drained.positions, counts, drained.spans)
         self.cursor = attrs.evolve(self.cursor, rest_until={}, tries=0)
@@ -225,26 +229,28 @@ class Ledger:
             self.skip_in_flight()
 
     def skip_in_flight(self) -> None:
-        """Have nothing under way: it is settled, or nothing of it is in the store any more."""
+        """Have nothing under way: it is counted, or nothing of it is in the store any more."""
         cursor = self.cursor
-        if self._ahead is not None and self._unanswered:
+        if self._unconfirmed is not None and self._unanswered:
             in_flight, in_flight_from = cursor.in_flight, cursor.in_flight_from
-            self._ahead = attrs.evolve(self._ahead, in_flight=in_flight, in_flight_from=in_flight_from)
+            self._unconfirmed = attrs.evolve(self._unconfirmed, in_flight=in_flight, in_flight_from=in_flight_from)
         self._unanswered = False
         self.cursor = attrs.evolve(cursor, in_flight={}, in_flight_from={}, rest_until={})
 
     def confirm(self) -> None:
-        """Settle what was refused: the receiver takes other samples, so it is these that it does not want."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None:
-            self.cursor = self.cursor.moved(ahead.positions, ahead.counts, ahead.sent)
+        """Count what was refused: the receiver takes other samples, so it is these that it does not want."""
+        unconfirmed, self._unconfirmed = self._unconfirmed, None
+        if unconfirmed is not None:
+            self.cursor = self.cursor.moved(unconfirmed.positions, unconfirmed.counts, unconfirmed.sent)
 
     def retract(self) -> None:
         """Let what was refused be pending again: the receiver takes nothing at all."""
-        ahead, self._ahead = self._ahead, None
-        if ahead is not None and ahead.in_flight:
+        unconfirmed, self._unconfirmed = self._unconfirmed, None
+        if unconfirmed is not None and unconfirmed.in_flight:
             self._unanswered = True
-            self.cursor = attrs.evolve(self.cursor, in_flight=ahead.in_flight, in_flight_from=ahead.in_flight_from)
+            self.cursor = attrs.evolve(
+                self.cursor, in_flight=unconfirmed.in_flight, in_flight_from=unconfirmed.in_flight_from
+            )
         elif not self._unanswered:
             self.skip_in_flight()
 
@@ -276,7 +282,7 @@ class Ledger:
         self.cursor = attrs.evolve(self.cursor, held={**self.cursor.held, name: held})
         self.suspect([name])
 
-    def settle_held(self, name: str, drained: Drained, share: Share) -> None:
+    def account_for_held(self, name: str, drained: Drained, share: Share) -> None:
         """Move a series that waits on behind what was drained of it; with the others again where it has caught up."""
         held = self.cursor.held[name]
         position = drained.positions.get(held.key, held.position)

@@ -17,7 +17,7 @@ QUANTILES = (0.5, 0.9, 0.99)
 # A series without a sample for longer is not shown: a scraper would take its last value for a present one.
 STALE_AFTER_NS = 60 * NS_PER_S
 MAX_SAMPLES = 200_000  # that are in memory at once
-Found = tuple[Series, int, Value]
+NewestSample = tuple[Series, int, Value]
 
 
 class Newest:
@@ -25,7 +25,7 @@ class Newest:
 
     def __init__(self) -> None:
         """Know no series."""
-        self._known: dict[tuple[str, object], Found] = {}
+        self._known: dict[tuple[str, object], NewestSample] = {}
         self._lock = threading.Lock()
 
     def take(self, batch: Batch) -> None:
@@ -39,13 +39,13 @@ class Newest:
             for series in batch.ended:
                 self._known.pop((series.name, series.labels), None)
 
-    def values(self) -> list[Found]:
+    def values(self) -> list[NewestSample]:
         """Give (series, time in ns since the epoch, value), in the order in which series came."""
         with self._lock:
             return list(self._known.values())
 
 
-def _newest(part: Part) -> Iterator[Found]:
+def _newest(part: Part) -> Iterator[NewestSample]:
     import numpy as np
 
     statistics = part.statistics
@@ -72,7 +72,7 @@ def _summary(part: Part, row: int, column: int) -> SummaryValue:
     return SummaryValue(float(at["count_base"] + at["count"]), float(at["sum_base"] + at["sum"]), tuple(quantiles))
 
 
-def newest_of(view: View) -> list[Found]:
+def newest_of(view: View) -> list[NewestSample]:
     """Read where each series of a store stands: (series, time in ns since the epoch, value)."""
     first_ns = max(0, view.newest_ns() - STALE_AFTER_NS)
     positions = {f"{schema.name}.0": first_ns // schema.tiers[0].interval_ns for schema in view.meta.schemas}

@@ -10,20 +10,20 @@ from urllib.parse import unquote, urlunsplit
 import attrs
 
 from rondo_core.errors import RetryableExportError, UsageError
-from rondo_core.export.http import Way, check_proxy, check_url, presentable, read_token
+from rondo_core.export.http import Endpoint, check_proxy, check_url, presentable, read_token
 
 
 @attrs.frozen(kw_only=True)
-class Receiver:
+class ReceiverSettings:
     """Where to send, and as whom.
 
     Attributes:
-        way: the receiver's URL, and how it is reached.
+        endpoint: the receiver's URL, and how it is reached.
         headers: further ones; values are nobody's business.
         bearer_token, bearer_token_file, username, password: at most one way to prove who sends; empty: none.
     """
 
-    way: Way
+    endpoint: Endpoint
     headers: Mapping[str, str] = attrs.field(repr=False)
     bearer_token: str = attrs.field(repr=False)
     bearer_token_file: str
@@ -54,10 +54,10 @@ class Receiver:
         """Put what the receiver said to a request with this authorization on one line, without credentials."""
         sent = authorization.get("Authorization", "").partition(" ")[2]
         secrets = (self.bearer_token, self.username, self.password, sent)
-        return presentable(text, secrets, self.headers, self.way.url.geturl())
+        return presentable(text, secrets, self.headers, self.endpoint.url.geturl())
 
 
-def read_way(option: str, config: Mapping[str, Any], example: str) -> tuple[Way, str, str]:
+def read_endpoint(option: str, config: Mapping[str, Any], example: str) -> tuple[Endpoint, str, str]:
     """Read how a receiver is reached from a config; give the user and the password that its URL holds, too.
 
     Args: `option`: the key of the URL; `example`: such a URL. Keys that the config does not have are not given.
@@ -66,7 +66,7 @@ def read_way(option: str, config: Mapping[str, Any], example: str) -> tuple[Way,
     parts = check_url(option, config[option], example)
     user, _, secret = parts.netloc.rpartition("@")[0].partition(":")
     bare = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-    way = Way(
+    endpoint = Endpoint(
         bare,
         urlunsplit(bare._replace(query="")),
         config["timeout"],
@@ -76,4 +76,4 @@ def read_way(option: str, config: Mapping[str, Any], example: str) -> tuple[Way,
         config.get("insecure", False),
         check_proxy(config.get("proxy", "")),
     )
-    return way, unquote(user), unquote(secret)
+    return endpoint, unquote(user), unquote(secret)

@@ -42,7 +42,7 @@ LAST_TRIES = 3
 SETTLE_NS = NS_PER_S
 # How long a request that is under way at the deadline is waited for; and what no request is said to hang before.
 PATIENCE_S = 5.0
-# A slab of more is let go after each request, but for those that this process writes.
+# A slab of more is dropped from memory after each request, but for those that this process writes.
 MAX_MAPPED_BYTES = 8 << 20
 # How fast a backlog leaves beside a live store: what the process has to do comes first.
 CATCH_UP_SAMPLES_PER_S = 100_000
@@ -105,7 +105,7 @@ class Runner:
 
     @property
     def cursor(self) -> Cursor:
-        """What is settled of the store, in this process or before it."""
+        """What is counted of the store, in this process or before it."""
         return self._ledger.cursor
 
     @property
@@ -156,7 +156,7 @@ class Runner:
         self._ask_last(ended_run, self.deadline_s if deadline_s is None else deadline_s)
 
     def close(self, ended_run: int, deadline_s: float | None = None) -> Outcome:
-        """Stop the thread, send all that is left within `deadline_s`, say that the run has ended, let go.
+        """Stop the thread, send all that is left within `deadline_s`, say that the run has ended, release everything.
 
         Call it after the store was closed: then every bucket is. What is not sent in time stays in the store. An
         exporter that hangs is left to itself soon after the deadline.
@@ -167,7 +167,7 @@ class Runner:
     # -- in one go
 
     def finish(self, ended_run: int, deadline_s: float) -> Outcome:
-        """Send all that is there and the run's end (0: it has not ended), retrying until the deadline; let go.
+        """Send all that is there and the run's end (0: it has not ended), retrying until the deadline, and close.
 
         With `ended_run` every bucket counts as closed; without, those that ended by now.
         """
@@ -255,12 +255,12 @@ class Runner:
 
     # -- one pass
 
-    def _let_go(self, batch: Batch) -> None:
+    def _drop_resident(self, batch: Batch) -> None:
         """Keep what a long backlog maps within bounds: a look at a slab's headers touches all of its pages."""
         for part in batch.parts:
             slab = self._view.slabs[part.schema][part.tier]
             if slab.frugal:
-                slab.let_go()
+                slab.drop_resident()
 
     def _send_all(self, closed_ns: int, ended_run: int) -> None:
         """Send every closed bucket that is pending, request by request."""
@@ -273,7 +273,7 @@ class Runner:
                 break
             self._backoff_s, self._long_s = BACKOFF_FIRST_S, LONG_FIRST_S
             self._publish()
-            self._let_go(drained.batch)
+            self._drop_resident(drained.batch)
             if self._closing and time.monotonic() > self._delivery.until:
                 raise RetryableExportError("no time left before the end; the rest stays in the store")
             if self._thread is threading.current_thread():

@@ -1,6 +1,6 @@
-"""What is pending of one store, request by request, until it is settled.
+"""What is pending of one store, request by request, until it is counted.
 
-What is about to be sent is marked in the ledger first, and the ledger moves only after it was settled: taken, or
+What is about to be sent is marked in the ledger first, and the ledger moves only after it was counted: taken, or
 refused for good. So after a crash one request, at most, is sent a second time, as it was. A refused batch is made
 shorter until one instant is refused; that is taken apart by series.
 """
@@ -18,7 +18,7 @@ from rondo_core.export.apart import Apart
 from rondo_core.export.batch import Batch
 from rondo_core.export.delivery import Delivery, RefusesAllError, Verdict
 from rondo_core.export.drain import FOR_EVER, Drain, Drained
-from rondo_core.export.ledger import Bound, Ledger, Share
+from rondo_core.export.ledger import Ledger, RequestBound, Share
 
 if TYPE_CHECKING:
     from rondo_core.read.store_reader import View
@@ -28,7 +28,7 @@ logger = logging.getLogger("rondo.export")
 # An answer of not now is looked into at the third, sixth, twelfth ... in a row: it may be some series' alone.
 LOOK_AFTER = 3
 MAX_INSTANTS = 10_000
-_SKIM_HALVINGS = 3
+_PROBE_HALVINGS = 3
 # Halvings of the end of a run that is too much at once, or refused.
 _END_HALVINGS = 6
 
@@ -46,9 +46,9 @@ class Sender:
         self._apart = Apart(name, drain, ledger, delivery)
         self.retried = 0
         # The bound in instants while something is refused; instants refused wholly since anything was taken; halvings
-        # left where refusals are only skimmed.
+        # left where only a few requests are tried.
         self._instants: int | None = None
-        self._wholly, self._skimming = 0, -1
+        self._n_refused_instants, self._halvings_left = 0, -1
         self._taken_before = 0
         self._said_coarse = False
         self._ended = set[str]()
@@ -62,7 +62,7 @@ class Sender:
     def send_next(self, closed_ns: int) -> Drained | None:
         """Send one batch of what is pending, of buckets that ended by `closed_ns`; give it, or None: nothing is.
 
-        Raises: as Delivery.send; what was not settled is sent anew by the next call.
+        Raises: as Delivery.send; what was not counted is sent anew by the next call.
         """
         self._ledger.step_back(self._drain.stepped(self._ledger.positions, self._ledger.sent))
         while True:
@@ -72,16 +72,16 @@ class Sender:
                 break
             self._ledger.skip_in_flight()
         if drained is not None:
-            self._settle(drained, bound)
+            self._send_drained(drained, bound)
         return drained
 
     def end_pass(self, ended_run: int) -> None:
-        """Settle what was refused, try the series that wait, and say which run has ended, if any (0: none).
+        """Count what was refused, try the series that wait, and say which run has ended, if any (0: none).
 
         Raises: RefusesAllError: nothing was taken; as Delivery.send.
         """
         ledger = self._ledger
-        if ledger.is_ahead:
+        if ledger.is_unconfirmed:
             if self._delivery.n_taken == self._taken_before:
                 raise RefusesAllError(f"every sample was refused: {self._delivery.error}")
             ledger.confirm()
@@ -118,9 +118,9 @@ class Sender:
     def retract(self) -> None:
         """Let what was refused be pending again, and begin anew with it."""
         self._ledger.retract()
-        self._instants, self._wholly, self._skimming = None, 0, -1
+        self._instants, self._n_refused_instants, self._halvings_left = None, 0, -1
 
-    def _next(self, bound: Bound | None, closed_ns: int) -> Drained | None:
+    def _next(self, bound: RequestBound | None, closed_ns: int) -> Drained | None:
         """Give what is to be sent: of what may have arrived, as it was, if there is any; else the oldest rows."""
         ledger, drain = self._ledger, self._drain
         if bound is None:
@@ -129,13 +129,13 @@ class Sender:
         max_samples = FOR_EVER if self._instants is None and not self._too_large else self._max_samples
         return drain.up_to(ledger.positions, bound.ends, max_samples, self._instants, ledger.sent)
 
-    def _settle(self, drained: Drained, bound: Bound | None) -> None:
-        """Send what was drained; the ledger moves if it is settled, else it is drained again, and shorter."""
+    def _send_drained(self, drained: Drained, bound: RequestBound | None) -> None:
+        """Send what was drained; the ledger moves if it is counted, else it is drained again, and shorter."""
         ledger, delivery, batch = self._ledger, self._delivery, drained.batch
         doubtful = bound is not None and bound.doubtful
         whole = batch.n_samples
         if not whole:
-            ledger.settle(drained, Share())
+            ledger.account_for(drained, Share())
             return
         suspects = set(ledger.cursor.suspects)
         rest = batch.where(lambda series: str(series) not in suspects) if suspects else batch
@@ -145,11 +145,11 @@ class Sender:
         delivery.begin()
         found = delivery.found
         try:
-            if bound is not None and bound.rest_settled:
+            if bound is not None and bound.only_suspects:
                 n_rest = 0
             elif n_rest:
                 self.retried += n_rest if doubtful and self._instants is None else 0
-                if not self._settle_rest(rest, doubtful=doubtful):
+                if not self._send_rest(rest, doubtful=doubtful):
                     ledger.failed(may_have_arrived=delivery.unanswered, answered=False)
                     return
             faults.point("export.sent")
@@ -158,21 +158,21 @@ class Sender:
             if later := {*found.blocked, *found.apart}:
                 n_later = rest.where(lambda series: str(series) in later).n_samples
                 share = attrs.evolve(share, untaken=share.untaken - n_later)
-            share = self._settle_apart(drained, suspects | set(found.apart), share)
+            share = self._send_apart(drained, suspects | set(found.apart), share)
         except Exception as error:
             # What was taken of it and is not counted yet is sent once more, and may be refused then.
             may_have_arrived = delivery.unanswered or found.taken > found.counted
             ledger.failed(may_have_arrived=may_have_arrived, answered=not isinstance(error, ReceiverAwayError))
             raise
         if found.taken > found.rejected:
-            self._wholly, self._skimming = 0, -1
-        ledger.settle(drained, share)
+            self._n_refused_instants, self._halvings_left = 0, -1
+        ledger.account_for(drained, share)
         if drained.coarse and not self._said_coarse:
             self._said_coarse = True
             what = "the finest tier was overwritten before it was sent; coarser windows stand in"
             logger.warning("%s: %s", self.name, what)
 
-    def _settle_apart(self, drained: Drained, suspects: set[str], share: Share) -> Share:
+    def _send_apart(self, drained: Drained, suspects: set[str], share: Share) -> Share:
         """Send what of a batch goes apart; `share` is what became of the others. Gives what is to be counted yet."""
         ledger, found = self._ledger, self._delivery.found
         ledger.suspect(found.apart)
@@ -188,17 +188,17 @@ class Sender:
         self._apart.send(drained, apart)
         self._apart.hold(drained, found.blocked)
         held = ledger.cursor.held
-        settled = mine.where(lambda series: str(series) not in held).n_samples
+        accounted = mine.where(lambda series: str(series) not in held).n_samples
         return attrs.evolve(
             share,
             taken=share.taken + found.taken - taken - (found.rejected - rejected),
             rejected=share.rejected + found.rejected - rejected,
-            untaken=share.untaken + settled - (found.taken - taken),
+            untaken=share.untaken + accounted - (found.taken - taken),
             newest_ns=found.newest_ns,
         )
 
-    def _settle_rest(self, batch: Batch, *, doubtful: bool) -> bool:
-        """Send a batch without suspects; say whether it is settled: if not, it is to be made shorter."""
+    def _send_rest(self, batch: Batch, *, doubtful: bool) -> bool:
+        """Send a batch without suspects; say whether it is counted: if not, it is to be made shorter."""
         delivery = self._delivery
         try:
             verdict = delivery.send(batch)
@@ -217,7 +217,7 @@ class Sender:
         if verdict is Verdict.TOO_LARGE:
             self._max_samples, self._too_large = max(1, min(self._max_samples, batch.n_samples) // 2), True
         elif delivery.has_refused_much:
-            return self._skim(n_instants)
+            return self._probe_newer(n_instants)
         if n_instants > 1:
             self._instants = n_instants // 2
             return False
@@ -228,22 +228,22 @@ class Sender:
         # Where instants are refused wholly, as what is too old or had arrived is, not each of them is looked into: the
         # first, second, fourth ... is, and of the others the halves; in doubt only the first, but all where an instant
         # is too large for one request: nothing was said of it yet, and of each some shares may have arrived.
-        whole, found = self._wholly, self._delivery.found
+        whole, found = self._n_refused_instants, self._delivery.found
         thorough = not whole or (too_large if doubtful else not whole & (whole - 1))
         self._delivery.take_apart(instant, 1 << 30 if thorough else int(not doubtful))
         if not found.taken:
-            self._wholly += 1
+            self._n_refused_instants += 1
             return
         self._ledger.suspect(found.bad)
         for series in found.bad:
             self._apart.log(series, "is refused while others are taken")
 
-    def _skim(self, n_instants: int) -> bool:
+    def _probe_newer(self, n_instants: int) -> bool:
         """Pass over what is refused in a few requests for each batch, to see whether anything newer is taken."""
-        if self._skimming < 0:
-            self._skimming, self._instants = _SKIM_HALVINGS, None
-        if self._skimming and n_instants > 1:
-            self._skimming, self._instants = self._skimming - 1, n_instants // 2
+        if self._halvings_left < 0:
+            self._halvings_left, self._instants = _PROBE_HALVINGS, None
+        if self._halvings_left and n_instants > 1:
+            self._halvings_left, self._instants = self._halvings_left - 1, n_instants // 2
             return False
         return True
 

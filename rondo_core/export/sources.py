@@ -11,7 +11,7 @@ from rondo_core.export.batch import Part
 from rondo_core.export.cursor import Spans
 from rondo_core.model.labels import Series
 from rondo_core.model.schema import Schema
-from rondo_core.model.statistics import COVERAGE, SKETCH, derived, lift
+from rondo_core.model.statistics import COVERAGE, SKETCH, cell_statistics, complete_statistics
 from rondo_core.storage.set_aside import stepped_to
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Segment:
         )
 
 
-class Source(Protocol):
+class SchemaSource(Protocol):
     """One schema, as a drain sees it; `key` names its position in a cursor."""
 
     key: str
@@ -211,7 +211,7 @@ class RawSource:
             return []
         stamps = ((rows.buckets + 1) * self._ratios[tier] - 1) * self._fine_ns
         kind = self.schema.kind
-        statistics = derived(kind, rows.cells) if tier else lift(kind, rows.cells)
+        statistics = complete_statistics(kind, rows.cells) if tier else cell_statistics(kind, rows.cells)
         sent = self._sent(statistics)
         return [Part(self.schema.name, tier, segment.interval_ns, kind, series, stamps, sent)]
 

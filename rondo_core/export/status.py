@@ -16,7 +16,7 @@ class Status:
 
     Attributes:
         store, exporter: whose it is.
-        acknowledged_ns: everything before it is settled, ns since the epoch; 0 for nothing yet.
+        acknowledged_ns: everything before it is counted, ns since the epoch; 0 for nothing yet.
         lag_ns: from there to the end of the newest bucket.
         samples, refused, doubtful, overwritten, coarse: see `Cursor`.
         ended: the store's last run, and its end, were acknowledged whole.

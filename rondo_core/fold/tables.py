@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rondo_core.model import sketch, sketch_bytes
 from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
-from rondo_core.model.statistics import COVERAGE, SKETCH, SKETCH_CELLS, WindowMerge, lift
+from rondo_core.model.statistics import COVERAGE, SKETCH, SKETCH_CELLS, WindowMerge, cell_statistics
 from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(eq=False)
-class Table:
+class StatisticsTable:
     """Buckets of `interval_ns`, ascending int64 [rows], and their statistics, name -> [rows, series]; NaN: absent.
 
     A sketch is int64 [rows, series, 111], as in sketch.py; all 0: absent.
@@ -38,17 +38,19 @@ class Table:
         """How many samples each cell merges."""
         return self.statistics[COVERAGE]
 
-    def rows(self, keep: Any) -> Table:
+    def rows(self, keep: Any) -> StatisticsTable:
         """Give some of the rows."""
-        return Table(self.interval_ns, self.buckets[keep], {name: each[keep] for name, each in self.statistics.items()})
+        return StatisticsTable(
+            self.interval_ns, self.buckets[keep], {name: each[keep] for name, each in self.statistics.items()}
+        )
 
-    def columns(self, keep: Sequence[int]) -> Table:
+    def columns(self, keep: Sequence[int]) -> StatisticsTable:
         """Give some of the series."""
         picked = {name: values[:, list(keep)] for name, values in self.statistics.items()}
-        return Table(self.interval_ns, self.buckets, picked)
+        return StatisticsTable(self.interval_ns, self.buckets, picked)
 
 
-def empty(interval_ns: int, names: Sequence[str], n_series: int, buckets: Any = ()) -> Table:
+def empty(interval_ns: int, names: Sequence[str], n_series: int, buckets: Any = ()) -> StatisticsTable:
     """Make a table in which nothing was recorded, with or without rows."""
     rows = np.asarray(buckets, dtype=np.int64)
     shape = (len(rows), n_series)
@@ -56,10 +58,10 @@ def empty(interval_ns: int, names: Sequence[str], n_series: int, buckets: Any = 
     none |= {COVERAGE: np.zeros(shape, np.int64)}
     if SKETCH in names:
         none[SKETCH] = np.zeros((*shape, sketch.WORDS), np.int64)
-    return Table(interval_ns, rows, {name: none[name] for name in names})
+    return StatisticsTable(interval_ns, rows, {name: none[name] for name in names})
 
 
-def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Table]:
+def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[StatisticsTable]:
     """Read every tier, coarse windows that were not folded yet folded as the next writer would."""
     tables = [read_tier(schema, 0, slabs[0], range(n_series))]
     newest = int(tables[0].buckets[-1]) if len(tables[0].buckets) else 0
@@ -81,7 +83,7 @@ def read_tables(schema: Schema, slabs: Sequence[Slab], n_series: int) -> list[Ta
     return tables
 
 
-def read_tier(schema: Schema, tier: int, slab: Slab, columns: Sequence[int]) -> Table:
+def read_tier(schema: Schema, tier: int, slab: Slab, columns: Sequence[int]) -> StatisticsTable:
     """Read the rows that one tier holds, of some of its series."""
     headers, newest = slab.headers().copy(), MAX_INSTANT_NS // slab.spec.interval_ns
     held = (headers > 0) & (headers <= newest) & (headers % len(headers) == np.arange(len(headers)))
@@ -95,11 +97,11 @@ def read_tier(schema: Schema, tier: int, slab: Slab, columns: Sequence[int]) -> 
             cells[SKETCH] = sketch_bytes.unpack(cells[SKETCH])
         cells = {name: each if name == COVERAGE else _where(covered, name, each) for name, each in cells.items()}
     else:
-        cells = lift(schema.kind, cells)
+        cells = cell_statistics(schema.kind, cells)
     cells[COVERAGE] = cells[COVERAGE].astype(np.int64)
     if SKETCH in cells:
         cells[SKETCH] = sketch.resized(cells[SKETCH])
-    return Table(schema.tiers[tier].interval_ns, headers[slots], cells)
+    return StatisticsTable(schema.tiers[tier].interval_ns, headers[slots], cells)
 
 
 def _where(there: Any, name: str, values: Any) -> Any:
@@ -111,13 +113,13 @@ def _among(values: Any, others: Any) -> Any:
     return np.isin(values, others, assume_unique=True)
 
 
-def _stack(one: Table, other: Table) -> Table:
+def _stack(one: StatisticsTable, other: StatisticsTable) -> StatisticsTable:
     buckets = np.concatenate([one.buckets, other.buckets])
     statistics = {name: np.concatenate([each, other.statistics[name]]) for name, each in one.statistics.items()}
-    return Table(one.interval_ns, buckets, statistics).rows(np.argsort(buckets, kind="stable"))
+    return StatisticsTable(one.interval_ns, buckets, statistics).rows(np.argsort(buckets, kind="stable"))
 
 
-def fold(kind: Kind, table: Table, interval_ns: int) -> Table:
+def fold(kind: Kind, table: StatisticsTable, interval_ns: int) -> StatisticsTable:
     """Merge the rows of each longer bucket, whose interval is a multiple of the table's, into one.
 
     A statistic that some covered row of a window does not have is absent from the window.
@@ -135,10 +137,10 @@ def fold(kind: Kind, table: Table, interval_ns: int) -> Table:
         if name != COVERAGE:
             partly = np.logical_or.reduceat(unknown(kind, table, name), first, axis=0)
             folded[name][partly] = 0 if name == SKETCH else np.nan
-    return Table(interval_ns, windows, folded)
+    return StatisticsTable(interval_ns, windows, folded)
 
 
-def unknown(kind: Kind, table: Table, name: str) -> Any:
+def unknown(kind: Kind, table: StatisticsTable, name: str) -> Any:
     """Say which cells hold samples, but not this statistic of them."""
     if name == SKETCH:  # which is empty too where nothing was observed
         observed: Values = table.statistics["count"] > 0 if "count" in table.statistics else table.coverage > 0
@@ -150,8 +152,8 @@ def unknown(kind: Kind, table: Table, name: str) -> Any:
 
 
 def choose(
-    kind: Kind, names: Sequence[str], tables: Sequence[Table], interval_ns: int, n_series: int
-) -> tuple[Table, Any]:
+    kind: Kind, names: Sequence[str], tables: Sequence[StatisticsTable], interval_ns: int, n_series: int
+) -> tuple[StatisticsTable, Any]:
     """Make the table of an interval: each cell from the tier that still has all of its samples.
 
     The tier of that very interval comes first, then the finest that divides it.
@@ -182,7 +184,7 @@ def choose(
     return chosen, kept
 
 
-def fine_cells(kind: Kind, table: Table) -> dict[str, Values]:
+def fine_cells(kind: Kind, table: StatisticsTable) -> dict[str, Values]:
     """Write statistics of single buckets as the cells of a finest tier; of a counter or a gauge, all it can have."""
     statistics = table.statistics
     if kind != "summary":
@@ -195,12 +197,12 @@ def fine_cells(kind: Kind, table: Table) -> dict[str, Values]:
             values = np.where(count > 0, statistics[name], start) if full else np.full(count.shape, start)
             cells[name + copy] = np.where(none, np.nan, values)
     if SKETCH in statistics:
-        heads, banks = sketch.lower(statistics[SKETCH])
+        heads, banks = sketch.to_cells(statistics[SKETCH])
         cells |= dict(zip(SKETCH_CELLS, (heads, *banks), strict=True))
     return cells
 
 
-def write_table(schema: Schema, tier: int, slab: Slab, table: Table) -> None:
+def write_table(schema: Schema, tier: int, slab: Slab, table: StatisticsTable) -> None:
     """Put the rows into a slab that was never used."""
     cells = table.statistics if tier else fine_cells(schema.kind, table)
     slots, n_series = table.buckets % slab.spec.slot_count, table.coverage.shape[1]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rondo_core import faults
 from rondo_core.model import layout, ring, sketch_bytes
 from rondo_core.model.schema import Schema
-from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, derived, lift
+from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, cell_statistics, complete_statistics
 from rondo_core.storage.slab import Slab
 
 
@@ -63,7 +63,7 @@ def _merged(schema: Schema, tier: int, cells: dict[str, Any], merge: WindowMerge
         last = cells["last"]
         return {name: merge.coverage(last) if name == COVERAGE else merge(name, last) for name in kept}
     # A series declared after a coarse row was written has no coverage there: absent, whatever the cells hold.
-    statistics = lift(kind, cells) if tier == 1 else derived(kind, cells)
+    statistics = cell_statistics(kind, cells) if tier == 1 else complete_statistics(kind, cells)
     covered = None if tier == 1 else statistics[COVERAGE]
     return {name: merge(name, statistics[name], covered) for name in kept}
 

@@ -17,7 +17,7 @@ from rondo_core.clock import wall_ns
 from rondo_core.errors import StoreError
 from rondo_core.export.cursor import MAX_BYTES, VERSION
 from rondo_core.maintain.check_rows import (
-    Rows,
+    CheckedRows,
     SlabFile,
     check_headers,
     check_values,
@@ -26,7 +26,7 @@ from rondo_core.maintain.check_rows import (
     when,
     windows_to_compare,
 )
-from rondo_core.maintain.recover import Finding, Salvaged, listed, plain, salvage
+from rondo_core.maintain.recover import Finding, Recovered, listed, plain, recover
 from rondo_core.model import layout, sketch_bytes
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import SKETCH
@@ -73,20 +73,20 @@ def newest_ns(root: Path, now_ns: int | None) -> int:
 
 
 def _look(root: Path, until_ns: int) -> list[Finding]:
-    salvaged = salvage(root)
-    findings = list(salvaged.findings)
+    recovered = recover(root)
+    findings = list(recovered.findings)
     findings += check_runs(root / layout.RUNS_FILE)
     findings += check_events(root / layout.EVENTS_FILE)
     findings += _check_lock(root / layout.LOCK_FILE)
-    for schema in salvaged.meta.schemas:
-        findings += _check_schema(root, schema, salvaged, until_ns)
+    for schema in recovered.meta.schemas:
+        findings += _check_schema(root, schema, recovered, until_ns)
     findings += _check_ended(root)
     for file in sorted(root.iterdir()):
         if file.name.startswith("cursor_") and file.suffix == ".json":
-            findings += check_cursor(file, salvaged, until_ns)[1]
+            findings += check_cursor(file, recovered, until_ns)[1]
         elif file.name.startswith("cursor_") and file.suffix == ".lock":
             findings += _check_cursor_lock(file)
-        elif file.name not in _names(salvaged.meta.schemas) and not file.name.startswith(layout.LIFE_PREFIX):
+        elif file.name not in _names(recovered.meta.schemas) and not file.name.startswith(layout.LIFE_PREFIX):
             findings.append(_stranger(file))
     return findings
 
@@ -166,7 +166,7 @@ def _check_cursor_lock(file: Path) -> list[Finding]:
     return []
 
 
-def check_cursor(file: Path, salvaged: Salvaged, until_ns: int) -> tuple[bool, list[Finding]]:
+def check_cursor(file: Path, recovered: Recovered, until_ns: int) -> tuple[bool, list[Finding]]:
     """Check an exporter's cursor; say whether it reads."""
     try:
         stored: Any = json.loads(read_bytes(file, MAX_BYTES))
@@ -181,7 +181,7 @@ def check_cursor(file: Path, salvaged: Salvaged, until_ns: int) -> tuple[bool, l
         return False, [Finding(file.name, "", what)]
     intervals = {
         f"{schema.name}.{tier}": each.interval_ns
-        for schema in salvaged.meta.schemas
+        for schema in recovered.meta.schemas
         for tier, each in enumerate(schema.tiers)
     }
     findings = [Finding(file.name, key, "the store has no such tier") for key in positions if key not in intervals]
@@ -194,23 +194,23 @@ def check_cursor(file: Path, salvaged: Salvaged, until_ns: int) -> tuple[bool, l
 
 
 @attrs.define
-class Tier:
+class CheckedTier:
     """One tier of a schema as it was found: its slab, None where that cannot be read, and its rows."""
 
     name: str
     ratio: int
     slab: SlabFile | None = None
-    rows: Rows | None = None
+    rows: CheckedRows | None = None
     findings: list[Finding] = attrs.field(factory=list)
 
 
 @contextlib.contextmanager
-def open_tiers(root: Path, schema: Schema, n_series: int, until_ns: int) -> Iterator[list[Tier]]:
+def open_tiers(root: Path, schema: Schema, n_series: int, until_ns: int) -> Iterator[list[CheckedTier]]:
     """Open and judge each tier's slab on its own; they are closed at the end."""
-    tiers: list[Tier] = []
+    tiers: list[CheckedTier] = []
     try:
         for index in range(len(schema.tiers)):
-            tier = Tier(schema.slab_name(index), schema.ratio(index) if index else 1)
+            tier = CheckedTier(schema.slab_name(index), schema.ratio(index) if index else 1)
             tiers.append(tier)
             _open_tier(root, schema, index, tier, n_series, until_ns)
         yield tiers
@@ -220,7 +220,7 @@ def open_tiers(root: Path, schema: Schema, n_series: int, until_ns: int) -> Iter
                 tier.slab.close()
 
 
-def _open_tier(root: Path, schema: Schema, index: int, tier: Tier, n_series: int, until_ns: int) -> None:
+def _open_tier(root: Path, schema: Schema, index: int, tier: CheckedTier, n_series: int, until_ns: int) -> None:
     spec = schema.slab_spec(index)
     try:
         tier.slab = slab = SlabFile(root / tier.name, spec)
@@ -243,8 +243,8 @@ def _open_tier(root: Path, schema: Schema, index: int, tier: Tier, n_series: int
         tier.findings.append(Finding(tier.name, "", what))
 
 
-def _check_schema(root: Path, schema: Schema, salvaged: Salvaged, until_ns: int) -> list[Finding]:
-    n_series = max(salvaged.series[schema.name], default=-1) + 1
+def _check_schema(root: Path, schema: Schema, recovered: Recovered, until_ns: int) -> list[Finding]:
+    n_series = max(recovered.series[schema.name], default=-1) + 1
     with open_tiers(root, schema, n_series, until_ns) as tiers:
         findings = [finding for tier in tiers for finding in tier.findings]
         for index in range(1, len(tiers)):
@@ -259,11 +259,11 @@ def _check_schema(root: Path, schema: Schema, salvaged: Salvaged, until_ns: int)
             if fine.slab is not None:
                 wrong = [found[:2] for found in unmerged(fine, coarse, schema, n_series, window)]
                 if coarse.slab.next_window >= window:  # else a late sample has just come in: to be folded again
-                    findings += _told(coarse, wrong)
+                    findings += _findings_of_windows(coarse, wrong)
     return findings
 
 
-def _told(coarse: Tier, wrong: list[tuple[int, list[int]]]) -> list[Finding]:
+def _findings_of_windows(coarse: CheckedTier, wrong: list[tuple[int, list[int]]]) -> list[Finding]:
     assert coarse.slab is not None  # noqa: S101 - for the type checker; the caller has opened it
     findings = []
     for window, columns in wrong[:_MOST]:
@@ -274,7 +274,7 @@ def _told(coarse: Tier, wrong: list[tuple[int, list[int]]]) -> list[Finding]:
     return findings
 
 
-def last_window(tiers: Sequence[Tier], index: int) -> int:
+def last_window(tiers: Sequence[CheckedTier], index: int) -> int:
     """Give the highest window that any row of the schema can have made the next one to fold into a tier."""
     ends = [0]
     for tier in tiers:
@@ -286,7 +286,7 @@ def last_window(tiers: Sequence[Tier], index: int) -> int:
 
 
 def unmerged(
-    fine: Tier, coarse: Tier, schema: Schema, n_series: int, until: int
+    fine: CheckedTier, coarse: CheckedTier, schema: Schema, n_series: int, until: int
 ) -> Iterator[tuple[int, list[int], dict[str, Any]]]:
     """Give each closed window that is not what the finer tier merges to: columns, and what it should be."""
     if fine.slab is None or fine.rows is None or coarse.slab is None or coarse.rows is None or not n_series:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core.model import layout
-from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, derived, lift
+from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, cell_statistics, complete_statistics
 from rondo_core.storage.files import open_file, read_at
 from rondo_core.storage.slab import MAX_INSTANT_NS
 from rondo_core.units import format_instant
@@ -84,7 +84,7 @@ class SlabFile:
 
 
 @attrs.define
-class Rows:
+class CheckedRows:
     """What the rows of a slab were found to hold.
 
     Attributes:
@@ -116,7 +116,7 @@ def when(spec: layout.SlabSpec, bucket: int) -> str:
     return f"row of {format_instant(bucket * spec.interval_ns)}"
 
 
-def check_headers(slab: SlabFile, until_ns: int) -> Rows:
+def check_headers(slab: SlabFile, until_ns: int) -> CheckedRows:
     """Judge every row's header: the bucket lies in its slot and not after `until_ns`, the sequence is one."""
     spec = slab.spec
     headers = slab.headers()
@@ -131,7 +131,7 @@ def check_headers(slab: SlabFile, until_ns: int) -> Rows:
     latest = int(buckets.max(initial=0))
     odd = (headers[:, 1] % 2 == 1) & (buckets > 0) & (buckets < latest) & (not slab.in_change)
     marks = np.where(sound & (headers[:, 0] < 0), occupants, 0)
-    rows = Rows(_whole(buckets, spec), _whole(marks, spec), np.flatnonzero(~sound).tolist())
+    rows = CheckedRows(_whole(buckets, spec), _whole(marks, spec), np.flatnonzero(~sound).tolist())
     for slot in rows.lost:
         bucket, sequence = (int(value) for value in headers[slot])
         what = f"its header says bucket {bucket}, which cannot lie there"
@@ -149,7 +149,7 @@ def _whole(values: Any, spec: layout.SlabSpec) -> Any:
     return np.concatenate([values, np.zeros(spec.slot_count - len(values), np.int64)])
 
 
-def check_values(slab: SlabFile, rows: Rows, kind: str, n_series: int, buckets_per_row: int) -> None:
+def check_values(slab: SlabFile, rows: CheckedRows, kind: str, n_series: int, buckets_per_row: int) -> None:
     """Judge every sound row's values against each other and, where they only grow, against the rows before."""
     spec, slots = slab.spec, rows.order()
     grown: dict[int, list[Any]] = {}
@@ -165,7 +165,7 @@ def check_values(slab: SlabFile, rows: Rows, kind: str, n_series: int, buckets_p
             torn += part[_torn(raw)].tolist()
             for row, column in np.argwhere(wrong).tolist():
                 where = when(spec, int(rows.buckets[part[row]]))
-                what = f"column {column} contradicts itself: {_told(cells, row, column)}"
+                what = f"column {column} contradicts itself: {_in_words(cells, row, column)}"
                 rows.mark_bad(int(part[row]), column, where, what)
             if spec.tier == 0 and kind != "gauge":
                 totals = cells["last"] if kind == "counter" else cells["count_base"] + np.abs(cells["count"])
@@ -196,7 +196,7 @@ def _present(slab: SlabFile, raw: Any) -> Any:
     return ~np.isnan(slab.block(raw, slab.spec.cells[0].name))
 
 
-def _told(cells: dict[str, Any], row: int, column: int) -> str:
+def _in_words(cells: dict[str, Any], row: int, column: int) -> str:
     return ", ".join(f"{name} {block[row, column]:g}" for name, block in cells.items() if SKETCH not in name)
 
 
@@ -254,7 +254,7 @@ def _sum_fits(count: Any, low: Any, high: Any, total: Any) -> Any:
     return good & (fits | ~np.isfinite(count * low) | ~np.isfinite(count * high))
 
 
-def _check_growth(spec: layout.SlabSpec, rows: Rows, slots: Any, totals: Any) -> None:
+def _check_growth(spec: layout.SlabSpec, rows: CheckedRows, slots: Any, totals: Any) -> None:
     """Find the totals that are no part of the longest series that never falls."""
     highest = np.fmax.accumulate(totals, axis=0)
     falls = (totals[1:] < highest[:-1]).any(axis=0)
@@ -286,7 +286,7 @@ def longest_growth(values: list[float]) -> list[int]:
     return kept[::-1]
 
 
-def windows_to_compare(fine: SlabFile, fine_rows: Rows, coarse_rows: Rows, ratio: int, until: int) -> Any:
+def windows_to_compare(fine: SlabFile, fine_rows: CheckedRows, coarse_rows: CheckedRows, ratio: int, until: int) -> Any:
     """Give the closed windows, before `until`, of which the finer tier still holds all that it ever held.
 
     A window whose coarse row was given to a newer one, or was taken back, is none.
@@ -304,7 +304,9 @@ def windows_to_compare(fine: SlabFile, fine_rows: Rows, coarse_rows: Rows, ratio
     return windows[held.all(axis=1) & (taken <= windows) & (coarse_rows.marks[windows % width] != windows)]
 
 
-def merged(fine: SlabFile, fine_rows: Rows, windows: Any, ratio: int, kind: str, names: Any, n_series: int) -> Any:
+def merged(
+    fine: SlabFile, fine_rows: CheckedRows, windows: Any, ratio: int, kind: str, names: Any, n_series: int
+) -> Any:
     """Merge windows from the finer tier: name -> [windows, series], and how many of its rows were there but empty."""
     buckets = (windows[:, None] * ratio + np.arange(ratio)).ravel()
     slots = buckets % fine.spec.slot_count
@@ -312,7 +314,7 @@ def merged(fine: SlabFile, fine_rows: Rows, windows: Any, ratio: int, kind: str,
     raw = fine.rows(slots[there])
     cells = {cell.name: fine.block(raw, cell.name, n_series) for cell in fine.spec.cells}
     with np.errstate(all="ignore"):
-        statistics = derived(kind, cells) if fine.spec.tier else lift(kind, cells)  # type: ignore[arg-type]
+        statistics = complete_statistics(kind, cells) if fine.spec.tier else cell_statistics(kind, cells)  # type: ignore[arg-type]
         merge = WindowMerge(there, len(windows), ratio)
         covered = statistics[COVERAGE] if fine.spec.tier else None
         result = {name: merge(name, statistics[name], covered) for name in names}

@@ -24,7 +24,7 @@ from rondo_core.storage.directory import create, open_slabs
 from rondo_core.storage.events import carry_over
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.runs import put_run
-from rondo_core.storage.slab import Slab, take_up
+from rondo_core.storage.slab import Slab, recover_slab
 
 COPIED = "copied while it ran"
 _AT_ONCE_BYTES = 8 << 20
@@ -86,7 +86,7 @@ class _Copying:
             for tier in reversed(range(len(own)) if n_series else ()):
                 self.done.n_rows += _copy_rows(self.reader.reader(schema.name, tier), own[tier], n_series)
             for slab in own:
-                take_up(slab, n_series, copied=True)
+                recover_slab(slab, n_series, copied=True)
             fold_slabs(schema, own, n_series, str(self.new), anew=True)
             for slab in own:
                 slab.close()

@@ -17,8 +17,8 @@ import numpy as np
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import RondoError, SchemaError, StoreError
 from rondo_core.export.cursor import Cursor, load_cursor, save_cursor
-from rondo_core.fold.tables import Table, read_tables
-from rondo_core.maintain.retier import Relay, Source, relay
+from rondo_core.fold.tables import StatisticsTable, read_tables
+from rondo_core.maintain.retier import OldSeries, Retiering, retier
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
 from rondo_core.model.overflow import is_of_all, is_overflow
@@ -135,8 +135,8 @@ class _Job:
     def __init__(self, reader: StoreReader, target: Meta, now_ns: int, progress: Progress) -> None:
         self.reader, self.meta, self.target = reader, reader.meta, target
         self.placed = place(list(reader.registry), reader.meta.schemas, target.schemas, reader.path)
-        self.tables: dict[str, list[Table]] = {}
-        self.relays: list[Relay] = []
+        self.tables: dict[str, list[StatisticsTable]] = {}
+        self.retierings: list[Retiering] = []
         total = len(self.meta.schemas) + len(target.schemas)
         for done, schema in enumerate(self.meta.schemas, 1):
             n_series = reader.registry.counts[schema.name]
@@ -145,7 +145,7 @@ class _Job:
         for done, schema in enumerate(target.schemas, len(self.meta.schemas) + 1):
             self._check_finest(schema)
             try:
-                self.relays.append(relay(schema, self._sources(schema), len(self.placed[schema.name]), now_ns))
+                self.retierings.append(retier(schema, self._sources(schema), len(self.placed[schema.name]), now_ns))
             except StoreError as error:
                 raise StoreError(f"{reader.path}: {error}") from None
             progress(done, total)
@@ -161,14 +161,14 @@ class _Job:
                     f" of {old}; keep {old}, or record to a new store"
                 )
 
-    def _sources(self, schema: Schema) -> list[Source]:
+    def _sources(self, schema: Schema) -> list[OldSeries]:
         columns: dict[str, tuple[list[int], list[int]]] = {}
         for new, series in enumerate(self.placed[schema.name]):
             old_columns, new_columns = columns.setdefault(series.schema, ([], []))
             old_columns.append(series.column)
             new_columns.append(new)
         return [
-            Source([table.columns(old) for table in self.tables[name]], new) for name, (old, new) in columns.items()
+            OldSeries([table.columns(old) for table in self.tables[name]], new) for name, (old, new) in columns.items()
         ]
 
     def moved(self, cursor: Cursor) -> Cursor:
@@ -195,7 +195,7 @@ class _Job:
         """Count windows and bytes, old and new."""
         after = [
             TierChange(each.schema.name, tier, each.schema.slab_spec(index).file_bytes, kept, len(table.buckets) - kept)
-            for each in self.relays
+            for each in self.retierings
             for index, (tier, table, kept) in enumerate(zip(each.schema.tiers, each.tables, each.kept, strict=True))
         ]
         before = [self._fate(schema, index) for schema in self.meta.schemas for index in range(len(schema.tiers))]
@@ -206,7 +206,7 @@ class _Job:
         """Say how many windows of an old tier are in a new tier of the same interval."""
         table = self.tables[schema.name][tier]
         found = np.zeros(len(table.buckets), dtype=bool)
-        for each in self.relays:
+        for each in self.retierings:
             if any(series.schema == schema.name for series in self.placed[each.schema.name]):
                 same = (new for new in each.tables if new.interval_ns == table.interval_ns)
                 for new in same:
@@ -288,7 +288,7 @@ def _build(job: _Job, root: Path, new: Path) -> None:
     finally:
         registry.close()
     slabs = open_slabs(new, job.target, writable=True)
-    for part in job.relays:
+    for part in job.retierings:
         part.write(slabs[part.schema.name])
     _close(slab for group in slabs.values() for slab in group)
     shutil.copyfile(root / layout.RUNS_FILE, new / layout.RUNS_FILE)

@@ -43,7 +43,7 @@ class Finding:
 
 
 @attrs.frozen
-class Salvaged:
+class Recovered:
     """What was read: `series` by schema, then column; what is missing there was lost."""
 
     meta: Meta
@@ -52,7 +52,7 @@ class Salvaged:
     findings: list[Finding]
 
 
-def salvage(path: Path) -> Salvaged:
+def recover(path: Path) -> Recovered:
     """Read what the store at `path` is, from its metadata or else from its slabs, and its series.
 
     Raises: StoreNotFoundError: there is no store; StoreError: it is a file; FormatVersionError: made by a newer
@@ -84,7 +84,7 @@ def salvage(path: Path) -> Salvaged:
             findings.append(
                 Finding(layout.REGISTRY_FILE, f"schema {name}", f"no series for columns {listed(lost)}, before others")
             )
-    return Salvaged(meta, series, order, findings)
+    return Recovered(meta, series, order, findings)
 
 
 def listed(numbers: Iterable[int], most: int = 8) -> str:

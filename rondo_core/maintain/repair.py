@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from rondo_core.errors import StoreError, StoreExistsError
 from rondo_core.export.cursor import load_cursor, save_cursor
-from rondo_core.maintain.check import YEAR_NS, Tier, check_cursor, last_window, newest_ns, open_tiers, unmerged
-from rondo_core.maintain.check_rows import Rows, SlabFile
-from rondo_core.maintain.recover import LOST_NAME, Salvaged, listed, salvage
+from rondo_core.maintain.check import YEAR_NS, CheckedTier, check_cursor, last_window, newest_ns, open_tiers, unmerged
+from rondo_core.maintain.check_rows import CheckedRows, SlabFile
+from rondo_core.maintain.recover import LOST_NAME, Recovered, listed, recover
 from rondo_core.model import layout, ring
 from rondo_core.model.labels import Series
 from rondo_core.model.paths import is_directory
@@ -31,7 +31,7 @@ from rondo_core.storage.runs import Run, decode_run, put_run, run_records
 
 
 @attrs.define
-class Outcome:
+class RepairResult:
     """What was saved, and in `left`, line by line, what was not and why."""
 
     n_series: int = 0
@@ -40,7 +40,7 @@ class Outcome:
     left: list[str] = attrs.field(factory=list)
 
 
-def repair_store(path: str | Path, new: str | Path, now_ns: int | None = None) -> Outcome:
+def repair_store(path: str | Path, new: str | Path, now_ns: int | None = None) -> RepairResult:
     """Make a store at `new` of all that is whole in the one at `path`, which no process may be writing.
 
     Args: `now_ns`: rows from more than a year after it are damage; by default the present.
@@ -53,15 +53,15 @@ def repair_store(path: str | Path, new: str | Path, now_ns: int | None = None) -
     if os.path.lexists(target):
         raise StoreExistsError(f"{target}: exists already; choose another path")
     until_ns = newest_ns(root, now_ns) + YEAR_NS
-    found, folder = salvage(root), Folder(root)
-    outcome = Outcome()
+    found, folder = recover(root), Folder(root)
+    outcome = RepairResult()
     outcome.left += [f"{each.file}: {each.where}: {each.what}" for each in found.findings]
     if not found.meta.store_id:
         outcome.left.append("meta: the store's id and what its schemas matched are lost; new series go by kind alone")
 
     def fill(directory: Path) -> None:
         _Repair(root, directory, found, until_ns, outcome).run()
-        if not folder.lies_at_its_path() or writer_pid(folder / layout.LOCK_FILE) is not None:
+        if not folder.is_at_its_path() or writer_pid(folder / layout.LOCK_FILE) is not None:
             raise StoreError(f"{root}: was written, or replaced, while it was read; repair it again")
 
     meta = found.meta
@@ -72,7 +72,7 @@ def repair_store(path: str | Path, new: str | Path, now_ns: int | None = None) -
 class _Repair:
     """One repair: from `old` into `new`, whose files are there at full size and empty."""
 
-    def __init__(self, old: Path, new: Path, found: Salvaged, until_ns: int, outcome: Outcome) -> None:
+    def __init__(self, old: Path, new: Path, found: Recovered, until_ns: int, outcome: RepairResult) -> None:
         self.old, self.new, self.found, self.until_ns, self.outcome = old, new, found, until_ns, outcome
         self.guessed: dict[str, set[int]] = {}
         self.width = {name: max(columns, default=-1) + 1 for name, columns in found.series.items()}
@@ -97,12 +97,12 @@ class _Repair:
                 if tier.slab is not None and tier.rows is not None:
                     self._copy_tier(schema, index, tier)
             for index in range(1, len(tiers)):
-                self._settle_window(schema, index, tiers)
+                self._rebuild_window(schema, index, tiers)
         with open_tiers(self.new, schema, self.width[schema.name], self.until_ns) as tiers:
             for index in range(1, len(tiers)):
                 self._fold_again(schema, tiers[index - 1], tiers[index])
 
-    def _copy_tier(self, schema: Schema, index: int, tier: Tier) -> None:
+    def _copy_tier(self, schema: Schema, index: int, tier: CheckedTier) -> None:
         slab, rows = tier.slab, tier.rows
         if slab is None or rows is None:
             return
@@ -130,7 +130,7 @@ class _Repair:
         finally:
             target.close()
 
-    def _mark_lost(self, target: SlabFile, rows: Rows, slab: SlabFile) -> None:
+    def _mark_lost(self, target: SlabFile, rows: CheckedRows, slab: SlabFile) -> None:
         """Keep who took a row that is not valid: its window is not to be looked for in this tier."""
         newest = int(rows.buckets.max(initial=0))
         marks = {slot: int(rows.marks[slot]) for slot in rows.marks.nonzero()[0].tolist()}
@@ -147,7 +147,7 @@ class _Repair:
 
     # -- windows
 
-    def _settle_window(self, schema: Schema, index: int, tiers: list[Tier]) -> None:
+    def _rebuild_window(self, schema: Schema, index: int, tiers: list[CheckedTier]) -> None:
         """Let folding go on where it stood, or where that is not known from the oldest window that is whole."""
         fine, coarse = tiers[index - 1], tiers[index]
         limit = last_window(tiers, index)
@@ -166,7 +166,7 @@ class _Repair:
         finally:
             target.close()
 
-    def _fold_again(self, schema: Schema, fine: Tier, coarse: Tier) -> None:
+    def _fold_again(self, schema: Schema, fine: CheckedTier, coarse: CheckedTier) -> None:
         if fine.slab is None or coarse.slab is None or coarse.rows is None:
             return
         n_series, spec, again = self.width[schema.name], coarse.slab.spec, 0

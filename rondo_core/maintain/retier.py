@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core.errors import StoreError
-from rondo_core.fold.tables import Table, choose, empty, fold, unknown, write_table
+from rondo_core.fold.tables import StatisticsTable, choose, empty, fold, unknown, write_table
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, coarse_statistics
 from rondo_core.record.summary_cells import within
@@ -23,10 +23,10 @@ from rondo_core.units import format_instant
 
 
 @attrs.frozen(eq=False)
-class Source:
+class OldSeries:
     """Series that come from one old schema: its tables, of these series only, and their columns in the new one."""
 
-    tables: list[Table]
+    tables: list[StatisticsTable]
     columns: list[int]
 
     @property
@@ -37,7 +37,7 @@ class Source:
 
 
 @attrs.frozen(eq=False)
-class Relay:
+class Retiering:
     """What goes into a new schema's slabs.
 
     Attributes:
@@ -46,7 +46,7 @@ class Relay:
     """
 
     schema: Schema
-    tables: list[Table]
+    tables: list[StatisticsTable]
     kept: list[int]
     next_windows: list[int]
     marks: list[list[int]]
@@ -61,7 +61,7 @@ class Relay:
                 slab.next_window = self.next_windows[tier]
 
 
-def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int) -> Relay:
+def retier(schema: Schema, sources: Sequence[OldSeries], n_series: int, now_ns: int) -> Retiering:
     """Bring the series of all sources under one new schema.
 
     Raises: StoreError: a window is open that its finer tier could not give back; the message says when it ends.
@@ -71,10 +71,10 @@ def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int)
     newest_ns = max((source.newest_ns for source in sources), default=0)
     if not newest_ns:
         none = [0] * len(whole)
-        return Relay(schema, whole, none, none, [[] for _ in whole])
+        return Retiering(schema, whole, none, none, [[] for _ in whole])
     slots = [tier.slot_count for tier in schema.tiers]
     newest = newest_ns // schema.tiers[0].interval_ns
-    finest = _cut(_settled(schema, sources, whole[0], newest), slots[0])
+    finest = _cut(_with_totals(schema, sources, whole[0], newest), slots[0])
     tables = [finest, *(_cut(table, count) for table, count in zip(whole[1:], slots[1:], strict=True))]
     next_windows = [0]
     for tier in range(1, len(tables)):
@@ -87,18 +87,18 @@ def relay(schema: Schema, sources: Sequence[Source], n_series: int, now_ns: int)
     behind = max(ends_ns) // schema.tiers[0].interval_ns
     if behind > newest:
         newest = behind  # recording goes on behind the windows that are not folded again, of whatever tier
-        tables[0] = _cut(_settled(schema, sources, whole[0], newest), slots[0])
+        tables[0] = _cut(_with_totals(schema, sources, whole[0], newest), slots[0])
     marks: list[list[int]] = [[] for _ in tables]
     for tier in reversed(range(len(tables) - 1)):
         marks[tier], parts = _marks(schema, tier, tables, whole, gathered[tier][1])
         tables[tier] = tables[tier].rows(~np.isin(tables[tier].buckets, parts))
     kept = [int(np.isin(table.buckets, had).sum()) for table, (_, had) in zip(tables, gathered, strict=True)]
-    return Relay(schema, tables, kept, next_windows, marks)
+    return Retiering(schema, tables, kept, next_windows, marks)
 
 
 def _gather(
-    schema: Schema, sources: Sequence[Source], interval_ns: int, n_series: int
-) -> tuple[Table, NDArray[np.int64]]:
+    schema: Schema, sources: Sequence[OldSeries], interval_ns: int, n_series: int
+) -> tuple[StatisticsTable, NDArray[np.int64]]:
     """Make the table of one interval for all sources' series; give too which buckets a tier of it had already."""
     none = np.empty(0, np.int64)
     names = coarse_statistics(schema.kind, schema.sketch)
@@ -113,17 +113,17 @@ def _gather(
     return whole, had
 
 
-def _settled(schema: Schema, sources: Sequence[Source], table: Table, bucket: int) -> Table:
+def _with_totals(schema: Schema, sources: Sequence[OldSeries], table: StatisticsTable, bucket: int) -> StatisticsTable:
     """Let the table end with a row of `bucket` in which every running total stands."""
     n_series = table.coverage.shape[1]
     rows = np.union1d(table.buckets, [bucket])
-    settled = empty(table.interval_ns, tuple(table.statistics), n_series, rows)
+    filled = empty(table.interval_ns, tuple(table.statistics), n_series, rows)
     place = np.searchsorted(rows, table.buckets)
     for name, values in table.statistics.items():
-        settled.statistics[name][place] = values
+        filled.statistics[name][place] = values
     if schema.kind == "gauge":
-        return settled
-    newest = {name: values[-1] for name, values in settled.statistics.items()}  # views
+        return filled
+    newest = {name: values[-1] for name, values in filled.statistics.items()}  # views
     for source in sources:
         for column, facts in zip(source.columns, _totals(schema, source), strict=True):
             if not newest[COVERAGE][column] and not np.isnan(facts["total"]):
@@ -133,10 +133,10 @@ def _settled(schema: Schema, sources: Sequence[Source], table: Table, bucket: in
                     newest["first"][column] = newest["last"][column] = total
                 for name, value in facts.items():
                     newest[name][column] = value
-    return settled
+    return filled
 
 
-def _totals(schema: Schema, source: Source) -> list[dict[str, float]]:
+def _totals(schema: Schema, source: OldSeries) -> list[dict[str, float]]:
     """Give each series' running total, and for a summary the cells of a bucket in which nothing was observed."""
     finest = source.tables[0]
     if not len(finest.buckets):
@@ -151,12 +151,12 @@ def _totals(schema: Schema, source: Source) -> list[dict[str, float]]:
     ]
 
 
-def _cut(table: Table, slot_count: int) -> Table:
+def _cut(table: StatisticsTable, slot_count: int) -> StatisticsTable:
     """Keep the newest rows, as many as a ring holds."""
     return table.rows(table.buckets > table.buckets[-1] - slot_count) if len(table.buckets) else table
 
 
-def _gives_back(schema: Schema, tier: int, tables: Sequence[Table], window: int) -> bool:
+def _gives_back(schema: Schema, tier: int, tables: Sequence[StatisticsTable], window: int) -> bool:
     """Say whether folding the finer tier's rows would make the window what it is, or more."""
     there = tables[tier].rows(tables[tier].buckets == window)
     if not (there.coverage > 0).any():
@@ -183,7 +183,7 @@ def _check_ended(schema: Schema, tier: int, window: int, now_ns: int) -> None:
 
 
 def _marks(
-    schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[Table], had: Any
+    schema: Schema, tier: int, tables: Sequence[StatisticsTable], whole: Sequence[StatisticsTable], had: Any
 ) -> tuple[list[int], list[int]]:
     """Find slots to mark as given away, so that what only the next coarser tier has of a window is read from there.
 
@@ -212,11 +212,11 @@ def _marks(
     return marks, parts
 
 
-def _incomplete(schema: Schema, tier: int, tables: Sequence[Table], whole: Sequence[Table]) -> Any:
+def _incomplete(schema: Schema, tier: int, tables: Sequence[StatisticsTable], whole: Sequence[StatisticsTable]) -> Any:
     """Find the windows of the next coarser tier that merge samples which this tier's rows do not have."""
     coarse, fine = tables[tier + 1], whole[tier]
     rows = np.isin(fine.buckets, tables[tier].buckets)
-    mine = Table(fine.interval_ns, fine.buckets[rows], {COVERAGE: fine.coverage[rows]})
+    mine = StatisticsTable(fine.interval_ns, fine.buckets[rows], {COVERAGE: fine.coverage[rows]})
     folded = fold(schema.kind, mine, schema.tiers[tier + 1].interval_ns)
     had = np.zeros_like(coarse.coverage)
     both = np.isin(folded.buckets, coarse.buckets)

@@ -65,7 +65,7 @@ def _as_asked(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> tuple[Schem
     whole = (*(schema for schema in on_disk if schema.name == SELF_SCHEMA and schema.name not in names), *asked)
     known = [schema for schema in whole if schema.name in have]
     # A program that asks for what it has always asked for knows nothing of what the store has come to have by itself.
-    settled = [
+    given = [
         attrs.evolve(schema, max_series=max(schema.max_series, have[schema.name].max_series))
         if schema.max_series >= have[schema.name].max_series - have[schema.name].grown
         else schema
@@ -75,15 +75,15 @@ def _as_asked(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> tuple[Schem
         attrs.evolve(schema, max_series=have[schema.name].max_series)
         if schema.max_series > have[schema.name].max_series
         else schema
-        for schema in settled
+        for schema in given
     ]
     if what := difference(larger, on_disk):
         raise SchemaError(f"{what}; {_MEND}")
-    if len(known) == len(whole) and all(each.max_series == have[each.name].max_series for each in settled):
+    if len(known) == len(whole) and all(each.max_series == have[each.name].max_series for each in given):
         return tuple(on_disk)
     grown = {
         each.name: attrs.evolve(each, reserve=max(each.reserve, have[each.name].reserve))
-        for each in settled
+        for each in given
         if each.max_series > have[each.name].max_series
     }
     return tuple(grown.get(each.name, have.get(each.name, each)) for each in whole)

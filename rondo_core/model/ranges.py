@@ -22,7 +22,7 @@ class Range:
     last_ns: int | None = None
 
     def anchored(self, anchor_ns: int) -> Range:
-        """Settle a relative range at its end; an absolute one stays as it is."""
+        """Fix a relative range at its end; an absolute one stays as it is."""
         if self.last_ns is None:
             return self
         return Range(max(0, anchor_ns + 1 - self.last_ns), anchor_ns + 1)

@@ -147,9 +147,9 @@ class Schema:
             raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
             raise SchemaError(f"{where}: no tier; give at least one")
-        object.__setattr__(self, "tiers", tuple(self._settled(where)))
+        object.__setattr__(self, "tiers", tuple(self._with_statistics(where)))
 
-    def _settled(self, where: str) -> Iterable[Tier]:
+    def _with_statistics(self, where: str) -> Iterable[Tier]:
         if self.tiers[0].statistics:
             raise SchemaError(f"{where}: the finest tier keeps the samples themselves; name statistics on coarser ones")
         yield self.tiers[0]

@@ -123,7 +123,9 @@ class SketchCells:
         (scale, first, bank), n_cells = stands, self.n_cells
         base, other = (self._banks[each] + column * (n_cells + 1) for each in (bank, 1 - bank))
         held = [(first + place, count) for place, count in enumerate(counts[base : base + n_cells].tolist()) if count]
-        coarser, first = fitted(min([index, *(at for at, _ in held)]), max([index, *(at for at, _ in held)]), n_cells)
+        coarser, first = scale_to_fit(
+            min([index, *(at for at, _ in held)]), max([index, *(at for at, _ in held)]), n_cells
+        )
         for place in range(other, other + n_cells + 1):
             counts[place] = 0
         for at, count in held:
@@ -132,7 +134,7 @@ class SketchCells:
         return scale - coarser, first, 1 - bank
 
 
-def fitted(low: int, high: int, n_cells: int) -> tuple[int, int]:
+def scale_to_fit(low: int, high: int, n_cells: int) -> tuple[int, int]:
     """Give by how much the scale is lowered so that indexes from `low` to `high` fit, and the first cell's index."""
     coarser = 0
     while (high >> coarser) - (low >> coarser) >= n_cells:
@@ -141,7 +143,7 @@ def fitted(low: int, high: int, n_cells: int) -> tuple[int, int]:
     return coarser, low - (n_cells - (high - low + 1)) // 2
 
 
-def lift(heads: NDArray[Any], banks: tuple[NDArray[Any], NDArray[Any]]) -> NDArray[Any]:
+def of_cells(heads: NDArray[Any], banks: tuple[NDArray[Any], NDArray[Any]]) -> NDArray[Any]:
     """Read the finest tier's sketches as the statistic.
 
     Args: `heads`: int64 [rows, series]; `banks`: uint32 [rows, series, cells + 1] each.
@@ -157,8 +159,8 @@ def lift(heads: NDArray[Any], banks: tuple[NDArray[Any], NDArray[Any]]) -> NDArr
     return whole
 
 
-def lower(sketches: NDArray[Any]) -> tuple[NDArray[Any], tuple[NDArray[Any], NDArray[Any]]]:
-    """Write the statistic as the finest tier's sketches: heads and banks, the first of which counts; see `lift`."""
+def to_cells(sketches: NDArray[Any]) -> tuple[NDArray[Any], tuple[NDArray[Any], NDArray[Any]]]:
+    """Write the statistic as the finest tier's sketches: heads and banks, the first of which counts; see `of_cells`."""
     import numpy as np
 
     counts = sketches[..., HEAD_WORDS:].astype(np.uint32)

@@ -51,7 +51,7 @@ def merged(sketches: Sequence[Sketch], n_cells: int) -> Sketch | None:
     scale = min(each.scale for each, _ in held)
     low = min(each.first + places[0] >> each.scale - scale for each, places in held)
     high = max(each.first + places[-1] >> each.scale - scale for each, places in held)
-    coarser, first = sketch.fitted(low, high, n_cells)
+    coarser, first = sketch.scale_to_fit(low, high, n_cells)
     scale -= coarser
     for each, places in held:
         begins, shift, known = each.first, each.scale - scale, each.counts

@@ -108,7 +108,7 @@ def cells_for(kind: Kind, kept: tuple[str, ...], statistic: str) -> tuple[str, .
     return ("last",) if statistic in COARSE_STATISTICS[kind] or statistic in {"min", "max"} else ()
 
 
-def lift(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:
+def cell_statistics(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:
     """Read the finest tier's cells as the statistics of one bucket each.
 
     Args:
@@ -119,7 +119,7 @@ def lift(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:
     import numpy as np
 
     if kind == "summary":
-        return _lift_summary(cells)
+        return _summary_statistics(cells)
     last = cells["last"]
     statistics = dict.fromkeys((*COARSE_STATISTICS[kind], "min", "max"), last)
     for name, further in (("min", np.fmin), ("max", np.fmax)):
@@ -129,7 +129,7 @@ def lift(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:
     return statistics
 
 
-def _lift_summary(cells: Mapping[str, Values]) -> dict[str, Values]:
+def _summary_statistics(cells: Mapping[str, Values]) -> dict[str, Values]:
     import numpy as np
 
     count = np.abs(cells["count"])
@@ -148,7 +148,7 @@ def _lift_summary(cells: Mapping[str, Values]) -> dict[str, Values]:
         if name in cells:
             statistics[name] = cells[name]
     if "sketch_head" in cells:
-        statistics[SKETCH] = sketch.lift(cells["sketch_head"], (cells["sketch0"], cells["sketch1"]))
+        statistics[SKETCH] = sketch.of_cells(cells["sketch_head"], (cells["sketch0"], cells["sketch1"]))
     statistics[COVERAGE] = (~np.isnan(count)).astype(np.int64)
     return statistics
 
@@ -323,7 +323,7 @@ class WindowMerge:
         return block if series >= _WIDE else np.ascontiguousarray(block)
 
 
-def derived(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
+def complete_statistics(kind: Kind, statistics: Mapping[str, Values]) -> dict[str, Values]:
     """Mark uncovered buckets as absent, and give a counter the min and max that follow from its first and last.
 
     Args: `statistics`: a coarser tier's cells as they were copied; a sketch's are unpacked.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rondo_core.plugins.config_file import read_config as read_config
     from rondo_core.plugins.inventory import PluginInfo as PluginInfo
     from rondo_core.plugins.inventory import declared_options as declared_options
-    from rondo_core.plugins.inventory import installed as installed
+    from rondo_core.plugins.inventory import list_plugins as list_plugins
     from rondo_core.plugins.manager import EXPORTERS as EXPORTERS
     from rondo_core.plugins.manager import RECORDERS as RECORDERS
     from rondo_core.plugins.manager import open_recorders as open_recorders
@@ -32,7 +32,7 @@ _HOME = {
     "declared_options": "inventory",
     "divided": "options",
     "entrypoints": "",
-    "installed": "inventory",
+    "list_plugins": "inventory",
     "open_recorders": "manager",
     "read_config": "config_file",
     "read_options": "options",

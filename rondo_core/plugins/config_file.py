@@ -88,8 +88,10 @@ def read_config(path: str | Path | None = None) -> Config:
         file,
         _tables(file, "exporters", plain.get("exporters", {})),
         _tables(file, "recorders", plain.get("recorders", {})),
-        _beside(file, read_options(f"{file}: store", STORE_OPTIONS, plain.get("store", {})), ("path", "schemas")),
-        _beside(file, read_options(f"{file}: agent", AGENT_OPTIONS, plain.get("agent", {})), ("archive",)),
+        _resolve_paths(
+            file, read_options(f"{file}: store", STORE_OPTIONS, plain.get("store", {})), ("path", "schemas")
+        ),
+        _resolve_paths(file, read_options(f"{file}: agent", AGENT_OPTIONS, plain.get("agent", {})), ("archive",)),
     )
 
 
@@ -102,6 +104,6 @@ def _tables(file: Path, section: str, tables: Mapping[str, Any]) -> dict[str, di
     return dict(tables)
 
 
-def _beside(file: Path, values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
+def _resolve_paths(file: Path, values: dict[str, Any], paths: Iterable[str]) -> dict[str, Any]:
     """Read paths as they are meant: from the file's own directory on."""
     return {key: str(file.parent / value) if key in paths else value for key, value in values.items()}

@@ -26,7 +26,7 @@ class PluginInfo:
     options: Sequence[Option] | None = None
 
 
-def installed(groups: Iterable[str] = GROUPS) -> list[PluginInfo]:
+def list_plugins(groups: Iterable[str] = GROUPS) -> list[PluginInfo]:
     """List what is installed, each loaded in a manager of its own to see whether it can be used."""
     from importlib.metadata import entry_points
 

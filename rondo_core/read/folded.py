@@ -17,11 +17,11 @@ def still_counted(stores: Sequence[Path], odd: list[str] | None = None) -> list[
 
     Args: `odd`: takes what could not be read, a line each.
     """
-    folded = _folded(ended_beside(stores), [] if odd is None else odd)
+    folded = _folded(ended_stores(stores), [] if odd is None else odd)
     return [path for path in stores if not _is_folded(path, folded)]
 
 
-def ended_beside(stores: Sequence[Path]) -> list[Path]:
+def ended_stores(stores: Sequence[Path]) -> list[Path]:
     """Give where stores of the ended may lie."""
     return [each / name for each in sorted({path.parent for path in stores}) for name in ended_names()]
 

@@ -168,7 +168,7 @@ class Table:
         return f"<Table of {len(self.series)} series, {self.fn}: {len(self)} buckets>"
 
 
-class Found(Sequence[SeriesData]):
+class QueryResult(Sequence[SeriesData]):
     """What a query found: a sequence of SeriesData, each made when it is asked for.
 
     Attributes: `tables`, the same points by schema, many series to an array: what programs that compute want.
@@ -199,14 +199,14 @@ class Found(Sequence[SeriesData]):
         """Walk over the series in the order asked for."""
         return (self.tables[table].column(column) for table, column in self._places)
 
-    def covered(self, share: float) -> Found:
+    def covered(self, share: float) -> QueryResult:
         """Leave out the points of which less than this share of the finest buckets, 0 to 1, held a sample.
 
         Raises: RangeError: no such share.
         """
         if not 0 <= share <= 1:
             raise RangeError(f"xff {share:g}: a share of the buckets; from 0 to 1")
-        return Found([table.covered(share) for table in self.tables], self._places) if share else self
+        return QueryResult([table.covered(share) for table in self.tables], self._places) if share else self
 
     def __repr__(self) -> str:
         """Say how much was found."""

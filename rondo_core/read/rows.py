@@ -105,14 +105,14 @@ class SlabReader:
         self._one_cell = slab.spec.kind != "summary"
         self._fine = slab.spec.tier == 0
         self._index: Index | None = None
-        self._doubted: bool | None = None
+        self._seals_copied: bool | None = None
 
-    def doubt(self, *, copied: bool) -> None:
+    def check_seals(self, *, copied: bool) -> None:
         """Look at the rows' seals until some process writes them: the machine they were recorded on has stopped.
 
         Args: `copied`: see `Slab.torn`.
         """
-        self._doubted = copied
+        self._seals_copied = copied
 
     def index(self) -> Index:
         """Give the rows that are there now.
@@ -123,16 +123,16 @@ class SlabReader:
         index = self._index
         if index is None or index.generation != self._words[_GENERATION]:
             torn: Sequence[int] = ()
-            if self._doubted is not None:
+            if self._seals_copied is not None:
                 if self._is_live():
-                    self._doubted = None
+                    self._seals_copied = None
                 else:
-                    torn = self.slab.torn(self.slab.held(), copied=self._doubted)
+                    torn = self.slab.torn(self.slab.held(), copied=self._seals_copied)
             self._index = index = Index(self.slab, torn)
         return index
 
     def forget(self) -> None:
-        """Let go of where the rows lie, and of the views of them."""
+        """Release where the rows lie, and the views of them."""
         self._index = None
 
     def rows(self, first: int, last: int, columns: Sequence[int], cells: Sequence[str]) -> Rows:
@@ -167,13 +167,13 @@ class SlabReader:
         if words[_GENERATION] == index.generation and (
             not self._fine
             or (alone and self._one_cell and len(copied) == 1)
-            or self._newest_stood(index, sequence, picked, copied)
+            or self._newest_unchanged(index, sequence, picked, copied)
         ):
             return copied, None
         good = self._mend(index, keep, picked, copied)
         return ({cell: block[good] for cell, block in copied.items()}, good) if not good.all() else (copied, None)
 
-    def _newest_stood(self, index: Index, sequence: int, picked: Any, copied: dict[str, NDArray[Any]]) -> bool:
+    def _newest_unchanged(self, index: Index, sequence: int, picked: Any, copied: dict[str, NDArray[Any]]) -> bool:
         """Say whether the current row, the only one that is written to outside of a generation, stood still."""
         if sequence % 2 or self._words[index.newest_word] != sequence:
             return False

@@ -14,7 +14,7 @@ from rondo_core.model.consolidator import Consolidator
 from rondo_core.model.labels import Series
 from rondo_core.model.ranges import Range
 from rondo_core.model.schema import Schema
-from rondo_core.model.statistics import COVERAGE, SKETCH, cells_for, derived, lift
+from rondo_core.model.statistics import COVERAGE, SKETCH, cell_statistics, cells_for, complete_statistics
 from rondo_core.read.aggregate import Aggregate, aggregate
 from rondo_core.read.budget import Budget
 from rondo_core.read.query import Table
@@ -62,7 +62,7 @@ class SchemaQuery:
         self._stitches: dict[int, _Stitch] = {}
 
     def forget(self) -> None:
-        """Let go of what was remembered of the slabs."""
+        """Release what was remembered of the slabs."""
         self._stitches.clear()
         for reader in self.readers:
             reader.forget()
@@ -72,7 +72,7 @@ class SchemaQuery:
         return self.readers[0].index().last * self._intervals_ns[0]
 
     def plan(self, series: Sequence[Series], tier: int | None, consolidator: Consolidator) -> Plan:
-        """Settle what to read of these series, all of this schema.
+        """Fix what to read of these series, all of this schema.
 
         Raises: ConsolidatorError: the tier does not keep what the consolidator needs.
         """
@@ -96,13 +96,13 @@ class SchemaQuery:
 
         Raises: QueryLimitError: they are more than the `budget` has left; nothing is read then.
         """
-        whole = self._settled(plan, span, budget)
+        whole = self._from_point_before(plan, span, budget)
         table = self._stitched(plan, whole) if plan.tier is None else self._one_tier(plan, whole, plan.tier)
         return table.since(span.start_ns) if plan.consolidator.grows else table
 
     def aggregate(self, plan: Plan, span: Range, budget: Budget | None = None) -> Aggregate:
         """Merge all that a plan's series recorded in the span. Raises: as `read`."""
-        whole = self._settled(plan, span, budget)
+        whole = self._from_point_before(plan, span, budget)
         rows = self._rows(plan, whole) if plan.tier is None else None
         if rows is None:
             tier = plan.tier or 0
@@ -114,7 +114,7 @@ class SchemaQuery:
             found = attrs.evolve(found, statistics=born)
         return found
 
-    def _settled(self, plan: Plan, span: Range, budget: Budget | None) -> Range:
+    def _from_point_before(self, plan: Plan, span: Range, budget: Budget | None) -> Range:
         """Let the span begin with the point before it, where that is read too; count what is read."""
         if plan.consolidator.grows:
             span = attrs.evolve(span, start_ns=self._point_before(plan, span.start_ns))
@@ -167,7 +167,7 @@ class SchemaQuery:
         cells = tuple(dict.fromkeys(cell for name in plan.needs for cell in cells_for(schema.kind, kept, name)))
         copied, good = reader.copy(index, keep, plan.picked, cells)
         with np.errstate(all="ignore"):  # whatever the owner's program asks of its own arithmetic
-            statistics = derived(schema.kind, copied if tier else lift(schema.kind, copied))
+            statistics = complete_statistics(schema.kind, copied if tier else cell_statistics(schema.kind, copied))
         stamps, intervals = index.stamps[keep], index.intervals[keep]
         if good is not None:
             stamps, intervals = stamps[good], intervals[good]

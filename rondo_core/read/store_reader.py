@@ -16,7 +16,7 @@ from rondo_core.model.schema import SELF_SCHEMA
 from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate
 from rondo_core.read.budget import Budget
-from rondo_core.read.query import Found, Table
+from rondo_core.read.query import QueryResult, Table
 from rondo_core.read.rows import SlabReader
 from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
@@ -66,7 +66,7 @@ class View:
         return self._queries[schema].readers[tier]
 
     def plan(self, schema: str, series: Sequence[Series], tier: int, fn: str) -> Callable[[Range], Table]:
-        """Settle how series of one schema are read from one tier, and give what reads a span of it.
+        """Fix how series of one schema are read from one tier, and give what reads a span of it.
 
         Raises: ConsolidatorError: the consolidator does not read this schema's kind, or not this tier.
         """
@@ -139,7 +139,7 @@ class View:
         agg: bool = False,
         open: bool = False,
         budget: Budget | None = None,
-    ) -> Found:
+    ) -> QueryResult:
         """Read the points of every series that the selector matches.
 
         Args:
@@ -168,7 +168,7 @@ class View:
     def prepare(
         self, selector: str | Selector | Sequence[Series], *, tier: int | str = AUTO, fn: str | None = None
     ) -> PreparedQuery:
-        """Settle what a query reads, so that reading it again and again costs only the reading.
+        """Fix what a query reads, so that reading it again and again costs only the reading.
 
         Series that are declared later are not in it. Args and Raises: as `query`.
         """
@@ -222,10 +222,10 @@ class PreparedQuery:
 
     __slots__ = ("_places", "_plans", "_view")
 
-    def __init__(self, view: View, settled: tuple[list[tuple[SchemaQuery, Plan]], list[tuple[int, int]]]) -> None:
+    def __init__(self, view: View, prepared: tuple[list[tuple[SchemaQuery, Plan]], list[tuple[int, int]]]) -> None:
         """Bind to a view; `View.prepare` does this."""
         self._view = view
-        self._plans, self._places = settled
+        self._plans, self._places = prepared
 
     def read(
         self,
@@ -235,7 +235,7 @@ class PreparedQuery:
         agg: bool = False,
         open: bool = False,
         budget: Budget | None = None,
-    ) -> Found:
+    ) -> QueryResult:
         """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
         asked = self._anchored(span, now_ns)
         if agg:
@@ -248,7 +248,7 @@ class PreparedQuery:
                     table.until(closed_ns) if plan.consolidator.grows else table
                     for table, (_, plan) in zip(tables, self._plans, strict=True)
                 ]
-        return Found(tables, self._places)
+        return QueryResult(tables, self._places)
 
     def aggregates(
         self, span: str | Range = ALL, *, now_ns: int | None = None, budget: Budget | None = None
@@ -281,7 +281,7 @@ class StoreReader(Closes, View):
         if recovery.copied is not None and self.writer_pid() is None:
             for query in self._queries.values():
                 for reader in query.readers:
-                    reader.doubt(copied=recovery.copied)
+                    reader.check_seals(copied=recovery.copied)
 
     def refresh(self) -> None:
         """Take in the series that the writing process has declared since."""
@@ -293,7 +293,7 @@ class StoreReader(Closes, View):
         Who answers for a path, rather than for a store, opens it again then. The writer's run says of files that were
         put in the place of those that are open here, as a file system of layers does when they are opened for writing.
         """
-        if not self.folder.lies_at_its_path():
+        if not self.folder.is_at_its_path():
             return True
         try:
             return _known_by(newest_run(self.folder / layout.RUNS_FILE)) != self._last
@@ -305,7 +305,7 @@ class StoreReader(Closes, View):
         return read_runs(self.folder / layout.RUNS_FILE)
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Release the files."""
         self.forget()
         for slabs in self.slabs.values():
             for slab in slabs:

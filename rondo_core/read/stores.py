@@ -25,8 +25,8 @@ from rondo_core.model.ranges import AUTO, Range, parse_range
 from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
-from rondo_core.read.folded import ended_beside, marks_of, still_counted
-from rondo_core.read.query import Found, SeriesData
+from rondo_core.read.folded import ended_stores, marks_of, still_counted
+from rondo_core.read.query import QueryResult, SeriesData
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
@@ -203,7 +203,7 @@ class StoresReader(Closes):
         self.close()
         below = look_below(self.path)
         self._odd, self._failed = below.errors + below.passed, {}
-        self._ended = ended_beside(below.stores)
+        self._ended = ended_stores(below.stores)
         self._marks = marks_of(self._ended)
         counts = still_counted(below.stores, self._odd)
         self.paths = {str(path.relative_to(self.path)): path for path in counts}
@@ -218,7 +218,7 @@ class StoresReader(Closes):
     @property
     def readers(self) -> Mapping[str, StoreReader]:
         """The stores by name; one that is looked up stays open until all of them are closed."""
-        return _Kept(self)
+        return _OpenStores(self)
 
     def opened(self) -> Iterator[tuple[str, StoreReader]]:
         """Give each store by its name, open until the next is asked for; one that cannot be read is left out.
@@ -264,7 +264,7 @@ class StoresReader(Closes):
             self._make_room(self._room)
 
     def _make_room(self, room: int) -> bool:
-        """Let go of the longest unused beyond so many files, but for the newest and those in use; say if any were."""
+        """Release the longest unused beyond so many files, but for the newest and those in use; say if any were."""
         held = sum(each.files for each in self._open.values())
         newest = next(reversed(self._open), None) if room else None
         gone = []
@@ -372,7 +372,7 @@ class StoresReader(Closes):
         return found
 
     def close(self) -> None:
-        """Let go of all of them."""
+        """Release all of them."""
         with self._lock:
             while self._open:
                 self._open.popitem()[1].reader.close()
@@ -414,12 +414,12 @@ def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart
         alone, column = columns[0]
         if len(columns) > 1 and any(len(each.stamps) for each, _ in columns):
             alone, column = over_series(series, columns), 0
-        (data,) = Found([alone.table()], [(0, column)]).covered(xff)
+        (data,) = QueryResult([alone.table()], [(0, column)]).covered(xff)
         results.append(attrs.evolve(data, series=series))
     return results
 
 
-class _Kept(Mapping[str, StoreReader]):
+class _OpenStores(Mapping[str, StoreReader]):
     """The stores of a `StoresReader` by name."""
 
     def __init__(self, stores: StoresReader) -> None:

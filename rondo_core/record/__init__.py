@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rondo_core.lazy import names_of
 
 if TYPE_CHECKING:
+    from rondo_core.record import cython_shadow as cython_shadow
     from rondo_core.record import handles as handles
-    from rondo_core.record import uncompiled as uncompiled
     from rondo_core.record.gauges import Gauge as Gauge
     from rondo_core.record.handles import Counter as Counter
     from rondo_core.record.handles import Summary as Summary
@@ -18,7 +18,7 @@ _HOME = {
     "Gauge": "gauges",
     "Summary": "handles",
     "handles": "",
-    "uncompiled": "",
+    "cython_shadow": "",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

@@ -28,7 +28,7 @@ from rondo_core.record.ticking import TickThread
 from rondo_core.record.writer import Writer
 from rondo_core.storage.directory import Meta, open_alone
 from rondo_core.storage.files import Folder
-from rondo_core.storage.lock import WriterLock, held_here
+from rondo_core.storage.lock import WriterLock, held_by_thread
 from rondo_core.storage.own import create_own, sync_own
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run, on_record
@@ -36,7 +36,7 @@ from rondo_core.storage.slab import Slab
 
 if TYPE_CHECKING:
     from rondo_core.read.store_reader import View
-    from rondo_core.retention.keeper import Keeper
+    from rondo_core.retention.retention_thread import RetentionThread
 
 IfLocked = Literal["raise", "beside", "off"]
 IF_LOCKED = get_args(IfLocked)
@@ -46,7 +46,7 @@ FAR_NS = 1 << 62
 _live: weakref.WeakSet[Inherited] = weakref.WeakSet()
 
 
-class Companion(Protocol):
+class Attachment(Protocol):
     """What goes along with a store, as its exporters do."""
 
     def close(self, ended_run: int, /) -> object:
@@ -67,7 +67,7 @@ class Inherited(Instruments, abc.ABC):
     slabs: dict[str, list[Slab]]
     unkept = ""
     _pid = 0
-    _under_way = _made_here = False
+    _under_way = _made_in_child = False
     _is_over = False  # the process ends: what is recorded yet goes nowhere, without a word
     _events: EventLog | None = None
     _faulthandler = False
@@ -85,9 +85,9 @@ class Inherited(Instruments, abc.ABC):
     _writers: dict[str, Writer]
     _consolidations: dict[str, Consolidation]
     _declarations: Declarations
-    _companion: Companion | None
-    keeper: Keeper | None = None  # what keeps the directory that the store lies in within its bound
-    _make_companion: Callable[[Any], Companion] | None
+    _attachment: Attachment | None
+    retention_thread: RetentionThread | None = None  # what keeps the directory that the store lies in within its bound
+    _make_attachment: Callable[[Any], Attachment] | None
     _ticking: threading.RLock
     _taking_up: threading.RLock
 
@@ -99,38 +99,38 @@ class Inherited(Instruments, abc.ABC):
     def _open(self, *, new: bool = False) -> None:
         """Take up the files of the store whose lock this process has; `new`: a child's, with its parent's series."""
 
-    def give_children(self, paths: Paths) -> None:
+    def set_child_paths(self, paths: Paths) -> None:
         """Have each child of a fork record into a store of its own, made at the first of these paths that is free."""
         self._paths = paths
 
-    def accompany(self, make: Callable[[Any], Companion]) -> None:
+    def attach(self, make: Callable[[Any], Attachment]) -> None:
         """Have what `make` gives, for this store, closed after it; in a child it is made anew for the child's own."""
-        self._companion = make(self)
-        self._make_companion = make
+        self._attachment = make(self)
+        self._make_attachment = make
 
-    def _settle_here(self) -> None:
+    def _complete_in_child(self) -> None:
         """Do what a child's first record had no time for: write its new store to the disk, and make its companion."""
-        self._made_here = False
+        self._made_in_child = False
         self._notices.of_disk(partial(sync_own, self.path))
-        self._accompany_here()
+        self._attach_in_child()
 
-    def _accompany_here(self) -> None:
+    def _attach_in_child(self) -> None:
         """Make what accompanies the store, in a child. A failure is logged, and recording goes on without."""
-        if self._make_companion is not None and self._companion is None:
+        if self._make_attachment is not None and self._attachment is None:
             try:
-                self.accompany(self._make_companion)
+                self.attach(self._make_attachment)
             except (RondoError, RuntimeError) as error:  # the latter: no thread is to be had at the interpreter's end
-                self._make_companion = None
+                self._make_attachment = None
                 self._notices.warn(f"recording goes on without exporters: {one_line(error)}")
 
-    def _is_here(self) -> bool:
+    def _is_own_process(self) -> bool:
         """Say whether this process is the one that the store was taken up in."""
         return self._pid == os.getpid()
 
     def _begin(self) -> None:
         """Let this process record, and know of its forks."""
         for writer in self._writers.values():
-            writer.after_fork = self._take_up_here
+            writer.after_fork = self._open_in_child
             writer.begin()
         self._pid = os.getpid()  # not before: other threads wait until all of it is ready
         _live.add(self)
@@ -149,7 +149,7 @@ class Inherited(Instruments, abc.ABC):
 
     # -- in a child
 
-    def _tell_parent(self, n_samples: int) -> None:
+    def _notify_parent(self, n_samples: int) -> None:
         with contextlib.suppress(OSError):
             os.eventfd_write(self._from_children, n_samples)
 
@@ -157,7 +157,7 @@ class Inherited(Instruments, abc.ABC):
         """Stand still, as what a fork has made of a store; from here on this is the child's."""
         self._pid = 0
         self._taking_up, self._under_way = threading.RLock(), False
-        self.keeper = None  # its thread is the parent's
+        self.retention_thread = None  # its thread is the parent's
         self._ticking = threading.RLock()
         self._declarations.forked()
         renewed = self._paths is not None
@@ -171,13 +171,13 @@ class Inherited(Instruments, abc.ABC):
             self._runs = -1
         if self._events is not None:
             self._events.close()
-        self._thread = self._companion = self._events = None
+        self._thread = self._attachment = self._events = None
         if renewed:
-            self._let_go_of_parents()
+            self._unmap_parent()
             if self._tick_s is not None:
                 self._start_ticking(later=True)
 
-    def _let_go_of_parents(self) -> None:
+    def _unmap_parent(self) -> None:
         """Unmap the parent's rows, and close its directory."""
         if self._view is not None:
             self._view.forget()
@@ -198,17 +198,17 @@ class Inherited(Instruments, abc.ABC):
                 self._thread = None
                 self._notices.warn(f"not ticked in process {os.getpid()}: {one_line(error)}")
 
-    def _take_up_here(self) -> None:
+    def _open_in_child(self) -> None:
         """Have what records here recorded: in a store of this process's own, or nowhere; once for each process.
 
         Called before each slow record, declaration and tick of a child. From a signal handler in the middle of it,
         it does nothing.
         Raises: StoreForkedError, StoreError: where the store is strict and the child can have none of its own.
         """
-        if self._pid and not self._is_here():
+        if self._pid and not self._is_own_process():
             self._after_fork()  # where a fork has told no one
         with self._taking_up:
-            if self._is_here() or self._under_way or self._closed:
+            if self._is_own_process() or self._under_way or self._closed:
                 return
             self._under_way = True
             try:
@@ -224,7 +224,7 @@ class Inherited(Instruments, abc.ABC):
             self._keep_nothing(FORKED)
             if self._from_children >= 0:
                 for writer in self._writers.values():
-                    writer.tell = self._tell_parent
+                    writer.on_lost = self._notify_parent
             mend = "open the store after fork, or with Store.for_process or open_store, which give each child its own"
             self._notices.warn(f"{what}; what process {os.getpid()} records is not kept; {mend}")
             return
@@ -236,7 +236,7 @@ class Inherited(Instruments, abc.ABC):
             self.path = path
             self._notices.name(path)
             self._open(new=True)
-            self._made_here = True
+            self._made_in_child = True
         except Exception as error:  # whatever it is, the program goes on
             self._pid = 0
             for writer in self._writers.values():
@@ -254,16 +254,16 @@ class Inherited(Instruments, abc.ABC):
             writer.keep_nothing(why, FAR_NS if why == OFF else 0)
         _live.add(self)
 
-    def _check_here(self) -> None:
-        if not self._is_here() and not self._closed and not held_here(self._taking_up):
-            self._take_up_here()
+    def _check_process(self) -> None:
+        if not self._is_own_process() and not self._closed and not held_by_thread(self._taking_up):
+            self._open_in_child()
 
     def _check_open(self) -> None:
-        self._check_here()
+        self._check_process()
         if self._closed:
             raise StoreClosedError(f"{self.path}: closed; open it again to record")
 
-    def _events_here(self) -> EventLog | None:
+    def _events_of_process(self) -> EventLog | None:
         """Give what keeps marks and notes, in this process; None where it keeps nothing, or is at its end."""
         if not self._is_over:
             self._check_open()

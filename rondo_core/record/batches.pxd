@@ -28,14 +28,14 @@ cdef extern from *:
     bint take_floats "rondo_take_floats"(object values, double *into, Py_ssize_t count) noexcept
 
 @cython.no_gc_clear
-cdef class Batch(Handle):
+cdef class HandleBatch(Handle):
     cdef Py_ssize_t _column, _count
     cdef double[::1] _scratch
     cdef double *_taken
     cdef _place(self, current, series, Py_ssize_t column, Py_ssize_t end)
 
 @cython.no_gc_clear
-cdef class GaugeBatch(Batch):
+cdef class GaugeBatch(HandleBatch):
     cdef Py_ssize_t _width
     cdef object _slice, _bytes, _pack
     cpdef set(self, values, now_ns=*)
@@ -47,7 +47,7 @@ cdef class GaugeBatch(Batch):
     cdef bint _set_compiled(self, values, now_ns)
 
 @cython.no_gc_clear
-cdef class CounterBatch(Batch):
+cdef class CounterBatch(HandleBatch):
     cpdef inc(self, amounts, now_ns=*)
     @cython.locals(
         current=Current, now=cython.longlong, source="const double[:]", row=cython.p_double,

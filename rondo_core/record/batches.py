@@ -12,7 +12,7 @@ from rondo_core.errors import UsageError
 if TYPE_CHECKING:
     import cython
 else:
-    from rondo_core.record import uncompiled as cython
+    from rondo_core.record import cython_shadow as cython
 if not cython.compiled:
     import time
 
@@ -48,7 +48,7 @@ def _side_by_side(handles: Any, what: str) -> Any:
     return taken
 
 
-class Batch(Handle):
+class HandleBatch(Handle):
     """What batches have: their series, side by side in a row, and room for as many numbers."""
 
     __slots__ = ("_column", "_count", "_scratch", "_taken")
@@ -67,7 +67,7 @@ class Batch(Handle):
         return f"<{type(self).__name__} of {len(self.series)}: {self.series[0]} ...>"
 
 
-class GaugeBatch(Batch):
+class GaugeBatch(HandleBatch):
     """Gauges that are set together: one call, one contiguous store, and a reader sees all of it or none."""
 
     __slots__ = ("_bytes", "_pack", "_slice", "_width")
@@ -168,7 +168,7 @@ class GaugeBatch(Batch):
         return self._current.writer.set_many_slow(self._column, values, self._count, now_ns)
 
 
-class CounterBatch(Batch):
+class CounterBatch(HandleBatch):
     """Counters that grow together: one call, and a reader sees all of it or none."""
 
     __slots__ = ()

@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 class Coarser(Protocol):
     """The coarser tiers of a schema; buckets are of the finest."""
 
-    def take_back(self, present: int) -> None:
+    def set_aside_rows(self, present: int) -> None:
         """Set aside what is later than the window of `present`."""
 
-    def come_back(self, span: set_aside.Span) -> None:
+    def restore_rows(self, span: set_aside.Span) -> None:
         """Bring what was set aside into sight, in place of what was recorded since, in the finest tier too."""
 
-    def let_go(self, last: int) -> None:
+    def discard_rows(self, last: int) -> None:
         """Let what was set aside up to `last` never be there again."""
 
 
@@ -42,12 +42,12 @@ class ClockSteps:
         self.coarser: Coarser | None = None
         self.moved: list[tuple[int, int]] = []
 
-    def take_back(self, present: int) -> None:
+    def set_aside_rows(self, present: int) -> None:
         """Set aside the rows later than `present`, two buckets or more before the newest; totals go on in it."""
         writer = self._writer
-        writer.current.point_nowhere()
+        writer.current.force_slow_path()
         writer.fold(writer.bucket)  # late samples too: finer rows may be gone when what is set aside is there again
-        self.step.take_back(present, set_aside.later_than(writer.slab, present)[0], writer.bucket)
+        self.step.note_step_back(present, set_aside.later_than(writer.slab, present)[0], writer.bucket)
         self._set_aside(present)
 
     def _set_aside(self, present: int) -> None:
@@ -56,9 +56,9 @@ class ClockSteps:
         future = set_aside.later_than(slab, present)
         # First, so that coarse rows are never ahead of the finest tier for any other reason; and once: the present row
         # may take the slot of one that a window is folded from.
-        if self.coarser and not self.step.coarser_went:
-            self.coarser.take_back(present)
-            self.step.coarser_go()
+        if self.coarser and not self.step.is_coarser_set_aside:
+            self.coarser.set_aside_rows(present)
+            self.step.note_coarser_set_aside()
             faults.point("take_back.coarser")
         # The newest last, after the present row has its totals: whoever reads, or is killed, in between finds no total
         # that steps back, and none lost.
@@ -76,8 +76,8 @@ class ClockSteps:
         writer.publish(present)
         self.step.back = 0
 
-    def go_on(self, old: int, bucket: int) -> bool:
-        """Say whether going from `old` on to `bucket` is a return; if not, let go of what was set aside between.
+    def is_return(self, old: int, bucket: int) -> bool:
+        """Say whether going from `old` on to `bucket` is a return; if not, discard what was set aside between.
 
         There is nothing to ask where `step.stepped` is false.
         """
@@ -86,23 +86,23 @@ class ClockSteps:
             step.back = old + 1
             return True
         if bucket > old + 1:
-            set_aside.let_go(self._writer.slab, old + 1, bucket - 1)
+            set_aside.discard_rows(self._writer.slab, old + 1, bucket - 1)
         if step.is_over(bucket):
             if self.coarser:
-                self.coarser.let_go(bucket)
+                self.coarser.discard_rows(bucket)
             step.clear()
         return False
 
-    def come_back(self, old: int, bucket: int) -> None:
+    def restore_rows(self, old: int, bucket: int) -> None:
         """Bring what was set aside between the buckets into sight, once what contradicts it has given way."""
         writer, step = self._writer, self.step
         slab, span = writer.slab, step.span(old, bucket)
-        writer.refused["taken_back"] += set_aside.give_way(slab, span)
+        writer.refused["taken_back"] += set_aside.drop_newer(slab, span)
         if self.coarser:
-            self.coarser.come_back(span)
+            self.coarser.restore_rows(span)
         else:
             set_aside.agree([slab], writer.kind, span)
-        self.moved.append((0, set_aside.come_back(slab, old + 1, bucket - 1)))
+        self.moved.append((0, set_aside.restore_rows(slab, old + 1, bucket - 1)))
         faults.point("aside.returned")
         writer.changed(step.lowest)
         writer.opened_bucket = bucket
@@ -114,14 +114,14 @@ class ClockSteps:
         return self.step.lowest
 
     @property
-    def unsettled(self) -> bool:
+    def is_unfinished(self) -> bool:
         """Whether a process was killed as its clock stepped back, or returned."""
         return self.step.back != 0
 
-    def settle(self) -> None:
+    def finish(self) -> None:
         """End what it had begun."""
         bucket = self._writer.bucket
-        if self.step.goes_back:
+        if self.step.is_setting_aside:
             if bucket > self.step.present:
                 self._set_aside(self.step.present)
             self.step.back = 0
@@ -130,5 +130,5 @@ class ClockSteps:
             self.step.back = 0
             return
         if self.coarser:
-            self.coarser.take_back(bucket)
-        self.come_back(self.step.back - 1, bucket)
+            self.coarser.set_aside_rows(bucket)
+        self.restore_rows(self.step.back - 1, bucket)

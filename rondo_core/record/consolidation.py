@@ -113,7 +113,7 @@ class Consolidation:
         if open_bucket < self._due or len(self._slabs) < 2:
             return 0
         with self._lock:
-            if self._writer.steps.unsettled:
+            if self._writer.steps.is_unfinished:
                 return 0  # another thread is bringing windows back, which a fold would overwrite
             written, newest = 0, self._writer.bucket
             for tier in range(1, len(self._slabs)):
@@ -145,7 +145,7 @@ class Consolidation:
                     return
                 self._fold_any(tier, coarse.next_window, newest + 1)
 
-    def take_back(self, present: int) -> None:
+    def set_aside_rows(self, present: int) -> None:
         """Set aside the rows after the window that holds `present`, a bucket of the finest tier.
 
         That window itself is folded again where the finer tier still has what came before; else it stays as it is.
@@ -189,7 +189,7 @@ class Consolidation:
         if self._fold_again(tier, window, newest):
             self._slabs[tier].unseal(ring.slot_of(window, self._slabs[tier].spec.slot_count))
 
-    def come_back(self, span: set_aside.Span) -> None:
+    def restore_rows(self, span: set_aside.Span) -> None:
         """Bring the windows that were set aside into sight, in place of what was recorded meanwhile.
 
         In the finest tier only what contradicts them gives way. Args: `span`: in buckets of the finest tier.
@@ -198,10 +198,10 @@ class Consolidation:
             for slab in self._slabs:
                 slab.change()
             for coarse, ratio in self._by_ratio():
-                set_aside.give_way(coarse, span.of(ratio))
+                set_aside.drop_newer(coarse, span.of(ratio))
             set_aside.agree(self._slabs, self._schema.kind, span)
             for coarse, ratio in self._by_ratio():
-                set_aside.come_back(coarse, (span.old + 1) // ratio, span.bucket // ratio)
+                set_aside.restore_rows(coarse, (span.old + 1) // ratio, span.bucket // ratio)
             newest = span.bucket
             for tier, (_, ratio) in enumerate(self._by_ratio(), start=1):
                 self._drop_open(tier, span.bucket // ratio, newest)
@@ -210,11 +210,11 @@ class Consolidation:
             for slab in self._slabs:
                 slab.changed()
 
-    def let_go(self, last: int) -> None:
+    def discard_rows(self, last: int) -> None:
         """Let rows that were set aside, up to the bucket `last` of the finest tier, never be there again."""
         with self._lock:
             for coarse, ratio in self._by_ratio():
-                set_aside.let_go(coarse, 1, last // ratio)
+                set_aside.discard_rows(coarse, 1, last // ratio)
 
     def _by_ratio(self) -> list[tuple[Slab, int]]:
         """Give the coarser slabs, each with how many of the finest buckets a row of it holds."""

@@ -172,7 +172,7 @@ class Declarations:
         if found is not None:
             return found
         writer = self._writers[series.schema]
-        writer.give(series.column)
+        writer.assign_column(series.column)
         writer.add_series(series.column)
         return self._handles.setdefault((series.name, series.labels), self._handle(writer, series))
 

@@ -25,7 +25,7 @@ from rondo_core.record.end_words import EXITED, RETURNED
 _LAST = -1000  # of multiprocessing's finalizers: all others first
 
 
-class Recording(Protocol):
+class RecordedStore(Protocol):
     """An open store, as the process's end sees it."""
 
     def end_with_process(self, ended: str) -> None:
@@ -64,7 +64,7 @@ class _Uncaught(_Hook):
         # The interpreter sets `last_value` just before it calls the hook; whoever else calls it does not.
         if getattr(sys, "last_value", None) is error and not _is_interactive():
             _process.ended = end_words.of_error(error, trace)
-        _tell(error, "the program")
+        _note_uncaught(error, "the program")
 
 
 class _InThread(_Hook):
@@ -72,7 +72,7 @@ class _InThread(_Hook):
 
     def note(self, given: Any) -> None:
         if given.exc_value is not None and not isinstance(given.exc_value, SystemExit):
-            _tell(given.exc_value, f"thread {given.thread.name}" if given.thread is not None else "a thread")
+            _note_uncaught(given.exc_value, f"thread {given.thread.name}" if given.thread is not None else "a thread")
 
 
 class _Unraisable(_Hook):
@@ -80,7 +80,7 @@ class _Unraisable(_Hook):
 
     def note(self, given: Any) -> None:
         if given.exc_value is not None:
-            _tell(given.exc_value, "a finalizer" if given.err_msg is None else str(given.err_msg))
+            _note_uncaught(given.exc_value, "a finalizer" if given.err_msg is None else str(given.err_msg))
 
 
 class _Exit(_Hook):
@@ -122,7 +122,7 @@ class _Released:
         return str, ()
 
 
-class _Process:
+class _ProcessEnd:
     """What is known of this process's end; a forked child begins with nothing."""
 
     def __init__(self) -> None:
@@ -134,10 +134,10 @@ class _Process:
         self.is_worker: bool | None = None  # of multiprocessing's, which may end without atexit; None: not known yet
 
 
-_process = _Process()
+_process = _ProcessEnd()
 
 
-def watch(store: Recording) -> None:
+def watch(store: RecordedStore) -> None:
     """Close the store when the process ends, and put on its record how."""
     with _process.lock:
         _process.stores = [each for each in _process.stores if each() is not None]
@@ -155,7 +155,7 @@ def watch(store: Recording) -> None:
             _process.is_worker = _watch_worker()
 
 
-def unwatch(store: Recording) -> None:
+def unwatch(store: RecordedStore) -> None:
     """Leave a store alone that has ended; with the last one the hooks go too."""
     with _process.lock:
         _process.stores = [each for each in _process.stores if each() not in {None, store}]
@@ -197,7 +197,7 @@ def _end(ended: str) -> None:
             store.end_with_process(ended)
 
 
-def _tell(error: BaseException, where: str) -> None:
+def _note_uncaught(error: BaseException, where: str) -> None:
     for each in tuple(_process.stores):
         store = each()
         if store is not None:
@@ -234,7 +234,7 @@ def _watch_worker() -> bool:
 
 def _in_child() -> None:
     global _process  # a lock may be held by a thread that the child has not
-    hooks, _process = _process.hooks, _Process()
+    hooks, _process = _process.hooks, _ProcessEnd()
     while hooks:
         hooks.pop().restore()
 

@@ -31,7 +31,7 @@ def template_of(schema: Schema) -> tuple[Cells, SketchCells | None]:
     return cells, SketchCells(empty, (words("sketch0") * 2, words("sketch1") * 2), CELLS_OF[schema.sketch_layout])
 
 
-def give_birth(schema: Schema, template: Cells, n_series: int) -> None:
+def begin_totals(schema: Schema, template: Cells, n_series: int) -> None:
     """Let the first so many series of a template have totals of 0, where their kind has totals."""
     blocks = {"counter": (0,), "summary": (7, 8), "gauge": ()}[schema.kind]
     for block in blocks:

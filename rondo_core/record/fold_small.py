@@ -120,7 +120,7 @@ def _reader(slab: Slab, n_series: int, *, sketched: bool) -> Callable[[int], Col
 
 
 def _statistics(kind: Kind, cells: Columns) -> Columns:
-    """Read a row's cells as statistics, absent ones NaN; as `statistics.lift` and `derived` do."""
+    """Read a row's cells as statistics, absent ones NaN; as `model.statistics` does."""
     if COVERAGE in cells:
         covered = cells[COVERAGE]
         known = {

@@ -10,7 +10,7 @@ from rondo_core.record import timing
 if TYPE_CHECKING:
     import cython
 else:
-    from rondo_core.record import uncompiled as cython
+    from rondo_core.record import cython_shadow as cython
 if not cython.compiled:
     import time
 

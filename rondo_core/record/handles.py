@@ -21,7 +21,7 @@ from rondo_core.record import timing, wrapping
 if TYPE_CHECKING:
     import cython  # the compiler's own name; where the file is not compiled, the package is not looked for
 else:
-    from rondo_core.record import uncompiled as cython
+    from rondo_core.record import cython_shadow as cython
 if cython.compiled:
     from cython.cimports.libc.math import log2
     from cython.cimports.rondo_core.record import system_time as time
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     Instant = int | None
 
 
-class _Unmade:
+class _UninitialisedWriter:
     """Stands for the writer of what its constructor has not made."""
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -103,7 +103,7 @@ class Current:
         self.row_counts = cython.cast(cython.p_uint, self.row)
         del left
 
-    def point_nowhere(self) -> None:
+    def force_slow_path(self) -> None:
         """Send every record into the slow path."""
         self.since_ns = 0
         self.until_ns = 0
@@ -114,7 +114,7 @@ if not cython.compiled:
 
 
 # Whom a handle that is not made yet records for: every record ends in an error.
-_NOWHERE = Current(_Unmade(), int, False, 0)  # type: ignore[arg-type]
+_NOWHERE = Current(_UninitialisedWriter(), int, False, 0)  # type: ignore[arg-type]
 
 
 class Handle:
@@ -334,7 +334,7 @@ class SketchedSummary(Summary):
         self._factor, self._lowest, self._base, self._bucket_ns, self._version = 1.0, 0, 0, -1, 0
         self._zero = max(1, int(n_cells))
 
-    def stand(self, factor: float, lowest: int, base: int, bucket_ns: int) -> None:
+    def allow_fast_path(self, factor: float, lowest: int, base: int, bucket_ns: int) -> None:
         """Count by itself in the bucket that begins at `bucket_ns`; see `SketchCells.add`.
 
         Raises: UsageError: rows have no such cells.
@@ -345,8 +345,8 @@ class SketchedSummary(Summary):
         self._factor, self._lowest, self._base, self._bucket_ns = factor, lowest, base, bucket_ns
         self._version += 1
 
-    def stand_aside(self) -> None:
-        """Leave every observation to the slow path, until `stand`."""
+    def force_slow_path(self) -> None:
+        """Leave every observation to the slow path, until `allow_fast_path`."""
         self._bucket_ns = -1
 
     def observe(self, value: Number, now_ns: Instant = None) -> None:  # noqa: C901 - all of it in one piece

@@ -14,7 +14,7 @@ from rondo_core.record.end_words import message_of, place_of
 from rondo_core.storage.events import MARK, NOTE, Event, EventFile
 from rondo_core.storage.fault_dump import ELSEWHERE, FILE, HERE, FaultDump, in_short, take_away
 from rondo_core.storage.files import identity_at
-from rondo_core.storage.lock import held_here
+from rondo_core.storage.lock import held_by_thread
 from rondo_core.storage.runs import on_record
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Marks(abc.ABC):
     """Puts events on record; a store does."""
 
     @abc.abstractmethod
-    def _events_here(self) -> EventLog | None:
+    def _events_of_process(self) -> EventLog | None:
         """Give what keeps marks and notes, in this process; None where it keeps nothing, or is at its end."""
 
     def mark(self, name: str, /, *, now_ns: int | None = None, **facts: object) -> None:
@@ -51,13 +51,13 @@ class Marks(abc.ABC):
     def _add(self, kind: str, text: object, facts: Mapping[str, object], now_ns: int | None) -> None:
         if not isinstance(text, str) or not text.strip():
             raise UsageError(f"{kind} {text!r}: not a text; write what happened")
-        events = self._events_here()
+        events = self._events_of_process()
         if events is not None:
             events.add(kind, text, facts, now_ns)
 
     def note_failure(self, error: BaseException, where: str) -> None:
         """Put on record an exception that nobody caught, each kind once in a run."""
-        events = self._events_here()
+        events = self._events_of_process()
         if events is not None:
             events.add_failure(error, where)
 
@@ -120,7 +120,7 @@ class EventLog:
     def _append(self, event: Event) -> None:
         """Write it; one that comes in the middle of another, of a signal's handler, waits for its end."""
         self._waiting.append(event)
-        while self._waiting and not held_here(self._lock):
+        while self._waiting and not held_by_thread(self._lock):
             with self._lock:
                 while self._waiting:
                     self._write(self._waiting.popleft())
@@ -147,7 +147,7 @@ class EventLog:
             self._file.sync()
 
     def close(self) -> None:
-        """Let go of the file, and of the faulthandler."""
+        """Release the file, and the faulthandler."""
         if self._faults is not None:
             self._faults.end()
         with self._lock:

@@ -30,7 +30,7 @@ _SUMMARY = (0.0, 0.0, 0.0, math.nan, math.nan, math.nan, math.nan, 0.0, 0.0)
 Bind = Callable[[Series], Any]
 
 
-class LabelSets:
+class DistinctLabelSets:
     """How many different label sets were seen: exact while they are few, then about, in 8 KiB.
 
     Source: Whang, Vander-Zanden, Taylor: A linear-time probabilistic counting algorithm (1990).
@@ -67,11 +67,11 @@ class Overflow:
         """Count in these; `bind` gives the handle of a series."""
         self._schemas, self._registry, self._writers, self._bind = tuple(schemas), registry, writers, bind
         self._handles: dict[tuple[str, str], Any] = {}
-        self._seen: dict[str, LabelSets] = {}
+        self._seen: dict[str, DistinctLabelSets] = {}
 
     def note(self, schema: Schema, identity: tuple[str, Labels]) -> bool:
         """Count a label set without a series, in the store at once; say whether it is a new one."""
-        seen = self._seen.setdefault(schema.name, LabelSets())
+        seen = self._seen.setdefault(schema.name, DistinctLabelSets())
         if not seen.add(identity):
             return False
         writer = self._writers[schema.name]

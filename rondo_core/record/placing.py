@@ -16,12 +16,12 @@ from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record.after_fork import OFF, Inherited
 from rondo_core.record.growing import make_missing, open_grown
 from rondo_core.storage.directory import Meta
-from rondo_core.storage.own import create_own, paths_beside, sync_own
+from rondo_core.storage.own import create_own, sibling_paths, sync_own
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import on_record, this_run
 
 
-class Placed(Inherited):
+class Placement(Inherited):
     """What a store does to have a directory, or to do without."""
 
     _made: bool  # by this opening
@@ -30,7 +30,7 @@ class Placed(Inherited):
     _labels: Labels = ()  # of a store that is made
 
     @abc.abstractmethod
-    def _stand(self, path: str | Path, clock: Clock, writer: str, *, strict: bool) -> None:
+    def _begin_unopened(self, path: str | Path, clock: Clock, writer: str, *, strict: bool) -> None:
         """Be a store of which nothing is open yet."""
 
     @abc.abstractmethod
@@ -51,10 +51,10 @@ class Placed(Inherited):
     def _do_without(self, locked: StoreLockedError, schemas: tuple[Schema, ...], *, off: bool) -> None:
         """Record beside a store that another process writes, or nowhere."""
         if off:
-            self._record_nowhere(schemas)
+            self._record_nothing(schemas)
             self._notices.warn(f"{locked.who} writes this store; process {os.getpid()} keeps nothing")
             return
-        self._paths = partial(paths_beside, self.path.absolute())
+        self._paths = partial(sibling_paths, self.path.absolute())
         path = create_own(self._paths(), schemas, (), on_record(self.clock()), self._labels)
         sync_own(path)
         self._notices.warn(f"{locked.who} writes this store; process {os.getpid()} records into {path}")
@@ -62,7 +62,7 @@ class Placed(Inherited):
         self._notices.name(path)
         self._find(None, None, create_missing=False)
 
-    def _record_nowhere(self, schemas: tuple[Schema, ...]) -> None:
+    def _record_nothing(self, schemas: tuple[Schema, ...]) -> None:
         """Be a store that takes everything and keeps nothing."""
         self.meta = Meta("", on_record(self.clock()), schemas)
         self.registry = Registry.in_memory(str(self.path), schemas)
@@ -79,7 +79,7 @@ class Placed(Inherited):
         Args: `path`: where it would be; `why`: why it cannot be there, for the log. Raises: SchemaError.
         """
         self = cls.__new__(cls)
-        self._stand(path, clock, "", strict=False)
-        self._record_nowhere(check_schemas(DEFAULT_SCHEMAS if schemas is None else schemas))
+        self._begin_unopened(path, clock, "", strict=False)
+        self._record_nothing(check_schemas(DEFAULT_SCHEMAS if schemas is None else schemas))
         self._notices.warn(f"process {os.getpid()} keeps nothing of what it records: {why}")
         return self

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.slab import Cells, Slab, Words
 
 
-def stage(slab: Slab, bucket: int, newest: int, cells: Cells) -> Words:
+def back_up(slab: Slab, bucket: int, newest: int, cells: Cells) -> Words:
     """Copy the cells of the bucket `newest` into the slot of `bucket`.
 
     Returns: the copy's header; a step of its sequence, [1], gives the copy up.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core.errors import StoreClosedError, StoreForkedError
 from rondo_core.record import first_rows
 from rondo_core.record.handles import Current, SketchedSummary
-from rondo_core.storage.lock import held_here
+from rondo_core.storage.lock import held_by_thread
 
 if TYPE_CHECKING:
     from rondo_core.storage.slab import Cells, Slab
@@ -39,7 +39,7 @@ class SlowPath(abc.ABC):
     consolidated; `fold` and `rewind`, consolidation's part; `sketched`, the handles that count in a sketch by
     themselves; `refused`, counts by reason; `after`, called at the end of a slow record, without the lock;
     `after_fork`, before the first one in a child: see `forked`; `unkept`: the reason under which all is counted that
-    comes, where none is kept, and `tell`, called with how many they are.
+    comes, where none is kept, and `on_lost`, called with how many they are.
     """
 
     __slots__ = (
@@ -57,13 +57,13 @@ class SlowPath(abc.ABC):
         "current",
         "fold",
         "header",
+        "on_lost",
         "path",
         "refused",
         "rewind",
         "row",
         "sketched",
         "slab",
-        "tell",
         "unfolded_from",
         "unkept",
     )
@@ -76,7 +76,7 @@ class SlowPath(abc.ABC):
         self._pid, self._ended, self.unkept, self._is_over = os.getpid(), "", "", False
         self.after: Callable[[], None] | None = None
         self.after_fork: Callable[[], None] | None = None
-        self.tell: Callable[[int], None] | None = None
+        self.on_lost: Callable[[int], None] | None = None
         self._touched: set[int] = set()
         self._waiting: deque[tuple[Slow, int, Any, int]] = deque()
         self._lock, self._busy = threading.RLock(), False
@@ -94,7 +94,7 @@ class SlowPath(abc.ABC):
         """Send every further record into the slow path, which refuses it: without a word where the process is over."""
         with self._lock:
             self._ended, self._is_over = ended, is_over
-            self.current.point_nowhere()
+            self.current.force_slow_path()
             self.current.writer.functions.clear()
 
     def forked(self, *, renewed: bool) -> None:
@@ -104,11 +104,11 @@ class SlowPath(abc.ABC):
         Args: `renewed`: let no handle look at the parent's row any more: totals stand at 0.
         """
         self._pid = 0
-        self.current.point_nowhere()
+        self.current.force_slow_path()
         if renewed:
             self._point_at_scratch(0)
         for handle in self.sketched.values():
-            handle.stand_aside()
+            handle.force_slow_path()
         for reason in self.refused:
             self.refused[reason] = 0
         self._lock, self._busy = threading.RLock(), False
@@ -133,7 +133,7 @@ class SlowPath(abc.ABC):
 
         Raises: StoreClosedError, StoreForkedError.
         """
-        if self._pid != os.getpid() and not self._is_taken_up():
+        if self._pid != os.getpid() and not self._is_opened_in_child():
             self._waiting.append((call, column, value, now_ns))
             return
         try:
@@ -156,8 +156,8 @@ class SlowPath(abc.ABC):
 
     def _refuse(self, n_samples: int) -> None:
         self.refused[self.unkept] += n_samples
-        if self.tell is not None:
-            self.tell(n_samples)
+        if self.on_lost is not None:
+            self.on_lost(n_samples)
 
     def _record_waiting(self) -> None:
         pid = self._pid
@@ -176,7 +176,7 @@ class SlowPath(abc.ABC):
                 self._busy = False  # no call lies between the last look at what waits and this
                 self.slab.changed()
 
-    def _is_taken_up(self) -> bool:
+    def _is_opened_in_child(self) -> bool:
         """Have the store of a child taken up; False: this very thread is at it. Raises: as `_alone`."""
         if self._ended:
             return True
@@ -186,9 +186,9 @@ class SlowPath(abc.ABC):
         self.after_fork()
         return self._pid == os.getpid()
 
-    def held_here(self) -> bool:
+    def held_by_thread(self) -> bool:
         """Say whether this very thread is in the middle of a slow record."""
-        return held_here(self._lock)
+        return held_by_thread(self._lock)
 
     @abc.abstractmethod
     def _seal_touched(self) -> None:

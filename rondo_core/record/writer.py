@@ -69,9 +69,9 @@ class Writer(SlowPath):
         given = Admission(refused, clock, 0.0 if schema.sketch else -INF, self._alone, records)
         super().__init__(path, refused, template, Current(given, clock, clock is wall_ns, len(template)))
         if slab is not None:
-            self.take_up(slab, n_series, path)
+            self.resume(slab, n_series, path)
 
-    def take_up(self, slab: Slab, n_series: int, path: str) -> None:
+    def resume(self, slab: Slab, n_series: int, path: str) -> None:
         """Go on in a slab where its last writer left it, for the handles that there are; a child's own, too."""
         self.slab, self.path = slab, path
         self.steps = ClockSteps(self)
@@ -97,7 +97,7 @@ class Writer(SlowPath):
         """How many series a row has room for."""
         return self._summaries.width
 
-    def give(self, column: int) -> None:
+    def assign_column(self, column: int) -> None:
         """Put on record that a column is a series' from now on."""
         if not self.unkept:
             self.slab.given = max(self.slab.given, column + 1)
@@ -141,24 +141,24 @@ class Writer(SlowPath):
                 return False
             self._advance(bucket)
         elif bucket < self.bucket - 1 and self.clock() < ring.start_ns(self.bucket - 1, self.interval_ns):
-            self._take_back(0, NAN, self.clock())
+            self._set_aside_rows(0, NAN, self.clock())
         return 0 < bucket == self.bucket
 
-    def take_back_future(self) -> None:
+    def set_aside_future(self) -> None:
         """Where the clock stands two buckets or more before the newest, set aside what is later; totals go on."""
         now_ns = self.clock()
         if now_ns // self.interval_ns < self.bucket - 1 and not self._ended and self._pid == os.getpid():
-            self._alone(self._take_back, 0, NAN, now_ns)
+            self._alone(self._set_aside_rows, 0, NAN, now_ns)
 
-    def _take_back(self, _column: int, _value: float, now_ns: int) -> None:
+    def _set_aside_rows(self, _column: int, _value: float, now_ns: int) -> None:
         present = ring.bucket_of(now_ns, self.interval_ns)
         if 0 < present < self.bucket - 1:
-            self.steps.take_back(present)
+            self.steps.set_aside_rows(present)
 
-    def settle(self) -> None:
+    def finish_clock_step(self) -> None:
         """End what a killed process had begun when its clock stepped back, or returned."""
-        if self.steps.unsettled:
-            self._alone(lambda _column, _value, _now_ns: self.steps.settle(), 0, NAN, 0)
+        if self.steps.is_unfinished:
+            self._alone(lambda _column, _value, _now_ns: self.steps.finish(), 0, NAN, 0)
 
     def forked(self, *, renewed: bool) -> None:
         """Stand still in a child process; see `SlowPath.forked`."""
@@ -168,7 +168,7 @@ class Writer(SlowPath):
 
     def be_born(self) -> None:
         """Let the series of a store that is a child's own be there from now on: their totals begin at 0."""
-        first_rows.give_birth(self._schema, self._template, self.n_series)
+        first_rows.begin_totals(self._schema, self._template, self.n_series)
         self._enter(self.clock())
 
     # -- what the slow path records, once it is known what: see `Admission`
@@ -223,10 +223,10 @@ class Writer(SlowPath):
             if self.sketches is not None:
                 handle = self.sketched.get(column)
                 if handle is not None:
-                    handle.stand_aside()  # other threads count in these cells, which may be about to move
+                    handle.force_slow_path()  # other threads count in these cells, which may be about to move
                 stands = self.sketches.add(self.row, column, total)
                 if handle is not None:
-                    handle.stand(*stands, self.current.since_ns)
+                    handle.allow_fast_path(*stands, self.current.since_ns)
             self._summaries.observe(self.row, column, *many)
             return
         bucket = self._total_from(now_ns)
@@ -281,7 +281,7 @@ class Writer(SlowPath):
     def _advance(self, bucket: int) -> None:
         """Enter a bucket newer than any before."""
         old = self.bucket
-        returned = self.steps.step.stepped and self.steps.go_on(old, bucket)
+        returned = self.steps.step.stepped and self.steps.is_return(old, bucket)
         if bucket - self._slots >= self.unfolded_from and not returned:  # then what is to be folded is settled first
             self.fold(bucket)
         faults.point("enter.begin")
@@ -293,7 +293,7 @@ class Writer(SlowPath):
         faults.point("enter.filled")
         self.publish(bucket)
         if returned:
-            self.steps.come_back(old, bucket)
+            self.steps.restore_rows(old, bucket)
 
     def carry(self, bucket: int) -> None:
         """Initialise the bucket's row from the newest one; until the next `publish` every record waits.
@@ -301,7 +301,7 @@ class Writer(SlowPath):
         Where both have the same slot, a copy of the newest row stands in the slot before until the new one is whole,
         so that a process killed in between does not take the totals with it.
         """
-        self.current.point_nowhere()
+        self.current.force_slow_path()
         if self.bucket:
             self._touched.add(self.bucket)
             if self.kind == "gauge":
@@ -310,12 +310,12 @@ class Writer(SlowPath):
         before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
         overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
         if overwritten:
-            staged = row_backup.stage(self.slab, bucket - 1, self.bucket, before)
-            faults.point("enter.staged")
+            backup = row_backup.back_up(self.slab, bucket - 1, self.bucket, before)
+            faults.point("enter.backed_up")
         self._write_row(bucket, before)
         if overwritten:
-            faults.point("enter.unstage")
-            staged[1] += 1
+            faults.point("enter.backup_cleared")
+            backup[1] += 1
 
     def _write_row(self, bucket: int, before: Cells) -> None:
         slab, slot = self.slab, bucket % self._slots

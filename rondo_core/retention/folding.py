@@ -20,14 +20,14 @@ from rondo_core import faults
 from rondo_core.errors import StoreError
 from rondo_core.export.fold import fold_slabs
 from rondo_core.export.held import remove
-from rondo_core.fold.tables import Table, fine_cells, read_tier
+from rondo_core.fold.tables import StatisticsTable, fine_cells, read_tier
 from rondo_core.model import layout, ring, sketch_bytes
 from rondo_core.model.labels import Labels
 from rondo_core.model.schema import MAX_SERIES, Schema
 from rondo_core.model.sketch import LAYOUT
 from rondo_core.model.statistics import SKETCH
 from rondo_core.record.end_words import CLOSED
-from rondo_core.retention.merge import Part, merge_parts, rows_of
+from rondo_core.retention.merge import StoreTables, merge_parts, rows_of
 from rondo_core.storage import replace
 from rondo_core.storage.directory import (
     Meta,
@@ -53,7 +53,7 @@ WRITER = "rondo fold"
 
 
 @attrs.frozen(eq=False)
-class Taken:
+class LockedStore:
     """A store that no process writes, its lock held, folded up to its end."""
 
     path: Path
@@ -69,7 +69,7 @@ class Taken:
 
 
 @contextlib.contextmanager
-def taken(path: Path, *, fold: bool = True) -> Iterator[Taken]:
+def taken(path: Path, *, fold: bool = True) -> Iterator[LockedStore]:
     """Take a store whose process is gone, for as long as the block runs.
 
     Raises: StoreLockedError: a process writes it; StoreError and those below it: it cannot be read, or not written.
@@ -85,14 +85,14 @@ def taken(path: Path, *, fold: bool = True) -> Iterator[Taken]:
             held.callback(slab.close)
         for schema in meta.schemas:
             own, n_series = slabs[schema.name], registry.counts[schema.name]
-            lost = recovery.take_up(own, n_series)
+            lost = recovery.recover_rows(own, n_series)
             if fold:
                 fold_slabs(schema, own, n_series, str(folder), anew=recovery.moved or lost > 0)
-        yield Taken(path, folder, meta, registry, slabs)
+        yield LockedStore(path, folder, meta, registry, slabs)
 
 
 @attrs.define
-class Joint:
+class MergedStore:
     """What a store of the ended comes to hold: its schemas, and of each its series with their identities."""
 
     schemas: dict[str, Schema]
@@ -100,11 +100,11 @@ class Joint:
     homes: dict[tuple[str, Labels], str]
 
     @classmethod
-    def nothing(cls) -> Joint:
+    def nothing(cls) -> MergedStore:
         """Hold nothing yet."""
         return cls({}, {}, {})
 
-    def refuses(self, store: Taken) -> str:
+    def refuses(self, store: LockedStore) -> str:
         """Say why a store cannot be added; empty where it can."""
         for schema in store.meta.schemas:
             known = self.schemas.get(schema.name)
@@ -116,7 +116,7 @@ class Joint:
                 return f"{each} is kept by another schema"
         return ""
 
-    def add(self, store: Taken) -> None:
+    def add(self, store: LockedStore) -> None:
         """Add a store's schemas and series; a schema with too little room gets twice as much."""
         for schema in store.meta.schemas:
             self.schemas.setdefault(schema.name, _as_kept(schema))
@@ -136,13 +136,13 @@ class Joint:
                 room = min(2 * room, MAX_SERIES)
             self.schemas[name] = attrs.evolve(self.schemas[name], max_series=room)
 
-    def with_store(self, store: Taken) -> Joint:
+    def with_store(self, store: LockedStore) -> MergedStore:
         """Give what both hold."""
-        joint = Joint(
+        merged_store = MergedStore(
             self.schemas.copy(), {name: group.copy() for name, group in self.series.items()}, self.homes.copy()
         )
-        joint.add(store)
-        return joint
+        merged_store.add(store)
+        return merged_store
 
     @property
     def size_bytes(self) -> int:
@@ -164,7 +164,14 @@ class _Facts:
     born_ns: int
 
 
-def fold_into(path: Path, old: Taken | None, stores: Sequence[Taken], joint: Joint, mark: Ended, now_ns: int) -> None:
+def fold_into(
+    path: Path,
+    old: LockedStore | None,
+    stores: Sequence[LockedStore],
+    merged_store: MergedStore,
+    mark: Ended,
+    now_ns: int,
+) -> None:
     """Put a store at `path`, in the place of `old`, that holds what that and all the others hold.
 
     Args: `mark`: what the new one says of itself. Raises: StoreError: no room, or no permission; all is as it was.
@@ -176,15 +183,15 @@ def fold_into(path: Path, old: Taken | None, stores: Sequence[Taken], joint: Joi
     lock: WriterLock | None = None
     try:
         members = [*([old] if old else []), *stores]
-        schemas = tuple(joint.schemas.values())
+        schemas = tuple(merged_store.schemas.values())
         meta = attrs.evolve((old or stores[0]).meta, schemas=schemas)
         if old is None:
             meta = attrs.evolve(meta, store_id=os.urandom(16).hex(), created_ns=on_record(now_ns), labels=())
         make_files(new, meta_record(*attrs.astuple(meta, recurse=False)), schemas)
-        _declare(new, joint)
+        _declare(new, merged_store)
         slabs = open_slabs(Folder(new), meta, writable=True)
         for schema in schemas:
-            _fill(schema, slabs[schema.name], old, members, joint)
+            _fill(schema, slabs[schema.name], old, members, merged_store)
         for slab in (each for many in slabs.values() for each in many):
             slab.close()
         create_ended(new, mark)
@@ -228,19 +235,25 @@ def remove_folded(store: Folder, path: Path) -> None:
     faults.point("retention.removed")
 
 
-def _declare(new: Path, joint: Joint) -> None:
-    registry = Registry(new / layout.REGISTRY_FILE, joint.schemas.values(), writable=True)
+def _declare(new: Path, merged_store: MergedStore) -> None:
+    registry = Registry(new / layout.REGISTRY_FILE, merged_store.schemas.values(), writable=True)
     try:
-        for name, group in joint.series.items():
+        for name, group in merged_store.series.items():
             for (series, labels), facts in group.items():
                 known = {"help_text": facts.help, "unit": facts.unit, "created_ns": facts.born_ns}
-                registry.declare(series, labels, joint.schemas[name], **known)  # type: ignore[arg-type]
+                registry.declare(series, labels, merged_store.schemas[name], **known)  # type: ignore[arg-type]
         registry.sync()
     finally:
         registry.close()
 
 
-def _fill(schema: Schema, slabs: Sequence[Slab], old: Taken | None, members: Sequence[Taken], joint: Joint) -> None:
+def _fill(
+    schema: Schema,
+    slabs: Sequence[Slab],
+    old: LockedStore | None,
+    members: Sequence[LockedStore],
+    merged_store: MergedStore,
+) -> None:
     """Write the merged rows of one schema, some series at a time."""
     having = [each for each in members if schema.name in each.slabs]
     held = [[np.array(sorted(slab.held_buckets()), np.int64) for slab in each.slabs[schema.name]] for each in having]
@@ -249,7 +262,7 @@ def _fill(schema: Schema, slabs: Sequence[Slab], old: Taken | None, members: Seq
         for each, kept in zip(having, held, strict=True)
         if each is not old and all(map(len, kept))
     ]
-    rows, group = rows_of(schema, held, births), joint.series[schema.name]
+    rows, group = rows_of(schema, held, births), merged_store.series[schema.name]
     if not group or not len(rows[0]):
         return
     deepest = max(len(each) for each in rows)
@@ -269,16 +282,16 @@ def _fill(schema: Schema, slabs: Sequence[Slab], old: Taken | None, members: Seq
     slabs[0].given = len(group)
 
 
-def _part(schema: Schema, store: Taken, group: Mapping[tuple[str, Labels], _Facts], chosen: range) -> Part:
+def _part(schema: Schema, store: LockedStore, group: Mapping[tuple[str, Labels], _Facts], chosen: range) -> StoreTables:
     mine = [(each, group[each.name, each.labels].column) for each in store.registry.by_schema[schema.name]]
     mine = [(each, column) for each, column in mine if column in chosen]
     columns = [each.column for each, _ in mine]
     tables = [read_tier(schema, tier, slab, columns) for tier, slab in enumerate(store.slabs[schema.name])]
     places = np.array([column - chosen.start for _, column in mine], np.intp)
-    return Part(tables, places, np.array([each.created_ns for each, _ in mine], np.int64))
+    return StoreTables(tables, places, np.array([each.created_ns for each, _ in mine], np.int64))
 
 
-def _write(schema: Schema, tier: int, slab: Slab, table: Table, columns: slice) -> None:
+def _write(schema: Schema, tier: int, slab: Slab, table: StatisticsTable, columns: slice) -> None:
     cells: Mapping[str, Any] = table.statistics if tier else fine_cells(schema.kind, table)
     slots = table.buckets % slab.spec.slot_count
     for name in schema.cells(tier):
@@ -301,6 +314,6 @@ def _seal(slab: Slab, rows: Any, *, mark: bool) -> None:
                 slab.words[slab.row_word(slot)] = ~bucket
 
 
-def mark_of(old: Taken | None) -> Ended:
+def mark_of(old: LockedStore | None) -> Ended:
     """Read what a store of the ended says of itself. Raises: StoreError: that cannot be read."""
     return (read_ended(old.folder) if old else None) or Ended()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rondo_core.errors import StoreLockedError
 from rondo_core.model.schema import Schema
-from rondo_core.record.placing import Placed
+from rondo_core.record.placing import Placement
 from rondo_core.storage.own import own_paths
 from rondo_core.units import Duration
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rondo_core.retention.bound import Bound
 
 
-class InDirectory(Placed):
+class InDirectory(Placement):
     """What a store does that lies in a directory of stores."""
 
     if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class InDirectory(Placed):
                 if not error.here:
                     raise
             else:
-                store.give_children(paths)
+                store.set_child_paths(paths)
                 store.keep_within(bound)
                 return store
         raise AssertionError  # there is no last path
@@ -77,6 +77,6 @@ class InDirectory(Placed):
     def keep_within(self, bound: Bound) -> None:
         """Keep the directory that the store lies in within a bound, from this process, until the store is closed."""
         if bound and not self.unkept:
-            from rondo_core.retention.keeper import Keeper
+            from rondo_core.retention.retention_thread import RetentionThread
 
-            self.keeper = Keeper(self.path.parent, bound, self.clock)
+            self.retention_thread = RetentionThread(self.path.parent, bound, self.clock)

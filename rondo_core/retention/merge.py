@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_core.fold.tables import Table, empty, fold
+from rondo_core.fold.tables import StatisticsTable, empty, fold
 from rondo_core.model import sketch
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import COVERAGE, SKETCH, coarse_statistics
@@ -26,13 +26,13 @@ _HIGHEST = float(np.finfo(np.float64).max)
 
 
 @attrs.frozen(eq=False)
-class Part:
+class StoreTables:
     """What one store holds of some series of one schema: a table a tier, finest first.
 
     Attributes: `columns`, where each of the series goes in what is merged; `born_ns`, when each was declared.
     """
 
-    tables: Sequence[Table]
+    tables: Sequence[StatisticsTable]
     columns: NDArray[np.intp]
     born_ns: NDArray[np.int64]
 
@@ -57,7 +57,9 @@ def rows_of(
     return rows
 
 
-def merge_parts(schema: Schema, parts: Sequence[Part], rows: Sequence[NDArray[np.int64]], n_series: int) -> list[Table]:
+def merge_parts(
+    schema: Schema, parts: Sequence[StoreTables], rows: Sequence[NDArray[np.int64]], n_series: int
+) -> list[StatisticsTable]:
     """Merge the parts of one schema's series into a table a tier, of these rows: see `rows_of`.
 
     A coarse window is folded from the finer tier's merged rows where these have all of it; else it is the merge of the
@@ -84,7 +86,7 @@ class _Step:
     Attributes: `since_ns`, the end of the first row that tells it, of each series.
     """
 
-    def __init__(self, schema: Schema, part: Part, name: str) -> None:
+    def __init__(self, schema: Schema, part: StoreTables, name: str) -> None:
         kept = [table for table in part.tables if name in table.statistics]
         if name != "last":
             kept = [table for table in kept if f"{name}_base" in table.statistics]
@@ -117,17 +119,17 @@ class _Step:
         return np.where((row >= 0)[:, None], self.values[np.maximum(row, 0)], self.before)
 
 
-def _covered(table: Table, name: str) -> Values:
+def _covered(table: StatisticsTable, name: str) -> Values:
     return np.where(table.coverage > 0, table.statistics[name], np.nan)
 
 
-def _base(table: Table, name: str) -> Values:
+def _base(table: StatisticsTable, name: str) -> Values:
     if name == "last":
         return np.zeros(table.coverage.shape)
     return np.where(table.coverage > 0, table.statistics[f"{name}_base"], np.nan)
 
 
-def _oldest_ns(schema: Schema, part: Part) -> int:
+def _oldest_ns(schema: Schema, part: StoreTables) -> int:
     """Give from when on the part has all that was recorded, in one tier or another."""
     if not len(part.tables[0].buckets):
         return 0
@@ -139,11 +141,11 @@ def _oldest_ns(schema: Schema, part: Part) -> int:
 def _merge_tier(
     schema: Schema,
     tier: int,
-    parts: Sequence[Part],
+    parts: Sequence[StoreTables],
     steps: dict[str, list[_Step]],
     rows: NDArray[np.int64],
     n_series: int,
-) -> Table:
+) -> StatisticsTable:
     merging = _Merging(schema, tier, rows, n_series)
     for at, part in enumerate(parts):
         table = part.tables[tier]
@@ -153,7 +155,7 @@ def _merge_tier(
             _add_total(schema, merging.merged, table, part, (total, all_steps[at]))
     merged = merging.finished()
     if schema.kind == "counter":
-        _stand(merged, parts, steps["last"])
+        _fill_counters(merged, parts, steps["last"])
     for name, values in merged.statistics.items():
         if _is_total(schema, name):
             values[merged.coverage == 0] = np.nan
@@ -173,7 +175,7 @@ class _Merging:
         # The sums of what is negative of least values, and of what is positive of greatest ones.
         self._bounds = {"min": np.zeros((len(rows), n_series)), "max": np.zeros((len(rows), n_series))}
 
-    def add(self, table: Table, part: Part) -> None:
+    def add(self, table: StatisticsTable, part: StoreTables) -> None:
         """Add a part's rows, all of which are among those of the tier."""
         merged = self.merged
         place = np.ix_(np.searchsorted(merged.buckets, table.buckets), part.columns)
@@ -196,7 +198,7 @@ class _Merging:
         signed = np.where(there & ((values < 0) if least else (values > 0)), values, 0.0)
         self._bounds[name][place] += signed
 
-    def finished(self) -> Table:
+    def finished(self) -> StatisticsTable:
         """Give the table. A sum of gauges is at least what is negative of them, and at most what is positive."""
         statistics = self.merged.statistics
         if self._schema.kind == "gauge":
@@ -210,7 +212,7 @@ class _Merging:
         return self.merged
 
 
-def _stand(merged: Table, parts: Sequence[Part], steps: Sequence[_Step]) -> None:
+def _fill_counters(merged: StatisticsTable, parts: Sequence[StoreTables], steps: Sequence[_Step]) -> None:
     """Let a counter stand in each row from its birth on: it has no gaps, as in a process that lives."""
     since_ns = np.full(merged.coverage.shape[1], np.iinfo(np.int64).max)
     for part, step in zip(parts, steps, strict=True):
@@ -225,7 +227,9 @@ def _is_total(schema: Schema, name: str) -> bool:
     return name in ({"first", "last"} if schema.kind == "counter" else {"count_base", "sum_base"})
 
 
-def _add_total(schema: Schema, merged: Table, table: Table, part: Part, of: tuple[str, _Step]) -> None:
+def _add_total(
+    schema: Schema, merged: StatisticsTable, table: StatisticsTable, part: StoreTables, of: tuple[str, _Step]
+) -> None:
     """Add a part's running totals to every row: where it has a row by that, else by where it stood then."""
     (total, step), rows, interval_ns = of, merged.buckets, merged.interval_ns
     place, there = np.searchsorted(rows, table.buckets), table.coverage > 0
@@ -262,7 +266,9 @@ def _merge_sketches(into: Values, sketches: Sequence[tuple[Values, Values, Value
             into[windows, column] = sketch.merge(stacked[used][:, None], places, len(windows))[:, 0]
 
 
-def _keep_totals(schema: Schema, table: Table, parts: Sequence[Part], steps: dict[str, list[_Step]]) -> None:
+def _keep_totals(
+    schema: Schema, table: StatisticsTable, parts: Sequence[StoreTables], steps: dict[str, list[_Step]]
+) -> None:
     """Let the newest row tell every summary's totals, so that they outlast the ring in which they were counted."""
     if schema.kind != "summary" or not len(table.buckets):
         return
@@ -279,7 +285,9 @@ def _keep_totals(schema: Schema, table: Table, parts: Sequence[Part], steps: dic
     newest[COVERAGE][missing] = 1
 
 
-def _fold_whole(schema: Schema, tier: int, finer: Table, table: Table, parts: Sequence[Part]) -> None:
+def _fold_whole(
+    schema: Schema, tier: int, finer: StatisticsTable, table: StatisticsTable, parts: Sequence[StoreTables]
+) -> None:
     """Fold the windows anew of which the finer tier has all: what it has then agrees with them to the last bit."""
     ratio, slots = schema.ratio(tier), schema.tiers[tier - 1].slot_count
     if not len(finer.buckets):
@@ -288,7 +296,9 @@ def _fold_whole(schema: Schema, tier: int, finer: Table, table: Table, parts: Se
     for part in parts:  # a part that lost finer rows still has the window
         fine, own = part.tables[tier - 1], part.tables[tier]
         own = own.rows(np.isin(own.buckets, table.buckets))
-        again = fold(schema.kind, Table(fine.interval_ns, fine.buckets, {COVERAGE: fine.coverage}), table.interval_ns)
+        again = fold(
+            schema.kind, StatisticsTable(fine.interval_ns, fine.buckets, {COVERAGE: fine.coverage}), table.interval_ns
+        )
         had = np.zeros_like(own.coverage)
         both = np.isin(own.buckets, again.buckets)
         had[both] = again.coverage[np.searchsorted(again.buckets, own.buckets[both])] if both.any() else 0

@@ -59,7 +59,7 @@ class _DirectoryLock:
         self._folder.close()
 
     def abandon(self) -> None:
-        """Let go of a child's share."""
+        """Release a child's share."""
         self._folder.renew()
 
 
@@ -182,17 +182,17 @@ class _Folding:
 
     def _fold_batch(self, path: Path, batch: Sequence[Listed], unexported: set[str]) -> list[Listed]:
         """Fold what the store of the ended at `path` takes; give back what it does not."""
-        from rondo_core.retention.folding import Joint, Taken, fold_into, mark_of, remove_folded, taken
+        from rondo_core.retention.folding import LockedStore, MergedStore, fold_into, mark_of, remove_folded, taken
 
         passed: list[Listed] = []
         with contextlib.ExitStack() as held:
-            old: Taken | None = None
-            joint = Joint.nothing()
+            old: LockedStore | None = None
+            merged_store = MergedStore.nothing()
             if os.path.lexists(path / layout.META_FILE):
                 old = held.enter_context(taken(path, fold=False))
-                joint.add(old)
+                merged_store.add(old)
             mark = mark_of(old)
-            members: list[Taken] = []
+            members: list[LockedStore] = []
             for each in batch:
                 try:
                     store = held.enter_context(taken(each.path))
@@ -203,11 +203,11 @@ class _Folding:
                     continue
                 if store.meta.store_id != each.store_id:
                     continue
-                wider = None if joint.refuses(store) else joint.with_store(store)
-                if wider is None or wider.size_bytes > max(MAX_ENDED_BYTES, joint.size_bytes, each.size_bytes):
+                wider = None if merged_store.refuses(store) else merged_store.with_store(store)
+                if wider is None or wider.size_bytes > max(MAX_ENDED_BYTES, merged_store.size_bytes, each.size_bytes):
                     passed.append(each)
                     continue
-                joint = wider
+                merged_store = wider
                 members.append(store)
             if not members:
                 return passed
@@ -219,7 +219,7 @@ class _Folding:
                 mark.unexported + len(names & unexported),
                 self.clock(),
             )
-            fold_into(path, old, members, joint, mark, self.clock())
+            fold_into(path, old, members, merged_store, mark, self.clock())
             self.done.folded += sorted(names)
             for store in members:
                 try:

@@ -40,7 +40,7 @@ LOCK_BYTES = 64
 _TRIES = 8
 MAX_META_BYTES = 4 << 20
 MAX_SCHEMAS = 4096
-LET_GO_NS = 3600 * NS_PER_S  # how often a writer gives memory back
+DROP_RESIDENT_NS = 3600 * NS_PER_S  # how often a writer gives memory back
 SYNCED_AT_ONCE = 16  # files of a new store
 
 
@@ -173,7 +173,7 @@ def make_unfinished(path: Path, kind: str = "") -> tuple[Path, Folder]:
         unfinished.mkdir()
         with contextlib.suppress(StoreNotFoundError):  # it was taken for an abandoned one before it was locked
             folder = Folder(unfinished)
-            if lock_alive(folder.descriptor) is not False and folder.lies_at_its_path():
+            if lock_alive(folder.descriptor) is not False and folder.is_at_its_path():
                 return unfinished, folder
 
 
@@ -262,13 +262,13 @@ def make_directory(path: Path) -> None:
         sync_directory(each.parent)
 
 
-def let_go(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
+def drop_resident(slabs: Mapping[str, Sequence[Slab]], *, new: bool) -> None:
     """Give back a writer's memory for rows that it will not write again soon. `new`: of files that hold nothing yet."""
     for slab in (each for tiers in slabs.values() for each in tiers):
         if new:
-            slab.leave_unread()
+            slab.drop_cached()
         else:
-            slab.let_go_for_writing()
+            slab.drop_resident_for_writing()
 
 
 def open_slabs(path: Path | Folder, meta: Meta, *, writable: bool, blank: bool = False) -> dict[str, list[Slab]]:
@@ -325,7 +325,7 @@ def open_alone(path: Path, make: Callable[[], None] | None = None) -> tuple[Fold
                 raise
             continue  # what was just made was deleted: by an agent that found no run in it, and no process
         lock = WriterLock(folder / layout.LOCK_FILE)
-        if folder.lies_at_its_path():
+        if folder.is_at_its_path():
             return folder, meta, lock
         lock.release()  # it was renamed, or another took its place, just before
     raise StoreError(f"{path}: other stores take its place all the time; open it when that is over")

@@ -254,7 +254,7 @@ class EventFile:
             os.fdatasync(self.descriptor)
 
     def close(self) -> None:
-        """Let go of the file; more than once is once."""
+        """Release the file; more than once is once."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1

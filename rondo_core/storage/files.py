@@ -34,7 +34,7 @@ class Closes:
     __slots__ = ()
 
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release what is held."""
 
     def __enter__(self) -> Self:
         """Give itself."""
@@ -101,7 +101,7 @@ class Folder(Closes):
         device, inode = self.identity
         return f"{inode:x}.{device:x}"
 
-    def lies_at_its_path(self) -> bool:
+    def is_at_its_path(self) -> bool:
         """Say whether its path still leads to it: not where it was renamed or removed, or another took its place."""
         try:
             return identity(Path(self._whole_path).stat()) == self.identity
@@ -163,7 +163,7 @@ def identity(facts: os.stat_result) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
-def beside(path: StrPath, name: str) -> StrPath:
+def sibling(path: StrPath, name: str) -> StrPath:
     """Name another file of the same directory."""
     return path.folder / name if isinstance(path, Place) else Path(path).with_name(name)
 

@@ -75,7 +75,7 @@ def parse(data: bytes, offset: int = _HEADER.size, crc: int = 0) -> tuple[list[b
     return payloads, offset, crc
 
 
-class Found(NamedTuple):
+class ResyncPoint(NamedTuple):
     """Where whole records go on behind a damaged one: at `offset`, chained to `crc`.
 
     `payload` is the damaged record's own where only its length or its checksum was hit: the next record proves it.
@@ -86,7 +86,7 @@ class Found(NamedTuple):
     payload: bytes | None = None
 
 
-def find_whole(data: bytes, offset: int, crc: int) -> Found | None:
+def find_whole(data: bytes, offset: int, crc: int) -> ResyncPoint | None:
     """Look behind the damaged record at `offset`, chained to `crc`, for the next whole one; None: a torn tail.
 
     A record is whole where it checks against the one before it, be that damaged or not. The search ends, and says
@@ -107,13 +107,13 @@ def find_whole(data: bytes, offset: int, crc: int) -> Found | None:
             continue
         body = data[start + _RECORD.size : end]
         if payload and start == first + length and zlib.crc32(body, computed) == expected:
-            return Found(start, computed, payload)
+            return ResyncPoint(start, computed, payload)
         if zlib.crc32(body, stored) == expected:
             own = data[first:start]
-            return Found(start, stored, own if zlib.crc32(own, crc) == stored else None)
+            return ResyncPoint(start, stored, own if zlib.crc32(own, crc) == stored else None)
         effort -= 2 * size
         if effort < 0 or _is_whole(data, end, expected):
-            return Found(end, expected)
+            return ResyncPoint(end, expected)
     return None
 
 

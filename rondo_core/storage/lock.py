@@ -1,6 +1,6 @@
 """Who writes a store: a lock that names its holder and goes when the holder's process does.
 
-Within the process threads take turns by locks of their own; `held_here` asks one of those.
+Within the process threads take turns by locks of their own; `held_by_thread` asks one of those.
 
 The lock lies on what a store cannot do without: on the registry, as an open-file-description lock (fcntl, Linux), which
 can be asked about without being taken, so that readers never stand in a writer's way; and on the directory itself, so
@@ -22,7 +22,7 @@ from typing import Protocol
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, StoreError, StoreLockedError, StoreNotFoundError
 from rondo_core.model import layout
-from rondo_core.storage.files import Folder, Place, StrPath, beside, open_file
+from rondo_core.storage.files import Folder, Place, StrPath, open_file, sibling
 from rondo_core.storage.runs import newest_run
 
 # struct flock of the kernel's fcntl.h on 64-bit machines: type, whence, start, length, pid
@@ -38,7 +38,7 @@ class Lock(Protocol):
     """
 
     def abandon(self) -> None:
-        """Let go of the child's share; the parent keeps its own."""
+        """Release the child's share; the parent keeps its own."""
 
 
 _locks: weakref.WeakSet[Lock] = weakref.WeakSet()
@@ -59,7 +59,7 @@ def _in_child() -> None:
 os.register_at_fork(after_in_child=_in_child)
 
 
-def held_here(lock: threading.RLock) -> bool:
+def held_by_thread(lock: threading.RLock) -> bool:
     """Say whether this very thread holds the lock: who asks is then called from its middle, or is a signal handler."""
     return bool(lock._is_owned())  # type: ignore[attr-defined]  # noqa: SLF001 - what threading.Condition asks of it
 
@@ -83,7 +83,7 @@ class WriterLock:
             taken = self._take(path)
         finally:
             if not taken:
-                self._let_go()
+                self._release()
         if not taken:
             raise StoreLockedError(self.folder.path, _pid_of(path), here=self.folder.identity in _held)
         _held.add(self.folder.identity)
@@ -98,7 +98,7 @@ class WriterLock:
             return False
         except OSError:
             pass  # a file system that locks no directories
-        for file, flags in ((path, os.O_RDWR | os.O_CREAT), (beside(path, layout.REGISTRY_FILE), os.O_RDWR)):
+        for file, flags in ((path, os.O_RDWR | os.O_CREAT), (sibling(path, layout.REGISTRY_FILE), os.O_RDWR)):
             self._descriptors.append(open_file(file, flags))
             try:
                 fcntl.fcntl(self._descriptors[-1], fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
@@ -106,7 +106,7 @@ class WriterLock:
                 return False
         return True
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         for descriptor in self._descriptors:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK))  # a child may have it open yet
         self.folder.unlock()
@@ -120,10 +120,10 @@ class WriterLock:
         """Give the lock back; more than once is once."""
         if self._descriptors:
             _held.discard(self.folder.identity)
-            self._let_go()
+            self._release()
 
     def abandon(self) -> None:
-        """Let go of what a forked child has of its parent's lock; the parent keeps it."""
+        """Release what a forked child has of its parent's lock; the parent keeps it."""
         self._close()
         self.folder.renew()
 
@@ -153,7 +153,7 @@ def ask_writer(path: StrPath) -> int | None:
     Raises: StoreError: it cannot be asked, and no one may say that the store is not being written.
     """
     unknown: StoreError | None = None
-    for file in (beside(path, layout.REGISTRY_FILE), path):
+    for file in (sibling(path, layout.REGISTRY_FILE), path):
         try:
             if _is_held(file):
                 return _pid_of(path)
@@ -190,6 +190,6 @@ def _pid_of(path: StrPath) -> int:
         finally:
             os.close(descriptor)
     with contextlib.suppress(StoreError):
-        last = newest_run(beside(path, layout.RUNS_FILE))
+        last = newest_run(sibling(path, layout.RUNS_FILE))
         return last.pid if last and not last.ended else 0
     return 0

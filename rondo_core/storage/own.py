@@ -49,7 +49,7 @@ def own_paths(directory: Path, name: str = "") -> Iterator[Path]:
     return _numbered(directory, f"{name}-", _since(), ".rondo")
 
 
-def paths_beside(path: Path) -> Iterator[Path]:
+def sibling_paths(path: Path) -> Iterator[Path]:
     """Give paths beside that of a store that another process writes, likewise."""
     return _numbered(path.parent, f"{path.stem}-", this_run(0, 0, "").process_start, path.suffix)
 

@@ -18,7 +18,7 @@ from rondo_core.storage.directory import Meta, open_slabs
 from rondo_core.storage.files import Folder
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run
-from rondo_core.storage.slab import Slab, take_up
+from rondo_core.storage.slab import Slab, recover_slab
 
 
 class Survival(Enum):
@@ -51,7 +51,7 @@ class Recovery:
 
     @property
     def copied(self) -> bool | None:
-        """What `Slab.torn` and `take_up` are told; None: the machine has not stopped, and no row is in doubt."""
+        """What `Slab.torn` and `recover_slab` are told; None: the machine has not stopped, and no row is suspect."""
         return None if self.became is Survival.SAME_BOOT else self.moved
 
     def open(
@@ -71,11 +71,11 @@ class Recovery:
             registry.close()
             raise
 
-    def take_up(self, slabs: Iterable[Slab], n_series: int) -> int:
+    def recover_rows(self, slabs: Iterable[Slab], n_series: int) -> int:
         """Do to a schema's rows what has to be done before they are written again; count those that are dropped."""
         if self.copied is None and not self.killed:
             return 0
-        return sum(take_up(slab, n_series, copied=self.copied) for slab in slabs)
+        return sum(recover_slab(slab, n_series, copied=self.copied) for slab in slabs)
 
 
 def recovery_of(folder: Folder) -> Recovery:

@@ -4,7 +4,7 @@ A row that is set aside lies where it lay, whole and sealed, under a negative he
 gives its slot away as any other. Whether the clock was wrong before it stepped back, or is wrong since, only time can
 tell: it has returned when it goes forward at one go by more than half of what it had gone back, and by more than it has
 lived since. Then those rows are there again, and of what was recorded meanwhile totals go on, but rows give way that
-contradict that history. Rows that the clock passes without that are let go.
+contradict that history. Rows that the clock passes without that are discarded.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Step:
             self.clear()
         self.stepped = sound
 
-    def take_back(self, present: int, first: int, newest: int) -> None:
+    def note_step_back(self, present: int, first: int, newest: int) -> None:
         """Put on record that the clock stands at `present`, and rows from `first` to `newest` are to be set aside."""
         words, self.stepped = self._words, True
         words[_LOWEST] = min(words[_LOWEST] or present, present)
@@ -84,16 +84,16 @@ class Step:
         return self._words[_PRESENT]
 
     @property
-    def goes_back(self) -> bool:
+    def is_setting_aside(self) -> bool:
         """Whether rows are being set aside."""
         return self._words[_BACK] < 0
 
     @property
-    def coarser_went(self) -> bool:
+    def is_coarser_set_aside(self) -> bool:
         """Whether those of the coarser tiers are set aside already, for which the finest had to be as it was."""
         return self._words[_BACK] == _COARSER_WENT
 
-    def coarser_go(self) -> None:
+    def note_coarser_set_aside(self) -> None:
         """Put on record that they are."""
         self._words[_BACK] = _COARSER_WENT
 
@@ -160,7 +160,7 @@ def later_than(slab: Slab, bucket: int) -> list[int]:
     return sorted(header for header in slab.buckets() if header > bucket)
 
 
-def come_back(slab: Slab, first: int, last: int) -> int:
+def restore_rows(slab: Slab, first: int, last: int) -> int:
     """Bring the rows of buckets first..last that are set aside into sight; count them."""
     places = _whole(slab, first, last)
     for bucket, slot in places:
@@ -180,14 +180,14 @@ def is_set_aside(slab: Slab, slot: int) -> bool:
     return slab.row_header(slot)[0] < 0 and bool(slab.seal_of(slot))
 
 
-def let_go(slab: Slab, first: int, last: int) -> None:
+def discard_rows(slab: Slab, first: int, last: int) -> None:
     """Let rows of buckets first..last that are set aside never be there again."""
     for slot, header in enumerate(slab.buckets()):
         if header < 0 and first <= ~header <= last:
             slab.unseal(slot)
 
 
-def give_way(slab: Slab, step: Span) -> int:
+def drop_newer(slab: Slab, step: Span) -> int:
     """Let the rows recorded since the step give way that lie in slots of the ring as it now is; count them.
 
     They were recorded over what was set aside there; so were, where the clock has stepped back more than once, rows
@@ -196,15 +196,15 @@ def give_way(slab: Slab, step: Span) -> int:
     slots, count = slab.spec.slot_count, 0
     for slot, bucket in enumerate(slab.buckets()):
         if step.lowest <= bucket <= min(step.old, step.bucket - slots):
-            _give_away(slab, slot, step.bucket)
+            _free_slot(slab, slot, step.bucket)
             count += 1
     for bucket, slot in _whole(slab, step.old + 1, step.bucket):
         if bucket <= step.reach - slots:
-            _give_away(slab, slot, step.bucket)
+            _free_slot(slab, slot, step.bucket)
     return count
 
 
-def _give_away(slab: Slab, slot: int, newest: int) -> None:
+def _free_slot(slab: Slab, slot: int, newest: int) -> None:
     """Leave the mark of the next bucket to come in the slot, as if the ring had come round.
 
     What lay there is then looked for in the next coarser tier.
@@ -239,7 +239,7 @@ def agree(slabs: Sequence[Slab], kind: Kind, step: Span) -> None:
             bound = np.fmin(bound, each[1])
             ahead = [other for other in ahead if other is not each]
         if end <= step.bucket and (mine > bound).any():
-            _give_away(slab, slot, step.bucket * slabs[0].spec.interval_ns // slab.spec.interval_ns)
+            _free_slot(slab, slot, step.bucket * slabs[0].spec.interval_ns // slab.spec.interval_ns)
         else:
             ahead.append((start, mine))
 

@@ -325,7 +325,7 @@ class Slab:
         for first in range(0, count, at_once):
             rows = slice(first, first + at_once)
             copies[0][rows], copies[1][rows] = sequences[rows], headers[rows]
-            self.let_go()
+            self.drop_resident()
         return copies
 
     def block(self, cell: str) -> NDArray[Any]:
@@ -392,18 +392,18 @@ class Slab:
             raise StoreError(f"{self.path}: another file has taken its place; close the store and open it again")
         return descriptor
 
-    def let_go(self) -> None:
+    def drop_resident(self) -> None:
         """Give the memory of the pages that were looked at back; they return from the page cache at the next look."""
         self._map.madvise(mmap.MADV_DONTNEED)
 
-    def let_go_for_writing(self) -> None:
+    def drop_resident_for_writing(self) -> None:
         """Do so where few pages are needed from here on: each comes alone; neighbours would count as the writer's."""
-        self.let_go()
+        self.drop_resident()
         self._map.madvise(mmap.MADV_RANDOM)
 
-    def leave_unread(self) -> None:
+    def drop_cached(self) -> None:
         """Give back the pages of a new slab that were only looked at, the page cache's too."""
-        self.let_go_for_writing()
+        self.drop_resident_for_writing()
         with contextlib.suppress(StoreError):  # it has no name any more
             descriptor = self._open_again()
             try:
@@ -422,7 +422,7 @@ class Slab:
             self._map.close()
 
 
-def take_up(slab: Slab, n_series: int, *, copied: bool | None) -> int:
+def recover_slab(slab: Slab, n_series: int, *, copied: bool | None) -> int:
     """Do to a slab's rows what its next writer has to, where the last one was killed or the machine has stopped.
 
     What the stop has left in part is dropped, and values of series that it took; a row without a seal, in which a

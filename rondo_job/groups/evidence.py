@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from rondo_job.facts import Evidence, Level
+from rondo_job.facts import Evidence, GroupLevel
 from rondo_job.groups.mounted import V2, Group, read_keys, read_number
 
 UNLIMITED = 1 << 62  # from about here on version 1 means no limit
@@ -13,7 +13,7 @@ UNLIMITED = 1 << 62  # from about here on version 1 means no limit
 
 def read_evidence(groups: Mapping[str, Group], now_ns: int, *, own: bool, proc: Path = Path("/proc")) -> Evidence:
     """Read them. Args: `groups`: of the job, see `find_groups`; `own`: whether the lowest is the job's alone."""
-    hidden, levels = list[str](), list[Level]()
+    hidden, levels = list[str](), list[GroupLevel]()
     memory = memory_group(groups)
     if memory is None:
         hidden.append("memory: no control group of it can be seen")
@@ -41,10 +41,10 @@ def memory_group(groups: Mapping[str, Group]) -> tuple[Group, bool] | None:
     return None
 
 
-def _level_v2(group: Group, level: Path, own: bool) -> Level:
+def _level_v2(group: Group, level: Path, own: bool) -> GroupLevel:
     """Source: Documentation/admin-guide/cgroup-v2.rst, memory.events."""
     events, local = read_keys(level / "memory.events") or {}, read_keys(level / "memory.events.local") or {}
-    return Level(
+    return GroupLevel(
         group.name(level),
         own,
         read_number(level / "memory.max"),
@@ -55,13 +55,13 @@ def _level_v2(group: Group, level: Path, own: bool) -> Level:
     )
 
 
-def _level_v1(group: Group, level: Path, own: bool) -> Level:
+def _level_v1(group: Group, level: Path, own: bool) -> GroupLevel:
     """Source: Documentation/admin-guide/cgroup-v1/memory.rst, memory.oom_control."""
     events, limit = read_keys(level / "memory.oom_control") or {}, read_number(level / "memory.limit_in_bytes")
     kills = events.get("oom_kill")
     limited = limit is not None and limit < UNLIMITED
     peak = read_number(level / "memory.max_usage_in_bytes")
-    return Level(group.name(level), own, limit if limited else None, None, kills, kills, peak)
+    return GroupLevel(group.name(level), own, limit if limited else None, None, kills, kills, peak)
 
 
 def read_limits(groups: Mapping[str, Group]) -> tuple[int | None, float | None, int | None]:

@@ -20,7 +20,7 @@ _GROWTH = 1.2  # of anonymous memory, after which its share is looked at again a
 
 
 @attrs.define
-class Totals:
+class TreeTotals:
     """What the processes of a job took together, by their own account.
 
     Attributes: `user_s`, `system_s`, `minor_faults`, `major_faults`, `read_bytes`, `written_bytes`, `switches`,
@@ -63,9 +63,9 @@ class Tree:
         """
         self.root, self._leaf_pids, self._table, self._relay = pid, leaf_pids, table, relay_pid
         self.processes: dict[int, Process] = {}
-        self.totals = Totals()
+        self.totals = TreeTotals()
         self.n_started = self.largest_bytes = 0
-        self._ended = Totals()  # of those that this process has reaped
+        self._ended = TreeTotals()  # of those that this process has reaped
         self._look = 0
         self._vanished: list[Process] = []  # whose status is not known yet
         self._epoch_ns = 0
@@ -90,7 +90,7 @@ class Tree:
                 process = self.processes.get(pid)
                 waiting += process.children() if process else children_of(pid)
 
-    def look(self, now_ns: int) -> Totals:
+    def look(self, now_ns: int) -> TreeTotals:
         """Look at each of them, and at who has ended; give what they took together."""
         self._look += 1
         self._epoch_ns = self._epoch_ns or now_ns - boot_ns()
@@ -117,7 +117,7 @@ class Tree:
         self.totals = self._sum(now_ns)
         return self.totals
 
-    def _sum(self, now_ns: int) -> Totals:
+    def _sum(self, now_ns: int) -> TreeTotals:
         ended = self._ended
         user = system = minor = major = n_read = written = switches = forced = 0
         n_processes = n_threads = n_files = resident = anonymous = swap = 0
@@ -137,7 +137,7 @@ class Tree:
                 resident += process.resident_bytes
                 anonymous += process.anonymous_bytes
                 swap += process.swap_bytes
-        whole = Totals(
+        whole = TreeTotals(
             ended.user_s + user / TICKS,
             ended.system_s + system / TICKS,
             ended.minor_faults + minor,
@@ -157,7 +157,7 @@ class Tree:
             self._share_pages(whole, now_ns)
         return whole
 
-    def _share_pages(self, whole: Totals, now_ns: int) -> None:
+    def _share_pages(self, whole: TreeTotals, now_ns: int) -> None:
         """Count shared pages once: by walks through the page tables, as often as the budget allows, and growth since.
 
         A process that was forked since the last walk, and is what its parent is, shares with it what that has.
@@ -183,7 +183,7 @@ class Tree:
                 anonymous += process.anonymous_bytes
         whole.pss, whole.pss_anonymous = total, anonymous
 
-    def _walk_pages(self, living: list[Process], whole: Totals, now_ns: int) -> None:
+    def _walk_pages(self, living: list[Process], whole: TreeTotals, now_ns: int) -> None:
         began = own_cpu_ns()
         for process in living:
             own = process.resident_bytes, process.anonymous_bytes

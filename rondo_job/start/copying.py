@@ -22,7 +22,7 @@ _GROUP = re.compile(rb"^(?:::group::|##\[group\]|.{0,12}section_start:\d+:)([^\r
 _MARKS = (b"group::", b"##[group]", b"section_start:")
 
 
-class Copy:
+class StreamCopy:
     """One stream on its way, by a thread of its own."""
 
     def __init__(self, stream: Stream, on_group: Callable[[str], object]) -> None:

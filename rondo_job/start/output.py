@@ -34,7 +34,7 @@ class Output:
     """What a job's streams are.
 
     Attributes:
-        kinds: see `facts.Start.output`.
+        kinds: see `facts.LifeStart.output`.
         streams: those that are copied; job: its descriptors by number, only those that differ from this process's.
         session: the terminal is the job's own: it has a session with it, and reads it.
         files: regular files by name, with where they ended before the job began.

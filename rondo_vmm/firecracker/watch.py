@@ -108,7 +108,7 @@ class FirecrackerWatcher:
             raise
 
     def close(self) -> None:
-        """Let go of the stream; more than once is once."""
+        """Release the stream; more than once is once."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

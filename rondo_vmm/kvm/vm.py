@@ -77,7 +77,7 @@ class KvmVm:
         return set_level
 
     def close(self) -> None:
-        """Let go of the VM; more than once is once."""
+        """Release the VM; more than once is once."""
         while self._descriptors:
             os.close(self._descriptors.pop())
 

@@ -21,7 +21,7 @@ from rondo_vmm.hookspecs import OnExit, OnExits
 if TYPE_CHECKING:
     import cython  # as in rondo_core.record.handles
 else:
-    from rondo_core.record import uncompiled as cython
+    from rondo_core.record import cython_shadow as cython
 if cython.compiled:
     from cython.cimports.rondo_core.record import system_time as time
 else:

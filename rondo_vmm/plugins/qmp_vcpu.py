@@ -25,7 +25,7 @@ _UTIME = 11  # Source: proc(5), /proc/pid/stat: the 14th field, counted from beh
 def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnReplies]:
     """Declare the process's series, and each virtual CPU's when it is first seen; elsewhere only its exits are had."""
     up = uptime_tick(declare)
-    process = _Process(declare, qemu.pid) if qemu.pid else None
+    process = _QemuUsage(declare, qemu.pid) if qemu.pid else None
     vcpus: dict[int, _Vcpu] = {}
     threads: dict[int, int] = {}
     host = _ThreadIds(qemu.pid)
@@ -73,7 +73,7 @@ class _ThreadIds:
         return self._known.get(thread, 0)
 
 
-class _Process:
+class _QemuUsage:
     """QEMU's own memory, descriptors and CPU time; those that another user's process hides stay absent."""
 
     def __init__(self, declare: Declare, pid: int) -> None:

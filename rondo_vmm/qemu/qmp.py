@@ -95,7 +95,7 @@ class Qmp:
             await self._client.runstate_changed()
 
     async def close(self) -> None:
-        """Let go of the connection; what went wrong with it is known already."""
+        """Release the connection; what went wrong with it is known already."""
         with contextlib.suppress(Exception):
             await self._client.disconnect()
 

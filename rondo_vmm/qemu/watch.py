@@ -96,7 +96,7 @@ class QemuWatcher:
             self._loop.call_soon_threadsafe(self._end, why)
 
     def close(self) -> None:
-        """Let go of the monitor."""
+        """Release the monitor."""
         if not self._loop.is_closed():
             if self._qmp is not None:
                 self._loop.run_until_complete(self._qmp.close())

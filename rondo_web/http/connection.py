@@ -43,7 +43,7 @@ class BoundedProtocol(H11Protocol):
         there = [each for each in self.connections if isinstance(each, BoundedProtocol) and not each.gone]
         if len(there) > self.max_connections:
             idle = [each for each in there if not each.answering]
-            min(idle, key=lambda each: (each is self, each.ends_at())).give_way()
+            min(idle, key=lambda each: (each is self, each.ends_at())).drop_client()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""
@@ -64,8 +64,8 @@ class BoundedProtocol(H11Protocol):
         """Say when the client is given up, on the loop's clock."""
         return self._deadline.when() if self._deadline is not None else 0.0
 
-    def give_way(self) -> None:
-        """Let go of the client at once."""
+    def drop_client(self) -> None:
+        """Release the client at once."""
         if not self.transport.is_closing():
             self._refuse(b"503 Service Unavailable", "too many connections; ask again in a second")
         self.gone = True

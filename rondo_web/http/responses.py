@@ -25,14 +25,14 @@ _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _PIECE_BYTES = 1 << 16
 
 
-class Answer(NamedTuple):
+class PageResponse(NamedTuple):
     """What a page answers: texts that are joined, and their content type."""
 
     pieces: Iterable[str]
     content_type: str = JSON
 
 
-Page = Callable[[ServedStore, "Request", ReadLimits], Answer]
+Page = Callable[[ServedStore, "Request", ReadLimits], PageResponse]
 
 
 def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Response]]:
@@ -50,7 +50,7 @@ def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Res
 class _BoundedResponse(Response):
     """An answer that is made when it is sent, beside the loop, and goes in pieces as the client takes them."""
 
-    def __init__(self, workers: Workers, make: Callable[[ReadLimits], Answer]) -> None:
+    def __init__(self, workers: Workers, make: Callable[[ReadLimits], PageResponse]) -> None:
         super().__init__()
         self._workers, self._make, self._large = workers, make, 0
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rondo_core.model import Series, overridden
 from rondo_core.read import LABEL, StoreReader
-from rondo_web.http.responses import Answer
+from rondo_web.http.responses import PageResponse
 from rondo_web.reading.descriptions import Description, describe
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MAX_SERIES_LISTED = 10_000
 
 
-def info(store: ServedStore, _request: Request, limits: ReadLimits) -> Answer:
+def info(store: ServedStore, _request: Request, limits: ReadLimits) -> PageResponse:
     """Give each store, the first 10,000 series and how many there are, and the stores that could not be read."""
     if store.is_directory():  # the headers of its stores say it all: none of them is opened whole
         found, left_out = store.describe(MAX_SERIES_LISTED)
@@ -37,7 +37,7 @@ def info(store: ServedStore, _request: Request, limits: ReadLimits) -> Answer:
         for each in islice(named, MAX_SERIES_LISTED)
     ]
     told = {"stores": [each.facts for _, each in found], "n_series": n_series, "series": series, "left_out": left_out}
-    return Answer([json.dumps(told), "\n"])
+    return PageResponse([json.dumps(told), "\n"])
 
 
 def _named(store: str, telling: dict[str, str], series: Series) -> Series:

@@ -14,7 +14,7 @@ from rondo_core.clock import wall_ns
 from rondo_core.errors import UsageError
 from rondo_core.model import Selector, parse_range, parse_selector
 from rondo_core.units import parse_instant_ns
-from rondo_web.http.responses import Answer
+from rondo_web.http.responses import PageResponse
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.regex import compile_re2
 from rondo_web.reading.served_store import ServedStore
@@ -26,7 +26,7 @@ PARAMETERS = ("series", "start", "end", "range", "tier", "fn", "xff")
 MAX_CONDITIONS = 64
 
 
-def query(store: ServedStore, request: Request, limits: ReadLimits) -> Answer:
+def query(store: ServedStore, request: Request, limits: ReadLimits) -> PageResponse:
     """Give a list of series, each as `SeriesData.to_dict` has it."""
     asked = parse(request.query_params)
     budget = limits.budget()
@@ -46,7 +46,7 @@ def query(store: ServedStore, request: Request, limits: ReadLimits) -> Answer:
             budget.check()
             pieces += [", "] * (len(pieces) > 1) + [json.dumps(each.to_dict())]
     pieces.append("]\n")
-    return Answer(pieces)
+    return PageResponse(pieces)
 
 
 @attrs.frozen

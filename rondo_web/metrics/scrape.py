@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rondo_core.errors import QueryLimitError
-from rondo_core.export import Found, newest_of
+from rondo_core.export import NewestSample, newest_of
 from rondo_core.export.exposition import Value, choose, expose
 from rondo_core.model import Series, overridden
 from rondo_core.read import StoreReader, store_labels
-from rondo_web.http.responses import Answer
+from rondo_web.http.responses import PageResponse
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
 from rondo_web.reading.shared_reader import of_each
@@ -22,7 +22,7 @@ MAX_SERIES_SCRAPED = 50_000
 _MAX_ACCEPT = 1000  # characters
 
 
-def scrape(store: ServedStore, request: Request, limits: ReadLimits) -> Answer:
+def scrape(store: ServedStore, request: Request, limits: ReadLimits) -> PageResponse:
     """Give the newest value of each series in the format that the scraper accepts; a store that has ended has none."""
     content_type = choose(request.headers.get("accept", "")[:_MAX_ACCEPT])
     with store.reader(limits) as reader:
@@ -32,7 +32,7 @@ def scrape(store: ServedStore, request: Request, limits: ReadLimits) -> Answer:
             what = f"{n_series} series; at most {MAX_SERIES_SCRAPED} are told at once"
             raise QueryLimitError(f"{what}; let rondo export send them")
         found = [each for many in of_each(reader, _newest) for each in many]
-    return Answer([expose(found, content_type).text], content_type)
+    return PageResponse([expose(found, content_type).text], content_type)
 
 
 def _newest(name: str, store: StoreReader) -> list[tuple[Series, Value]]:
@@ -43,7 +43,7 @@ def _is_live(store: StoreReader) -> bool:
     return store.writer_pid() is not None
 
 
-def _labelled(found: list[Found], telling: dict[str, str]) -> Iterator[tuple[Series, Value]]:
+def _labelled(found: list[NewestSample], telling: dict[str, str]) -> Iterator[tuple[Series, Value]]:
     """Tell the series of several stores apart, as queries do."""
     for series, _, value in found:
         labels = overridden(series.labels, telling) if telling else series.labels

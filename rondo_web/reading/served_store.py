@@ -67,7 +67,7 @@ class ServedStore:
         return found
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Release the store."""
         self._shared.close()
 
     def _reopen_later(self) -> None:

@@ -94,7 +94,7 @@ class SharedReader:
                 held.reader.close()
 
     def close(self) -> None:
-        """Let go of it, unless a thread still reads: then with the process."""
+        """Release it, unless a thread still reads: then with the process."""
         with self._lock:
             self._current.retired = True
             unused = not self._current.n_users

@@ -370,7 +370,7 @@ def test_a_child_may_close_what_it_has_not_used(store, tmp_path):
 def test_a_child_whose_store_cannot_be_made_goes_on_and_says_so_once(store, tmp_path, caplog):
     """A strict one raises."""
     counter = store.counter("c_total")
-    store.give_children(lambda: iter([tmp_path / "file" / "below"]))
+    store.set_child_paths(lambda: iter([tmp_path / "file" / "below"]))
     (tmp_path / "file").write_text("")
 
     def in_the_child():
@@ -510,7 +510,7 @@ def test_what_accompanies_a_store_is_made_anew_for_a_childs_own_and_closed_after
         def close(self, ended_run):
             self.closed.append((ended_run, store.closed))
 
-    store.accompany(Companion)
+    store.attach(Companion)
     counter = store.counter("c_total")
 
     def in_the_child():

@@ -268,7 +268,7 @@ def test_a_crash_while_all_is_refused_moves_no_cursor(gauges, clock):
     with pytest.raises(Killed):
         first.finish(0, 30)
     first.release()
-    assert first._ledger.is_ahead
+    assert first._ledger.is_unconfirmed
     assert load_cursor(gauges.path, "x").positions == {}
     healed = Scripted()
     assert runner(gauges, healed, clock).finish(0, 30).samples == len(healed.samples) == 800

@@ -11,7 +11,7 @@ from rondo_core import ManualClock, Plugins, Schema, Store, StoreReader, hookimp
 from rondo_core.clock import wall_ns
 from rondo_core.errors import SchemaError, StoreForkedError
 from rondo_core.export.runner import Runner
-from rondo_core.storage.lock import held_here
+from rondo_core.storage.lock import held_by_thread
 from rondo_core.storage.runs import Run, read_runs, write_run
 
 S = 10**9
@@ -148,7 +148,7 @@ def test_a_handler_may_close_whatever_it_interrupts(path, during):
 
     def interrupting():
         if threading.current_thread() is not threading.main_thread():
-            if not go_on.is_set() and held_here(store._ticking):
+            if not go_on.is_set() and held_by_thread(store._ticking):
                 ticking.set()
                 go_on.wait()
         elif wanted.is_set():

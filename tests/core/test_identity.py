@@ -587,7 +587,7 @@ def test_a_store_that_moves_while_it_is_opened_is_opened_where_it_then_is(path, 
     monkeypatch.setattr(WriterLock, "_take", slowly)
     with Store(path, writer="third") as store:
         assert [run.writer for run in read_runs(path / "runs")] == ["new", "third"]
-        assert store.view.folder.lies_at_its_path()
+        assert store.view.folder.is_at_its_path()
     assert [run.writer for run in read_runs(tmp_path / "moved" / "runs")] == ["old"]
     assert writer_pid(tmp_path / "moved" / "lock") is None
 

@@ -14,7 +14,7 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.errors import CapacityError, LabelError
 from rondo_core.maintain import check_store, migrate_store
 from rondo_core.model.overflow import is_overflow
-from rondo_core.record.overflow import LabelSets
+from rondo_core.record.overflow import DistinctLabelSets
 from rondo_core.storage.directory import size_bytes
 
 TIERS = (Tier("1s", "20s"), Tier("10s", "2m"))
@@ -291,7 +291,7 @@ def test_a_migration_keeps_overflow_series(path, clock):
 
 def test_label_sets_are_counted_in_a_fixed_space():
     """Exactly while they are few, within 2 % up to 200,000, and no more than a bit each."""
-    seen = LabelSets()
+    seen = DistinctLabelSets()
     new = [seen.add(("a", (("n", str(number)),))) for number in range(100)]
     assert seen.count() in range(99, 101)
     assert not any(seen.add(("a", (("n", str(number)),))) for number in range(100))

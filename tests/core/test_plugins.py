@@ -7,7 +7,7 @@ import pytest
 
 from rondo_core import Consolidator, Plugins, Store, hookimpl
 from rondo_core.errors import HookError, PluginError, PluginLoadError, PluginNotFoundError
-from rondo_core.plugins.inventory import installed
+from rondo_core.plugins.inventory import list_plugins
 from rondo_core.plugins.manager import CONSOLIDATORS, EXPORTERS, RECORDERS
 
 
@@ -133,7 +133,7 @@ def test_a_plugin_that_is_not_installed_is_named_with_those_that_are():
 
 def test_rondos_own_plugins_are_installed_and_usable():
     """The builtin recorders and consolidators load through the same door as anyone's."""
-    infos = {info.name: info for info in installed()}
+    infos = {info.name: info for info in list_plugins()}
     assert {"standard", "process", "vcpu_exits", "vmm_uptime"} <= set(infos)
     assert all(not info.error for info in infos.values())
 

@@ -266,7 +266,7 @@ def test_what_takes_long_is_read_once_a_minute(monkeypatch):
         read.append(now_ns)
         spent[0] += costs.pop(0) if costs else cost
 
-    call, cost, costs = kernel_files.sparing(reading), 49_999, []
+    call, cost, costs = kernel_files.rate_limited(reading), 49_999, []
     for second in range(10):
         call(second)
     costs = [199_999]

@@ -382,7 +382,9 @@ def test_a_forked_child_has_the_name_and_the_labels_but_keeps_no_bound(tmp_path)
         child = os.fork()
         if not child:
             counter.inc(2)
-            alone = store.keeper is None and not any(each.name == "rondo-retention" for each in threading.enumerate())
+            alone = store.retention_thread is None and not any(
+                each.name == "rondo-retention" for each in threading.enumerate()
+            )
             store.close()
             os._exit(not alone)
         assert os.waitpid(child, 0)[1] == 0

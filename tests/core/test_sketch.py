@@ -76,7 +76,7 @@ def sketch_of(values):
     for value in values:
         cells.add(row, 0, value)
     words = np.frombuffer(row, np.uint32)[2:].reshape(2, width)
-    return sketch.lift(np.frombuffer(row, np.int64)[:1], (words[:1], words[1:]))[0]
+    return sketch.of_cells(np.frombuffer(row, np.int64)[:1], (words[:1], words[1:]))[0]
 
 
 def counts_by_index(whole):
@@ -134,7 +134,7 @@ def test_eight_threads_lose_no_observation_in_the_sketch(tmp_path):
     sys.setswitchinterval(before)
     with StoreReader(tmp_path / "s") as reader:
         rows = reader.reader("s").rows(0, 1 << 40, [0], ("count", "sketch_head", "sketch0", "sketch1"))
-        cells = sketch.lift(rows.cells["sketch_head"], (rows.cells["sketch0"], rows.cells["sketch1"]))
+        cells = sketch.of_cells(rows.cells["sketch_head"], (rows.cells["sketch0"], rows.cells["sketch1"]))
         counts = np.abs(rows.cells["count"])[:, 0]
         assert counts.sum() == 32_000
         assert cells[:, 0, sketch.HEAD_WORDS :].sum(axis=-1).tolist() == counts.tolist()

@@ -71,7 +71,9 @@ clock.advance(-7); faults.arm("{fault}"); store.tick()
     assert totals[-1] == 10.0
 
 
-@pytest.mark.parametrize("fault", ["enter.staged:1", "enter.staged:2", "row.begin:1", "row.half:1", "enter.unstage:1"])
+@pytest.mark.parametrize(
+    "fault", ["enter.backed_up:1", "enter.backed_up:2", "row.begin:1", "row.half:1", "enter.backup_cleared:1"]
+)
 def test_a_turn_of_the_ring_ahead_leaves_no_second_too_many(fault, path):
     """Killed while it overwrites its newest row, a process leaves the totals and no second that nobody lived through."""
     code = f"""

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from rondo_core.model.statistics import COARSE_STATISTICS, COVERAGE, derived, lift
+from rondo_core.model.statistics import COARSE_STATISTICS, COVERAGE, cell_statistics, complete_statistics
 from rondo_core.read.rows import SlabReader, occupants
 
 FOREVER = 1 << 62
@@ -19,7 +19,9 @@ class Tiers:
             n_series = len(view.registry.by_schema[schema.name])
             for tier, slab in enumerate(view.slabs[schema.name]):
                 rows = SlabReader(slab, lambda: False).rows(1, FOREVER, range(n_series), schema.cells(tier))
-                found = derived(schema.kind, rows.cells if tier else lift(schema.kind, rows.cells))
+                found = complete_statistics(
+                    schema.kind, rows.cells if tier else cell_statistics(schema.kind, rows.cells)
+                )
                 there = found[COVERAGE] > 0
                 stacked = [np.where(there, found[name], np.nan) for name in COARSE_STATISTICS[schema.kind]]
                 whole = np.full((len(rows.buckets), len(stacked), schema.max_series), np.nan)

@@ -145,7 +145,7 @@ def test_a_store_goes_only_when_every_exporter_has_all_of_it(stores, agent, tmp_
     assert "503" in first.failures[0]
     assert list(find_stores(stores)) == [stores / "a" / "one.rondo"]
     (tmp_path / "far" / "down").unlink()
-    made._lanes[1]._not_before_ns = 0
+    made._threads[1]._not_before_ns = 0
     second = made.run_once()
     assert second.complete == 1
     assert sent_count(tmp_path / "near") == sent_count(tmp_path / "far" / "ledger") == 1
@@ -256,7 +256,7 @@ def test_a_token_that_is_rotated_costs_the_last_walk_nothing(agent, tmp_path, mo
     """What a receiver refuses the sender for a moment is sent in the same walk, where that is the last."""
     record(tmp_path / "stores" / "a.rondo")
     receiver = Rotating(n_refusals)
-    monkeypatch.setattr("rondo_core.export.lane.open_exporter", lambda *_: receiver)
+    monkeypatch.setattr("rondo_core.export.exporter_thread.open_exporter", lambda *_: receiver)
     done = agent().run_once(last=True)
     assert not done.failures
     assert done.samples == receiver.n_samples > 0
@@ -267,13 +267,13 @@ def test_a_store_that_was_refused_is_tried_again_at_growing_intervals(agent, tmp
     """The first time after a second, then after twice as long each time, up to an hour; and it is sent as soon as it can be."""
     record(tmp_path / "stores" / "a.rondo")
     receiver, now_s, waits = Rotating(1 << 30), [1000.0], []
-    monkeypatch.setattr("rondo_core.export.lane.open_exporter", lambda *_: receiver)
-    monkeypatch.setattr("rondo_core.export.lane.monotonic_ns", lambda: round(now_s[0] * 1e9))
+    monkeypatch.setattr("rondo_core.export.exporter_thread.open_exporter", lambda *_: receiver)
+    monkeypatch.setattr("rondo_core.export.exporter_thread.monotonic_ns", lambda: round(now_s[0] * 1e9))
     walking = agent()
     for _ in range(14):
         assert walking.run_once().failures
         asked = receiver.n_refusals
-        waits.append(walking._lanes[0].wakes_s() - now_s[0])
+        waits.append(walking._threads[0].next_try_s() - now_s[0])
         assert walking.run_once().failures
         assert receiver.n_refusals == asked
         now_s[0] += waits[-1]

@@ -420,7 +420,7 @@ def test_where_the_receiver_takes_nothing_two_stores_tell(stores, agent, calls):
     made = agent()
     for _ in range(3):
         made.run_once()
-        made._lanes[0]._not_before_ns = 0
+        made._threads[0]._not_before_ns = 0
     assert tried == list("012345")
 
 
@@ -498,7 +498,7 @@ def test_no_store_can_pass_itself_off_as_another(stores, agent, samples):
 
 def test_the_labels_of_whoever_runs_a_program_win_over_its_own(site, stores, tmp_path, samples, ledger):
     """Beside a live store it is as in an agent: samples and ends have the operator's labels."""
-    from rondo_core.export.beside import Exporters
+    from rondo_core.export.exporters import Exporters
 
     with Store(stores / "a", SECONDS, clock=ManualClock(START)) as store:
         store.counter("c_total", instance="b").inc()

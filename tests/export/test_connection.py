@@ -11,7 +11,7 @@ import pytest
 from rondo_core.errors import AnswerLostError, ExportError, ReceiverAwayError
 from rondo_core.export import connection as module
 from rondo_core.export.connection import Connection
-from rondo_core.export.http import Way
+from rondo_core.export.http import Endpoint
 
 LIMIT = 4096
 
@@ -76,10 +76,10 @@ def reach():
     """Open connections by a way, or to a port of this machine."""
     made = []
 
-    def start(way, timeout_s=10.0):
-        if isinstance(way, int):
-            way = Way(urlsplit(f"http://127.0.0.1:{way}/w?k=1"), "http://receiver/w", timeout_s)
-        made.append(Connection(way))
+    def start(endpoint, timeout_s=10.0):
+        if isinstance(endpoint, int):
+            endpoint = Endpoint(urlsplit(f"http://127.0.0.1:{endpoint}/w?k=1"), "http://receiver/w", timeout_s)
+        made.append(Connection(endpoint))
         return made[-1]
 
     yield start
@@ -208,9 +208,9 @@ def test_no_connection_leaves_no_doubt(reach):
         with pytest.raises(ReceiverAwayError, match="no connection: Connection refused"):
             reach(probe.getsockname()[1]).post(b"", {}, LIMIT)
     for host, kind in (("no.such.invalid", ReceiverAwayError), ("a" * 64, ExportError)):
-        way = Way(urlsplit(f"http://{host}/w"), f"http://{host}/w", 10.0)
+        endpoint = Endpoint(urlsplit(f"http://{host}/w"), f"http://{host}/w", 10.0)
         with pytest.raises(kind) as caught:
-            reach(way).post(b"", {}, LIMIT)
+            reach(endpoint).post(b"", {}, LIMIT)
         assert not isinstance(caught.value, AnswerLostError)
 
 
@@ -247,14 +247,16 @@ def test_a_proxy_is_gone_through(peer, reach):
     """http: the proxy is asked for the whole URL, with its own credentials; the receiver's headers go along."""
     running = peer(saying(OK))
     proxy = urlsplit(f"http://me:hunter%3A2@127.0.0.1:{running.port}")
-    way = Way(urlsplit("http://receiver.invalid:9090/w?k=1"), "http://receiver.invalid:9090/w", 10.0, proxy=proxy)
-    assert reach(way).post(b"what", {"X-Key": "7"}, LIMIT).status == 204
+    endpoint = Endpoint(
+        urlsplit("http://receiver.invalid:9090/w?k=1"), "http://receiver.invalid:9090/w", 10.0, proxy=proxy
+    )
+    assert reach(endpoint).post(b"what", {"X-Key": "7"}, LIMIT).status == 204
     [(head, body)] = running.requests
     lines = head.split("\r\n")
     assert lines[0] == "POST http://receiver.invalid:9090/w?k=1 HTTP/1.1"
     assert {"Host: receiver.invalid:9090", "X-Key: 7", "Proxy-Authorization: Basic bWU6aHVudGVyOjI="} <= set(lines)
     assert body == b"what"
-    assert "hunter" not in repr(way)
+    assert "hunter" not in repr(endpoint)
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 407 Who\r\n\r\n", b"HTTP/1.1 502 No\r\n\r\n", b"SSH-2.0\r\n", b""])
@@ -270,9 +272,9 @@ def test_a_proxy_that_makes_no_tunnel_leaves_no_doubt(peer, answer, reach):
 
     running = peer(refuse)
     proxy = urlsplit(f"http://127.0.0.1:{running.port}")
-    way = Way(urlsplit("https://receiver.invalid/w"), "https://receiver.invalid/w", 10.0, proxy=proxy)
+    endpoint = Endpoint(urlsplit("https://receiver.invalid/w"), "https://receiver.invalid/w", 10.0, proxy=proxy)
     with pytest.raises(ReceiverAwayError) as caught:
-        reach(way).post(b"what", {}, LIMIT)
+        reach(endpoint).post(b"what", {}, LIMIT)
     assert running.requests[0].startswith("CONNECT receiver.invalid:443 HTTP/1.1\r\n")
     assert ("the proxy answered" in str(caught.value)) == answer.startswith(b"HTTP")
 

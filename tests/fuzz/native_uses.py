@@ -36,7 +36,8 @@ from rondo_vmm.observe.exit_totals import ExitTotals
 
 TOGETHER = 100  # examples to a process
 TO_A_STORE = 5
-HANGS_S = 120
+HANGS_S = 60
+ITEMS = 50
 TIERS = (Tier("1s", "20s"), Tier("10s", "2m"))
 WILD = (0, 1, -1, 7, 15, 16, 63, 64, 4096, 1 << 20, 1 << 31, 1 << 40, (1 << 63) - 1, -(1 << 63), 1 << 64, 10**400)
 
@@ -172,11 +173,21 @@ class Example:
                 example.act(depth=1)
             return example.chance.choice((1.0, 1, math.nan, None, "x", 10**400, -1))
 
+        def item(self, place, *more):
+            if not isinstance(place, int) or place >= ITEMS:
+                raise IndexError(place)  # an endless row of items is a hang of whoever asked for it
+            return act(self, place, *more)
+
         def fail(*_):
             raise example.chance.choice((ValueError, RuntimeError, OverflowError, MemoryError))("odd")
 
         names = ["float", "int", "index", "len", "iter", "getitem", "sub", "lt", "ge", "le", "gt", "radd", "bool"]
-        body = {f"__{name}__": self.chance.choice((act, fail)) for name in names if self.chance.random() < 0.5}
+        acts = {"getitem": item}
+        body = {
+            f"__{name}__": self.chance.choice((acts.get(name, act), fail))
+            for name in names
+            if self.chance.random() < 0.5
+        }
         base = self.chance.choice((object, object, float, int, list, tuple))
         with contextlib.suppress(TypeError):
             return type("Odd", (base,), body)()
@@ -204,7 +215,9 @@ class Example:
         elif name == "merge":
             handle.merge(*(self.number() for _ in range(4)), self.instant())
         else:
-            getattr(handle, name)(self.many() if isinstance(handle, batches.Batch) else self.anything(), self.instant())
+            getattr(handle, name)(
+                self.many() if isinstance(handle, batches.HandleBatch) else self.anything(), self.instant()
+            )
 
     def change(self):
         gauges = [each for each in self.handles if hasattr(each, "dec")]
@@ -315,7 +328,7 @@ class Example:
         rows = (memoryview(bytearray(8 * chance.choice((0, 8, size, 40)))).cast("d"), self.many(), None)
         words = (memoryview(bytearray(16)).cast("q"), memoryview(bytearray(8)).cast("q"), np.zeros(2, np.int64), None)
         now = self.clock()
-        call = chance.choice(("point_at", "point_at", "point_nowhere", "read", "__init__"))
+        call = chance.choice(("point_at", "point_at", "force_slow_path", "read", "__init__"))
         if call == "point_at":
             target.point_at(
                 chance.choice(rows),
@@ -332,7 +345,9 @@ class Example:
 
     def stand(self):
         sketched = [each for each in self.handles if hasattr(each, "stand")]
-        self.chance.choice(sketched).stand(*(self.chance.choice((*WILD, 1.0, self.clock())) for _ in range(4)))
+        self.chance.choice(sketched).allow_fast_path(
+            *(self.chance.choice((*WILD, 1.0, self.clock())) for _ in range(4))
+        )
 
     def collect(self):
         gc.collect()

@@ -73,6 +73,7 @@ FLOORS = {
         "plugins start",
         "recording",
         "run",
+        "pytest_plugin",
     ),
     "rondo_web": (
         "errors listening",

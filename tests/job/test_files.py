@@ -5,15 +5,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rondo_core.errors import CorruptStoreError, StoreError, StoreNotFoundError, UsageError
-from rondo_job import Child, End, Evidence, Host, Level, Life, Start, Usage
+from rondo_job import Child, Evidence, GroupLevel, Host, Life, LifeEnd, LifeStart, Usage
 from rondo_job.facts import decode_end, decode_start, encode
 from rondo_job.files.children import FIRST, ChildrenWriter, read_children
 from rondo_job.files.inbox import MAX_INBOX_BYTES, Entry, Inbox, parse_entry, post, read_unread
 from rondo_job.files.tail import TailWriter, read_tail
 
-EVIDENCE = Evidence(5, (Level("/a/b", True, 100, 1, 2, 3, 4), Level("/")), 7, ("x: y",))
+EVIDENCE = Evidence(5, (GroupLevel("/a/b", True, 100, 1, 2, 3, 4), GroupLevel("/")), 7, ("x: y",))
 HOST = Host("h", "6.18", "b-0", 4, 1 << 30)
-START = Start(
+START = LifeStart(
     "n",
     ("sh", "-c", "é"),
     "/w",
@@ -34,7 +34,7 @@ START = Start(
     {"CI": "1"},
     {"stdout": "pipe"},
 )
-END = End(9, 256 * 3, "wait", True, (), Usage(1.0, 2.0, None, 1, 2, 3, 4, 5, 6), 1.5, 7, (4, 5), EVIDENCE)
+END = LifeEnd(9, 256 * 3, "wait", True, (), Usage(1.0, 2.0, None, 1, 2, 3, 4, 5, 6), 1.5, 7, (4, 5), EVIDENCE)
 
 
 def test_facts_are_read_as_they_were_written():

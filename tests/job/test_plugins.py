@@ -12,7 +12,7 @@ from rondo_job.groups.leaf import Leaf
 from rondo_job.groups.mounted import V2, Group
 from rondo_job.hookspecs import Job
 from rondo_job.plugins import commands, group, processes
-from rondo_job.processes.tree import Totals
+from rondo_job.processes.tree import TreeTotals
 from rondo_job.schemas import job_schemas
 
 PAGE = (Path(__file__).parents[2] / "docs/run.md").read_text()
@@ -22,7 +22,7 @@ class FakeTree:
     """A tree as a test says that it is."""
 
     def __init__(self, **totals):
-        self.processes, self.totals = {}, Totals(**totals)
+        self.processes, self.totals = {}, TreeTotals(**totals)
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_by_tree_cpu_and_memory_come_from_the_processes(store):
     tree = FakeTree(user_s=2.0, system_s=1.0, n_processes=3, n_threads=5, n_files=9, pss=4096, pss_anonymous=2048)
     tick = processes.rondo_job_bind(store, Job(1, "tree", {}, False, tree))
     tick(store.clock())
-    tree.totals = Totals(user_s=1.5, system_s=1.25, n_processes=1, pss=100, pss_anonymous=50)
+    tree.totals = TreeTotals(user_s=1.5, system_s=1.25, n_processes=1, pss=100, pss_anonymous=50)
     tick(store.clock())
     assert value(store, "job_cpu_seconds_total{mode=user}") == 2
     assert value(store, "job_cpu_seconds_total{mode=system}") == 1.25
@@ -148,7 +148,7 @@ def test_commands_that_matter_are_named_and_all_others_are_one(store):
     named = {series.labels[0][1] for series in store.view.series("job_command_cpu_seconds_total")}
     assert named == {"other", *(f"cc{pid}" for pid in range(5, 13))}
     assert value(store, "job_command_cpu_seconds_total{command=cc12}") == 12
-    tree.totals = Totals(user_s=100.0)
+    tree.totals = TreeTotals(user_s=100.0)
     tick(store.clock())
     assert value(store, "job_command_cpu_seconds_total{command=other}") == 100 - sum(range(5, 13))
 

@@ -66,7 +66,7 @@ def record(store, clock, moves):
 
 def windows(path):
     """(kind, interval s, column, statistic) -> {window: value} of all that is covered, the finest tier lifted."""
-    from rondo_core.model.statistics import lift
+    from rondo_core.model.statistics import cell_statistics
 
     found = {}
     with StoreReader(path) as reader:
@@ -75,7 +75,7 @@ def windows(path):
                 headers = np.array(slab.headers())
                 slots = np.flatnonzero(headers > 0)
                 cells = {name: slab.block(name)[slots, :2] for name in schema.cells(tier)}
-                statistics = cells if tier else lift(schema.kind, cells)
+                statistics = cells if tier else cell_statistics(schema.kind, cells)
                 for name in schema.cells(tier) if tier else COARSE_STATISTICS[schema.kind]:
                     for (row, column), covered in np.ndenumerate(statistics[COVERAGE]):
                         if covered:

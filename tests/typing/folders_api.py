@@ -9,13 +9,14 @@ from rondo_core import Batch, Option, Part, Plugins, RondoError, StoreReader, St
 from rondo_core.clock import NS_PER_S, Clock, boot_ns, wall_ns
 from rondo_core.errors import meant, one_line, printable
 from rondo_core.export import (
-    Answer,
     Connection,
     EndedReader,
     Exporters,
-    Found,
+    HttpResponse,
     Newest,
+    NewestSample,
     Outcome,
+    ReceiverSettings,
     Runner,
     check_exporters,
     check_runner_table,
@@ -32,7 +33,7 @@ from rondo_core.export import (
     open_dump,
     open_runner,
     protobuf,
-    read_way,
+    read_endpoint,
     runner_options,
 )
 from rondo_core.hookspecs import Exporter
@@ -87,13 +88,13 @@ from rondo_core.plugins import (
     declared_options,
     divided,
     entrypoints,
-    installed,
+    list_plugins,
     open_recorders,
     read_options,
     recorders_asked,
 )
 from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
-from rondo_core.record import handles, uncompiled
+from rondo_core.record import cython_shadow, handles
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
@@ -161,7 +162,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(state_directory(), Path)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
-    assert_type([layout, sketch, handles, uncompiled, entrypoints, exposition, http, protobuf], list[ModuleType])
+    assert_type([layout, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType])
     assert_type(Schema("a", kind).ratio(1), int)
     assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])
     assert_type(Tier("1s", "1m").retention_ns, int)
@@ -220,7 +221,7 @@ def bounds(path: Path) -> None:
     assert_type(read_ended(Folder(path)), Ended | None)
 
 
-def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str, Mapping[str, Any]]) -> None:
+def exports(path: Path, exporters: Exporters, found: NewestSample, config: Mapping[str, Mapping[str, Any]]) -> None:
     """Exporters beside a store, held stores, cursors, connections."""
     assert_type(exporters.close(1), dict[str, Outcome])
     assert_type(check_runner_table("exporters.x", {}), dict[str, Any])
@@ -229,7 +230,7 @@ def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str,
     assert_type(fold_dead(path), bool)
     assert_type(runner_options("x", {}), tuple[dict[str, Any], dict[str, Any]])
     check_exporters({})
-    assert_type(read_way("url", {}, "http://a")[1:], tuple[str, str])
+    assert_type(read_endpoint("url", {}, "http://a")[1:], tuple[str, str])
     with StoreReader(path) as reader:
         assert_type(open_runner(reader, "x", {}), Runner)
         assert_type(is_dump("csv", {}), bool)
@@ -243,10 +244,11 @@ def exports(path: Path, exporters: Exporters, found: Found, config: Mapping[str,
     assert_type(found[0], Series)
 
 
-def connects(connection: Connection, answer: Answer) -> None:
+def connects(connection: Connection, answer: HttpResponse, settings: ReceiverSettings) -> None:
     """What exporters by HTTP share."""
     assert_type(answer.status, int)
     assert_type(answer.headers, Mapping[str, str])
+    assert_type(settings.authorization(), dict[str, str])
     connection.close()
 
 
@@ -254,7 +256,7 @@ def plugs(config: Mapping[str, Mapping[str, Any]]) -> None:
     """Plugins, their options, and how they are found."""
     assert_type([EXPORTERS, RECORDERS, FILE_NAME], list[str])
     assert_type([option.name for option in RUNNER_OPTIONS], list[str])
-    assert_type(installed(), list[PluginInfo])
+    assert_type(list_plugins(), list[PluginInfo])
     assert_type(declared_options(EXPORTERS, "csv"), list[Option] | None)
     assert_type(divided({}, RUNNER_OPTIONS), tuple[dict[str, Any], dict[str, Any]])
     assert_type(open_recorders(config), Plugins)

@@ -18,7 +18,7 @@ from rondo_core.export.exposition import OPENMETRICS, choose, expose
 logger = logging.getLogger("rondo.export.openmetrics")
 
 PAGE = "/metrics"
-# A scraper that has not asked, or not read, after that long is let go of.
+# A scraper that has not asked, or not read, after that long is dropped.
 TIMEOUT_S = 10.0
 
 
@@ -35,7 +35,7 @@ class MetricsServer:
         self._known: set[Series] = set()
         self._left_out: set[str] = set()
         try:
-            self._server: _Server | None = _Server(host, port, self)
+            self._server: _HttpServer | None = _HttpServer(host, port, self)
         except (OSError, UnicodeError) as error:
             reason = getattr(error, "strerror", None) or "not an address"
             raise UsageError(f"host, port: {host}:{port}: {reason}; choose another") from None
@@ -88,7 +88,7 @@ class MetricsServer:
         return shown.text
 
 
-class _Server(ThreadingHTTPServer):
+class _HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
 
@@ -105,7 +105,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
-    server: _Server
+    server: _HttpServer
     server_version = f"rondo-exporter-openmetrics/{version('rondo-exporter-openmetrics')}"
     sys_version = ""
     protocol_version = "HTTP/1.1"

@@ -28,7 +28,7 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from rondo_core import Batch, Part, Series
 from rondo_core.export.protobuf import message, messages
 from rondo_exporter_otlp import wire
-from rondo_exporter_otlp.histograms import Key, Total, Totals, delta_points, ends
+from rondo_exporter_otlp.histograms import HistogramTotal, Key, Totals, delta_points, ends
 
 # Field numbers of Metric's data, by what a series is sent as.
 _DATA = {"gauge": 5, "sum": 7, "histogram": 10, "summary": 11}
@@ -58,11 +58,11 @@ Kind = tuple[str, str]
 
 
 @attrs.frozen
-class Request:
+class OtlpRequest:
     """A request's bytes, none where there is nothing to send, and what its acknowledgement moves."""
 
     body: bytes
-    totals: Mapping[Key, Total]
+    totals: Mapping[Key, HistogramTotal]
 
 
 class Encoder:
@@ -84,7 +84,7 @@ class Encoder:
         self._totals = None if histograms == "delta" else Totals()
         self._labels: dict[tuple[str, Series], bytes] = {}
 
-    def encode(self, batch: Batch) -> Request:
+    def encode(self, batch: Batch) -> OtlpRequest:
         """Give the request of a batch.
 
         A point's time is the end of its bucket, which is what its value is of. Metrics come in the order of parts
@@ -92,7 +92,7 @@ class Encoder:
         """
         shells: dict[Kind, Metric] = {}
         points: dict[Kind, list[bytes]] = {}
-        moved: dict[Key, Total] = {}
+        moved: dict[Key, HistogramTotal] = {}
         for part in batch.parts:
             what = _sent_as(part)
             written = self._histogram(part, moved) if what == "histogram" else self._numbers(part, what)
@@ -105,15 +105,15 @@ class Encoder:
             shells.setdefault((what, series.name), _shell(series))
             points.setdefault((what, series.name), []).append(self._end(series, what, batch))
         if not points:
-            return Request(b"", moved)
+            return OtlpRequest(b"", moved)
         metrics = (
             shells[kind].SerializeToString() + message(_DATA[kind[0]], self._heads[kind[0]], *points[kind])
             for kind in points
         )
         scope = message(2, self._scope.SerializeToString(), messages(2, metrics))
-        return Request(message(1, self._resource.SerializeToString(), scope), moved)
+        return OtlpRequest(message(1, self._resource.SerializeToString(), scope), moved)
 
-    def acknowledge(self, request: Request) -> None:
+    def acknowledge(self, request: OtlpRequest) -> None:
         """Take up the totals that the receiver knows now."""
         if self._totals is not None:
             self._totals.acknowledge(request.totals)
@@ -145,7 +145,7 @@ class Encoder:
         fields = [*at, wire.field(wire.AS_DOUBLE, values)]
         yield from zip(part.series, wire.points(leads, fields, ~np.isnan(values)), strict=True)
 
-    def _histogram(self, part: Part, moved: dict[Key, Total]) -> Iterator[tuple[Series, bytes]]:
+    def _histogram(self, part: Part, moved: dict[Key, HistogramTotal]) -> Iterator[tuple[Series, bytes]]:
         written = delta_points(part) if self._totals is None else self._totals.points(part, moved)
         for series, points in written:
             lead = self._lead(series, "histogram")

@@ -18,7 +18,7 @@ Point = ExponentialHistogramDataPoint
 
 
 @attrs.frozen(eq=False)
-class Total:
+class HistogramTotal:
     """What a series has observed since `start_ns`, and up to the end of the bucket that ends at `until_ns`."""
 
     start_ns: int
@@ -38,9 +38,9 @@ class Totals:
 
     def __init__(self) -> None:
         """Begin with no total."""
-        self._acknowledged: dict[Key, Total] = {}
+        self._acknowledged: dict[Key, HistogramTotal] = {}
 
-    def points(self, part: Part, moved: dict[Key, Total]) -> Iterator[tuple[Series, list[Point]]]:
+    def points(self, part: Part, moved: dict[Key, HistogramTotal]) -> Iterator[tuple[Series, list[Point]]]:
         """Give the cumulative points of a part, series by series; `moved` takes up what is acknowledged with them."""
         for column, series in enumerate(part.series):
             key, written = _key(series), []
@@ -53,7 +53,7 @@ class Totals:
                 moved[key] = total
             yield series, written
 
-    def acknowledge(self, moved: Mapping[Key, Total]) -> None:
+    def acknowledge(self, moved: Mapping[Key, HistogramTotal]) -> None:
         """Go on from these totals."""
         self._acknowledged.update(moved)
 
@@ -78,7 +78,7 @@ def ends(part: Part) -> NDArray[np.int64]:
     return (part.timestamps_ns // part.interval_ns + 1) * part.interval_ns
 
 
-def _buckets(part: Part, column: int) -> Iterator[Total]:
+def _buckets(part: Part, column: int) -> Iterator[HistogramTotal]:
     """Walk over what a series observed in each bucket that it was there for, as totals of that bucket alone."""
     statistics = part.statistics
     cells = statistics["sketch"][:, column].astype(np.int64)
@@ -87,13 +87,13 @@ def _buckets(part: Part, column: int) -> Iterator[Total]:
     for row, (end_ns, count, total, low, high) in enumerate(facts):
         if count == count:  # noqa: PLR0124 - NaN: absent
             bounds = (low, high) if count else (np.inf, -np.inf)
-            yield Total(end_ns - part.interval_ns, end_ns, cells[row], total, *bounds)
+            yield HistogramTotal(end_ns - part.interval_ns, end_ns, cells[row], total, *bounds)
 
 
-def _merged(total: Total, bucket: Total) -> Total:
+def _merged(total: HistogramTotal, bucket: HistogramTotal) -> HistogramTotal:
     # Those of a store that was migrated meanwhile may have another number of cells.
     both = np.stack([sketch.resized(total.cells), sketch.resized(bucket.cells)])[:, None, :]
-    return Total(
+    return HistogramTotal(
         total.start_ns,
         bucket.until_ns,
         sketch.merge(both, np.zeros(2, np.int64), 1)[0, 0],
@@ -103,7 +103,7 @@ def _merged(total: Total, bucket: Total) -> Total:
     )
 
 
-def _point(total: Total) -> Point:
+def _point(total: HistogramTotal) -> Point:
     """Write a total as a point without attributes; the definition of the cells is the same."""
     scale, first, counts, zeroes = sketch.cells(total.cells)
     count = int(counts.sum()) + zeroes

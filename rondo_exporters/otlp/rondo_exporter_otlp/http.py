@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
 from rondo_core import Batch
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import BatchTooLargeError, ExportError
-from rondo_core.export import Answer, Connection
+from rondo_core.export import Connection, HttpResponse
 from rondo_core.export.http import error_of, redirected, retry_after_s
 from rondo_exporter_otlp.encode import Encoder
 from rondo_exporter_otlp.plugin import Settings
@@ -38,7 +38,7 @@ class OtlpHttp:
         """
         self._settings, self._clock = settings, clock
         self._encoder = Encoder(settings.resource, settings.histograms)
-        self._connection = Connection(settings.way)
+        self._connection = Connection(settings.endpoint)
         self._headers = {
             **settings.headers,
             "Content-Type": PROTOBUF,
@@ -50,7 +50,7 @@ class OtlpHttp:
 
     def __repr__(self) -> str:
         """Name the receiver, and nothing that is secret."""
-        return f"OtlpHttp({self._settings.way.shown_url!r})"
+        return f"OtlpHttp({self._settings.endpoint.shown_url!r})"
 
     def send(self, batch: Batch) -> int:
         """Deliver the batch in one request.
@@ -63,7 +63,7 @@ class OtlpHttp:
         request, settings = self._encoder.encode(batch), self._settings
         if len(request.body) > MAX_REQUEST_BYTES:
             raise BatchTooLargeError(
-                f"{settings.way.shown_url}: a request of {len(request.body)} bytes; 64 MiB at most"
+                f"{settings.endpoint.shown_url}: a request of {len(request.body)} bytes; 64 MiB at most"
             )
         if not request.body:
             self._connection.check_open()
@@ -78,30 +78,30 @@ class OtlpHttp:
         return self._rejected(answer, authorization)
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         self._connection.close()
 
-    def _rejected(self, answer: Answer, authorization: dict[str, str]) -> int:
+    def _rejected(self, answer: HttpResponse, authorization: dict[str, str]) -> int:
         """Read a partial success: the count of data points that were rejected, which are not to be sent again."""
         try:
             partial = ExportMetricsServiceResponse.FromString(answer.body).partial_success if answer.complete else None
         except DecodeError:
             partial = None
         if partial is None:
-            logger.warning("%s: took a request, but its answer cannot be read", self._settings.way.shown_url)
+            logger.warning("%s: took a request, but its answer cannot be read", self._settings.endpoint.shown_url)
             return 0
         said = self._settings.presentable(partial.error_message, authorization)
         if partial.rejected_data_points > 0:
             logger.warning(
-                "%s: rejected %d data points: %s", self._settings.way.shown_url, partial.rejected_data_points, said
+                "%s: rejected %d data points: %s", self._settings.endpoint.shown_url, partial.rejected_data_points, said
             )
         elif said:
-            logger.warning("%s: %s", self._settings.way.shown_url, said)
+            logger.warning("%s: %s", self._settings.endpoint.shown_url, said)
         return max(0, int(partial.rejected_data_points))
 
-    def _error(self, answer: Answer, authorization: dict[str, str]) -> ExportError:
+    def _error(self, answer: HttpResponse, authorization: dict[str, str]) -> ExportError:
         """Turn a status that is none of success into an error."""
-        text, shown_url = answer.body[:4096].decode("utf-8", "replace"), self._settings.way.shown_url
+        text, shown_url = answer.body[:4096].decode("utf-8", "replace"), self._settings.endpoint.shown_url
         if answer.headers.get("content-type", "").startswith(PROTOBUF):
             try:
                 # google.rpc.Status has its message in field 2 too, after a number in field 1.

@@ -9,7 +9,7 @@ import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import UsageError
-from rondo_core.export import Receiver, read_way
+from rondo_core.export import ReceiverSettings, read_endpoint
 from rondo_core.export.http import check_header_value, check_headers, check_tls
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ OPTIONS = [
 
 
 @attrs.frozen(kw_only=True)
-class Settings(Receiver):
+class Settings(ReceiverSettings):
     """Where to send and how.
 
     Attributes: `resource`, attributes of what the metrics are about; `histograms`, cumulative or delta; `gzip`, whether
@@ -77,7 +77,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
     Raises: UsageError: names the key, what is wrong and the mend, and no credential.
     """
-    way, user, secret = read_way("endpoint", config, ENDPOINT)
+    endpoint, user, secret = read_endpoint("endpoint", config, ENDPOINT)
     check_header_value("bearer_token", config["bearer_token"])
     check_tls(config["ca_file"], config["client_certificate"], config["client_key"])
     names = {"service.name": config["service_name"], "service.instance.id": config["service_instance_id"]}
@@ -92,7 +92,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     if len(given) > 1:
         raise UsageError(f"{', '.join(given)}: each holds credentials; keep one")
     return Settings(
-        way=way,
+        endpoint=endpoint,
         resource={name: text for name, text in {**names, **config["resource"]}.items() if name and text},
         histograms=config["histograms"],
         gzip=config["compression"] == "gzip",

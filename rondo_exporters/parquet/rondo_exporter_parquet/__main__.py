@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
         try:
             lake = Lake(directory, instance, DEFAULTS["rows_per_file"], DEFAULTS["compression"], DEFAULTS["timestamps"])
             try:
-                print(f"{instance}: {lake.bring_up_to_date()} files")  # noqa: T201 - what a command says
+                print(f"{instance}: {lake.upgrade_layout()} files")  # noqa: T201 - what a command says
             finally:
                 lake.close()
         except RondoError as error:

@@ -49,7 +49,7 @@ class File:
         return any(held[0] <= last and held[1] >= first for held, (first, last) in known)
 
 
-class Folder:
+class LakeFolder:
     """A folder that one process writes; every reader may look at any time."""
 
     def __init__(self, path: Path, unit: str, compression: str) -> None:
@@ -97,7 +97,7 @@ class Folder:
     def _write(self, path: Path, table: pa.Table, joined: Sequence[File], kept: frozenset[str] = frozenset()) -> None:
         """Put a file in place; it is on the disk, whole, before it has its name."""
         names = kept | {file.path.name for file in joined}
-        told = _told(table, names)
+        told = _metadata(table, names)
 
         def write(file: IO[bytes]) -> None:
             pq.write_table(table.replace_schema_metadata(told), file, compression=self._compression)
@@ -118,7 +118,7 @@ def read_version_1(path: Path) -> pa.Table:
     raise ExportError(f"{path}: not written by this exporter; move it away")
 
 
-def _told(table: pa.Table, joined: frozenset[str]) -> dict[bytes, str]:
+def _metadata(table: pa.Table, joined: frozenset[str]) -> dict[bytes, str]:
     stamps, each = times_ns(table), spans(table)
     told = {_VERSION: str(VERSION), _FIRST: str(stamps[0]), _LAST: str(stamps[-1])}
     if len(each) <= _MAX_SPANS:

@@ -24,7 +24,7 @@ import pyarrow as pa
 from rondo_core import Batch
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.storage import UNFINISHED
-from rondo_exporter_parquet.files import File, Folder, read_version_1
+from rondo_exporter_parquet.files import File, LakeFolder, read_version_1
 from rondo_exporter_parquet.rows import VALUES, days, in_order, of_version_1, shared, spans, without
 
 
@@ -61,19 +61,19 @@ class Lake:
         with self._sending:
             if self._descriptor < 0:
                 raise ExportError(f"{self._directory}: this exporter was closed; open another")
-            self.bring_up_to_date()
+            self.upgrade_layout()
             for day, table in days(batch, self._unit, self._instance):
                 with self._disk():
                     self._put(day, table)
 
     def close(self) -> None:
-        """Let go of the files, once a batch that is being written is on the disk."""
+        """Release the files, once a batch that is being written is on the disk."""
         with self._sending:
             if self._descriptor >= 0:
                 os.close(self._descriptor)
                 self._descriptor = -1
 
-    def bring_up_to_date(self) -> int:
+    def upgrade_layout(self) -> int:
         """Write the files of layout version 1 that the instance has anew, and remove them; once.
 
         Returns: how many. Killed meanwhile, it goes on where it was. Raises: as `send`.
@@ -107,12 +107,12 @@ class Lake:
 
     def _put(self, day: str, table: pa.Table) -> None:
         """Write a day's rows. Raises: as `send`."""
-        folder = Folder(self._directory / f"day={day}" / self._part, self._unit, self._compression)
+        folder = LakeFolder(self._directory / f"day={day}" / self._part, self._unit, self._compression)
         fresh = _replace_known(folder, table)
         if fresh.num_rows:
             self._append(folder, fresh)
 
-    def _append(self, folder: Folder, table: pa.Table) -> None:
+    def _append(self, folder: LakeFolder, table: pa.Table) -> None:
         """Write rows that no file has, joined with the small files that are not larger."""
         taken, n_rows = self._small(folder, table.num_rows)
         if taken:
@@ -122,7 +122,7 @@ class Lake:
         for first, end in itertools.pairwise(cuts):  # where files were taken in, all of it is one
             folder.add(table.slice(first, end - first), taken)
 
-    def _small(self, folder: Folder, n_rows: int) -> tuple[list[File], int]:
+    def _small(self, folder: LakeFolder, n_rows: int) -> tuple[list[File], int]:
         """Give the files that rows are joined with, smallest first, and how many rows that makes."""
         small = sorted((file for file in folder.files() if 2 * file.n_rows <= self._rows_per_file), key=_size)
         taken: list[File] = []
@@ -138,7 +138,7 @@ def _size(file: File) -> int:
     return file.n_rows
 
 
-def _replace_known(folder: Folder, table: pa.Table) -> pa.Table:
+def _replace_known(folder: LakeFolder, table: pa.Table) -> pa.Table:
     """Let rows take the place of those of the same samples that are there; give the others."""
     wanted = spans(table)
     for file in folder.files():

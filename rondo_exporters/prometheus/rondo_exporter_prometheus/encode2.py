@@ -37,7 +37,7 @@ _METADATA_TYPE, _METADATA_HELP, _METADATA_UNIT = b"\x08", b"\x18", b"\x20"
 
 
 @attrs.frozen
-class Request:
+class WriteRequest:
     """A message, and how much is in it: what the receiver should say that it has written."""
 
     body: bytes = b""
@@ -54,7 +54,7 @@ class Encoder2:
         self._shape = Shape(_REQUEST_SERIES)
         self._starts: dict[tuple[str, int], tuple[tuple[Series, ...], NDArray[np.int64]]] = {}
 
-    def encode(self, batch: Batch, *, samples: bool = True, histograms: bool = True) -> Request:
+    def encode(self, batch: Batch, *, samples: bool = True, histograms: bool = True) -> WriteRequest:
         """Give the Request of a batch, or of its samples or histograms alone; no bytes where there is nothing to send.
 
         Series come in the order of parts, columns and series, symbols in that of their first use; the same batch gives
@@ -64,7 +64,7 @@ class Encoder2:
         sketched = [part for part in batch.parts if histograms and sketch_of(part) is not None]
         plain = samples and not batch.ended and not sketched
         if plain and (body := self._shape.body(blocks)):
-            return Request(body, sum(map(np.count_nonzero, sent)))
+            return WriteRequest(body, sum(map(np.count_nonzero, sent)))
         growing = _Request(self._label_sets)
         for block, cells in zip(blocks, sent, strict=True):
             counts = np.count_nonzero(cells, axis=0).tolist()
@@ -151,13 +151,13 @@ class _Request:
         """Give the table of symbols, and what each series begins with."""
         return b"".join(map(_symbol_field, self._symbols)), [found[0] for found in self._series.values()]
 
-    def whole(self) -> Request:
+    def whole(self) -> WriteRequest:
         if not self._series:
-            return Request()
+            return WriteRequest()
         pieces = [_symbol_field(text) for text in self._symbols]
         for found in self._series.values():
             pieces += (_REQUEST_SERIES, varint(sum(map(len, found))), *found)
-        return Request(b"".join(pieces), *self._counts)
+        return WriteRequest(b"".join(pieces), *self._counts)
 
 
 @lru_cache(maxsize=1 << 14)

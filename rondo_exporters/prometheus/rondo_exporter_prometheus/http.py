@@ -33,7 +33,7 @@ _BODY_READ_BYTES = 4096
 
 
 @attrs.frozen
-class Answer:
+class RemoteWriteResponse:
     """What a receiver said to one request.
 
     Attributes:
@@ -61,10 +61,10 @@ class Poster:
         self._settings, self._clock = settings, clock
         agent = f"rondo-exporter-prometheus/{version('rondo-exporter-prometheus')}"
         self._headers = {**settings.headers, "User-Agent": agent}
-        self._connection = Connection(settings.way)
+        self._connection = Connection(settings.endpoint)
         settings.check_authorization()
 
-    def post(self, message: bytes, protocol: str) -> Answer:
+    def post(self, message: bytes, protocol: str) -> RemoteWriteResponse:
         """Send one message of that version of the protocol.
 
         Raises: BatchTooLargeError: it is larger than `max_bytes`; ReceiverAwayError, AnswerLostError, ExportError: as
@@ -76,13 +76,13 @@ class Poster:
         authorization = settings.authorization()
         headers = {**self._headers, **PROTOCOL_HEADERS[protocol], **authorization}
         answer = self._connection.post(snappy.compress(message), headers, _BODY_READ_BYTES)
-        said, shown_url = "", settings.way.shown_url
+        said, shown_url = "", settings.endpoint.shown_url
         if answer.status >= 300 or answer.status < 200:
             body = answer.body.decode("utf-8", "replace")
             said = settings.presentable(body or answer.reason or "no reason given", authorization)
         if 300 <= answer.status < 400:
             said += redirected(answer.headers.get("location", ""), shown_url)
-        return Answer(
+        return RemoteWriteResponse(
             answer.status,
             f"{shown_url}: answered {answer.status}{said and ': '}{said}",
             _written(answer.headers),
@@ -90,7 +90,7 @@ class Poster:
         )
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         self._connection.close()
 
 

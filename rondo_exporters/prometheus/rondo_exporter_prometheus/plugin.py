@@ -9,8 +9,8 @@ import attrs
 
 from rondo_core import Option, hookimpl
 from rondo_core.errors import LabelError, UsageError
-from rondo_core.export import Receiver, read_way
-from rondo_core.export.http import Way, check_header_value, check_headers, check_tls
+from rondo_core.export import ReceiverSettings, read_endpoint
+from rondo_core.export.http import Endpoint, check_header_value, check_headers, check_tls
 from rondo_core.model import Labels, canonical_labels
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ RESERVED_HEADERS = {
 
 
 @attrs.frozen(kw_only=True)
-class Settings(Receiver):
+class Settings(ReceiverSettings):
     """Where to send and how.
 
     Attributes:
@@ -87,11 +87,11 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
 
     Raises: UsageError: names the key, what is wrong and the mend, and no credential.
     """
-    way, user, secret = read_way("url", config, URL)
+    endpoint, user, secret = read_endpoint("url", config, URL)
     if (user or secret) and (config.get("username") or config.get("password")):
         raise UsageError("url: it holds credentials, and username or password is given too; keep one of them")
     settings = Settings(
-        way=way,
+        endpoint=endpoint,
         protocol=config["protocol"],
         external_labels=_external_labels(config.get("external_labels", {})),
         max_bytes=config["max_bytes"],
@@ -102,7 +102,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         password=config.get("password", "") or secret,
     )
     _check_credentials(settings)
-    _check_tls(way)
+    _check_tls(endpoint)
     return settings
 
 
@@ -117,14 +117,14 @@ def _check_credentials(settings: Settings) -> None:
     check_header_value("bearer_token", settings.bearer_token)
 
 
-def _check_tls(way: Way) -> None:
-    if way.client_key and not way.client_certificate:
+def _check_tls(endpoint: Endpoint) -> None:
+    if endpoint.client_key and not endpoint.client_certificate:
         raise UsageError("client_key: given without a client_certificate; add it")
-    if way.insecure and way.ca_file:
+    if endpoint.insecure and endpoint.ca_file:
         raise UsageError("insecure: it trusts any certificate, and ca_file says which; keep one of them")
-    if (way.ca_file or way.client_certificate) and way.url.scheme != "https":
+    if (endpoint.ca_file or endpoint.client_certificate) and endpoint.url.scheme != "https":
         raise UsageError("url: http, and ca_file or client_certificate is given, which only https can use")
-    check_tls(way.ca_file, way.client_certificate, way.client_key)
+    check_tls(endpoint.ca_file, endpoint.client_certificate, endpoint.client_key)
 
 
 def _external_labels(given: Mapping[str, str]) -> Labels:

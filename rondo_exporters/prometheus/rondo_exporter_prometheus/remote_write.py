@@ -16,8 +16,8 @@ from rondo_core.errors import ExportError, ReceiverAwayError
 from rondo_core.export.http import NOT_NOW, REFUSED, error_of
 from rondo_exporter_prometheus.columns import LabelSets
 from rondo_exporter_prometheus.encode import Encoder
-from rondo_exporter_prometheus.encode2 import Encoder2, Request
-from rondo_exporter_prometheus.http import Answer, Poster
+from rondo_exporter_prometheus.encode2 import Encoder2, WriteRequest
+from rondo_exporter_prometheus.http import Poster, RemoteWriteResponse
 from rondo_exporter_prometheus.plugin import Settings
 
 logger = logging.getLogger("rondo.export.prometheus")
@@ -55,7 +55,7 @@ class RemoteWrite:
 
     def __repr__(self) -> str:
         """Name the receiver, and nothing that is secret."""
-        return f"RemoteWrite({self._settings.way.shown_url!r})"
+        return f"RemoteWrite({self._settings.endpoint.shown_url!r})"
 
     def send(self, batch: Batch) -> int:
         """Deliver the batch.
@@ -74,7 +74,7 @@ class RemoteWrite:
         return min(refused, batch.n_samples) if refused else 0
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Release the connection."""
         self._poster.close()
 
     def _send_2(self, batch: Batch) -> bool:
@@ -93,7 +93,7 @@ class RemoteWrite:
         self._taken = b""
         return True
 
-    def _deliver_2(self, request: Request) -> bool:
+    def _deliver_2(self, request: WriteRequest) -> bool:
         answer = self._poster.post(request.body, "2.0")
         if answer.written is not None and (self._speaks_2 or answer.status >= 300 or any(answer.written)):
             self._speaks_2 = True
@@ -102,16 +102,16 @@ class RemoteWrite:
         if answer.status == UNSUPPORTED or 200 <= answer.status < 300 or self._never_heard_of_it(answer):
             if self._settings.protocol == "2.0":
                 raise ExportError(f"{answer.said}; it does not speak remote-write 2.0, set protocol to auto or 1.0")
-            logger.info("%s: it does not speak remote-write 2.0, and is sent 1.0", self._settings.way.shown_url)
+            logger.info("%s: it does not speak remote-write 2.0, and is sent 1.0", self._settings.endpoint.shown_url)
             self.protocol = "1.0"
             return False
         _judge(answer)
         return True
 
-    def _never_heard_of_it(self, answer: Answer) -> bool:
+    def _never_heard_of_it(self, answer: RemoteWriteResponse) -> bool:
         return not self._speaks_2 and answer.status in _NOT_UNDERSTOOD
 
-    def _count(self, request: Request, answer: Answer, written: tuple[int, int]) -> None:
+    def _count(self, request: WriteRequest, answer: RemoteWriteResponse, written: tuple[int, int]) -> None:
         """Compare what was written with what was sent.
 
         A receiver of 2.0 writes what it can of a request that it answers with 400: to send that again would be wrong,
@@ -124,7 +124,7 @@ class RemoteWrite:
             self.refused_samples += missing
             self._warn("refused", f"{answer.said}: it wrote all but {missing} of the request; those are dropped")
 
-    def _try_histograms(self, request: Request) -> None:
+    def _try_histograms(self, request: WriteRequest) -> None:
         """Send histograms to a receiver that may not store them; without them nothing else is missing.
 
         A receiver that cannot answers 500, as one does that has another trouble: it is asked a few times.
@@ -147,7 +147,7 @@ class RemoteWrite:
             logger.warning("%s", message)
 
 
-def _judge(answer: Answer) -> None:
+def _judge(answer: RemoteWriteResponse) -> None:
     """Turn a status into an error, or into none."""
     error = error_of(answer.status, answer.said, answer.retry_after_s)
     if error is not None:

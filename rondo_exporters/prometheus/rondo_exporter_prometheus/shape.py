@@ -38,13 +38,13 @@ class Shape:
         A request of which not every series of every block is one of its own is no shape that others could have.
         """
         self._front, self._heads = front, list(heads)
-        whole = len(self._heads) == sum(len(block.series) for block in blocks) and _all_there(blocks)
+        whole = len(self._heads) == sum(len(block.series) for block in blocks) and _all_present(blocks)
         self._columns = [(block.series, block.column) for block in blocks] if whole else []
 
     def body(self, blocks: Sequence[Block]) -> bytes:
         """Give the request of these blocks; no bytes where it has another shape."""
         columns = self._columns
-        if len(blocks) != len(columns) or not columns or not _all_there(blocks):
+        if len(blocks) != len(columns) or not columns or not _all_present(blocks):
             return b""
         for block, (series, column) in zip(blocks, columns, strict=True):
             if block.series is not series or block.column is not column:
@@ -55,5 +55,5 @@ class Shape:
         return b"".join(pieces)
 
 
-def _all_there(blocks: Sequence[Block]) -> bool:
+def _all_present(blocks: Sequence[Block]) -> bool:
     return all(all(block.data) for block in blocks)

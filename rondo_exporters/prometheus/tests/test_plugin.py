@@ -66,9 +66,9 @@ def test_every_key_is_read_from_code_or_from_text():
     )
     assert typed == text
     assert typed.external_labels == (("a", "x"), ("b", "1"))
-    assert (typed.way.timeout_s, typed.headers, typed.max_bytes) == (2.5, {"X-Key": "7"}, 1024)
+    assert (typed.endpoint.timeout_s, typed.headers, typed.max_bytes) == (2.5, {"X-Key": "7"}, 1024)
     plain = read_settings({"url": URL})
-    assert (plain.way.timeout_s, plain.protocol, plain.way.insecure) == (10, "auto", False)
+    assert (plain.endpoint.timeout_s, plain.protocol, plain.endpoint.insecure) == (10, "auto", False)
     assert read_settings({"url": URL, "tenant": "7"}).headers == {"X-Scope-OrgID": "7"}
 
 
@@ -76,8 +76,8 @@ def test_credentials_in_the_url_are_taken_out_of_it():
     """user:password@ becomes username and password, percent-decoded; neither URL holds them."""
     settings = read_settings({"url": "https://us%40er:p%3Aw@host.example:8443/w?tenant=9#frag"})
     assert (settings.username, settings.password) == ("us@er", "p:w")
-    assert settings.way.url.geturl() == "https://host.example:8443/w?tenant=9"
-    assert settings.way.shown_url == "https://host.example:8443/w"
+    assert settings.endpoint.url.geturl() == "https://host.example:8443/w?tenant=9"
+    assert settings.endpoint.shown_url == "https://host.example:8443/w"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The virtio devices that were asked for: put on a board, bound to plugins, let go of at the end."""
+"""The virtio devices that were asked for: put on a board, bound to plugins, released at the end."""
 
 from __future__ import annotations
 
@@ -109,6 +109,6 @@ class VirtioDevices:
         return balloon.state
 
     def close(self) -> None:
-        """Let go of the disk images; more than once is once."""
+        """Release the disk images; more than once is once."""
         for image in self._images:
             image.close()

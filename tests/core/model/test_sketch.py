@@ -203,19 +203,19 @@ def test_the_finest_tier_lifts_to_the_statistic_and_back():
     """The bank that counts, and nothing where nothing was observed."""
     heads = np.array([[sketch.pack_head(3, -7, 0), sketch.pack_head(-2, 9, 1), 0]])
     banks = tuple(np.arange(3 * WIDTH, dtype=np.uint32).reshape(1, 3, WIDTH) + 1000 * bank for bank in (0, 1))
-    lifted = sketch.lift(heads, banks)
-    assert lifted.shape == (1, 3, WORDS)
-    assert lifted.dtype == np.int64
-    assert [sketch.cells(lifted[0, column])[:2] for column in (0, 1, 2)] == [(3, -7), (-2, 9), (20, 0)]
-    assert lifted[0, 0, 2:].tolist() == banks[0][0, 0].tolist()
-    assert lifted[0, 1, 2:].tolist() == banks[1][0, 1].tolist()
-    assert lifted[0, 2, :2].tolist() == [0, 0]
-    assert sketch.scales(lifted).tolist() == [[3, -2, 20]]
-    assert sketch.first_indexes(lifted[:, :2]).tolist() == [[-7, 9]]
-    back, (counts, other) = sketch.lower(lifted)
+    statistic = sketch.of_cells(heads, banks)
+    assert statistic.shape == (1, 3, WORDS)
+    assert statistic.dtype == np.int64
+    assert [sketch.cells(statistic[0, column])[:2] for column in (0, 1, 2)] == [(3, -7), (-2, 9), (20, 0)]
+    assert statistic[0, 0, 2:].tolist() == banks[0][0, 0].tolist()
+    assert statistic[0, 1, 2:].tolist() == banks[1][0, 1].tolist()
+    assert statistic[0, 2, :2].tolist() == [0, 0]
+    assert sketch.scales(statistic).tolist() == [[3, -2, 20]]
+    assert sketch.first_indexes(statistic[:, :2]).tolist() == [[-7, 9]]
+    back, (counts, other) = sketch.to_cells(statistic)
     assert back.tolist() == [[sketch.pack_head(3, -7, 0), sketch.pack_head(-2, 9, 0), 0]]
     assert counts.dtype == other.dtype == np.uint32
-    assert counts.tolist() == lifted[..., 2:].tolist()
+    assert counts.tolist() == statistic[..., 2:].tolist()
     assert not other.any()
 
 

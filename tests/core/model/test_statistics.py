@@ -13,13 +13,13 @@ from rondo_core.model.statistics import (
     MERGED_AS,
     SKETCH,
     WindowMerge,
+    cell_statistics,
     cells_for,
     check_statistics,
     coarse_statistics,
-    derived,
+    complete_statistics,
     fine_cells,
     finite_sum,
-    lift,
     mend_sums,
 )
 
@@ -115,12 +115,12 @@ def test_a_statistic_is_read_from_the_cells_that_tell_it(kind, kept, statistic, 
 def test_a_bucket_with_one_sample_is_all_its_statistics():
     """Of counters and gauges; coverage says whether there is one."""
     last = np.array([[1.5, NAN], [-2.0, 0.0]])
-    read = lift("gauge", {"last": last})
+    read = cell_statistics("gauge", {"last": last})
     assert set(read) == {*STATISTICS, COVERAGE}
     assert all(same(read[name], last) for name in STATISTICS)
     assert same(read[COVERAGE], [[1, 0], [1, 1]])
     assert read[COVERAGE].dtype == np.int64
-    assert set(lift("counter", {"last": last})) == {"first", "last", "min", "max", COVERAGE}
+    assert set(cell_statistics("counter", {"last": last})) == {"first", "last", "min", "max", COVERAGE}
 
 
 def test_a_summarys_sign_says_which_copy_counts():
@@ -132,7 +132,7 @@ def test_a_summarys_sign_says_which_copy_counts():
         "max0": np.array([[5.0, 9.0, 9.0, 9.0]]), "max1": np.array([[8.0, 6.0, 8.0, 8.0]]),
         "count_base": np.array([[10.0, 11.0, 12.0, NAN]]), "sum_base": np.array([[20.0, 21.0, 22.0, NAN]]),
     }  # fmt: skip
-    read = lift("summary", cells)
+    read = cell_statistics("summary", cells)
     assert same(read["count"], [[2, 3, 0, NAN]])
     assert same(read["sum"], [[1, 2, 0, NAN]])
     assert same(read["min"], [[3, 4, NAN, NAN]])
@@ -140,13 +140,13 @@ def test_a_summarys_sign_says_which_copy_counts():
     assert same(read["count_base"], cells["count_base"])
     assert same(read["sum_base"], cells["sum_base"])
     assert same(read[COVERAGE], [[1, 1, 1, 0]])
-    assert set(lift("summary", {"count": cells["count"]})) == {"count", COVERAGE}
+    assert set(cell_statistics("summary", {"count": cells["count"]})) == {"count", COVERAGE}
     assert same(
-        lift("summary", {"count": cells["count"], "min0": cells["min0"], "min1": cells["min1"]})["min"],
+        cell_statistics("summary", {"count": cells["count"], "min0": cells["min0"], "min1": cells["min1"]})["min"],
         [[3, 4, NAN, NAN]],
     )
     full = {name: cell[:, :2] for name, cell in cells.items()}
-    assert same(lift("summary", full)["sum"], [[1, 2]])
+    assert same(cell_statistics("summary", full)["sum"], [[1, 2]])
 
 
 def test_a_summarys_sketch_is_lifted_with_it():
@@ -154,7 +154,7 @@ def test_a_summarys_sketch_is_lifted_with_it():
     heads = np.array([[sketch.pack_head(3, -5, 1)]])
     banks = np.zeros((1, 1, sketch.WIDTH), np.uint32), np.ones((1, 1, sketch.WIDTH), np.uint32)
     cells = {"count": np.array([[1.0]]), "sketch_head": heads, "sketch0": banks[0], "sketch1": banks[1]}
-    assert lift("summary", cells)[SKETCH][0, 0, 2:].sum() == sketch.WIDTH
+    assert cell_statistics("summary", cells)[SKETCH][0, 0, 2:].sum() == sketch.WIDTH
 
 
 def merged(statistic, values):
@@ -282,23 +282,27 @@ def test_sums_add_up_bucket_by_bucket(n_series, n_windows):
 def test_what_is_not_covered_is_absent():
     """Whatever its cells hold; a counter's least and most are its first and last."""
     statistics = {COVERAGE: np.array([[2, 0]]), "first": np.array([[1.0, 9.0]]), "last": np.array([[3.0, 9.0]])}
-    read = derived("counter", statistics)
+    read = complete_statistics("counter", statistics)
     assert same(read["first"], [[1, NAN]])
     assert same(read["min"], [[1, NAN]])
     assert same(read["max"], [[3, NAN]])
     assert same(read[COVERAGE], [[2, 0]])
-    assert set(derived("gauge", statistics)) == {COVERAGE, "first", "last"}
-    assert set(derived("counter", {COVERAGE: np.array([[1]]), "last": np.array([[1.0]])})) == {COVERAGE, "last", "max"}
-    assert set(derived("counter", {COVERAGE: np.array([[1]]), "first": np.array([[1.0]])})) == {
+    assert set(complete_statistics("gauge", statistics)) == {COVERAGE, "first", "last"}
+    assert set(complete_statistics("counter", {COVERAGE: np.array([[1]]), "last": np.array([[1.0]])})) == {
+        COVERAGE,
+        "last",
+        "max",
+    }
+    assert set(complete_statistics("counter", {COVERAGE: np.array([[1]]), "first": np.array([[1.0]])})) == {
         COVERAGE,
         "first",
         "min",
     }
     kept = np.full((1, 2, sketch.WORDS), 5, np.int64)
-    read = derived("summary", {COVERAGE: np.array([[1, 0]]), SKETCH: kept, "sum": np.array([[1.0, 2.0]])})
+    read = complete_statistics("summary", {COVERAGE: np.array([[1, 0]]), SKETCH: kept, "sum": np.array([[1.0, 2.0]])})
     assert (read[SKETCH][0, 0] == 5).all()
     assert (read[SKETCH][0, 1] == 0).all()
     assert same(read["sum"], [[1, NAN]])
     whole = {COVERAGE: np.array([[1]]), "sum": np.array([[2.0]])}
-    assert derived("summary", whole) == whole
-    assert derived("summary", whole) is not whole
+    assert complete_statistics("summary", whole) == whole
+    assert complete_statistics("summary", whole) is not whole

@@ -88,7 +88,7 @@ class RawImage:
         return False
 
     def close(self) -> None:
-        """Let go of it, and of its lock; more than once is once."""
+        """Release it, and its lock; more than once is once."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

@@ -22,14 +22,14 @@ from typing import Any
 from rondo_job.files import names
 from rondo_job.files.inbox import Entry, post
 from rondo_job.files.tail import TailWriter
-from rondo_job.start.copying import CHUNK_BYTES, Copy, write_all
+from rondo_job.start.copying import CHUNK_BYTES, StreamCopy, write_all
 from rondo_job.start.output import STDIN, STDOUT, Output, copy_size
 
 _GROUP_WAIT_S = 0.02  # a signal to a group comes to all of its members within microseconds
 _MESSAGE_BYTES = 1 << 16
 
 
-class Relay:
+class OutputRelay:
     """The relay, as the recorder sees it.
 
     Attributes: `pid`.
@@ -47,14 +47,14 @@ class Relay:
             try:
                 here.close()
                 output.close_job()
-                _Relaying(output, there, set(signals), on_lost).run()
+                _RelayProcess(output, there, set(signals), on_lost).run()
             except BaseException:  # noqa: BLE001 - of a copy of the recorder nothing else may run
                 os._exit(1)
             os._exit(0)
         there.close()
         self._channel: socket.socket | None = here
 
-    def tell(self, facts: dict[str, Any]) -> None:
+    def send_facts(self, facts: dict[str, Any]) -> None:
         """Say which life it is, before the job begins: "life", its store's path; "pid", the job's."""
         self._ask({"told": facts})
 
@@ -88,14 +88,14 @@ class Relay:
         return json.loads(answer)
 
 
-class _Relaying:
+class _RelayProcess:
     """The relay itself."""
 
     def __init__(
         self, output: Output, channel: socket.socket, signals: set[int], on_lost: Callable[[dict[str, Any], int], None]
     ) -> None:
         self._output, self._channel, self._signals, self._on_lost = output, channel, signals, on_lost
-        self._copies = [Copy(stream, self._note_group) for stream in output.streams]
+        self._copies = [StreamCopy(stream, self._note_group) for stream in output.streams]
         self._told: dict[str, Any] = {}
         self._pidfd = -1
         self._modes: list[Any] | None = None

@@ -27,14 +27,14 @@ from rondo_core.storage.files import Folder
 
 # A store that an exporter cannot be brought to take is left alone that long, and twice as long each time: to rotate a
 # token, or to start a receiver, takes a moment.
-SLEEP_FIRST_S, SLEEP_LAST_S = 1.0, 3600.0
+BACK_OFF_FIRST_S, BACK_OFF_LAST_S = 1.0, 3600.0
 # When the last walk of an agent tries once more what failed in it.
 LAST_WAITS_S = (0.5, 1.0)
 _LOOK_S = 0.2
 
 
 @attrs.frozen
-class Found:
+class StoreEntry:
     """A store as one walk found it, and the label that tells its samples from others'."""
 
     path: Path
@@ -48,7 +48,7 @@ class Found:
 
 
 @attrs.frozen
-class _Asleep:
+class _Backoff:
     """A store that is left alone until an instant (monotonic s): how often in a row it failed, and how."""
 
     tries: int
@@ -58,7 +58,7 @@ class _Asleep:
 
 
 class Folds:
-    """Folds what a dead process left unfolded, once for all lanes."""
+    """Folds what a dead process left unfolded, once for all threads."""
 
     def __init__(self) -> None:
         """Know no store."""
@@ -79,7 +79,7 @@ class Folds:
             self._done = {key: run for key, run in self._done.items() if key in there}
 
 
-class Lane:
+class ExporterThread:
     """One exporter's way through the stores.
 
     Attributes: `samples`, `failures`, `notes`: of the last walk. Stores are remembered by what they are, not where.
@@ -105,7 +105,7 @@ class Lane:
         self._deadline_s = float(agent.get("deadline", 60.0))
         self.samples, self.failures, self.notes = 0, list[str](), list[str]()
         self._complete: dict[Key, int] = {}
-        self._asleep: dict[Key, _Asleep] = {}
+        self._backoffs: dict[Key, _Backoff] = {}
         self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
         self._last_tried: Key | None = None
         self._thread: threading.Thread | None = None
@@ -116,7 +116,7 @@ class Lane:
         """Whether the last walk is still under way."""
         return self._thread is not None and self._thread.is_alive()
 
-    def is_through(self, store: Found) -> bool:
+    def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
         return self._complete.get(store.key) == store.look.run
 
@@ -124,13 +124,13 @@ class Lane:
         """Keep no memory of stores that are gone."""
         if not self.busy:
             self._complete = {key: run for key, run in self._complete.items() if key in there}
-            self._asleep = {key: asleep for key, asleep in self._asleep.items() if key in there}
+            self._backoffs = {key: backoff for key, backoff in self._backoffs.items() if key in there}
 
-    def wakes_s(self) -> float:
+    def next_try_s(self) -> float:
         """Say when the first store that is left alone is to be tried again, monotonic s; infinity: none is."""
-        return min((asleep.until_s for asleep in tuple(self._asleep.values())), default=float("inf"))
+        return min((backoff.until_s for backoff in tuple(self._backoffs.values())), default=float("inf"))
 
-    def walk(self, stores: list[Found], stop: threading.Event, clock: Clock, *, last: bool = False) -> None:
+    def walk(self, stores: list[StoreEntry], stop: threading.Event, clock: Clock, *, last: bool = False) -> None:
         """Walk over the stores, in a thread of its own. Args: `last`: no other walk tries again what fails in this."""
         self.samples, self.failures, self.notes = 0, [], []
         self._thread = threading.Thread(
@@ -151,29 +151,29 @@ class Lane:
             if self._thread is not None:
                 self._thread.join(min(_LOOK_S, max(until_s - now_s, 0.0)))
 
-    def _run(self, stores: list[Found], stop: threading.Event, clock: Clock, last: bool) -> None:
+    def _run(self, stores: list[StoreEntry], stop: threading.Event, clock: Clock, last: bool) -> None:
         exporter = self._opened()
         if exporter is None:
             return
         self._walk(stores, exporter, stop, clock)
         for wait_s in LAST_WAITS_S if last else ():
-            asleep = {key for key, each in self._asleep.items() if not each.is_final}
-            failed = [store for store in stores if store.key in asleep]
+            backoff = {key for key, each in self._backoffs.items() if not each.is_final}
+            failed = [store for store in stores if store.key in backoff]
             if not failed or stop.wait(wait_s):
                 return
             for store in failed:
-                self.failures = [line for line in self.failures if line != self._asleep[store.key].line]
+                self.failures = [line for line in self.failures if line != self._backoffs[store.key].line]
                 outcome = self._try(store, exporter, clock)
                 if outcome is not None and outcome.retry_s:
                     self.failures.append(f"{self.name}: {printable(outcome.error)}")
 
-    def _walk(self, stores: list[Found], exporter: Exporter, stop: threading.Event, clock: Clock) -> None:
+    def _walk(self, stores: list[StoreEntry], exporter: Exporter, stop: threading.Event, clock: Clock) -> None:
         # What the receiver does not take now may be one store's fault: the next one tells.
-        waiting: tuple[Found, Outcome] | None = None
+        waiting: tuple[StoreEntry, Outcome] | None = None
         for store in self._in_turn(stores):
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return
-            outcome = None if self._rests(store) or self._is_done(store) else self._try(store, exporter, clock)
+            outcome = None if self._backs_off(store) or self._is_done(store) else self._try(store, exporter, clock)
             if outcome is None:
                 continue
             if outcome.retry_s:
@@ -185,7 +185,7 @@ class Lane:
             elif outcome.samples:
                 self._backoff_s = BACKOFF_FIRST_S
                 if waiting is not None:
-                    self._put_to_sleep(waiting[0], waiting[1].error, waiting[1].retry_s)
+                    self._back_off(waiting[0], waiting[1].error, waiting[1].retry_s)
                     waiting = None
         if waiting is not None:
             self._wait(waiting[1])
@@ -198,28 +198,28 @@ class Lane:
                 self.failures.append(f"{self.name}: {one_line(error)}")
         return self._exporter
 
-    def _in_turn(self, stores: list[Found]) -> list[Found]:
+    def _in_turn(self, stores: list[StoreEntry]) -> list[StoreEntry]:
         """Begin behind the store that was tried last when the receiver took nothing: none holds up those after it."""
         keys = [store.key for store in stores]
         first = keys.index(self._last_tried) + 1 if self._last_tried in keys else 0
         return stores[first:] + stores[:first]
 
-    def _is_done(self, store: Found) -> bool:
+    def _is_done(self, store: StoreEntry) -> bool:
         """Say whether a store needs no further look; one that was put back as it once was has another cursor."""
         return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.look.run
 
-    def _rests(self, store: Found) -> bool:
-        asleep = self._asleep.get(store.key)
-        if asleep is None or monotonic_ns() / NS_PER_S >= asleep.until_s:
+    def _backs_off(self, store: StoreEntry) -> bool:
+        backoff = self._backoffs.get(store.key)
+        if backoff is None or monotonic_ns() / NS_PER_S >= backoff.until_s:
             return False
-        self.failures.append(asleep.line)
+        self.failures.append(backoff.line)
         return True
 
-    def _put_to_sleep(self, store: Found, why: str, at_least_s: float = 0.0, *, is_final: bool = False) -> str:
-        tries = self._asleep[store.key].tries if store.key in self._asleep else 0
-        wait_s = max(at_least_s, min(SLEEP_LAST_S, SLEEP_FIRST_S * 2**tries))
+    def _back_off(self, store: StoreEntry, why: str, at_least_s: float = 0.0, *, is_final: bool = False) -> str:
+        tries = self._backoffs[store.key].tries if store.key in self._backoffs else 0
+        wait_s = max(at_least_s, min(BACK_OFF_LAST_S, BACK_OFF_FIRST_S * 2**tries))
         line = f"{printable(str(store.path))}: {self.name}: {printable(why)}"
-        self._asleep[store.key] = _Asleep(min(tries + 1, 32), monotonic_ns() / NS_PER_S + wait_s, line, is_final)
+        self._backoffs[store.key] = _Backoff(min(tries + 1, 32), monotonic_ns() / NS_PER_S + wait_s, line, is_final)
         return line
 
     def _wait(self, outcome: Outcome) -> None:
@@ -228,7 +228,7 @@ class Lane:
         self._not_before_ns = monotonic_ns() + round(wait_s * NS_PER_S)
         self._backoff_s = min(BACKOFF_LAST_S, self._backoff_s * 2)
 
-    def _try(self, store: Found, exporter: Exporter, clock: Clock) -> Outcome | None:
+    def _try(self, store: StoreEntry, exporter: Exporter, clock: Clock) -> Outcome | None:
         """Export a store; None where there is nothing to be done about it, or it failed."""
         try:
             with Folder(store.path, follow=False) as held:
@@ -236,14 +236,14 @@ class Lane:
         except Exception as error:  # noqa: BLE001 - one store, or one plugin, never stops the others
             if _is_there(store):
                 is_final = isinstance(error, RefusesAllError)
-                self.failures.append(self._put_to_sleep(store, one_line(error), is_final=is_final))
+                self.failures.append(self._back_off(store, one_line(error), is_final=is_final))
             else:
                 self.notes.append(printable(f"{store.path}: gone before {self.name} had sent it"))
             return None
-        self._asleep.pop(store.key, None)
+        self._backoffs.pop(store.key, None)
         return outcome
 
-    def _export(self, store: Found, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
+    def _export(self, store: StoreEntry, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
         look = look_at(held)
         if look.ended:
             self._folds.fold(held, look)
@@ -283,7 +283,7 @@ class Lane:
         return outcome
 
     def close(self) -> None:
-        """Let go of the exporter, which is not waited for longer than for a request."""
+        """Release the exporter, which is not waited for longer than for a request."""
         if self._exporter is not None:
             closing = threading.Thread(target=self._close, args=(self._exporter,), daemon=True)
             closing.start()
@@ -301,7 +301,7 @@ def _was_never_recorded_in(reader: StoreReader) -> bool:
     return not len(reader.registry) and not any(slab.headers().any() for slab in slabs)
 
 
-def _is_there(store: Found) -> bool:
+def _is_there(store: StoreEntry) -> bool:
     """Say whether the store that was found still lies where it did."""
     try:
         with Folder(store.path, follow=False) as held:

@@ -17,7 +17,7 @@ AT_ONCE = 16  # stores that are folded between two looks whether it is time to e
 ROUNDS = 4  # at most, at the end
 
 
-class Keeper:
+class RetentionThread:
     """Looks at the directory a second after a store in it was opened, each minute, and once more when it was closed.
 
     No failure reaches the program: each is logged once. A forked child has none of it.
@@ -26,7 +26,7 @@ class Keeper:
     def __init__(self, directory: Path, bound: Bound, clock: Clock) -> None:
         """Begin; the first look is the thread's."""
         self._directory, self._bound, self._clock = directory, bound, clock
-        self._told: SimpleQueue[None] = SimpleQueue()  # which takes a word from a finalizer too
+        self._wakes: SimpleQueue[None] = SimpleQueue()  # which takes a word from a finalizer too
         self._said: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="rondo-retention", daemon=True)
         self._thread.start()
@@ -35,7 +35,7 @@ class Keeper:
         wait_s = FIRST_S
         while True:
             try:
-                self._told.get(timeout=wait_s)
+                self._wakes.get(timeout=wait_s)
             except Empty:
                 wait_s = 0.0 if self._prune() else EVERY_S
                 continue
@@ -74,7 +74,7 @@ class Keeper:
 
     def stop(self) -> None:
         """Tell the thread to end, and do not wait for it."""
-        self._told.put(None)
+        self._wakes.put(None)
 
     def close(self) -> None:
         """End the thread, and look once more: the store that was just closed may be one too many."""

@@ -1,0 +1,199 @@
+"""A session's directory, and what is told of its tests at the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from rondo_core.errors import UsageError
+from rondo_job.pytest_plugin.conditions import Condition, duration_text, read_condition, size_text
+from rondo_job.pytest_plugin.recording import TestRecording
+from rondo_job.pytest_plugin.table import SUFFIX, Test, read_tests
+
+_NAME_WIDTH = 70
+_MUCH_BYTES = 16 << 20  # less than that takes no worker down
+_KEPT = 10  # sessions in a directory that nobody named
+
+
+@attrs.frozen
+class Fallen:
+    """A process that ended with a test under way.
+
+    Attributes: `running`, the test; `culprit`, the test of that process after which the most memory was there that was
+    not there before it, which may be the one that was running; None where none took 16 MiB.
+    """
+
+    worker: str
+    pid: int
+    running: Test
+    culprit: Test | None
+
+
+class Session:
+    """The plugin of the process that the session was started in."""
+
+    def __init__(self, config: Any) -> None:
+        """Make the directory; record here where no xdist runs the tests elsewhere. Raises: pytest.UsageError."""
+        try:
+            self._conditions = [read_condition(each) for each in config.getoption("rondo_fail_if")]
+            self.directory = _directory(config)
+        except (UsageError, OSError) as error:
+            raise pytest.UsageError(str(error)) from None
+        self._top = config.getoption("rondo_top")
+        self._broken: list[tuple[Condition, Test, str]] = []
+        if getattr(config.option, "dist", "no") == "no":
+            config.pluginmanager.register(TestRecording(str(self.directory), "main"), "rondo-recording")
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Tell a worker of xdist where to record."""
+        node.workerinput["rondo_directory"] = str(self.directory)
+
+    @pytest.hookimpl(hookwrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: Any) -> Generator[None, Any, None]:
+        """Fail the session where a test met a condition, once all workers are through."""
+        yield
+        tests, _ = self.tests() if self._conditions else ([], 0)
+        for condition in self._conditions:
+            found = [(condition, test, met) for test in tests if (met := condition.met_by(test)) is not None]
+            self._broken += found
+        if self._broken and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        """Show the dearest tests, and write report.json."""
+        tests, left_out = self.tests()
+        if not tests:
+            return
+        fallen = find_fallen(tests)
+        (self.directory / "report.json").write_text(json.dumps(as_plain(tests, fallen)))
+        terminalreporter.section("rondo: what tests took")
+        for line in self._lines(tests, fallen, left_out):
+            terminalreporter.write_line(line)
+
+    def tests(self) -> tuple[list[Test], int]:
+        """Read the tables of all processes: their tests, and how many more had no room."""
+        tests, left_out = [], 0
+        for path in sorted(self.directory.glob("*" + SUFFIX)):
+            found, without = read_tests(path)
+            tests += found
+            left_out += without
+        return tests, left_out
+
+    def _lines(self, tests: list[Test], fallen: list[Fallen], left_out: int) -> Iterable[str]:
+        for each in fallen:
+            yield from _fall_lines(each)
+        yield from _list("slowest", tests, lambda test: test.duration_ns, self._top)
+        hungry = [test for test in tests if test.growth_bytes >= 1 << 20]
+        yield from _list("memory that stayed", hungry, lambda test: test.growth_bytes, self._top)
+        spiky = [test for test in tests if test.peak_bytes - max(test.before_bytes, test.after_bytes) >= 1 << 20]
+        yield from _list("memory for a while", spiky, lambda test: test.peak_bytes - test.before_bytes, self._top)
+        leaking = [test for test in tests if test.descriptors > 0 or test.threads > 0]
+        yield from _list("left behind", leaking, lambda test: test.descriptors + test.threads, self._top)
+        for condition, test, met in self._broken[: 4 * self._top]:
+            yield f"FAILED --rondo-fail-if '{condition.text}': {met}: {test.name}"
+        if len(self._broken) > 4 * self._top:
+            yield f"and {len(self._broken) - 4 * self._top} more that meet a --rondo-fail-if"
+        if left_out:
+            yield f"{left_out} tests had no room in the tables, and are not in these lists"
+        processes = len({(test.worker, test.pid) for test in tests})
+        where = f"{processes} process{'es' if processes > 1 else ''}"
+        yield f"{len(tests)} tests in {where}; stores and report.json: {self.directory}"
+
+
+def find_fallen(tests: list[Test]) -> list[Fallen]:
+    """Find the processes that ended with a test under way, and the test of each that took the most memory."""
+    found = []
+    for running in (test for test in tests if test.state == "running"):
+        own = [test for test in tests if (test.worker, test.pid) == (running.worker, running.pid)]
+        culprit = max(own, key=_taken)
+        found.append(Fallen(running.worker, running.pid, running, culprit if _taken(culprit) >= _MUCH_BYTES else None))
+    return found
+
+
+def _taken(test: Test) -> int:
+    """Give what a test took and did not give back; of one that never ended, at its peak."""
+    return (test.peak_bytes if test.state == "running" else test.after_bytes) - test.before_bytes
+
+
+def _fall_lines(fallen: Fallen) -> Iterable[str]:
+    who = f"process {fallen.worker} (pid {fallen.pid})"
+    if fallen.culprit is None:
+        yield f"{who} ended while {fallen.running.name} ran; no test of it took 16 MiB"
+    elif fallen.culprit is fallen.running:
+        yield f"{fallen.running.name} took {size_text(_taken(fallen.running))} until {who}, which ran it, ended"
+    else:
+        yield f"{fallen.culprit.name} took {size_text(_taken(fallen.culprit))} and kept it, in {who},"
+        yield f"    which ended while {fallen.running.name} ran ({size_text(_taken(fallen.running))} of its own)"
+    yield ""
+
+
+def _list(title: str, tests: list[Test], of: Callable[[Test], int], top: int) -> Iterable[str]:
+    """Give the lines of one list, the dearest first."""
+    if not tests:
+        return
+    yield f"{title:<20}{'duration':>10}{'cpu':>10}{'grew':>11}{'peak':>11}{'files':>7}{'threads':>9}  test"
+    for test in sorted(tests, key=of, reverse=True)[:top]:
+        name = test.name if len(test.name) <= _NAME_WIDTH else "..." + test.name[3 - _NAME_WIDTH :]
+        worker = "" if test.worker == "main" else test.worker
+        yield (
+            f"  {worker:<18}{duration_text(test.duration_ns):>10}{duration_text(test.cpu_ns):>10}"
+            f"{size_text(test.growth_bytes):>11}{size_text(test.peak_bytes):>11}"
+            f"{test.descriptors:>+7d}{test.threads:>+9d}  {name}"
+        )
+    yield ""
+
+
+def as_plain(tests: list[Test], fallen: list[Fallen]) -> dict[str, Any]:
+    """Give what report.json says: every test's figures, how many ended how, and the processes that fell."""
+    names = [each.name for each in attrs.fields(Test)]
+    return {
+        "version": 1,
+        "outcomes": dict(Counter(test.state for test in tests)),
+        "fallen": [
+            {
+                "worker": each.worker,
+                "pid": each.pid,
+                "running": each.running.name,
+                "culprit": each.culprit and each.culprit.name,
+                "culprit_bytes": each.culprit and _taken(each.culprit),
+            }
+            for each in fallen
+        ],
+        "tests": [{name: getattr(test, name) for name in names} for test in tests],
+    }
+
+
+def _directory(config: Any) -> Path:
+    """Make the session's directory: the one that was named, less an earlier session's tables, or one below .rondo."""
+    named = config.getoption("rondo_dir")
+    if named:
+        place = Path(named).absolute()
+        place.mkdir(parents=True, exist_ok=True)
+        for old in place.glob("*" + SUFFIX):
+            old.unlink()
+        return place
+    home: Path = config.rootpath / ".rondo"
+    place = home / f"pytest-{time.strftime('%Y-%m-%dT%H.%M.%S')}-{os.getpid()}"
+    place.mkdir(parents=True)
+    ignore = home / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text("*\n")
+    _forget(home)
+    return place
+
+
+def _forget(home: Path) -> None:
+    """Remove the oldest sessions beyond the last ten."""
+    import shutil
+
+    for old in sorted(home.glob("pytest-*"))[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)

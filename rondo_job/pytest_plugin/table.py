@@ -1,0 +1,150 @@
+"""The table of a process's tests: a mapped file of a row a test, which outlives whatever ends the process.
+
+A file is a header and rows of ROW_BYTES; numbers are int64, little-endian. A row's state is written last at the
+test's start and at its end, so that a row that says "ran to its end" is whole.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+
+MAGIC = b"RONDOTST"
+VERSION = 1
+SUFFIX = ".tests"
+MAX_ROWS = 50_000  # 16 MiB; later tests are run and not recorded, and the session says how many
+_HEADER = struct.Struct("<8sqqqqq")  # magic, version, rows, used, pid, and tests that had no room
+HEADER_BYTES = 64
+ROW_BYTES = 320
+_WORDS = ROW_BYTES // 8
+_NUMBERS = 11
+NAME_BYTES = ROW_BYTES - 8 * _NUMBERS
+STATES = ("", "running", "passed", "failed", "skipped")
+RUNNING = STATES.index("running")
+
+
+@attrs.frozen
+class Test:
+    """What a test took, and left behind.
+
+    Attributes: `worker`, the process's name, `gw0` and the like under xdist, and `pid`; `name`, the test's id, whose
+    end alone is kept where it is long; `state`: running, passed, failed or skipped; `started_ns`, since the epoch;
+    `duration_ns`; `cpu_ns`, of the process and of its children that ended; `before_bytes`, `after_bytes` and
+    `peak_bytes`, resident memory; `descriptors` and `threads`, how many more there were after it than before it. Of a
+    test that was still running when its process ended, `after_bytes` is the last that was seen, at most 50 ms old.
+    """
+
+    __test__ = False
+
+    worker: str
+    pid: int
+    name: str
+    state: str
+    started_ns: int
+    duration_ns: int
+    cpu_ns: int
+    before_bytes: int
+    after_bytes: int
+    peak_bytes: int
+    descriptors: int
+    threads: int
+
+    @property
+    def growth_bytes(self) -> int:
+        """Resident memory that was there after the test and not before it; negative where it gave some back."""
+        return self.after_bytes - self.before_bytes
+
+
+class TestsTable:
+    """A table that is being written, of `rows` rows; the file is made anew."""
+
+    __test__ = False
+
+    def __init__(self, path: Path, rows: int) -> None:
+        """Make the file at its full size. Raises: OSError: it cannot be had."""
+        self.rows = min(max(rows, 1), MAX_ROWS)
+        size = HEADER_BYTES + self.rows * ROW_BYTES
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            self._map = mmap.mmap(descriptor, size)
+        finally:
+            os.close(descriptor)
+        _HEADER.pack_into(self._map, 0, MAGIC, VERSION, self.rows, 0, os.getpid(), 0)
+        self._words = memoryview(self._map).cast("q")
+        self._used = 0
+
+    def begin(self, name: str, started_ns: int, before_bytes: int) -> int:
+        """Take a row for a test that starts. Returns: where its numbers lie, in words; -1: there is no room."""
+        if self._used == self.rows:
+            self._words[5] += 1
+            return -1
+        at = HEADER_BYTES // 8 + self._used * _WORDS
+        text = name.encode("utf-8", "replace")[-NAME_BYTES:]
+        start = 8 * (at + _NUMBERS)
+        self._map[start : start + len(text)] = text
+        words = self._words
+        words[at + 1] = started_ns
+        words[at + 4] = words[at + 5] = words[at + 6] = before_bytes
+        words[at + 9] = len(text)
+        words[at] = RUNNING
+        self._used += 1
+        words[3] = self._used
+        return at
+
+    def see(self, at: int, now_ns: int, resident_bytes: int) -> None:
+        """Note how a running test fares, for whoever reads the table if it never ends."""
+        words = self._words
+        if words[at] == RUNNING:
+            words[at + 2] = now_ns - words[at + 1]
+            words[at + 5] = resident_bytes
+            if resident_bytes > words[at + 6]:
+                words[at + 6] = resident_bytes
+
+    def end(self, at: int, state: int, numbers: tuple[int, int, int, int, int, int]) -> None:
+        """Write what a test took: duration, CPU, memory after it and at its peak, descriptors, threads."""
+        words = self._words
+        words[at + 2], words[at + 3], words[at + 5], peak, words[at + 7], words[at + 8] = numbers
+        if peak > words[at + 6]:
+            words[at + 6] = peak
+        words[at] = state
+
+    def close(self) -> None:
+        """Let go of the map; what was written stays."""
+        self._words.release()
+        self._map.close()
+
+
+def read_tests(path: Path) -> tuple[list[Test], int]:
+    """Read a table, whether its process lives or not.
+
+    Returns: its tests in the order in which they started, and how many more had no room. A file that is no table, or
+    was cut short, has those that are whole.
+    """
+    data = path.read_bytes()
+    if len(data) < HEADER_BYTES or data[:8] != MAGIC:
+        return [], 0
+    _, version, rows, used, pid, left_out = _HEADER.unpack_from(data)
+    if version != VERSION:
+        return [], 0
+    used = min(used, rows, (len(data) - HEADER_BYTES) // ROW_BYTES)
+    return list(_tests(data, used, path.name.removesuffix(SUFFIX), pid)), left_out
+
+
+def _tests(data: bytes, used: int, worker: str, pid: int) -> Iterator[Test]:
+    for row in range(used):
+        at = HEADER_BYTES + row * ROW_BYTES
+        state, started, duration, cpu, before, after, peak, descriptors, threads, length, _ = struct.unpack_from(
+            f"<{_NUMBERS}q", data, at
+        )
+        if 0 < state < len(STATES) and 0 <= length <= NAME_BYTES:
+            start = at + 8 * _NUMBERS
+            name = data[start : start + length].decode("utf-8", "replace")
+            word = sys.intern(STATES[state])
+            yield Test(worker, pid, name, word, started, duration, cpu, before, after, peak, descriptors, threads)
