@@ -221,6 +221,15 @@ os.read(0, 1)
     assert lives.life().end.cpu_s > 0.1
 
 
+@pytest.mark.parametrize("method", METHODS)
+def test_what_runs_on_is_named(lives, method):
+    """A process of the job that is alive when the job has ended is on record, and is left to run."""
+    job = lives.run("-q", "--method", method, "--", "sh", "-c", "sleep 600 >&- 2>&- & echo $!")
+    pid = int(job.stdout)
+    assert lives.life().end.remaining == (pid,)
+    os.kill(pid, signal.SIGKILL)
+
+
 def test_a_spike_of_memory_is_the_kernels_to_tell(lives):
     """By control group the peak is there, however short it was."""
     code = "import mmap; m = mmap.mmap(-1, 200 << 20)\nfor at in range(0, len(m), 4096): m[at] = 1\nm.close()"
