@@ -35,6 +35,9 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
+demo-grafana: $(VENV)/.installed ## Lay out what a Grafana needs to show the demo's store, and say what to type.
+	@$(BIN)/python scripts/demo_grafana.py --store $(DEMO)
+
 tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU (as root only), a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
 	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
@@ -56,6 +59,7 @@ $(VENV)/.systems: $(VENV)/.tested
 
 test-systems: $(VENV)/.systems ## Let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
+	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
 $(VENV)/.measured: $(VENV)/.tested
@@ -117,6 +121,10 @@ soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
 
+soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus.
+	@RONDO_PROMQL_EXPRESSIONS=$${RONDO_PROMQL_EXPRESSIONS:-10000} RONDO_PROMQL_SEED=$${RONDO_PROMQL_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q -s tests/promql/test_compared.py -o timeout=3600
+
 soak-pytest: $(VENV)/.tested ## Kill 20 workers of pytest in the middle of a test, and see that who took the memory is named.
 	@RONDO_PYTEST_KILLS=$${RONDO_PYTEST_KILLS:-20} $(BIN)/python -m pytest -q tests/job/test_pytest_plugin.py -k memory -o timeout=600
 
@@ -165,6 +173,9 @@ bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's s
 
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
 	@$(BIN)/python bench/known.py --out bench/results/known.json
+
+bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
+	@$(BIN)/python bench/promql.py
 
 bench-recorders: $(VENV)/.installed ## What each ready recorder costs a tick, in a row and at one a second.
 	@$(BIN)/python bench/recorders.py

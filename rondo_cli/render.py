@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from rondo_core.storage import Event
 
 MOST_EVENTS = 20
+COLUMNS = ("series", "fn", "timestamp_ns", "value", "interval_ns", "coverage", "error")
 
 
 def number(value: float) -> str:
@@ -42,10 +44,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[
     return "\n".join([line(header), "  ".join("-" * width for width in widths), *(line(row) for row in rows)])
 
 
-def as_table(found: Sequence[SeriesData], *, coverage: bool = False) -> str:
+def as_table(found: Sequence[SeriesData], *, coverage: bool = False, zone: dt.tzinfo = dt.UTC) -> str:
     """Write points as rows of time and one column per series, which are named above where there are several.
 
-    Args: `coverage`: a second column per series, how many of a point's finest buckets held a sample: "58/60".
+    Args: `coverage`: a second column per series, how many of a point's finest buckets held a sample: "58/60";
+    `zone`: of the times.
     """
     lines = []
     if len(found) == 1:
@@ -61,7 +64,7 @@ def as_table(found: Sequence[SeriesData], *, coverage: bool = False) -> str:
     for index, column in enumerate(columns):
         for stamp, text in column:
             cells.setdefault(stamp, [""] * len(columns))[index] = text
-    rows = [[format_instant(stamp), *cells[stamp]] for stamp in sorted(cells)]
+    rows = [[format_instant(stamp, zone), *cells[stamp]] for stamp in sorted(cells)]
     if not rows:
         return "\n".join([*lines, "no points in this range"])
     return "\n".join([*lines, table(["time", *heads], rows, [False, *[True] * len(heads)])])
@@ -88,7 +91,7 @@ def as_csv(found: Sequence[SeriesData]) -> str:
 
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["series", "fn", "timestamp_ns", "value", "interval_ns", "coverage", "error"])
+    writer.writerow(COLUMNS)
     for data in found:
         columns = (data.timestamps_ns, data.values, data.interval_ns, data.coverage)
         for stamp, value, interval_ns, coverage in zip(*(each.tolist() for each in columns), strict=True):
@@ -111,17 +114,26 @@ def findings_as_json(found: Sequence[Finding]) -> str:
     return json.dumps([{key: getattr(finding, key) for key in keys} for finding in found], indent=1)
 
 
-def as_events(events: Sequence[Event]) -> str:
+def as_events(events: Sequence[Event], *, zone: dt.tzinfo = dt.UTC) -> str:
     """Write marks and notes, a line each, the newest where there are many."""
     shown = events[-MOST_EVENTS:]
     stores = any(event.store for event in shown)
     head = ["time", *(["store"] if stores else []), "kind", "what"]
-    rows = [[format_instant(each.time_ns), *([each.store] if stores else []), each.kind, str(each)] for each in shown]
+    rows = [
+        [format_instant(each.time_ns, zone), *([each.store] if stores else []), each.kind, str(each)] for each in shown
+    ]
     before = len(events) - len(shown)
     return table(head, rows) + (f"\nand {before} before these, in this range" if before else "")
 
 
-def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20, *, events: Sequence[Event] = ()) -> str:
+def as_plot(
+    found: Sequence[SeriesData],
+    width: int = 0,
+    height: int = 20,
+    *,
+    events: Sequence[Event] = (),
+    zone: dt.tzinfo = dt.UTC,
+) -> str:
     """Draw the points over time with block characters, as wide as the terminal; a line upright for each mark."""
     import shutil
 
@@ -147,7 +159,7 @@ def as_plot(found: Sequence[SeriesData], width: int = 0, height: int = 20, *, ev
     for event in [each for each in events if each.kind == "mark" and start <= each.time_ns <= end][-MOST_EVENTS:]:
         plotext.vline((event.time_ns - start) / 1e9)
     plotext.title(f"{printable(', '.join(sorted(names)))} ({_reading(max(drawn, key=lambda data: data.error))})")
-    plotext.xlabel(f"seconds since {format_instant(start)}")
+    plotext.xlabel(f"seconds since {format_instant(start, zone)}")
     text: str = plotext.uncolorize(plotext.build())
     return "\n".join(line.rstrip() for line in text.splitlines())
 

@@ -82,10 +82,18 @@ def _to_stream(stream: TextIO) -> Callable[[bytes], object]:
 
 @contextmanager
 def unstalled_stderr() -> Iterator[None]:
-    """Have no one who says something on standard error, log and warnings included, wait for whoever reads it."""
+    """Have no one who says something on standard error, log and warnings included, wait for whoever reads it.
+
+    Where this process may have no more threads it stays as it is: that very error may be what is to be said.
+    """
     from rondo_vmm.observe.console_output import STOPPED_DRAIN_TIMEOUT_S, ConsoleOutput
 
-    before, output = sys.stderr, ConsoleOutput(_to_stream(sys.stderr))
+    before = sys.stderr
+    try:
+        output = ConsoleOutput(_to_stream(before))
+    except (RuntimeError, MemoryError):
+        yield
+        return
     encoding = before.encoding or "utf-8"
     sys.stderr = io.TextIOWrapper(
         _Unstalled(output, before), encoding=encoding, errors="backslashreplace", line_buffering=True
@@ -123,6 +131,50 @@ def own_terminal() -> bool:
         return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
     except (AttributeError, OSError, ValueError):  # no standard input, or none with a descriptor
         return False
+
+
+_KEYS = {
+    b"\x1b[A": "up",
+    b"\x1b[B": "down",
+    b"\x1b[C": "right",
+    b"\x1b[D": "left",
+    b"\x1b[5~": "pageup",
+    b"\x1b[6~": "pagedown",
+    b"\x1b[H": "home",
+    b"\x1b[F": "end",
+    b"\x1b[1~": "home",
+    b"\x1b[4~": "end",
+}
+
+
+@contextmanager
+def keys_of_terminal() -> Iterator[Callable[[float], str]]:
+    """Give what waits so many seconds for a key of standard input, a terminal: its name, or empty for none.
+
+    An interrupt stays one. A terminal that has gone is the key "q".
+    """
+    import select
+    import termios
+    import tty
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+
+    def next_key(timeout_s: float) -> str:
+        if not select.select([descriptor], [], [], timeout_s)[0]:
+            return ""
+        try:
+            read = os.read(descriptor, 16)
+        except OSError:
+            return "q"
+        return _KEYS.get(read.replace(b"\x1bO", b"\x1b["), read[:1].decode(errors="replace")) if read else "q"
+
+    tty.setcbreak(descriptor, termios.TCSANOW)
+    try:
+        yield next_key
+    finally:
+        with suppress(termios.error):  # a terminal that is gone keeps no settings
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -46,8 +46,12 @@ from rondo_core.storage.runs import Run, grow_runs, on_record, this_run, write_r
 from rondo_core.units import Duration
 
 if TYPE_CHECKING:
+    from rondo_core.model.labels import Series
+    from rondo_core.model.ranges import Range
+    from rondo_core.model.selector import Selector
     from rondo_core.plugins.manager import Plugins
     from rondo_core.read.query import QueryResult
+    from rondo_core.read.source import StoreSource
     from rondo_core.read.store_reader import View
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
@@ -303,10 +307,16 @@ class Store(InDirectory, Marks):
             self._view = View(self.path, self._folder, self.meta, self.registry, self.slabs)
         return self._view
 
-    def query(self, selector: str, span: str = "all", **options: Any) -> QueryResult:
+    def query(
+        self, selector: str | Selector | Sequence[Series], range: str | Range = "all", **options: Any
+    ) -> QueryResult:
         """Read points; see `View.query`. A relative range ends now."""
         options.setdefault("now_ns", self.clock())
-        return self.view.query(selector, span, **options)
+        return self.view.query(selector, range, **options)
+
+    def source(self) -> StoreSource:
+        """Give the store as a source of PromQL, of what is over by its clock; see `View.source`."""
+        return self.view.source(clock=self.clock)
 
     # -- the end
 

@@ -103,9 +103,29 @@ def format_size(size_bytes: int) -> str:
     return f"{size_bytes} B" if unit == "B" else f"{value:.1f} {unit}"
 
 
-def parse_instant_ns(text: str) -> int:
-    """Read an instant as nanoseconds since the epoch: ISO 8601 (no zone means UTC) or seconds since the epoch.
+def parse_zone(name: str) -> dt.tzinfo:
+    """Find a time zone by its name, such as "Europe/Berlin", "UTC", or "local": that of this machine.
 
+    Raises: RangeError: there is none of that name here.
+    """
+    import zoneinfo
+
+    if name == "UTC":
+        return dt.UTC
+    try:
+        if name != "local":
+            return zoneinfo.ZoneInfo(name)
+        with open("/etc/localtime", "rb") as file:  # noqa: PTH123 - what zoneinfo takes
+            return zoneinfo.ZoneInfo.from_file(file, "local")
+    except (OSError, ValueError, zoneinfo.ZoneInfoNotFoundError):
+        what = "no time zone that this machine knows; write UTC, or a name such as Europe/Berlin"
+        raise RangeError(f"{name!r}: {what} (pip install tzdata brings all of them)") from None
+
+
+def parse_instant_ns(text: str, zone: dt.tzinfo = dt.UTC) -> int:
+    """Read an instant as nanoseconds since the epoch: ISO 8601, in `zone` where it names none, or seconds since then.
+
+    Of an hour that a zone has twice, the first is meant.
     Raises: RangeError: the text is neither.
     """
     compact = text.strip()
@@ -120,7 +140,7 @@ def parse_instant_ns(text: str) -> int:
         if moment is None:
             raise RangeError(f"{text!r}: not an instant; write 2026-11-23T12:00:00Z or seconds since the epoch")
         if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=dt.UTC)
+            moment = moment.replace(tzinfo=zone)
         since = moment - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
         instant = (since.days * 86_400 + since.seconds) * _UNIT_NS["s"] + since.microseconds * _UNIT_NS["us"]
     if not 0 <= instant <= _MAX_NS:
@@ -128,10 +148,14 @@ def parse_instant_ns(text: str) -> int:
     return instant
 
 
-def format_instant(instant_ns: int) -> str:
-    """Write nanoseconds since the epoch as ISO 8601 in UTC, to the second or as fine as it is."""
+def format_instant(instant_ns: int, zone: dt.tzinfo = dt.UTC) -> str:
+    """Write nanoseconds since the epoch as ISO 8601, to the second or as fine as it is; in UTC with a Z."""
     whole, fraction = divmod(instant_ns, _UNIT_NS["s"])
+    tail = f".{fraction:09d}".rstrip("0") if fraction else ""
+    if zone is not dt.UTC:
+        there = (dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(seconds=whole)).astimezone(zone)
+        local = there.isoformat(timespec="seconds")
+        return f"{local[:19]}{tail}{local[19:]}"
     days, second = divmod(whole, 86_400)
     day = dt.date(1970, 1, 1) + dt.timedelta(days=days)
-    tail = f".{fraction:09d}".rstrip("0") if fraction else ""
     return f"{day}T{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}{tail}Z"

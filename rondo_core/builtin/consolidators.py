@@ -89,12 +89,14 @@ def rondo_consolidator_define() -> list[Consolidator]:
         Consolidator("min", any_kind, ("min",), _statistic("min"), "smallest value", of_one=True),
         Consolidator("max", any_kind, ("max",), _statistic("max"), "largest value", of_one=True),
         Consolidator("sum", ("gauge",), ("sum",), _statistic("sum"), "sum of the samples", of_one=True),
-        Consolidator("sum", ("summary",), ("sum", "count"), _observed_sum, "sum of the observations"),
+        Consolidator("sum", ("summary",), ("sum", "count"), _observed_sum, "sum of the observations", accumulates=True),
         Consolidator("count", ("counter", "gauge"), ("coverage",), _coverage, "number of samples"),
-        Consolidator("count", ("summary",), ("count",), _positive, "number of observations"),
+        Consolidator("count", ("summary",), ("count",), _positive, "number of observations", accumulates=True),
         Consolidator("first", ("counter", "gauge"), ("first",), _statistic("first"), "oldest value", of_one=True),
         Consolidator("last", ("counter", "gauge"), ("last",), _statistic("last"), "newest value", of_one=True),
         Consolidator("total", ("summary",), ("count", "count_base"), _total, "observations since the series began"),
-        Consolidator("increase", ("counter",), ("last",), _increase, "growth since the point before", grows=True),
+        Consolidator(
+            "increase", ("counter",), ("last",), _increase, "growth since the point before", grows=True, adds_up=True
+        ),
         Consolidator("rate", ("counter",), ("last",), _rate, "growth per second since the point before", grows=True),
     ]

@@ -21,7 +21,7 @@ from rondo_core.errors import (
     RetryableExportError,
     UsageError,
 )
-from rondo_core.model.paths import read_named
+from rondo_core.model.paths import read_named, read_secret, warn_where_others_read
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
@@ -152,6 +152,8 @@ def check_tls(ca_file: str, client_certificate: str, client_key: str) -> None:
         for key, path in (("ca_file", ca_file), ("client_key", client_key), ("client_certificate", client_certificate)):
             if path:
                 read_named(path, MAX_PEM_BYTES)  # what has no end, or no writer, OpenSSL would wait for
+            if path and key == "client_key":
+                warn_where_others_read(key, path)
             if path and key == "ca_file":
                 context.load_verify_locations(path)
         if client_certificate:
@@ -169,7 +171,7 @@ def read_token(path: str) -> str:
     Raises: RetryableExportError: it cannot be read now, or holds no token.
     """
     try:
-        token = read_named(path, MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
+        token = read_secret("bearer_token_file", path, MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not ASCII text"
         raise ReceiverAwayError(f"bearer_token_file: {path}: {reason}") from None

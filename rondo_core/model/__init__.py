@@ -8,6 +8,7 @@ from rondo_core.lazy import names_of
 
 if TYPE_CHECKING:
     from rondo_core.model import layout as layout
+    from rondo_core.model import prometheus as prometheus
     from rondo_core.model import sketch as sketch
     from rondo_core.model.consolidator import Consolidator as Consolidator
     from rondo_core.model.labels import Kind as Kind
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from rondo_core.model.paths import is_directory as is_directory
     from rondo_core.model.paths import is_there as is_there
     from rondo_core.model.paths import read_named as read_named
+    from rondo_core.model.paths import read_secret as read_secret
     from rondo_core.model.paths import state_directory as state_directory
     from rondo_core.model.ranges import parse_range as parse_range
     from rondo_core.model.schema import DEFAULT_SCHEMAS as DEFAULT_SCHEMAS
@@ -67,7 +69,9 @@ _HOME = {
     "is_there": "paths",
     "overridden": "labels",
     "read_named": "paths",
+    "read_secret": "paths",
     "parse_range": "ranges",
+    "prometheus": "",
     "parse_selector": "selector",
     "read_schemas": "schema_file",
     "sketch": "",

@@ -31,6 +31,9 @@ class Consolidator:
             points whose buckets begin in it, the first one read against the point before the range, so that ranges
             side by side add up. `read` is given one more statistic, "birth": 0 where a series was born in the bucket,
             else NaN.
+        accumulates: that a reading of the bucket that is still recorded into is of a part of it, as a count is: it is
+            left out until the bucket is over, unless it is asked for; so is one that `grows`.
+        adds_up: that the readings of several series for a whole range add up to that of all of them, as increases do.
         family: name -> consolidator, or None: makes those of other names that belong with this one, as p42 with p99.
     """
 
@@ -42,7 +45,14 @@ class Consolidator:
     of_one: bool = False
     error: Callable[[Mapping[str, Any]], Any] | None = None
     grows: bool = False
+    accumulates: bool = False
+    adds_up: bool = False
     family: Callable[[str], Consolidator | None] | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether the bucket that is still recorded into is left out, unless it is asked for."""
+        return self.grows or self.accumulates
 
 
 Consolidators = Mapping[tuple[str, Kind], Consolidator]

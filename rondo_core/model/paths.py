@@ -9,10 +9,11 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from rondo_core.errors import StoreError, UsageError
+from rondo_core.errors import StoreError, UsageError, printable
 
 MAX_TOML_BYTES = 1 << 20
 _PIECE = 1 << 20
+_told: set[str] = set()  # files of which it was said that others may read them
 
 
 def state_directory() -> Path:
@@ -58,6 +59,30 @@ def read_named(path: str | Path, limit: int) -> bytes:
     if size > limit:
         raise OSError(errno.EFBIG, f"more than {limit} bytes", str(path))
     return b"".join(parts) if len(parts) > 1 and parts[1] else parts[0]
+
+
+def read_secret(option: str, path: str | Path, limit: int) -> bytes:
+    """Read a small file that holds a credential; log a line, once in a process, where every user may read it.
+
+    Args: `option`: what the file was given for. Raises: as `read_named`.
+    """
+    held = read_named(path, limit)
+    warn_where_others_read(option, path)
+    return held
+
+
+def warn_where_others_read(option: str, path: str | Path) -> None:
+    """Log a line, once in a process, where every user of this machine may read a file that holds a credential."""
+    key = os.fspath(path)
+    if key in _told:
+        return
+    with contextlib.suppress(OSError):
+        if os.stat(key).st_mode & stat.S_IROTH:  # noqa: PTH116 - as it was given
+            import logging
+
+            _told.add(key)
+            what = "every user of this machine may read the credential in it; chmod o-r"
+            logging.getLogger("rondo").warning("%s", printable(f"{option}: {key}: {what} {key}"))
 
 
 def read_toml(path: Path, kind: type[UsageError] = UsageError) -> dict[str, Any]:

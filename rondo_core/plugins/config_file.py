@@ -36,13 +36,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core.errors import UsageError, instead
-from rondo_core.model.paths import is_there, read_toml
+from rondo_core.model.paths import is_there, read_toml, warn_where_others_read
 
 if TYPE_CHECKING:
     from rondo_core.model.schema import Schema
 
 FILE_NAME = "rondo.toml"
 _SECTIONS = ("agent", "exporters", "recorders", "store")
+_CREDENTIAL = re.compile(r"(?i)(?:password|token|secret|authorization|api_?key)$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 
 
@@ -79,6 +80,8 @@ def read_config(path: str | Path | None = None) -> Config:
     from rondo_core.plugins.options import AGENT_OPTIONS, STORE_OPTIONS, read_options
 
     plain = read_toml(file)
+    if any(_holds_credential(table) for table in _dicts(plain.get("exporters"))):
+        warn_where_others_read("config", file)
     for key, table in plain.items():
         if key not in _SECTIONS:
             raise UsageError(f"{file}: {key}: no such table; {instead(key, _SECTIONS)}")
@@ -92,6 +95,19 @@ def read_config(path: str | Path | None = None) -> Config:
             file, read_options(f"{file}: store", STORE_OPTIONS, plain.get("store", {})), ("path", "schemas")
         ),
         _resolve_paths(file, read_options(f"{file}: agent", AGENT_OPTIONS, plain.get("agent", {})), ("archive",)),
+    )
+
+
+def _dicts(tables: Any) -> list[dict[str, Any]]:
+    return [each for each in tables.values() if isinstance(each, dict)] if isinstance(tables, dict) else []
+
+
+def _holds_credential(table: Mapping[str, Any]) -> bool:
+    """Say whether a table holds a password or a token itself, not the name of a file or of an environment variable."""
+    named = {**table, **{key: value for inner in _dicts(table) for key, value in inner.items()}}
+    return any(
+        _CREDENTIAL.search(key) and isinstance(value, str) and value and not value.startswith("${")
+        for key, value in named.items()
     )
 
 

@@ -52,7 +52,7 @@ class Aggregate:
     @property
     def is_of_all(self) -> bool:
         """Whether it can be merged over series."""
-        return _OF_ALL.issuperset(self.consolidator.needs)
+        return self.consolidator.adds_up or _OF_ALL.issuperset(self.consolidator.needs)
 
 
 def merged_rows(stamps: Any, intervals: Any, statistics: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
@@ -97,9 +97,11 @@ def aggregate(
     )
 
 
-def over_series(series: Series, columns: Sequence[tuple[Aggregate, int]]) -> Aggregate:
-    """Merge columns of aggregates, each of which `is_of_all`, into one of the series given; one at least has a row."""
+def over_series(series: Series, columns: Sequence[tuple[Aggregate, int]]) -> Table:
+    """Read columns of aggregates, each of which `is_of_all`, as one of the series given; one at least has a row."""
     there = [(each, column) for each, column in columns if len(each.stamps)]
+    if there[0][0].consolidator.adds_up:
+        return _added_up(series, there)
     statistics = {
         name: np.concatenate([_column(name, each.statistics[name], column) for each, column in there])
         for name in there[0][0].statistics
@@ -110,7 +112,23 @@ def over_series(series: Series, columns: Sequence[tuple[Aggregate, int]]) -> Agg
     begin = int(stamps.min())
     finest_ns = min(each.finest_ns for each, _ in there)
     whole = np.array([begin]), np.array([int(ends.max()) - begin])
-    return Aggregate((series,), there[0][0].consolidator, *whole, merged, finest_ns)
+    return Aggregate((series,), there[0][0].consolidator, *whole, merged, finest_ns).table()
+
+
+def _added_up(series: Series, there: Sequence[tuple[Aggregate, int]]) -> Table:
+    """Add up what was read of each column."""
+    points = [each.table().column(column) for each, column in there]
+    values = np.concatenate([data.values for data in points])
+    stamps = np.concatenate([data.timestamps_ns for data in points])
+    finest_ns, fn = min(each.finest_ns for each, _ in there), there[0][0].consolidator.name
+    if not len(values):
+        return Table((series,), fn, stamps, stamps, np.empty((0, 1)), finest_ns=finest_ns)
+    end_ns = max(int(data.timestamps_ns[0] + data.interval_ns[0]) for data in points if len(data))
+    coverage = np.array([[int(sum(data.coverage.sum() for data in points))]])
+    begin = stamps.min(keepdims=True)
+    return Table(
+        (series,), fn, begin, end_ns - begin, values.sum(keepdims=True)[:, None], coverage, finest_ns=finest_ns
+    )
 
 
 def _column(name: str, values: Any, column: int) -> Any:

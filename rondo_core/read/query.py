@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import attrs
 import numpy as np
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 from rondo_core.errors import RangeError
 from rondo_core.model.labels import Series
+
+if TYPE_CHECKING:
+    from rondo_core.storage.events import Event
 
 
 @attrs.frozen(eq=False)
@@ -159,6 +162,11 @@ class Table:
         stamps, intervals = self.timestamps_ns[:end], self.interval_ns[:end]
         return Table(self.series, self.fn, stamps, intervals, self.values[:end], coverage, error, self.finest_ns)
 
+    def named(self, series: Sequence[Series]) -> Table:
+        """Give the same points under other series, one for each column."""
+        stamps, intervals = self.timestamps_ns, self.interval_ns
+        return Table(series, self.fn, stamps, intervals, self.values, self._coverage, self._error, self.finest_ns)
+
     def __len__(self) -> int:
         """Count the buckets."""
         return len(self.timestamps_ns)
@@ -169,35 +177,36 @@ class Table:
 
 
 class QueryResult(Sequence[SeriesData]):
-    """What a query found: a sequence of SeriesData, each made when it is asked for.
+    """What a query found: a sequence of SeriesData, each made when it is asked for; a table in a notebook.
 
-    Attributes: `tables`, the same points by schema, many series to an array: what programs that compute want.
+    Attributes: `tables`, the same points by schema, many series to an array: what programs that compute want; `places`,
+    for each series its table and column.
     """
 
-    __slots__ = ("_places", "tables")
+    __slots__ = ("places", "tables")
 
     def __init__(self, tables: Sequence[Table], places: Sequence[tuple[int, int]]) -> None:
         """Hold the tables, and for each series its table and column in the order asked for."""
-        self.tables, self._places = tables, places
+        self.tables, self.places = tables, places
 
     def __len__(self) -> int:
         """Count the series."""
-        return len(self._places)
+        return len(self.places)
 
     @overload
     def __getitem__(self, index: int) -> SeriesData: ...
     @overload
-    def __getitem__(self, index: slice) -> list[SeriesData]: ...
-    def __getitem__(self, index: int | slice) -> SeriesData | list[SeriesData]:
+    def __getitem__(self, index: slice) -> QueryResult: ...
+    def __getitem__(self, index: int | slice) -> SeriesData | QueryResult:
         """Give the points of one series, or of several."""
         if isinstance(index, slice):
-            return [self.tables[table].column(column) for table, column in self._places[index]]
-        table, column = self._places[index]
+            return QueryResult(self.tables, self.places[index])
+        table, column = self.places[index]
         return self.tables[table].column(column)
 
     def __iter__(self) -> Iterator[SeriesData]:
         """Walk over the series in the order asked for."""
-        return (self.tables[table].column(column) for table, column in self._places)
+        return (self.tables[table].column(column) for table, column in self.places)
 
     def covered(self, share: float) -> QueryResult:
         """Leave out the points of which less than this share of the finest buckets, 0 to 1, held a sample.
@@ -206,8 +215,55 @@ class QueryResult(Sequence[SeriesData]):
         """
         if not 0 <= share <= 1:
             raise RangeError(f"xff {share:g}: a share of the buckets; from 0 to 1")
-        return QueryResult([table.covered(share) for table in self.tables], self._places) if share else self
+        return QueryResult([table.covered(share) for table in self.tables], self.places) if share else self
+
+    def named(self, series: Sequence[Series]) -> QueryResult:
+        """Give the same points under other series, one for each in the order asked for."""
+        names = [list(table.series) for table in self.tables]
+        for (table, column), each in zip(self.places, series, strict=True):
+            names[table][column] = each
+        return QueryResult([table.named(own) for table, own in zip(self.tables, names, strict=True)], self.places)
+
+    @staticmethod
+    def joined(many: Sequence[QueryResult]) -> QueryResult:
+        """Give what several queries found as one, in their order."""
+        tables, places = list[Table](), list[tuple[int, int]]()
+        for found in many:
+            places += [(len(tables) + table, column) for table, column in found.places]
+            tables += found.tables
+        return QueryResult(tables, places)
+
+    def to_pandas(self, *, tz: str = "UTC") -> Any:
+        """Give a pandas DataFrame, a column for each series, its index the times in zone `tz`; see `frames`.
+
+        Raises: UsageError: pandas is not installed; RangeError: no such zone.
+        """
+        from rondo_core.read.frames import to_pandas
+
+        return to_pandas(self, tz=tz)
+
+    def to_arrow(self) -> Any:
+        """Give a pyarrow Table, series after series; see `frames`. Raises: UsageError: pyarrow is not installed."""
+        from rondo_core.read.frames import to_arrow
+
+        return to_arrow(self)
+
+    def plot(self, ax: Any = None, *, tz: str = "UTC", events: Sequence[Event] = ()) -> Any:
+        """Draw the points with matplotlib, and give the axes; see `plot`.
+
+        Args: `ax`: axes to draw into; None: those of a new figure. `events`: marks to draw, as `store.events()` gives.
+        Raises: UsageError: matplotlib is not installed; RangeError: no such zone.
+        """
+        from rondo_core.read.plot import plot
+
+        return plot(self, ax, tz=tz, events=events)
+
+    def _repr_html_(self) -> str:
+        """Write the small table that a notebook shows: each series with its newest value and a line of its points."""
+        from rondo_core.read.html import as_html
+
+        return as_html(self)
 
     def __repr__(self) -> str:
         """Say how much was found."""
-        return f"<Found {len(self)} series>"
+        return f"<QueryResult {len(self)} series>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
@@ -29,6 +29,10 @@ from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run, newest_run, read_runs
 from rondo_core.storage.slab import Slab
 
+if TYPE_CHECKING:
+    from rondo_core.read.source import StoreSource
+    from rondo_core.read.source_names import SourceNames
+
 _PREPARED_KEPT = 256
 
 
@@ -47,6 +51,7 @@ class View:
         self._consolidators: Consolidators | None = None
         self._index = SeriesIndex(registry)
         self._prepared: dict[Any, PreparedQuery] = {}
+        self._names: SourceNames | None = None
 
     def writer_pid(self) -> int | None:
         """Tell which process writes the store now; None where none does."""
@@ -64,6 +69,36 @@ class View:
     def reader(self, schema: str, tier: int = 0) -> SlabReader:
         """Give the reader of one tier of a schema, the finest unless asked otherwise."""
         return self._queries[schema].readers[tier]
+
+    def schema_query(self, schema: str) -> SchemaQuery:
+        """Give what reads a schema's tiers."""
+        return self._queries[schema]
+
+    def is_outdated(self) -> bool:
+        """Say whether the open files are no more those of the store; those of the process that writes it are."""
+        return False
+
+    def refresh(self) -> None:
+        """Take in the series that were declared since; a store that this process writes has them."""
+
+    @property
+    def names(self) -> SourceNames:
+        """The series as PromQL has them; made at the first look."""
+        if self._names is None:
+            from rondo_core.read.source_names import SourceNames
+
+            self._names = SourceNames(self.registry, self.meta.schemas)
+        return self._names
+
+    def source(self, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None) -> StoreSource:
+        """Give the store as a source of PromQL: `rondo_promql.evaluate(query, store.source(), ...)`.
+
+        Args: `clock` says what time it is: a bucket that is not over is not answered; `budget`: what all that is asked
+            of it may read.
+        """
+        from rondo_core.read.source import StoreSource
+
+        return StoreSource(self, clock=clock, budget=budget)
 
     def plan(self, schema: str, series: Sequence[Series], tier: int, fn: str) -> Callable[[Range], Table]:
         """Fix how series of one schema are read from one tier, and give what reads a span of it.
@@ -114,15 +149,15 @@ class View:
             return 1 << 62
         return wall_ns() if now_ns is None else now_ns
 
-    def events(self, span: str | Range = ALL, *, now_ns: int | None = None) -> list[Event]:
+    def events(self, range: str | Range = ALL, *, now_ns: int | None = None) -> list[Event]:
         """Give the marks and notes of a range, oldest first; the store keeps the newest.
 
         A relative range ends at `now_ns`, or where that is not given with the newest sample or event.
-        Raises: RangeError: `span` is none; StoreError, CorruptStoreError: their file cannot be read.
+        Raises: RangeError: `range` is none; StoreError, CorruptStoreError: their file cannot be read.
         """
-        asked = parse_range(span) if isinstance(span, str) else span
+        asked = parse_range(range) if isinstance(range, str) else range
         found = sorted(read_ring(self.folder / layout.EVENTS_FILE).events(), key=lambda event: event.time_ns)
-        if asked.last_ns is not None and now_ns is None:
+        if asked.is_relative and now_ns is None:
             now_ns = max([self.end_ns() - 1, *(event.time_ns for event in found[-1:])])
         asked = asked.anchored(now_ns or 0)
         return [event for event in found if asked.start_ns <= event.time_ns < asked.end_ns]
@@ -130,7 +165,7 @@ class View:
     def query(
         self,
         selector: str | Selector | Sequence[Series],
-        span: str | Range = ALL,
+        range: str | Range = ALL,
         *,
         tier: int | str = AUTO,
         fn: str | None = None,
@@ -144,13 +179,14 @@ class View:
 
         Args:
             selector: `name{key=value}`, or series found before.
-            span: "all", "15m", "START..END" or a Range; a relative one ends at `now_ns`, or where that is not
+            range: "all", "15m", "START..END" or a Range; a relative one ends at `now_ns`, or where that is not
                 given with the newest bucket.
             tier: its number, or "auto": each part from the finest tier that still has it.
             fn: the consolidator; by default last for a counter, avg for a gauge or a summary.
             xff: leave out points of which less than this share of the finest buckets, 0 to 1, held a sample.
             agg: one point for the whole range: what was recorded in it, merged, and then read; see `aggregate`.
-            open: give rate and increase of the bucket that is still recorded into, too, as far as it has come.
+            open: give rate and increase, and a summary's count and sum, of the bucket that is still recorded into, too,
+                as far as it has come. One value for the whole range has it always.
             budget: what the query may read, and until when; by default as much as it likes. Nothing of a query that
                 has one is remembered.
         Returns: one SeriesData per series, in the order of their declaration; one without points stays in.
@@ -162,7 +198,7 @@ class View:
             prepared = self.prepare(selector, tier=tier, fn=fn)
         else:
             prepared = PreparedQuery(self, self._plans(self._find(selector, budget), tier, fn))
-        found = prepared.read(span, now_ns=now_ns, agg=agg, open=open, budget=budget)
+        found = prepared.read(range, now_ns=now_ns, agg=agg, open=open, budget=budget)
         return found.covered(xff) if xff else found
 
     def prepare(
@@ -229,7 +265,7 @@ class PreparedQuery:
 
     def read(
         self,
-        span: str | Range = ALL,
+        range: str | Range = ALL,
         *,
         now_ns: int | None = None,
         agg: bool = False,
@@ -237,30 +273,30 @@ class PreparedQuery:
         budget: Budget | None = None,
     ) -> QueryResult:
         """Read the points as they stand now. Args, Returns and Raises: as `View.query`."""
-        asked = self._anchored(span, now_ns)
+        asked = self._anchored(range, now_ns)
         if agg:
             tables = [query.aggregate(plan, asked, budget).table() for query, plan in self._plans]
         else:
             tables = [query.read(plan, asked, budget) for query, plan in self._plans]
-            if not open and any(plan.consolidator.grows for _, plan in self._plans):
+            if not open and any(plan.consolidator.waits for _, plan in self._plans):
                 closed_ns = self._view.closed_ns(now_ns)
                 tables = [
-                    table.until(closed_ns) if plan.consolidator.grows else table
+                    table.until(closed_ns) if plan.consolidator.waits else table
                     for table, (_, plan) in zip(tables, self._plans, strict=True)
                 ]
         return QueryResult(tables, self._places)
 
     def aggregates(
-        self, span: str | Range = ALL, *, now_ns: int | None = None, budget: Budget | None = None
+        self, range: str | Range = ALL, *, now_ns: int | None = None, budget: Budget | None = None
     ) -> list[tuple[Aggregate, int]]:
         """Merge all of the range: for each series, in the order asked for, an aggregate and its column there."""
-        asked = self._anchored(span, now_ns)
+        asked = self._anchored(range, now_ns)
         found = [query.aggregate(plan, asked, budget) for query, plan in self._plans]
         return [(found[table], column) for table, column in self._places]
 
     def _anchored(self, span: str | Range, now_ns: int | None) -> Range:
         asked = parse_range(span) if isinstance(span, str) else span
-        if asked.last_ns is None:
+        if not asked.is_relative:
             return asked
         return asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
 

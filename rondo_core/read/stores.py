@@ -14,10 +14,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from rondo_core.clock import wall_ns
 from rondo_core.errors import OpenFilesError, RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
@@ -26,11 +27,15 @@ from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
 from rondo_core.read.folded import ended_stores, marks_of, still_counted
-from rondo_core.read.query import QueryResult, SeriesData
+from rondo_core.read.query import QueryResult
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
+
+if TYPE_CHECKING:
+    from rondo_core.read.source import StoreSource
+    from rondo_core.read.source_stores import StoresSource
 
 T = TypeVar("T")
 LABEL = "rondo_store"
@@ -40,6 +45,7 @@ SUFFIX = ".rondo"
 # each is a map too, of which a process may have 65,530.
 _SHARE, _MOST_OPEN = 4, 4096
 _TRIES = 8
+_NONE = QueryResult((), ())
 
 
 @attrs.frozen
@@ -297,13 +303,13 @@ class StoresReader(Closes):
         """Give the end of the newest bucket of any of them, ns since the epoch; 0 where there is none."""
         return max(self.of_each(lambda _, reader: reader.end_ns()), default=0)
 
-    def events(self, span: str | Range = "all", *, now_ns: int | None = None) -> list[Event]:
+    def events(self, range: str | Range = "all", *, now_ns: int | None = None) -> list[Event]:
         """Give the marks and notes of every store in a range, oldest first, each with its `store`.
 
         Raises: as `View.events`.
         """
-        asked = parse_range(span) if isinstance(span, str) else span
-        if asked.last_ns is not None and now_ns is None:
+        asked = parse_range(range) if isinstance(range, str) else range
+        if asked.is_relative and now_ns is None:
             now_ns = self.end_ns() - 1
 
         def read(name: str, reader: StoreReader) -> list[Event]:
@@ -314,7 +320,7 @@ class StoresReader(Closes):
     def query(
         self,
         selector: str | Selector,
-        span: str | Range = "all",
+        range: str | Range = "all",
         *,
         tier: int | str = AUTO,
         fn: str | None = None,
@@ -323,24 +329,24 @@ class StoresReader(Closes):
         agg: bool = False,
         open: bool = False,
         budget: Budget | None = None,
-    ) -> list[SeriesData]:
+    ) -> QueryResult:
         """Read the points of every series that the selector matches; see `View.query`.
 
         A relative range has one end for all: `now_ns`, or where that is not given the newest bucket of any of them.
         With `agg`, series that differ in their store alone are merged into one, where a merge of them is that of all
-        samples (avg, min, max, sum, count, p99; not last or rate) and the selector does not name `rondo_store`.
+        samples (avg, min, max, sum, count, p99, increase; not last or rate) and the selector names no `rondo_store`.
         Raises: as `View.query`; OpenFilesError: this process may open no more files.
         """
-        asked = parse_range(span) if isinstance(span, str) else span
-        if asked.last_ns is not None:
+        asked = parse_range(range) if isinstance(range, str) else range
+        if asked.is_relative:
             asked = asked.anchored(self.end_ns() - 1 if now_ns is None else now_ns)
         parsed = parse_selector(selector) if isinstance(selector, str) else selector
 
-        def read(name: str, reader: StoreReader) -> list[SeriesData]:
+        def read(name: str, reader: StoreReader) -> QueryResult:
             found = _matching(name, reader, parsed, budget)
             own: Sequence[Series] = [series for _, series in found]
-            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, open=open, budget=budget) if own else ()
-            return [attrs.evolve(each, series=named) for each, (named, _) in zip(data, found, strict=True)]
+            data = reader.query(own, asked, tier=tier, fn=fn, xff=xff, open=open, budget=budget) if own else _NONE
+            return data.named([named for named, _ in found])
 
         def merge(name: str, reader: StoreReader) -> list[tuple[Series, tuple[Aggregate, int]]]:
             found = _matching(name, reader, parsed, budget)
@@ -352,12 +358,18 @@ class StoresReader(Closes):
             apart = any(matcher.key == LABEL for matcher in parsed.matchers)
             results = _over_stores([each for many in self.of_each(merge) for each in many], apart=apart, xff=xff)
         else:
-            results = [each for data in self.of_each(read) for each in data]
+            results = QueryResult.joined(self.of_each(read))
         if not results:
             from rondo_core.read.unmatched import no_such_series
 
             raise no_such_series(parsed, self.series())
         return results
+
+    def source(self, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None) -> StoresSource:
+        """Give the directory as a source of PromQL, which looks for its stores by itself, and is to be closed."""
+        from rondo_core.read.source_stores import StoresSource
+
+        return StoresSource(self.path, look_below, LABEL, clock=clock, budget=budget)
 
     def of_each(self, read: Callable[[str, StoreReader], T]) -> list[T]:
         """Give what is read of each store; one that turns out to be damaged meanwhile is left out."""
@@ -401,7 +413,7 @@ def _matching(
     return found
 
 
-def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> list[SeriesData]:
+def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart: bool, xff: float) -> QueryResult:
     """Read aggregates, those of series that differ in their store alone merged, unless they are to stay `apart`."""
     groups: dict[tuple[object, ...], tuple[Series, list[tuple[Aggregate, int]]]] = {}
     for named, (each, column) in found:
@@ -413,10 +425,11 @@ def _over_stores(found: Sequence[tuple[Series, tuple[Aggregate, int]]], *, apart
     for series, columns in groups.values():
         alone, column = columns[0]
         if len(columns) > 1 and any(len(each.stamps) for each, _ in columns):
-            alone, column = over_series(series, columns), 0
-        (data,) = QueryResult([alone.table()], [(0, column)]).covered(xff)
-        results.append(attrs.evolve(data, series=series))
-    return results
+            table, column = over_series(series, columns), 0
+        else:
+            table = alone.table()
+        results.append(QueryResult([table], [(0, column)]).named([series]).covered(xff))
+    return QueryResult.joined(results)
 
 
 class _OpenStores(Mapping[str, StoreReader]):
@@ -448,17 +461,34 @@ class _Opened:
         return 1 + sum(map(len, self.reader.slabs.values()))
 
 
+def open_source(
+    path: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
+) -> StoreSource | StoresSource:
+    """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
+
+    Args: as `StoreSource`.
+    Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
+    """
+    if not _holds_stores(Path(path)):
+        return StoreReader(path).source(clock=clock, budget=budget)
+    from rondo_core.read.source_stores import StoresSource
+
+    return StoresSource(path, look_below, LABEL, clock=clock, budget=budget)
+
+
 def open_reader(path: str | Path) -> StoreReader | StoresReader:
     """Open the store at `path`, or, where it is a directory of stores, all of them.
 
     Raises: as StoreReader and StoresReader.
     """
-    root = Path(path)
+    return StoresReader(path) if _holds_stores(Path(path)) else StoreReader(path)
+
+
+def _holds_stores(root: Path) -> bool:
+    """Say whether a path is a directory of stores. Raises: StoreError: it may not be looked into."""
     try:
         many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
         below = look_below(root) if many else Below()
     except OSError as error:
         raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    if below.stores or below.errors:
-        return StoresReader(root)
-    return StoreReader(root)
+    return bool(below.stores or below.errors)

@@ -1,7 +1,7 @@
-"""Make room in a store for more series: every file anew at its new size, rows as they were, and one step to take over.
+"""Build a store anew, with room for more series or without some of them: rows as they were, and one step to take over.
 
-Columns stay where they are and rows in their slots, so that exporters' cursors, rows that are set aside and what a
-killed process left half done mean what they meant. A kill at any moment leaves the old store or the new one
+Rows stay in their slots, and where the store grows columns too, so that exporters' cursors, rows that are set aside and
+what a killed process left half done mean what they meant. A kill at any moment leaves the old store or the new one
 at the path.
 """
 
@@ -12,7 +12,8 @@ import fcntl
 import os
 import shutil
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from math import nan
 from pathlib import Path
 
@@ -28,8 +29,26 @@ from rondo_core.storage.events import carry_over
 from rondo_core.storage.files import UNFINISHED, Folder
 from rondo_core.storage.lock import WriterLock
 from rondo_core.storage.recovery import recovery_of
+from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import write_run
 from rondo_core.storage.slab import Slab
+
+
+@attrs.frozen
+class Contents:
+    """What a store that is built anew takes of the old one.
+
+    Attributes: `records`, of its registry; `columns`, of a schema those that are kept, in their new order, where they
+    are not all of them as they were; `adjust`, called with the new directory when all else is there.
+    """
+
+    records: tuple[bytes, ...]
+    columns: Mapping[str, Sequence[int]] = attrs.field(factory=dict)
+    adjust: Callable[[Path], None] | None = None
+
+
+def _everything(registry: Registry) -> Contents:
+    return Contents(tuple(registry.records))
 
 
 def grow(path: Path, old: WriterLock, meta: Meta, schemas: Sequence[Schema]) -> tuple[Folder, Meta, WriterLock]:
@@ -40,7 +59,19 @@ def grow(path: Path, old: WriterLock, meta: Meta, schemas: Sequence[Schema]) -> 
     Raises: StoreError and those below it: an export is running, the disk has no room, or the store is damaged; it is
         then as it was, and `old` is held.
     """
-    root, target = Path(os.path.realpath(path)), attrs.evolve(meta, schemas=tuple(schemas))
+    return rebuild(path, old, meta, attrs.evolve(meta, schemas=tuple(schemas)), _everything)
+
+
+def rebuild(
+    path: Path, old: WriterLock, meta: Meta, target: Meta, contents: Callable[[Registry], Contents]
+) -> tuple[Folder, Meta, WriterLock]:
+    """Let a store with some contents of the one at `path`, of which `old` is the writing lock, take its place.
+
+    Args: `target`: what it is: each schema of `meta`, with as many columns or more, and others; `contents`: called with
+        the old registry.
+    Returns and Raises: as `grow`; and what `contents` raises.
+    """
+    root = Path(os.path.realpath(path))
     with no_exports(root):
         replace.clean_up(root)
         try:
@@ -49,7 +80,7 @@ def grow(path: Path, old: WriterLock, meta: Meta, schemas: Sequence[Schema]) -> 
             raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; the store is as it was") from None
         lock: WriterLock | None = None
         try:
-            _build(old.folder, meta, root, new, target)
+            _build(old.folder, meta, root, new, target, contents)
             lock = WriterLock(making / layout.LOCK_FILE)
             faults.point("grow.whole")
             replaced = replace.replace(root, new, old.folder)
@@ -66,17 +97,21 @@ def grow(path: Path, old: WriterLock, meta: Meta, schemas: Sequence[Schema]) -> 
     return Folder(path), target, lock
 
 
-def _build(old: Folder, meta: Meta, root: Path, new: Path, target: Meta) -> None:
+def _build(
+    old: Folder, meta: Meta, root: Path, new: Path, target: Meta, contents: Callable[[Registry], Contents]
+) -> None:
     """Make every file of the new store, and have it on the disk."""
     recovery = recovery_of(old)
     registry, slabs = recovery.open(old, meta, writable=False)
     try:
         record = meta_record(*attrs.astuple(target, recurse=False))
-        make_files(new, record, target.schemas, tuple(registry.records))
+        wanted = contents(registry)
+        make_files(new, record, target.schemas, wanted.records)
         for after in target.schemas:
             for tier, slab in enumerate(slabs.get(after.name, ())):
                 faults.point("grow.slab")
-                _copy_rows(slab, Slab(new / after.slab_name(tier), after.slab_spec(tier), writable=True))
+                made = Slab(new / after.slab_name(tier), after.slab_spec(tier), writable=True)
+                _copy_rows(slab, made, wanted.columns.get(after.name))
     finally:
         registry.close()
         for slab in (each for tiers in slabs.values() for each in tiers):
@@ -91,16 +126,23 @@ def _build(old: Folder, meta: Meta, root: Path, new: Path, target: Meta) -> None
     for file in others_in(root, known):
         if not (new / file.name).exists():
             shutil.copy2(file, new / file.name)
+    if wanted.adjust is not None:
+        wanted.adjust(new)
     like(root, new)
     sync_made(new)
 
 
-def _copy_rows(old: Slab, new: Slab) -> None:
-    """Put every row that was ever used into the wider one of its slot, sealed where it was; and the header's words."""
+def _copy_rows(old: Slab, new: Slab, columns: Sequence[int] | None = None) -> None:
+    """Put every row that was ever used into the new one of its slot, sealed where it was; and the header's words.
+
+    Args: `columns`: those that are kept, in order; None: all.
+    """
     first, end = layout.SLAB_NEXT_WINDOW // 8, layout.PAGE_BYTES // 8
     new.words[first:end] = old.words[first:end]
     new.overflowed = 0
-    pieces = _pieces(old.spec, new.spec)
+    if columns is not None and not old.spec.tier:
+        new.given = len(columns)
+    pieces = _pieces(old.spec, new.spec, range(old.spec.max_series) if columns is None else columns)
     of_old, of_new = memoryview(old.words).cast("B"), memoryview(new.words).cast("B")
     for slot in range(old.spec.slot_count):
         if not old.words[old.row_word(slot)] and not old.words[old.row_word(slot) + 1]:
@@ -116,16 +158,19 @@ def _copy_rows(old: Slab, new: Slab) -> None:
     new.close()
 
 
-def _pieces(old: layout.SlabSpec, new: layout.SlabSpec) -> list[slice | bytes]:
+def _pieces(old: layout.SlabSpec, new: layout.SlabSpec, columns: Sequence[int]) -> list[slice | bytes]:
     """Give what a new row is made of: stretches of the old one, and empty columns."""
+    firsts = [at for at, column in enumerate(columns) if not at or column != columns[at - 1] + 1]
+    runs = [(columns[first], end - first) for first, end in pairwise([*firsts, len(columns)])]
     pieces: list[slice | bytes] = [slice(0, layout.ROW_HEADER_BYTES)]
     size = layout.ROW_HEADER_BYTES
     for before, after in zip(old.cells, new.cells, strict=True):
         kind = after.format[-1]
         one = array(kind, [nan if kind == "d" else 0]).tobytes() * after.each
         pieces.append(bytes(after.offset - size))
-        pieces.append(slice(before.offset, before.offset + old.max_series * len(one)))
-        pieces.append(one * (new.max_series - old.max_series))
+        for first, count in runs:
+            pieces.append(slice(before.offset + first * len(one), before.offset + (first + count) * len(one)))
+        pieces.append(one * (new.max_series - len(columns)))
         size = after.offset + new.max_series * len(one)
     pieces.append(bytes(new.row_bytes - size))
     return pieces

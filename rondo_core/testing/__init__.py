@@ -1,4 +1,4 @@
-"""What plugin authors test with: a conformance suite for each family, stores and batches to feed them.
+"""What tests use: a store in memory with assertions, for programs; a conformance suite for each family of plugins.
 
 A suite is subclassed in a test module and given what it asks for; pytest does the rest. `HttpReceiver` is what an
 exporter by HTTP sends to in a test. Needs pytest; nothing of rondo imports this package.
@@ -10,6 +10,7 @@ import pytest
 # So that what fails says what it got and what it wanted, as a test's own assertions do.
 pytest.register_assert_rewrite(*(f"{__name__}.{suite}" for suite in ("consolidator", "exporter", "recorder")))
 
+from rondo_core.testing.assertions import StoreAssertions as StoreAssertions
 from rondo_core.testing.consolidator import ConsolidatorTests as ConsolidatorTests
 from rondo_core.testing.exporter import ExporterTests as ExporterTests
 from rondo_core.testing.exporter import Receiver as Receiver
@@ -18,6 +19,7 @@ from rondo_core.testing.recorder import RecorderTests as RecorderTests
 from rondo_core.testing.stores import START_NS as START_NS
 from rondo_core.testing.stores import fill_store as fill_store
 from rondo_core.testing.stores import make_part as make_part
+from rondo_core.testing.temporary import TemporaryStore as TemporaryStore
 
 __all__ = [
     "START_NS",
@@ -26,6 +28,8 @@ __all__ = [
     "HttpReceiver",
     "Receiver",
     "RecorderTests",
+    "StoreAssertions",
+    "TemporaryStore",
     "fill_store",
     "make_part",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rondo_vmm.boot.unpacking import GZIP, XZ, unpack_gzip, within
+from rondo_vmm.boot.unpacking import GZIP, LZ4_LEGACY, XZ, ZSTD, unpack_gzip, within
 from rondo_vmm.errors import BootError
 from rondo_vmm.memory import GuestMemory
 
@@ -46,4 +46,34 @@ def _whole(source: Path, data: bytes, room_bytes: int) -> bool:
         return True
     if data.startswith(XZ):
         return data.rstrip(b"\0").endswith(XZ_FOOTER)
+    if data.startswith(ZSTD):
+        return _zstd_ends(data)
+    if data.startswith(LZ4_LEGACY):
+        return _lz4_ends(data)
     return not data.startswith(CPIO) or CPIO_TRAILER in data
+
+
+def _zstd_ends(data: bytes) -> bool:
+    """Walk over the blocks of the first frame, unpacking none. Source: RFC 8878, 3.1.1."""
+    descriptor = data[4] if len(data) > 4 else 0
+    alone = descriptor >> 5 & 1  # then there is no window's byte, and a size at least
+    at = 5 + (1 - alone) + (0, 1, 2, 4)[descriptor & 3] + (alone, 2, 4, 8)[descriptor >> 6]
+    last = False
+    while not last:
+        if at + 3 > len(data):
+            return False
+        block = int.from_bytes(data[at : at + 3], "little")
+        last, repeats = bool(block & 1), block >> 1 & 3 == 1
+        at += 3 + (1 if repeats else block >> 3)
+    return at + 4 * (descriptor >> 2 & 1) <= len(data)
+
+
+def _lz4_ends(data: bytes) -> bool:
+    """Walk over the blocks, of which each says its size, to the end or what pads it. Source: LZ4 Frame Format."""
+    at = len(LZ4_LEGACY)
+    while len(data) - at > 4:
+        size = int.from_bytes(data[at : at + 4], "little")
+        if not size or data[at : at + 4] == LZ4_LEGACY:
+            return True
+        at += 4 + size
+    return at <= len(data)

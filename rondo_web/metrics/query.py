@@ -22,7 +22,7 @@ from rondo_web.reading.served_store import ServedStore
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-PARAMETERS = ("series", "start", "end", "range", "tier", "fn", "xff")
+PARAMETERS = ("selector", "series", "start", "end", "range", "tier", "fn", "agg", "xff", "open")
 MAX_CONDITIONS = 64
 
 
@@ -39,6 +39,8 @@ def query(store: ServedStore, request: Request, limits: ReadLimits) -> PageRespo
             fn=asked.fn,
             now_ns=wall_ns() if live else None,
             xff=asked.xff,
+            agg=asked.agg,
+            open=asked.open,
             budget=budget,
         )
         pieces = ["["]
@@ -58,10 +60,14 @@ class Asked:
     tier: str
     fn: str | None
     xff: float
+    agg: bool = False
+    open: bool = False
 
 
 def parse(parameters: Mapping[str, str]) -> Asked:
-    """Read the parameters: `series` is a selector; `start` and `end` are instants, or `range` is a duration or "all".
+    """Read the parameters, which are called as the command's are; `series` is the selector too.
+
+    `start` and `end` are instants, in place of `range`.
 
     Raises: UsageError: one is unknown, missing or not to be read, or contradicts another.
     """
@@ -69,13 +75,17 @@ def parse(parameters: Mapping[str, str]) -> Asked:
     for key in asked:
         if key not in PARAMETERS:
             raise UsageError(f"{key}: no such parameter; there are {', '.join(PARAMETERS)}")
-    if not asked.get("series"):
+    if asked.get("selector") and asked.get("series"):
+        raise UsageError("selector: given beside series, which means the same; keep one")
+    text = asked.get("selector") or asked.get("series")
+    if not text:
         raise UsageError("series: missing; give a selector such as vcpu_exits_total{reason=io}")
-    selector = parse_selector(asked["series"], compile_re2)
+    selector = parse_selector(text, compile_re2)
     if selector.conditions() > MAX_CONDITIONS:
         raise UsageError(f"series: {selector.conditions()} conditions; at most {MAX_CONDITIONS}")
     span, xff = parse_range(_range(asked)), _share(asked.get("xff", "0"))
-    return Asked(selector, span, asked.get("tier", "auto"), asked.get("fn"), xff)
+    flags = [_flag(name, asked.get(name, "0")) for name in ("agg", "open")]
+    return Asked(selector, span, asked.get("tier", "auto"), asked.get("fn"), xff, *flags)
 
 
 def _range(asked: Mapping[str, str]) -> str:
@@ -89,6 +99,12 @@ def _range(asked: Mapping[str, str]) -> str:
     start, end = asked.get("start", "1970-01-01T00:00:00Z"), asked.get("end", "2262-01-01T00:00:00Z")
     parse_instant_ns(start), parse_instant_ns(end)
     return f"{start}..{end}"
+
+
+def _flag(name: str, text: str) -> bool:
+    if text.lower() in {"1", "true", "0", "false"}:
+        return text.lower() in {"1", "true"}
+    raise UsageError(f"{name}: {text!r}: write 1 or 0")
 
 
 def _share(text: str) -> float:

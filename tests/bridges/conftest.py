@@ -38,7 +38,7 @@ class Recorded:
         }
 
     def last(self, selector, fn="last"):
-        (found,) = self.store.query(selector, tier=0, fn=fn)
+        (found,) = self.store.query(selector, tier=0, fn=fn, open=True)
         return float(found.values[-1])
 
 

@@ -15,6 +15,7 @@ import threading
 
 import pytest
 
+from rondo_cli.main import run
 from rondo_cli.printing import GuestText
 from rondo_core import ManualClock, Store
 from rondo_core.errors import RondoError, one_line, printable
@@ -27,6 +28,19 @@ SAFE = "naïve 数据 👍 ½"
 UNSAFE = re.compile(
     "[\x00-\x08\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\U000e0001]"
 )
+
+
+def test_an_error_is_said_also_where_no_thread_can_be_started(monkeypatch, capsys, tmp_path):
+    """As under a limit of memory or of threads, which may be the error."""
+
+    def none(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    assert run(["info", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err == f"rondo: {tmp_path / 'none'}: no such store; check the path\n"
+    assert run(["info"]) == 2
+    assert "Missing argument" in capsys.readouterr().err
 
 
 def on_terminal(*arguments, input=None):

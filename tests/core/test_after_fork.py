@@ -44,7 +44,7 @@ def run_in_child(work):
 def total(directory, selector, fn="last"):
     """Add up the newest values of all stores below the directory; fn count: all values."""
     with StoresReader(directory) as reader:
-        found = reader.query(selector, "all", fn=fn, tier=0)
+        found = reader.query(selector, "all", fn=fn, tier=0, open=True)
         return sum(float(data.values.sum() if fn == "count" else data.values[-1]) for data in found if len(data))
 
 

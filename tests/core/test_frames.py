@@ -1,4 +1,4 @@
-"""Points arrive in pandas and pyarrow as they are, with their times in UTC."""
+"""Points arrive in pandas, pyarrow, matplotlib and notebooks as they are, with their times in UTC or a zone asked for."""
 
 import json
 import sys
@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from rondo_core.errors import UsageError
-from rondo_core.read import frames
+from rondo_core import ManualClock, Schema, Store, StoresReader, Tier
+from rondo_core.errors import RangeError, UsageError
+from rondo_core.read import frames, html
 
 
 @pytest.fixture
@@ -66,6 +67,113 @@ def test_many_series_become_one_frame(read):
     assert frame.index.is_monotonic_increasing
     assert np.array_equal(frame.to_numpy(), [[1.5, np.nan, np.nan], [2.5, -4.0, np.nan]], equal_nan=True)
     assert frames.to_pandas([]).shape == (0, 0)
+    assert read.to_pandas().equals(frame)
+    assert read[:2].to_pandas().equals(frame.iloc[:, :2])
+
+
+def test_a_frame_has_its_times_in_the_zone_that_is_asked_for(read):
+    """The same instants, called otherwise; a zone that there is not is refused by its name."""
+    pandas = pytest.importorskip("pandas")
+    frame = read.to_pandas(tz="Europe/Berlin")
+    assert str(frame.index.tz) == "Europe/Berlin"
+    assert (frame.index == read.to_pandas().index).all()
+    assert str(read[:0].to_pandas(tz="Europe/Berlin").index.tz) == "Europe/Berlin"
+    assert frame.index[0] == pandas.Timestamp(int(read[0].timestamps_ns[0]), tz="UTC")
+    with pytest.raises(RangeError, match="Nowhere"):
+        read.to_pandas(tz="Nowhere")
+
+
+def test_what_a_directory_of_stores_gives_is_as_what_a_store_gives(tmp_path):
+    """A column for each series of each store, also of one value for the whole range."""
+    pytest.importorskip("pandas")
+    for number in range(2):
+        clock = ManualClock()
+        with Store(tmp_path / f"s{number}", [Schema("g", "gauge", 4, (Tier("1s", "1m"),))], clock=clock) as store:
+            for _ in range(3):
+                store.gauge("g", n=1).set(number)
+                clock.advance(1)
+    with StoresReader(tmp_path) as reader:
+        found = reader.query("g")
+        assert list(found.to_pandas().columns) == ['g{n="1",rondo_store="s0"}', 'g{n="1",rondo_store="s1"}']
+        assert found.to_pandas().to_numpy().tolist() == [[0.0, 1.0]] * 3
+        assert [table.values.tolist() for table in found.tables] == [[[0.0]] * 3, [[1.0]] * 3]
+        assert [str(each.series) for each in found[1:]] == ['g{n="1",rondo_store="s1"}']
+        assert reader.query("g", fn="avg", agg=True).to_pandas().to_numpy().tolist() == [[0.5]]
+
+
+def test_points_become_lines_that_end_where_buckets_are_absent(store, clock):
+    """A series a line, over the times of its points; a point without a neighbour is a dot; marks stand upright."""
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+    from matplotlib import dates
+    from matplotlib import pyplot as plt
+
+    gauge = store.gauge("g", unit="bytes", cost="$a_{$")  # no formula, whatever it looks like
+    store.mark("deploy")
+    begin = clock()
+    for second in range(6):
+        if second not in {2, 4}:
+            gauge.set(second)
+        clock.advance(1)
+    ax = store.query("g", tier=0).plot(tz="Europe/Berlin", events=store.view.events())
+    line, dots, mark = ax.get_lines()
+    y = np.array(line.get_ydata(), float)
+    assert np.array_equal(y, [0, 1, np.nan, 3, np.nan, 5], equal_nan=True)
+    assert dots.get_ydata().tolist() == [3, 5]
+    seconds = dates.num2date(line.get_xdata(orig=False)[3]).timestamp()
+    assert round(seconds) == begin // 10**9 + 3
+    assert round(dates.num2date(mark.get_xdata(orig=False)[0]).timestamp()) == begin // 10**9
+    assert ax.get_ylabel() == "bytes"
+    ax.figure.canvas.draw()
+    assert "Berlin" in str(ax.xaxis.get_major_formatter()._tz)
+    other = plt.figure().add_subplot()
+    assert store.query("g", "1..2").plot(other) is other
+    assert "no points" in other.get_title()
+    plt.close("all")
+
+
+def test_a_notebook_shows_a_small_table_in_which_labels_are_text(store, clock):
+    """Whatever they hold: no element of theirs, no attribute; well-formed; a line of the points, its gaps apart."""
+    from xml.etree import ElementTree as ET
+
+    gauge = store.gauge("g", path="<script>alert(1)</script>&\"'", unit="<b>")
+    for second in range(9):
+        if second != 4:
+            gauge.set(float("inf") if second == 6 else second * 1e300)
+        clock.advance(1)
+    written = store.query("g", tier=0)._repr_html_()
+    root = ET.fromstring(written)
+    assert {each.tag for each in root.iter()} <= {
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "svg",
+        "polyline",
+        "circle",
+    }
+    cells = [each.text for each in root.iter("td")]
+    assert cells[0] == str(gauge.series)
+    assert cells[1:4] == ["avg", "8", "8e+300 <b>"]
+    assert [len(each.get("points").split()) for each in root.iter("polyline")] == [4, 2]
+    assert len(list(root.iter("circle"))) == 1  # before the infinity
+
+
+def test_what_is_long_is_shown_short_with_its_extremes(store, clock):
+    """So many rows and points as one can look at; the least and the greatest of all are among them."""
+    for number in range(8):
+        store.gauge("g", n=number).set(1)
+    found = store.query("g")
+    assert html.as_html([*found] * 10).count("<tr>") == 31
+    assert "and 50 more series" in html.as_html([*found] * 10)
+    values = np.sin(np.arange(100_000.0))
+    values[54_321] = 7
+    picked = values[html._extremes(values)]
+    assert len(picked) <= html.MOST_POINTS
+    assert (picked.max(), picked[0], picked[-1]) == (7, values[0], values[-1])
+    assert "<svg" not in store.query("g", "1..2")._repr_html_()
 
 
 def test_a_series_becomes_an_arrow_table(read):
@@ -106,3 +214,13 @@ def test_what_is_not_installed_is_named_with_its_mend(module, method, read, monk
         getattr(read[0], method)()
     with pytest.raises(UsageError, match=line):
         getattr(frames, method)(read)
+    with pytest.raises(UsageError, match=line):
+        getattr(read, method)()
+
+
+def test_a_plot_without_matplotlib_names_the_extra_that_brings_it(read, monkeypatch):
+    """One line."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(UsageError, match=r"plot: needs matplotlib, .*; pip install 'rondo-tsdb\[plot\]'"):
+        read.plot()

@@ -48,7 +48,7 @@ def store(tmp_path, clock):
 
 
 def newest(store, selector, **how):
-    found = store.query(selector, **how)
+    found = store.query(selector, open=True, **how)
     return float(found[0].values[-1]) if len(found) and len(found[0]) else None
 
 

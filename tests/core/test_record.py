@@ -15,7 +15,7 @@ from rondo_core.errors import LabelError, StoreClosedError, StoreForkedError, Us
 
 
 def points(store, selector, **options):
-    (data,) = store.query(selector, "all", **options)
+    (data,) = store.query(selector, "all", open=True, **options)
     return dict(zip((data.timestamps_ns // 10**9).tolist(), data.values.tolist(), strict=True))
 
 
@@ -191,8 +191,8 @@ def test_every_kind_is_exact_under_eight_threads(path):
         for thread in threads:
             thread.join()
         for name in "sq":
-            assert store.query(name, fn="count", tier=0)[0].values.sum() == 80_000
-            assert store.query(name, fn="sum", tier=0)[0].values.sum() == 360_000
+            assert store.query(name, fn="count", tier=0, open=True)[0].values.sum() == 80_000
+            assert store.query(name, fn="sum", tier=0, open=True)[0].values.sum() == 360_000
             assert store.query(name, fn="total")[0].values[-1] == 80_000
 
 

@@ -32,7 +32,7 @@ def decorate(store, request):
 
 
 def _value(store, selector, **how):
-    found = store.query(selector, **how)
+    found = store.query(selector, open=True, **how)
     return float(found[0].values[-1]) if len(found) and len(found[0]) else 0.0
 
 

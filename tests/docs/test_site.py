@@ -40,6 +40,17 @@ def test_getting_started_runs(tmp_path, monkeypatch, capsys):
     assert "100" in capsys.readouterr().out
 
 
+def test_the_test_of_getting_started_passes_and_can_fail(tmp_path):
+    """As it stands, in a file of its own; with another number it fails, and the line says what is there."""
+    (block,) = [code for code in blocks(ROOT / "docs" / "getting-started.md", "python") if "TemporaryStore" in code]
+    for name, code in (("right", block), ("wrong", block.replace('_total", 1, route', '_total", 7, route'))):
+        (tmp_path / f"test_{name}.py").write_text(code)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", tmp_path]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+    assert "1 failed, 1 passed" in said
+    assert 'http_requests_total{route="/"}: 1, not 7' in said
+
+
 def test_every_command_that_a_page_names_is_there():
     """`rondo COMMAND --help` works for each, so no page tells of what was renamed."""
     named = {

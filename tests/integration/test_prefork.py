@@ -52,7 +52,7 @@ print(len({each.get(timeout=60) for each in sent}))
 
 def totals(directory, selector, fn="last"):
     with StoresReader(directory) as reader:
-        found = [data for data in reader.query(selector, "all", fn=fn, tier=0) if len(data)]
+        found = [data for data in reader.query(selector, "all", fn=fn, tier=0, open=True) if len(data)]
     return [float(data.values.sum() if fn == "count" else data.values[-1]) for data in found]
 
 

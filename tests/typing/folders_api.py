@@ -38,12 +38,15 @@ from rondo_core.export import (
 )
 from rondo_core.hookspecs import Exporter
 from rondo_core.maintain import (
+    Edit,
     StorePlan,
     TierChange,
     check_config,
     copy_store,
     outage_ns,
     plan_store,
+    remove_series,
+    rename_series,
     repair_store,
 )
 from rondo_core.model import (
@@ -72,7 +75,9 @@ from rondo_core.model import (
     overridden,
     parse_range,
     parse_selector,
+    prometheus,
     read_named,
+    read_secret,
     sketch,
     state_directory,
     with_room,
@@ -93,7 +98,20 @@ from rondo_core.plugins import (
     read_options,
     recorders_asked,
 )
-from rondo_core.read import LABEL, Below, Budget, find_stores, look_below, open_reader, still_counted, store_labels
+from rondo_core.read import (
+    LABEL,
+    Below,
+    Budget,
+    QueryResult,
+    StoreSource,
+    StoresSource,
+    find_stores,
+    look_below,
+    open_reader,
+    open_source,
+    still_counted,
+    store_labels,
+)
 from rondo_core.record import cython_shadow, handles
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
 from rondo_core.signals import stopped_by_signals
@@ -130,6 +148,8 @@ from rondo_core.testing import (
     HttpReceiver,
     Receiver,
     RecorderTests,
+    StoreAssertions,
+    TemporaryStore,
     fill_store,
     make_part,
 )
@@ -162,7 +182,10 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(state_directory(), Path)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
-    assert_type([layout, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType])
+    assert_type(read_secret("--token-file", path, 9), bytes)
+    assert_type(
+        [layout, prometheus, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType]
+    )
     assert_type(Schema("a", kind).ratio(1), int)
     assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])
     assert_type(Tier("1s", "1m").retention_ns, int)
@@ -194,6 +217,8 @@ def reads(path: Path) -> Iterator[Path]:
     """Directories of stores, and what a reading may cost."""
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
+    assert_type(open_source(path), StoreSource | StoresSource)
+    assert_type(reader.query("g", range="2h..1h"), QueryResult)
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)
@@ -206,6 +231,8 @@ def reads(path: Path) -> Iterator[Path]:
 def maintains(path: Path, config: Config) -> None:
     """Work on stores that nobody writes."""
     assert_type(copy_store(path, "to").live, bool)
+    assert_type(remove_series(path, "a"), Edit)
+    assert_type(rename_series(path, "a", "b", dry_run=True).unsent, dict[str, int])
     assert_type(repair_store(path, "new").left, list[str])
     assert_type(plan_store(DEFAULT_SCHEMAS), StorePlan)
     assert_type(outage_ns(DEFAULT_SCHEMAS[0]), int)
@@ -289,6 +316,14 @@ def words(clock: Clock, error: RondoError) -> None:
 
 class TestExporter(ExporterTests):
     """The suites are subclassed."""
+
+
+def tests_programs() -> None:
+    """A store for one test, and what is said of one that is open."""
+    with TemporaryStore() as store:
+        assert_type(store.advance(1), None)
+        assert_type(store.value("a_total", b=1), float | None)
+        assert_type(StoreAssertions(store).assert_value("a_total", 1.0, {"b": "1"}), None)
 
 
 class TestRecorder(RecorderTests):

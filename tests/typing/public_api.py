@@ -65,6 +65,7 @@ def reads(path: Path) -> None:
             assert_type(each.series, Series)
             assert_type(each.timestamps_ns, NDArray[np.int64])
             assert_type(each.values, NDArray[np.float64])
+        assert_type(reader.query("g")[:1]._repr_html_(), str)
         assert_type(reader.series("g"), list[Series])
     with StoresReader(path) as readers:
         assert_type([each.fn for each in readers.query("g", Range())], list[str])

@@ -18,6 +18,7 @@ from rondo_cli.main import run
 from rondo_core import Schema, Store, Tier
 from rondo_core.errors import UsageError
 from rondo_web import Sidecar, listen
+from rondo_web.metrics.query import parse
 
 
 @pytest.fixture
@@ -62,6 +63,16 @@ def test_a_query_answers_what_the_store_does(served):
     ]  # from the point before the range; its end is not in it
     _, part = get(sidecar, f"query?series=level&start={end / 1e9:.0f}")
     assert [stamp for stamp, _ in part[0]["points"]] == data.timestamps_ns[3:].tolist()
+
+
+def test_a_query_takes_what_the_command_takes_by_the_same_names(served):
+    """One value for the whole range, and the second that is still recorded into, where they are asked for."""
+    _, sidecar = served
+    (one,) = get(sidecar, "query?selector=jobs_total&fn=increase&agg=1")[1]
+    assert [value for _, value in one["points"]] == [10.0]
+    for text, flag in (("1", True), ("true", True), ("0", False)):
+        asked = parse({"selector": "jobs_total", "range": "2h..1h", "open": text})
+        assert (asked.open, asked.agg, asked.range.back_ns) == (flag, False, 3600 * 10**9)
 
 
 def test_what_is_declared_and_recorded_later_is_there(served, clock):
@@ -111,7 +122,7 @@ def test_a_scraper_reads_where_the_series_of_a_live_store_stand(served):
 
 BAD = (
     ("", 400, "series: missing"),
-    ("seriess=x", 400, "seriess: no such parameter; there are series, start"),
+    ("seriess=x", 400, "seriess: no such parameter; there are selector, series"),
     ("series=x{", 400, ""),
     ("series=nope", 404, "nope: no such series; nearest:"),
     ("series=level&range=soon", 400, "soon"),
@@ -120,6 +131,8 @@ BAD = (
     ("series=level&tier=9", 400, "tier"),
     ("series=level&fn=median", 400, "median"),
     ("series=level&xff=2", 400, "xff: '2' is not a share"),
+    ("series=level&agg=maybe", 400, "agg: 'maybe': write 1 or 0"),
+    ("series=level&selector=level", 400, "selector: given beside series"),
 )
 
 
@@ -254,6 +267,7 @@ def test_where_others_reach_the_address_there_is_a_token(path, tmp_path, capsys)
         assert "no token; one line of 16 to 1024" in capsys.readouterr().err
     assert run(["serve", str(path), "--token-file", str(tmp_path / "none"), "--port", "0"]) == 2
     token.write_text("0123456789abcdef\n")
+    token.chmod(0o600)
     with serving(path, "--host", "0.0.0.0", "--token-file", str(token)) as sidecar:
         sidecar.url = sidecar.url.replace("0.0.0.0", "127.0.0.1")
         for given in (
