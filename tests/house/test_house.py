@@ -89,7 +89,7 @@ FLOORS = {
         "errors listening",
         "reading sidecar",
         "http",
-        "metrics prometheus",
+        "metrics page prometheus",
         "application",
         "server",
         "__main__",

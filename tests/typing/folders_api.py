@@ -112,8 +112,8 @@ from rondo_core.read import (
     still_counted,
     store_labels,
 )
-from rondo_core.record import cython_shadow, handles
-from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
+from rondo_core.record import cython_shadow, handles, load_fold
+from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
     UNFINISHED,
@@ -127,9 +127,11 @@ from rondo_core.storage import (
     boot_id,
     check_directory,
     create_own,
+    how_ended,
     in_short,
     is_abandoned,
     last_values,
+    outcome,
     own_paths,
     read_dump,
     read_ended,
@@ -182,6 +184,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(state_directory(), Path)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
+    load_fold()
     assert_type(read_secret("--token-file", path, 9), bytes)
     assert_type(
         [layout, prometheus, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType]
@@ -203,6 +206,7 @@ def stores(path: Path) -> None:
     assert_type(read_meta(path), Meta)
     assert_type(create_own(own_paths(path), SELF_SCHEMAS, (), 0, ()), Path)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
+    assert_type([how_ended(run, None) + outcome(run, 1) for run in read_runs(path)], list[str])
     with Folder(path) as folder:
         replace_file("x", folder / UNFINISHED, b"")
         look_at(folder)
@@ -245,6 +249,7 @@ def bounds(path: Path) -> None:
     assert_type(prune(path, Bound(keep_last=1)), Pruned)
     assert_type(list_stores(path), tuple[list[Listed], list[str]])
     assert_type(list_stores(path)[0][0].folded, Ended | None)
+    assert_type(look_at_store(path), Listed)
     assert_type(read_ended(Folder(path)), Ended | None)
 
 
