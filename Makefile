@@ -38,10 +38,11 @@ demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what 
 demo-grafana: $(VENV)/.installed ## Lay out what a Grafana needs to show the demo's store, and say what to type.
 	@$(BIN)/python scripts/demo_grafana.py --store $(DEMO)
 
-tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU (as root only), a Linux guest.
+tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU and Chromium (as root only), a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
 	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
 	@sh scripts/qemu.sh
+	@sh scripts/chromium.sh $(TOOLS)
 	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
 
 # What serves nothing and keeps to no second of the clock: it is run beside the rest, on the second core.
@@ -57,7 +58,8 @@ $(VENV)/.systems: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group systems $$(command -v java >/dev/null && echo --group spark)
 	@touch $@
 
-test-systems: $(VENV)/.systems ## Let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
+test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
 	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
@@ -98,6 +100,10 @@ soak-hostile: $(VENV)/.tested ## Let a hostile guest loose on every device, ten 
 soak-http: $(VENV)/.tested ## Send 10,000 hostile requests, each time others, and hold /metrics/health to a second meanwhile.
 	@RONDO_HTTP_REQUESTS=$${RONDO_HTTP_REQUESTS:-10000} RONDO_HTTP_SEED=$${RONDO_HTTP_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/web/test_hostile_http.py -o timeout=3600
+
+soak-run: $(VENV)/.tested ## Kill the recorder of a run, its job or both 1,000 times at random moments, and look at what is on record.
+	@RONDO_RUN_KILLS=$${RONDO_RUN_KILLS:-1000} RONDO_RUN_SEED=$${RONDO_RUN_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q -s tests/job/test_output_relay.py -k kills -o timeout=14400
 
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600
@@ -167,6 +173,9 @@ bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside
 bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's stores and prometheus_client's own files.
 	@$(BIN)/python bench/multiprocess.py
 
+bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
+	@$(BIN)/python bench/known.py --out bench/results/known.json
+
 bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
 	@$(BIN)/python bench/promql.py
 
@@ -175,6 +184,9 @@ bench-recorders: $(VENV)/.installed ## What each ready recorder costs a tick, in
 
 bench-footprint: $(VENV)/.tested ## What recording takes of a program's memory after a minute, beside prometheus_client.
 	@$(BIN)/python bench/footprint.py
+
+bench-page: $(VENV)/.systems ## How soon the page paints its first chart of 100 series once the points have come; needs Chromium.
+	@$(BIN)/python bench/page.py
 
 bench-stalls: $(VENV)/.installed ## How late a record can be while another process writes and syncs 500 MB files; RUNS=10.
 	@$(BIN)/python bench/stalls.py --repeat $${RUNS:-10}

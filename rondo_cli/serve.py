@@ -54,11 +54,11 @@ def command(
 ) -> None:
     """Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.
 
-    It is a data source for Grafana and for whatever asks a Prometheus: give it as the URL of one. /metrics for a
-    scraper; /metrics/health, /metrics/info and /metrics/query?series=SELECTOR&range=15m&fn=max as JSON.
-    It only reads: the process that writes the store is not slowed. What a request may take is bounded, and a name that
-    is not this machine's own is asked for in vain unless --allow-host has it. Where others than this machine reach the
-    address there must be a token.
+    / is a page for a browser, which works offline. It is a data source for Grafana and for whatever asks a Prometheus:
+    give it as the URL of one. /metrics for a scraper; /metrics/health, /metrics/info and
+    /metrics/query?series=SELECTOR&range=15m&fn=max as JSON. It only reads: the process that writes the store is not
+    slowed. What a request may take is bounded, and a name that is not this machine's own is asked for in vain unless
+    --allow-host has it. Where others than this machine reach the address there must be a token.
 
     \b
     rondo serve demo.rondo
@@ -95,7 +95,7 @@ def _label_name(name: str) -> str:
 
 def _opened(path: Path, url: str, *, opens: bool) -> None:
     """Say where a store is served; with `opens` have a browser ask for it, which waits until it is up."""
-    say(f"rondo: serving {path} on {url}/metrics/info", err=True)
+    say(f"rondo: serving {path} on {url}/", err=True)
     if not opens:
         return
     here = f"{url}/".replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")

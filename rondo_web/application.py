@@ -11,11 +11,15 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from rondo_web.errors import PROMETHEUS_API, error_body, prometheus_kind
+from rondo_web.http.access import PAGE_FILES
 from rondo_web.http.responses import json_response, page_of
 from rondo_web.metrics.health import health
 from rondo_web.metrics.info import info
 from rondo_web.metrics.query import query
 from rondo_web.metrics.scrape import scrape
+from rondo_web.page.files import file_of
+from rondo_web.page.life import life
+from rondo_web.page.lives import LifeDirectory, lives
 from rondo_web.prometheus import pages as prometheus
 from rondo_web.reading.served_store import ServedStore
 
@@ -27,11 +31,16 @@ if TYPE_CHECKING:
 
 def application(store: ServedStore) -> Starlette:
     """Give the application that answers from a store: a new page is a module and its line here."""
+    known = LifeDirectory(store.path, store.label)
     pages = [
         Route("/metrics", page_of(store, scrape)),
         Route("/metrics/health", partial(health, store)),
         Route("/metrics/info", page_of(store, info)),
         Route("/metrics/query", page_of(store, query)),
+        Route("/api/v1/rondo/lives", page_of(store, partial(lives, known))),
+        Route("/api/v1/rondo/life", page_of(store, partial(life, known))),
+        Route("/", file_of("index.html")),
+        Route(f"{PAGE_FILES}{{name:path}}", file_of()),
     ]
     there = f"{', '.join(page.path for page in pages)}, and Prometheus's API below {PROMETHEUS_API}"
 

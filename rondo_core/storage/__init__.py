@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import size_bytes as size_bytes
     from rondo_core.storage.ended import Ended as Ended
     from rondo_core.storage.ended import read_ended as read_ended
+    from rondo_core.storage.endings import how_ended as how_ended
+    from rondo_core.storage.endings import outcome as outcome
     from rondo_core.storage.events import Event as Event
     from rondo_core.storage.fault_dump import in_short as in_short
     from rondo_core.storage.fault_dump import read_dump as read_dump
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.files import sync_directory as sync_directory
     from rondo_core.storage.lock import writer_pid as writer_pid
     from rondo_core.storage.newest_values import last_values as last_values
+    from rondo_core.storage.own import create_own as create_own
+    from rondo_core.storage.own import own_paths as own_paths
     from rondo_core.storage.recovery import Survival as Survival
     from rondo_core.storage.recovery import survival as survival
     from rondo_core.storage.registry import Registry as Registry
@@ -40,10 +44,14 @@ _HOME = {
     "UNFINISHED": "files",
     "Survival": "recovery",
     "boot_id": "runs",
+    "how_ended": "endings",
     "in_short": "fault_dump",
+    "create_own": "own",
+    "own_paths": "own",
     "check_directory": "write_check",
     "is_abandoned": "directory",
     "last_values": "newest_values",
+    "outcome": "endings",
     "read_dump": "fault_dump",
     "read_ended": "ended",
     "read_meta": "directory",

@@ -19,6 +19,7 @@ from rondo_web.listening import is_loopback
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+PAGE_FILES = "/page/"  # and / itself: the page's own files, which say nothing of a store, so anyone may have them
 MAX_URL_BYTES = 8 << 10  # path and query
 MAX_BODY_BYTES = 128 << 10  # as it comes, and unpacked
 _SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 1024
@@ -37,7 +38,8 @@ class AccessControl:
     Attributes:
         app: the one behind.
         names: hosts that may be asked for besides this machine's loopback names and the address that was reached.
-        token: what must stand in `Authorization: Bearer`; empty: nothing has to.
+        token: what must stand in `Authorization: Bearer`, but where the page's own files are asked for; empty: nothing
+            has to.
     """
 
     app: ASGIApp
@@ -65,7 +67,8 @@ class AccessControl:
         host = given.get(b"host", b"").decode("latin-1")
         if not self._knows(host, scope.get("server")):
             return 421, f"host {host!r}: not known here; rondo serve --allow-host NAME lets it be asked for", []
-        if self.token and not hmac.compare_digest(given.get(b"authorization", b""), b"Bearer " + self.token):
+        needs_token = self.token and scope["path"] != "/" and not scope["path"].startswith(PAGE_FILES)
+        if needs_token and not hmac.compare_digest(given.get(b"authorization", b""), b"Bearer " + self.token):
             return 401, "a token is needed: Authorization: Bearer TOKEN", [(b"www-authenticate", b"Bearer")]
         has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0")
         if has_body and not (scope["method"] == "POST" and scope["path"].startswith(PROMETHEUS_API)):

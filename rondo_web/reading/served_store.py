@@ -28,10 +28,11 @@ class ServedStore:
         """
         self.workers = workers
         self._labels = ((label, path.stem),) if label else ()
-        self._path, self._descriptions = path, Descriptions()
+        self.label = label or LABEL
+        self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
-        self._sources = StoresSource(path, look_below, label or LABEL)  # which looks at no store before it is asked
+        self._sources = StoresSource(path, look_below, self.label)  # which looks at no store before it is asked
 
     @contextmanager
     def reader(self, limits: ReadLimits) -> Iterator[Reader]:
@@ -70,9 +71,9 @@ class ServedStore:
 
         Returns: the stores by name, at most `max_series` series of each; a line for each that cannot be read.
         """
-        below = look_below(self._path)
+        below = look_below(self.path)
         left_out = below.errors + below.passed
-        paths = {str(path.relative_to(self._path)): path for path in below.stores}
+        paths = {str(path.relative_to(self.path)): path for path in below.stores}
         return list(self._descriptions.of(paths, max_series, left_out)), left_out
 
     async def health(self) -> Health:

@@ -67,6 +67,7 @@ from rondo_core.model import (
     Series,
     canonical_labels,
     check_metric_name,
+    check_schemas,
     format_series,
     is_directory,
     is_there,
@@ -78,6 +79,7 @@ from rondo_core.model import (
     read_named,
     read_secret,
     sketch,
+    state_directory,
     with_room,
     write_schemas,
 )
@@ -110,8 +112,8 @@ from rondo_core.read import (
     still_counted,
     store_labels,
 )
-from rondo_core.record import cython_shadow, handles
-from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
+from rondo_core.record import cython_shadow, handles, load_fold
+from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
     UNFINISHED,
@@ -124,9 +126,13 @@ from rondo_core.storage import (
     Survival,
     boot_id,
     check_directory,
+    create_own,
+    how_ended,
     in_short,
     is_abandoned,
     last_values,
+    outcome,
+    own_paths,
     read_dump,
     read_ended,
     read_meta,
@@ -168,14 +174,17 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(overridden(labels, {"a": "b"}), Labels)
     assert_type(format_series(check_metric_name("a"), labels), str)
     assert_type([tier.slot_count for tier in DEFAULT_TIERS], list[int])
+    assert_type(check_schemas(DEFAULT_SCHEMAS), tuple[Schema, ...])
     assert_type(with_room([*DEFAULT_SCHEMAS, *SELF_SCHEMAS], 2), tuple[Schema, ...])
     assert_type(write_schemas(DEFAULT_SCHEMAS), str)
     assert_type(OVERFLOW, tuple[str, str])
     assert_type([META_FILE, RUNS_FILE, SELF_MATCH, SELF_SCHEMA], list[str])
     assert_type(parse_range("15m").last_ns, int | None)
     assert_type(parse_selector("a{b=c}"), Selector)
+    assert_type(state_directory(), Path)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
+    load_fold()
     assert_type(read_secret("--token-file", path, 9), bytes)
     assert_type(
         [layout, prometheus, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType]
@@ -195,7 +204,9 @@ def stores(path: Path) -> None:
     assert_type(is_abandoned(path), bool)
     assert_type(size_bytes(DEFAULT_SCHEMAS), int)
     assert_type(read_meta(path), Meta)
+    assert_type(create_own(own_paths(path), SELF_SCHEMAS, (), 0, ()), Path)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
+    assert_type([how_ended(run, None) + outcome(run, 1) for run in read_runs(path)], list[str])
     with Folder(path) as folder:
         replace_file("x", folder / UNFINISHED, b"")
         look_at(folder)
@@ -238,6 +249,7 @@ def bounds(path: Path) -> None:
     assert_type(prune(path, Bound(keep_last=1)), Pruned)
     assert_type(list_stores(path), tuple[list[Listed], list[str]])
     assert_type(list_stores(path)[0][0].folded, Ended | None)
+    assert_type(look_at_store(path), Listed)
     assert_type(read_ended(Folder(path)), Ended | None)
 
 
