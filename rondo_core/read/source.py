@@ -215,6 +215,7 @@ def _read_samples(
     kept = rows.rows(within)
     coarse |= kept.coarse_ns()
     sampled = Sampled(kept.stamps_ms, values[within], weights_of(schema.kind, func, kept))
+    del rows, kept, values  # what was read is not held beside both of its copies
     if zeroes is not None:
         sampled.add_zeroes(zeroes)
     sampled.end_lives(store.lives.within(span_ms))
