@@ -22,6 +22,8 @@ _CREDENTIAL = re.compile(r"://[^/?#@]+@|(?:pass|token|secret|key)\w*(?<!_file)=(
 # Each with the first sentence of its help: `rondo --help` imports none of them.
 COMMANDS = {
     "agent": "Export every store below DIRECTORY through the exporters of the config file, again and again.",
+    "autopsy": "Say how LIFE ended, and the evidence for it: a life of rondo run, a program's store, or a virtual "
+    "machine's.",
     "bench": "Measure rondo here; without a name, all of it.",
     "check": "Check every file, record and row of STORE, also while a process writes it; nothing is changed.",
     "config": "Look at the config file, rondo.toml.",

@@ -73,6 +73,7 @@ FLOORS = {
         "plugins start",
         "recording",
         "run",
+        "autopsy",
         "pytest_plugin",
     ),
     "rondo_web": (
@@ -93,7 +94,7 @@ FLOORS = {
         "follow measure params printing render terminal",
         "vmm_run",
         "vmm_many",
-        "agent bench check config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair run serve set vmm watch",
+        "agent autopsy bench check config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair run serve set vmm watch",
         "main",
         "__main__",
     ),
