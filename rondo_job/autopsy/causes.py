@@ -21,8 +21,6 @@ from rondo_job.autopsy.said import fatal_error, last_lines, last_traceback, limi
 Row = Callable[[Case], Finding | None]
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 _BY_LIMIT = {signal.SIGXCPU: ("CPU", "CPU time"), signal.SIGXFSZ: ("FSIZE", "the size of a file")}
-    120.0  # between a SIGTERM and the SIGKILL that follows it: ten seconds to two minutes, as supervisors have it
-)
 
 
 def find_causes(case: Case) -> list[Finding]:
@@ -60,7 +58,8 @@ def limit_by_signal(case: Case) -> Finding | None:
         return Finding("limit", "likely", f"{signal_name(case.signal)}: {what} came to a limit", (*waited(case), line))
     size = f"{soft} s" if key == "CPU" else format_size(soft)
     line = f"{name} was {size} at the start"
-    return Finding("limit", "proven", f"{signal_name(case.signal)}: {what} came to {name}, {size}", (*waited(case), line))
+    summary = f"{signal_name(case.signal)}: {what} came to {name}, {size}"
+    return Finding("limit", "proven", summary, (*waited(case), line))
 
 
 def stopped(case: Case) -> Finding | None:

@@ -20,7 +20,7 @@ class OomCounts:
     """How the counters of OOM kills have risen.
 
     Attributes:
-        own: of the job's own control group, which counts its processes alone; None: it had none, or that cannot be read.
+        own: of the job's own control group, which counts its processes alone; None: it has none, or it cannot be read.
         shared: level, or "the machine" -> by how much it rose, where it rose; others' kills raise these too.
         hidden: what could not be read or compared; lines: all of it in words.
         limit: the level whose limit was met with nothing left, as far as the counters say; None: they do not.

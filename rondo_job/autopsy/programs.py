@@ -81,8 +81,9 @@ def machine_stopped(case: Case) -> Finding | None:
         return None
     lines = ["no end is on record", *last_seen(case), "the machine was restarted since: another boot id"]
     gap_ns = case.booted_ns - case.newest_ns
-    if not case.newest_ns or gap_ns < 0:
+    if not case.newest_ns or gap_ns < -NS_PER_S:  # the newest bucket ends after its last sample
         return None
+    gap_ns = max(gap_ns, 0)
     lines.append(f"the present boot began {format_instant(case.booted_ns)}, {_gap(gap_ns)} after it")
     verdict = "likely"
     if case.kind == "job" and gap_ns <= REBOOT_NS:

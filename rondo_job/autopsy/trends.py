@@ -81,8 +81,8 @@ def quantity(
 ) -> Quantity | None:
     """Sum up one series; None where it has no points.
 
-    Args: `points`: times (the first ns of each bucket), values, the length of the last bucket in ns; `limits`: those that
-        hold for it, and whose they are.
+    Args: `points`: times (the first ns of each bucket), values, the length of the last bucket in ns; `limits`: those
+        that hold for it, and whose they are.
     """
     times_ns, values, interval_ns = points
     if not len(values):
