@@ -101,7 +101,7 @@ class Life:
         return self._started_with(self.start.pid)
 
     def _started_with(self, pid: int) -> bool:
-        """Say whether that pid is still the job's, and runs: its directory in /proc is no younger, and it is no zombie."""
+        """Say whether that pid is the job's still, and runs: its directory in /proc is as old, and it is no zombie."""
         try:
             place = Path(f"/proc/{pid}")
             state = (place / "stat").read_bytes().rpartition(b") ")[2][:1]

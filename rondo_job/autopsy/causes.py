@@ -144,6 +144,17 @@ def raised(case: Case) -> Finding | None:
     return Finding("exception", "likely", f"{trace.error} ({trace.place})", (*waited(case), line, beware))
 
 
+def child_took_it_along(case: Case) -> Finding | None:
+    """Tell of a process of it that died, where its own exit status is what a shell makes of that."""
+    signals = {os.WTERMSIG(child.status or 0) for child in living.dead_children(case)}
+    return living.child_died(case) if case.exit_code is not None and case.exit_code - 128 in signals else None
+
+
+def child_died_before(case: Case) -> Finding | None:
+    """Tell of a process of it that died, beside what ended itself."""
+    return living.child_died(case) if living.dead_children(case) and case.status is not None else None
+
+
 def exited(case: Case) -> Finding | None:
     """It ended by itself: `waitid` says so."""
     code = case.exit_code
@@ -186,6 +197,9 @@ JOB: tuple[Row, ...] = (
     sigkill.child_killed,
     failed_of_a_limit,
     raised,
+    child_took_it_along,
     exited,
+    sigkill.child_killed_in_passing,
+    child_died_before,
     programs.machine_stopped,
 )

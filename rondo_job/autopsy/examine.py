@@ -10,6 +10,7 @@ from rondo_job.autopsy.case import Case, Finding
 from rondo_job.autopsy.causes import find_causes
 from rondo_job.autopsy.gather import FLAT_NS, gather
 
+_BESIDE = {"oom", "child-died", "disk-error", "hang", "crash"}  # what is worth a word where it is not the verdict
 EXIT_STATUS = {"proven": 0, "likely": 3, "cannot tell": 4}
 
 
@@ -34,4 +35,5 @@ def examine(path: str | Path, *, now_ns: int | None = None, flat_ns: int = FLAT_
     """Say how what was recorded there ended, or what may be wrong with it while it runs. Args, Raises: as `gather`."""
     case = gather(path, now_ns=now_ns, flat_ns=flat_ns)
     first, *others = find_causes(case)
-    return Autopsy(case, first, tuple(each for each in others if each.cause != first.cause))
+    more = tuple(each for each in others if each.cause in _BESIDE and each.cause != first.cause)
+    return Autopsy(case, first, more)

@@ -1,4 +1,4 @@
-"""What may be wrong with a job or program that runs: a process of it died, or its own series stand still."""
+"""What may be wrong with a job or program while it runs: a process of it died, or its own series stand still."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 from rondo_core.clock import NS_PER_S
 from rondo_core.units import format_duration
 from rondo_job.autopsy.case import Activity, Case, Finding
-from rondo_job.facts import status_words
+from rondo_job.facts import Child, status_words
 
 # What no parent sends to end a child in order, and no pipe that is closed.
 _DEADLY = {
@@ -19,24 +19,34 @@ _TICKS_AGE_NS = 15 * NS_PER_S  # a recorder that goes on has written something i
 
 
 def child_died(case: Case) -> Finding | None:
-    """A process of it was ended by a signal that is no way to end; itself goes on."""
-    dead = [
-        child
-        for child in case.children
-        if child.status is not None and os.WIFSIGNALED(child.status) and os.WTERMSIG(child.status) in _DEADLY
-    ]
+    """Tell of a process of it that a signal ended which is no way to end, while itself went on."""
+    dead = dead_children(case)
     kills = next((each.last for each in case.quantities if each.name == "job_oom_kills_total"), 0.0)
     if not dead and not kills:
         return None
     lines = [f"{each.command} (pid {each.pid}) ended by {status_words(each.status)}" for each in dead[-8:]]
     if kills:
         lines.append(f"job_oom_kills_total is {kills:.0f}: the OOM killer was at work in it")
-    lines.append(f"pid {case.pid} goes on")
+    lines.append(f"pid {case.pid} {'goes on' if case.is_live else f'ended by itself, {status_words(case.status)}'}")
     n_killed = sum(1 for each in dead if os.WTERMSIG(each.status or 0) == signal.SIGKILL)
     why = " for want of memory" if kills and kills >= n_killed > 0 else ""
     who = f"{dead[-1].command} (pid {dead[-1].pid})" if dead else "a process of it"
     how = f", {status_words(dead[-1].status)}" if dead else " for want of memory"
-    return Finding("child-died", "proven", f"it runs, but {who} died{why}{how}", tuple(lines))
+    first = "it runs, but " if case.is_live else ""
+    then = "" if case.is_live else f"; then it ended, {status_words(case.status)}"
+    return Finding("child-died", "proven", f"{first}{who} died{why}{how}{then}", tuple(lines))
+
+
+def dead_children(case: Case) -> list[Child]:
+    """Give the processes of a job, itself left out, that a signal ended which no parent sends to end one in order."""
+    return [
+        child
+        for child in case.children
+        if child.pid != case.pid
+        and child.status is not None
+        and os.WIFSIGNALED(child.status)
+        and os.WTERMSIG(child.status) in _DEADLY
+    ]
 
 
 def hung(case: Case) -> Finding | None:

@@ -13,6 +13,7 @@ from rondo_job.facts import Evidence, GroupLevel
 
 NEAR = 0.9  # of a limit: from there on memory is short
 MACHINE = "the machine"
+_NEARLY = 64 << 10  # of a peak below its limit: what the kernel asks for at a time
 
 
 @attrs.frozen
@@ -38,18 +39,16 @@ def count_oom(before: Evidence | None, after: Evidence | None) -> OomCounts:
     if before is None or after is None:
         what = "counters of OOM kills: not read after the end" if after is None else "counters of OOM kills: not read"
         return OomCounts(None, {}, (what,), (what,))
-    later = {level.path: level for level in after.levels}
-    own, shared, lines = None, dict[str, int](), list[str]()
     hidden = [f"{each} (before the start)" for each in before.hidden if each not in after.hidden] + list(after.hidden)
-    limit = None
+    later = {level.path: level for level in after.levels}
+    own, shared, lines, limits = None, dict[str, int](), list[str](), list[str]()
     for level in before.levels:
-        now = later.get(level.path)
-        grown = None if now is None else _grown(level.oom_kill, now.oom_kill)
-        if now is None and level.oom_kill is not None:
-            hidden.append(f"{level.path}: not there after the end")
-        if now is not None and limit is None:
-            limit = _limit_met(level, now)
+        now = later.get(level.path, GroupLevel(level.path))
+        limits += _limit_met(level, now)
+        grown = _grown(level.oom_kill, now.oom_kill)
         if grown is None:
+            if level.own or level.oom_kill is not None:
+                hidden.append(f"{level.path}: its OOM kills cannot be compared")
             continue
         lines.append(f"oom_kill of {'the own group ' if level.own else ''}{level.path}: {_rise(level.oom_kill, grown)}")
         if level.own:
@@ -62,7 +61,7 @@ def count_oom(before: Evidence | None, after: Evidence | None) -> OomCounts:
         if grown:
             shared[MACHINE] = grown
     lines += [f"hidden: {each}" for each in hidden]
-    return OomCounts(own, shared, tuple(hidden), tuple(lines), limit)
+    return OomCounts(own, shared, tuple(hidden), tuple(lines), limits[0] if limits else None)
 
 
 def _grown(before: int | None, after: int | None) -> int | None:
@@ -74,15 +73,14 @@ def _rise(before: int | None, grown: int) -> str:
     return f"rose by {grown}, from {before}" if grown else f"unchanged at {before}"
 
 
-def _limit_met(before: GroupLevel, after: GroupLevel) -> str | None:
-    """Name the level whose own limit was met: its `oom` rose, or (version 1 has none) its peak is the limit."""
+def _limit_met(before: GroupLevel, after: GroupLevel) -> list[str]:
+    """Name the level if its own limit was met: its `oom` rose, or (version 1 has none) its peak is the limit."""
+    limit, peak = after.limit_bytes or 0, after.peak_bytes or 0
     if _grown(before.oom, after.oom):
-        size = f" of {format_size(after.limit_bytes)}" if after.limit_bytes else ""
-        return f"the limit{size} of {after.path}, whose oom rose"
-    full = after.oom is None and after.limit_bytes and after.peak_bytes is not None
-    if full and after.limit_bytes and after.peak_bytes and after.peak_bytes >= after.limit_bytes - (64 << 10):
-        return f"the limit of {format_size(after.limit_bytes)} of {after.path}, which its peak has met"
-    return None
+        return [f"the limit{f' of {format_size(limit)}' if limit else ''} of {after.path}, whose oom rose"]
+    if after.oom is None and limit and peak >= limit - _NEARLY:
+        return [f"the limit of {format_size(limit)} of {after.path}, which its peak has met"]
+    return []
 
 
 def killed_children(case: Case) -> list[int]:

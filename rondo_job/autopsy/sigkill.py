@@ -113,18 +113,24 @@ def _after_grace(case: Case, evidence: list[str]) -> Finding | None:
 
 
 def child_killed(case: Case) -> Finding | None:
-    """A process of it was killed for want of memory, and then it gave up."""
-    counts = count_oom(case.before, case.after)
-    victims = [pid for pid in killed_children(case) if pid != case.pid]
-    logged = [each for each in case.oom_kills or () if each.pid in {child.pid for child in case.children}]
-    if case.signal == signal.SIGKILL or not (counts.own or [each for each in logged if each.pid != case.pid]):
+    """Tell of a process of it that was killed for want of memory, where itself then failed."""
+    return child_killed_in_passing(case) if case.exit_code != 0 else None
+
+
+def child_killed_in_passing(case: Case) -> Finding | None:
+    """Tell of a process of it that was killed for want of memory, whatever became of itself."""
+    if case.status is None or case.signal == signal.SIGKILL:
         return None
-    named = [child for child in case.children if child.pid in victims or child.pid in {each.pid for each in logged}]
-    who = ", ".join(f"{child.command} (pid {child.pid})" for child in named) or "a process of it"
+    counts = count_oom(case.before, case.after)
+    logged = {each.pid for each in case.oom_kills or ()} & {child.pid for child in case.children if child.ended_ns}
+    if not counts.own and not logged:
+        return None
+    victims = killed_children(case)
+    named = logged or set(victims if len(victims) <= (counts.own or 0) else ())
+    who = ", ".join(f"{each.command} (pid {each.pid})" for each in case.children if each.pid in named)
     lines = [*waited(case), *counts.lines, *_whose(case, counts.limit)]
     if logged:
-        lines.append(f"the kernel's log: its OOM killer killed {', '.join(str(each.pid) for each in logged)}")
-    surely = logged or (victims and counts.own is not None and counts.own >= len(victims))
+        lines.append(f"the kernel's log: its OOM killer killed {', '.join(map(str, sorted(logged)))}")
     lines.append("that its own end followed from this is likely, and not on record")
-    what = f"{who} was killed for want of memory; then it ended, {status_words(case.status)}"
-    return Finding("oom", "proven" if surely else "likely", f"out of memory: {what}", tuple(lines))
+    what = f"{who or 'a process of it'} was killed for want of memory; then it ended, {status_words(case.status)}"
+    return Finding("oom", "proven", f"out of memory: {what}", tuple(lines))

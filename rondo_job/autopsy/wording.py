@@ -17,7 +17,7 @@ from rondo_job.autopsy.said import fatal_error, last_lines, last_traceback
 from rondo_job.autopsy.trends import Quantity
 from rondo_job.facts import Child, status_words
 
-_STDERR_LINES, _CHILDREN, _MARKS, _TRACE_LINES, _COMMAND = 15, 8, 8, 40, 200
+_STDERR_LINES, _CHILDREN, _MARKS, _TRACE_LINES, _COMMAND, _SOON_S = 15, 8, 8, 40, 200, 3600
 Section = tuple[str, list[str]]
 
 
@@ -142,10 +142,14 @@ def _quantity(each: Quantity, case: Case) -> str:
     ]
     text += "".join(f"; {slope}" for slope in slopes)
     if each.limit:
-        text += f"; {each.share or 0.0:.0%} of {each.limit_name}, {_value(each.limit, each.unit)}"
+        text += (
+            f"; {each.share or 0.0:.0%} of {each.limit_name}, {_value(each.limit, each.unit)}"
+            if (each.share or 0.0) >= 0.01
+            else ""
+        )
         left = each.seconds_left
-        if left is not None and left < 86400:
-            text += f", {left:.0f} s away"
+        if left is not None and left < _SOON_S:
+            text += f"; {left:.0f} s to {each.limit_name}"
     return text
 
 

@@ -12,7 +12,6 @@ import threading
 import pytest
 
 from rondo_core.clock import NS_PER_S, wall_ns
-from rondo_job import Life
 from rondo_job.autopsy import gather
 from rondo_job.autopsy.examine import examine
 from rondo_job.files import names
@@ -25,8 +24,7 @@ READY = "print('ready', flush=True)\n"
 SLEEPS = f"{READY}import time\ntime.sleep(600)\n"
 BALLOON = "held = []\nwhile True: held.append(b'x' * 1000000)\n"
 STORE = (
-    "import rondo_core\nstore = rondo_core.open_store('inner', tick_interval=0.2)\n"
-    "store.counter('steps_total').inc()\n"
+    "import rondo_core\nstore = rondo_core.open_store('inner', tick_interval=0.2)\nstore.counter('steps_total').inc()\n"
 )
 
 
@@ -41,6 +39,7 @@ class Ends:
 
     def __init__(self, lives, monkeypatch):
         self.lives, self.patch = lives, monkeypatch
+        self.jobs = []
 
     def ran(self, *words, **options):
         self.lives.run("-q", *words, **options)
@@ -49,8 +48,16 @@ class Ends:
     def started(self, *words, code=SLEEPS, **options):
         """A run that has said it is ready, and its life."""
         job = self.lives.start("-q", *words, "--", PYTHON, "-c", code, **options)
+        self.jobs.append(job)
         assert job.stdout.readline() == b"ready\n"
         return job, self.lives.life()
+
+    def end(self):
+        """End what was started, the job before its recorder."""
+        for job in self.jobs:
+            if job.poll() is None:
+                os.kill(self.lives.life().start.pid, signal.SIGKILL)
+            job.communicate(timeout=60)
 
     def script(self, code, *words, **options):
         return self.ran(*words, "--", PYTHON, "-c", code, **options)
@@ -122,7 +129,9 @@ class Ends:
         return life, ("sigkill", "cannot tell")
 
     def told_and_then_killed(self):
-        code = f"import signal\nsignal.signal(15, lambda *_: print('no', flush=True))\n{READY}while True: signal.pause()"
+        code = (
+            f"import signal\nsignal.signal(15, lambda *_: print('no', flush=True))\n{READY}while True: signal.pause()"
+        )
         job, life = self.started(code=code)
         job.terminate()
         assert job.stdout.readline() == b"no\n"
@@ -180,18 +189,19 @@ class Ends:
     # -- alive
 
     def child_died(self):
-        code = f"import os, subprocess\nsubprocess.run([{PYTHON!r}, '-c', 'import os; os.kill(os.getpid(), 11)'])\n{SLEEPS}"
-        job, life = self.started(code=code)
-        wait_until(lambda: any(child.status == signal.SIGSEGV for child in life.children()[0]))
-        return life, ("child-died", "proven"), job
+        code = f"import subprocess\nchild = subprocess.Popen(['sleep', '600'])\n{READY}child.wait()\n{SLEEPS}"
+        _, life = self.started(code=code)
+        wait_until(lambda: len(life.children()[0]) == 2)
+        os.kill(life.children()[0][1].pid, signal.SIGSEGV)
+        wait_until(lambda: life.children()[0][1].ended_ns)
+        return life, ("child-died", "proven")
 
     def hang(self):
-        job, life = self.started(code=STORE + SLEEPS)
-        (store,) = life.stores()
+        _, life = self.started(code=STORE + SLEEPS)
         wait_until(lambda: gather.gather(life.path).activities[0].ticked_ns)
         changed = gather.gather(life.path).activities[0].changed_ns
-        assert changed, store
-        return life, ("hang", "likely"), job, {"flat_ns": 2 * NS_PER_S, "now_ns": changed + 3 * NS_PER_S}
+        assert changed
+        return life, ("hang", "likely"), {"flat_ns": 2 * NS_PER_S, "now_ns": changed + 3 * NS_PER_S}
 
 
 def children_of(pid):
@@ -206,7 +216,7 @@ def wait_until(holds):
         threading.Event().wait(0.05)
 
 
-CAUSES = [name for name in vars(Ends) if not name.startswith("_") and name not in {"ran", "started", "script"}]
+CAUSES = [name for name in vars(Ends) if not name.startswith("_") and name not in {"ran", "started", "end", "script"}]
 # Those of which the rest are variations, by what has to be real to be seen; all of them where rounds are asked for.
 FEW = (
     *("exception_on_record", "too_many_files", "oom", "oom_of_a_child", "killed_beside_it_in_a_shared_group"),
@@ -218,15 +228,12 @@ ORDER = random.Random(SEED).sample(CAUSES * ROUNDS, len(CAUSES) * ROUNDS) if ROU
 @pytest.mark.parametrize("cause", ORDER)
 def test_the_autopsy_names_the_cause(lives, cause, monkeypatch):
     """The right cause with the right verdict; and no word of memory where the OOM killer was not at work on it."""
-    life, (expected, verdict), *more = getattr(Ends(lives, monkeypatch), cause)()
-    job, options = (more[0] if more else None), (more[1] if len(more) > 1 else {})
+    ends = Ends(lives, monkeypatch)
     try:
-        found = examine(life.path, **options)
+        life, (expected, verdict), *options = getattr(ends, cause)()
+        found = examine(life.path, **dict(*options))
     finally:
-        if job is not None:
-            job.kill()
-            os.kill(Life(life.path).start.pid, signal.SIGKILL)
-            job.communicate()
+        ends.end()
     assert found.finding.cause in expected.split(), found.finding
     assert verdict is None or found.finding.verdict == verdict, found.finding
     assert found.finding.evidence
