@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli import render
-from rondo_cli.params import STORE
+from rondo_cli.answers import show_answer
+from rondo_cli.params import STORE, Duration
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RangeError, StoreError, UsageError, one_line
@@ -31,9 +32,12 @@ _INTERRUPTED = 130
 @click.command("query")
 @STORE
 @click.argument("selector", required=False)
+@click.option("--promql", "expression", metavar="EXPR", help="An expression of PromQL, in the place of SELECTOR.")
 @click.option(
     "--range", "span", default=None, metavar="RANGE", help="all (default), 15m, 2h..1h, or START..END; --follow: 10s."
 )
+@click.option("--step", type=Duration(), help="With --promql: the time between two points; by default as fits.")
+@click.option("--at", help="With --promql: one instant, or how long before the end: -3m; without --range: the end.")
 @click.option("--tier", default="auto", show_default=True, help="A tier's number; auto: the finest that has each part.")
 @click.option("--fn", default=None, help="Consolidator: avg, min, max, sum, count, first, last, rate, increase ...")
 @click.option("--agg", is_flag=True, help="One value for the whole range; equal series of several stores are one.")
@@ -50,7 +54,10 @@ _INTERRUPTED = 130
 def command(
     store: Path,
     selector: str | None,
+    expression: str | None,
     span: str | None,
+    step: int | None,
+    at: str | None,
     tier: str,
     fn: str | None,
     agg: bool,
@@ -73,12 +80,36 @@ def command(
     rondo query workers job_duration_seconds --fn p99 --agg
     rondo query demo.rondo vmm_rss_bytes --range 2h..1h --tier 1 --fn max --format csv
     rondo query demo.rondo vmm_rss_bytes --tier 1 --coverage --xff 0.5
+    rondo query workers --promql 'sum by (route) (rate(http_requests_total[1m]))' --range 15m --step 1s
     rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00..2026-11-23T12:05 --tz Europe/Berlin
     rondo query demo.rondo vcpu_exits_total --fn rate --follow
     """
+    zone = shown_zone(tz)
+    if expression is not None:
+        show_answer(store, expression, span, step, at, form, zone)
+        return None
+    if step is not None or at is not None:
+        raise UsageError(f"--{'step' if at is None else 'at'}: only with --promql; a selector has the points of a tier")
+    return _select(store, selector, span, tier, fn, agg, coverage, xff, is_open, zone, follow, form)
+
+
+def _select(
+    store: Path,
+    selector: str | None,
+    span: str | None,
+    tier: str,
+    fn: str | None,
+    agg: bool,
+    coverage: bool,
+    xff: float,
+    is_open: bool,
+    zone: dt.tzinfo,
+    follow: bool,
+    form: str,
+) -> int | None:
+    """Show the points that a selector's series have in a tier."""
     if not selector:
         raise UsageError(f"no selector; rondo info {store} lists the series, and rondo query {store} NAME shows one")
-    zone = shown_zone(tz)
     asked = parse_range(span or (_FOLLOWED if follow else "all"), zone)
     if coverage and form == "plot":
         raise UsageError("--coverage: a plot has no place for it; choose table, csv or json")

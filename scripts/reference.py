@@ -27,7 +27,7 @@ HOME = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WIDTH = 110
 # What other programs may build on, beside the names of `rondo_core` itself: folders of the core, and the HTTP API.
 MODULES = ("model", "storage", "record", "plugins", "read", "export", "maintain")
-OTHERS = ("rondo_web",)
+OTHERS = ("rondo_promql", "rondo_web")
 
 
 def commands() -> str:

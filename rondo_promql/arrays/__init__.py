@@ -1,0 +1,1 @@
+"""Arrays of many series: their samples, their values at steps, windows over them and sums without loss."""

@@ -1,0 +1,1 @@
+"""Operators of PromQL: aggregations, arithmetic, comparisons and set operators over vectors."""
