@@ -87,7 +87,7 @@ def _of_directory(directory: Path, stores: list[Path], form: str, flat: int) -> 
             continue
         worst = max(worst, found.exit_status)
         name = str(store.relative_to(directory))
-        rows.append([name, found.finding.verdict, found.finding.cause, found.finding.summary])
+        rows.append([name, found.diagnosis.verdict, found.diagnosis.cause, found.diagnosis.summary])
         tables.append(as_table(found))
     if form == "json":
         data(json.dumps(tables, indent=1))

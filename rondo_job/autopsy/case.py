@@ -142,7 +142,7 @@ class Case:
 
 
 @attrs.frozen
-class Finding:
+class Diagnosis:
     """What one row of the table of causes says of a case.
 
     Attributes: `cause`: its key in the table; `verdict`; `summary`: on one line; `evidence`: a line each.

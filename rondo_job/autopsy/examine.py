@@ -6,7 +6,7 @@ from pathlib import Path
 
 import attrs
 
-from rondo_job.autopsy.case import Case, Finding
+from rondo_job.autopsy.case import Case, Diagnosis
 from rondo_job.autopsy.causes import find_causes
 from rondo_job.autopsy.gather import FLAT_NS, gather
 
@@ -18,17 +18,17 @@ EXIT_STATUS = {"proven": 0, "likely": 3, "cannot tell": 4}
 class Autopsy:
     """What is known of an end.
 
-    Attributes: `case`: what is on record; `finding`: the verdict; `others`: what else the table of causes found.
+    Attributes: `case`: what is on record; `diagnosis`: the verdict; `others`: what else the table of causes found.
     """
 
     case: Case
-    finding: Finding
-    others: tuple[Finding, ...] = ()
+    diagnosis: Diagnosis
+    others: tuple[Diagnosis, ...] = ()
 
     @property
     def exit_status(self) -> int:
         """The status of `rondo autopsy`: 0 proven, 3 likely, 4 cannot tell."""
-        return EXIT_STATUS[self.finding.verdict]
+        return EXIT_STATUS[self.diagnosis.verdict]
 
 
 def examine(path: str | Path, *, now_ns: int | None = None, flat_ns: int = FLAT_NS) -> Autopsy:

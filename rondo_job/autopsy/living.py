@@ -7,7 +7,7 @@ import signal
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.units import format_duration
-from rondo_job.autopsy.case import Activity, Case, Finding
+from rondo_job.autopsy.case import Activity, Case, Diagnosis
 from rondo_job.facts import Child, status_words
 
 # What no parent sends to end a child in order, and no pipe that is closed.
@@ -18,7 +18,7 @@ _DEADLY = {
 _TICKS_AGE_NS = 15 * NS_PER_S  # a recorder that goes on has written something in that time
 
 
-def child_died(case: Case) -> Finding | None:
+def child_died(case: Case) -> Diagnosis | None:
     """Tell of a process of it that a signal ended which is no way to end, while itself went on."""
     dead = dead_children(case)
     kills = next((each.last for each in case.quantities if each.name == "job_oom_kills_total"), 0.0)
@@ -34,7 +34,7 @@ def child_died(case: Case) -> Finding | None:
     how = f", {status_words(dead[-1].status)}" if dead else " for want of memory"
     first = "it runs, but " if case.is_live else ""
     then = "" if case.is_live else f"; then it ended, {status_words(case.status)}"
-    return Finding("child-died", "proven", f"{first}{who} died{why}{how}{then}", tuple(lines))
+    return Diagnosis("child-died", "proven", f"{first}{who} died{why}{how}{then}", tuple(lines))
 
 
 def dead_children(case: Case) -> list[Child]:
@@ -49,7 +49,7 @@ def dead_children(case: Case) -> list[Child]:
     ]
 
 
-def hung(case: Case) -> Finding | None:
+def hung(case: Case) -> Diagnosis | None:
     """Its own series stand still while the recorders of the same store go on."""
     still = [each for each in case.activities if _stands_still(case, each)]
     if not still or len(still) < len([each for each in case.activities if each.series]):
@@ -61,7 +61,7 @@ def hung(case: Case) -> Finding | None:
         age = max(case.now_ns - each.ticked_ns, 0) / NS_PER_S
         lines.append(f"{each.store}: series of the process itself go on, {age:.0f} s ago")
     lines.append("a program that waits for work looks the same")
-    return Finding("hang", "likely", "it runs, but nothing of what it measures itself moves", tuple(lines))
+    return Diagnosis("hang", "likely", "it runs, but nothing of what it measures itself moves", tuple(lines))
 
 
 def _stands_still(case: Case, activity: Activity) -> bool:
@@ -69,13 +69,13 @@ def _stands_still(case: Case, activity: Activity) -> bool:
     return bool(activity.changed_ns) and ticking and case.now_ns - activity.changed_ns >= case.flat_ns
 
 
-def running(case: Case) -> Finding | None:
+def running(case: Case) -> Diagnosis | None:
     """It runs."""
     if case.activities and not any(each.series for each in case.activities):
         more = "it measures nothing of its own: whether it hangs cannot be seen"
     else:
         more = "nothing on record speaks against it"
-    return Finding("running", "proven", f"it runs, pid {case.pid}", (more,))
+    return Diagnosis("running", "proven", f"it runs, pid {case.pid}", (more,))
 
 
 ROWS = (child_died, hung, running)

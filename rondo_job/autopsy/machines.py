@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rondo_job.autopsy import programs
-from rondo_job.autopsy.case import Case, Finding
+from rondo_job.autopsy.case import Case, Diagnosis
 
 # Beginning or part of the words, the cause, and what it means.
 _WORDS = (
@@ -21,30 +21,30 @@ _WORDS = (
 )
 
 
-def by_words(case: Case) -> Finding | None:
+def by_words(case: Case) -> Diagnosis | None:
     """The monitor's own word; a disk that failed stands beside it."""
     if not case.words or case.words.startswith(("signal ", "raised ", "exit status ")):
         return None
     lines = (f'record of runs: pid {case.pid} ({case.writer}), "{case.words}"', *programs.last_seen(case))
     for begin, cause, what in _WORDS:
         if case.words.startswith(begin) or (begin == "triple fault" and begin in case.words):
-            return Finding(cause, "proven", f"{what}: {case.words}", lines)
+            return Diagnosis(cause, "proven", f"{what}: {case.words}", lines)
     if case.words == "gone":
         what = "its monitor was gone from one moment to the next, and no status of it is known"
-        return Finding("unseen", "cannot tell", what, lines)
+        return Diagnosis("unseen", "cannot tell", what, lines)
     return None
 
 
-def disk_failed(case: Case) -> Finding | None:
+def disk_failed(case: Case) -> Diagnosis | None:
     """Requests of a disk failed; the machine's end may have followed from it."""
     notes = [each for each in case.words.split("; ") if each.startswith("disk ")]
     if not notes:
         return None
     lines = (f"record of runs: {'; '.join(notes)}", "that its end followed from this is not on record")
-    return Finding("disk-error", "proven", f"requests of a disk failed: {'; '.join(notes)}", lines)
+    return Diagnosis("disk-error", "proven", f"requests of a disk failed: {'; '.join(notes)}", lines)
 
 
-def disk_was_cause(case: Case) -> Finding | None:
+def disk_was_cause(case: Case) -> Diagnosis | None:
     """A disk's failure, where the machine did not end as it was to."""
     ended = case.words.split("; ")[0]
     return disk_failed(case) if ended.startswith(("panic", "failed", "reset", "halted")) else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from rondo_core.clock import NS_PER_S
 from rondo_core.storage import Survival, in_short
 from rondo_core.units import format_duration, format_instant
-from rondo_job.autopsy.case import Case, Finding
+from rondo_job.autopsy.case import Case, Diagnosis
 from rondo_job.autopsy.oom import logged_kill
 from rondo_job.autopsy.said import limit_in
 
@@ -30,7 +30,7 @@ def _is_gone(case: Case) -> bool:
     return not case.words and case.running is not True and case.status is None and not case.seen_by
 
 
-def raised(case: Case) -> Finding | None:
+def raised(case: Case) -> Diagnosis | None:
     """An exception, as the interpreter's hook saw it."""
     _, sign, what = case.words.partition("raised ")
     if not sign or case.words.startswith("exit status"):
@@ -38,44 +38,46 @@ def raised(case: Case) -> Finding | None:
     limit = limit_in(what)
     if limit is not None:
         words = f"{limit[0]}: the limit of {limit[2]} was met"
-        return Finding("limit", "proven", words, (*_on_record(case), *last_seen(case)))
-    return Finding("exception", "proven", what, (*_on_record(case), *last_seen(case)))
+        return Diagnosis("limit", "proven", words, (*_on_record(case), *last_seen(case)))
+    return Diagnosis("exception", "proven", what, (*_on_record(case), *last_seen(case)))
 
 
-def by_signal(case: Case) -> Finding | None:
+def by_signal(case: Case) -> Diagnosis | None:
     """A signal that the program took in order."""
     if not case.words.startswith("signal "):
         return None
-    return Finding("signal", "proven", case.words, (*_on_record(case), *last_seen(case)))
+    return Diagnosis("signal", "proven", case.words, (*_on_record(case), *last_seen(case)))
 
 
-def in_order(case: Case) -> Finding | None:
+def in_order(case: Case) -> Diagnosis | None:
     """It ended in order; with an exit status other than 0 it says that it failed."""
     words = case.words
     if words.startswith("exit status ") and not words.startswith("exit status 0"):
-        return Finding("exit", "proven", f"it ended by itself, {words}", (*_on_record(case), *last_seen(case)))
+        return Diagnosis("exit", "proven", f"it ended by itself, {words}", (*_on_record(case), *last_seen(case)))
     if words.startswith(_IN_ORDER) or words == "exit status 0":
-        return Finding("finished", "proven", f"it ended in order: {words}", (*_on_record(case), *last_seen(case)))
+        return Diagnosis("finished", "proven", f"it ended in order: {words}", (*_on_record(case), *last_seen(case)))
     return None
 
 
-def in_other_words(case: Case) -> Finding | None:
+def in_other_words(case: Case) -> Diagnosis | None:
     """Whatever the writer gave to `close`."""
     if not case.words:
         return None
-    return Finding("ended", "proven", f"its own word for its end: {case.words}", (*_on_record(case), *last_seen(case)))
+    return Diagnosis(
+        "ended", "proven", f"its own word for its end: {case.words}", (*_on_record(case), *last_seen(case))
+    )
 
 
-def crashed(case: Case) -> Finding | None:
+def crashed(case: Case) -> Diagnosis | None:
     """Gone, with faulthandler's dump in the store."""
     dump = next((each.dump for each in case.programs if each.dump), "")
     if not _is_gone(case) or not dump:
         return None
     lines = ("the record of runs has no word of its end", f"faulthandler: {in_short(dump)}", *last_seen(case))
-    return Finding("crash", "proven", in_short(dump), lines)
+    return Diagnosis("crash", "proven", in_short(dump), lines)
 
 
-def machine_stopped(case: Case) -> Finding | None:
+def machine_stopped(case: Case) -> Diagnosis | None:
     """Another boot, and the newest sample before it."""
     if not _is_gone(case) or case.survival is not Survival.RESTARTED:
         return None
@@ -92,24 +94,24 @@ def machine_stopped(case: Case) -> Finding | None:
     elif gap_ns > REBOOT_NS:
         lines.append("what happened in that time is not on record")
     what = "the machine stopped: it was restarted, and nothing says that it ended before"
-    return Finding("machine-stopped", "proven" if verdict == "proven" else "likely", what, tuple(lines))
+    return Diagnosis("machine-stopped", "proven" if verdict == "proven" else "likely", what, tuple(lines))
 
 
 def _gap(gap_ns: int) -> str:
     return format_duration(gap_ns // NS_PER_S * NS_PER_S)
 
 
-def oom_killed(case: Case) -> Finding | None:
+def oom_killed(case: Case) -> Diagnosis | None:
     """Gone, and the kernel's log names its pid."""
     logged = logged_kill(case, case.pid) if _is_gone(case) else None
     if logged is None:
         return None
     line = f"the kernel's log: its OOM killer killed process {logged.pid} ({logged.command})"
     lines = (line, "no end is on record", *last_seen(case))
-    return Finding("oom", "proven", "out of memory: it was killed for want of memory", lines)
+    return Diagnosis("oom", "proven", "out of memory: it was killed for want of memory", lines)
 
 
-def gone(case: Case) -> Finding | None:
+def gone(case: Case) -> Diagnosis | None:
     """Gone without a word: SIGKILL, a signal without a handler, os._exit, exec; nothing can tell them apart."""
     if not _is_gone(case) or case.kind == "job":
         return None
@@ -128,7 +130,7 @@ def gone(case: Case) -> Finding | None:
     elif case.survival is Survival.COPIED:
         lines.append("the store was copied from another machine or boot")
     what = "it is gone, and left no word: a SIGKILL, a signal, a crash, os._exit or exec"
-    return Finding("unseen", "cannot tell", what, tuple(lines))
+    return Diagnosis("unseen", "cannot tell", what, tuple(lines))
 
 
 ROWS = (crashed, oom_killed, machine_stopped, by_signal, raised, in_order, in_other_words, gone)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.units import format_size
-from rondo_job.autopsy.case import Case, Finding
+from rondo_job.autopsy.case import Case, Diagnosis
 from rondo_job.autopsy.oom import OomCounts, count_oom, killed_children, logged_kill, short_of_memory
 from rondo_job.autopsy.phrases import STOPS, after_start, logged_pids, sent_by, signal_name, waited
 from rondo_job.facts import status_words
@@ -15,7 +15,7 @@ from rondo_job.facts import status_words
 GRACE_S = 120.0  # between a SIGTERM and what follows from it: ten seconds to two minutes, as supervisors have it
 
 
-def timed_out(case: Case) -> Finding | None:
+def timed_out(case: Case) -> Diagnosis | None:
     """`--timeout` ended it: the recorder did it, and says so."""
     if not case.timed_out:
         return None
@@ -26,10 +26,10 @@ def timed_out(case: Case) -> Finding | None:
     ]
     asked = f" of {case.timeout_s:g} s" if case.timeout_s is not None else ""
     how = "; it ended only by SIGKILL" if any(each.number == signal.SIGKILL for each in sent) else ""
-    return Finding("timeout", "proven", f"the timeout{asked} was over{how}", (*waited(case), *lines))
+    return Diagnosis("timeout", "proven", f"the timeout{asked} was over{how}", (*waited(case), *lines))
 
 
-def killed(case: Case) -> Finding | None:
+def killed(case: Case) -> Diagnosis | None:
     """Tell of what killed it; never an OOM killer for the signal's number alone."""
     if case.signal != signal.SIGKILL or case.timed_out:
         return None
@@ -38,7 +38,7 @@ def killed(case: Case) -> Finding | None:
     return _by_oom_killer(case, counts, evidence) or _by_hand(case, counts, evidence) or _untold(case, counts, evidence)
 
 
-def _by_oom_killer(case: Case, counts: OomCounts, evidence: list[str]) -> Finding | None:
+def _by_oom_killer(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
     """Say so where the kernel names it, or its own group counts no more victims than were killed."""
     logged = logged_kill(case, case.pid)
     if logged is not None:
@@ -55,7 +55,7 @@ def _by_oom_killer(case: Case, counts: OomCounts, evidence: list[str]) -> Findin
     return _oom("likely", "it was killed, and the OOM killer was at work in it", [*evidence, line])
 
 
-def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Finding | None:
+def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
     """Say so where every counter that would have risen is readable, and none has, or only for others."""
     line = ""
     if counts.own == 0:
@@ -70,7 +70,7 @@ def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Finding | No
     return _after_grace(case, lines) or _by_someone(lines)
 
 
-def _untold(case: Case, counts: OomCounts, evidence: list[str]) -> Finding:
+def _untold(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis:
     if counts.shared:
         short = short_of_memory(case)
         if short and not counts.hidden:
@@ -79,11 +79,11 @@ def _untold(case: Case, counts: OomCounts, evidence: list[str]) -> Finding:
     else:
         line = "whether an OOM killer was at work cannot be seen from here"
     what = "it was killed by SIGKILL; whether by someone or for want of memory cannot be seen"
-    return Finding("sigkill", "cannot tell", what, (*evidence, line))
+    return Diagnosis("sigkill", "cannot tell", what, (*evidence, line))
 
 
-def _oom(verdict: str, summary: str, evidence: list[str]) -> Finding:
-    return Finding("oom", "proven" if verdict == "proven" else "likely", f"out of memory: {summary}", tuple(evidence))
+def _oom(verdict: str, summary: str, evidence: list[str]) -> Diagnosis:
+    return Diagnosis("oom", "proven" if verdict == "proven" else "likely", f"out of memory: {summary}", tuple(evidence))
 
 
 def _whose(case: Case, limit: str | None) -> Iterator[str]:
@@ -95,12 +95,12 @@ def _whose(case: Case, limit: str | None) -> Iterator[str]:
         yield f"the largest process was {most.command} (pid {most.pid}), {size}; a victim is no culprit"
 
 
-def _by_someone(evidence: list[str]) -> Finding:
+def _by_someone(evidence: list[str]) -> Diagnosis:
     what = "someone sent SIGKILL; no OOM killer was at work"
-    return Finding("killed", "proven", what, (*evidence, "who sent it is not on record: the kernel tells nobody"))
+    return Diagnosis("killed", "proven", what, (*evidence, "who sent it is not on record: the kernel tells nobody"))
 
 
-def _after_grace(case: Case, evidence: list[str]) -> Finding | None:
+def _after_grace(case: Case, evidence: list[str]) -> Diagnosis | None:
     """Say that a SIGTERM came first, as supervisors send it: a SIGKILL is then the end of their patience."""
     asked = [each for each in case.signals if each.number in STOPS]
     gap_s = (case.ended_ns - asked[0].time_ns) / NS_PER_S if asked else -1.0
@@ -109,15 +109,15 @@ def _after_grace(case: Case, evidence: list[str]) -> Finding | None:
     name = signal_name(asked[0].number)
     line = f"{name} came {gap_s:.1f} s before{sent_by(asked[0].sender)}"
     what = f"it was told to stop by {name} and, {gap_s:.1f} s later, killed"
-    return Finding("stop-grace", "likely", what, (*evidence, line))
+    return Diagnosis("stop-grace", "likely", what, (*evidence, line))
 
 
-def child_killed(case: Case) -> Finding | None:
+def child_killed(case: Case) -> Diagnosis | None:
     """Tell of a process of it that was killed for want of memory, where itself then failed."""
     return child_killed_in_passing(case) if case.exit_code != 0 else None
 
 
-def child_killed_in_passing(case: Case) -> Finding | None:
+def child_killed_in_passing(case: Case) -> Diagnosis | None:
     """Tell of a process of it that was killed for want of memory, whatever became of itself."""
     if case.status is None or case.signal == signal.SIGKILL:
         return None
@@ -133,4 +133,4 @@ def child_killed_in_passing(case: Case) -> Finding | None:
         lines.append(f"the kernel's log: its OOM killer killed {', '.join(map(str, sorted(logged)))}")
     lines.append("that its own end followed from this is likely, and not on record")
     what = f"{who or 'a process of it'} was killed for want of memory; then it ended, {status_words(case.status)}"
-    return Finding("oom", "proven", f"out of memory: {what}", tuple(lines))
+    return Diagnosis("oom", "proven", f"out of memory: {what}", tuple(lines))

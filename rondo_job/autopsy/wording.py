@@ -23,14 +23,14 @@ Section = tuple[str, list[str]]
 
 def in_line(found: Autopsy) -> str:
     """Give the verdict on one line."""
-    return f"{found.finding.verdict}: {found.finding.summary}"
+    return f"{found.diagnosis.verdict}: {found.diagnosis.summary}"
 
 
 def sections(found: Autopsy) -> Iterator[Section]:
     """Give what there is to say below the verdict: headings, each with its lines."""
     case = found.case
     yield "what", list(_what(case))
-    yield "evidence", list(found.finding.evidence)
+    yield "evidence", list(found.diagnosis.evidence)
     for other in found.others:
         yield f"also ({other.verdict})", [other.summary, *(f"  {line}" for line in other.evidence[-3:])]
     yield "last samples", [_quantity(each, case) for each in case.quantities if each.name != "job_oom_kills_total"]
@@ -56,9 +56,9 @@ def as_text(found: Autopsy) -> str:
 def as_markdown(found: Autopsy) -> str:
     """Give it as Markdown, as for the summary of a step."""
     lines = [
-        f"### {_plain(found.case.name)}: {found.finding.cause}",
+        f"### {_plain(found.case.name)}: {found.diagnosis.cause}",
         "",
-        f"**{found.finding.verdict}**: {_plain(found.finding.summary)}",
+        f"**{found.diagnosis.verdict}**: {_plain(found.diagnosis.summary)}",
     ]
     for head, body in sections(found):
         if not body:
@@ -86,7 +86,7 @@ def as_table(found: Autopsy) -> dict[str, Any]:
         "ended_ns": case.ended_ns or None,
         "looked_ns": case.now_ns,
         "method": case.method,
-        **attrs.asdict(found.finding),
+        **attrs.asdict(found.diagnosis),
         "exit_code": case.exit_code,
         "signal": case.signal or None,
         "others": [attrs.asdict(each) for each in found.others],

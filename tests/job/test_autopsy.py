@@ -303,11 +303,11 @@ def test_a_program_without_a_run_is_examined_too(tmp_path):
     code = f"from rondo_core import Store\nwith Store({str(path)!r}) as store:\n store.counter('n_total').inc()\n raise LookupError('gone')"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     found = examine(path)
-    assert (found.finding.cause, found.case.kind, found.exit_status) == ("exception", "program", 0)
+    assert (found.diagnosis.cause, found.case.kind, found.exit_status) == ("exception", "program", 0)
     with Store(path) as store:
         store.mark("ready")
         live = examine(path)
-        assert live.finding.cause == "running"
+        assert live.diagnosis.cause == "running"
         assert [each.text for each in live.case.marks] == ["ready"]
 
 

@@ -234,7 +234,7 @@ def test_the_autopsy_names_the_cause(lives, cause, monkeypatch):
         found = examine(life.path, **dict(*options))
     finally:
         ends.end()
-    assert found.finding.cause in expected.split(), found.finding
-    assert verdict is None or found.finding.verdict == verdict, found.finding
-    assert found.finding.evidence
-    assert found.finding.cause == "oom" or not any(each.cause == "oom" for each in found.others)
+    assert found.diagnosis.cause in expected.split(), found.diagnosis
+    assert verdict is None or found.diagnosis.verdict == verdict, found.diagnosis
+    assert found.diagnosis.evidence
+    assert found.diagnosis.cause == "oom" or not any(each.cause == "oom" for each in found.others)
