@@ -236,7 +236,7 @@ class Tree:
             self._table.forget(key)
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Release what is open."""
         for process in self.processes.values():
             process.close()
         self.processes.clear()
