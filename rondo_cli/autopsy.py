@@ -13,6 +13,7 @@ from rondo_cli.printing import data, say, show
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RondoError, StoreNotFoundError, UsageError, one_line
 from rondo_core.model import META_FILE, is_there, state_directory
+from rondo_core.storage import Folder, read_ended
 
 
 @click.command("autopsy")
@@ -73,6 +74,12 @@ def _found(name: str) -> Path:
     raise StoreNotFoundError(f"{name}: no life or store there; see rondo ls")
 
 
+def _holds_the_ended(store: Path) -> bool:
+    """Say whether a store is that of all who ended before, folded into one."""
+    with Folder(store) as folder:
+        return read_ended(folder) is not None
+
+
 def _of_directory(directory: Path, stores: list[Path], form: str, flat: int) -> int:
     from rondo_job.autopsy.examine import examine
     from rondo_job.autopsy.wording import as_table
@@ -80,6 +87,8 @@ def _of_directory(directory: Path, stores: list[Path], form: str, flat: int) -> 
     worst, rows, tables = 0, list[list[str]](), []
     for store in stores:
         try:
+            if _holds_the_ended(store):
+                continue
             found = examine(store, flat_ns=flat)
         except RondoError as error:
             say(f"rondo: left out: {one_line(error)}", err=True)

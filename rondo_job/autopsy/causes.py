@@ -28,6 +28,8 @@ def find_causes(case: Case) -> list[Diagnosis]:
     rows: tuple[Row, ...] = {"job": JOB, "program": programs.ROWS, "machine": machines.ROWS}[case.kind]
     if case.is_live:
         rows = living.ROWS
+    elif case.kind != "job" and case.status is not None:  # it ran in a job, whose recorder saw its end
+        rows = JOB
     found = [diagnosis for row in rows if (diagnosis := row(case)) is not None]
     return found or [_unseen(case)]
 

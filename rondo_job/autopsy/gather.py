@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from rondo_core.clock import NS_PER_S, boot_ns, wall_ns
 from rondo_core.errors import RondoError
 from rondo_core.read import StoreReader
@@ -15,7 +17,7 @@ from rondo_job.autopsy import trends
 from rondo_job.autopsy.case import Activity, Case, ProgramEnd
 from rondo_job.autopsy.kernel_log import oom_kills
 from rondo_job.files import names
-from rondo_job.life import Life
+from rondo_job.life import LABEL, Life
 
 if TYPE_CHECKING:
     from rondo_job.autopsy.trends import Quantity
@@ -120,7 +122,8 @@ def _of_store(path: Path, now_ns: int, flat_ns: int) -> Case:
         )
         became = _survival(run, run.boot_id)
         end_ns = run.ended_ns or newest_ns or now_ns
-        return Case(
+        running = writer is not None
+        case = Case(
             path=str(path),
             name=path.name.removesuffix(".rondo"),
             kind="machine" if machine else "program",
@@ -129,26 +132,43 @@ def _of_store(path: Path, now_ns: int, flat_ns: int) -> Case:
             writer=run.writer,
             started_ns=run.opened_ns,
             ended_ns=run.ended_ns,
-            running=writer is not None,
-            words="" if writer is not None else run.ended,
+            running=running,
+            words="" if running else run.ended,
             survival=became,
             booted_ns=wall_ns() - boot_ns(),
             newest_ns=newest_ns,
             programs=(_program_end(reader),),
             marks=tuple(event for event in reader.events() if event.run in {0, run.number})[-_MARKS:],
             quantities=_quantities(reader, _limits_of_program(reader)),
-            activities=(_activity(reader),) if writer is not None else (),
+            activities=(_activity(reader),) if running else (),
             flat_ns=flat_ns,
             oom_kills=oom_kills(run.opened_ns, end_ns) if became is Survival.SAME_BOOT else None,
         )
+        return case if running or run.ended else attrs.evolve(case, **_seen_from_outside(reader, run))
+
+
+def _seen_from_outside(reader: StoreReader, run: Run) -> dict[str, Any]:
+    """Give what the life knows that a program ran in: its wait status and the counters; nothing where there is none."""
+    name = dict(reader.meta.labels).get(LABEL)
+    if name is None:
+        return {}
+    for above in reader.path.absolute().parents[:2]:
+        with contextlib.suppress(RondoError):
+            life = Life(above / f"{name}.rondo")
+            children, end = tuple(life.children()[0]), life.end
+            mine = next((each for each in children if each.pid == run.pid and each.status is not None), None)
+            if mine is None:
+                return {}
+            known = {"rlimits": life.start.rlimits, "before": life.start.before, "after": end and end.after}
+            ended = {"status": mine.status, "ended_ns": mine.ended_ns, "seen_by": f"the recorder of {name} saw it"}
+            return {**known, **ended, "children": children}
+    return {}
 
 
 def _survival(run: Run, boot: str) -> Survival | None:
     """Say what the machine went through since; None: the boots have no names to compare."""
     if not boot.strip("0-") or not boot_id():
         return None
-    import attrs
-
     return survival(attrs.evolve(run, boot_id=boot))
 
 

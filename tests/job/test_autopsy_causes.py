@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from rondo_core.clock import NS_PER_S, wall_ns
+from rondo_job import Life
 from rondo_job.autopsy import gather
 from rondo_job.autopsy.examine import examine
 from rondo_job.files import names
@@ -186,6 +187,23 @@ class Ends:
             wait_gone(pid)
         return life, ("unseen", "cannot tell")
 
+    def killed_without_its_recorder(self):
+        """The relay sees the end of a job whose recorder is gone, and reads the counters."""
+        job, life = self.started()
+        os.kill(life.start.recorder_pid, signal.SIGKILL)
+        wait_gone(life.start.recorder_pid)
+        os.kill(life.start.pid, signal.SIGKILL)
+        wait_until(lambda: life.end is not None)
+        job.communicate()
+        return life, ("killed", "proven")
+
+    def program_in_a_job(self):
+        """Of a program that was killed, its own store knows nothing; the job that it ran in does."""
+        _, life = self.started("--memory-max", "96MB", code=f"{STORE}{READY}input()\n{BALLOON}", stdin=subprocess.PIPE)
+        (job,) = self.jobs
+        job.communicate(b"\n", timeout=60)
+        return Life(life.path), ("oom", "proven"), {"inner": True}
+
     # -- alive
 
     def child_died(self):
@@ -230,8 +248,9 @@ def test_the_autopsy_names_the_cause(lives, cause, monkeypatch):
     """The right cause with the right verdict; and no word of memory where the OOM killer was not at work on it."""
     ends = Ends(lives, monkeypatch)
     try:
-        life, (expected, verdict), *options = getattr(ends, cause)()
-        found = examine(life.path, **dict(*options))
+        life, (expected, verdict), *more = getattr(ends, cause)()
+        options = dict(*more)
+        found = examine(life.stores()[0] if options.pop("inner", False) else life.path, **options)
     finally:
         ends.end()
     assert found.diagnosis.cause in expected.split(), found.diagnosis
