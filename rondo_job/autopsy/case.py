@@ -77,7 +77,8 @@ class Case:
         timed_out, timeout_s, signals, usage, remaining: see `LifeEnd`; method: how a job was measured.
         before, after: the counters; None: they were not read.
         survival: what the machine went through since; None: its boots have no names that could be compared.
-        booted_ns: when the present boot began, ns since the epoch; newest_ns: the end of the newest bucket, 0: none.
+        booted_ns: when the present boot began, ns since the epoch; newest_ns: at most a second after the newest
+            sample, 0: there is none.
         memory_limit_bytes, pids_limit, rlimits: see `LifeStart`; memory_bytes: of the machine, 0: not known.
         children: the job's processes, itself the first; stderr: the tail of it; output: see `LifeStart`.
         programs: the stores of programs inside, or the program's own; marks: the last ones, oldest first.

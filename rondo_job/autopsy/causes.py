@@ -20,6 +20,7 @@ from rondo_job.autopsy.said import fatal_error, last_lines, last_traceback, limi
 
 Row = Callable[[Case], Diagnosis | None]
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+_LINE = 200  # of what is quoted of standard error
 _BY_LIMIT = {signal.SIGXCPU: ("CPU", "CPU time"), signal.SIGXFSZ: ("FSIZE", "the size of a file")}
 
 
@@ -172,6 +173,8 @@ def exited(case: Case) -> Diagnosis | None:
     remaining = [pid for pid in case.remaining if pid != case.pid]
     if remaining:
         lines.append(f"of its processes lived on: {', '.join(map(str, remaining[:8]))}")
+    said = last_lines(case.stderr, 1) if code else []
+    lines += [f"standard error ends in: {line.strip()[:_LINE]}" for line in said]
     if code == 0:
         return Diagnosis("finished", "proven", "it ended by itself, exit status 0", tuple(lines))
     return Diagnosis("exit", "proven", f"it ended by itself, exit status {code}", tuple(lines))

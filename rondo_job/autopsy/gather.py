@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from rondo_job.life import LABEL, Life
 if TYPE_CHECKING:
     from rondo_job.autopsy.trends import Quantity
 
+_STYLED = re.compile(r"\x1b(?:\[[0-9;?]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # colours and titles. Source: ECMA-48
 FLAT_NS = 60 * NS_PER_S
 _MARKS, _PROGRAMS = 20, 16
 # Series of the end, the unit of their values, and how they are read.
@@ -56,7 +58,7 @@ def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
     start, end = life.start, life.end
     with life.open() as reader:
         run = reader.runs()[-1]
-        newest_ns = reader.end_ns()
+        newest_ns = _newest_sample_ns(reader)
         limits = _limits_of_job(life)
         quantities = _quantities(reader, limits)
         marks = tuple(life.marks()[-_MARKS:])
@@ -116,7 +118,8 @@ def _of_store(path: Path, now_ns: int, flat_ns: int) -> Case:
     with StoreReader(path) as reader:
         runs, writer = reader.runs(), reader.writer_pid()
         run = runs[-1] if runs else Run(0, 0, 0, "", 0, ended="never written")
-        newest_ns = reader.end_ns() if reader.newest_ns() >= run.opened_ns - NS_PER_S else 0
+        newest_ns = _newest_sample_ns(reader)
+        newest_ns = newest_ns if newest_ns >= run.opened_ns - NS_PER_S else 0
         machine = run.writer.startswith(("vmm", "watch")) or any(
             each.name.startswith(("vmm_", "vcpu_", "vm_")) for each in reader.series()
         )
@@ -175,7 +178,7 @@ def _survival(run: Run, boot: str) -> Survival | None:
 def _stderr(life: Life) -> str:
     """Give the tail of standard error, or of what it was one with."""
     stream = "stdout" if life.start.output.get("stderr") == "stdout" else "stderr"
-    return life.output(stream)[0].decode(errors="replace")
+    return _STYLED.sub("", life.output(stream)[0].decode(errors="replace"))
 
 
 def _program_end(reader: StoreReader) -> ProgramEnd:
@@ -187,6 +190,16 @@ def _program_end(reader: StoreReader) -> ProgramEnd:
 
 
 # -- series
+
+
+def _newest_sample_ns(reader: StoreReader) -> int:
+    """Give a moment at most a second after the newest sample, ns since the epoch; 0: there is none."""
+    found = [0]
+    for schema in reader.meta.schemas:
+        interval_ns, bucket = schema.tiers[0].interval_ns, reader.reader(schema.name).newest()
+        if bucket:
+            found.append(bucket * interval_ns + (interval_ns if interval_ns <= NS_PER_S else 0))
+    return max(found)
 
 
 def _limits_of_job(life: Life) -> dict[str, list[tuple[float, str]]]:

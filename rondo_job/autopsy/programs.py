@@ -124,7 +124,8 @@ def gone(case: Case) -> Diagnosis | None:
         }.get(handler, "faulthandler was not set up: a crash is as likely as a kill")
     )
     if case.oom_kills is not None:
-        lines.append(f"the kernel's log names {len(case.oom_kills)} OOM kills of that time, and not this process")
+        others = f"names {len(case.oom_kills)} OOM kills of that time, and not this process"
+        lines.append(f"the kernel's log {others if case.oom_kills else 'has no OOM kill of that time'}")
     if case.survival is None:
         lines.append("whether the machine was restarted since is not known: boots have no names here")
     elif case.survival is Survival.COPIED:
