@@ -20,6 +20,7 @@ from rondo_job.autopsy.said import fatal_error, last_lines, last_traceback, limi
 
 Row = Callable[[Case], Diagnosis | None]
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
+_NO_DUMP = "no faulthandler wrote where; a signal of that number that someone sent would look the same"
 _LINE = 200  # of what is quoted of standard error
 _BY_LIMIT = {signal.SIGXCPU: ("CPU", "CPU time"), signal.SIGXFSZ: ("FSIZE", "the size of a file")}
 
@@ -45,7 +46,7 @@ def crashed(case: Case) -> Diagnosis | None:
     dump = next((each.dump for each in case.programs if each.dump), "") or fatal_error(case.stderr)
     where = f": {in_short(dump)}" if dump else ""
     core = ("a core was dumped",) if case.status is not None and os.WCOREDUMP(case.status) else ()
-    said = (f"faulthandler: {in_short(dump)}",) if dump else ("no faulthandler wrote where",)
+    said = (f"faulthandler: {in_short(dump)}",) if dump else (_NO_DUMP,)
     return Diagnosis("crash", "proven", f"{signal_name(case.signal)}{where}", (*waited(case), *core, *said))
 
 
@@ -80,7 +81,9 @@ def stopped(case: Case) -> Diagnosis | None:
         )
         return Diagnosis("signal", "proven", f"{signal_name(case.signal)} ended it{who}", (*waited(case), line))
     code = case.exit_code
-    if last is None or code is None or not 0 <= case.ended_ns - last.time_ns <= sigkill.GRACE_S * NS_PER_S:
+    if last is None or code is None or (last.number == signal.SIGHUP and code != 128 + last.number):
+        return None  # SIGHUP has many a program read its configuration anew
+    if not 0 <= case.ended_ns - last.time_ns <= sigkill.GRACE_S * NS_PER_S:
         return None
     ago = format_duration((case.ended_ns - last.time_ns) // 1_000_000 * 1_000_000)
     line = f"{signal_name(last.number)} came {ago} before the end{sent_by(last.sender)}"

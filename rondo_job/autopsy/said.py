@@ -11,7 +11,7 @@ _ERROR = re.compile(r"(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
 _PLACE = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+)')
 _NEAR_END = 8  # lines of output that may follow the traceback that ended a program: of its parent, or a build tool
 _FATAL = "Fatal Python error: "
-# What strerror says, the limit that it means, and what in an exception's type or text rules it out.
+# What strerror says, the limit that it means, and of which one has to be of a fork: others say it too.
 LIMITS = (
     ("Too many open files", "NOFILE", "open files of a process"),
     ("No space left on device", "", "space of the disk"),
@@ -58,7 +58,7 @@ def last_traceback(text: str) -> Traceback | None:
 def limit_in(text: str) -> tuple[str, str, str] | None:
     """Find the limit that an error's words tell of: the words, the name in `resource`, what it limits; None: none."""
     for words, name, what in LIMITS:
-        if words in text and not (words.startswith("Resource") and "BlockingIOError" in text):
+        if words in text and ("fork" in text or not words.startswith("Resource")):
             return words, name, what
     return None
 

@@ -138,6 +138,9 @@ TRACE = (
         ({"status": 2 << 8, "stderr": TRACE.format("No such file")}, ("exit", "proven")),
         ({"status": 1 << 8, "stderr": TRACE.format("No such file") + "line\n" * 50}, ("exit", "proven")),
         ({"status": 1 << 8, "stderr": "cp: write error: No space left on device\n"}, ("limit", "likely")),
+        ({"status": 2 << 8, "stderr": "sh: fork: Resource temporarily unavailable\n"}, ("limit", "likely")),
+        ({"status": 1 << 8, "stderr": TRACE.format("Resource temporarily unavailable")}, ("exception", "likely")),
+        ({"status": 0, "signals": (ReceivedSignal(1, END - S, 1, "passed on"),)}, ("finished", "proven")),
         ({"status": 0, "stderr": "cp: write error: No space left on device\n"}, ("finished", "proven")),
         (
             {"status": 1 << 8, "programs": (ProgramEnd("a", 9, "raised KeyError: 'x' (a.py:3)"),)},
