@@ -29,6 +29,17 @@ class OomKill:
 
 
 @attrs.frozen
+class OomLog:
+    """The kernel's log of OOM kills between a start and an end.
+
+    Attributes: `kills`: those that it holds; `whole`: whether it goes back to the start, so that there were no others.
+    """
+
+    kills: tuple[OomKill, ...] = ()
+    whole: bool = True
+
+
+@attrs.frozen
 class ProgramEnd:
     """The last run of a store that a program has opened.
 
@@ -84,7 +95,7 @@ class Case:
         programs: the stores of programs inside, or the program's own; marks: the last ones, oldest first.
         quantities: what was measured up to the end; activities: of live programs; flat_ns: for how long a program's
             series stay as they are before that is called a hang.
-        oom_kills: of the kernel's log between start and end; None: it cannot be read, or lacks some of that time.
+        oom_log: the kernel's log between start and end; None: it cannot be read.
     """
 
     path: str
@@ -124,7 +135,7 @@ class Case:
     quantities: tuple[Quantity, ...] = ()
     activities: tuple[Activity, ...] = ()
     flat_ns: int = 60_000_000_000
-    oom_kills: tuple[OomKill, ...] | None = None
+    oom_log: OomLog | None = None
 
     @property
     def exit_code(self) -> int | None:
@@ -135,6 +146,16 @@ class Case:
     def signal(self) -> int:
         """The signal that ended it; 0: none did, or that is not known."""
         return os.WTERMSIG(self.status) if self.status is not None and os.WIFSIGNALED(self.status) else 0
+
+    @property
+    def oom_kills(self) -> tuple[OomKill, ...]:
+        """Whom the kernel's log names, as far as it goes."""
+        return () if self.oom_log is None else self.oom_log.kills
+
+    @property
+    def oom_log_is_whole(self) -> bool:
+        """Whether the kernel's log names everyone whom its OOM killer killed between start and end."""
+        return self.oom_log is not None and self.oom_log.whole
 
     @property
     def is_live(self) -> bool:

@@ -16,7 +16,7 @@ from rondo_core.read import StoreReader
 from rondo_core.storage import Run, Survival, boot_id, read_dump, survival
 from rondo_job.autopsy import trends
 from rondo_job.autopsy.case import Activity, Case, ProgramEnd
-from rondo_job.autopsy.kernel_log import oom_kills
+from rondo_job.autopsy.kernel_log import read_oom_log
 from rondo_job.files import names
 from rondo_job.life import LABEL, Life
 
@@ -109,7 +109,7 @@ def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
         quantities=quantities,
         activities=tuple(activities),
         flat_ns=flat_ns,
-        oom_kills=oom_kills(start.started_ns, ended_ns or newest_ns or now_ns) if same_boot else None,
+        oom_log=read_oom_log(start.started_ns, ended_ns or newest_ns or now_ns) if same_boot else None,
         **known,
     )
 
@@ -145,7 +145,7 @@ def _of_store(path: Path, now_ns: int, flat_ns: int) -> Case:
             quantities=_quantities(reader, _limits_of_program(reader)),
             activities=(_activity(reader),) if running else (),
             flat_ns=flat_ns,
-            oom_kills=oom_kills(run.opened_ns, end_ns) if became is Survival.SAME_BOOT else None,
+            oom_log=read_oom_log(run.opened_ns, end_ns) if became is Survival.SAME_BOOT else None,
         )
         return case if running or run.ended else attrs.evolve(case, **_seen_from_outside(reader, run))
 

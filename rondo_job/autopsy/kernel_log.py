@@ -1,7 +1,7 @@
 """The OOM kills of the kernel's log, /dev/kmsg, of this boot: whom it names is proven.
 
-Its pids are those of the first namespace of pids: in another one nothing is read off it. The log is a ring: what was
-overwritten is not known, and said to be so.
+Its pids are those of the first namespace of pids: in another one nothing is read off it. The log is a ring: whom it
+does not name was not killed only where it goes back far enough.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 
 from rondo_core.clock import monotonic_ns, wall_ns
-from rondo_job.autopsy.case import OomKill
+from rondo_job.autopsy.case import OomKill, OomLog
 
 _FIRST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO. Source: include/linux/proc_ns.h
 _KILLED = re.compile(r"Killed process (?P<pid>\d+) \((?P<command>.*?)\),? ")
@@ -20,10 +20,10 @@ _SLACK_NS = 5_000_000_000  # its clock is that of the scheduler, which is not se
 _MOST_RECORDS = 200_000
 
 
-def oom_kills(started_ns: int, ended_ns: int, *, path: Path = Path("/dev/kmsg")) -> tuple[OomKill, ...] | None:
+def read_oom_log(started_ns: int, ended_ns: int, *, path: Path = Path("/dev/kmsg")) -> OomLog | None:
     """Give the OOM kills of a span of this boot, ns since the epoch.
 
-    Returns: None: the log cannot be read, does not go back that far, or names pids of another namespace.
+    Returns: None: the log cannot be read, or names pids of another namespace.
     """
     try:
         if str(Path("/proc/self/ns/pid").readlink()) != _FIRST_NAMESPACE:
@@ -31,16 +31,13 @@ def oom_kills(started_ns: int, ended_ns: int, *, path: Path = Path("/dev/kmsg"))
         records = _records(path)
     except OSError:
         return None
-    offset_ns = wall_ns() - monotonic_ns()
-    if not records or records[0][0] * 1000 + offset_ns > started_ns:
-        return None
-    found = []
+    offset_ns, found = wall_ns() - monotonic_ns(), []
     for stamp_us, text in records:
         time_ns = stamp_us * 1000 + offset_ns
         killed = _KILLED.search(text) if started_ns - _SLACK_NS <= time_ns <= ended_ns + _SLACK_NS else None
         if killed is not None:
             found.append(OomKill(int(killed["pid"]), killed["command"], time_ns))
-    return tuple(found)
+    return OomLog(tuple(found), bool(records) and records[0][0] * 1000 + offset_ns <= started_ns)
 
 
 def _records(path: Path) -> list[tuple[int, str]]:

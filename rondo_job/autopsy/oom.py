@@ -95,7 +95,7 @@ def _by_kill(status: int) -> bool:
 
 def logged_kill(case: Case, pid: int) -> OomKill | None:
     """Give the kernel's own word that its OOM killer killed a process; None: it has none, or cannot be read."""
-    return next((each for each in case.oom_kills or () if each.pid == pid), None)
+    return next((each for each in case.oom_kills if each.pid == pid), None)
 
 
 def short_of_memory(case: Case) -> str:

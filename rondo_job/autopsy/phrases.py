@@ -14,7 +14,7 @@ STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}  # told t
 
 def logged_pids(case: Case) -> str:
     """Name whom the kernel's log names."""
-    return ", ".join(f"{each.pid} ({each.command})" for each in case.oom_kills or ())
+    return ", ".join(f"{each.pid} ({each.command})" for each in case.oom_kills)
 
 
 def signal_name(number: int) -> str:

@@ -123,7 +123,7 @@ def gone(case: Case) -> Diagnosis | None:
             "elsewhere": "faulthandler is the program's own: see its standard error",
         }.get(handler, "faulthandler was not set up: a crash is as likely as a kill")
     )
-    if case.oom_kills is not None:
+    if case.oom_log_is_whole:
         others = f"names {len(case.oom_kills)} OOM kills of that time, and not this process"
         lines.append(f"the kernel's log {others if case.oom_kills else 'has no OOM kill of that time'}")
     if case.survival is None:

@@ -63,7 +63,7 @@ def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | 
     elif counts.hidden:
         return None
     elif counts.shared:
-        if case.oom_kills is None or len(case.oom_kills) < max(counts.shared.values()):
+        if not case.oom_log_is_whole or len(case.oom_kills) < max(counts.shared.values()):
             return None
         line = f"the kernel's log names whom the OOM killer killed then, {logged_pids(case)}: not this process"
     lines = [*evidence, *([line] if line else [])]
@@ -122,7 +122,7 @@ def child_killed_in_passing(case: Case) -> Diagnosis | None:
     if case.status is None or case.signal == signal.SIGKILL:
         return None
     counts = count_oom(case.before, case.after)
-    logged = {each.pid for each in case.oom_kills or ()} & {child.pid for child in case.children if child.ended_ns}
+    logged = {each.pid for each in case.oom_kills} & {child.pid for child in case.children if child.ended_ns}
     if not counts.own and not logged:
         return None
     victims = killed_children(case)

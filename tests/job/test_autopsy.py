@@ -14,10 +14,10 @@ from rondo_core import Store
 from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_core.storage import Event, Survival
 from rondo_job import Child, Evidence, GroupLevel, ReceivedSignal
-from rondo_job.autopsy.case import Activity, Case, OomKill, ProgramEnd
+from rondo_job.autopsy.case import Activity, Case, OomKill, OomLog, ProgramEnd
 from rondo_job.autopsy.causes import find_causes
 from rondo_job.autopsy.examine import Autopsy, examine
-from rondo_job.autopsy.kernel_log import oom_kills
+from rondo_job.autopsy.kernel_log import read_oom_log
 from rondo_job.autopsy.oom import count_oom
 from rondo_job.autopsy.said import last_traceback
 from rondo_job.autopsy.trends import Quantity, quantity, robust_slope, slopes_of
@@ -75,12 +75,21 @@ OTHER = OomKill(99, "other", END)
         ({"before": v2(shared=True), "after": v2(1, shared=True)}, ("sigkill", "cannot tell")),
         ({"before": v2(shared=True), "after": v2(1, shared=True), "quantities": (FULL,)}, ("oom", "likely")),
         (
-            {"before": v2(shared=True), "after": v2(1, shared=True), "oom_kills": (OomKill(PID, "job", END),)},
+            {"before": v2(shared=True), "after": v2(1, shared=True), "oom_log": OomLog((OomKill(PID, "job", END),))},
             ("oom", "proven"),
         ),
         (
-            {"before": v2(shared=True), "after": v2(1, shared=True), "oom_kills": (OTHER,), "quantities": (FULL,)},
+            {
+                "before": v2(shared=True),
+                "after": v2(1, shared=True),
+                "oom_log": OomLog((OTHER,)),
+                "quantities": (FULL,),
+            },
             ("killed", "proven"),
+        ),
+        (
+            {"before": v2(shared=True), "after": v2(1, shared=True), "oom_log": OomLog((OTHER,), whole=False)},
+            ("sigkill", "cannot tell"),
         ),
         ({"after": v2(own=1), "children": (child(8, KILLED), child(9, KILLED))}, ("oom", "likely")),
         ({"after": v2(own=3), "children": (child(8, KILLED), child(9, KILLED))}, ("oom", "proven")),
@@ -176,8 +185,8 @@ DUMP = 'Fatal Python error: Segmentation fault\n\nCurrent thread 0x1 (most recen
         (program("signal 15, raised ValueError: x (a.py:3)"), ("signal", "proven")),
         (program("swept away"), ("ended", "proven")),
         (program(programs=(ProgramEnd("p", PID, "", 0, DUMP, "here"),)), ("crash", "proven")),
-        (program(oom_kills=(OomKill(PID, "p", END),)), ("oom", "proven")),
-        (program(oom_kills=(OTHER,)), ("unseen", "cannot tell")),
+        (program(oom_log=OomLog((OomKill(PID, "p", END),))), ("oom", "proven")),
+        (program(oom_log=OomLog((OTHER,))), ("unseen", "cannot tell")),
         (program(survival=Survival.RESTARTED, booted_ns=END + 20 * S), ("machine-stopped", "likely")),
         (program(survival=Survival.RESTARTED, booted_ns=END - 20 * S), ("unseen", "cannot tell")),
         (program(survival=Survival.COPIED, booted_ns=END + 20 * S), ("unseen", "cannot tell")),
@@ -260,17 +269,18 @@ def test_the_last_traceback_is_read_whole():
 
 
 def test_the_kernels_log_names_whom_it_killed(tmp_path):
-    """Only of the span that is asked for; a log that does not go back that far, or cannot be read, says nothing."""
+    """Only of the span that is asked for; one that does not go back that far proves no absence; unreadable, it says nothing."""
     log, now_ns = tmp_path / "kmsg", wall_ns()
     log.write_text(
         f"6,1,{monotonic_ns() // 1000},-;Memory cgroup out of memory: Killed process 12 (a (b)) total-vm:3kB\n"
     )
-    assert oom_kills(now_ns, now_ns, path=tmp_path / "none") is None
-    assert oom_kills(now_ns - 60 * S, now_ns, path=log) is None
+    assert read_oom_log(now_ns, now_ns, path=tmp_path / "none") is None
     if str(Path("/proc/self/ns/pid").readlink()) == "pid:[4026531836]":
-        (found,) = oom_kills(now_ns + S, now_ns + 2 * S, path=log)
-        assert (found.pid, found.command) == (12, "a (b)")
-        assert oom_kills(now_ns + 60 * S, now_ns + 90 * S, path=log) == ()
+        found = read_oom_log(now_ns + S, now_ns + 2 * S, path=log)
+        assert [(each.pid, each.command) for each in found.kills] == [(12, "a (b)")]
+        assert found.whole
+        assert not read_oom_log(now_ns - 60 * S, now_ns, path=log).whole
+        assert read_oom_log(now_ns + 60 * S, now_ns + 90 * S, path=log).kills == ()
 
 
 def test_the_words_hold_all_there_is(tmp_path):
