@@ -178,12 +178,12 @@ class Ends:
 
     def recorder_killed_too(self):
         job, life = self.started()
-        relay = int(life.start.recorder_pid)
-        pids = [int(pid) for pid in children_of(relay)]
-        for pid in {relay, life.start.pid, *pids}:
+        recorder = life.start.recorder_pid
+        relays = {int(pid) for pid in children_of(recorder)} - {life.start.pid}
+        for pid in (*relays, recorder, life.start.pid):  # the job last: either of the others would have seen its end
             os.kill(pid, signal.SIGKILL)
         job.communicate()
-        for pid in {life.start.pid, *pids}:
+        for pid in (*relays, life.start.pid):
             wait_gone(pid)
         return life, ("unseen", "cannot tell")
 
