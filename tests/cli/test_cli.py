@@ -372,7 +372,11 @@ def test_coverage_is_shown_where_it_is_asked_for(demo):
 
 
 def test_the_list_of_commands_says_what_each_does():
-    """`rondo --help` imports no command, and has the first sentence of each one's own help."""
+    """`rondo --help` imports no command, and has the first sentence of each one's own help, whole, in order of their names."""
+    listed = rondo("--help").stdout.partition("Commands:\n")[2]
+    assert " ".join(listed.split()) == " ".join(
+        f"{name} {' '.join(words.split())}" for name, words in sorted(COMMANDS.items())
+    )
     with click.Context(cli) as ctx:
         for name, words in COMMANDS.items():
             assert words == cli.get_command(ctx, name).get_short_help_str(200), name
