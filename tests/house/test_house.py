@@ -83,6 +83,7 @@ FLOORS = {
         "plugins start",
         "recording",
         "run",
+        "autopsy",
         "pytest_plugin",
     ),
     "rondo_web": (
@@ -104,7 +105,7 @@ FLOORS = {
         "answers top_table",
         "vmm_run",
         "vmm_many",
-        "agent alert bench check config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair run serve set top vmm watch",
+        "agent alert autopsy bench check config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair run serve set top vmm watch",
         "main",
         "__main__",
     ),
