@@ -40,9 +40,12 @@ COMMANDS = {
     "plugins": "List the installed recorders, consolidators and exporters; or show "
     "what can be told to the plugin NAME.",
     "prune": "Fold the stores of dead processes beyond a bound into DIRECTORY/ended.rondo, and remove them.",
+    "mark": "Put on record that something happened, in the life that this shell is part of: that of `rondo run`.",
     "query": "Show the points of every series that SELECTOR matches.",
     "repair": "Save what is whole of STORE into NEW_STORE, which is made; STORE is not changed.",
+    "run": "Run CMD, and record its whole process tree: what it took, and how it ended.",
     "serve": "Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.",
+    "set": "Set a gauge of the life that this shell is part of: that of `rondo run`; it stays until it is set anew.",
     "vmm": "Run a virtual machine, its serial console on standard output.",
     "watch": "Record a virtual machine that QEMU or Firecracker runs.",
 }
