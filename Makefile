@@ -35,10 +35,14 @@ $(VENV)/.tested: $(VENV)/.installed
 demo: $(VENV)/.installed ## Boot a VM for 15 s with recording on, and show what was captured.
 	@$(BIN)/python scripts/demo.py --store $(DEMO) --seconds $(SECONDS)
 
-tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU (as root only), a Linux guest.
+demo-grafana: $(VENV)/.installed ## Lay out what a Grafana needs to show the demo's store, and say what to type.
+	@$(BIN)/python scripts/demo_grafana.py --store $(DEMO)
+
+tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU and Chromium (as root only), a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
 	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
 	@sh scripts/qemu.sh
+	@sh scripts/chromium.sh $(TOOLS)
 	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
 
 # What serves nothing and keeps to no second of the clock: it is run beside the rest, on the second core.
@@ -54,8 +58,10 @@ $(VENV)/.systems: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group systems $$(command -v java >/dev/null && echo --group spark)
 	@touch $@
 
-test-systems: $(VENV)/.systems ## Let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
+test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
+	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
 $(VENV)/.measured: $(VENV)/.tested
@@ -165,12 +171,17 @@ bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's s
 
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
 	@$(BIN)/python bench/known.py --out bench/results/known.json
+bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
+	@$(BIN)/python bench/promql.py
 
 bench-recorders: $(VENV)/.installed ## What each ready recorder costs a tick, in a row and at one a second.
 	@$(BIN)/python bench/recorders.py
 
 bench-footprint: $(VENV)/.tested ## What recording takes of a program's memory after a minute, beside prometheus_client.
 	@$(BIN)/python bench/footprint.py
+
+bench-page: $(VENV)/.systems ## How soon the page paints its first chart of 100 series once the points have come; needs Chromium.
+	@$(BIN)/python bench/page.py
 
 bench-stalls: $(VENV)/.installed ## How late a record can be while another process writes and syncs 500 MB files; RUNS=10.
 	@$(BIN)/python bench/stalls.py --repeat $${RUNS:-10}

@@ -31,6 +31,8 @@ COMMANDS = {
     "capture_linux": "make vmm-bench-linux",
     "export": "make bench-export",
     "footprint": "make bench-footprint",
+    "page": "make bench-page",
+    "promql": "make bench-promql",
     "recorders": "make bench-recorders",
     "stalls": "make bench-stalls",
     "multiprocess": "make bench-multiprocess",

@@ -16,7 +16,7 @@ from rondo_cli.query import events_of
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import UsageError, printable
 from rondo_core.model import OVERFLOW, Consolidator
-from rondo_core.storage import Run, Survival, boot_id, in_short, read_dump, size_bytes, survival
+from rondo_core.storage import Run, how_ended, in_short, read_dump, size_bytes
 from rondo_core.units import format_duration, format_instant, format_size
 
 if TYPE_CHECKING:
@@ -99,17 +99,9 @@ def _show(store: Path, reader: StoreReader) -> None:
 def describe_run(run: Run, writer_pid: int | None) -> str:
     """Say in words who wrote the store and how that ended."""
     who = f"pid {run.pid}" + (f" ({run.writer})" if run.writer else "")
-    return f"{who}, opened {format_instant(run.opened_ns)}, {_how(run, writer_pid)}" + (
+    return f"{who}, opened {format_instant(run.opened_ns)}, {how_ended(run, writer_pid)}" + (
         f" {format_instant(run.ended_ns)}" if run.ended and writer_pid is None else ""
     )
-
-
-def _how(run: Run, writer_pid: int | None) -> str:
-    if writer_pid is not None:
-        return "writing now"
-    if run.ended:
-        return run.ended
-    return f"gone without closing the store{_SINCE[survival(run)] if _is_known(run) else _UNKNOWN}"
 
 
 def _seen(reader: StoreReader, run: Run) -> str:
@@ -127,7 +119,7 @@ def _runs(reader: StoreReader) -> str:
     for run in runs:
         lasted = format_duration(run.ended_ns - run.opened_ns) if run.ended_ns > run.opened_ns else ""
         ended = format_instant(run.ended_ns) if run.ended_ns else ""
-        how = _how(run, pid if run is runs[-1] else None)
+        how = how_ended(run, pid if run is runs[-1] else None)
         opened = format_instant(run.opened_ns)
         rows.append([str(run.number), run.writer, str(run.pid), opened, ended, how, lasted])
     if not rows:
@@ -175,7 +167,7 @@ def _as_json(reader: StoreReader) -> dict[str, Any]:
                 "opened_ns": run.opened_ns,
                 "ended_ns": run.ended_ns or None,
                 "ended": run.ended,
-                "how": _how(run, pid if run is runs[-1] else None),
+                "how": how_ended(run, pid if run is runs[-1] else None),
                 "faulthandler": run.faulthandler,
             }
             for run in runs
@@ -196,19 +188,6 @@ def _as_json(reader: StoreReader) -> dict[str, Any]:
             for found in _counted(reader)
         ],
     }
-
-
-_SINCE = {
-    Survival.SAME_BOOT: "",
-    Survival.RESTARTED: "; the machine was restarted since",
-    Survival.COPIED: "; that was in another boot, or on another machine",
-}
-_UNKNOWN = "; whether the machine was restarted since is not known"
-
-
-def _is_known(run: Run) -> bool:
-    """Say whether both boots have a name, and not one of noughts."""
-    return all(each.strip("0-") for each in (run.boot_id, boot_id()))
 
 
 def _schemas(reader: StoreReader) -> str:

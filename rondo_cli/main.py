@@ -22,6 +22,8 @@ _CREDENTIAL = re.compile(r"://[^/?#@]+@|(?:pass|token|secret|key)\w*(?<!_file)=(
 # Each with the first sentence of its help: `rondo --help` imports none of them.
 COMMANDS = {
     "agent": "Export every store below DIRECTORY through the exporters of the config file, again and again.",
+    "alert": "Tell by the exit status whether EXPRESSION, in PromQL, gives a series: 0 none, 1 some do, which are "
+    "printed.",
     "bench": "Measure rondo here; without a name, all of it.",
     "check": "Check every file, record and row of STORE, also while a process writes it; nothing is changed.",
     "config": "Look at the config file, rondo.toml.",
@@ -46,6 +48,7 @@ COMMANDS = {
     "run": "Run CMD, and record its whole process tree: what it took, and how it ended.",
     "serve": "Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.",
     "set": "Set a gauge of the life that this shell is part of: that of `rondo run`; it stays until it is set anew.",
+    "top": "Show each EXPRESSION of PromQL as a column, series by series, with a sparkline of the one that sorts.",
     "vmm": "Run a virtual machine, its serial console on standard output.",
     "watch": "Record a virtual machine that QEMU or Firecracker runs.",
 }

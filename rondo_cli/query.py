@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
-from rondo_cli import render
-from rondo_cli.params import STORE
+from rondo_cli import render, render_result
+from rondo_cli.expressions import expressions_over, say_where_it_ends, step_for, step_ms
+from rondo_cli.params import STORE, Duration
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RangeError, StoreError, UsageError, one_line
@@ -31,9 +33,12 @@ _INTERRUPTED = 130
 @click.command("query")
 @STORE
 @click.argument("selector", required=False)
+@click.option("--promql", "expression", metavar="EXPR", help="An expression of PromQL, in the place of SELECTOR.")
 @click.option(
     "--range", "span", default=None, metavar="RANGE", help="all (default), 15m, 2h..1h, or START..END; --follow: 10s."
 )
+@click.option("--step", type=Duration(), help="With --promql: the time between two points; by default as fits.")
+@click.option("--at", help="With --promql: one instant, or how long before the end: -3m; without --range: the end.")
 @click.option("--tier", default="auto", show_default=True, help="A tier's number; auto: the finest that has each part.")
 @click.option("--fn", default=None, help="Consolidator: avg, min, max, sum, count, first, last, rate, increase ...")
 @click.option("--agg", is_flag=True, help="One value for the whole range; equal series of several stores are one.")
@@ -50,7 +55,10 @@ _INTERRUPTED = 130
 def command(
     store: Path,
     selector: str | None,
+    expression: str | None,
     span: str | None,
+    step: int | None,
+    at: str | None,
     tier: str,
     fn: str | None,
     agg: bool,
@@ -75,7 +83,31 @@ def command(
     rondo query demo.rondo vmm_rss_bytes --tier 1 --coverage --xff 0.5
     rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00..2026-11-23T12:05 --tz Europe/Berlin
     rondo query demo.rondo vcpu_exits_total --fn rate --follow
+    rondo query workers --promql 'sum by (route) (rate(http_requests_total[1m]))' --range 15m --step 1s
     """
+    if expression is not None:
+        _evaluate(store, expression, span or "all", step, at, form)
+        return None
+    if step is not None or at is not None:
+        raise UsageError(f"--{'step' if at is None else 'at'}: only with --promql; a selector has the points of a tier")
+    return _select(store, selector, span, tier, fn, agg, coverage, xff, is_open, tz, follow, form)
+
+
+def _select(
+    store: Path,
+    selector: str | None,
+    span: str | None,
+    tier: str,
+    fn: str | None,
+    agg: bool,
+    coverage: bool,
+    xff: float,
+    is_open: bool,
+    tz: str | None,
+    follow: bool,
+    form: str,
+) -> int | None:
+    """Show the points that a selector's series have in a tier."""
     if not selector:
         raise UsageError(f"no selector; rondo info {store} lists the series, and rondo query {store} NAME shows one")
     zone = shown_zone(tz)
@@ -147,6 +179,55 @@ def _follow(
         return _INTERRUPTED
     say("rondo: no process writes this store any more", err=True)
     return None
+
+
+_OF_SELECTORS = {
+    "selector": "SELECTOR",
+    "tier": "--tier",
+    "fn": "--fn",
+    "agg": "--agg",
+    "coverage": "--coverage",
+    "xff": "--xff",
+    "is_open": "--open",
+    "tz": "--tz",
+    "follow": "--follow",
+}
+
+
+def _is_given(name: str) -> bool:
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
+def _evaluate(store: Path, expression: str, span: str, step: int | None, at: str | None, form: str) -> None:
+    """Show what an expression answers: over a range where one is given, else at one instant."""
+    for name, shown in _OF_SELECTORS.items():
+        if _is_given(name):
+            raise UsageError(f"{shown}: not with --promql, which says all of that itself; leave it out")
+    ranged = _is_given("span")
+    if ranged and at is not None:
+        raise UsageError("--at: given with --range; keep one of them")
+    if step is not None and not ranged:
+        raise UsageError("--step: one instant has none; give --range too")
+    asked = parse_range(span)
+    with expressions_over(store) as expressions:
+        end_ms = expressions.end_ms()
+        if ranged:
+            start_ms, end_ms = expressions.bounds_of(asked, end_ms)
+            every_ms = step_for(end_ms - start_ms, step_ms(step))
+            # Steps are counted back from the end, which has a point whatever the step is.
+            start_ms = end_ms - max(0, end_ms - start_ms) // every_ms * every_ms
+            result = expressions.over(expression, start_ms, end_ms, every_ms)
+        else:
+            end_ms = end_ms if at is None else expressions.instant_of(at)
+            result = expressions.instant(expression, end_ms)
+        if at is None and asked.end_ns >= 1 << 62:
+            say_where_it_ends(expressions, end_ms)
+    if form in render_result.DATA:
+        data(render_result.DATA[form](result))
+    else:
+        show(render_result.as_plot(result, expression) if form == "plot" else render_result.as_table(result))
+    for text in (*result.warnings, *result.infos):
+        say(f"rondo: {text}", err=True)
 
 
 def events_of(

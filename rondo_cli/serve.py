@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import webbrowser
+from functools import partial
 from pathlib import Path
 
 import click
@@ -9,8 +12,9 @@ import click
 from rondo_cli import run_long
 from rondo_cli.params import PATH, STORE
 from rondo_cli.printing import say
-from rondo_core.errors import make_logs_printable
-from rondo_web import HOST, PORT, check_installed, listen, read_token
+from rondo_core.errors import LabelError, UsageError, make_logs_printable
+from rondo_core.model import canonical_labels
+from rondo_web import HOST, PORT, check_installed, listen, read_token, tls_context
 
 
 @click.command("serve")
@@ -26,19 +30,44 @@ from rondo_web import HOST, PORT, check_installed, listen, read_token
 @click.option(
     "--allow-host", "names", multiple=True, metavar="NAME", help="A name by which clients ask; may be given again."
 )
-def command(store: Path, host: str, port: int, token_file: Path | None, names: tuple[str, ...]) -> None:
+@click.option(
+    "--store-label",
+    default="",
+    callback=lambda _context, _option, given: _label_name(given),
+    metavar="NAME",
+    help="The label that has a store's name in PromQL, as dashboards want it: instance. "
+    "Default: rondo_store, of a directory of stores.",
+)
+@click.option("--tls-cert", type=PATH, default=None, help="Speak HTTPS by this certificate, in PEM.")
+@click.option("--tls-key", type=PATH, default=None, help="Its key, where the file of the certificate has it not.")
+@click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
+def command(
+    store: Path,
+    host: str,
+    port: int,
+    token_file: Path | None,
+    names: tuple[str, ...],
+    store_label: str,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    opens: bool,
+) -> None:
     """Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.
 
-    /metrics for a scraper; /metrics/health, /metrics/info and /metrics/query?series=SELECTOR&range=15m&fn=max as JSON.
-    It only reads: the process that writes the store is not slowed. What a request may take is bounded, and a name that
-    is not this machine's own is asked for in vain unless --allow-host has it. Where others than this machine reach the
-    address there must be a token.
+    / is a page for a browser, which works offline. It is a data source for Grafana and for whatever asks a Prometheus:
+    give it as the URL of one. /metrics for a scraper; /metrics/health, /metrics/info and
+    /metrics/query?series=SELECTOR&range=15m&fn=max as JSON. It only reads: the process that writes the store is not
+    slowed. What a request may take is bounded, and a name that is not this machine's own is asked for in vain unless
+    --allow-host has it. Where others than this machine reach the address there must be a token.
 
     \b
     rondo serve demo.rondo
+    rondo serve demo.rondo --open
     curl 'http://127.0.0.1:9464/metrics/query?series=vcpu_exits_total{reason=io}&fn=rate'
+    curl 127.0.0.1:9464/api/v1/query --data-urlencode 'query=sum by (reason)(rate(vcpu_exits_total[1m]))'
     """
     check_installed()
+    tls = tls_context(tls_cert, tls_key)
     with listen(host, port, token_file) as listening:
         token = read_token(token_file)
         from rondo_web import serve
@@ -49,5 +78,31 @@ def command(store: Path, host: str, port: int, token_file: Path | None, names: t
             [(store, listening)],
             token=token,
             names=names,
-            on_open=lambda path, url: say(f"rondo: serving {path} on {url}/metrics/info", err=True),
+            tls=tls,
+            store_label=store_label,
+            on_open=partial(_opened, opens=opens),
         )
+
+
+def _label_name(name: str) -> str:
+    """Give the name of a label. Raises: UsageError: it is none."""
+    try:
+        canonical_labels({name: "x"} if name else {})
+    except LabelError as error:
+        raise UsageError(f"--store-label {name}: {error}") from None
+    return name
+
+
+def _opened(path: Path, url: str, *, opens: bool) -> None:
+    """Say where a store is served; with `opens` have a browser ask for it, which waits until it is up."""
+    say(f"rondo: serving {path} on {url}/", err=True)
+    if not opens:
+        return
+    here = f"{url}/".replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    try:
+        browser = webbrowser.get()
+    except webbrowser.Error:
+        say(f"rondo: no browser here; open {here} in one", err=True)
+        return
+    # A browser in a terminal would not come back before it ends.
+    threading.Thread(target=browser.open, args=(here,), daemon=True).start()

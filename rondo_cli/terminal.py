@@ -133,6 +133,50 @@ def own_terminal() -> bool:
         return False
 
 
+_KEYS = {
+    b"\x1b[A": "up",
+    b"\x1b[B": "down",
+    b"\x1b[C": "right",
+    b"\x1b[D": "left",
+    b"\x1b[5~": "pageup",
+    b"\x1b[6~": "pagedown",
+    b"\x1b[H": "home",
+    b"\x1b[F": "end",
+    b"\x1b[1~": "home",
+    b"\x1b[4~": "end",
+}
+
+
+@contextmanager
+def keys_of_terminal() -> Iterator[Callable[[float], str]]:
+    """Give what waits so many seconds for a key of standard input, a terminal: its name, or empty for none.
+
+    An interrupt stays one. A terminal that has gone is the key "q".
+    """
+    import select
+    import termios
+    import tty
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+
+    def next_key(timeout_s: float) -> str:
+        if not select.select([descriptor], [], [], timeout_s)[0]:
+            return ""
+        try:
+            read = os.read(descriptor, 16)
+        except OSError:
+            return "q"
+        return _KEYS.get(read.replace(b"\x1bO", b"\x1b["), read[:1].decode(errors="replace")) if read else "q"
+
+    tty.setcbreak(descriptor, termios.TCSANOW)
+    try:
+        yield next_key
+    finally:
+        with suppress(termios.error):  # a terminal that is gone keeps no settings
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)
+
+
 @contextmanager
 def console_input(path: Path | None, wanted: bool) -> Iterator[tuple[int | None, bool]]:
     """Give the descriptor that the console reads, None for none, and whether it is a raw terminal.

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from rondo_core.model.selector import Selector
     from rondo_core.plugins.manager import Plugins
     from rondo_core.read.query import QueryResult
+    from rondo_core.read.source import StoreSource
     from rondo_core.read.store_reader import View
 
 _NOTICE_NS = 10 * NS_PER_S  # how often a writer looks whether its files are still there
@@ -312,6 +313,10 @@ class Store(InDirectory, Marks):
         """Read points; see `View.query`. A relative range ends now."""
         options.setdefault("now_ns", self.clock())
         return self.view.query(selector, range, **options)
+
+    def source(self) -> StoreSource:
+        """Give the store as a source of PromQL, of what is over by its clock; see `View.source`."""
+        return self.view.source(clock=self.clock)
 
     # -- the end
 

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from rondo_promql.errors import QueryTimeoutError as QueryTimeoutError
     from rondo_promql.errors import TooManySamplesError as TooManySamplesError
     from rondo_promql.language.matchers import LabelMatcher as LabelMatcher
+    from rondo_promql.language.parsing import forget_parsed as forget_parsed
     from rondo_promql.language.parsing import parse_query as parse_query
+    from rondo_promql.language.parsing import parse_text as parse_text
     from rondo_promql.results import Result as Result
     from rondo_promql.source import Hint as Hint
     from rondo_promql.source import Source as Source
@@ -47,7 +49,9 @@ _HOME = {
     "TooManySamplesError": "errors",
     "evaluate": "engine",
     "evaluate_instant": "engine",
+    "forget_parsed": "language.parsing",
     "parse_query": "language.parsing",
+    "parse_text": "language.parsing",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 

@@ -53,6 +53,6 @@ class Source(Protocol):
         by the query's ranges, offsets and lookback.
         Returns: `Series` tuples: labels, timestamps int64 [n] rising, and float64 [n] values or Histograms;
             Prometheus's stale NaN (0x7ff0000000000002) ends a series. A fourth item, float64 [n], says how many
-            observations each value stands for, for avg_over_time.
+            observations each value stands for, for avg_over_time and count_over_time.
         """
         ...

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rondo_web.listening import PORT as PORT
     from rondo_web.listening import check_installed as check_installed
     from rondo_web.listening import listen as listen
+    from rondo_web.listening import tls_context as tls_context
     from rondo_web.listening import url_of as url_of
     from rondo_web.server import serve as serve
     from rondo_web.sidecar import Sidecar as Sidecar
@@ -28,6 +29,7 @@ _HOME = {
     "listen": "listening",
     "read_token": "http.access",
     "serve": "server",
+    "tls_context": "listening",
     "url_of": "listening",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them

@@ -7,19 +7,31 @@ import ipaddress
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rondo_core.errors import UsageError
+
+if TYPE_CHECKING:
+    import ssl
 
 HOST, PORT = "127.0.0.1", 9464
 END_S = 5  # how long a server that is to end goes on with the requests that it has
 _BACKLOG = 128
+# Each package by its import, and what it is called where it is installed from: the extra `web`.
+_NEEDED = {
+    "starlette": "starlette",
+    "uvicorn": "uvicorn",
+    "re2": "google-re2",
+    "orjson": "orjson",
+    "promql_parser": "promql-parser",
+}
 
 
 def check_installed() -> None:
     """Refuse where a package that serving needs is missing. Raises: UsageError."""
-    for name, distribution in (("starlette", "starlette"), ("uvicorn", "uvicorn"), ("re2", "google-re2")):
-        if importlib.util.find_spec(name) is None:
-            raise UsageError(f"{distribution} is not installed; pip install {distribution}")
+    missing = [distribution for name, distribution in _NEEDED.items() if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"{', '.join(missing)}: not installed; pip install 'rondo-tsdb[web]'")
 
 
 def listen(host: str, port: int, token_file: Path | None = None) -> socket.socket:
@@ -59,7 +71,37 @@ def is_loopback(address: str) -> bool:
     return bool((mapped or found).is_loopback)
 
 
-def url_of(listening: socket.socket) -> str:
+def url_of(listening: socket.socket, scheme: str = "http") -> str:
     """Give the URL of a socket that listens, without a path."""
     host, port = listening.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+
+
+def tls_context(certificate: Path | None, key: Path | None) -> ssl.SSLContext | None:
+    """Give what speaks TLS by a certificate and its key, PEM; None where there is none.
+
+    Args: `key`: None: it stands in the file of the certificate.
+    Raises: UsageError: one cannot be read, is none, or is not the other's.
+    """
+    if certificate is None:
+        if key is not None:
+            raise UsageError("--tls-key: given without --tls-cert; give both")
+        return None
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(certificate, key, password=_no_password)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        what = f"--tls-cert {certificate}" + (f", --tls-key {key}" if key is not None else "")
+        said = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+        raise UsageError(
+            f"{what}: {said or 'not a certificate in PEM and the key of it'}; give files that can be read, "
+            "the key without a password"
+        ) from None
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("a key with a password")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import resource
 import socket
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -14,7 +16,7 @@ import uvicorn
 
 from rondo_web.application import application, by_port
 from rondo_web.http.access import AccessControl, allowed
-from rondo_web.http.connection import MAX_CONNECTIONS, MAX_HEAD_BYTES, BoundedProtocol
+from rondo_web.http.connection import HEAD_S, MAX_CONNECTIONS, MAX_HEAD_BYTES, BoundedProtocol
 from rondo_web.listening import END_S, url_of
 from rondo_web.reading.served_store import ServedStore
 from rondo_web.reading.workers import Workers
@@ -29,12 +31,15 @@ def serve(
     *,
     token: bytes = b"",
     names: Sequence[str] = (),
+    tls: ssl.SSLContext | None = None,
+    store_label: str = "",
     on_open: Callable[[Path, str], object] | None = None,
 ) -> None:
     """Serve each store on its socket until SIGINT or SIGTERM.
 
     Args: `token`: what each request must carry; `names`: hosts that may be asked for, besides this machine's own;
-        `on_open` is called with each store and its URL when it is open.
+        `tls`: see `tls_context`; None: plain HTTP; `store_label`: see `ServedStore`; `on_open` is called with each
+            store and its URL when it is open.
     Raises: StoreError: there is nothing to read.
     """
     with ExitStack() as stack:
@@ -42,11 +47,11 @@ def serve(
         workers = Workers()
         max_descriptors = _raise_descriptor_limit()
         for path, listening in places:
-            store = ServedStore(path, workers)
+            store = ServedStore(path, workers, store_label)
             stack.callback(store.close)
             apps[listening.getsockname()[1]] = application(store)
             if on_open is not None:
-                on_open(path, url_of(listening))
+                on_open(path, url_of(listening, "http" if tls is None else "https"))
         BoundedProtocol.max_connections, backlog = _connections_for(max_descriptors)
         config = uvicorn.Config(
             AccessControl(by_port(apps), allowed(names), token),
@@ -64,17 +69,34 @@ def serve(
         _log_full_once()
         sys.setswitchinterval(_SWITCH_S)
         with suppress(KeyboardInterrupt):
-            _Server(config).run(sockets=[listening for _, listening in places])
+            _Server(config, tls).run(sockets=[listening for _, listening in places])
 
 
 class _Server(uvicorn.Server):
     """uvicorn's server; what it does not accept in one go waits in the kernel, where it costs no descriptor."""
 
+    def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
+        super().__init__(config)
+        self._tls = tls
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
-        await super().startup(sockets)
+        """Listen; who begins TLS and does not go on is given up as soon as who does not ask."""
+        await super().startup([])
+        patience_s = None if self._tls is None else HEAD_S
         for each in sockets or ():
+            server = await asyncio.get_running_loop().create_server(
+                self._protocol,
+                sock=each,
+                ssl=self._tls,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=patience_s,
+                ssl_shutdown_timeout=patience_s,
+            )
+            self.servers.append(server)
             each.listen(_QUEUE)
+
+    def _protocol(self) -> BoundedProtocol:
+        return BoundedProtocol(self.config, self.server_state, self.lifespan.state)
 
 
 def _raise_descriptor_limit() -> int:

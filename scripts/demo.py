@@ -39,6 +39,7 @@ def main() -> int:
         print(render.as_plot(reader.query('vcpu_exits_total{reason=~"io|mmio|hlt"}', fn="rate"), height=16))
     print(f"\nLook further:  .venv/bin/rondo info {asked.store}")
     print(f"               .venv/bin/rondo query {asked.store} 'vcpu_exits_total{{reason=io}}' --range all")
+    print(f"In a browser:  .venv/bin/rondo serve {asked.store} --open")
     return 0
 
 

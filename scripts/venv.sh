@@ -34,4 +34,4 @@ pip install --upgrade 'pip>=25.1'
 for project in rondo_exporters/*/; do
     set -- -e "$project" "$@"
 done
-pip install -e '.[emulator,qemu]' "$@"
+pip install -e '.[emulator,qemu,web]' "$@"

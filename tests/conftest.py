@@ -38,12 +38,21 @@ def pytest_collection_modifyitems(items):
         else "no VictoriaMetrics; install the package victoria-metrics",
         "qemu": None if shutil.which("qemu-system-x86_64") and importlib.util.find_spec("qemu") else NO_QEMU,
         "linux_guest": None if (TOOLS / "guest" / "initramfs.cpio").exists() else "no Linux guest; make guest-linux",
+        "chromium": _no_chromium(),
         "binutils": None if shutil.which("as") else "no assembler; install the package binutils",
     }
     for item in items:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _no_chromium():
+    if not os.environ.get("RONDO_SYSTEMS"):
+        return "drives a browser; make test-systems does"
+    if not shutil.which("chromium"):
+        return "no Chromium; install the package chromium"
+    return None if importlib.util.find_spec("playwright") else "the package playwright is not installed"
 
 
 MANY_FILES = 300

@@ -8,6 +8,7 @@ from rondo_core.lazy import names_of
 
 if TYPE_CHECKING:
     from rondo_core.model import layout as layout
+    from rondo_core.model import prometheus as prometheus
     from rondo_core.model import sketch as sketch
     from rondo_core.model.consolidator import Consolidator as Consolidator
     from rondo_core.model.labels import Kind as Kind
@@ -70,6 +71,7 @@ _HOME = {
     "read_named": "paths",
     "read_secret": "paths",
     "parse_range": "ranges",
+    "prometheus": "",
     "parse_selector": "selector",
     "read_schemas": "schema_file",
     "sketch": "",

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from rondo_core.read.folded import still_counted as still_counted
     from rondo_core.read.query import QueryResult as QueryResult
     from rondo_core.read.query import SeriesData as SeriesData
+    from rondo_core.read.source import StoreSource as StoreSource
+    from rondo_core.read.source_stores import StoresSource as StoresSource
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
     from rondo_core.read.stores import Below as Below
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from rondo_core.read.stores import find_stores as find_stores
     from rondo_core.read.stores import look_below as look_below
     from rondo_core.read.stores import open_reader as open_reader
+    from rondo_core.read.stores import open_source as open_source
     from rondo_core.read.stores import store_labels as store_labels
 
 _HOME = {
@@ -27,6 +30,9 @@ _HOME = {
     "QueryResult": "query",
     "SeriesData": "query",
     "StoreReader": "store_reader",
+    "StoreSource": "source",
+    "StoresSource": "source_stores",
+    "open_source": "stores",
     "StoresReader": "stores",
     "find_stores": "stores",
     "look_below": "stores",

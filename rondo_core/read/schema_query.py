@@ -89,7 +89,7 @@ class SchemaQuery:
         return Plan(tuple(series), picker([each.column for each in series]), tier, consolidator, needs, plain)
 
     def _keeps(self, tier: int, needs: Sequence[str]) -> bool:
-        return all(cells_for(self.schema.kind, self.schema.cells(tier), name) for name in needs)
+        return _keeps(self.schema, tier, needs)
 
     def read(self, plan: Plan, span: Range, budget: Budget | None = None) -> Table:
         """Read the points of a plan's series in the span, ascending.
@@ -113,6 +113,23 @@ class SchemaQuery:
             born = self._with_birth(plan, found.stamps, found.intervals, found.statistics)
             found = attrs.evolve(found, statistics=born)
         return found
+
+    def statistics(self, plan: Plan, span: Range, budget: Budget | None = None) -> tuple[Any, Any, dict[str, Any]]:
+        """Read what a plan needs, stitched: where each bucket begins, its length, and statistics [rows, series].
+
+        Where the finest tier alone answers, and the samples themselves are the reading, "last" stands for all of them.
+        Raises: as `read`.
+        """
+        self._from_point_before(plan, span, budget)
+        rows = self._rows(plan, span)
+        if rows is not None:
+            return rows
+        if plan.plain:
+            table = self._one_tier(plan, span, 0)
+            names = (name for name in (*plan.needs, "last") if name != COVERAGE)
+            return table.timestamps_ns, table.interval_ns, dict.fromkeys(names, table.values)
+        index = self.readers[0].index()
+        return self._part(plan, 0, index, self._within(0, index, index.whole, span))[:3]
 
     def _from_point_before(self, plan: Plan, span: Range, budget: Budget | None) -> Range:
         """Let the span begin with the point before it, where that is read too; count what is read."""
@@ -218,10 +235,7 @@ class SchemaQuery:
 
     def _depth(self, plan: Plan) -> int:
         """Count the tiers, from the finest on, that keep what the plan needs."""
-        depth = 1
-        while depth < len(self.readers) and self._keeps(depth, plan.needs):
-            depth += 1
-        return depth
+        return depth_of(self.schema, plan.needs)
 
     def _within(self, tier: int, index: Index, keep: Any, span: Range) -> Any:
         """Narrow positions, a slice or an ascending array, to the buckets that the span overlaps."""
@@ -266,6 +280,18 @@ class SchemaQuery:
         buckets = first[gone:behind, None] + np.arange(ratio)
         lost = np.flatnonzero((held[buckets % len(held)] > buckets).any(axis=1))
         return np.concatenate([np.arange(gone), gone + lost])
+
+
+def depth_of(schema: Schema, needs: Sequence[str]) -> int:
+    """Count the tiers of a schema, from the finest on, that keep these statistics; the finest counts as if it did."""
+    depth = 1
+    while depth < len(schema.tiers) and _keeps(schema, depth, needs):
+        depth += 1
+    return depth
+
+
+def _keeps(schema: Schema, tier: int, needs: Sequence[str]) -> bool:
+    return all(cells_for(schema.kind, schema.cells(tier), name) for name in needs)
 
 
 def _count(keep: Any) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError
@@ -29,6 +29,10 @@ from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run, newest_run, read_runs
 from rondo_core.storage.slab import Slab
 
+if TYPE_CHECKING:
+    from rondo_core.read.source import StoreSource
+    from rondo_core.read.source_names import SourceNames
+
 _PREPARED_KEPT = 256
 
 
@@ -47,6 +51,7 @@ class View:
         self._consolidators: Consolidators | None = None
         self._index = SeriesIndex(registry)
         self._prepared: dict[Any, PreparedQuery] = {}
+        self._names: SourceNames | None = None
 
     def writer_pid(self) -> int | None:
         """Tell which process writes the store now; None where none does."""
@@ -64,6 +69,36 @@ class View:
     def reader(self, schema: str, tier: int = 0) -> SlabReader:
         """Give the reader of one tier of a schema, the finest unless asked otherwise."""
         return self._queries[schema].readers[tier]
+
+    def schema_query(self, schema: str) -> SchemaQuery:
+        """Give what reads a schema's tiers."""
+        return self._queries[schema]
+
+    def is_outdated(self) -> bool:
+        """Say whether the open files are no more those of the store; those of the process that writes it are."""
+        return False
+
+    def refresh(self) -> None:
+        """Take in the series that were declared since; a store that this process writes has them."""
+
+    @property
+    def names(self) -> SourceNames:
+        """The series as PromQL has them; made at the first look."""
+        if self._names is None:
+            from rondo_core.read.source_names import SourceNames
+
+            self._names = SourceNames(self.registry, self.meta.schemas)
+        return self._names
+
+    def source(self, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None) -> StoreSource:
+        """Give the store as a source of PromQL: `rondo_promql.evaluate(query, store.source(), ...)`.
+
+        Args: `clock` says what time it is: a bucket that is not over is not answered; `budget`: what all that is asked
+            of it may read.
+        """
+        from rondo_core.read.source import StoreSource
+
+        return StoreSource(self, clock=clock, budget=budget)
 
     def plan(self, schema: str, series: Sequence[Series], tier: int, fn: str) -> Callable[[Range], Table]:
         """Fix how series of one schema are read from one tier, and give what reads a span of it.

@@ -14,10 +14,11 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
+from rondo_core.clock import wall_ns
 from rondo_core.errors import OpenFilesError, RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
@@ -31,6 +32,10 @@ from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
 from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
 from rondo_core.storage.lock import writer_pid
+
+if TYPE_CHECKING:
+    from rondo_core.read.source import StoreSource
+    from rondo_core.read.source_stores import StoresSource
 
 T = TypeVar("T")
 LABEL = "rondo_store"
@@ -360,6 +365,12 @@ class StoresReader(Closes):
             raise no_such_series(parsed, self.series())
         return results
 
+    def source(self, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None) -> StoresSource:
+        """Give the directory as a source of PromQL, which looks for its stores by itself, and is to be closed."""
+        from rondo_core.read.source_stores import StoresSource
+
+        return StoresSource(self.path, look_below, LABEL, clock=clock, budget=budget)
+
     def of_each(self, read: Callable[[str, StoreReader], T]) -> list[T]:
         """Give what is read of each store; one that turns out to be damaged meanwhile is left out."""
         found = []
@@ -450,17 +461,34 @@ class _Opened:
         return 1 + sum(map(len, self.reader.slabs.values()))
 
 
+def open_source(
+    path: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
+) -> StoreSource | StoresSource:
+    """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
+
+    Args: as `StoreSource`.
+    Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
+    """
+    if not _holds_stores(Path(path)):
+        return StoreReader(path).source(clock=clock, budget=budget)
+    from rondo_core.read.source_stores import StoresSource
+
+    return StoresSource(path, look_below, LABEL, clock=clock, budget=budget)
+
+
 def open_reader(path: str | Path) -> StoreReader | StoresReader:
     """Open the store at `path`, or, where it is a directory of stores, all of them.
 
     Raises: as StoreReader and StoresReader.
     """
-    root = Path(path)
+    return StoresReader(path) if _holds_stores(Path(path)) else StoreReader(path)
+
+
+def _holds_stores(root: Path) -> bool:
+    """Say whether a path is a directory of stores. Raises: StoreError: it may not be looked into."""
     try:
         many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
         below = look_below(root) if many else Below()
     except OSError as error:
         raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    if below.stores or below.errors:
-        return StoresReader(root)
-    return StoreReader(root)
+    return bool(below.stores or below.errors)

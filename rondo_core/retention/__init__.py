@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rondo_core.retention.bound import Bound as Bound
     from rondo_core.retention.listing import Listed as Listed
     from rondo_core.retention.listing import list_stores as list_stores
+    from rondo_core.retention.listing import look_at_store as look_at_store
     from rondo_core.retention.pruning import Pruned as Pruned
     from rondo_core.retention.pruning import prune as prune
 
@@ -18,6 +19,7 @@ _HOME = {
     "Listed": "listing",
     "Pruned": "pruning",
     "list_stores": "listing",
+    "look_at_store": "listing",
     "prune": "pruning",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them

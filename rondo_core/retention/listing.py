@@ -82,7 +82,7 @@ def list_stores(directory: str | Path) -> tuple[list[Listed], list[str]]:
         if name.endswith(UNFINISHED) or not os.path.isfile(path / layout.META_FILE):  # noqa: PTH113 - raises nothing
             continue
         try:
-            found.append(_look_at(path))
+            found.append(look_at_store(path))
         except (RondoError, OSError) as error:
             if os.path.lexists(path):
                 errors.append(printable(one_line(error)))
@@ -90,7 +90,8 @@ def list_stores(directory: str | Path) -> tuple[list[Listed], list[str]]:
     return [attrs.evolve(each, hidden=(each.store_id, each.name) in members) for each in found], errors
 
 
-def _look_at(path: Path) -> Listed:
+def look_at_store(path: Path) -> Listed:
+    """Look at one store. Raises: RondoError, OSError: it cannot be."""
     with Folder(path, follow=False) as held:
         meta = read_meta(held)
         unknown, pid = "", None

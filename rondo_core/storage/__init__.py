@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.directory import size_bytes as size_bytes
     from rondo_core.storage.ended import Ended as Ended
     from rondo_core.storage.ended import read_ended as read_ended
+    from rondo_core.storage.endings import how_ended as how_ended
+    from rondo_core.storage.endings import outcome as outcome
     from rondo_core.storage.events import Event as Event
     from rondo_core.storage.fault_dump import in_short as in_short
     from rondo_core.storage.fault_dump import read_dump as read_dump
@@ -42,12 +44,14 @@ _HOME = {
     "UNFINISHED": "files",
     "Survival": "recovery",
     "boot_id": "runs",
+    "how_ended": "endings",
     "in_short": "fault_dump",
     "create_own": "own",
     "own_paths": "own",
     "check_directory": "write_check",
     "is_abandoned": "directory",
     "last_values": "newest_values",
+    "outcome": "endings",
     "read_dump": "fault_dump",
     "read_ended": "ended",
     "read_meta": "directory",

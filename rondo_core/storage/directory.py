@@ -332,6 +332,18 @@ def open_alone(path: Path, make: Callable[[], None] | None = None) -> tuple[Fold
 
 
 @lru_cache(16)
+def _decode_schemas(packed: bytes) -> tuple[Schema, ...]:
+    """Read the schemas of a store; those of a directory of stores are mostly the same. Raises: as they do."""
+    schemas = tuple(Schema.from_dict(each) for each in msgpack.unpackb(packed))
+    for schema in schemas:
+        if not isinstance(schema.match, str):
+            raise TypeError(f"schema {schema.name}: match {schema.match!r}")
+        for tier in range(len(schema.tiers)):
+            layout.pack_slab_header(schema.slab_spec(tier))
+    return schemas
+
+
+@lru_cache(16)
 def decode_meta(payload: bytes, file: str) -> Meta:
     """Read the record of what a store is.
 
@@ -341,12 +353,7 @@ def decode_meta(payload: bytes, file: str) -> Meta:
         plain: dict[str, Any] = msgpack.unpackb(payload, max_array_len=MAX_SCHEMAS)
         if plain["format"] > layout.FORMAT_VERSION:
             raise FormatVersionError(file, plain["format"], layout.FORMAT_VERSION)
-        schemas = tuple(Schema.from_dict(each) for each in plain["schemas"])
-        for schema in schemas:
-            if not isinstance(schema.match, str):
-                raise TypeError(f"schema {schema.name}: match {schema.match!r}")  # noqa: TRY301 - read as all else here
-            for tier in range(len(schema.tiers)):
-                layout.pack_slab_header(schema.slab_spec(tier))
+        schemas = _decode_schemas(msgpack.packb(plain["schemas"]))
         labels = tuple((str(name), str(value)) for name, value in plain.get("labels", ()))
         whole = Meta(str(plain["store_id"]), int(plain["created_ns"]), schemas, labels)
     except (KeyError, TypeError, OverflowError, struct.error, RecursionError, msgpack.UnpackException) as error:

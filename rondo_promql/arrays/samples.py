@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_promql.arrays.histograms import Histograms
+from rondo_promql.arrays.histograms import Histograms, read_histograms
 from rondo_promql.arrays.vector import Labels, Vector, is_stale, read_labels
 
 Floats = NDArray[np.float64]
@@ -41,9 +41,10 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
     for labels, timestamps, values, *more in series:
         weights = more[0] if more else None
         n_samples += len(timestamps)
-        if isinstance(values, Histograms):
+        if hasattr(values, "cells"):
             stamps = np.asarray(timestamps, dtype=np.int64)
-            blocks.append(SampleBlock([read_labels(labels)], stamps, np.empty((1, len(stamps))), values))
+            histograms = read_histograms(values)
+            blocks.append(SampleBlock([read_labels(labels)], stamps, np.empty((1, len(stamps))), histograms))
             continue
         row = (read_labels(labels), np.asarray(values, dtype=np.float64), weights)
         if last is not None and last[0] is timestamps and last[1] is (weights is None):

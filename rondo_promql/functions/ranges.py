@@ -22,6 +22,8 @@ def _sum(windows: Windows, _: Scalars) -> Outcome:
 
 def _count(windows: Windows, _: Scalars) -> Outcome:
     counts = windows.counts
+    if windows.weights is not None:
+        return window_sums(windows.weights, windows.low, windows.high), counts > 0
     return np.broadcast_to(counts.astype(np.float64), (len(windows.values), len(counts))), counts > 0
 
 

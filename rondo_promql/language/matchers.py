@@ -33,6 +33,14 @@ def compile_expression(pattern: str) -> Any:
         raise ValueError(reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)) from error
 
 
+def forget_expressions() -> None:
+    """Drop the compiled expressions that are kept here, and those that RE2's Python side keeps too."""
+    compile_expression.cache_clear()
+    import re2
+
+    re2.purge()
+
+
 class LabelMatcher:
     """One label matcher: `.matches(value)` tests a label's value, "" where the label is missing.
 

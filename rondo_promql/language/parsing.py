@@ -10,7 +10,7 @@ from typing import Any
 
 from rondo_promql.errors import PromqlError, QuerySyntaxError
 from rondo_promql.language.literals import normalise_text
-from rondo_promql.language.matchers import LabelMatcher
+from rondo_promql.language.matchers import LabelMatcher, forget_expressions
 from rondo_promql.language.nodes import (
     Aggregation,
     Binary,
@@ -38,6 +38,14 @@ _PHRASES = {
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _EXPERIMENTAL_AGGREGATIONS = {"limitk", "limit_ratio"}
+_OUT_OF_RANGE = "parse error: duration out of range"
+# Where a number is a duration, in seconds; one that is too long for the parser makes it panic. Strings are passed over.
+_SPANS = re.compile(
+    r""""(?:[^"\\]|\\.)*+"|(?:\boffset\s*[-+]?\s*(?=[0-9.]|nan\b|inf\b)|[\[:]\s*(?=[0-9]))"""
+    r"(?P<number>nan|inf|[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?)(?![a-z0-9_.])",
+    re.IGNORECASE | re.DOTALL,
+)
+_LONGEST_S = 1e11  # some thousand years
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 COMPARISONS = frozenset({"==", "!=", "<", ">", "<=", ">="})
 
@@ -48,20 +56,40 @@ def parse_query(query: str) -> Node:
 
     Raises: QuerySyntaxError: the text does not parse, its types do not fit, or it uses what is experimental.
     """
-    try:
-        import promql_parser
-    except ImportError as error:
-        raise PromqlError("PromQL needs promql-parser: pip install 'rondo-tsdb[promql]'") from error
-    try:
-        parsed = promql_parser.parse(normalise_text(query))
-    except QuerySyntaxError:
-        raise
-    except ValueError as error:
-        raise QuerySyntaxError(f"parse error: {_reworded(str(error), query)}") from error
+    parsed = parse_text(query)
     try:
         return _convert(parsed)
     except RecursionError as error:
         raise QuerySyntaxError("parse error: query of too many levels; split it") from error
+    except QuerySyntaxError:
+        raise
+    except (ValueError, OverflowError) as error:  # the parser takes durations that its own types do not
+        raise QuerySyntaxError(_OUT_OF_RANGE) from error
+
+
+def parse_text(query: str) -> Any:
+    """Parse a query into promql-parser's own expression. Raises: QuerySyntaxError: the text does not parse."""
+    try:
+        import promql_parser
+    except ImportError as error:
+        raise PromqlError("PromQL needs promql-parser: pip install 'rondo-tsdb[promql]'") from error
+    text = normalise_text(query)
+    if any(each["number"] and not abs(float(each["number"])) < _LONGEST_S for each in _SPANS.finditer(text)):
+        raise QuerySyntaxError(_OUT_OF_RANGE)
+    try:
+        return promql_parser.parse(text)
+    except ValueError as error:
+        raise QuerySyntaxError(f"parse error: {_reworded(str(error), query)}") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # of the parser; no Exception, so that it would end a thread
+            raise
+        raise QuerySyntaxError("parse error: the parser gave up on it") from error
+
+
+def forget_parsed() -> None:
+    """Drop what is kept of queries, plans and compiled expressions: those of strangers may be large."""
+    parse_query.cache_clear()
+    forget_expressions()
 
 
 def _reworded(message: str, query: str) -> str:

@@ -13,13 +13,15 @@ import attrs
 
 from rondo_core.errors import UsageError
 from rondo_core.model import read_secret
-from rondo_web.errors import error_body
+from rondo_web.errors import PROMETHEUS_API, error_body, prometheus_kind
 from rondo_web.listening import is_loopback
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+PAGE_FILES = "/page/"  # and / itself: the page's own files, which say nothing of a store, so anyone may have them
 MAX_URL_BYTES = 8 << 10  # path and query
+MAX_BODY_BYTES = 128 << 10  # as it comes, and unpacked
 _SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 1024
 # Source: RFC 3986, 3.2.2 and 3.2.3: an address in brackets, or anything without a colon; then a port.
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\[\]:/?#@\s]{1,253}))(?::[0-9]{1,5})?")
@@ -30,12 +32,14 @@ class AccessControl:
     """An application before another one: only requests that may be heard, and that ask for something, reach that one.
 
     A web page can have a browser ask any address by a name of the page's own; what it cannot do is to have it send
-    another Host: so a name that nobody has allowed is refused. A request with a body is refused unread.
+    another Host: so a name that nobody has allowed is refused. A request with a body is refused unread, but for the
+    forms and messages that are posted to Prometheus's API, and those when they are large.
 
     Attributes:
         app: the one behind.
         names: hosts that may be asked for besides this machine's loopback names and the address that was reached.
-        token: what must stand in `Authorization: Bearer`; empty: nothing has to.
+        token: what must stand in `Authorization: Bearer`, but where the page's own files are asked for; empty: nothing
+            has to.
     """
 
     app: ASGIApp
@@ -51,7 +55,7 @@ class AccessControl:
             await self.app(scope, receive, send)
             return
         status, said, headers = refusal
-        body = error_body(said)
+        body = error_body(said, prometheus_kind(status, scope["path"]))
         headers += [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"connection", b"close")]})
         await send({"type": "http.response.body", "body": body})
@@ -63,10 +67,15 @@ class AccessControl:
         host = given.get(b"host", b"").decode("latin-1")
         if not self._knows(host, scope.get("server")):
             return 421, f"host {host!r}: not known here; rondo serve --allow-host NAME lets it be asked for", []
-        if self.token and not hmac.compare_digest(given.get(b"authorization", b""), b"Bearer " + self.token):
+        needs_token = self.token and scope["path"] != "/" and not scope["path"].startswith(PAGE_FILES)
+        if needs_token and not hmac.compare_digest(given.get(b"authorization", b""), b"Bearer " + self.token):
             return 401, "a token is needed: Authorization: Bearer TOKEN", [(b"www-authenticate", b"Bearer")]
-        if b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0"):
+        has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0")
+        if has_body and not (scope["method"] == "POST" and scope["path"].startswith(PROMETHEUS_API)):
             return 413, "a body: no request here has one", []
+        length = given.get(b"content-length", b"0").strip(b" 0")  # digits: h11 lets nothing else through
+        if len(length) > 9 or int(length or b"0") > MAX_BODY_BYTES:
+            return 413, f"a body of more than {MAX_BODY_BYTES} bytes", []
         if len(scope["query_string"]) + len(scope["path"]) > MAX_URL_BYTES:
             return 414, f"a URL of more than {MAX_URL_BYTES} bytes", []
         return None

@@ -80,6 +80,8 @@ class BoundedProtocol(H11Protocol):
         self._real.resume_reading()
         try:
             self._real.write_eof()
+        except NotImplementedError:  # TLS says that there is no more by its end
+            self._real.close()
         except OSError:  # the client has cut the connection already
             self._real.abort()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from starlette.responses import Response
 
 from rondo_core.errors import QueryLimitError
-from rondo_web.errors import FAILURES, BusyError, error_body, failure_text, status_of
+from rondo_web.errors import FAILURES, BusyError, EvaluationError, error_body, failure_text, prometheus_kind, status_of
 from rondo_web.http.connection import GONE
 from rondo_web.reading.limits import LARGE, SMALL, ReadLimits
 from rondo_web.reading.served_store import ServedStore
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 JSON = "application/json"
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _PIECE_BYTES = 1 << 16
+SMALL_BYTES = 1 << 19  # of an answer; a longer one takes the place of a large one, so that few are in memory
 
 
 class PageResponse(NamedTuple):
-    """What a page answers: texts that are joined, and their content type."""
+    """What a page answers: texts that are joined, or bytes, their content type, and how they are packed."""
 
-    pieces: Iterable[str]
+    pieces: Iterable[str] | bytes
     content_type: str = JSON
+    encoding: str = ""
 
 
 Page = Callable[[ServedStore, "Request", ReadLimits], PageResponse]
@@ -42,31 +44,34 @@ def page_of(store: ServedStore, page: Page) -> Callable[[Request], Awaitable[Res
     """
 
     async def endpoint(request: Request) -> Response:
-        return _BoundedResponse(store.workers, partial(page, store, request))
+        return BoundedResponse(store.workers, partial(page, store, request))
 
     return endpoint
 
 
-class _BoundedResponse(Response):
+class BoundedResponse(Response):
     """An answer that is made when it is sent, beside the loop, and goes in pieces as the client takes them."""
 
     def __init__(self, workers: Workers, make: Callable[[ReadLimits], PageResponse]) -> None:
+        """Make nothing yet. Args: `make`: called on a worker's thread, within the limits that it is handed."""
         super().__init__()
         self._workers, self._make, self._large = workers, make, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        workers = self._workers
+        """PageResponse."""
+        workers, path = self._workers, scope["path"]
         if workers.n_answers >= MAX_ANSWERS:
-            await failure_response(BusyError())(scope, receive, send)
+            await failure_response(BusyError(), path)(scope, receive, send)
             return
         workers.n_answers += 1
         try:
             try:
-                body, content_type = await self._made(scope.get(GONE, bool))
+                body, content_type, encoding = await self._made(scope.get(GONE, bool))
             except FAILURES as error:
-                await failure_response(error)(scope, receive, send)
+                await failure_response(error, path)(scope, receive, send)
                 return
-            headers = Response(headers=_HEADERS, media_type=content_type).raw_headers
+            packed = {"content-encoding": encoding} if encoding else {}
+            headers = Response(headers={**_HEADERS, **packed}, media_type=content_type).raw_headers
             headers = [each for each in headers if each[0] != b"content-length"]
             headers.append((b"content-length", str(len(body)).encode()))
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -77,21 +82,27 @@ class _BoundedResponse(Response):
             workers.n_answers -= 1
             workers.n_large -= self._large
 
-    async def _made(self, gone: Callable[[], bool]) -> tuple[bytes, str]:
+    async def _made(self, gone: Callable[[], bool]) -> tuple[bytes, str, str]:
         workers = self._workers
         with suppress(QueryLimitError):
-            return await workers.small.run(partial(self._encoded, gone, SMALL))
-        if workers.n_large >= MAX_LARGE:
-            raise BusyError
-        self._large = 1
-        workers.n_large += 1
+            made = await workers.small.run(partial(self._encoded, gone, SMALL))
+            if len(made[0]) > SMALL_BYTES:
+                self._count_as_large()
+            return made
+        self._count_as_large()
         return await workers.large.run(partial(self._encoded, gone, LARGE))
 
-    def _encoded(self, gone: Callable[[], bool], limits: ReadLimits) -> tuple[bytes, str]:
+    def _count_as_large(self) -> None:
+        if self._workers.n_large >= MAX_LARGE:
+            raise BusyError
+        self._large = 1
+        self._workers.n_large += 1
+
+    def _encoded(self, gone: Callable[[], bool], limits: ReadLimits) -> tuple[bytes, str, str]:
         if gone():
             raise BusyError
-        pieces, content_type = self._make(limits)
-        return "".join(pieces).encode(), content_type
+        pieces, content_type, encoding = self._make(limits)
+        return pieces if isinstance(pieces, bytes) else "".join(pieces).encode(), content_type, encoding
 
 
 def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -99,7 +110,9 @@ def json_response(body: bytes, status: int = 200, headers: Mapping[str, str] | N
     return Response(body, status, {**_HEADERS, **(headers or {})}, JSON)
 
 
-def failure_response(error: BaseException) -> Response:
-    """Give the response that says what went wrong, where `error` is one of FAILURES."""
+def failure_response(error: BaseException, path: str) -> Response:
+    """Give the response that says what went wrong, where `error` is one of FAILURES, to who asked for `path`."""
     headers = {"retry-after": "1"} if isinstance(error, BusyError) else None
-    return json_response(error_body(failure_text(error)), status_of(error), headers)
+    status = status_of(error)
+    kind = error.kind if isinstance(error, EvaluationError) else prometheus_kind(status, path)
+    return json_response(error_body(failure_text(error), kind), status, headers)

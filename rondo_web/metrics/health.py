@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
 
-async def health(store: ServedStore, _request: Request) -> Response:
+async def health(store: ServedStore, request: Request) -> Response:
     """Say so at once, whoever else asks for what."""
     try:
         newest_ns, pid = await store.health()
     except FAILURES as error:
-        return failure_response(error)
+        return failure_response(error, request.url.path)
     age_s = max(0.0, (wall_ns() - newest_ns) / NS_PER_S) if newest_ns else None
     told = {"status": "ended" if pid is None else "live", "writer_pid": pid, "newest_ns": newest_ns, "age_s": age_s}
     return json_response(json.dumps(told).encode() + b"\n")

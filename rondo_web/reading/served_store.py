@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
-from rondo_core.read import StoreReader, look_below
+from rondo_core.clock import wall_ns
+from rondo_core.read import LABEL, Budget, StoreReader, StoreSource, StoresSource, look_below
 from rondo_web.errors import FAILURES, BusyError
 from rondo_web.reading.descriptions import Description, Descriptions
 from rondo_web.reading.health import Health, HealthCheck
@@ -18,12 +20,19 @@ from rondo_web.reading.workers import Workers
 class ServedStore:
     """What a page asks; pages below every path and every family go through here, and share its `workers`."""
 
-    def __init__(self, path: Path, workers: Workers) -> None:
-        """Open the store or the stores at `path`. Raises: as `open_reader`."""
+    def __init__(self, path: Path, workers: Workers, label: str = "") -> None:
+        """Open the store or the stores at `path`.
+
+        Args: `label`: which in PromQL has the name of a store; empty: `rondo_store`, where there may be several.
+        Raises: as `open_reader`.
+        """
         self.workers = workers
-        self._path, self._descriptions = path, Descriptions()
+        self._labels = ((label, path.stem),) if label else ()
+        self.label = label or LABEL
+        self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
+        self._sources = StoresSource(path, look_below, self.label)  # which looks at no store before it is asked
 
     @contextmanager
     def reader(self, limits: ReadLimits) -> Iterator[Reader]:
@@ -40,6 +49,19 @@ class ServedStore:
                 reader.refresh()
             yield reader
 
+    @contextmanager
+    def source(self, budget: Budget) -> Iterator[Any]:
+        """Give what is there as a source of PromQL that reads within a budget; on a worker's thread.
+
+        Raises: as `reader`.
+        """
+        if self.is_directory():
+            yield self._sources.with_budget(budget)
+            return
+        with self._shared.reader(reopen=True) as reader:  # a source looks for what was declared since by itself
+            assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
+            yield StoreSource(reader, clock=wall_ns, budget=budget, labels=self._labels)
+
     def is_directory(self) -> bool:
         """Say whether it is a directory of stores."""
         return self._shared.is_directory()
@@ -49,9 +71,9 @@ class ServedStore:
 
         Returns: the stores by name, at most `max_series` series of each; a line for each that cannot be read.
         """
-        below = look_below(self._path)
+        below = look_below(self.path)
         left_out = below.errors + below.passed
-        paths = {str(path.relative_to(self._path)): path for path in below.stores}
+        paths = {str(path.relative_to(self.path)): path for path in below.stores}
         return list(self._descriptions.of(paths, max_series, left_out)), left_out
 
     async def health(self) -> Health:
@@ -69,6 +91,7 @@ class ServedStore:
     def close(self) -> None:
         """Release the store."""
         self._shared.close()
+        self._sources.close()
 
     def _reopen_later(self) -> None:
         """Have what is at the path by now opened, by a thread that may take its time; nobody waits for it."""

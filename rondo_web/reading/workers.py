@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
+from rondo_core.errors import RondoError
 from rondo_web.errors import BusyError
 
 T = TypeVar("T")
@@ -57,6 +58,8 @@ class WorkerPool:
                 result = call()
             except Exception as raised:  # noqa: BLE001 - whoever waits for the call gets it
                 error = raised
+            except BaseException as raised:  # noqa: BLE001 - a panic of a library's; the thread is for others too
+                error = RondoError(f"the request could not be answered: {type(raised).__name__}")
             with suppress(RuntimeError):  # the loop has ended, and with it whoever waited
                 if future is not None:
                     future.get_loop().call_soon_threadsafe(_resolve, future, result, error)

@@ -29,6 +29,6 @@ def test_what_became_of_a_run_is_said_by_its_boot() -> None:
 def test_an_unknown_boot_says_so(boot: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where one of the two boots has no name, nothing says whether they are one."""
     assert told(boot, machine_id()) == UNKNOWN
-    for module in ("rondo_cli.info", "rondo_core.storage.runs"):
+    for module in ("rondo_core.storage.endings", "rondo_core.storage.runs"):
         monkeypatch.setattr(f"{module}.boot_id", lambda: "")
     assert told(OTHER) == told(boot) == UNKNOWN

@@ -18,6 +18,7 @@ from rondo_core.model.schema import SELF_MATCH, SELF_SCHEMA
 from rondo_vmm import VmConfig, run_vm
 from rondo_vmm.plugins import blockio
 from rondo_vmm.schemas import schemas_for
+from rondo_web import Sidecar, listen
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.emulator]
 
@@ -62,7 +63,7 @@ def send(view, name, url, clock, count=None, instance="vm-2"):
 def live_a_little(path):
     """Run a VM of the bundled guest for 3 s, recorded as `rondo vmm` records it."""
     config = VmConfig("soft", cmdline="workload_duration=3", balloon=True)
-    with Store(path, schemas_for(config), writer="vmm") as store:
+    with Store(path, schemas_for(config), writer="vmm", labels={"instance": "vm-1"}) as store:
         result = run_vm(config, store)
     assert result.ended == "power-off"
     return path
@@ -74,7 +75,7 @@ def everything_goes_wrong(path, url, clock, seconds):
     schemas += [Schema("gauges", "gauge", 2, MINUTE), Schema(SELF_SCHEMA, "counter", 64, MINUTE, SELF_MATCH)]
     plugins = Plugins()
     plugins.register(Broken(), "broken")
-    with Store(path, schemas, clock=clock) as store:
+    with Store(path, schemas, clock=clock, labels={"instance": "vm-2"}) as store:
         store.bind_recorders(plugins)
         disk = blockio.rondo_vmm_block_bind(store, "vda")
         count = store.self_metrics.set_total
@@ -100,25 +101,58 @@ def everything_goes_wrong(path, url, clock, seconds):
             runner.finish(0, 5 if runner is not runners["away"] else 0)
 
 
-@pytest.fixture(scope="module")
-def ask(tmp_path_factory):
-    """Give a function that asks a Prometheus, which two VMs have pushed to, at the newest second of both."""
+def receivers():
+    """The module that starts real servers for the tests."""
     place = Path(__file__).parents[1] / "integration" / "conftest.py"
     specification = importlib.util.spec_from_file_location("receivers", place)
-    receivers = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(receivers)
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """The stores of two VMs, which have pushed to a Prometheus, and the newest second of both."""
     directory = tmp_path_factory.mktemp("prometheus")
-    server = receivers.Prometheus(directory)
+    server = receivers().Prometheus(directory)
+    stores = directory / "stores"
+    stores.mkdir()
     try:
-        store = live_a_little(directory / "vm.rondo")
+        store = live_a_little(stores / "vm.rondo")
         now = int(time.time())
         with StoreReader(store) as reader:
             outcome = send(reader, "prometheus", server.write_url, time.time_ns, instance="vm-1").finish(0, 30)
         assert not outcome.error, outcome
-        everything_goes_wrong(directory / "wrong.rondo", server.write_url, ManualClock((now - 150) * S), 150)
-        yield lambda expression: server.query(expression, now - 1)
+        everything_goes_wrong(stores / "wrong.rondo", server.write_url, ManualClock((now - 150) * S), 150)
+        yield server, stores, now - 1
     finally:
         server.stop()
+
+
+@pytest.fixture(scope="module")
+def ask(recorded):
+    """Give a function that asks the Prometheus that was pushed to."""
+    server, _, newest_s = recorded
+    return lambda expression: server.query(expression, newest_s)
+
+
+@pytest.fixture(scope="module")
+def ask_both(recorded, tmp_path_factory):
+    """Give a function that asks `rondo serve` over both stores, and a Prometheus that reads them there with its engine.
+
+    That one takes both ends of a range, and rondo, as Prometheus since 3.0, the later: so no sample lies on an end.
+    """
+    _, stores, newest_s = recorded
+    kind = receivers().Prometheus
+    with Sidecar(stores, listen("127.0.0.1", 0)) as sidecar:
+        ours = kind.__new__(kind)
+        ours.url = sidecar.url.removesuffix("/metrics")
+        kind.config = json.dumps({"remote_read": [{"url": f"{ours.url}/api/v1/read", "read_recent": True}]})
+        theirs = kind(tmp_path_factory.mktemp("reading"))
+        try:
+            yield lambda expression: [each.query(expression, newest_s - 0.5) for each in (ours, theirs)]
+        finally:
+            theirs.stop()
 
 
 def numbers(found):
@@ -141,3 +175,16 @@ def test_an_alert_finds_what_it_looks_for(ask, what, expression):
         assert {each["metric"]["instance"] for each in ask(expression)} - {"slow"} == {
             "vm-2"
         }  # what another exporter says of that store
+
+
+def told(found):
+    """An answer, whatever the order of its series."""
+    return {json.dumps(each["metric"], sort_keys=True): float(each["value"][1]) for each in found}
+
+
+@pytest.mark.parametrize(("what", "expression"), [*panels(), *alerts()])
+def test_rondo_answers_what_prometheus_does(ask_both, what, expression):
+    """Every panel and every alert, its threshold too, over the stores themselves: the same series and the same values."""
+    ours, theirs = map(told, ask_both(expression))
+    assert ours == pytest.approx(theirs, rel=1e-12, nan_ok=True), expression
+    assert ours or " > " in expression, expression

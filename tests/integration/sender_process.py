@@ -11,7 +11,8 @@ from rondo_core.plugins.manager import EXPORTERS
 
 
 def main(path, url, timeout, max_samples, deadline_s):
-    plugins = Plugins(config={"prometheus": {"url": url, "timeout": timeout, "external_labels": "instance=vm1"}})
+    config = {"url": url, "timeout": timeout, "external_labels": "instance=vm1", "zeroes": False}
+    plugins = Plugins(config={"prometheus": config})
     plugins.load(EXPORTERS, ["prometheus"])
     with StoreReader(path) as reader:
         exporter = plugins.open("rondo_exporter_open", "prometheus")

@@ -72,7 +72,8 @@ def recording(path, near_now):
 
 
 def export(path, prometheus, ended_run=1, **config):
-    config = {"url": prometheus.write_url, "external_labels": {"instance": "vm1"}, **config}
+    # What was recorded arrives, and no more: no zeroes before it.
+    config = {"url": prometheus.write_url, "external_labels": {"instance": "vm1"}, "zeroes": False, **config}
     with StoreReader(path) as reader:
         return open_runner(reader, "prometheus", config).finish(ended_run=ended_run, deadline_s=30)
 

@@ -53,24 +53,28 @@ def expected(path):
     """Every point of every series in the finest tier, as a receiver names and stamps it."""
     found = {}
 
-    def add(series, suffix, stamps, values):
+    def add(part, series, suffix, values):
+        stamps, interval_ms = part.timestamps_ns, part.interval_ns // 10**6
         key = frozenset({"__name__": series.name + suffix, "instance": "vm1", **dict(series.labels)}.items())
         there = ~np.isnan(values)
         found[key] = list(zip((stamps[there] // 10**6).tolist(), values[there].tolist(), strict=True))
+        born_ms = series.created_ns // part.interval_ns * interval_ms
+        if (series.kind == "counter" or suffix in {"_count", "_sum"}) and found[key][0][0] == born_ms:
+            found[key].insert(0, (born_ms - interval_ms, 0.0))
 
     with StoreReader(path) as reader:
         drained = Drain(reader).next({}, 1 << 62, 10**9)
         for part in drained.batch.parts:
-            read, stamps = part.statistics, part.timestamps_ns
+            read = part.statistics
             for column, series in enumerate(part.series):
                 if part.kind != "summary":
-                    add(series, "", stamps, read["last"][:, column])
+                    add(part, series, "", read["last"][:, column])
                     continue
                 count = read["count"][:, column]
-                add(series, "_count", stamps, read["count_base"][:, column] + count)
-                add(series, "_sum", stamps, read["sum_base"][:, column] + read["sum"][:, column])
+                add(part, series, "_count", read["count_base"][:, column] + count)
+                add(part, series, "_sum", read["sum_base"][:, column] + read["sum"][:, column])
                 for name in ("min", "max"):
-                    add(series, f"_{name}", stamps, np.where(count > 0, read[name][:, column], np.nan))
+                    add(part, series, f"_{name}", np.where(count > 0, read[name][:, column], np.nan))
     return found
 
 

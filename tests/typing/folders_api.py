@@ -75,6 +75,7 @@ from rondo_core.model import (
     overridden,
     parse_range,
     parse_selector,
+    prometheus,
     read_named,
     read_secret,
     sketch,
@@ -102,14 +103,17 @@ from rondo_core.read import (
     Below,
     Budget,
     QueryResult,
+    StoreSource,
+    StoresSource,
     find_stores,
     look_below,
     open_reader,
+    open_source,
     still_counted,
     store_labels,
 )
 from rondo_core.record import cython_shadow, handles
-from rondo_core.retention import Bound, Listed, Pruned, list_stores, prune
+from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
     UNFINISHED,
@@ -123,10 +127,12 @@ from rondo_core.storage import (
     boot_id,
     check_directory,
     create_own,
+    how_ended,
     in_short,
     is_abandoned,
     last_values,
     own_paths,
+    outcome,
     read_dump,
     read_ended,
     read_meta,
@@ -179,7 +185,9 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
     assert_type(read_secret("--token-file", path, 9), bytes)
-    assert_type([layout, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType])
+    assert_type(
+        [layout, prometheus, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType]
+    )
     assert_type(Schema("a", kind).ratio(1), int)
     assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])
     assert_type(Tier("1s", "1m").retention_ns, int)
@@ -197,6 +205,7 @@ def stores(path: Path) -> None:
     assert_type(read_meta(path), Meta)
     assert_type(create_own(own_paths(path), SELF_SCHEMAS, (), 0, ()), Path)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
+    assert_type([how_ended(run, None) + outcome(run, 1) for run in read_runs(path)], list[str])
     with Folder(path) as folder:
         replace_file("x", folder / UNFINISHED, b"")
         look_at(folder)
@@ -212,6 +221,7 @@ def reads(path: Path) -> Iterator[Path]:
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
     assert_type(reader.query("g", range="2h..1h"), QueryResult)
+    assert_type(open_source(path), StoreSource | StoresSource)
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)
@@ -238,6 +248,7 @@ def bounds(path: Path) -> None:
     assert_type(prune(path, Bound(keep_last=1)), Pruned)
     assert_type(list_stores(path), tuple[list[Listed], list[str]])
     assert_type(list_stores(path)[0][0].folded, Ended | None)
+    assert_type(look_at_store(path), Listed)
     assert_type(read_ended(Folder(path)), Ended | None)
 
 

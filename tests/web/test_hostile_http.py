@@ -4,6 +4,7 @@
 but for the time in which something waited for a CPU.
 """
 
+import gzip
 import json
 import os
 import random
@@ -95,7 +96,7 @@ def odd_method(rng):
 def long_head(rng):
     size = rng.choice((9_000, 20_000, 70_000, 400_000))
     if rng.random() < 0.5:
-        return head(b"GET", b"/metrics/query?series=" + b"a" * size)
+        return head(b"GET", rng.choice((b"/metrics/query?series=", b"/api/v1/query?query=")) + b"a" * size)
     return head(b"GET", b"/metrics/health", *(b"X-%d: %b" % (n, b"y" * 100) for n in range(size // 100)))
 
 
@@ -145,15 +146,123 @@ def upgrade(rng):
     )
 
 
+def api(path, **asked):
+    """A form that is posted to Prometheus's API."""
+    form = "&".join(
+        f"{key}={quote(str(value), safe='', errors='surrogatepass')}" for key, value in asked.items()
+    ).encode()
+    return post(path, form, b"Content-Type: application/x-www-form-urlencoded")
+
+
+def post(path, sent, *lines):
+    return head(b"POST", b"/api/v1/" + path.encode(), b"Content-Length: %d" % len(sent), *lines) + sent
+
+
+def expression(rng):
+    what = rng.choice(PATTERNS).replace("\\", "\\\\").replace('"', '\\"')
+    n = rng.choice((5, 150, 5_000, 20_000))
+    return rng.choice((
+        f'g{{i=~"{what}"}}', f'label_replace(g, "a", "$1", "i", "{what}")', "{" + ",".join(f'i=~"(?i)x{k}\\\\w{{1,40}}"' for k in range(n // 100 + 1)) + "}",
+        "(" * n + "g" + ")" * n, "+".join(["g"] * n), "-" * n + "g", "sum(" * n, "g" + " or g" * n, "'\\" * n, '"' * n, "#" * n, "g" + "[5m:1s]" * n, "(" * n,
+        "g * on () group_left () g", 'count_values("x", g)', "sum_over_time(g[10m])", "quantile_over_time(0.5, g[10m])", "sort(g)", "g ^ g ^ g ^ g",
+        "max_over_time(sum(g)[10m:1ms])", "avg_over_time(g[100y:1ms])", "rate(g[5m:1s])[10m:1s]", "topk(1e300, g)", "g @ 1e300", "g offset 9999999y", "1e999 * g",
+        text(rng, 400),
+    ))  # fmt: skip
+
+
+def promql(rng):
+    """An expression that is hard to parse, to compile, to answer or to write."""
+    asked = {"query": expression(rng), "time": 1_700_000_500}
+    if rng.random() < 0.3:
+        asked[rng.choice(("time", "timeout", "limit"))] = rng.choice((*NUMBERS, *RANGES, text(rng, 60)))
+    if rng.random() < 0.6:
+        start, end, step = rng.choice(
+            (
+                (0, 1e9, 1),
+                (1_700_000_000, 1_700_000_600, 1),
+                (0, 10**9 * 1e-3, 1e-3),
+                ("-1e300", "1e300", "1e290"),
+                (0, 0, 0),
+            )
+        )
+        return api("query_range", **asked, start=start, end=end, step=rng.choice((step, *NUMBERS)))
+    return api(rng.choice(("query", "query", "query", "parse_query", "format_query")), **asked)
+
+
+def selectors(rng):
+    """Many selectors, and large lists."""
+    many = "&".join(
+        f"match[]={quote(rng.choice(('g', 'h{i=~%22.*%22}', expression(rng))), errors='surrogatepass')}"
+        for _ in range(rng.choice((1, 40, 1_200)))
+    )
+    form = f"{many}&start={rng.choice(NUMBERS)}".encode()[: 120 << 10]
+    return post(rng.choice(("series", "labels")), form, b"Content-Type: application/x-www-form-urlencoded")
+
+
+def odd_label(rng):
+    name = quote(
+        rng.choice(("U__" + "_10FFFF_" * 200, "U__" + "_" * 3000, "..", "%2e%2e/", "\x00", text(rng, 300))),
+        safe="",
+        errors="surrogatepass",
+    )
+    return head(b"GET", b"/api/v1/label/" + name.encode() + b"/values")
+
+
+def bomb(rng):
+    """A body that is larger than it looks, or than it says."""
+    packed = gzip.compress(b"query=" + b"g" * rng.choice((1_000, 10_000_000)))
+    kind = b"Content-Type: application/x-www-form-urlencoded"
+    return rng.choice((
+        post("query", packed, kind, b"Content-Encoding: gzip"), post("query", packed[: len(packed) // 2], kind, b"Content-Encoding: gzip"),
+        post("query", gzip.compress(packed), kind, b"Content-Encoding: gzip, gzip"), post("query", b"a=b&" * 30_000, kind), post("query", b"%" * 100_000, kind),
+        post("read", b"\xff\xff\xff\xff\x0f" + b"\0" * 100), post("read", b"\xff" * 200), post("read", b"\x80\x80\x08" + b"\xfe\x01\x00" * 40_000),
+        post("read", b"\x80\x80\x04" + b"\x04aa" + b"\xfe\x02\x00" * 1_024), post("read", rng.randbytes(3_000)), post("read", reading(rng)),
+    ))  # fmt: skip
+
+
+def reading(rng):
+    """A request of remote read for all that there is, as often as may be and oftener, or by patterns that are hard."""
+    what = rng.choice(PATTERNS).encode("utf-8", "replace")
+    matcher = b"\x08\x02\x12\x01i\x1a" + varint(len(what)) + what
+    one = b"\x08\x00\x10" + varint(1 << 62) + (b"\x1a" + varint(len(matcher)) + matcher) * rng.choice((1, 30, 200))
+    if rng.random() < 0.5:
+        everything = b"\x08\x01\x12\x08__name__"  # which is not the empty text
+        one = b"\x08\x00\x10" + varint(1 << 62) + b"\x1a" + varint(len(everything)) + everything
+    message = (b"\x0a" + varint(len(one)) + one) * rng.choice((1, 16, 40))
+    return varint(len(message)) + b"\xfc" + (len(message) - 1).to_bytes(4, "little") + message
+
+
+def varint(number):
+    written = bytearray()
+    while number > 0x7F:
+        written.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes((*written, number))
+
+
 def usual(rng):
     return head(
         rng.choice((b"GET", b"HEAD")),
-        rng.choice((b"/metrics", b"/metrics/info", b"/metrics/query?series=g&range=5s", b"/metrics/health")),
+        rng.choice(
+            (
+                b"/metrics",
+                b"/metrics/info",
+                b"/metrics/query?series=g&range=5s",
+                b"/metrics/health",
+                b"/api/v1/status/tsdb",
+                b"/api/v1/labels",
+                b"/api/v1/query?query=sum(g)&time=1700000500",
+                b"/api/v1/label/i/values",
+                b"/api/v1/metadata",
+                b"/api/v1/series?match[]=g",
+            )
+        ),
     )
 
 
 ATTACKS = (
     large_query, pattern, conditions, odd_words, odd_words, foreign_host, odd_method, long_head, smuggled, body, garbage, pipelined, upgrade, usual,
+    promql, promql, promql, selectors, odd_label, bomb, bomb,
 )  # fmt: skip
 
 
@@ -354,6 +463,40 @@ def test_a_body_without_end_gets_its_answer(store_path):
         assert b'{"error": "a body: no request here has one"}' in came
     finally:
         server.end()
+
+
+def test_a_body_that_drips_is_ended(store_path):
+    """A form has five seconds as a whole, and so has one of which nothing comes; then it is said so."""
+    server = Server(store_path)
+    kind = b"Content-Type: application/x-www-form-urlencoded"
+    try:
+        with (
+            socket.create_connection(server.address, timeout=60) as dripping,
+            socket.create_connection(server.address, timeout=60) as silent,
+        ):
+            ended, came = threading.Event(), b""
+            for client in (dripping, silent):
+                client.sendall(head(b"POST", b"/api/v1/query", kind, b"Content-Length: 100000"))
+
+            def drip():
+                with suppress(OSError):
+                    while not ended.wait(0.5):
+                        dripping.sendall(b"query=g")
+
+            thread = threading.Thread(target=drip)
+            thread.start()
+            for client in (silent, dripping):
+                came = b""
+                while part := client.recv(4096):
+                    came += part
+                assert status_of(came) == 408
+                assert json.loads(came.partition(b"\r\n\r\n")[2])["error"] == "the body did not come within 5 s"
+            ended.set()
+            thread.join()
+        assert status_of(server.ask(api("query", query="sum(g)", time=1_700_000_500))) == 200
+    finally:
+        server.end()
+    assert server.said == []
 
 
 def test_answers_that_nobody_takes_are_few(store_path):

@@ -276,7 +276,7 @@ def test_where_others_reach_the_address_there_is_a_token(path, tmp_path, capsys)
             {"Authorization": "Basic 0123456789abcdef"},
             {"Authorization": "Bearer"},
         ):
-            for page in ("/metrics", "/metrics/health", "/metrics/info", "/metrics/query?series=level", "/"):
+            for page in ("/metrics", "/metrics/health", "/metrics/info", "/metrics/query?series=level", "/nothing"):
                 status, body, headers = raw(sidecar, "127.0.0.1", page, **given)
                 assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
                 assert body == {"error": "a token is needed: Authorization: Bearer TOKEN"}

@@ -4,76 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core import Batch, Part, Series
 from rondo_core.errors import LabelError
-from rondo_core.model import canonical_labels, check_metric_name, overridden, sketch
+from rondo_core.model import Labels, canonical_labels, check_metric_name
+from rondo_core.model.prometheus import (
+    HISTOGRAM,
+    NS_PER_MS,
+    Column,
+    sample_columns,
+    sorted_labels,
+    values_of,
+    whole_labels,
+    zero_ns,
+    zeroes_ns,
+)
 from rondo_exporter_prometheus.wire import Values
 
 logger = logging.getLogger("rondo.export.prometheus")
 
-Labels = tuple[tuple[str, str], ...]
-
-NS_PER_MS = 1_000_000
-# Source: io.prometheus.write.v2.Metadata.MetricType.
-COUNTER, GAUGE, GAUGE_HISTOGRAM, SUMMARY = 1, 2, 4, 5
-# Sketches are looked at so many cells at a time: a copy of that many takes about 1 MB.
-SKETCHES_AT_ONCE = 1024
-
-
-class Column(NamedTuple):
-    """One of the series that a series of the store is sent as.
-
-    Attributes:
-        suffix: what follows the name.
-        quantile: the value of the label `quantile`; empty: it has none.
-        type: the metadata's type.
-        cumulative: it counts on from a start, where it was 0.
-    """
-
-    suffix: str = ""
-    quantile: str = ""
-    type: int = GAUGE
-    cumulative: bool = False
-
-
-PLAIN = {
-    "counter": (Column(type=COUNTER, cumulative=True),),
-    "gauge": (Column(),),
-    "summary": (
-        Column("_count", type=SUMMARY, cumulative=True),
-        Column("_sum", type=SUMMARY, cumulative=True),
-        Column("_min"),
-        Column("_max"),
-    ),
-}
-QUANTILES = tuple(Column(quantile=each, type=SUMMARY) for each in ("0.5", "0.9", "0.99", "0.999"))
-HISTOGRAM = Column(type=GAUGE_HISTOGRAM)
-
 
 def columns(part: Part) -> Iterator[tuple[Column, Values]]:
     """Give the values [rows, series] of all that is sent of a part as samples; NaN: not sent."""
-    statistics = part.statistics
-    if part.kind != "summary":
-        yield PLAIN[part.kind][0], statistics["last"]
-        return
-    count = statistics["count"]
-    with np.errstate(invalid="ignore"):
-        values = (
-            statistics["count_base"] + count,
-            np.where(np.isnan(count), np.nan, statistics["sum_base"] + statistics["sum"]),
-            np.where(count > 0, statistics["min"], np.nan),
-            np.where(count > 0, statistics["max"], np.nan),
-        )
-    yield from zip(PLAIN["summary"], values, strict=True)
-    if sketch_of(part) is not None:
-        for column in QUANTILES:
-            # Exact bounds are known: no estimate lies outside of what was observed.
-            yield column, np.clip(_quantile(part, float(column.quantile)), values[2], values[3])
+    for column in sample_columns(part.kind, sketched=sketch_of(part) is not None):
+        yield column, values_of(part.kind, column, part.statistics)
 
 
 def sketch_of(part: Part) -> NDArray[np.int64] | None:
@@ -81,29 +38,58 @@ def sketch_of(part: Part) -> NDArray[np.int64] | None:
     return part.statistics.get("sketch")  # type: ignore[return-value]
 
 
-def _quantile(part: Part, share: float) -> Values:
-    sketches = part.statistics["sketch"]
-    rows_at_once = max(1, SKETCHES_AT_ONCE // max(1, sketches.shape[1]))
-    found = np.empty(sketches.shape[:2])
-    for first in range(0, len(sketches), rows_at_once):
-        rows = slice(first, first + rows_at_once)
-        found[rows] = sketch.quantile(sketches[rows], share)
-    return found
-
-
 def ended_columns(series: Series, sketched: frozenset[str]) -> tuple[Column, ...]:
     """Name the columns, of samples, that a series which has ended was sent as.
 
     Args: `sketched`: the schemas that keep sketches.
     """
-    return PLAIN[series.kind] + (QUANTILES if series.kind == "summary" and series.schema in sketched else ())
+    return sample_columns(series.kind, sketched=series.schema in sketched)
 
 
-def start_ms(series: Series, interval_ns: int) -> int:
-    """Give when a running total was 0: at the bucket before the one in which the series was declared; 0: unknown."""
-    if series.created_ns <= 0:
-        return 0
-    return max(0, (series.created_ns // interval_ns - 1) * interval_ns // NS_PER_MS)
+class Beginnings:
+    """When the running totals of series were 0, and which of them begin within a part."""
+
+    def __init__(self, *, zeroes: bool) -> None:
+        """Know of no series yet. Args: `zeroes`: whether a sample of 0 is sent there."""
+        self._zeroes = zeroes
+        self._created: dict[str, tuple[tuple[Series, ...], NDArray[np.int64]]] = {}
+        self._starts: dict[tuple[str, int], tuple[NDArray[np.int64], NDArray[np.int64]]] = {}
+
+    def starts_ms(self, part: Part) -> NDArray[np.int64]:
+        """Give when the total of each series of a part was 0: int64 [series]; 0: not known."""
+        finest_ns, created = _finest_ns(part), self._created_of(part)
+        known = self._starts.get((part.schema, finest_ns))
+        if known is None or known[0] is not created:
+            starts = [zero_ns(each, finest_ns) // NS_PER_MS for each in created.tolist()]
+            known = self._starts[part.schema, finest_ns] = created, np.array(starts, np.int64)
+        return known[1]
+
+    def zeroes_ms(self, part: Part) -> NDArray[np.int64] | None:
+        """Give when samples of 0 are sent, before the first samples of series: int64 [series], -1: none; None: no one.
+
+        They go with the first samples, always: who sends these again sends the same zeroes, and no one else sends any.
+        """
+        created = self._created_of(part)
+        if not self._zeroes or part.kind == "gauge" or not part.n_rows or not len(created):
+            return None
+        finest_ns = _finest_ns(part)
+        starts = part.timestamps_ns + finest_ns - part.interval_ns
+        if int(created.max()) < int(starts[0]):
+            return None
+        found = zeroes_ns(created, starts, part.interval_ns, finest_ns, part.there())
+        return np.where(found >= 0, found // NS_PER_MS, -1) if (found >= 0).any() else None
+
+    def _created_of(self, part: Part) -> NDArray[np.int64]:
+        series, created = self._created.get(part.schema, ((), np.empty(0, np.int64)))
+        if series is not part.series:
+            created = np.array([each.created_ns for each in part.series], np.int64)
+            self._created[part.schema] = part.series, created
+        return created
+
+
+def _finest_ns(part: Part) -> int:
+    """Give the length of the finest buckets: a coarser one has the timestamp of the last of these in it."""
+    return part.interval_ns - int(part.timestamps_ns[0]) % part.interval_ns
 
 
 class LabelSets:
@@ -156,15 +142,13 @@ class LabelSets:
     def forget(self, ended: Iterable[Series]) -> None:
         """Keep nothing of series that have ended: whoever sends the stores of others sees ever new ones."""
         for series in ended:
-            for column in (*PLAIN[series.kind], *QUANTILES, HISTOGRAM):
+            for column in (*sample_columns(series.kind, sketched=True), HISTOGRAM):
                 labels = self._labels.pop((series.name, series.labels, column), ())
                 self._owners.pop(labels, None)
                 self.written.pop(labels, None)
             self._left_out.discard((series.name, series.labels))
 
     def _whole(self, series: Series, column: Column, what: str) -> Labels:
+        check_metric_name(what)
         own = canonical_labels((name, value) for name, value in series.labels if value)
-        labels = {**dict(overridden(own, self._external)), "__name__": check_metric_name(what)}
-        if column.quantile:
-            labels["quantile"] = column.quantile
-        return tuple(sorted(labels.items()))
+        return sorted_labels(whole_labels(series._replace(labels=own), column, self._external))

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from rondo_core import Batch
 from rondo_core.export.protobuf import field, varint
-from rondo_exporter_prometheus.columns import NS_PER_MS, Labels, LabelSets, columns, ended_columns
-from rondo_exporter_prometheus.shape import Block, Shape
+from rondo_core.model import Labels
+from rondo_core.model.prometheus import NS_PER_MS, stale_ms
+from rondo_exporter_prometheus.columns import Beginnings, LabelSets, columns, ended_columns
+from rondo_exporter_prometheus.shape import Block, Shape, with_zeroes
 from rondo_exporter_prometheus.wire import samples, stale_sample
 
 _REQUEST_SERIES, _SERIES_LABEL, _LABEL_NAME, _LABEL_VALUE = b"\x0a", b"\x0a", b"\x0a", b"\x12"
@@ -17,9 +19,9 @@ _REQUEST_SERIES, _SERIES_LABEL, _LABEL_NAME, _LABEL_VALUE = b"\x0a", b"\x0a", b"
 class Encoder:
     """Encodes batches for one receiver."""
 
-    def __init__(self, label_sets: LabelSets) -> None:
-        """Send series under these label sets."""
-        self._label_sets = label_sets
+    def __init__(self, label_sets: LabelSets, *, zeroes: bool = True) -> None:
+        """Send series under these label sets; `zeroes`: with a sample of 0 before the first one of each total."""
+        self._label_sets, self._beginnings = label_sets, Beginnings(zeroes=zeroes)
         self._shape = Shape(_REQUEST_SERIES)
 
     def encode(self, batch: Batch) -> bytes:
@@ -28,11 +30,12 @@ class Encoder:
         Series come in the order of parts, columns and series; samples in time order; the same batch gives the same
         bytes.
         """
-        blocks = [
-            Block(part.series, column, samples(part.timestamps_ns // NS_PER_MS, values))
-            for part in batch.parts
-            for column, values in columns(part)
-        ]
+        blocks = list[Block]()
+        for part in batch.parts:
+            stamps_ms, zeroes_ms = part.timestamps_ns // NS_PER_MS, self._beginnings.zeroes_ms(part)
+            for column, values in columns(part):
+                data = samples(stamps_ms, values)
+                blocks.append(Block(part.series, column, with_zeroes(data, zeroes_ms if column.cumulative else None)))
         if not batch.ended and (body := self._shape.body(blocks)):
             return body
         chunks = self._chunks(blocks, batch)
@@ -52,7 +55,7 @@ class Encoder:
             for series, data in zip(block.series, block.data, strict=True):
                 if data and (labels := self._label_sets.of(series, block.column)):
                     chunks.setdefault(labels, []).append(data)
-        marker = stale_sample(batch.ended_ns // NS_PER_MS + 1)
+        marker = stale_sample(stale_ms(batch.ended_ns))
         for series in batch.ended:
             for column in ended_columns(series, batch.sketched):
                 if labels := self._label_sets.of(series, column):

@@ -15,19 +15,11 @@ from numpy.typing import NDArray
 
 from rondo_core import Batch, Part, Series
 from rondo_core.export.protobuf import field, varint
-from rondo_exporter_prometheus.columns import (
-    HISTOGRAM,
-    NS_PER_MS,
-    Column,
-    Labels,
-    LabelSets,
-    columns,
-    ended_columns,
-    sketch_of,
-    start_ms,
-)
+from rondo_core.model import Labels
+from rondo_core.model.prometheus import HISTOGRAM, NS_PER_MS, Column, stale_ms
+from rondo_exporter_prometheus.columns import Beginnings, LabelSets, columns, ended_columns, sketch_of
 from rondo_exporter_prometheus.histogram import histograms, stale_histogram
-from rondo_exporter_prometheus.shape import Block, Shape
+from rondo_exporter_prometheus.shape import Block, Shape, with_zeroes
 from rondo_exporter_prometheus.wire import samples as samples_of
 from rondo_exporter_prometheus.wire import stale_sample
 
@@ -48,11 +40,10 @@ class WriteRequest:
 class Encoder2:
     """Encodes batches for one receiver."""
 
-    def __init__(self, label_sets: LabelSets) -> None:
-        """Send series under these label sets."""
-        self._label_sets = label_sets
+    def __init__(self, label_sets: LabelSets, *, zeroes: bool = True) -> None:
+        """Send series under these label sets; `zeroes`: with a sample of 0 before the first one of each total."""
+        self._label_sets, self._beginnings = label_sets, Beginnings(zeroes=zeroes)
         self._shape = Shape(_REQUEST_SERIES)
-        self._starts: dict[tuple[str, int], tuple[tuple[Series, ...], NDArray[np.int64]]] = {}
 
     def encode(self, batch: Batch, *, samples: bool = True, histograms: bool = True) -> WriteRequest:
         """Give the Request of a batch, or of its samples or histograms alone; no bytes where there is nothing to send.
@@ -64,11 +55,10 @@ class Encoder2:
         sketched = [part for part in batch.parts if histograms and sketch_of(part) is not None]
         plain = samples and not batch.ended and not sketched
         if plain and (body := self._shape.body(blocks)):
-            return WriteRequest(body, sum(map(np.count_nonzero, sent)))
+            return WriteRequest(body, int(sum(counts.sum() for counts in sent)))
         growing = _Request(self._label_sets)
-        for block, cells in zip(blocks, sent, strict=True):
-            counts = np.count_nonzero(cells, axis=0).tolist()
-            for series, data, count in zip(block.series, block.data, counts, strict=True):
+        for block, counts in zip(blocks, sent, strict=True):
+            for series, data, count in zip(block.series, block.data, counts.tolist(), strict=True):
                 if data:
                     growing.add(series, block.column, data, count)
         for part in sketched:
@@ -78,24 +68,22 @@ class Encoder2:
             self._shape.keep(blocks, *growing.beginnings())
         return growing.whole()
 
-    def _blocks(self, parts: Sequence[Part]) -> tuple[list[Block], list[NDArray[np.bool_]]]:
-        """Write the samples of parts; give which of their cells, bool [rows, series], are sent."""
-        blocks, sent = list[Block](), list[NDArray[np.bool_]]()
+    def _blocks(self, parts: Sequence[Part]) -> tuple[list[Block], list[NDArray[np.int64]]]:
+        """Write the samples of parts; give how many of each series, int64 [series], are sent."""
+        blocks, sent = list[Block](), list[NDArray[np.int64]]()
         for part in parts:
-            stamps_ms, starts = part.timestamps_ns // NS_PER_MS, self._starts_ms(part)
+            if not part.n_rows:
+                continue
+            stamps_ms, starts = part.timestamps_ns // NS_PER_MS, self._beginnings.starts_ms(part)
+            zeroes_ms = self._beginnings.zeroes_ms(part)
             for column, values in columns(part):
                 data = samples_of(stamps_ms, values, starts if column.cumulative else None)
+                counts = np.count_nonzero(~np.isnan(values), axis=0)
+                if column.cumulative and zeroes_ms is not None:
+                    data, counts = with_zeroes(data, zeroes_ms), counts + ((zeroes_ms >= 0) & (counts > 0))
                 blocks.append(Block(part.series, column, data))
-                sent.append(~np.isnan(values))
+                sent.append(counts)
         return blocks, sent
-
-    def _starts_ms(self, part: Part) -> NDArray[np.int64]:
-        """Give when the running totals of a part's series were 0."""
-        series, starts = self._starts.get((part.schema, part.interval_ns), ((), np.empty(0, np.int64)))
-        if series is not part.series:
-            starts = np.array([start_ms(each, part.interval_ns) for each in part.series], np.int64)
-            self._starts[part.schema, part.interval_ns] = part.series, starts
-        return starts
 
 
 class _Request:
@@ -117,7 +105,7 @@ class _Request:
                 self.add(series, HISTOGRAM, data, count)
 
     def add_ends(self, batch: Batch, *, samples: bool, histograms: bool) -> None:
-        stamp_ms = batch.ended_ns // NS_PER_MS + 1
+        stamp_ms = stale_ms(batch.ended_ns)
         for series in batch.ended:
             for column in ended_columns(series, batch.sketched) if samples else ():
                 self.add(series, column, stale_sample(stamp_ms), 1)

@@ -15,11 +15,9 @@ from numpy.typing import NDArray
 
 from rondo_core.export.protobuf import field, varint
 from rondo_core.model import sketch
-from rondo_exporter_prometheus.columns import SKETCHES_AT_ONCE
-from rondo_exporter_prometheus.wire import STALE_BITS, Values, constant, rows_of_bytes, varints, zigzag
+from rondo_core.model.prometheus import MAX_HISTOGRAM_SCHEMA, SKETCHES_AT_ONCE, STALE_BITS
+from rondo_exporter_prometheus.wire import Values, constant, rows_of_bytes, varints, zigzag
 
-# Source: prompb, io.prometheus.write.v2.Histogram.schema: -4 to 8. A sketch's scale is never below -4.
-MAX_SCHEMA = 8
 _SERIES_HISTOGRAM = b"\x1a"
 _COUNT, _SUM, _SCHEMA, _ZERO_COUNT, _TIMESTAMP = b"\x08", b"\x19", b"\x20", b"\x30", b"\x78"
 _SPAN, _OFFSET, _LENGTH, _DELTAS = 0x5A, b"\x08", b"\x10", b"\x62"
@@ -57,7 +55,7 @@ def _messages(stamps_ms: NDArray[np.int64], sketches: NDArray[np.int64], sums: V
     """Write one message for each sketch; none where it is empty."""
     n = len(sketches)
     scales = sketch.scales(sketches)
-    coarser = np.maximum(scales - MAX_SCHEMA, 0)
+    coarser = np.maximum(scales - MAX_HISTOGRAM_SCHEMA, 0)
     which, place = np.nonzero(sketch.counts_of(sketches))
     counts = sketch.counts_of(sketches)[which, place].astype(np.int64)
     index = (sketch.first_indexes(sketches)[which] + place >> coarser[which]) + 1

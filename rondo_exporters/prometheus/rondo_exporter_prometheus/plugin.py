@@ -20,6 +20,7 @@ OPTIONS = (
     Option("url", help="the receiver's, such as http://localhost:9090/api/v1/write", required=True, secret=True),
     Option("protocol", help="the version of remote-write", default="auto", choices=("auto", "1.0", "2.0")),
     Option("external_labels", "table", "labels for every series; its own of such a name becomes exported_NAME"),
+    Option("zeroes", "flag", "a sample of 0 before the first of a total, so that its growth is whole", default=True),
     Option("tenant", help="sent as X-Scope-OrgID"),
     Option("timeout", "duration", "for the connection, and for the whole answer", default=10.0),
     Option("max_bytes", "size", "the largest message, before it is compressed", default=16 << 20),
@@ -50,12 +51,14 @@ class Settings(ReceiverSettings):
     Attributes:
         protocol: auto, 1.0 or 2.0.
         external_labels: added to every series; they win over its own.
+        zeroes: whether a sample of 0 goes before the first one of each running total.
         max_bytes: of a message, before it is compressed.
     """
 
     protocol: str
     external_labels: Labels
     max_bytes: int
+    zeroes: bool
 
 
 @hookimpl
@@ -95,6 +98,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
         protocol=config["protocol"],
         external_labels=_external_labels(config.get("external_labels", {})),
         max_bytes=config["max_bytes"],
+        zeroes=config["zeroes"],
         headers=_headers(config.get("headers", {}), config.get("tenant", "")),
         bearer_token=config.get("bearer_token", ""),
         bearer_token_file=config.get("bearer_token_file", ""),

@@ -45,7 +45,8 @@ class RemoteWrite:
         """
         self._settings, self._poster = settings, Poster(settings, clock)
         label_sets = self._label_sets = LabelSets(settings.external_labels)
-        self._encoder, self._encoder2 = Encoder(label_sets), Encoder2(label_sets)
+        zeroes = settings.zeroes
+        self._encoder, self._encoder2 = Encoder(label_sets, zeroes=zeroes), Encoder2(label_sets, zeroes=zeroes)
         self.protocol = "1.0" if settings.protocol == "1.0" else "2.0"
         self.refused_samples = 0
         self._speaks_2 = False

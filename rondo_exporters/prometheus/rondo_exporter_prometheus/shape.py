@@ -10,9 +10,13 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rondo_core import Series
 from rondo_core.export.protobuf import varint
-from rondo_exporter_prometheus.columns import Column
+from rondo_core.model.prometheus import Column
+from rondo_exporter_prometheus.wire import zero_sample
 
 
 class Block(NamedTuple):
@@ -21,6 +25,14 @@ class Block(NamedTuple):
     series: tuple[Series, ...]
     column: Column
     data: list[bytes]
+
+
+def with_zeroes(data: list[bytes], zeroes_ms: NDArray[np.int64] | None) -> list[bytes]:
+    """Put a sample of 0 before the samples of the series that begin with one: at `zeroes_ms`, -1: none."""
+    if zeroes_ms is None:
+        return data
+    stamps = zeroes_ms.tolist()
+    return [zero_sample(ms) + own if own and ms >= 0 else own for own, ms in zip(data, stamps, strict=True)]
 
 
 class Shape:

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rondo_core.model.prometheus import STALE_BITS
+
 Values = NDArray[np.float64]
 Ragged = tuple[NDArray[np.uint8], NDArray[np.bool_]]
-
-# Source: remote-write 1.0, "Stale Markers": a NaN with these bits, which no arithmetic gives.
-STALE_BITS = 0x7FF0000000000002
 
 # Tags of protobuf: field number << 3 | wire type (0 varint, 1 eight bytes, 2 length and bytes).
 _SERIES_SAMPLE, _SAMPLE_VALUE, _SAMPLE_TIMESTAMP, _SAMPLE_START = 0x12, 0x09, 0x10, 0x18
@@ -93,8 +92,17 @@ def _start_bytes(start_ms: int) -> int:
 
 def stale_sample(stamp_ms: int) -> bytes:
     """Write the marker of a series that has ended."""
+    return _one_sample(stamp_ms, STALE_BITS)
+
+
+def zero_sample(stamp_ms: int) -> bytes:
+    """Write a sample of 0: what a total was before its first one."""
+    return _one_sample(stamp_ms, 0)
+
+
+def _one_sample(stamp_ms: int, bits: int) -> bytes:
     rows = _template(np.array([stamp_ms], np.int64), 0)
-    rows["value"] = STALE_BITS
+    rows["value"] = bits
     return rows.tobytes()
 
 

@@ -22,8 +22,14 @@ S, MS = 10**9, 1_700_000_000_000
 STALE_BITS = 0x7FF0000000000002
 
 
-def Encoder(external=()):
-    return Encoder1(LabelSets(external))
+def Encoder(external=(), *, zeroes=False):
+    return Encoder1(LabelSets(external), zeroes=zeroes)
+
+
+def born(part):
+    """The part, its series declared within its first bucket."""
+    declared_ns = int(part.timestamps_ns[0]) + 5
+    return attrs.evolve(part, series=tuple(each._replace(created_ns=declared_ns) for each in part.series))
 
 
 def test_counters_and_gauges_are_sent_under_their_own_name(make_part, read_wire):
@@ -35,6 +41,27 @@ def test_counters_and_gauges_are_sent_under_their_own_name(make_part, read_wire)
         "level": [(MS, 1), (MS + 1000, 1.5)],
         "depth": [(MS, -2), (MS + 1000, 1e300)],
     }
+
+
+def test_a_total_begins_with_a_zero_once(make_part, read_wire):
+    """A sample of 0 goes one bucket before a total's first one, with it alone: who goes on later sends no second one."""
+    made = born(make_part("counter", ["hits_total"], 3, last=[5, 7, 8]))
+    first, later = Batch((made.rows(slice(0, 2)),)), Batch((made.rows(slice(2, 3)),))
+    encoder = Encoder(zeroes=True)
+    assert read_wire(encoder.encode(first)) == {"hits_total": [(MS - 1000, 0), (MS, 5), (MS + 1000, 7)]}
+    assert read_wire(encoder.encode(first)) == read_wire(Encoder(zeroes=True).encode(first))
+    assert read_wire(encoder.encode(later)) == {"hits_total": [(MS + 2000, 8)]}
+    assert read_wire(Encoder(zeroes=True).encode(later)) == {"hits_total": [(MS + 2000, 8)]}
+    assert read_wire(Encoder().encode(first)) == {"hits_total": [(MS, 5), (MS + 1000, 7)]}
+    level = born(make_part("gauge", ["level"], 1, last=[5]))
+    assert read_wire(encoder.encode(Batch((level,)))) == {"level": [(MS, 5)]}
+
+
+def test_a_coarser_tier_begins_where_the_finest_would_have(make_part, read_wire):
+    """A window that stands in for the buckets of a birth has the zero of the finest tier before it."""
+    made = born(make_part("counter", ["hits_total"], 1, last=[5]))
+    window = attrs.evolve(made, tier=1, interval_ns=10 * S, timestamps_ns=made.timestamps_ns + 9 * S)
+    assert read_wire(Encoder(zeroes=True).encode(Batch((window,)))) == {"hits_total": [(MS - 1000, 0), (MS + 9000, 5)]}
 
 
 def test_absent_is_not_sent_and_infinity_and_zero_are(make_part, parse_request):

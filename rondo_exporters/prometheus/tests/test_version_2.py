@@ -76,11 +76,11 @@ def test_totals_say_when_they_began_and_every_series_what_it_is(read_2):
     hits, level = read_2(request.body)
     assert hits == (
         (("__name__", "hits_total"), ("code", "200"), ("instance", "vm1")),
-        [(MS, 3.0, MS - 1000), (MS + 1000, 4.0, MS - 1000)],
+        [(MS - 1000, 0.0, 0), (MS, 3.0, MS - 1000), (MS + 1000, 4.0, MS - 1000)],
         (1, "Hits.", ""),
     )
     assert level == ((("__name__", "level"), ("instance", "vm1")), [(MS, 1.0, 0)], (2, "How high.", "metres"))
-    assert (request.n_samples, request.n_histograms) == (3, 0)
+    assert (request.n_samples, request.n_histograms) == (4, 0)
 
 
 def test_what_went_before_changes_no_byte(read_2):
@@ -110,7 +110,7 @@ def test_a_sketch_is_quantiles_and_a_native_histogram(sketched, read_2):
     about = "How long.", "seconds"
     start = MS - 1000
     assert found["wait_seconds_count", "", 5] == (
-        [(MS, 5.0, start), (MS + 2000, 6.0, start)],
+        [(start, 0.0, 0), (MS, 5.0, start), (MS + 2000, 6.0, start)],
         (5, *about),
     )
     assert found["wait_seconds_max", "", 2] == ([(MS, 8.0, 0), (MS + 2000, 3.0, 0)], (2, *about))

@@ -1,0 +1,133 @@
+"""Expressions of PromQL over a store or a directory of stores: where they are evaluated, and the steps between."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rondo_cli.printing import say
+from rondo_core.clock import wall_ns
+from rondo_core.errors import RondoError, StoreError, UsageError, printable
+from rondo_core.units import format_instant, parse_duration_ns, parse_instant_ns
+
+if TYPE_CHECKING:
+    from rondo_core import Range
+    from rondo_core.read import StoreSource, StoresSource
+    from rondo_promql import Result
+
+NS_PER_MS = 1_000_000
+# What a step is made of where none is given: what a clock shows, so that a range has at most MOST_STEPS of them.
+_STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400)
+MOST_STEPS = 240
+# Prometheus's own bound: a longer answer is nothing that a person or a chart asks for.
+MAX_STEPS = 11_000
+
+
+class QueryError(RondoError):
+    """An expression that could not be evaluated over what is there."""
+
+
+class Expressions:
+    """What evaluates expressions, at instants in milliseconds since the epoch."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a store or a directory of stores; the engine is imported by the first expression.
+
+        Raises: as `open_source`.
+        """
+        from rondo_core.read import open_source
+
+        self._path, self._open = path, open_source
+        self.source: StoreSource | StoresSource = open_source(path)
+
+    def follow(self) -> None:
+        """Open what lies at the path by now, where that is not what it was; what is gone stays open."""
+        if self.source.is_outdated():
+            with suppress(StoreError):
+                before, self.source = self.source, self._open(self._path)
+                before.close()
+
+    def close(self) -> None:
+        """Close the store or the stores."""
+        self.source.close()
+
+    def instant(self, query: str, at_ms: int) -> Result:
+        """Evaluate at one instant. Raises: UsageError: no such expression; QueryError: the data do not allow it."""
+        return self._evaluated("evaluate_instant", query, at_ms)
+
+    def over(self, query: str, start_ms: int, end_ms: int, step_ms: int) -> Result:
+        """Evaluate at each step from start to end, both included. Raises: as `instant`; UsageError: too many steps."""
+        n_steps = (end_ms - start_ms) // step_ms + 1
+        if n_steps > MAX_STEPS:
+            raise UsageError(f"{n_steps} steps, of at most {MAX_STEPS}; give a longer --step or a shorter --range")
+        return self._evaluated("evaluate", query, start_ms, end_ms, step_ms)
+
+    def _evaluated(self, name: str, query: str, *at: int) -> Result:
+        import rondo_promql
+
+        try:
+            found: Result = getattr(rondo_promql, name)(query, self.source, *at)
+        except rondo_promql.PromqlError as error:
+            kind = UsageError if error.exit_status == UsageError.exit_status else QueryError
+            raise kind(f"{query}: {printable(str(error))}") from None
+        return found
+
+    def end_ms(self) -> int:
+        """Give the present where a process writes a store; else when the newest sample was."""
+        if self.source.is_live():
+            return wall_ns() // NS_PER_MS
+        return self.source.newest_ms() or 0
+
+    def instant_of(self, text: str) -> int:
+        """Read an instant: one that `parse_instant_ns` reads, or how long before the end it lies, as -3m.
+
+        Raises: RangeError: it is neither.
+        """
+        if text.startswith("-"):
+            return self.end_ms() - parse_duration_ns(text[1:]) // NS_PER_MS
+        return parse_instant_ns(text) // NS_PER_MS
+
+    def bounds_of(self, asked: Range, end_ms: int) -> tuple[int, int]:
+        """Give where a range begins and ends; one that is relative, or open, ends at `end_ms`."""
+        if asked.last_ns is not None:
+            return end_ms - asked.last_ns // NS_PER_MS, end_ms
+        start = asked.start_ns // NS_PER_MS or (self.source.oldest_ms() or end_ms)
+        return min(start, end_ms), min(asked.end_ns // NS_PER_MS, end_ms)
+
+
+def step_for(length_ms: int, step_ms: int = 0) -> int:
+    """Choose a step for a range, unless one is given, of which there are at most MOST_STEPS."""
+    if step_ms:
+        return step_ms
+    fitting = (each * 1000 for each in _STEPS_S if each * 1000 * MOST_STEPS >= length_ms)
+    return next(fitting, -(-length_ms // MOST_STEPS))
+
+
+def step_ms(step_ns: int | None) -> int:
+    """Take an option's duration as a step in milliseconds; 0: none is given. Raises: UsageError: shorter than one."""
+    if step_ns is not None and step_ns < NS_PER_MS:
+        raise UsageError("--step: shorter than a millisecond; give a longer one")
+    return (step_ns or 0) // NS_PER_MS
+
+
+@contextmanager
+def expressions_over(path: Path) -> Iterator[Expressions]:
+    """Open a store or a directory of stores for expressions; at the end say which stores were left out.
+
+    Raises: as `open_source`.
+    """
+    with closing(Expressions(path)) as expressions:
+        try:
+            yield expressions
+        finally:
+            for error in expressions.source.errors:
+                say(f"rondo: left out: {error}", err=True)
+
+
+def say_where_it_ends(expressions: Expressions, end_ms: int) -> None:
+    """Say of stores that nobody writes where the last of their time is."""
+    if not expressions.source.is_live():
+        end = format_instant(end_ms * NS_PER_MS)
+        say(f"rondo: no process writes this store; the range ends with its newest sample, at {end}", err=True)

@@ -1,0 +1,222 @@
+"""Sources of PromQL: a store's series by matchers, as Prometheus would have them if the store were sent there.
+
+`rondo_promql.evaluate(query, store.source(), ...)` asks one; it satisfies the engine's protocol `Source` by its shape,
+and knows nothing of the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from rondo_core.model import layout
+from rondo_core.model.labels import Labels, Series
+from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
+from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
+from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
+from rondo_core.read.source_values import (
+    Bounds,
+    Lives,
+    Needs,
+    Sampled,
+    StitchedRows,
+    StoreRows,
+    needs_for,
+    read_rows,
+    samples_of,
+    weights_of,
+    zeroes_ms,
+)
+from rondo_core.storage.files import Closes
+from rondo_core.storage.runs import read_runs
+from rondo_core.units import format_duration
+
+if TYPE_CHECKING:
+    from rondo_core.model.schema import Schema
+    from rondo_core.read.budget import Budget
+    from rondo_core.read.store_reader import View
+
+# Labels, timestamps_ms int64 [n], float64 [n] or histograms, and where a coarser tier answers weights, float64 [n].
+Selected = tuple[Any, ...]
+
+
+class ReadHint(Protocol):
+    """What will read the samples; what a source does not know it may leave."""
+
+    func: str
+
+    def note(self, text: str, /) -> None:
+        """Tell whoever asked something about the answer."""
+
+
+class StoreSource(Closes):
+    """The series of one store. Any thread may ask, at the same time as others.
+
+    Attributes: `errors`, what was left out, a line each: nothing, of one store.
+    """
+
+    def __init__(
+        self, view: View, *, clock: Callable[[], int] | None = None, budget: Budget | None = None, labels: Labels = ()
+    ) -> None:
+        """Bind to a store's reading side.
+
+        Args: `clock` says what time it is, where the store's writer lives: a bucket that is not over is not answered;
+            `budget`: what all that is asked may read together; `labels`: win over the series' own.
+        """
+        self._view, self._clock, self._budget, self._winning = view, clock, budget, dict(labels)
+        self.errors: list[str] = []
+
+    def select(
+        self, matchers: Sequence[SourceMatcher], start_ms: int, end_ms: int, hint: ReadHint | None = None
+    ) -> list[Selected]:
+        """Give the samples, from start to end, both included, of the series that all matchers take.
+
+        Returns: (labels, timestamps_ms, values) for each series, `__name__` among the labels; see docs/querying.md.
+        Raises: QueryLimitError: it is more than the `budget` allows; StoreError: the store cannot be read.
+        """
+        view = self._view
+        view.refresh()
+        choice = Choice(matchers, getattr(hint, "func", "") or "")
+        chosen = view.names.choose(choice, self._winning)
+        lives = lives_of(view, None if self._clock is None else self._clock())
+        buckets = list[BucketTotals]()
+        found = read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint, buckets)
+        return [*found, *buckets_of(buckets, choice)] if buckets else found
+
+    def series(self, matchers: Sequence[SourceMatcher] = ()) -> list[dict[str, str]]:
+        """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
+        self._view.refresh()
+        return [each.labels for each in self._view.names.choose(Choice(matchers), self._winning)]
+
+    def metadata(self) -> dict[str, tuple[str, str, str]]:
+        """Give the type, the help and the unit of each metric, by its name."""
+        self._view.refresh()
+        return metadata_of([self._view.names])
+
+    def oldest_ms(self) -> int | None:
+        """Give the oldest instant that has a sample, in milliseconds since the epoch; None: none has."""
+        starts = []
+        for schema in self._view.meta.schemas:
+            for number, tier in enumerate(schema.tiers):
+                index = self._view.reader(schema.name, number).index()
+                starts += [index.first * tier.interval_ns // NS_PER_MS] if index.last else []
+        return min(starts, default=None)
+
+    def newest_ms(self) -> int | None:
+        """Give the newest instant that has a sample, in milliseconds since the epoch; None: none has."""
+        return self._view.newest_ns() // NS_PER_MS or None
+
+    def is_live(self) -> bool:
+        """Say whether a process writes the store."""
+        return self._view.writer_pid() is not None
+
+    def is_outdated(self) -> bool:
+        """Say whether another store lies at the path by now, or a new writer has opened this one; see `StoreReader`."""
+        return self._view.is_outdated()
+
+    def close(self) -> None:
+        """Close the store, where it was opened for this source."""
+        if isinstance(self._view, Closes):
+            self._view.close()
+
+
+def metadata_of(several: Iterable[SourceNames]) -> dict[str, tuple[str, str, str]]:
+    """Give the type, the help and the unit of each metric that stores have, by its name."""
+    found: dict[str, tuple[str, str, str]] = {}
+    for names in several:
+        for name, column, series in names.groups():
+            if not column.quantile:
+                found.setdefault(name + column.suffix, (TYPES[column.type], series[0].help, series[0].unit))
+    return found
+
+
+def lives_of(view: View, now_ns: int | None) -> Lives:
+    """Find when the lives that a store recorded ended."""
+    newest_ns = view.newest_ns()
+    runs = read_runs(view.folder / layout.RUNS_FILE)
+    stamps = [view.reader(schema.name).index().stamps for schema in view.meta.schemas] if len(runs) > 1 else []
+    ends = set()
+    for run in runs[1:]:
+        before = [int(each[at - 1]) for each in stamps if (at := int(each.searchsorted(run.opened_ns)))]
+        if before:
+            ends.add(stale_ms(max(before)))
+    is_over = view.writer_pid() is None
+    if is_over and newest_ns:
+        ends.add(stale_ms(newest_ns))
+    return Lives(np.array(sorted(ends), np.int64), view.closed_ns(now_ns))
+
+
+class OpenRows:
+    """The rows of a store that is open; see `StoreRows`."""
+
+    def __init__(self, view: View, lives: Lives, budget: Budget | None) -> None:
+        """Read through a view, as much as the budget allows."""
+        self._view, self.lives, self._budget = view, lives, budget
+
+    def schema(self, name: str) -> Schema:
+        """Give a schema by its name."""
+        return self._view.schema_query(name).schema
+
+    def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
+        """Read statistics of a schema's series."""
+        return read_rows(self._view.schema_query(schema), series, needs, span_ms, self.lives.closed_ns, self._budget)
+
+
+def read_chosen(
+    store: StoreRows,
+    chosen: Sequence[Chosen],
+    choice: Choice,
+    span_ms: Bounds,
+    hint: ReadHint | None,
+    buckets: list[BucketTotals],
+) -> list[Selected]:
+    """Read the samples of a store's series that were chosen, those of equal columns together.
+
+    Args: `buckets` takes what classic buckets are made of, once all stores were read.
+    """
+    groups: dict[tuple[str, Column], list[Chosen]] = {}
+    for each in chosen:
+        groups.setdefault((each.series.schema, each.column), []).append(each)
+    found: list[Selected] = []
+    coarse: set[int] = set()
+    for (_, column), several in groups.items():
+        if column == HISTOGRAM:
+            found += read_native(store, several, choice.func, span_ms, coarse)
+        elif column == BUCKETS:
+            buckets += read_buckets(store, several, span_ms, coarse)
+        else:
+            found += _read_samples(store, several, choice.func, span_ms, coarse)
+    if coarse and hint is not None:
+        hint.note(coarse_words(coarse))
+    return found
+
+
+def coarse_words(lengths_ns: Iterable[int]) -> str:
+    """Say that coarser tiers answered, and what they cannot tell."""
+    lengths = ", ".join(map(format_duration, sorted(lengths_ns)))
+    return f"older points stand for {lengths} each: they hold its last value, sums and extremes, not the time of each"
+
+
+def _read_samples(
+    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int]
+) -> list[Selected]:
+    schema, column = store.schema(several[0].series.schema), several[0].column
+    series = [each.series for each in several]
+    needs = needs_for(schema, column, func)
+    rows = store.read(schema.name, series, needs, span_ms)
+    values = samples_of(schema.kind, column, needs, func, rows)
+    zeroes = zeroes_ms(series, rows, ~np.isnan(values), span_ms) if column.cumulative else None
+    within = rows.between(*span_ms)
+    kept = rows.rows(within)
+    coarse |= kept.coarse_ns()
+    sampled = Sampled(kept.stamps_ms, values[within], weights_of(schema.kind, func, kept))
+    if zeroes is not None:
+        sampled.add_zeroes(zeroes)
+    sampled.end_lives(store.lives.within(span_ms))
+    found = []
+    for index, each in enumerate(several):
+        if (read := sampled.of(index)) is not None:
+            found.append((each.labels, *read))
+    return found

@@ -1,0 +1,148 @@
+"""Which series of Prometheus a store has: what a query's matchers choose among, without a look at each label."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
+
+from rondo_core.model.labels import Series
+from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, Column, all_columns, sorted_labels, whole_labels
+from rondo_core.model.schema import Schema
+from rondo_core.storage.registry import Registry
+
+NAME = "__name__"
+LE = "le"
+QUANTILE = "quantile"
+# Functions that read what a total has grown by.
+OF_TOTALS = frozenset({"rate", "increase", "irate"})
+
+
+class SourceMatcher(Protocol):
+    """A condition on one label; a label that a series does not have counts as the empty text."""
+
+    name: str
+
+    def matches(self, value: str, /) -> bool:
+        """Say whether a value of the label fulfils it."""
+
+
+class Chosen(NamedTuple):
+    """A series of Prometheus, `labels` with its `__name__`, and the column of a store's series that it is."""
+
+    labels: dict[str, str]
+    series: Series
+    column: Column
+
+
+class Choice:
+    """The matchers of one selector, each asked once about each value."""
+
+    def __init__(self, matchers: Sequence[SourceMatcher], func: str = "") -> None:
+        """Take the matchers, all of which must hold, and the function that reads what they choose.
+
+        What reads histograms is not given the quantiles that go by the same name, unless a matcher asks for these.
+        """
+        self.func = func
+        asked = any(each.name == QUANTILE for each in matchers)
+        self._histograms_only = not asked and (func in OF_TOTALS or func.startswith("histogram_"))
+        self._names = [_remembering(each) for each in matchers if each.name == NAME]
+        self._le = [_remembering(each) for each in matchers if each.name == LE]
+        self._others = [(each.name, _remembering(each)) for each in matchers if each.name not in {NAME, LE}]
+
+    def takes_name(self, series_name: str, column: Column) -> bool:
+        """Say whether a column's name is chosen; buckets are where they are asked for by that name."""
+        if column.quantile and self._histograms_only:
+            return False
+        if column == BUCKETS and all(test[series_name] for test in self._names):
+            return False
+        name = series_name + column.suffix
+        return all(test[name] for test in self._names)
+
+    def takes(self, labels: Mapping[str, str], column: Column) -> bool:
+        """Say whether the other labels are chosen; that of a bucket's bound is still to be looked at."""
+        if not all(test[labels.get(name, "")] for name, test in self._others):
+            return False
+        return column == BUCKETS or self.takes_bound(labels.get(LE, ""))
+
+    def takes_bound(self, bound: str) -> bool:
+        """Say whether a value of the label `le` is chosen."""
+        return all(test[bound] for test in self._le)
+
+
+class _Answers(dict[str, bool]):
+    """What a matcher said of each value; asked where it has not been yet."""
+
+    def __init__(self, matcher: SourceMatcher) -> None:
+        super().__init__()
+        self._matcher = matcher
+
+    def __missing__(self, value: str) -> bool:
+        answer = self[value] = bool(self._matcher.matches(value))
+        return answer
+
+
+_remembering = _Answers
+
+
+class SourceNames:
+    """The series of one store, grouped by schema and name; those declared later come in when it is asked."""
+
+    def __init__(self, registry: Registry, schemas: Iterable[Schema]) -> None:
+        """Look at nothing yet."""
+        self._registry = registry
+        self._columns = {each.name: all_columns(each.kind, sketched=each.sketch) for each in schemas}
+        self._seen = dict.fromkeys(self._columns, 0)
+        self._groups: dict[tuple[str, str], list[Series]] = {}
+        self._owners: dict[str, int] = {}
+
+    def declared_ns(self) -> list[int]:
+        """Give when the oldest series was declared; nothing, where there is none, or where it is not known."""
+        self._take_new()
+        born = [each.created_ns for several in self._groups.values() for each in several if each.created_ns > 0]
+        return [min(born)] if born else []
+
+    def groups(self) -> Iterator[tuple[str, Column, list[Series]]]:
+        """Give the name of a store's series, each of its columns, and the series that have both."""
+        self._take_new()
+        for (schema, name), series in tuple(self._groups.items()):
+            for column in self._columns[schema]:
+                yield name, column, series
+
+    def choose(self, choice: Choice, winning: Mapping[str, str]) -> list[Chosen]:
+        """Give the series that are chosen, under labels that win over their own.
+
+        Where two become one label set (`x_count` beside a summary `x`), the first to come keeps it, as it does where
+        the store is exported.
+        """
+        found: list[Chosen] = []
+        seen: set[object] = set()
+        for name, column, several in self.groups():
+            if not choice.takes_name(name, column):
+                continue
+            shared = bool(column.quantile) or self._owners[name + column.suffix] > 1
+            for series in tuple(several):
+                labels = whole_labels(series, column, winning)
+                if not choice.takes(labels, column):
+                    continue
+                if shared:
+                    key = sorted_labels(labels), column == HISTOGRAM
+                    if key in seen:
+                        continue
+                    seen.add(key)
+                found.append(Chosen(labels, series, column))
+        return found
+
+    def _take_new(self) -> None:
+        for schema, group in self._registry.by_schema.items():
+            known, n_series = self._seen[schema], len(group)
+            if known == n_series:
+                continue
+            self._seen[schema] = n_series
+            for series in group[known:n_series]:
+                several = self._groups.get((schema, series.name))
+                if several is None:
+                    several = self._groups[schema, series.name] = []
+                    for column in self._columns[schema]:
+                        sent = series.name + column.suffix
+                        self._owners[sent] = self._owners.get(sent, 0) + (column != HISTOGRAM and not column.quantile)
+                several.append(series)
