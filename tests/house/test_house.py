@@ -83,6 +83,8 @@ FLOORS = {
         "plugins start",
         "recording",
         "run",
+        "reports",
+        "comparison",
         "pytest_plugin",
     ),
     "rondo_web": (
@@ -103,7 +105,7 @@ FLOORS = {
         "expressions follow measure params printing render render_result terminal top_table",
         "vmm_run",
         "vmm_many",
-        "agent alert bench check config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair run serve set top vmm watch",
+        "agent alert bench check compare config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair report run serve set top vmm watch",
         "main",
         "__main__",
     ),

@@ -90,6 +90,7 @@ from rondo_core.plugins import (
     RUNNER_OPTIONS,
     Config,
     PluginInfo,
+    Plugins,
     declared_options,
     divided,
     entrypoints,
