@@ -26,7 +26,7 @@ COMMANDS = {
     "printed.",
     "bench": "Measure rondo here; without a name, all of it.",
     "check": "Check every file, record and row of STORE, also while a process writes it; nothing is changed.",
-    "compare": "Compare the newest lives with those before: BASE and NEW are a life or a directory of lives each.",
+    "compare": "Compare lives with those before: BASE and NEW are each a life, or a directory of lives.",
     "config": "Look at the config file, rondo.toml.",
     "copy": "Copy STORE, live or finished, to TO, which is made.",
     "edit": "Take the series that SELECTOR matches out of STORE, or give them another NAME.",

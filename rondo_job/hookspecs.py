@@ -48,11 +48,11 @@ def rondo_job_bind(declare: Declare, config: Config, job: Job) -> Tick | None:
 
 
 @hookspec
-def rondo_report_define(subject: Subject) -> Sequence[Section]:
+def rondo_report_define(subject: Subject) -> Sequence[Section] | None:
     """Say what a report is to hold of a life.
 
     Called: once for each report, by whoever makes it, when the life has ended or while it goes on.
     Args: `subject` is the life, open for reading: its facts, series, marks, start and end.
-    Returns: sections, each with its place among the others; none where the plugin has nothing to say of this life.
+    Returns: sections, each with its place among the others; None where the plugin has nothing to say of this life.
     Errors: a raise here leaves this plugin's sections out of the report, which names it.
     """

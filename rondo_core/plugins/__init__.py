@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from rondo_core.plugins.inventory import list_plugins as list_plugins
     from rondo_core.plugins.manager import EXPORTERS as EXPORTERS
     from rondo_core.plugins.manager import RECORDERS as RECORDERS
-    from rondo_core.plugins.manager import Plugins as Plugins
     from rondo_core.plugins.manager import open_recorders as open_recorders
     from rondo_core.plugins.options import RUNNER_OPTIONS as RUNNER_OPTIONS
     from rondo_core.plugins.options import divided as divided
@@ -28,7 +27,6 @@ _HOME = {
     "EXPORTERS": "manager",
     "FILE_NAME": "config_file",
     "PluginInfo": "inventory",
-    "Plugins": "manager",
     "RECORDERS": "manager",
     "RUNNER_OPTIONS": "options",
     "declared_options": "inventory",

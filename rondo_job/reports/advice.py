@@ -62,7 +62,7 @@ def _of_cpu(subject: Subject, known: Mapping[str, float]) -> Iterator[str]:
             yield words + (f"{enough} would do." if is_asked else f"a machine of {enough} would do, or more at once.")
     if held > 0.05 * subject.duration_s:
         share = number_text(held / subject.duration_s, "ratio")
-        yield f"Held back by its limit of CPU for {number_text(held, 'seconds')} ({share} of the time): raise the limit."
+        yield f"Held back by its limit of CPU for {number_text(held, 'seconds')}, {share} of the time: raise it."
     if subject.duration_s >= 1 and waited and held <= 0.05 * subject.duration_s:
         share = number_text(stalled / subject.duration_s, "ratio")
         yield f"Waited for a CPU in {share} of the time: others use this machine, or there are more threads than CPUs."

@@ -115,7 +115,8 @@ class Report:
     Attributes:
         name, command: of the life; ended: in words; outcome: as `rondo_core.storage.outcome` sorts ends.
         start_ns, end_ns: since the epoch; method: how it was measured; path: of its store; labels: facts that name it.
-        sections: by their order; marks_ns: when something was marked, since the epoch; left_out: plugins that failed, in words.
+        sections: by their order; marks_ns: when something was marked, since the epoch.
+        left_out: plugins that failed, in words.
     """
 
     name: str

@@ -18,11 +18,11 @@ def sparkline(values: NDArray[np.float64], width: int, top: float | None = None)
     if not len(values) or np.isnan(values).all():
         return ""
     width = min(width, len(values))
-    columns = [
-        float(np.nanmax(part)) if not np.isnan(part).all() else np.nan for part in np.array_split(values, width)
-    ]
+    columns = [float(np.nanmax(part)) if not np.isnan(part).all() else np.nan for part in np.array_split(values, width)]
     most = top or float(np.nanmax(values)) or 1.0
-    return "".join(" " if np.isnan(each) else _LEVELS[1 + round(7 * min(1.0, max(0.0, each / most)))] for each in columns)
+    return "".join(
+        " " if np.isnan(each) else _LEVELS[1 + round(7 * min(1.0, max(0.0, each / most)))] for each in columns
+    )
 
 
 def bar(share: float, width: int) -> str:

@@ -101,7 +101,10 @@ FIGURES = (
         _summed("job_pressure_stalled_seconds_total{resource=memory,share=some}"),
     ),
     LifeFigure(
-        "io_stalled", "waited for a disk", "seconds", _summed("job_pressure_stalled_seconds_total{resource=io,share=some}")
+        "io_stalled",
+        "waited for a disk",
+        "seconds",
+        _summed("job_pressure_stalled_seconds_total{resource=io,share=some}"),
     ),
     LifeFigure("oom_kills", "killed for want of memory", "", _summed("job_oom_kills_total")),
     LifeFigure("vcpu_exits", "exits of virtual CPUs", "", _summed("vcpu_exits_total")),

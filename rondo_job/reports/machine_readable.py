@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from rondo_job.reports.content import Measure, Report
 
@@ -24,7 +25,7 @@ def to_json(report: Report) -> str:
             "step_s": chart.step_s,
             "times_s": chart.times_s.tolist(),
             "limit": chart.limit,
-            "lines": {line.label: [None if each != each else each for each in line.values.tolist()] for line in chart.lines},  # noqa: PLR0124
+            "lines": {line.label: list(map(_plain, line.values.tolist())) for line in chart.lines},
         }
         for section in report.sections
         for chart in section.charts
@@ -80,25 +81,23 @@ def to_junit(report: Report) -> str:
     seconds = f"{(report.end_ns - report.start_ns) / 1e9:.3f}"
     is_failed = report.outcome in _FAILED
     counts = {"tests": "1", "failures": str(int(is_failed)), "errors": "0"}
-    root = ElementTree.Element("testsuites", counts | {"time": seconds})
-    suite = ElementTree.SubElement(root, "testsuite", {"name": "rondo", "time": seconds, "skipped": "0"} | counts)
-    properties = ElementTree.SubElement(suite, "properties")
+    root = ET.Element("testsuites", counts | {"time": seconds})
+    suite = ET.SubElement(root, "testsuite", {"name": "rondo", "time": seconds, "skipped": "0"} | counts)
+    properties = ET.SubElement(suite, "properties")
     facts = {"store": report.path, "command": report.command, "ended": report.ended, **report.labels}
     for key, value in facts.items():
-        ElementTree.SubElement(properties, "property", {"name": f"rondo.{key}", "value": _xml(value)})
+        ET.SubElement(properties, "property", {"name": f"rondo.{key}", "value": _xml(value)})
     for each in report.measures:
-        ElementTree.SubElement(properties, "property", {"name": f"rondo.{each.name}", "value": f"{each.value:.12g}"})
-    case = ElementTree.SubElement(
-        suite, "testcase", {"classname": "rondo", "name": _xml(report.name), "time": seconds}
-    )
+        ET.SubElement(properties, "property", {"name": f"rondo.{each.name}", "value": f"{each.value:.12g}"})
+    case = ET.SubElement(suite, "testcase", {"classname": "rondo", "name": _xml(report.name), "time": seconds})
     if is_failed:
         output = "\n".join(section.output for section in report.sections if section.output)
-        failure = ElementTree.SubElement(case, "failure", {"message": _xml(report.ended), "type": report.outcome})
+        failure = ET.SubElement(case, "failure", {"message": _xml(report.ended), "type": report.outcome})
         failure.text = _xml(output)
     if report.advice:
-        ElementTree.SubElement(case, "system-out").text = _xml("\n".join(report.advice))
-    ElementTree.indent(root)
-    text: str = ElementTree.tostring(root, encoding="unicode")
+        ET.SubElement(case, "system-out").text = _xml("\n".join(report.advice))
+    ET.indent(root)
+    text: str = ET.tostring(root, encoding="unicode")
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'
 
 
@@ -119,3 +118,7 @@ def _help_text(text: str) -> str:
 
 def _xml(text: str) -> str:
     return _NO_XML.sub("\ufffd", text)
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from rondo_core import Plugins
 from rondo_core.errors import printable
-from rondo_core.plugins import Plugins
 from rondo_job import hookspecs
 from rondo_job.reports.content import Report, Section
 from rondo_job.reports.subject import Subject

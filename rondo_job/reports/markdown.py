@@ -15,8 +15,11 @@ from rondo_job.reports.drawing import bar, thinned
 MAX_BYTES = 64 << 10
 MAX_SUMMARY_BYTES = 1 << 20  # that a step summary may have. Source: GitHub's documentation of workflow commands
 SUMMARY = "GITHUB_STEP_SUMMARY"
+# What begins HTML, a link by itself, a mention or code is written as an entity; other marks of Markdown are escaped.
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;", "`": "&#96;", "|": "&#124;"}
+_MARKS = "\\*_[]!#~$"
 _MOST_POINTS, _MOST_LINES = 120, 3
-_SIGNS = {"well": "✅", "failed": "❌", "stopped": "⏹️", "gone": "❔", "live": "🔵", "unclear": "➖"}
+_SIGNS = {"well": "✅", "failed": "❌", "stopped": "⏹️", "gone": "❔", "live": "🔵", "unclear": "🔲"}
 _SCALES = {"bytes": (1 << 20, "MiB"), "bytes per second": (1 << 20, "MiB/s"), "cpus": (1, "CPUs")}
 
 
@@ -43,7 +46,7 @@ def append_summary(report: Report, path: str | Path) -> str:
     Raises: OSError: the file cannot be read or written.
     """
     text = to_markdown(report)
-    marker = f"<!-- rondo report {_escaped(Path(report.path).name)} -->"
+    marker = f"<!-- rondo report {escaped(Path(report.path).name)} -->"
     path = Path(path)
     before = path.read_bytes() if path.exists() else b""
     if marker.encode() in before:
@@ -60,10 +63,10 @@ def append_summary(report: Report, path: str | Path) -> str:
 
 
 def _head(report: Report) -> Iterator[str]:
-    yield f"### {_SIGNS[report.outcome]} {_escaped(report.name)}: {_escaped(report.ended)}"
+    yield f"### {_SIGNS[report.outcome]} {escaped(report.name)}: {escaped(report.ended)}"
     yield ""
     for each in report.advice:
-        yield f"> 💡 {_escaped(each)}"
+        yield f"> 💡 {escaped(each)}"
         yield ">"
     if report.advice:
         yield ""
@@ -78,21 +81,23 @@ def _head(report: Report) -> Iterator[str]:
 def _blocks(section: Section) -> Iterator[tuple[int, str]]:
     """Give the parts of a section, each with how soon it may be left out: the higher the sooner."""
     if section.bars:
-        rows = [(each.title, f"`{bar(each.share, 20)}`", f"{100 * each.share:.0f} %", each.note) for each in section.bars]
+        rows = [
+            (each.title, f"`{bar(each.share, 20)}`", f"{100 * each.share:.0f} %", each.note) for each in section.bars
+        ]
         lines = ["| | | | |", "|---|---|--:|---|"]
         lines += [f"| {_cell(a)} | {b} | {c} | {_cell(d)} |" for a, b, c, d in rows]
         yield 0, "\n".join(lines)
     if section.measures:
         header = "| | | |\n|---|--:|---|"
-        rows = [f"| {_cell(each.title)} | {_cell(str(each))} | {_cell(each.note)} |" for each in section.measures]
-        yield 1, "\n".join([header, *rows])
+        lines = [f"| {_cell(each.title)} | {_cell(str(each))} | {_cell(each.note)} |" for each in section.measures]
+        yield 1, "\n".join([header, *lines])
     for chart in section.charts:
         yield 5, mermaid(chart)
     if section.table is not None or section.lines or section.output:
-        parts = [f"<details><summary>{_escaped(section.title)}</summary>\n"]
+        parts = [f"<details><summary>{escaped(section.title)}</summary>\n"]
         if section.table is not None:
-            parts.append(_table(section.table))
-        parts += [f"\n{_escaped(each)}" for each in section.lines]
+            parts.append(table_text(section.table))
+        parts += [f"\n{escaped(each)}" for each in section.lines]
         if section.output:
             parts.append(_fenced(section.output))
         yield 3, "\n".join([*parts, "\n</details>"])
@@ -127,7 +132,8 @@ def _short(value: float) -> str:
     return f"{value:.0f}" if "e" in text and abs(value) >= 1 else "0" if "e" in text else text
 
 
-def _table(table: TextTable) -> str:
+def table_text(table: TextTable) -> str:
+    """Write a table."""
     sides = [*table.right, *[False] * (len(table.header) - len(table.right))]
     lines = ["| " + " | ".join(map(_cell, table.header)) + " |"]
     lines.append("|" + "|".join("--:" if side else "---" for side in sides) + "|")
@@ -135,14 +141,13 @@ def _table(table: TextTable) -> str:
 
 
 def _cell(text: str) -> str:
-    return _escaped(text)
+    return escaped(text)
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """Make a stranger's text stay text: no HTML, no link, no mention, no table, no line of its own."""
     text = " ".join("".join(each if each.isprintable() else " " for each in text).split())
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "&#64;")
-    return "".join(f"\\{each}" if each in "\\`*_[]|!#~$" else each for each in text).replace("://", ":\u200b//")
+    return "".join(_ENTITIES.get(each) or (f"\\{each}" if each in _MARKS else each) for each in text)
 
 
 def _code(text: str) -> str:
@@ -152,7 +157,9 @@ def _code(text: str) -> str:
 def _fenced(text: str) -> str:
     longest = max((len(run) for run in _runs(text)), default=0)
     fence = "`" * max(3, longest + 1)
-    clean = "\n".join("".join(each if each.isprintable() or each == "\t" else "·" for each in line) for line in text.split("\n"))
+    clean = "\n".join(
+        "".join(each if each.isprintable() or each == "\t" else "·" for each in line) for line in text.split("\n")
+    )
     return f"\n{fence}text\n{clean}\n{fence}"
 
 

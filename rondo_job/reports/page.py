@@ -20,7 +20,7 @@ MAX_BYTES = 1_000_000
 _STYLES = ("uplot/uPlot.min.css", "app.css", "panels.css")
 _UPLOT = "uplot/uPlot.iife.min.js"
 _UNITS = {"bytes per second": ("bytes", True), "per second": ("", True), "cpus": ("", False)}
-_SIGNS = {"well": "✓", "failed": "✕", "stopped": "■", "gone": "?", "live": "●", "unclear": "–"}
+_SIGNS = {"well": "✓", "failed": "✕", "stopped": "■", "gone": "?", "live": "●", "unclear": "-"}
 _FULL_SHARE, _HIGH_SHARE = 0.95, 0.8
 
 
@@ -31,7 +31,9 @@ def to_html(report: Report, max_bytes: int = MAX_BYTES) -> str:
         if len(text.encode()) <= max_bytes:
             return text
     while report.sections:
-        report = attrs.evolve(report, sections=report.sections[:-1], left_out=[*report.left_out, report.sections[-1].title])
+        report = attrs.evolve(
+            report, sections=report.sections[:-1], left_out=[*report.left_out, report.sections[-1].title]
+        )
         text = _written(report, 8)
         if len(text.encode()) <= max_bytes:
             break
@@ -55,7 +57,9 @@ def _parts() -> tuple[str, str, str]:
 
 def _written(report: Report, fewer: int) -> str:
     style, uplot, script = _parts()
-    policy = f"default-src 'none'; script-src {digest(uplot)} {digest(script)}; style-src {digest(style)}; img-src data:"
+    policy = (
+        f"default-src 'none'; script-src {digest(uplot)} {digest(script)}; style-src {digest(style)}; img-src data:"
+    )
     policy += "; base-uri 'none'; form-action 'none'"
     charts = [chart for section in report.sections for chart in section.charts]
     numbers = iter(range(len(charts)))
@@ -116,9 +120,9 @@ def _section(section: Section, numbers: Iterator[int]) -> Iterator[str]:
         yield "</dl>"
     if section.charts:
         yield '<div class="grid">'
-        for each in section.charts:
-            words = "The chart is drawn by JavaScript."
-            yield f'<article class="panel" id="chart-{next(numbers)}"><noscript><h3>{_text(each.title)}</h3>{words}</noscript></article>'
+        for chart in section.charts:
+            without = f"<noscript><h3>{_text(chart.title)}</h3>The chart is drawn by JavaScript.</noscript>"
+            yield f'<article class="panel" id="chart-{next(numbers)}">{without}</article>'
         yield "</div>"
     if section.table is not None:
         yield from _table(section.table)

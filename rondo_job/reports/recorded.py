@@ -27,17 +27,17 @@ def rondo_report_define(subject: Subject) -> list[Section]:
         ]
         lines = [f"The last {SHOWN} of {len(marks)}."] if len(marks) > SHOWN else []
         sections.append(Section("Marks", 30, table=TextTable(("at", "kind", "what"), rows, (True,)), lines=lines))
-    rows = _series_rows(subject.reader, "")
+    recorded = _series_rows(subject.reader, "")
     for path in subject.life.stores() if subject.life is not None else ():
         try:
             with StoreReader(path) as reader:
-                rows += _series_rows(reader, path.name.removesuffix(".rondo"))
+                recorded += _series_rows(reader, path.name.removesuffix(".rondo"))
         except RondoError:
             continue
-    if rows:
+    if recorded:
         header = ("series", "least", "mean", "greatest", "last or sum")
-        lines = [f"{SHOWN} of {len(rows)}; rondo query shows the others."] if len(rows) > SHOWN else []
-        table = TextTable(header, rows[:SHOWN], (False, True, True, True, True))
+        lines = [f"{SHOWN} of {len(recorded)}; rondo query shows the others."] if len(recorded) > SHOWN else []
+        table = TextTable(header, recorded[:SHOWN], (False, True, True, True, True))
         sections.append(Section("What it recorded itself", 50, table=table, lines=lines))
     return sections
 
@@ -71,4 +71,6 @@ def _cell(reader: StoreReader, series: object, fn: str, unit: Unit) -> str:
     except RondoError:
         return ""
     values = found[0].values
-    return number_text(float(values[-1]), "" if fn == "count" else unit) if len(values) and np.isfinite(values[-1]) else ""
+    return (
+        number_text(float(values[-1]), "" if fn == "count" else unit) if len(values) and np.isfinite(values[-1]) else ""
+    )

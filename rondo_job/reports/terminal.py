@@ -11,7 +11,7 @@ from rondo_core.units import format_instant
 from rondo_job.reports.content import Chart, Measure, Report, Section, TextTable, number_text
 from rondo_job.reports.drawing import bar, sparkline
 
-_SIGNS = {"well": "✓", "failed": "✗", "stopped": "■", "gone": "?", "live": "●", "unclear": "–"}
+_SIGNS = {"well": "✓", "failed": "✗", "stopped": "■", "gone": "?", "live": "●", "unclear": "-"}
 _COLOURS = {"well": "32", "failed": "31", "stopped": "33", "gone": "31", "live": "36", "unclear": "33"}
 _BAR, _LABEL = 24, 14
 _FULL_SHARE, _HIGH_SHARE = 0.95, 0.8
@@ -61,21 +61,22 @@ class TerminalReport:
         for chart in section.charts:
             yield from self._chart(chart)
         if section.table is not None:
-            yield self._paint(section.title, "1")
+            yield self._paint(printable(section.title), "1")
             yield from self._table(section.table)
         for line in section.lines:
             yield self._quiet(self._cut(f"  {printable(line)}"))
         if section.output:
-            yield self._paint(section.title, "1")
+            yield self._paint(printable(section.title), "1")
             yield from (self._cut(f"  {printable(line)}") for line in section.output.split("\n")[-12:])
 
     def _bar(self, title: str, share: float, note: str) -> str:
         colour = "31" if share > _FULL_SHARE else "33" if share > _HIGH_SHARE else "32"
-        return f"{title:<{_LABEL}}{self._paint(bar(share, _BAR), colour)} {100 * share:4.0f} %  {printable(note)}"
+        drawn = self._paint(bar(share, _BAR), colour)
+        return f"{_shortened(printable(title), _LABEL - 1):<{_LABEL}}{drawn} {100 * share:4.0f} %  {printable(note)}"
 
     def _measures(self, measures: Sequence[Measure]) -> Iterator[str]:
         """Put measures into as many columns as fit."""
-        cells = [(each.title, str(each)) for each in measures]
+        cells = [(printable(each.title), str(each)) for each in measures]
         titles = max(len(title) for title, _ in cells) + 2
         values = max(len(value) for _, value in cells)
         n_columns = max(1, (self.width + 3) // (titles + values + 3))
@@ -85,12 +86,12 @@ class TerminalReport:
             yield "   ".join(line)
         for each in measures:
             if each.note:
-                yield self._quiet(f"{each.title}: {each.note}")
+                yield self._quiet(printable(f"{each.title}: {each.note}"))
 
     def _chart(self, chart: Chart) -> Iterator[str]:
         room = self.width - _LABEL - 2
         for index, line in enumerate(chart.lines):
-            if index and chart.unit not in {"bytes per second"}:
+            if index and chart.unit != "bytes per second":
                 continue  # a screen has room for the first line of each
             peak = float(np.nanmax(line.values, initial=0.0))
             if not peak:
@@ -99,21 +100,24 @@ class TerminalReport:
             title = line.label if chart.unit == "bytes per second" else chart.title
             top = chart.limit if chart.limit and chart.limit >= peak else None
             drawn = sparkline(line.values, max(10, room - 26), top)
-            yield f"{title[: _LABEL - 1]:<{_LABEL}}{self._paint(drawn, '36')}{words}"
+            yield f"{_shortened(printable(title), _LABEL - 1):<{_LABEL}}{self._paint(drawn, '36')}{words}"
 
     def _table(self, table: TextTable) -> Iterator[str]:
-        rows = [[printable(cell) for cell in row] for row in table.rows[:_MOST_ROWS]]
-        widths = [max(map(len, column)) for column in zip(table.header, *rows, strict=True)]
+        header = list(map(printable, table.header))
+        rows = [list(map(printable, row)) for row in table.rows[:_MOST_ROWS]]
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
         widest = max(range(len(widths)), key=widths.__getitem__)
-        widths[widest] = max(12, min(widths[widest], self.width - 2 - sum(widths) + widths[widest] - 2 * len(widths) + 2))
+        widths[widest] = max(
+            12, min(widths[widest], self.width - 2 - sum(widths) + widths[widest] - 2 * len(widths) + 2)
+        )
         sides = [*table.right, *[False] * (len(widths) - len(table.right))]
-        for row in (list(table.header), *rows):
+        for row in (header, *rows):
             cells = [
-                _fit(cell, width).rjust(width) if side else _fit(cell, width).ljust(width)
+                _shortened(cell, width).rjust(width) if side else _shortened(cell, width).ljust(width)
                 for cell, width, side in zip(row, widths, sides, strict=True)
             ]
             line = "  " + "  ".join(cells)
-            yield self._quiet(line) if row == list(table.header) else line
+            yield self._quiet(line) if row is header else line
         if len(table.rows) > _MOST_ROWS:
             yield self._quiet(f"  and {len(table.rows) - _MOST_ROWS} more; --format html shows them")
 
@@ -125,7 +129,7 @@ class TerminalReport:
         yield from (f"  {line}" for line in lines[1:])
 
     def _cut(self, text: str) -> str:
-        return _fit(text, self.width)
+        return _shortened(text, self.width)
 
     def _paint(self, text: str, colour: str) -> str:
         return f"\033[{colour}m{text}\033[0m" if self.coloured and text else text
@@ -134,5 +138,5 @@ class TerminalReport:
         return self._paint(text, "2")
 
 
-def _fit(text: str, width: int) -> str:
+def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"

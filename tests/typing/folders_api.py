@@ -90,7 +90,6 @@ from rondo_core.plugins import (
     RUNNER_OPTIONS,
     Config,
     PluginInfo,
-    Plugins,
     declared_options,
     divided,
     entrypoints,
