@@ -126,6 +126,10 @@ soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
 
+soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus.
+	@RONDO_PROMQL_EXPRESSIONS=$${RONDO_PROMQL_EXPRESSIONS:-10000} RONDO_PROMQL_SEED=$${RONDO_PROMQL_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q -s tests/promql/test_compared.py -o timeout=3600
+
 soak-pytest: $(VENV)/.tested ## Kill 20 workers of pytest in the middle of a test, and see that who took the memory is named.
 	@RONDO_PYTEST_KILLS=$${RONDO_PYTEST_KILLS:-20} $(BIN)/python -m pytest -q tests/job/test_pytest_plugin.py -k memory -o timeout=600
 
@@ -176,6 +180,7 @@ bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's s
 
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
 	@$(BIN)/python bench/known.py --out bench/results/known.json
+
 bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
 	@$(BIN)/python bench/promql.py
 

@@ -39,18 +39,13 @@ for second in range(seconds):
 RONDO = """
 from rondo_core import Store
 from rondo_core.plugins.manager import open_recorders
-schemas = None
-if quantiles:
-    from rondo_core import Schema
-    schemas = [Schema("c", "counter"), Schema("g", "gauge"), Schema("s", "summary", 8),
-        Schema("q", "summary", 2, sketch=True, match="quantile_seconds")]
-store = Store(folder + "/s.rondo", schemas)
+store = Store(folder + "/s.rondo")
 if recorders:
-    store.bind_recorders(open_recorders({"process": {}, "python": {}}))
-counters = [store.counter("requests_total", n=n) for n in range(12)]
-gauges = [store.gauge("level", n=n) for n in range(13)]
+    store.bind_recorders(open_recorders({}, defaults=("process", "python")))
+counters = [store.counter("requests_total", n=n) for n in range(15)]
+gauges = [store.gauge("level", n=n) for n in range(10)]  # with those of the recorders as many as there is room for
 summaries = [store.summary("job_seconds", n=n) for n in range(3)]
-summaries += [store.summary("quantile_seconds", n=n) for n in range(2)]
+summaries += [store.summary("quantile_seconds", n=n, quantiles=quantiles) for n in range(2)]
 for tenth in range(seconds * 10):
     for each in counters:
         each.inc()
@@ -67,8 +62,8 @@ import prometheus_client
 counter = prometheus_client.Counter("requests", "r", ["n"])
 gauge = prometheus_client.Gauge("level", "l", ["n"])
 histogram = prometheus_client.Histogram("job_seconds", "j", ["n"])
-counters = [counter.labels(n) for n in range(12)]
-gauges = [gauge.labels(n) for n in range(13)]
+counters = [counter.labels(n) for n in range(15)]
+gauges = [gauge.labels(n) for n in range(10)]
 histograms = [histogram.labels(n) for n in range(5)]
 for tenth in range(seconds * 10):
     for each in counters:

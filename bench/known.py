@@ -154,7 +154,10 @@ def rondo(code, folder, method):
 
         def most(name, fn="max"):
             return (
-                max((float(each.values.max()) for each in reader.query(name, fn=fn)), default=float("nan"))
+                max(
+                    (float(each.values.max()) for each in reader.query(name, fn=fn) if len(each.values)),
+                    default=float("nan"),
+                )
                 if reader.series(name)
                 else None
             )
@@ -163,7 +166,7 @@ def rondo(code, folder, method):
         found["peak_mib"] = (end.memory_peak_bytes or most("job_memory_bytes") or 0) / MIB
         found["open_files"] = most("job_open_files")
         written = reader.query("job_io_bytes_total{direction=write}", fn="last")
-        found["written_mib"] = float(written[0].values[-1]) / MIB
+        found["written_mib"] = float(written[0].values[-1]) / MIB if len(written[0].values) else 0.0
     found["child"] = next((child.status for child in life.children()[0][1:]), None)
     found |= {
         "cpu_s": end.cpu_s,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import os
 import socket
 import struct
 from collections.abc import Iterable
@@ -12,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
-TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _CLONE_NEWNET = 0x40000000  # Source: unshare(2)
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # Source: netdevice(7)
 
@@ -23,7 +21,7 @@ class Usage:
 
     Attributes:
         pss_bytes: proportional set size: a page that n processes share counts as 1/n in each.
-        cpu_s: user and system time since each began; a guest's time under KVM is in it.
+        cpu_s: user and system time of the threads that it has, since each began; a guest's time under KVM is in it.
         written_bytes: what it caused to be written to a disk; a mapped page counts when it is dirtied.
     """
 
@@ -64,12 +62,14 @@ def usage(pid: int) -> Usage | None:
         rollup = dict(line.split(":", 1) for line in (root / "smaps_rollup").read_text().splitlines()[1:])
         written = dict(line.split(": ") for line in (root / "io").read_text().splitlines())
         descriptors = sum(1 for _ in (root / "fd").iterdir())
+        # To the nanosecond, where stat counts in hundredths of a second: more than a process of one VM takes in two.
+        spent = [(task / "schedstat").read_text().split()[0] for task in (root / "task").iterdir()]
     except (OSError, ValueError):  # it ended meanwhile
         return None
     return Usage(
         pss_bytes=int(rollup["Pss"].split()[0]) * 1024,
         rss_bytes=int(rollup["Rss"].split()[0]) * 1024,
-        cpu_s=(int(fields[11]) + int(fields[12])) / TICKS_PER_S,
+        cpu_s=sum(map(int, spent)) / 1e9,
         descriptors=descriptors,
         written_bytes=int(written["write_bytes"]),
         processes=1,

@@ -31,6 +31,7 @@ COMMANDS = {
     "capture_linux": "make vmm-bench-linux",
     "export": "make bench-export",
     "footprint": "make bench-footprint",
+    "instruments": "make bench-instruments",
     "page": "make bench-page",
     "promql": "make bench-promql",
     "recorders": "make bench-recorders",

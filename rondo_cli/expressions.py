@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -55,24 +56,18 @@ class Expressions:
 
     def instant(self, query: str, at_ms: int) -> Result:
         """Evaluate at one instant. Raises: UsageError: no such expression; QueryError: the data do not allow it."""
-        return self._evaluated("evaluate_instant", query, at_ms)
+        from rondo_promql import evaluate_instant
+
+        return _evaluated(query, lambda: evaluate_instant(query, self.source, at_ms))
 
     def over(self, query: str, start_ms: int, end_ms: int, step_ms: int) -> Result:
         """Evaluate at each step from start to end, both included. Raises: as `instant`; UsageError: too many steps."""
         n_steps = (end_ms - start_ms) // step_ms + 1
         if n_steps > MAX_STEPS:
             raise UsageError(f"{n_steps} steps, of at most {MAX_STEPS}; give a longer --step or a shorter --range")
-        return self._evaluated("evaluate", query, start_ms, end_ms, step_ms)
+        from rondo_promql import evaluate
 
-    def _evaluated(self, name: str, query: str, *at: int) -> Result:
-        import rondo_promql
-
-        try:
-            found: Result = getattr(rondo_promql, name)(query, self.source, *at)
-        except rondo_promql.PromqlError as error:
-            kind = UsageError if error.exit_status == UsageError.exit_status else QueryError
-            raise kind(f"{query}: {printable(str(error))}") from None
-        return found
+        return _evaluated(query, lambda: evaluate(query, self.source, start_ms, end_ms, step_ms))
 
     def end_ms(self) -> int:
         """Give the present where a process writes a store; else when the newest sample was."""
@@ -80,21 +75,33 @@ class Expressions:
             return wall_ns() // NS_PER_MS
         return self.source.newest_ms() or 0
 
-    def instant_of(self, text: str) -> int:
+    def instant_of(self, text: str, zone: dt.tzinfo = dt.UTC) -> int:
         """Read an instant: one that `parse_instant_ns` reads, or how long before the end it lies, as -3m.
 
         Raises: RangeError: it is neither.
         """
         if text.startswith("-"):
             return self.end_ms() - parse_duration_ns(text[1:]) // NS_PER_MS
-        return parse_instant_ns(text) // NS_PER_MS
+        return parse_instant_ns(text, zone) // NS_PER_MS
 
     def bounds_of(self, asked: Range, end_ms: int) -> tuple[int, int]:
         """Give where a range begins and ends; one that is relative, or open, ends at `end_ms`."""
-        if asked.last_ns is not None:
-            return end_ms - asked.last_ns // NS_PER_MS, end_ms
+        if asked.is_relative:
+            # An anchor is the last instant that is meant, and a range ends behind it.
+            asked = asked.anchored(end_ms * NS_PER_MS - 1)
         start = asked.start_ns // NS_PER_MS or (self.source.oldest_ms() or end_ms)
         return min(start, end_ms), min(asked.end_ns // NS_PER_MS, end_ms)
+
+
+def _evaluated(query: str, evaluate: Callable[[], Result]) -> Result:
+    """Give what was evaluated; an error of the engine becomes one of rondo's, with the expression before it."""
+    from rondo_promql import PromqlError
+
+    try:
+        return evaluate()
+    except PromqlError as error:
+        kind = UsageError if error.exit_status == UsageError.exit_status else QueryError
+        raise kind(f"{query}: {printable(str(error))}") from None
 
 
 def step_for(length_ms: int, step_ms: int = 0) -> int:
@@ -126,8 +133,8 @@ def expressions_over(path: Path) -> Iterator[Expressions]:
                 say(f"rondo: left out: {error}", err=True)
 
 
-def say_where_it_ends(expressions: Expressions, end_ms: int) -> None:
+def say_where_it_ends(expressions: Expressions, end_ms: int, zone: dt.tzinfo) -> None:
     """Say of stores that nobody writes where the last of their time is."""
     if not expressions.source.is_live():
-        end = format_instant(end_ms * NS_PER_MS)
+        end = format_instant(end_ms * NS_PER_MS, zone)
         say(f"rondo: no process writes this store; the range ends with its newest sample, at {end}", err=True)

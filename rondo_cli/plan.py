@@ -34,6 +34,7 @@ NUMBERS: tuple[tuple[str, Kind], ...] = (("counters", "counter"), ("gauges", "ga
 @click.option(
     "--tier", "tiers", multiple=True, metavar="INTERVAL/RETENTION", help="A tier, finest first; once for each."
 )
+@click.option("--max-bytes", metavar="SIZE", help="The store that is made without schemas and with this max_bytes.")
 @click.option("--vmm", is_flag=True, help="The store of `rondo vmm`.")
 @click.option("--vcpus", type=click.IntRange(1), default=1, show_default=True, help="With --vmm: its virtual CPUs.")
 @click.option("--format", "form", type=click.Choice(("table", "json", "toml")), default="table", show_default=True)
@@ -43,6 +44,7 @@ def command(
     gauges: int | None,
     summaries: int | None,
     tiers: tuple[str, ...],
+    max_bytes: str | None,
     vmm: bool,
     vcpus: int,
     form: str,
@@ -55,6 +57,7 @@ def command(
 
     \b
     rondo plan --counters 20 --gauges 10 --summaries 2
+    rondo plan --max-bytes 4MiB
     rondo plan --gauges 100 --tier 1s/10m --tier 1m/1d --format toml > schemas.toml
     rondo plan schemas.toml
     rondo plan demo.rondo
@@ -63,11 +66,13 @@ def command(
     from rondo_core.maintain import plan_store
 
     numbers = (counters, gauges, summaries)
-    if sum((source is not None, vmm, bool(tiers) or any(number is not None for number in numbers))) > 1:
-        raise UsageError("plan: a SOURCE, --vmm, or numbers of series; give one of them")
+    numbered = bool(tiers) or any(number is not None for number in numbers)
+    if sum((source is not None, vmm, numbered, max_bytes is not None)) > 1:
+        raise UsageError("plan: a SOURCE, --vmm, --max-bytes, or numbers of series; give one of them")
     below = stores_below(source) if source is not None else []
     if below and source is not None:
         return _plan_many(source, below, form)
+    schemas: tuple[Schema, ...] | None
     if source is not None:
         schemas = _from_source(source)
     elif vmm:
@@ -75,8 +80,8 @@ def command(
 
         schemas = vmm_schemas(vcpus)
     else:
-        schemas = _from_numbers(numbers, tiers)
-    plan = plan_store(schemas)
+        schemas = _from_numbers(numbers, tiers) if max_bytes is None else None
+    plan = plan_store(schemas, max_bytes)
     if form == "toml":
         from rondo_core.model import write_schemas
 

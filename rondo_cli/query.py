@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
-from rondo_cli import render, render_result
-from rondo_cli.expressions import expressions_over, say_where_it_ends, step_for, step_ms
+from rondo_cli import render
+from rondo_cli.answers import show_answer
 from rondo_cli.params import STORE, Duration
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
@@ -81,16 +80,17 @@ def command(
     rondo query workers job_duration_seconds --fn p99 --agg
     rondo query demo.rondo vmm_rss_bytes --range 2h..1h --tier 1 --fn max --format csv
     rondo query demo.rondo vmm_rss_bytes --tier 1 --coverage --xff 0.5
+    rondo query workers --promql 'sum by (route) (rate(http_requests_total[1m]))' --range 15m --step 1s
     rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00..2026-11-23T12:05 --tz Europe/Berlin
     rondo query demo.rondo vcpu_exits_total --fn rate --follow
-    rondo query workers --promql 'sum by (route) (rate(http_requests_total[1m]))' --range 15m --step 1s
     """
+    zone = shown_zone(tz)
     if expression is not None:
-        _evaluate(store, expression, span or "all", step, at, form)
+        show_answer(store, expression, span, step, at, form, zone)
         return None
     if step is not None or at is not None:
         raise UsageError(f"--{'step' if at is None else 'at'}: only with --promql; a selector has the points of a tier")
-    return _select(store, selector, span, tier, fn, agg, coverage, xff, is_open, tz, follow, form)
+    return _select(store, selector, span, tier, fn, agg, coverage, xff, is_open, zone, follow, form)
 
 
 def _select(
@@ -103,14 +103,13 @@ def _select(
     coverage: bool,
     xff: float,
     is_open: bool,
-    tz: str | None,
+    zone: dt.tzinfo,
     follow: bool,
     form: str,
 ) -> int | None:
     """Show the points that a selector's series have in a tier."""
     if not selector:
         raise UsageError(f"no selector; rondo info {store} lists the series, and rondo query {store} NAME shows one")
-    zone = shown_zone(tz)
     asked = parse_range(span or (_FOLLOWED if follow else "all"), zone)
     if coverage and form == "plot":
         raise UsageError("--coverage: a plot has no place for it; choose table, csv or json")
@@ -179,55 +178,6 @@ def _follow(
         return _INTERRUPTED
     say("rondo: no process writes this store any more", err=True)
     return None
-
-
-_OF_SELECTORS = {
-    "selector": "SELECTOR",
-    "tier": "--tier",
-    "fn": "--fn",
-    "agg": "--agg",
-    "coverage": "--coverage",
-    "xff": "--xff",
-    "is_open": "--open",
-    "tz": "--tz",
-    "follow": "--follow",
-}
-
-
-def _is_given(name: str) -> bool:
-    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
-
-
-def _evaluate(store: Path, expression: str, span: str, step: int | None, at: str | None, form: str) -> None:
-    """Show what an expression answers: over a range where one is given, else at one instant."""
-    for name, shown in _OF_SELECTORS.items():
-        if _is_given(name):
-            raise UsageError(f"{shown}: not with --promql, which says all of that itself; leave it out")
-    ranged = _is_given("span")
-    if ranged and at is not None:
-        raise UsageError("--at: given with --range; keep one of them")
-    if step is not None and not ranged:
-        raise UsageError("--step: one instant has none; give --range too")
-    asked = parse_range(span)
-    with expressions_over(store) as expressions:
-        end_ms = expressions.end_ms()
-        if ranged:
-            start_ms, end_ms = expressions.bounds_of(asked, end_ms)
-            every_ms = step_for(end_ms - start_ms, step_ms(step))
-            # Steps are counted back from the end, which has a point whatever the step is.
-            start_ms = end_ms - max(0, end_ms - start_ms) // every_ms * every_ms
-            result = expressions.over(expression, start_ms, end_ms, every_ms)
-        else:
-            end_ms = end_ms if at is None else expressions.instant_of(at)
-            result = expressions.instant(expression, end_ms)
-        if at is None and asked.end_ns >= 1 << 62:
-            say_where_it_ends(expressions, end_ms)
-    if form in render_result.DATA:
-        data(render_result.DATA[form](result))
-    else:
-        show(render_result.as_plot(result, expression) if form == "plot" else render_result.as_table(result))
-    for text in (*result.warnings, *result.infos):
-        say(f"rondo: {text}", err=True)
 
 
 def events_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import math
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ def texts(values: Any) -> list[str]:
     return list(map(render.number, values.tolist()))
 
 
-def as_table(result: Result) -> str:
+def as_table(result: Result, zone: dt.tzinfo = dt.UTC) -> str:
     """Write a result as a table: of a vector a row for each series, of a matrix a row for each step."""
     if result.kind in {"scalar", "string"}:
         return render.number(result.value) if isinstance(result.value, float) else printable(str(result.value))
@@ -49,7 +50,7 @@ def as_table(result: Result) -> str:
     for place, (_, stamps, values) in enumerate(result.series):
         for stamp, text in zip(stamps.tolist(), texts(values), strict=True):
             cells.setdefault(stamp, [""] * len(names))[place] = text
-    rows = [[format_instant(stamp * NS_PER_MS), *cells[stamp]] for stamp in sorted(cells)]
+    rows = [[format_instant(stamp * NS_PER_MS, zone), *cells[stamp]] for stamp in sorted(cells)]
     return "\n".join([*lines, render.table(["time", *heads], rows, [False, *[True] * len(heads)])])
 
 
@@ -116,7 +117,7 @@ def _histograms(values: Any) -> list[dict[str, Any]]:
     return found
 
 
-def as_plot(result: Result, query: str) -> str:
+def as_plot(result: Result, query: str, zone: dt.tzinfo) -> str:
     """Draw a matrix over time, as wide as the terminal; of a vector and of histograms there is only the table."""
     import numpy as np
 
@@ -131,7 +132,7 @@ def as_plot(result: Result, query: str) -> str:
         series = Series(labels.get("__name__", ""), rest, "gauge", "", 0)
         ones = np.ones(len(stamps), np.int64)
         drawn.append(SeriesData(series, query, stamps * NS_PER_MS, values, ones, ones))
-    return render.as_plot(drawn) if drawn else as_table(result)
+    return render.as_plot(drawn, zone=zone) if drawn else as_table(result, zone)
 
 
 DATA = {"csv": as_csv, "json": as_json}

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from rondo_cli import run_long
 from rondo_cli.params import CONFIG, PATH, Duration
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
@@ -61,6 +62,7 @@ def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **op
         config=known,
         keep={key: value for key, value in keep.items() if value is not None},
     )
+    run_long()
     result = run_job(request)
     if result.error:
         say(f"rondo: {result.error}", err=True)

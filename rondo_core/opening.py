@@ -17,11 +17,12 @@ from rondo_core.errors import StoreError, StoreLockedError, UsageError, one_line
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Series
 from rondo_core.model.paths import is_there, state_directory
-from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, home_among, with_room
+from rondo_core.model.schema import SELF_SCHEMA, Schema, home_among, with_room
 from rondo_core.plugins import entrypoints
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import RECORDERS, Plugins, open_recorders
 from rondo_core.record.after_fork import IfLocked
+from rondo_core.record.growing import default_schemas, read_bound
 from rondo_core.retention.bound import Bound
 from rondo_core.storage.own import own_paths, sibling_paths
 from rondo_core.store import Store
@@ -87,7 +88,8 @@ def open_store(
 
             check_exporters(config.exporters)
         kept = config.schemas() or (None if schemas is None else tuple(schemas))
-        plugins = open_recorders(config.recorders, defaults=_default_recorders(kept))
+        made = _made(kept, read_bound(said.get("max_bytes")), len(config.exporters))
+        plugins = open_recorders(config.recorders, defaults=_default_recorders(made))
         options: dict[str, Any] = {
             "clock": clock,
             "writer": writer or ("" if fixed else named),
@@ -98,14 +100,14 @@ def open_store(
             "max_bytes": said.get("max_bytes"),
             "faulthandler": faulthandler,
         }
-        made = _with_room(kept, len(config.exporters)) if not fixed or not is_there(place) else kept
+        asked = kept if fixed and is_there(place) else made
         try:
             if life is not None:
                 name = re.sub(r"[^A-Za-z0-9-]+", "-", named)[:60].strip("-") or "python"
                 options["labels"] = {LIFE_LABEL: life.stem}
-                store = Store.for_process(place.parent, made, name=name, **options)
+                store = Store.for_process(place.parent, asked, name=name, **options)
             else:
-                store = Store(fixed, made, **options) if fixed else Store.for_process(place, made, **options)
+                store = Store(fixed, asked, **options) if fixed else Store.for_process(place, asked, **options)
         except StoreLockedError:
             raise
         except (StoreError, OSError) as error:
@@ -150,15 +152,16 @@ def _life() -> Path | None:
     return Path(given) if given and is_there(Path(given) / layout.META_FILE) else None
 
 
-def _with_room(kept: Sequence[Schema] | None, n_exporters: int) -> tuple[Schema, ...]:
+def _made(kept: tuple[Schema, ...] | None, max_bytes: int | None, n_exporters: int) -> tuple[Schema, ...]:
     """Give the schemas of a new store, with room for what its exporters are counted by."""
-    kept = tuple(DEFAULT_SCHEMAS if kept is None else kept)
+    if kept is None:
+        return default_schemas(max_bytes, n_exporters)
     return kept if any(schema.name == SELF_SCHEMA for schema in kept) else with_room(kept, n_exporters)
 
 
-def _default_recorders(kept: Sequence[Schema] | None) -> list[str]:
+def _default_recorders(made: Sequence[Schema]) -> list[str]:
     """Name the recorders that are on unless a table says otherwise: none where the schemas have no room for them."""
-    home = home_among(kept or DEFAULT_SCHEMAS)
+    home = home_among(made)
     homes = [(home(Series("process_", (), kind, "", 0)), room) for kind, room in _ROOM.items()]
     if not all(schema is not None and schema.max_series >= room for schema, room in homes):
         return []

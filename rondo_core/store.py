@@ -103,9 +103,10 @@ class Store(InDirectory, Marks):
                 own, made beside it; "off": have handles that take everything, and keep nothing.
             strict: raise CapacityError where a series finds no room, which else counts into an overflow series; and in
                 a child of a fork that keeps nothing, instead of a warning.
-            max_bytes: up to which the store is made, or grows at an opening: bytes, or "64MiB", to which it grows where
-                none is given. It grows where `schemas` ask for more series or for more schemas than it has, and after a
-                run that had too little room; while it is open its size never changes.
+            max_bytes: up to which the store is made, without `schemas` with as much room as that holds, or grows at an
+                opening: bytes, or "64MiB", to which it grows where none is given. It grows where `schemas` ask for more
+                series or for more schemas than it has, and after a run that had too little room; while it is open its
+                size never changes.
         Raises: UsageError: an interval that cannot be; StoreLockedError: another process writes it; SchemaError: the
             schemas are not those on disk, and in what; StoreError and those below it: the path cannot be made or read.
         """

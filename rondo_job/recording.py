@@ -100,7 +100,7 @@ class JobRecording:
         except BaseException:
             self.discard()
             raise
-        self._gauges: dict[Entry, Gauge] = {}
+        self._gauges: dict[Entry, tuple[Gauge, float]] = {}
         self._ticked_ns = 0
 
     def _describe(self, name: str, pid: int) -> LifeStart:
@@ -180,8 +180,8 @@ class JobRecording:
             except UsageError as error:
                 if self._store is not None:
                     self._store.note(f"not taken: {one_line(error)}")
-        for gauge in self._gauges.values():
-            gauge.inc(0.0)  # what was set stays until it is set anew
+        for gauge, value in self._gauges.values():
+            gauge.set(value, now_ns)  # what was set stays until it is set anew
         if lines:
             self._inbox.acknowledge()
 
@@ -192,10 +192,10 @@ class JobRecording:
             self._store.mark(entry.name, now_ns=entry.time_ns or now_ns, **dict(entry.facts))
             return
         key = Entry("set", entry.name, 0.0, entry.facts)
-        gauge = self._gauges.get(key)
-        if gauge is None:
-            gauge = self._gauges[key] = self._store.gauge(entry.name, dict(entry.facts), help="Set by rondo set.")
-        gauge.set(entry.value, min(entry.time_ns or now_ns, now_ns))
+        known = self._gauges.get(key)
+        gauge = known[0] if known else self._store.gauge(entry.name, dict(entry.facts), help="Set by rondo set.")
+        gauge.set(entry.value, now_ns)  # one that is set several times in a second has its peaks too
+        self._gauges[key] = gauge, entry.value
 
     def look_at(self, pid: int) -> None:
         """Look once more at a process that has ended and is about to be reaped."""

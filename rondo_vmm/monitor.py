@@ -143,6 +143,7 @@ class Monitor:
         with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
             self._go.set()
             ticking.start()
+            recording.load_fold()
             if self._input:
                 self._input.start()
             if not self._done.wait(self._config.timeout_s):

@@ -284,7 +284,7 @@ def _build(job: _Job, root: Path, new: Path) -> None:
             registry.declare(
                 each.name, each.labels, home, help_text=each.help, unit=each.unit, created_ns=each.created_ns
             )
-        registry.sync()
+        registry.note_synced()  # the store has its name when it is
     finally:
         registry.close()
     slabs = open_slabs(new, job.target, writable=True)
@@ -300,7 +300,6 @@ def _build(job: _Job, root: Path, new: Path) -> None:
 
 def _close(slabs: Iterable[Slab]) -> None:
     for slab in slabs:
-        slab.sync()
         slab.close()
 
 

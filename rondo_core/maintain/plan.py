@@ -9,6 +9,7 @@ import attrs
 
 from rondo_core.export.runner import SETTLE_NS
 from rondo_core.model.schema import Schema, Tier, check_schemas
+from rondo_core.record.growing import default_schemas, read_bound
 from rondo_core.storage.directory import file_sizes
 
 
@@ -88,12 +89,13 @@ class StorePlan:
         return {"schemas": schemas, "files": self.files, "total_bytes": self.total_bytes, "max_series": self.max_series}
 
 
-def plan_store(schemas: Iterable[Schema]) -> StorePlan:
+def plan_store(schemas: Iterable[Schema] | None, max_bytes: int | str | None = None) -> StorePlan:
     """Plan a store with these schemas; rondo's own is added where they do not have it.
 
-    Raises: SchemaError: two have one name.
+    Args: `schemas`: None: those of a store that is made without any, with as much room as `max_bytes` holds.
+    Raises: SchemaError: two have one name; UsageError: `max_bytes` is no size.
     """
-    whole = check_schemas(schemas)
+    whole = default_schemas(read_bound(max_bytes)) if schemas is None else check_schemas(schemas)
     return StorePlan(whole, file_sizes(whole))
 
 

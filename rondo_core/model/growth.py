@@ -1,19 +1,46 @@
-"""How much room a store is to have at its next opening: what was asked for, and what the last runs lacked."""
+"""How much room a store is to have: made within a bound, or at its next opening by what the last runs lacked."""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
 from rondo_core.errors import SchemaError
-from rondo_core.model.schema import MAX_SERIES, SELF_SCHEMA, Schema, difference, reserve_for
+from rondo_core.model.schema import MAX_SERIES, SELF_SCHEMA, Schema, difference, extra_of, reserve_for
 from rondo_core.units import format_size
 
 MAX_BYTES = 64 << 20  # up to which a store grows where nothing else was said
+FEWEST = 3  # series of a kind that even the smallest store of the default schemas has room for
 _MEND = "rondo migrate changes a store; or open it without schemas, or choose another path"
 
 SizeOf = Callable[[Sequence[Schema]], int]
+
+
+def shared_out(schemas: Sequence[Schema], max_bytes: int, size_of: SizeOf) -> tuple[Schema, ...]:
+    """Give schemas with the largest share of their room, the same percentage of each, that `max_bytes` holds.
+
+    Each plain one keeps room for at least three series, also where that is too much; what keeps sketches or peaks is
+    left out where its share is less than one, and rondo's own is as it was. Args: `size_of`: gives a store's size.
+    """
+
+    def share(percent: int) -> tuple[Schema, ...]:
+        room = {each.name: each.max_series * percent // 100 for each in schemas}
+        for each in schemas:
+            fewest = each.max_series if each.name == SELF_SCHEMA else 0 if extra_of(each) else FEWEST
+            room[each.name] = max(room[each.name], min(fewest, each.max_series))
+        return tuple(_of_room(each, room[each.name]) for each in schemas if room[each.name])
+
+    if size_of(schemas) <= max_bytes:
+        return tuple(schemas)
+    return share(max(1, bisect_right(range(1, 100), max_bytes, key=lambda percent: size_of(share(percent)))))
+
+
+def _of_room(schema: Schema, n_series: int) -> Schema:
+    """Give a schema with room for as many series, and no more of a reserve than that asks for."""
+    smaller = attrs.evolve(schema, max_series=n_series)
+    return attrs.evolve(smaller, reserve=min(schema.reserve, reserve_for(smaller)))
 
 
 def wanted(

@@ -60,6 +60,14 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
     return tuple(sorted((name, value) for name, value in seen.items() if value))
 
 
+def cut_value(value: object) -> object:
+    """Cut a label's value, as text, at 1024 bytes, with ? where it is no Unicode; what is not one value stays."""
+    if isinstance(value, (Mapping, list, tuple, set)):
+        return value
+    data = (value if isinstance(value, str) else str(value)).encode("utf-8", "replace")
+    return data[:MAX_VALUE_BYTES].decode("utf-8", "ignore")
+
+
 def overridden(own: Labels, winning: Mapping[str, str]) -> Labels:
     """Give a label set under labels that win, sorted: what it has under such a name is kept as `exported_NAME`.
 

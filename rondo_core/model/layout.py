@@ -22,6 +22,7 @@ RUNS_FILE = "runs"
 LIFE_PREFIX = "life."  # of files that `rondo run` keeps in a store beside the store's own
 EVENTS_FILE = "events"
 LOCK_FILE = "lock"
+ENDED_STEM = "ended"  # what stores of the ended are called, and no process's own
 
 SLAB_MAGIC = b"RONDOSLB"
 JOURNAL_MAGIC = b"RONDOJRN"

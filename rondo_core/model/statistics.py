@@ -105,7 +105,7 @@ def cells_for(kind: Kind, kept: tuple[str, ...], statistic: str) -> tuple[str, .
     if kind == "summary":
         copies = (f"{statistic}0", f"{statistic}1")
         return ("count", *copies) if copies[0] in kept else ("count",) if statistic == COVERAGE else ()
-    return ("last",) if statistic in COARSE_STATISTICS[kind] or statistic in {"min", "max"} else ()
+    return ("last",) if statistic in COARSE_STATISTICS[kind] or statistic == "min" else ()
 
 
 def cell_statistics(kind: Kind, cells: Mapping[str, Values]) -> dict[str, Values]:

@@ -65,7 +65,11 @@ STORE_OPTIONS = (
     Option("schemas", help="a file of [[schema]] tables; see rondo plan"),
     Option("tick_interval", "duration", "how often the store is ticked; 1s"),
     Option("sync_interval", "duration", "how often everything is written to the disk; when the kernel does"),
-    Option("max_bytes", "size", "up to which the store is made, or grows when it is opened; 64MiB"),
+    Option(
+        "max_bytes",
+        "size",
+        "up to which the store is made, with less room where no schemas are given, or grows when it is opened; 64MiB",
+    ),
     Option(
         "if_locked",
         help="where another process writes the store: raise, record beside it, or keep nothing; raise",

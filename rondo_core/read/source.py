@@ -45,7 +45,9 @@ Selected = tuple[Any, ...]
 class ReadHint(Protocol):
     """What will read the samples; what a source does not know it may leave."""
 
-    func: str
+    @property
+    def func(self) -> str:
+        """The name of the function or aggregation that reads; empty: none does directly."""
 
     def note(self, text: str, /) -> None:
         """Tell whoever asked something about the answer."""

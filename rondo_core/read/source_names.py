@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from rondo_core.model.labels import Series
@@ -20,9 +20,12 @@ OF_TOTALS = frozenset({"rate", "increase", "irate"})
 class SourceMatcher(Protocol):
     """A condition on one label; a label that a series does not have counts as the empty text."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The label's name."""
 
-    def matches(self, value: str, /) -> bool:
+    @property
+    def matches(self) -> Callable[[str], bool]:
         """Say whether a value of the label fulfils it."""
 
 

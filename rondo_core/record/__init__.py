@@ -9,6 +9,7 @@ from rondo_core.lazy import names_of
 if TYPE_CHECKING:
     from rondo_core.record import cython_shadow as cython_shadow
     from rondo_core.record import handles as handles
+    from rondo_core.record.consolidation import load_fold as load_fold
     from rondo_core.record.gauges import Gauge as Gauge
     from rondo_core.record.handles import Counter as Counter
     from rondo_core.record.handles import Summary as Summary
@@ -19,6 +20,7 @@ _HOME = {
     "Summary": "handles",
     "handles": "",
     "cython_shadow": "",
+    "load_fold": "consolidation",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

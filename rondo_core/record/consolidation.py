@@ -238,7 +238,7 @@ class Consolidation:
             return 0
         n_series = self._writer.n_series
         if without_numpy():
-            forking.load("rondo_core.record.fold_small")
+            load_fold()
             from rondo_core.record.fold_small import fold_small
 
             slabs = self._slabs[tier - 1], self._slabs[tier]
@@ -249,6 +249,11 @@ class Consolidation:
         from rondo_core.fold.windows import fold_windows
 
         return fold_windows(self._schema, tier, self._slabs[tier - 1], self._slabs[tier], n_series, first, end)
+
+
+def load_fold() -> None:
+    """Load what folds a few rows, which the first window to close does else: no other thread runs in those 2 ms."""
+    forking.load("rondo_core.record.fold_small")
 
 
 def without_numpy() -> bool:

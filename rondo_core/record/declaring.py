@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import CapacityError, LabelError, SchemaError, one_line
-from rondo_core.model.labels import Kind, Labels, Series, canonical_labels, check_metric_name, check_text, read_given
+from rondo_core.model.labels import (
+    Kind,
+    Labels,
+    Series,
+    canonical_labels,
+    check_metric_name,
+    check_text,
+    cut_value,
+    read_given,
+)
 from rondo_core.model.schema import Schema, home_among, home_of_given
 from rondo_core.record.admission import FUNCTION_RAISED
 from rondo_core.record.families import Family
@@ -78,7 +87,7 @@ class Declarations:
         Raises: SchemaError: it keeps none, where the store is strict.
         """
         pairs, help_text = (labels.items(), help_text) if not given else read_given(name, given, labels, help_text)
-        whole = canonical_labels(pairs)
+        whole = self._canonical(pairs)
         handle = self._handles.get((name, whole))
         if handle is not None and handle.series.kind == kind:
             if help_text or unit:
@@ -119,13 +128,25 @@ class Declarations:
         if not known:
             return self.declare(kind, name, given, fixed, help_text, unit, wants)
         pairs, help_text = read_given(name, given, fixed, help_text)
-        canonical_labels([*pairs, *((each, "") for each in known)])
+        self._canonical([*pairs, *((each, "") for each in known)])
         check_metric_name(name)
 
         def declare(values: Mapping[str, str]) -> Any:
             return self.declare(kind, name, (), {**dict(pairs), **values}, help_text, unit, wants)
 
         return Family(name, known, declare)
+
+    def _canonical(self, pairs: Iterable[tuple[str, object]]) -> Labels:
+        """Sort a label set; a value that is too long, or no Unicode, is cut.
+
+        Raises: LabelError: it is no label set, or would be cut where the store is strict.
+        """
+        try:
+            return canonical_labels(pairs)
+        except LabelError:
+            if self._strict:
+                raise
+            return canonical_labels([(name, cut_value(value)) for name, value in pairs])
 
     def read_functions(self, now_ns: int) -> None:
         """Set the gauges that functions are read for; one that raises is counted, and logged once."""

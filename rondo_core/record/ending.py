@@ -221,15 +221,24 @@ def _is_interactive() -> bool:
 
 
 def _watch_worker() -> bool:
-    process = sys.modules.get("multiprocessing.process")
-    is_worker = process is not None and process.parent_process() is not None
-    if is_worker:
-        from multiprocessing.util import Finalize
+    """Have a worker of multiprocessing call what an interpreter's end would; say whether this process is one."""
+    process, util = (sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util"))
+    if process is None or util is None:  # those who begin a worker, and what begins in one, have both
+        return False
+    if process.parent_process() is None:
+        # A worker that still imports the program, or reads what it is to do, does not know yet that it is one, and
+        # forgets its finalizers when it does.
+        util.register_after_fork(_process, _begin_worker)
+        return False
+    util.Finalize(None, _close_all, exitpriority=_LAST)
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)  # multiprocessing clears what its child has of its parent's
+    return True
 
-        Finalize(None, _close_all, exitpriority=_LAST)
-        atexit.unregister(_close_all)
-        atexit.register(_close_all)  # multiprocessing clears what its child has of its parent's
-    return is_worker
+
+def _begin_worker(own: _ProcessEnd) -> None:
+    if own is _process:
+        own.is_worker = _watch_worker()
 
 
 def _in_child() -> None:

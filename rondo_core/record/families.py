@@ -7,7 +7,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rondo_core.errors import LabelError, UsageError
-from rondo_core.model.labels import MAX_VALUE_BYTES, canonical_labels
+from rondo_core.model.labels import canonical_labels, cut_value
 
 if TYPE_CHECKING:
     Declare = Callable[[Mapping[str, str]], Any]
@@ -61,10 +61,10 @@ class Family:
         """Declare a series by the texts of its labels' values, and remember its handle."""
         if len(texts) != len(self.names):
             self._refuse(texts, {})
-        fitting = tuple([_fitting(text) for text in texts])
-        wanted = dict(zip(self.names, fitting, strict=True))
+        cut = tuple([cut_value(text) for text in texts])
+        wanted = dict(zip(self.names, cut, strict=True))
         handle = self._declare(wanted)
-        if fitting == texts and set(canonical_labels(wanted)) <= set(handle.series.labels):
+        if cut == texts and set(canonical_labels(wanted)) <= set(handle.series.labels):
             self._children[texts] = handle  # not so the one that stands for series without room
         return handle
 
@@ -99,9 +99,3 @@ class Family:
     def __repr__(self) -> str:
         """Name the metric and its labels."""
         return f"<Family {self.name}{{{', '.join(self.names or ())}}}>"
-
-
-def _fitting(text: str) -> str:
-    """Make a label's value of any text."""
-    data = text.encode("utf-8", "replace")
-    return data[:MAX_VALUE_BYTES].decode("utf-8", "ignore")

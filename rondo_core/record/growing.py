@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_core.errors import SchemaError, StoreError, UsageError, one_line
 from rondo_core.model import layout
-from rondo_core.model.growth import MAX_BYTES, wanted
 from rondo_core.model.labels import Labels
-from rondo_core.model.schema import SELF_SCHEMA, Schema
+from rondo_core.model.schema import DEFAULT_SCHEMAS, SELF_SCHEMA, Schema, with_room
 from rondo_core.storage.directory import Meta, create, open_alone, size_bytes
 from rondo_core.storage.files import Folder, open_file
 from rondo_core.storage.lock import WriterLock
@@ -34,6 +33,16 @@ def read_bound(max_bytes: int | str | None) -> int | None:
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
         raise UsageError(f'max_bytes: {max_bytes!r}: not a size; write whole bytes, or "64MiB"')
     return size
+
+
+def default_schemas(max_bytes: int | None, n_exporters: int = 1) -> tuple[Schema, ...]:
+    """Give the schemas of a store that is made without any: with as much room as `max_bytes` holds of the default's."""
+    schemas = with_room(DEFAULT_SCHEMAS, n_exporters)
+    if max_bytes is None:
+        return schemas
+    from rondo_core.model.growth import shared_out
+
+    return shared_out(schemas, max_bytes, size_bytes)
 
 
 def make_missing(
@@ -64,10 +73,15 @@ def open_grown(
     Raises: as `open_alone`; SchemaError: as `wanted`; StoreError: as `grow`.
     """
     folder, meta, lock = open_alone(path, make)
-    bound = MAX_BYTES if max_bytes is None else max_bytes
     try:
+        overflowed = _overflowed(folder, meta)
+        if asked in (None, meta.schemas) and not any(overflowed.values()):
+            return folder, meta, lock
+        from rondo_core.model.growth import MAX_BYTES, wanted  # which most openings do without
+
+        bound = MAX_BYTES if max_bytes is None else max_bytes
         try:
-            schemas = wanted(asked, meta.schemas, _overflowed(folder, meta), bound, size_bytes)
+            schemas = wanted(asked, meta.schemas, overflowed, bound, size_bytes)
         except SchemaError as error:
             raise SchemaError(f"{path}: {error}") from None
         if schemas == meta.schemas:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
-from rondo_core.record.batches import CounterBatch, GaugeBatch
+from rondo_core import forking
 from rondo_core.record.gauges import Gauge
 from rondo_core.record.handles import Counter, Summary
-from rondo_core.record.overflow import counter_batch_of, gauge_batch_of
 
 if TYPE_CHECKING:
     from rondo_core.model.labels import Kind
+    from rondo_core.record.batches import CounterBatch, GaugeBatch
     from rondo_core.record.declaring import Declarations
     from rondo_core.record.states import State
 
@@ -204,10 +204,16 @@ class Instruments:
 
     def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
         """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError: others."""
+        forking.load("rondo_core.record.batches_apart")
+        from rondo_core.record.batches_apart import gauge_batch_of
+
         return gauge_batch_of(gauges, self._declarations.registry)
 
     def counter_batch(self, counters: Sequence[Counter]) -> CounterBatch:
         """Bind counters, declared one after the other, that one call adds to together. Raises: UsageError: others."""
+        forking.load("rondo_core.record.batches_apart")
+        from rondo_core.record.batches_apart import counter_batch_of
+
         return counter_batch_of(counters, self._declarations.registry)
 
     def _declare(

@@ -14,7 +14,7 @@ from rondo_core.errors import StoreLockedError
 from rondo_core.model.labels import Labels
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
 from rondo_core.record.after_fork import OFF, Inherited
-from rondo_core.record.growing import make_missing, open_grown
+from rondo_core.record.growing import default_schemas, make_missing, open_grown
 from rondo_core.storage.directory import Meta
 from rondo_core.storage.own import create_own, sibling_paths, sync_own
 from rondo_core.storage.registry import Registry
@@ -41,7 +41,7 @@ class Placement(Inherited):
         """Open the directory at the store's path, made first where it is missing, and take its lock."""
 
         def make() -> None:
-            schemas = asked or check_schemas(DEFAULT_SCHEMAS)
+            schemas = asked or default_schemas(self._max_bytes)
             make_missing(self.path, schemas, self._max_bytes, on_record(self.clock()), self._labels)
             self._made = True
 

@@ -72,7 +72,7 @@ class SelfMetrics:
         self._named: dict[str, set[str]] | None = None
         self._totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._moved: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-        self._left_out = False
+        self._left_out = self._told = False
         self._counted: list[int] = []
 
     def count(
@@ -117,6 +117,7 @@ class SelfMetrics:
                 total = sum(each for plugin, each in self._failures.items() if not self._is_named("plugin", plugin))
                 labels = {"plugin": OTHER}
         self._totals[name, tuple(sorted(labels.items()))] = total
+        self._told = True
 
     def _by_name(self, label: str, value: str, most: int) -> bool:
         """Say whether an exporter or a plugin has series of its own, and give it them where there is room."""
@@ -137,8 +138,10 @@ class SelfMetrics:
 
     def flush(self, now_ns: int) -> None:
         """Move what has come since the last flush into the counters; that some have no column is said once."""
-        for key, total in tuple(self._totals.items()):
-            self._flush(key, total, now_ns)
+        if self._told:
+            self._told = False  # before the look: another thread may say more meanwhile
+            for key, total in tuple(self._totals.items()):
+                self._flush(key, total, now_ns)
 
     def _flush(self, key: tuple[str, tuple[tuple[str, str], ...]], total: float, now_ns: int) -> None:
         moved = self._moved.get(key)

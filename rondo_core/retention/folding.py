@@ -242,7 +242,7 @@ def _declare(new: Path, merged_store: MergedStore) -> None:
             for (series, labels), facts in group.items():
                 known = {"help_text": facts.help, "unit": facts.unit, "created_ns": facts.born_ns}
                 registry.declare(series, labels, merged_store.schemas[name], **known)  # type: ignore[arg-type]
-        registry.sync()
+        registry.note_synced()  # the store has its name when it is
     finally:
         registry.close()
 

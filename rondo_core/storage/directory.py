@@ -132,7 +132,7 @@ def create(
     except OSError as error:
         raise StoreError(f"{path}: {os.strerror(error.errno or 0)}; choose a directory that can be written") from None
     try:
-        make_files(unfinished, record, schemas, synced=False)
+        make_files(unfinished, record, schemas)
         if fill is not None:
             fill(unfinished)
         if synced:
@@ -191,13 +191,10 @@ def make_files(
     record: bytes,
     schemas: Sequence[Schema],
     series: tuple[bytes, ...] = (),
-    *,
-    synced: bool = True,
 ) -> None:
-    """Make every file of a store, at its full size and without a row, in an empty directory.
+    """Make every file of a store, at its full size and without a row, in an empty directory; see `sync_made`.
 
-    Args: `record`: what the store is, as `meta_record` packs it; `series`: its series, as records; `synced`: see
-        `create`.
+    Args: `record`: what the store is, as `meta_record` packs it; `series`: its series, as records.
     Raises: StoreError: no room, or no permission.
     """
     create_journal(directory / layout.META_FILE, _meta_bytes(record), (record,))
@@ -210,8 +207,6 @@ def make_files(
         for tier in range(len(schema.tiers)):
             faults.point("create.slab")
             create_slab(directory / schema.slab_name(tier), schema.slab_spec(tier))
-    if synced:
-        sync_made(directory)
 
 
 def _remove(unfinished: Path) -> None:

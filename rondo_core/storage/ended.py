@@ -12,11 +12,11 @@ import attrs
 import msgpack
 
 from rondo_core.errors import CapacityError, CorruptStoreError, StoreNotFoundError
+from rondo_core.model import layout
 from rondo_core.storage.files import Folder
 from rondo_core.storage.journal import MENDED_BY, Journal, create_journal
 
 ENDED_FILE = "ended"
-ENDED_STEM = "ended"
 ENDED_BYTES = 32 << 10
 MAX_MEMBERS = 128
 MAX_STORES = 8  # of the ended, below one directory: one for each set of schemas
@@ -50,7 +50,10 @@ def is_ended_name(name: str) -> bool:
 
 def ended_names() -> list[str]:
     """Give the names that stores of the ended have, in the order in which they are made."""
-    return [f"{ENDED_STEM}.rondo", *(f"{ENDED_STEM}-{number}.rondo" for number in range(2, MAX_STORES + 1))]
+    return [
+        f"{layout.ENDED_STEM}.rondo",
+        *(f"{layout.ENDED_STEM}-{number}.rondo" for number in range(2, MAX_STORES + 1)),
+    ]
 
 
 def create_ended(directory: Path, ended: Ended) -> None:

@@ -282,5 +282,8 @@ class MemoryJournal:
     def sync(self) -> None:
         """Have nothing to write."""
 
+    def note_synced(self) -> None:
+        """Have nothing to note."""
+
     def close(self) -> None:
         """Have nothing to close."""

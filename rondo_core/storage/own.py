@@ -15,7 +15,6 @@ from rondo_core.model import layout
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.schema import Schema
 from rondo_core.storage.directory import create, sync_made
-from rondo_core.storage.ended import ENDED_STEM
 from rondo_core.storage.files import sync_directory
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.registry import encode_series
@@ -43,8 +42,8 @@ def own_paths(directory: Path, name: str = "") -> Iterator[Path]:
     """
     if not name:
         return _numbered(directory, "", this_run(0, 0, "").process_start, ".rondo")
-    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == ENDED_STEM:
-        what = f'letters, digits, _ and - only, 64 at most, and not "{ENDED_STEM}"'
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name == layout.ENDED_STEM:
+        what = f'letters, digits, _ and - only, 64 at most, and not "{layout.ENDED_STEM}"'
         raise UsageError(f"name {name!r}: {what}")
     return _numbered(directory, f"{name}-", _since(), ".rondo")
 

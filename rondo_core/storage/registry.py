@@ -354,6 +354,10 @@ class Registry:
         """Write what was declared to the disk, and wait for it; nothing to do where nothing was since."""
         self._journal.sync()
 
+    def note_synced(self) -> None:
+        """Take what was declared for written to the disk, as where the store has its name only when it is."""
+        self._journal.note_synced()
+
     def is_in_place(self) -> bool:
         """Say whether the file that is open for writing still has its name."""
         return self._journal.is_in_place()

@@ -136,7 +136,7 @@ class Inbox:
             self._cleared = self._at
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Release the files."""
         os.close(self._descriptor)
         os.close(self._taken)
 

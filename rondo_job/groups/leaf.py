@@ -22,7 +22,7 @@ PREFIX = "rondo-job-"
 RECORDER = "rondo-recorder"
 _NAME = re.compile(rf"{PREFIX}(\d+)-(\d+)")  # the recorder, and the relay, which reads it where that is killed
 _WANTED_V1 = ("cpuacct", "memory")  # without both, a tree says more
-_MORE_V1 = ("cpu", "blkio", "pids", "freezer", V2)
+_MORE_V1 = (V2,)  # for pressure; a group in cpu or blkio would have no more of these than one process
 _CONTROLLERS = ("cpu", "io", "memory", "pids")
 _SYSTEMD_S = 2.0
 _SYSTEMD_STEP_S = 0.02
@@ -203,6 +203,9 @@ def _make_v1(groups: Mapping[str, Group], pid: int, leaf: str) -> Leaf:
             known = [each for each in made if each.parent == groups[name].path]
             try:
                 folder = known[0] if known else _made(groups[name].path, leaf, made)
+                with contextlib.suppress(OSError):  # cpu is often mounted with cpuacct: as many processes as CPUs
+                    if (folder / "cpu.shares").exists():
+                        (folder / "cpu.shares").write_text(str(1024 * len(os.sched_getaffinity(0))))
                 (folder / "cgroup.procs").write_text(str(pid))
                 own[name] = Group(groups[name].mount, folder)
             except OSError:

@@ -153,7 +153,7 @@ class Process:
         return (self.user_ticks + self.system_ticks) / TICKS
 
     def close(self) -> None:
-        """Let go of its files."""
+        """Release its files."""
         for descriptor in (self._stat, self._statm, self._status, self._io, self._files, self._children, self.pidfd):
             if descriptor >= 0:
                 os.close(descriptor)

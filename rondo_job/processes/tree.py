@@ -66,7 +66,7 @@ class Tree:
         self.totals = TreeTotals()
         self.n_started = self.largest_bytes = 0
         self._ended = TreeTotals()  # of those that this process has reaped
-        self._look = 0
+        self._look, self._reaped = 0, False  # the latter: the job's first process is no more
         self._vanished: list[Process] = []  # whose status is not known yet
         self._epoch_ns = 0
         self._pages_ns, self._pages_cost_ns, self._pages_of = 0, 0, 0
@@ -81,7 +81,8 @@ class Tree:
         return list(self._descendants())
 
     def _descendants(self) -> Iterator[int]:
-        known, waiting = {self._relay, 0}, [self.root, *children_of(os.getpid())]
+        own = [] if self._reaped else [self.root]
+        known, waiting = {self._relay, 0}, [*own, *children_of(os.getpid())]
         while waiting:
             pid = waiting.pop()
             if pid not in known:
@@ -95,7 +96,12 @@ class Tree:
         self._look += 1
         self._epoch_ns = self._epoch_ns or now_ns - boot_ns()
         found = self.processes
-        for pid in self.pids():
+        pids = self.pids()
+        if (
+            self.root not in pids and not self._reaped
+        ):  # it has ended, and is not reaped yet: a control group names it no more
+            pids.append(self.root)
+        for pid in pids:
             process = found.get(pid)
             try:
                 if process is not None:
@@ -195,6 +201,7 @@ class Tree:
     def note_reaped(self, pid: int, status: int, usage: os.struct_rusage, now_ns: int) -> None:  # type: ignore[name-defined]
         """Take what a child of this process, that was just waited for, and those it waited for, took in all."""
         ended = self._ended
+        self._reaped = self._reaped or pid == self.root
         ended.user_s += usage.ru_utime
         ended.system_s += usage.ru_stime
         ended.minor_faults += usage.ru_minflt
@@ -229,7 +236,7 @@ class Tree:
             self._table.forget(key)
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Release what is open."""
         for process in self.processes.values():
             process.close()
         self.processes.clear()

@@ -116,7 +116,7 @@ class TestsTable:
         words[at] = state
 
     def close(self) -> None:
-        """Let go of the map; what was written stays."""
+        """Release the map; what was written stays."""
         self._words.release()
         self._map.close()
 

@@ -18,6 +18,8 @@ Indices = NDArray[np.int64]
 _PARTS = 3
 # Above, sums of extracted parts could overflow where the sum itself does not.
 _MAX_EXPONENT = 1000
+# Shrunk by 2^-100, what is smaller is no longer the number that it was.
+_MIN_SHRUNK = 2.0**-920
 
 
 def _exact_sums(values: Floats, axis: int, reduce: Callable[[Floats], Floats]) -> tuple[Floats, Floats]:
@@ -42,7 +44,10 @@ def _exact_sums(values: Floats, axis: int, reduce: Callable[[Floats], Floats]) -
     total = parts[-1]
     for part_sum in reversed(parts[:-1]):
         total = part_sum + total
-    return (np.ldexp(total, 100), np.ldexp(rest, 100)) if shrunk else (total, rest)
+    if not shrunk:
+        return total, rest
+    lost = (values != 0.0) & (np.abs(values) < _MIN_SHRUNK)
+    return np.ldexp(total, 100), np.where(lost, values, np.ldexp(rest, 100))
 
 
 def prefix(values: Floats) -> Floats:

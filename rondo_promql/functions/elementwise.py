@@ -1,4 +1,4 @@
-"""Functions of single values: arithmetic, trigonometry, rounding, dates; NaN in, NaN out."""
+"""Functions of single values: arithmetic, trigonometry, rounding, dates."""
 
 from __future__ import annotations
 
@@ -38,12 +38,15 @@ def _clamp(values: Floats, lowest: Floats, highest: Floats) -> Floats:
 
 
 def _date(read: Callable[[Any], Floats]) -> Callable[[Floats], Floats]:
-    """Make a function of seconds since the epoch of one of the date that they are in UTC."""
+    """Make a function of seconds since the epoch of one of the date that they are in UTC.
+
+    What no int64 can count, NaN too, is the date that Prometheus has for it on x86-64: the last second that there is.
+    """
 
     def function(values: Floats) -> Floats:
-        known = np.isfinite(values) & (np.abs(values) < 2.0**53)
-        dates = np.trunc(np.where(known, values, 0.0)).astype(np.int64).astype("datetime64[s]")
-        return np.where(known, read(dates), np.nan)
+        known = np.abs(values) < 2.0**63
+        seconds = np.where(known, np.trunc(np.where(known, values, 0.0)).astype(np.int64), np.iinfo(np.int64).max)
+        return read(seconds.astype("datetime64[s]"))
 
     return function
 

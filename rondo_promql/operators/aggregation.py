@@ -71,12 +71,20 @@ def _aggregate_floats(operator: str, vector: Vector, groups: Groups) -> Vector:
 
 
 def _sum(values: Floats, present: Mask, starts: NDArray[np.int64], _: NDArray[np.int64]) -> Floats:
-    return group_sums(np.where(present, values, 0.0), starts)
+    return _signed(group_sums(np.where(present, values, 0.0), starts), values, present, starts)
+
+
+def _signed(sums: Floats, values: Floats, present: Mask, starts: NDArray[np.int64]) -> Floats:
+    """Give a group of nothing but -0 that for its sum."""
+    if not (sums == 0.0).any() or not np.signbit(values).any():
+        return sums
+    negative = np.logical_and.reduceat(~present | ((values == 0.0) & np.signbit(values)), starts, axis=0)
+    return np.where(negative & np.logical_or.reduceat(present, starts, axis=0), -0.0, sums)
 
 
 def _average(values: Floats, present: Mask, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
     clean = np.where(present, values, 0.0)
-    sums = group_sums(clean, starts)
+    sums = _sum(values, present, starts, counts)
     over = np.isinf(sums)
     if over.any():
         shrunk = np.ldexp(group_sums(np.ldexp(clean, -64), starts) / counts, 64)

@@ -68,6 +68,13 @@ class Recording:
             for tick in self._vcpu_ticks.pop(vcpu, []):
                 tick(now_ns)
 
+    def load_fold(self) -> None:
+        """Load what folds windows while the machine boots; else its CPUs wait for that when the first one closes."""
+        if self._store is not None:
+            from rondo_core.record import load_fold
+
+            load_fold()
+
     def tick(self, now_ns: int) -> None:
         """Tick the store and the plugins."""
         if self._store is None:

@@ -9,6 +9,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.errors import QueryLimitError, UsageError
 from rondo_core.read import Budget, StoreReader
 from rondo_promql import (
+    LOOKBACK_MS,
     LabelMatcher,
     PromqlError,
     QueryBudget,
@@ -38,9 +39,10 @@ def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
     limits = asked.limits
     seconds = min(limits.max_ns / NS_PER_S, asked.parameters.duration_ms("timeout", MAX_TIMEOUT_MS) / 1000)
     budget = QueryBudget(seconds, limits.max_values, limits.max_values, asked.gone)
+    lookback_ms = asked.parameters.duration_ms("lookback_delta", LOOKBACK_MS)
     answer = evaluate_instant if len(times_ms) == 1 else evaluate
     try:
-        result = answer(expression, ServedSource(asked), *times_ms, budget=budget)
+        result = answer(expression, ServedSource(asked), *times_ms, budget=budget, lookback_ms=lookback_ms)
         check_points(sum(len(stamps) for _, stamps, _ in result.series))
     except (TooManySamplesError, QueryTimeoutError) as error:
         if limits is SMALL:

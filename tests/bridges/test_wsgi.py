@@ -1,5 +1,6 @@
 """Requests to WSGI applications: Flask, Django and bare ones; called in process, as PEP 3333 says."""
 
+import inspect
 import io
 import sys
 from wsgiref.handlers import SimpleHandler
@@ -7,6 +8,7 @@ from wsgiref.util import FileWrapper, setup_testing_defaults
 
 import pytest
 
+from rondo_bridges.asgi import AsgiMiddleware
 from rondo_bridges.wsgi import WsgiMiddleware
 
 
@@ -234,3 +236,11 @@ def test_exceptions_are_counted_wherever_they_are_raised(store, recorded):
     assert recorded.total("http_requests_total{status=500}") == 1
     assert recorded.total("http_requests_total{status=200}") == 1
     assert recorded.last("http_requests_in_progress") == 0
+
+
+def test_what_is_written_for_one_kind_of_server_is_written_for_the_other():
+    """The middlewares of ASGI and WSGI take the same arguments, with the same defaults."""
+    asgi, wsgi = (inspect.signature(each).parameters.values() for each in (AsgiMiddleware, WsgiMiddleware))
+    assert [(each.name, each.kind, each.default) for each in asgi] == [
+        (each.name, each.kind, each.default) for each in wsgi
+    ]

@@ -8,7 +8,7 @@ from enum import StrEnum
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.errors import LabelError, RondoError, UsageError
 from rondo_core.record.declaring import MAX_AT_HAND
 
@@ -31,7 +31,7 @@ def test_a_family_gives_the_handle_that_the_store_does(store, kind, record):
     assert handle is family.labels(code="200", route="/") is family.labels("/", 200)
     assert handle is getattr(store, kind)("things_total", route="/", code="200", host="a")
     assert (handle.series.help, str(handle.series)) == ("Things.", 'things_total{code="200",host="a",route="/"}')
-    assert store.query("things_total", fn={"summary": "sum"}.get(kind, "last"))[0].values.tolist() == [3.0]
+    assert store.query("things_total", fn={"summary": "sum"}.get(kind, "last"), open=True)[0].values.tolist() == [3.0]
 
 
 class Colour(StrEnum):
@@ -107,6 +107,39 @@ def test_a_value_that_comes_from_outside_never_raises(store):
         family.labels("ä" * 700).inc()
     totals = {each.series.labels[0][1]: each.values[-1] for each in store.query("things_total")}
     assert totals == {"/?": 2.0, "ä" * 512: 4.0}
+
+
+@pytest.mark.parametrize("kind", ["counter", "gauge", "summary"])
+def test_a_value_from_outside_is_the_same_series_with_and_without_a_family(store, kind):
+    """Cut alike, whichever way a program writes it, and for labels that all series of a family have too."""
+    declare = getattr(store, kind)
+    for long in ("x" * 1025, "ä" * 600, "\ud800" + "y" * 2000, b"z" * 2000):
+        handle = declare("things", path=long)
+        assert handle is declare("things", labels=["path"]).labels(long)
+        assert handle is declare("things", {"path": long})
+        ((_, value),) = handle.series.labels
+        assert 1000 <= len(value.encode()) <= 1024
+    both = declare("both", labels=["path"], fixed="x" * 1025).labels("a")
+    assert both is declare("both", path="a", fixed="x" * 1030)
+
+
+def test_a_strict_store_refuses_a_value_that_is_too_long(tmp_path):
+    """It raises where the others cut, and declares nothing."""
+    with Store(tmp_path / "s", [Schema("counters", "counter", 8, TIERS)], strict=True) as store:
+        for bad in ("x" * 1025, "\ud800"):
+            with pytest.raises(LabelError):
+                store.counter("things", path=bad)
+        assert store.counter("things", path="x" * 1024).series.labels == (("path", "x" * 1024),)
+    with StoreReader(tmp_path / "s") as reader:
+        assert len(reader.series("things")) == 1
+
+
+def test_what_is_no_value_is_a_mistake_though_another_is_too_long(store):
+    """A list, or a name that cannot be one, is the programmer's, and is said as it is without the long one."""
+    for other in ({"codes": [1]}, {"__a": "1"}):
+        bad = {"path": "x" * 2000} | other
+        with pytest.raises(LabelError, match=r"codes=|__a"):
+            store.counter("things", bad)
 
 
 def test_what_is_remembered_is_bounded_by_the_room_there_is(store):

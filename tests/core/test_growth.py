@@ -16,6 +16,7 @@ from rondo_core.errors import CapacityError, SchemaError, StoreError, UsageError
 from rondo_core.export.cursor import Cursor, save_cursor
 from rondo_core.export.drain import Drain
 from rondo_core.maintain import check_store
+from rondo_core.model.overflow import is_overflow
 from rondo_core.model.schema import DEFAULT_SCHEMAS, check_schemas
 from rondo_core.storage.directory import read_meta, size_bytes
 from rondo_core.storage.files import Folder
@@ -309,6 +310,32 @@ def test_rows_that_are_set_aside_come_along(path, made):
     kept = {stamp: value for stamp, value in zip(*before[:2], strict=True) if stamp > true_ns - 9 * 10**9}
     assert kept.items() <= after.items()
     assert not check_store(path)
+
+
+@pytest.mark.parametrize("mib", [4, 8, 16])
+def test_a_store_without_schemas_is_made_as_small_as_was_said(tmp_path, monkeypatch, caplog, mib):
+    """By Store, for_process, open_store, and in a child; a program of few series has room, what overflows is counted."""
+    monkeypatch.setenv("RONDO_DIR", str(tmp_path))
+    bound = f"{mib}MiB"
+    stores = [
+        Store(tmp_path / "plain", max_bytes=bound),
+        Store.for_process(tmp_path / "own", max_bytes=bound),
+        open_store("opened", max_bytes=bound),
+    ]
+    for store in stores:
+        handles = [store.counter("a_total", n=n) for n in range(3)] + [store.gauge("b"), store.summary("c")]
+        assert not any(is_overflow(handle.series) for handle in handles)
+        for number in range(200):
+            store.counter("d_total", n=number).inc()
+        assert sum(float(data.values[-1]) for data in store.query("d_total", fn="last")) == 200
+        store.close()
+        assert (mib - 1) << 20 < sum(each.stat().st_size for each in store.path.iterdir()) <= mib << 20
+    assert {read_meta(store.path).schemas for store in stores} == {stores[0].meta.schemas}
+    assert len(caplog.messages) == len(stores)
+    with Store(stores[0].path, max_bytes="48MiB") as store:
+        assert next(each for each in store.meta.schemas if each.name == "counters").max_series > 200
+    with pytest.raises(SchemaError, match=r"take 3.2 MiB, more than max_bytes, 1.0 MiB"):
+        Store(tmp_path / "tiny", max_bytes="1MiB")
 
 
 def test_a_config_says_how_far_a_store_grows_and_whether_it_is_strict(tmp_path):

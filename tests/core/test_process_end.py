@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from rondo_core import StoreReader
+from rondo_core import StoreReader, StoresReader
 from rondo_core.record.end_words import of_error, of_exit
+from rondo_core.storage.runs import read_runs
 
 BEGIN = """
 import atexit, os, signal, sys, threading
@@ -146,6 +147,30 @@ if __name__ == "__main__":
             ended[end] = reader.runs()[-1].ended
     assert ended.pop("raise").startswith("raised ValueError: in a worker (")
     assert ended == {"return": "returned", "exit": "exit status 7"}
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_a_store_of_a_worker_that_is_opened_before_its_work_begins_is_ended(tmp_path, method):
+    """Where each worker imports the program anew its store is opened while it does; it is closed by the worker's end."""
+    (tmp_path / "work.py").write_text(f"""
+import multiprocessing
+from rondo_core import Store
+store = Store.for_process({str(tmp_path / "stores")!r})
+counter = store.counter("a_total")
+def work(n): counter.inc()
+if __name__ == "__main__":
+    with multiprocessing.get_context("{method}").Pool(2) as pool:
+        pool.map(work, range(8), 1)
+        pool.close()
+        pool.join()
+    store.close()
+""")
+    subprocess.run([sys.executable, str(tmp_path / "work.py")], capture_output=True, timeout=120, check=True)
+    with StoresReader(tmp_path / "stores") as reader:
+        assert sum(float(data.values[-1]) for data in reader.query("a_total")) == 8
+    ends = [read_runs(path / "runs")[-1].ended for path in (tmp_path / "stores").iterdir()]
+    assert len(ends) >= 2
+    assert set(ends) <= {"closed", "returned", "exit status 0"}
 
 
 def test_several_stores_of_a_process_all_end_with_it(tmp_path):

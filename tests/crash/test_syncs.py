@@ -167,13 +167,7 @@ REPAIR = [
     ".s.unfinished/",
 ]
 REPAIR += [NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "-> s/", "/"]
-MIGRATE = [
-    NEW,
-    ".s.unfinished/",
-    ".s.unfinished/series",
-    at(SLABS, ".s.unfinished"),
-    ".s.unfinished/.cursor_x.json.unfinished",
-]
+MIGRATE = [".s.unfinished/.cursor_x.json.unfinished"]
 MIGRATE += [
     "-> .s.unfinished/cursor_x.json",
     ".s.unfinished/",
@@ -182,7 +176,7 @@ MIGRATE += [
     "<-> s/",
     "/",
 ]
-GROW = [NEW, ".s.unfinished/", NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
+GROW = [NEW | {".s.unfinished/cursor_x.json"}, ".s.unfinished/", "<-> s/", "/"]
 CURSOR = ["s/.cursor_x.json.unfinished", "-> s/cursor_x.json", "s/"]
 
 

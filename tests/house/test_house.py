@@ -102,7 +102,8 @@ FLOORS = {
         "asgi celery opentelemetry prometheus prometheus_multiprocess wsgi",
     ),
     "rondo_cli": (
-        "expressions follow measure params printing render render_result terminal top_table",
+        "expressions follow measure params printing render render_result terminal",
+        "answers top_table",
         "vmm_run",
         "vmm_many",
         "agent alert bench check compare config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair report run serve set top vmm watch",

@@ -90,15 +90,14 @@ def test_promtool_asks(url):
     end = str(START_S + SECONDS - 1)
     found = promtool("instant", url, "count by (queue) (jobs_total)", "--time", end)
     assert found.stdout.splitlines() == [f'{{queue="q{n}"}} => 1 @[{end}]' for n in range(4)], found
-    found = promtool(
-        "range", url, 'level{queue="q0"}', "--start", str(START_S + 1), "--end", str(START_S + 3), "--step", "1s"
-    )
+    span = ("--start", str(START_S + 1), "--end", str(START_S + 3))
+    found = promtool("range", url, 'level{queue="q0"}', *span, "--step", "1s")
     assert found.stdout.split() == [
         'level{queue="q0"}', "=>", *(word for n in (1, 2, 3) for word in (repr(n / 3).removesuffix(".0"), f"@[{START_S + n}]")),
     ], found  # fmt: skip
-    found = promtool("series", url, "--match", SELECTED, "--match", "level")
+    found = promtool("series", url, "--match", SELECTED, "--match", "level", *span)  # else of a year around now
     assert len(found.stdout.splitlines()) == 7, found
-    assert promtool("labels", url, "queue").stdout.split() == ["q0", "q1", "q2", "q3"]
+    assert promtool("labels", url, "queue", *span).stdout.split() == ["q0", "q1", "q2", "q3"]
     refused = promtool("instant", url, "sum(")
     assert (refused.returncode, "bad_data: parse error" in refused.stderr) == (1, True), refused
 

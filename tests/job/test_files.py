@@ -55,7 +55,7 @@ def test_facts_that_do_not_read_are_said_to_be_damaged(tmp_path, data):
         Life(tmp_path / "none")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=30)
 @given(st.lists(st.binary(max_size=300), max_size=12))
 def test_a_tail_is_the_last_of_what_has_passed(tmp_path_factory, chunks):
     """Whatever the chunks are."""
@@ -82,6 +82,7 @@ def test_a_table_keeps_those_who_took_most(tmp_path):
     assert [child.pid for child in read_children(tmp_path / "c")[0]] == [3, 4]
 
 
+@settings(deadline=None, max_examples=40)
 @given(
     st.sampled_from(["mark", "set"]),
     st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20),

@@ -105,6 +105,7 @@ def test_a_job_that_is_stopped_by_a_dead_relay_is_told_so(lives, counting):
     """A killed relay is a reader that went away: the job's next write fails, and its life goes on to the end."""
     (relay,) = [pid for pid in children_of(counting.pid) if pid != lives.life().start.pid]
     os.kill(relay, signal.SIGKILL)
+    wait_gone(relay)
     counting.stdin.write(b"two\n")
     counting.stdin.close()
     counting.stdin = Path(os.devnull).open("wb")  # noqa: SIM115 - the fixture closes it
@@ -117,7 +118,7 @@ def children_of(pid):
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-KILLS = int(os.environ.get("RONDO_RUN_KILLS", "6"))
+KILLS = int(os.environ.get("RONDO_RUN_KILLS", "3"))
 SECONDS = """
 import os, sys, time
 print("ready", flush=True)

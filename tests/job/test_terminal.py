@@ -144,7 +144,7 @@ def test_the_terminals_modes_are_restored(lives, terminal):
 
 def test_output_to_a_pager_keeps_the_terminal(lives, terminal):
     """In a pipeline standard error is a terminal still, and lines end as they should."""
-    code = "import os, sys; print(os.isatty(2), file=sys.stderr); print('out')"
+    code = "import os, sys; sys.stderr.write(f'{os.isatty(2)}\\n'); print('out')"
     own = " ".join(lives.command("-q", "--", sys.executable, "-c", f'"{code}"'))
     seen, status = terminal("bash", "-c", f"{own} | cat; exit ${{PIPESTATUS[0]}}").end()
     assert status == 0

@@ -9,7 +9,7 @@ METRICS = ("c_total", "d_total", "g", "h", "odd", "lat_bucket", "info", "none")
 LABELS = ("instance", "job", "code", "le", "missing")
 MATCHERS = (
     'instance="a"', 'instance!="a"', 'code=~"2..|404"', 'code!~"4.*"', 'code=""', 'code!=""', 'job=~"x|y"',
-    'instance=~".*"', 'missing=""', 'job=~"^x$"', 'code=~"(?i)5.."', "instance=~\"[ab]\"",
+    'instance=~".*"', 'missing=""', 'job=~"^x$"', 'code=~"(?i)5.."', 'instance=~"[ab]"',
 )  # fmt: skip
 OVER_TIME = (
     "rate", "increase", "delta", "irate", "idelta", "deriv", "changes", "resets", "avg_over_time", "sum_over_time",
@@ -84,8 +84,19 @@ class Expressions:
         if depth < 1:
             return self.selector() + self.moved()
         make = chance.choice(
-            (self.over_time, self.over_time, self.plain, self.aggregate, self.aggregate, self.binary, self.binary)
-            + (self.with_scalar, self.with_scalar, self.special, self.selected)
+            (
+                self.over_time,
+                self.over_time,
+                self.plain,
+                self.aggregate,
+                self.aggregate,
+                self.binary,
+                self.binary,
+                self.with_scalar,
+                self.with_scalar,
+                self.special,
+                self.selected,
+            )
         )
         return make(1 if inner and make == self.over_time else depth)
 

@@ -15,9 +15,7 @@ class PlainSource:
     """Answer `select` from `[(labels, timestamps_ms, values), ...]`."""
 
     def __init__(self, series):
-        self.series = [
-            (labels, np.array(stamps, np.int64), values_of(values)) for labels, stamps, values in series
-        ]
+        self.series = [(labels, np.array(stamps, np.int64), values_of(values)) for labels, stamps, values in series]
 
     def select(self, matchers, start_ms, end_ms, hint):
         found = []

@@ -1,6 +1,7 @@
 """The engine's doors: what they refuse, what bounds a query, and that a query is a value."""
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -167,3 +168,29 @@ def test_every_error_has_one_root_and_pickles():
         assert str(copy.copy(error)) == "what"
     kinds = {each.error_type for each in (QueryExecutionError, QueryTimeoutError, QueryCanceledError, QuerySyntaxError)}
     assert kinds == {"execution", "timeout", "canceled", "bad_data"}
+
+
+class Fixed:
+    """A source of series that all have one sample, at 1 s."""
+
+    def __init__(self, **values):
+        self.values = values
+
+    def select(self, _matchers, _start_ms, _end_ms, _hint):
+        stamps = np.array([1000], dtype=np.int64)
+        return [({"__name__": "m", "g": g}, stamps, np.array([value])) for g, value in self.values.items()]
+
+
+def test_sums_keep_what_is_small_and_the_sign_of_nothing():
+    """Beside 1e305 in another group 1e-297 stays; a group of -0 alone is -0, as in Prometheus."""
+    source = Fixed(big=1e305, small=1e-297, none=-0.0)
+    found = {dict(labels)["g"]: value for labels, value in evaluate_instant("sum by (g) (m)", source, 1000).plain()}
+    assert found["small"] == 1e-297
+    assert math.copysign(1, found["none"]) == -1
+
+
+def test_dates_of_what_no_calendar_has_are_those_of_prometheus():
+    """NaN and infinities are the last second that an int64 counts, as there on x86-64."""
+    for function, value in (("minute", 30), ("hour", 15), ("day_of_month", 4), ("year", 292277026596)):
+        for number in ("NaN", "Inf", "-Inf", "1e300"):
+            assert evaluate_instant(f"{function}(vector({number}))", Fixed(), 1000).plain()[0][1] == value

@@ -112,7 +112,7 @@ from rondo_core.read import (
     still_counted,
     store_labels,
 )
-from rondo_core.record import cython_shadow, handles
+from rondo_core.record import cython_shadow, handles, load_fold
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
@@ -131,8 +131,8 @@ from rondo_core.storage import (
     in_short,
     is_abandoned,
     last_values,
-    own_paths,
     outcome,
+    own_paths,
     read_dump,
     read_ended,
     read_meta,
@@ -184,6 +184,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(state_directory(), Path)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
+    load_fold()
     assert_type(read_secret("--token-file", path, 9), bytes)
     assert_type(
         [layout, prometheus, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType]
@@ -220,8 +221,8 @@ def reads(path: Path) -> Iterator[Path]:
     """Directories of stores, and what a reading may cost."""
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
-    assert_type(reader.query("g", range="2h..1h"), QueryResult)
     assert_type(open_source(path), StoreSource | StoresSource)
+    assert_type(reader.query("g", range="2h..1h"), QueryResult)
     assert_type(look_below(path), Below)
     assert_type(look_below(path).stores, list[Path])
     assert_type(LABEL, str)

@@ -3,11 +3,12 @@
 import pytest
 
 from rondo_core.errors import SchemaError
-from rondo_core.model.growth import MAX_BYTES, wanted
+from rondo_core.model.growth import MAX_BYTES, shared_out, wanted
 from rondo_core.model.labels import Series
 from rondo_core.model.overflow import is_of_all, is_overflow, overflow_of, overflow_of_all
 from rondo_core.model.schema import (
     MAX_SERIES,
+    SELF_SCHEMA,
     SELF_SCHEMAS,
     Schema,
     Tier,
@@ -103,6 +104,27 @@ def test_a_store_from_before_has_a_reserve_once_it_grows():
     more = Schema("more", "counter", 4, TIERS)
     found, _ = wanted(None, [counters(4, reserve=0), more], {"counters": 1}, MAX_BYTES, size_of)
     assert found.reserve == 0
+
+
+def test_a_bound_below_the_schemas_shares_their_room_out():
+    """The largest percentage that fits, the same of each, three of each kind at the least; extras only as whole ones."""
+    given = (*SELF_SCHEMAS, counters(100), gauges(20), Schema("peaks", "gauge", 4, TIERS, peaks=True))
+    whole = size_of(given)
+
+    def rooms(max_bytes):
+        return {each.name: each.max_series for each in shared_out(given, max_bytes, size_of)}
+
+    own = {SELF_SCHEMA: SELF_SCHEMAS[0].max_series}
+    assert shared_out(given, whole, size_of) == given
+    assert rooms(whole - 1) == own | {"counters": 99, "gauges": 19, "peaks": 3}
+    half = own | {"counters": 50, "gauges": 10, "peaks": 2}
+    exactly = whole - 10 * 62
+    assert rooms(exactly) == half
+    assert rooms(exactly - 1) == half | {"counters": 49, "gauges": 9, "peaks": 1}
+    assert rooms(0) == own | {"counters": 3, "gauges": 3}
+    assert [each.reserve for each in shared_out(given, 0, size_of)] == [0, 2, 2]
+    (few,) = shared_out([counters(2, reserve=0)], 0, size_of)
+    assert (few.max_series, few.reserve) == (2, 0)
 
 
 def test_a_reserve_is_small():

@@ -36,6 +36,7 @@ def same(found, wanted):
 def test_what_each_kind_keeps_is_what_is_on_the_disk_of_every_store():
     """In file order: a change of it is another format."""
     assert fine_cells("counter", False) == fine_cells("gauge", False) == ("last",)
+    assert fine_cells("gauge", False, peaks=True) == ("last", "min", "max")
     summary = ("count", "sum0", "sum1", "min0", "min1", "max0", "max1", "count_base", "sum_base")
     assert fine_cells("summary", False) == summary
     assert fine_cells("summary", True) == (*summary, "sketch_head", "sketch0", "sketch1")
@@ -121,6 +122,15 @@ def test_a_bucket_with_one_sample_is_all_its_statistics():
     assert same(read[COVERAGE], [[1, 0], [1, 1]])
     assert read[COVERAGE].dtype == np.int64
     assert set(cell_statistics("counter", {"last": last})) == {"first", "last", "min", "max", COVERAGE}
+
+
+def test_peaks_of_a_bucket_reach_as_far_as_its_last_value():
+    """Which may have been stored a moment before them; a bucket with no sample has none, whatever its cells hold."""
+    cells = {"last": [[5.0, 1.0, 3.0, NAN]], "min": [[2.0, 2.0, NAN, 0.0]], "max": [[4.0, 4.0, NAN, 9.0]]}
+    read = cell_statistics("gauge", {name: np.array(values) for name, values in cells.items()})
+    assert same(read["min"], [[2, 1, 3, NAN]])
+    assert same(read["max"], [[5, 4, 3, NAN]])
+    assert same(read["first"], cells["last"])
 
 
 def test_a_summarys_sign_says_which_copy_counts():
@@ -231,6 +241,15 @@ def test_a_sum_that_is_not_known_makes_its_windows_so():
     assert same(WindowMerge(slice(0, 4), 2, 2)("min", sums, covered), [[2], [3]])
 
 
+def test_a_row_knows_its_window_where_windows_are_many_and_rows_few():
+    """More windows than a window has buckets, and a few rows of each."""
+    merge = WindowMerge(np.array([0, 3, 9, 10, 11]), 6, 2)
+    assert merge.windows().tolist() == [0, 1, 4, 5, 5]
+    assert same(merge("sum", np.array([[1.0], [2.0], [3.0], [4.0], [5.0]])), [[1], [2], [NAN], [NAN], [3], [9]])
+    few = WindowMerge(np.arange(1, 9), 3, 4)
+    assert same(few("sum", np.arange(8.0)[:, None]), [[0 + 1 + 2], [3 + 4 + 5 + 6], [7]])
+
+
 def test_sketches_merge_by_window():
     """As all other statistics do."""
     rows = np.zeros((2, 1, sketch.WORDS), np.int64)
@@ -247,6 +266,17 @@ def test_a_sum_of_finite_values_is_finite():
     assert finite_sum([HIGHEST, HIGHEST, -HIGHEST]) == HIGHEST
     assert finite_sum([1.5, 2.5]) == 4.0
     assert finite_sum([HIGHEST, -HIGHEST / 2]) == HIGHEST / 2
+
+
+def test_a_sum_of_finite_values_that_cancel_is_exact():
+    """What leaves the floats on the way comes back to the bit; an absent bucket adds nothing to it."""
+    for one in (1.7e308, 1.3e308, 1.497338097087121e308, 1.612527614953831e308, 1.6520426872926906e308):
+        for series, wanted in (([one, one, -one, -one], 0.0), ([one, one, -one], one)):
+            assert finite_sum(series) == wanted
+            block = np.array([*series, NAN])[:, None, None]
+            sums = np.array([[math.inf]])
+            mend_sums(sums, block)
+            assert sums.tolist() == [[wanted]]
 
 
 def test_sums_that_left_what_floats_hold_are_mended():

@@ -34,6 +34,11 @@ def test_an_instant_query_answers_by_get_and_by_post(api):
             {"metric": {"__name__": "level"}, "values": [[END_S - 2, "29.25"], [END_S - 1, "29.5"], [END_S, "29.75"]]}
         ],
     }
+    found = [
+        api.data("query", query="took_seconds_max", time=END_S + 0.0005, lookback_delta=each)
+        for each in ("0.0001", "1s")
+    ]
+    assert [len(each["result"]) for each in found] == [0, 1]
     assert api.data("query", query="nope", time=END_S) == {"resultType": "vector", "result": []}
 
 
