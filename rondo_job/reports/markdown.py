@@ -94,7 +94,7 @@ def _blocks(section: Section) -> Iterator[tuple[int, str]]:
     for chart in section.charts:
         yield 5, mermaid(chart)
     if section.table is not None or section.lines or section.output:
-        parts = [f"<details><summary>{escaped(section.title)}</summary>\n"]
+        parts = [f"<details{' open' if section.output else ''}><summary>{escaped(section.title)}</summary>\n"]
         if section.table is not None:
             parts.append(table_text(section.table))
         parts += [f"\n{escaped(each)}" for each in section.lines]

@@ -25,7 +25,7 @@ def rondo_report_define(subject: Subject) -> list[Section]:
     sections = [Section("What it took", 0, shown, list(_bars(subject, known)), advice=advice(subject, known))]
     said = _last_words(subject)
     if said:
-        sections.append(Section("The end of what it said", 90, output=said))
+        sections.append(Section("The end of what it said", 5, output=said))
     return sections
 
 

@@ -153,8 +153,8 @@ def test_the_file_of_html_names_nothing_to_load_and_its_policy_names_its_scripts
 
 def test_a_report_that_is_too_large_gets_smaller_and_says_what_is_left_out():
     """However much plugins say, HTML stays below 1 MB and Markdown below 64 KiB."""
-    times = np.arange(4000.0)
-    lines = [ChartLine(f"line {index}", np.random.default_rng(index).random(4000)) for index in range(8)]
+    times = np.arange(2500.0)
+    lines = [ChartLine(f"line {index}", np.random.default_rng(index).random(2500)) for index in range(8)]
     charts = [Chart(f"chart {index}", "bytes", times, 1.0, lines) for index in range(8)]
     rows = [["x" * 200] * 3] * 2000
     sections = [Section("charts", 1, charts=charts), Section("a table", 2, table=TextTable(["a", "b", "c"], rows))]
