@@ -108,6 +108,10 @@ soak-run: $(VENV)/.tested ## Kill the recorder of a run, its job or both 1,000 t
 	@RONDO_RUN_KILLS=$${RONDO_RUN_KILLS:-1000} RONDO_RUN_SEED=$${RONDO_RUN_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/job/test_output_relay.py -k kills -o timeout=14400
 
+soak-autopsy: $(VENV)/.tested ## End jobs in every way there is, ten times each in random order, and see that the autopsy names it.
+	@RONDO_AUTOPSY_ROUNDS=$${RONDO_AUTOPSY_ROUNDS:-10} RONDO_AUTOPSY_SEED=$${RONDO_AUTOPSY_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q tests/job/test_autopsy_causes.py -o timeout=3600
+
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600
 

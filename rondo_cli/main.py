@@ -24,6 +24,8 @@ COMMANDS = {
     "agent": "Export every store below DIRECTORY through the exporters of the config file, again and again.",
     "alert": "Tell by the exit status whether EXPRESSION, in PromQL, gives a series: 0 none, 1 some do, which are "
     "printed.",
+    "autopsy": "Say how LIFE ended, and the evidence for it: a life of rondo run, a program's store, or a virtual "
+    "machine's.",
     "bench": "Measure rondo here; without a name, all of it.",
     "check": "Check every file, record and row of STORE, also while a process writes it; nothing is changed.",
     "compare": "Compare lives with those before: BASE and NEW are each a life, or a directory of lives.",

@@ -101,9 +101,11 @@ class Life:
         return self._started_with(self.start.pid)
 
     def _started_with(self, pid: int) -> bool:
-        """Say whether that pid is still the job's: its directory in /proc is no younger than the job."""
+        """Say whether that pid is the job's still, and runs: its directory in /proc is as old, and it is no zombie."""
         try:
-            return Path(f"/proc/{pid}").stat().st_ctime_ns <= self.start.started_ns + 1_000_000_000
+            place = Path(f"/proc/{pid}")
+            state = (place / "stat").read_bytes().rpartition(b") ")[2][:1]
+            return place.stat().st_ctime_ns <= self.start.started_ns + 1_000_000_000 and state not in {b"Z", b"X"}
         except OSError:
             return False
 

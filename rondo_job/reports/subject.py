@@ -43,7 +43,9 @@ class Subject:
         newest = max(self.reader.end_ns(), self.start_ns)
         ended = end.ended_ns if end is not None else self.run.ended_ns if self.writer_pid is None else 0
         self.end_ns = max(ended or newest, self.start_ns + 1)
-        self.range = Range(min(self.start_ns, self.end_ns), self.end_ns)
+        # A store of one run is that life's from its first bucket on, which began before the life did.
+        is_alone = self.life is not None or len(runs) == 1
+        self.range = Range(0 if is_alone else min(self.start_ns, self.end_ns), self.end_ns)
 
     @property
     def writer_pid(self) -> int | None:
