@@ -59,7 +59,7 @@ $(VENV)/.systems: $(VENV)/.tested
 	@touch $@
 
 test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
-	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page tests/job/test_report_page.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
 	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
@@ -101,6 +101,9 @@ soak-http: $(VENV)/.tested ## Send 10,000 hostile requests, each time others, an
 	@RONDO_HTTP_REQUESTS=$${RONDO_HTTP_REQUESTS:-10000} RONDO_HTTP_SEED=$${RONDO_HTTP_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/web/test_hostile_http.py -o timeout=3600
 
+soak-compare: $(VENV)/.tested ## Compare five real runs with five, 30 times: without a change, with 10 % more CPU, with 5 % more memory.
+	@$(BIN)/python bench/compared.py --out bench/results/compared.json
+
 soak-run: $(VENV)/.tested ## Kill the recorder of a run, its job or both 1,000 times at random moments, and look at what is on record.
 	@RONDO_RUN_KILLS=$${RONDO_RUN_KILLS:-1000} RONDO_RUN_SEED=$${RONDO_RUN_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/job/test_output_relay.py -k kills -o timeout=14400
@@ -141,6 +144,8 @@ check: $(VENV)/.tested ## Lint, format, types, spelling.
 	@for project in rondo_exporters/*/; do (cd $$project && ../../$(BIN)/mypy) || exit 1; done
 	@$(BIN)/codespell
 	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions deploy/ci/action.yml
+	@$(BIN)/check-jsonschema --quiet --data-transform gitlab-ci --builtin-schema vendor.gitlab-ci deploy/ci/gitlab-ci.yml
 	@echo "check: nothing to mend"
 
 wheels: $(VENV)/.installed ## Build what a release holds into dist/, for each Python that is found, and use it in empty environments.

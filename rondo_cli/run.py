@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -69,4 +70,19 @@ def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **op
         say(f"rondo: {argv[0]}: not recorded: {result.unrecorded}", err=True)
     if result.end is not None and not options["quiet"]:
         say(f"rondo: {result.summary()}", err=True)
+    if result.life is not None and os.environ.get("GITHUB_STEP_SUMMARY"):
+        _append_to_summary(result.life)
     return result.exit_status
+
+
+def _append_to_summary(life: Path) -> None:
+    """Append the life's report to the summary of a CI step; what hinders it is said, and the status stays the job's."""
+    from rondo_cli.report import append_to_summary
+    from rondo_core.errors import RondoError, one_line
+
+    try:
+        from rondo_job.reports.making import make_report
+
+        append_to_summary(make_report(life))
+    except (RondoError, OSError) as error:
+        say(f"rondo: no report in the step's summary: {one_line(error)}", err=True)

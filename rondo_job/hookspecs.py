@@ -1,8 +1,8 @@
-"""The hook that `rondo run` adds to rondo's: what of a job is measured."""
+"""The hooks that lives add to rondo's: what of a job is measured, and what a report says of a life."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rondo_job.facts import Method
     from rondo_job.groups.mounted import Group
     from rondo_job.processes.tree import Tree
+    from rondo_job.reports.content import Section
+    from rondo_job.reports.subject import Subject
 
 
 @attrs.frozen
@@ -42,4 +44,15 @@ def rondo_job_bind(declare: Declare, config: Config, job: Job) -> Tick | None:
     Returns: `tick(now_ns)`, called ten times a second in the first ten seconds, then as `--every` says, and once more
         when the job has ended and before it is reaped; it must end within 1 ms. None to stay out.
     Errors: a raise here disables this plugin alone; a raise in `tick` is counted, and reported once per kind.
+    """
+
+
+@hookspec
+def rondo_report_define(subject: Subject) -> Sequence[Section] | None:
+    """Say what a report is to hold of a life.
+
+    Called: once for each report, by whoever makes it, when the life has ended or while it goes on.
+    Args: `subject` is the life, open for reading: its facts, series, marks, start and end.
+    Returns: sections, each with its place among the others; None where the plugin has nothing to say of this life.
+    Errors: a raise here leaves this plugin's sections out of the report, which names it.
     """

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Have what the tests of the page drive: Debian's chromium, which needs so many libraries that it is installed, which
-# takes root, and axe-core in $1/axe, which looks for what keeps people out. Where one cannot be had this says so and
-# goes on; the tests that need it are skipped.
+# takes root, axe-core in $1/axe, which looks for what keeps people out, and mermaid in $1/mermaid, which draws the charts
+# of Markdown. Where one cannot be had this says so and goes on; the tests that need it are skipped.
 set -eu
 tools=$1
 if ! command -v chromium >/dev/null; then
@@ -14,13 +14,19 @@ if ! command -v chromium >/dev/null; then
         echo "tools: no chromium; install the package chromium to run the tests of the page" >&2
     fi
 fi
-[ -e "$tools/axe/axe.min.js" ] && exit 0
-command -v npm >/dev/null || { echo "tools: no npm; the test that needs axe-core is skipped" >&2; exit 0; }
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-if (cd "$work" && npm pack --silent axe-core@4 >/dev/null 2>&1 && tar xzf axe-core-*.tgz); then
-    mkdir -p "$tools/axe"
-    cp "$work/package/LICENSE" "$work/package/axe.min.js" "$tools/axe/"
-else
-    echo "tools: axe-core could not be fetched; the test that needs it is skipped" >&2
-fi
+# Fetch one package of npm, and keep its licence and one file of it: of a package, its version and the file's place.
+fetch() {
+    name=$1 version=$2 file=$3 into=$4
+    [ -e "$tools/$into/$(basename "$file")" ] && return
+    command -v npm >/dev/null || { echo "tools: no npm; the tests that need $name are skipped" >&2; return; }
+    work=$(mktemp -d)
+    if (cd "$work" && npm pack --silent "$name@$version" >/dev/null 2>&1 && tar xzf "$name"-*.tgz); then
+        mkdir -p "$tools/$into"
+        cp "$work/package/LICENSE" "$work/package/$file" "$tools/$into/"
+    else
+        echo "tools: $name could not be fetched; the tests that need it are skipped" >&2
+    fi
+    rm -rf "$work"
+}
+fetch axe-core 4 axe.min.js axe
+fetch mermaid 11 dist/mermaid.min.js mermaid

@@ -30,7 +30,8 @@ def commands(text):
 
 def words(line):
     """The arguments of a command, without its comment and where its output goes."""
-    return shlex.split(line.partition(" > ")[0], comments=True)[1:]
+    found = shlex.split(line, comments=True)[1:]
+    return found[: found.index(">")] if ">" in found else found
 
 
 SHOWN = [(path.name, line) for path in PAGES for line in commands(path.read_text())]

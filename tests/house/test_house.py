@@ -84,6 +84,8 @@ FLOORS = {
         "recording",
         "run",
         "autopsy",
+        "reports",
+        "comparison",
         "pytest_plugin",
     ),
     "rondo_web": (
@@ -105,7 +107,7 @@ FLOORS = {
         "answers top_table",
         "vmm_run",
         "vmm_many",
-        "agent alert autopsy bench check config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair run serve set top vmm watch",
+        "agent alert autopsy bench check compare config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair report run serve set top vmm watch",
         "main",
         "__main__",
     ),
