@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from rondo_cli import run_long
 from rondo_cli.params import PATH, Duration
@@ -25,14 +26,49 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group("watch")
-def command() -> None:
-    """Record a virtual machine that QEMU or Firecracker runs.
+@click.group("watch", invoke_without_command=True)
+@click.option(
+    "--discover",
+    type=PATH,
+    default=None,
+    metavar="DIRECTORY",
+    help="Record every machine whose monitor's socket appears below it.",
+)
+@click.option("--store", type=PATH, default=Path("vms"), show_default=True, help="Where each machine gets a store.")
+@click.option("--keep-last", type=click.IntRange(0), default=None, help="How many stores of ended machines are kept.")
+@click.option("--keep-for", default=None, metavar="DURATION", help="For how long after their end, such as 1d.")
+@click.option("--keep-bytes", default=None, metavar="SIZE", help="What all stores may take, such as 1GiB.")
+@click.option("--timeout", type=Duration(), default=None, help="Stop watching after that long; the machines go on.")
+@click.pass_context
+def command(context: click.Context, /, discover: Path | None, store: Path, timeout: int | None, **keep: Any) -> int:
+    """Record virtual machines that QEMU or Firecracker runs: one, or all below a directory.
+
+    With --discover, each QMP socket and each socket of Firecracker's API that appears there is a machine with a store
+    of its own; stores of ended machines beyond a bound are folded into ended.rondo beside them.
 
     \b
+    rondo watch --discover /run/vms --store vms --keep-last 200
     rondo watch qemu --qmp /run/vm1.qmp --store vm1.rondo
-    rondo watch firecracker --metrics /run/vm2.metrics --store vm2.rondo
+    rondo watch firecracker --api /run/vm2.api --metrics /run/vm2.metrics --store vm2.rondo
     """
+    if context.invoked_subcommand is not None:
+        if any(context.get_parameter_source(name) == ParameterSource.COMMANDLINE for name in context.params):
+            raise UsageError("watch: options before a command are those of --discover; give them behind it")
+        return 0
+    if discover is None:
+        raise UsageError(
+            "watch: nothing to watch; give --discover DIRECTORY, or one of the commands qemu and firecracker"
+        )
+    from rondo_core.retention import Bound
+    from rondo_vmm.discovery.lives import Discovery
+
+    discovery = Discovery(discover, store, Bound.read(keep), lambda line: say(f"rondo: {line}", err=True))
+    with unstalled_stderr():
+        say(f"rondo: watching what appears below {discover}; recording to {store}", err=True)
+        run_long()
+        ended = discovery.run(timeout / NS_PER_S if timeout else None)
+        say(f"rondo: {ended}; {discovery.n_lives} machines recorded", err=True)
+    return 128 + int(ended.removeprefix("signal ")) if ended.startswith("signal ") else 0
 
 
 def _shared(function: F) -> F:

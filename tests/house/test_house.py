@@ -57,6 +57,7 @@ FLOORS = {
         "kvm soft",
         "plugins",
         "qemu firecracker",
+        "discovery",
         "schemas",
         "build",
         "monitor",

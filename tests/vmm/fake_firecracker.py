@@ -23,7 +23,11 @@ over = threading.Event()
 
 
 def write_flush(**groups):
-    whole = {"utc_timestamp_ms": time.time_ns() // 1_000_000, "vcpu": {"exit_io_in": 10}, "block_rootfs": {"read_count": 1}}
+    whole = {
+        "utc_timestamp_ms": time.time_ns() // 1_000_000,
+        "vcpu": {"exit_io_in": 10},
+        "block_rootfs": {"read_count": 1},
+    }
     with Path(METRICS).open("ab", buffering=0) as stream:
         stream.write(json.dumps({**whole, **ALWAYS, **groups}).encode() + b"\n")
 
