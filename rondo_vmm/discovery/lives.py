@@ -22,6 +22,7 @@ from rondo_vmm.firecracker.recorder import firecracker_schemas
 from rondo_vmm.firecracker.watch import FirecrackerWatcher
 from rondo_vmm.observe.vm_info import VmIdentity
 from rondo_vmm.qemu.watch import QemuWatcher
+from rondo_vmm.rlimits import allow_open_files
 
 if TYPE_CHECKING:
     from rondo_core import Schema, Store
@@ -72,6 +73,7 @@ class Discovery:
 
     def run(self, timeout_s: float | None = None) -> str:
         """Watch until `stop` is called, a signal comes or `timeout_s` is over, and say which. Every store is closed."""
+        allow_open_files()
         loop = asyncio.new_event_loop()
         try:
             with stopped_by_signals(lambda number: self.stop(f"signal {number}")):

@@ -42,7 +42,7 @@ ENDS = {
 GONE, MIGRATED = "gone", "migrated"
 RECONNECT_S = 1.0
 NO_UUID = "00000000-0000-0000-0000-000000000000"
-FINISH_S, FINISH_LOOKS = 0.02, 50  # a migration's last step is over in milliseconds
+FINISH_S, FINISH_LOOKS = 0.002, 500  # a migration's last step is over in milliseconds, and its QEMU soon after
 EXIT_TIMEOUT_S = 2.0  # between a lost monitor and the end of its process
 
 

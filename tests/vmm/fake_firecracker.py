@@ -2,11 +2,13 @@
 
     python fake_firecracker.py SOCKET METRICS [field=value ...]
 
-It answers as Firecracker 1.7 does, calls itself firecracker, has a thread fc_vcpu 0, and ends by SIGTERM, its last
-flush with the fields of its arguments, such as signals.sigsegv=1. What it is not: a machine.
+It answers as Firecracker 1.7 does, calls itself firecracker and has a thread fc_vcpu 0. It ends by SIGTERM, or after
+FAKE_FLUSHES flushes, its last flush with the fields of its arguments, such as signals.sigsegv=1. Each flush has what
+FAKE_FLUSH holds as JSON; FAKE_MEMORY is a file that it maps as its guest's memory. What it is not: a machine.
 """
 
 import json
+import mmap
 import os
 import signal
 import socketserver
@@ -17,9 +19,11 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 SOCKET, METRICS, *LAST = sys.argv[1:]
-STATE = {"state": os.environ.get("FAKE_STATE", "Running"), "asked": 0}
+STATE = os.environ.get("FAKE_STATE", "Running")
+MOST = int(os.environ.get("FAKE_FLUSHES", "0"))
 ALWAYS = json.loads(os.environ.get("FAKE_FLUSH", "{}"))
 over = threading.Event()
+asked_for = []
 
 
 def write_flush(**groups):
@@ -44,7 +48,7 @@ class Api(BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/":
-            own = {"id": Path(SOCKET).stem, "state": STATE["state"], "vmm_version": "1.7.0", "app_name": "Firecracker"}
+            own = {"id": Path(SOCKET).stem, "state": STATE, "vmm_version": "1.7.0", "app_name": "Firecracker"}
             self.reply(200, own)
         elif self.path == "/machine-config":
             self.reply(200, {"vcpu_count": 2, "mem_size_mib": 128, "smt": False, "track_dirty_pages": False})
@@ -53,12 +57,16 @@ class Api(BaseHTTPRequestHandler):
 
     def do_PUT(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if asked != {"action_type": "FlushMetrics"} or STATE["state"] == "Not started":
+        if asked != {"action_type": "FlushMetrics"} or STATE == "Not started":
             self.reply(400, {"fault_message": "not supported before starting the microVM"})
             return
         write_flush()
         self.send_response(204)
         self.end_headers()
+        self.wfile.flush()
+        asked_for.append(None)
+        if len(asked_for) == MOST:
+            over.set()
 
     def log_message(self, *_):
         pass
@@ -73,11 +81,15 @@ def vcpu():
 
 
 Path("/proc/self/comm").write_text("firecracker")
+if memory := os.environ.get("FAKE_MEMORY"):
+    with Path(memory).open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
 signal.signal(signal.SIGTERM, lambda *_: over.set())
 threading.Thread(target=vcpu).start()
 server = socketserver.ThreadingUnixStreamServer(SOCKET, Api)
 server.daemon_threads = True
 threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+print("listening", flush=True)
 over.wait()
 last = {}
 for each in LAST:
