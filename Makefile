@@ -101,6 +101,14 @@ soak-http: $(VENV)/.tested ## Send 10,000 hostile requests, each time others, an
 	@RONDO_HTTP_REQUESTS=$${RONDO_HTTP_REQUESTS:-10000} RONDO_HTTP_SEED=$${RONDO_HTTP_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/web/test_hostile_http.py -o timeout=3600
 
+soak-run: $(VENV)/.tested ## Kill the recorder of a run, its job or both 1,000 times at random moments, and look at what is on record.
+	@RONDO_RUN_KILLS=$${RONDO_RUN_KILLS:-1000} RONDO_RUN_SEED=$${RONDO_RUN_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q -s tests/job/test_output_relay.py -k kills -o timeout=14400
+
+soak-autopsy: $(VENV)/.tested ## End jobs in every way there is, ten times each in random order, and see that the autopsy names it.
+	@RONDO_AUTOPSY_ROUNDS=$${RONDO_AUTOPSY_ROUNDS:-10} RONDO_AUTOPSY_SEED=$${RONDO_AUTOPSY_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q tests/job/test_autopsy_causes.py -o timeout=3600
+
 soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the disk may hold afterwards.
 	@RONDO_POWER_LOSSES=$${RONDO_POWER_LOSSES:-2000} $(BIN)/python -m pytest -q tests/crash/test_power_loss.py -o timeout=3600
 
@@ -168,6 +176,9 @@ bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside
 
 bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's stores and prometheus_client's own files.
 	@$(BIN)/python bench/multiprocess.py
+
+bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
+	@$(BIN)/python bench/known.py --out bench/results/known.json
 
 bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
 	@$(BIN)/python bench/promql.py

@@ -14,11 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from harness import Report, finish, in_turn, machine, options, process_ns
@@ -77,8 +78,13 @@ def main() -> int:
                 values = [each / 1e6 for each in found[f"{name}, {way}"]]
                 report.case(f"{name}, {way}", values, "ms", "Prometheus, over HTTP", peers, target)
         cold, warm = over_the_dead(root / "dead", asked.repeat)
-        report.case(f"first sum over {DEAD} dead stores", cold, "ms")
-        report.case(f"the same again over {DEAD} dead stores", warm, "ms")
+        for name, values, most_ms in (("first sum", cold, 1500.0), ("the same again", warm, 200.0)):
+            report.case(
+                f"{name} over {DEAD} dead stores", values, "ms", f"{most_ms:g} ms", [most_ms] * len(values), 1.0
+            )
+        for name, (expression, _, _) in CASES.items():
+            peak, needed = memory_kib(reader.source(), expression)
+            report.case(f"memory: {name}, in process", [peak], "KiB", "what is read and answered", [needed], 2.0)
     report.save()
     return 0
 
@@ -207,6 +213,26 @@ def in_process_ns(source: object, expression: str, number: int) -> float:
     for _ in range(number):
         rondo_promql.evaluate(expression, source, *span).plain()
     return (process_ns() - begun) / number
+
+
+def memory_kib(source: Any, expression: str) -> tuple[float, float]:
+    """Evaluate, and give the most memory that it took at once, and what was read and answered, in KiB."""
+    read = [0]
+
+    class Counted:
+        def select(self, *asked: Any) -> Any:
+            found = source.select(*asked)
+            read[0] += sum(values.nbytes for _, _, values, *_ in found)
+            return found
+
+    span = (SPAN["start"] * 1000, SPAN["end"] * 1000, SPAN["step"] * 1000)
+    rondo_promql.evaluate(expression, Counted(), *span)
+    read[0] = 0
+    tracemalloc.start()
+    result = rondo_promql.evaluate(expression, Counted(), *span)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 1024, (read[0] + sum(values.nbytes for _, _, values in result.series)) / 1024
 
 
 def over_the_dead(directory: Path, repeat: int) -> tuple[list[float], list[float]]:

@@ -30,8 +30,9 @@ def command(store: Path, expression: str, lasting: int, at: str | None, step: in
     """Tell by the exit status whether EXPRESSION, in PromQL, gives a series: 0 none, 1 some do, which are printed.
 
     With --for a series must have been there at every step of that time. Status 2 is a command line that is wrong, 3
-    what could not be evaluated: a check by Nagios or Icinga takes it for UNKNOWN, and 1 for WARNING. Nothing is printed
-    where nothing fires, so that cron sends no mail. Where STORE is a directory of stores, all of them are read.
+    what could not be evaluated, or where nothing fires but a store could not be read: a check by Nagios or Icinga takes
+    it for UNKNOWN, and 1 for WARNING. Nothing is printed where nothing fires, so that cron sends no mail. Where STORE
+    is a directory of stores, all of them are read.
 
     \b
     rondo alert demo.rondo 'rate(vcpu_exits_total{reason="io"}[10s]) > 1000' --for 1m
@@ -40,6 +41,8 @@ def command(store: Path, expression: str, lasting: int, at: str | None, step: in
     try:
         with expressions_over(store) as expressions:
             found = _firing(expressions, expression, lasting, at, step)
+            if not found and expressions.source.errors:
+                return UNKNOWN  # what was left out may fire
     except RondoError as error:
         if error.exit_status != QueryError.exit_status:
             raise

@@ -14,7 +14,11 @@ from rondo_core.errors import UsageError
 
 @click.group("config")
 def command() -> None:
-    """Look at the config file, rondo.toml."""
+    """Look at the config file, rondo.toml.
+
+    \b
+    rondo config check
+    """
 
 
 @command.command("check")

@@ -26,6 +26,10 @@ def command(store: Path, style: str) -> int:
     acknowledged up to: everything before is settled       lag: from there to the newest bucket
     refused: samples that the receiver takes never         overwritten: buckets lost before they were sent
     doubtful: may have arrived, see docs/limits.md         coarse: windows sent in place of overwritten buckets
+
+    \b
+    rondo export-status demo.rondo
+    rondo export-status stores --format json
     """
     from rondo_core.export import export_status
     from rondo_core.model import layout

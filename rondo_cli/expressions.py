@@ -70,10 +70,16 @@ class Expressions:
         return _evaluated(query, lambda: evaluate(query, self.source, start_ms, end_ms, step_ms))
 
     def end_ms(self) -> int:
-        """Give the present where a process writes a store; else when the newest sample was."""
+        """Give the present where a process writes a store; else when the newest sample was, 0 if there is none.
+
+        Raises: StoreError: none of a directory's stores can be read.
+        """
         if self.source.is_live():
             return wall_ns() // NS_PER_MS
-        return self.source.newest_ms() or 0
+        newest_ms = self.source.newest_ms()
+        if newest_ms is None and self.source.errors:
+            raise StoreError(f"{self._path}: no store here or below can be read; repair or move what was left out")
+        return newest_ms or 0
 
     def instant_of(self, text: str, zone: dt.tzinfo = dt.UTC) -> int:
         """Read an instant: one that `parse_instant_ns` reads, or how long before the end it lies, as -3m.
@@ -136,5 +142,5 @@ def expressions_over(path: Path) -> Iterator[Expressions]:
 def say_where_it_ends(expressions: Expressions, end_ms: int, zone: dt.tzinfo) -> None:
     """Say of stores that nobody writes where the last of their time is."""
     if not expressions.source.is_live():
-        end = format_instant(end_ms * NS_PER_MS, zone)
-        say(f"rondo: no process writes this store; the range ends with its newest sample, at {end}", err=True)
+        end = f"the range ends with its newest sample, at {format_instant(end_ms * NS_PER_MS, zone)}"
+        say(f"rondo: no process writes this store; {end if end_ms else 'it has no sample'}", err=True)

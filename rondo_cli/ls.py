@@ -13,6 +13,7 @@ from rondo_cli.params import PATH
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import RondoError, one_line
+from rondo_core.model import state_directory
 from rondo_core.units import format_duration, format_instant, format_size
 
 if TYPE_CHECKING:
@@ -22,11 +23,13 @@ HEADER = ["store", "process", "age", "series", "size", "export lag"]
 
 
 @click.command("ls")
-@click.argument("directory", type=PATH)
+@click.argument("directory", type=PATH, required=False)
 @click.option("--sort", type=click.Choice(("name", "age", "size")), default="name", show_default=True)
 @click.option("--format", "form", type=click.Choice(("table", "json")), default="table", show_default=True)
-def command(directory: Path, sort: str, form: str) -> int:
+def command(directory: Path | None, sort: str, form: str) -> int:
     """List the stores of DIRECTORY: who writes each or how that ended, its age, series and size, and its export lag.
+
+    Without a DIRECTORY, the lives of `rondo run`.
 
     The age is that of the newest run; the store of the ended, `ended.rondo`, says how many stores were folded into it.
 
@@ -37,6 +40,7 @@ def command(directory: Path, sort: str, form: str) -> int:
     """
     from rondo_core.retention import list_stores
 
+    directory = directory or state_directory() / "lives"
     stores, errors = list_stores(directory)
     now_ns, rows = wall_ns(), list[dict[str, Any]]()
     for store in stores:

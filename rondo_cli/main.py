@@ -24,6 +24,8 @@ COMMANDS = {
     "agent": "Export every store below DIRECTORY through the exporters of the config file, again and again.",
     "alert": "Tell by the exit status whether EXPRESSION, in PromQL, gives a series: 0 none, 1 some do, which are "
     "printed.",
+    "autopsy": "Say how LIFE ended, and the evidence for it: a life of rondo run, a program's store, or a virtual "
+    "machine's.",
     "bench": "Measure rondo here; without a name, all of it.",
     "check": "Check every file, record and row of STORE, also while a process writes it; nothing is changed.",
     "config": "Look at the config file, rondo.toml.",
@@ -36,15 +38,18 @@ COMMANDS = {
     "help.",
     "ls": "List the stores of DIRECTORY: who writes each or how that ended, its age, series and "
     "size, and its export lag.",
+    "mark": "Put on record that something happened, in the life that this shell is part of: that of `rondo run`.",
     "migrate": "Move STORE to the schemas of a file: other tiers, room for more series, other statistics.",
     "plan": "Show every tier and file of a store with its size in bytes, and how long export may fail without loss.",
     "plugin": "Begin a plugin of your own.",
     "plugins": "List the installed recorders, consolidators and exporters; or show "
     "what can be told to the plugin NAME.",
     "prune": "Fold the stores of dead processes beyond a bound into DIRECTORY/ended.rondo, and remove them.",
-    "query": "Show the points of every series that SELECTOR matches.",
+    "query": "Show the points of every series that SELECTOR matches, or what an expression of PromQL gives.",
     "repair": "Save what is whole of STORE into NEW_STORE, which is made; STORE is not changed.",
-    "serve": "Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.",
+    "run": "Run CMD, and record its whole process tree: what it took, and how it ended.",
+    "serve": "Serve STORE, or a directory of stores, as a page for a browser and as a data source for Grafana.",
+    "set": "Set a gauge of the life that this shell is part of: that of `rondo run`; it stays until it is set anew.",
     "top": "Show each EXPRESSION of PromQL as a column, series by series, with a sparkline of the one that sorts.",
     "vmm": "Run a virtual machine, its serial console on standard output.",
     "watch": "Record a virtual machine that QEMU or Firecracker runs.",
@@ -85,11 +90,8 @@ class _Lazy(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        width = formatter.width - max(map(len, COMMANDS)) - 6
         with formatter.section("Commands"):
-            formatter.write_dl(
-                [(name, click.Command(name, help=words).get_short_help_str(width)) for name, words in COMMANDS.items()]
-            )
+            formatter.write_dl(list(COMMANDS.items()))
 
 
 def _version(ctx: click.Context, _param: click.Parameter, asked: bool) -> None:
@@ -106,9 +108,11 @@ def cli() -> None:
     """A process's metrics inside the process, at one-second resolution, and beyond its end.
 
     \b
+    rondo ls ~/.local/state/rondo/web
+    rondo query ~/.local/state/rondo/web http_request_duration_seconds --fn p99 --agg
+    rondo serve ~/.local/state/rondo --open
     rondo vmm --store demo.rondo --duration 15
-    rondo info demo.rondo
-    rondo query demo.rondo 'vcpu_exits_total{reason=io}' --range all --fn rate --format plot
+    rondo query demo.rondo 'vcpu_exits_total{reason=io}' --fn rate --format plot
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write
     """
 

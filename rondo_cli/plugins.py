@@ -29,6 +29,10 @@ def command(name: str, store: Path | None, config: Path | None) -> int:
 
     A plugin that cannot be used is listed with the reason; the others work all the same. An exporter that fails only
     when it is opened, or when it sends, has left word of that in the store.
+
+    \b
+    rondo plugins
+    rondo plugins prometheus
     """
     infos = list_plugins()
     if name:

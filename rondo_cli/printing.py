@@ -37,8 +37,11 @@ def data(text: str) -> None:
 
 
 def show_usage_error(error: click.ClickException) -> None:
-    """Say what is wrong with a command line, as click does."""
+    """Say what is wrong with a command line, as click does; where a command is missing, the help says all."""
     ctx = getattr(error, "ctx", None)
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # since click 8.2
+        show(error.format_message(), err=True)
+        return
     if ctx is not None:
         show(f"{ctx.get_usage()}\nTry '{ctx.command_path} {ctx.help_option_names[-1]}' for help.\n", err=True)
     said = error.format_message()

@@ -68,7 +68,7 @@ def command(
     follow: bool,
     form: str,
 ) -> int | None:
-    """Show the points of every series that SELECTOR matches.
+    """Show the points of every series that SELECTOR matches, or what an expression of PromQL gives.
 
     SELECTOR is name{key=value,other!="x",re=~"a|b"}; quotes may be left out. Durations are reckoned back from now, or
     from the newest sample where no process writes the store any more. Where STORE is a directory of stores, all of them

@@ -52,7 +52,7 @@ def command(
     tls_key: Path | None,
     opens: bool,
 ) -> None:
-    """Answer HTTP requests for what STORE holds; where STORE is a directory of stores, for all of them.
+    """Serve STORE, or a directory of stores, as a page for a browser and as a data source for Grafana.
 
     / is a page for a browser, which works offline. It is a data source for Grafana and for whatever asks a Prometheus:
     give it as the URL of one. /metrics for a scraper; /metrics/health, /metrics/info and

@@ -14,8 +14,9 @@ from typing import Any
 
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreError, StoreLockedError, UsageError, one_line
+from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Series
-from rondo_core.model.paths import is_there
+from rondo_core.model.paths import is_there, state_directory
 from rondo_core.model.schema import SELF_SCHEMA, Schema, home_among, with_room
 from rondo_core.plugins import entrypoints
 from rondo_core.plugins.config_file import Config, read_config
@@ -29,6 +30,7 @@ from rondo_core.units import Duration
 
 DEFAULT_RECORDERS = ("process", "python")  # of those that are installed
 _ROOM: dict[Kind, int] = {"counter": 32, "gauge": 16}  # series that a schema must have for them, and for others
+LIFE_VARIABLE, LIFE_LABEL = "RONDO_LIFE", "rondo_life"  # set by `rondo run`; a label
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _open: weakref.WeakValueDictionary[Path, Store] = weakref.WeakValueDictionary()
 _opening = threading.RLock()
@@ -60,7 +62,8 @@ def open_store(
 
     Args: `name`: the program's: the store is this process's own, below NAME in the directory that RONDO_DIR names, or
         in rondo's own of the user's state (XDG_STATE_HOME, or ~/.local/state); default: the name of the script. A
-        rondo.toml in the working directory is followed. Or a path to such a file (what has a slash, ends in .toml or
+        rondo.toml in the working directory is followed. In a program of `rondo run` it lies beside the store of that
+        life, within the bound of that directory. Or a path to such a file (what has a slash, ends in .toml or
         is a file), or what was read of it.
         `schemas`, `tick_interval` (1s), `sync_interval`, `if_locked`, `strict`, `max_bytes`, `writer`, `clock`,
         `faulthandler`: as for `Store`; `keep_last`, `keep_for`, `keep_bytes`: as for `Store.for_process`, once the
@@ -75,7 +78,8 @@ def open_store(
     said: dict[str, Any] = {key: value for key, value in given.items() if value is not None} | dict(config.store)
     fixed, bound = said.get("path"), Bound.read(said, tuple(config.exporters))
     with _opening:
-        place = Path(fixed or _state_directory() / named).absolute()
+        life = None if fixed else _life()
+        place = Path(fixed or (life.parent if life else state_directory()) / named).absolute()
         known = _open.get(place)
         if known is not None and not known.closed:
             return known
@@ -98,17 +102,24 @@ def open_store(
         }
         asked = kept if fixed and is_there(place) else made
         try:
-            store = Store(fixed, asked, **options) if fixed else Store.for_process(place, asked, **options)
+            if life is not None:
+                name = re.sub(r"[^A-Za-z0-9-]+", "-", named)[:60].strip("-") or "python"
+                options["labels"] = {LIFE_LABEL: life.stem}
+                store = Store.for_process(place.parent, asked, name=name, **options)
+            else:
+                store = Store(fixed, asked, **options) if fixed else Store.for_process(place, asked, **options)
         except StoreLockedError:
             raise
         except (StoreError, OSError) as error:
             if options["strict"]:
                 raise
             store = Store.nowhere(place, made, clock=clock, why=one_line(error))
-        store.set_child_paths(partial(sibling_paths if fixed else own_paths, place))
+        if life is None:
+            store.set_child_paths(partial(sibling_paths if fixed else own_paths, place))
         if not store.unkept:
             _begin(store, plugins, config, own=not fixed)
-            store.keep_within(bound)
+            if life is None:  # its directory has a bound of its own
+                store.keep_within(bound)
         _open[place] = store
         return store
 
@@ -135,12 +146,10 @@ def _program() -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:100] or "python"
 
 
-def _state_directory() -> Path:
-    """Give the directory of the stores of programs that name none."""
-    if given := os.environ.get("RONDO_DIR"):
-        return Path(given)
-    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - raises nothing
-    return Path(state) / "rondo"
+def _life() -> Path | None:
+    """Give the store of the life that this process is part of, where `rondo run` records it."""
+    given = os.environ.get(LIFE_VARIABLE)
+    return Path(given) if given and is_there(Path(given) / layout.META_FILE) else None
 
 
 def _made(kept: tuple[Schema, ...] | None, max_bytes: int | None, n_exporters: int) -> tuple[Schema, ...]:

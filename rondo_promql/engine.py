@@ -18,6 +18,7 @@ from rondo_promql.source import Source
 # Prometheus's own: how old a sample may be that an instant selector sees, and the step of a subquery without one.
 LOOKBACK_MS = 300_000
 DEFAULT_STEP_MS = 60_000
+MAX_TIME_MS = 1 << 60
 
 
 def evaluate(
@@ -41,11 +42,11 @@ def evaluate(
     Raises: QuerySyntaxError: the query, or the range, cannot be evaluated over any data.
         QueryExecutionError: the data cannot be answered with, or the budget is spent.
     """
+    start_ms, end_ms, step_ms = _whole_ms("start", start_ms), _whole_ms("end", end_ms), _whole_ms("step", step_ms)
     if step_ms <= 0:
         raise QuerySyntaxError("zero or negative query resolution step widths are not accepted. Try a positive integer")
     if end_ms < start_ms:
         raise QuerySyntaxError("end timestamp must not be before start time")
-    start_ms, end_ms, step_ms = int(start_ms), int(end_ms), int(step_ms)
     plan = parse_query(query)
     if plan.kind in {"string", "matrix"}:
         name = {"matrix": "range vector"}.get(plan.kind, plan.kind)
@@ -71,12 +72,28 @@ def evaluate_instant(
 
     Args and errors are those of `evaluate`.
     """
-    plan, at_ms = parse_query(query), int(at_ms)
+    plan, at_ms = parse_query(query), _whole_ms("time", at_ms)
     times: Times = np.array([at_ms], dtype=np.int64)
     context = Context(
         times, 0, at_ms, at_ms, source, lookback_ms, default_step_ms, budget or QueryBudget(), Annotations()
     )
     return _noted(_guarded(plan, context, instant=True), context)
+
+
+def _whole_ms(name: str, given: float) -> int:
+    """Make a time, or a distance of times, whole milliseconds; ranges and offsets beside it stay within int64.
+
+    Raises: QuerySyntaxError: it is no number, or too large.
+    """
+    try:
+        whole_ms = int(given)
+    except (TypeError, ValueError, OverflowError):
+        whole_ms = MAX_TIME_MS + 1
+    if abs(whole_ms) > MAX_TIME_MS:
+        raise QuerySyntaxError(
+            f"{name} {given!r}: no time in milliseconds; give a whole number, of at most {MAX_TIME_MS}"
+        )
+    return whole_ms
 
 
 def _guarded(plan: Node, context: Context, *, instant: bool) -> Result:

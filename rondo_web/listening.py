@@ -31,7 +31,7 @@ def check_installed() -> None:
     """Refuse where a package that serving needs is missing. Raises: UsageError."""
     missing = [distribution for name, distribution in _NEEDED.items() if importlib.util.find_spec(name) is None]
     if missing:
-        raise UsageError(f"{', '.join(missing)}: not installed; pip install 'rondo-tsdb[web]'")
+        raise UsageError(f"{', '.join(missing)}: not installed; install the extra web of rondo-tsdb")
 
 
 def listen(host: str, port: int, token_file: Path | None = None) -> socket.socket:

@@ -30,7 +30,7 @@ $rondo --version
 $rondo vmm --store vm.rondo --duration 1 >/dev/null 2>"$work/vmm.log" || { cat "$work/vmm.log" >&2; exit 1; }
 $rondo query vm.rondo vmm_uptime_seconds | tail -n 1
 $rondo bench tick --repeat 1 | tail -n 1
-$rondo serve vm.rondo 2>&1 | grep 'pip install starlette' || { echo "wheels: serve does not name what it misses" >&2; exit 1; }
+$rondo serve vm.rondo 2>&1 | grep 'install the extra web' || { echo "wheels: serve does not name what it misses" >&2; exit 1; }
 for project in "$here"/rondo_exporters/*/; do
     name=$(basename "$project")
     version=$(basename "$dist/rondo_exporter_$name"-*.whl | cut -d- -f2)

@@ -86,7 +86,7 @@ def _look(root: Path, until_ns: int) -> list[Finding]:
             findings += check_cursor(file, recovered, until_ns)[1]
         elif file.name.startswith("cursor_") and file.suffix == ".lock":
             findings += _check_cursor_lock(file)
-        elif file.name not in _names(recovered.meta.schemas):
+        elif file.name not in _names(recovered.meta.schemas) and not file.name.startswith(layout.LIFE_PREFIX):
             findings.append(_stranger(file))
     return findings
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rondo_core.model.paths import is_there as is_there
     from rondo_core.model.paths import read_named as read_named
     from rondo_core.model.paths import read_secret as read_secret
+    from rondo_core.model.paths import state_directory as state_directory
     from rondo_core.model.ranges import parse_range as parse_range
     from rondo_core.model.schema import DEFAULT_SCHEMAS as DEFAULT_SCHEMAS
     from rondo_core.model.schema import DEFAULT_TIERS as DEFAULT_TIERS
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rondo_core.model.schema import SELF_SCHEMAS as SELF_SCHEMAS
     from rondo_core.model.schema import Schema as Schema
     from rondo_core.model.schema import Tier as Tier
+    from rondo_core.model.schema import check_schemas as check_schemas
     from rondo_core.model.schema import with_room as with_room
     from rondo_core.model.schema_file import read_schemas as read_schemas
     from rondo_core.model.schema_file import write_schemas as write_schemas
@@ -73,6 +75,8 @@ _HOME = {
     "parse_selector": "selector",
     "read_schemas": "schema_file",
     "sketch": "",
+    "state_directory": "paths",
+    "check_schemas": "schema",
     "with_room": "schema",
     "write_schemas": "schema_file",
 }

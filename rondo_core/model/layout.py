@@ -19,6 +19,7 @@ MIN_INTERVAL_NS = 1_000_000
 META_FILE = "meta"
 REGISTRY_FILE = "series"
 RUNS_FILE = "runs"
+LIFE_PREFIX = "life."  # of files that `rondo run` keeps in a store beside the store's own
 EVENTS_FILE = "events"
 LOCK_FILE = "lock"
 ENDED_STEM = "ended"  # what stores of the ended are called, and no process's own

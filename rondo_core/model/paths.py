@@ -16,6 +16,14 @@ _PIECE = 1 << 20
 _told: set[str] = set()  # files of which it was said that others may read them
 
 
+def state_directory() -> Path:
+    """Give the directory of the stores of programs that name none: RONDO_DIR, or rondo's own of the user's state."""
+    if given := os.environ.get("RONDO_DIR"):
+        return Path(given)
+    state = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - raises nothing
+    return Path(state) / "rondo"
+
+
 def is_there(path: str | Path) -> bool:
     """Say whether a path leads to anything; one that cannot be looked at leads to nothing, until it is opened."""
     return os.path.exists(path)  # noqa: PTH110 - which raises nothing

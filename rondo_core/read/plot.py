@@ -23,8 +23,8 @@ def plot(many: Sequence[SeriesData], ax: Any = None, *, tz: str = "UTC", events:
     Args: `ax`: matplotlib's axes; None: those of a new figure. `tz`: the zone of the times.
     Returns: the axes. Raises: UsageError: matplotlib is not installed; RangeError: no such zone.
     """
-    pyplot = need("matplotlib.pyplot", "plot", "'rondo-tsdb[plot]'")
-    dates = need("matplotlib.dates", "plot", "'rondo-tsdb[plot]'")
+    pyplot = need("matplotlib.pyplot", "plot", "matplotlib")
+    dates = need("matplotlib.dates", "plot", "matplotlib")
     zone = parse_zone(tz)
     if ax is None:
         _, ax = pyplot.subplots(figsize=(9, 3.5), layout="constrained")

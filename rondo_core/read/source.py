@@ -17,6 +17,7 @@ from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Co
 from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
 from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
 from rondo_core.read.source_values import (
+    FOR_EVER_NS,
     Bounds,
     Lives,
     Needs,
@@ -144,10 +145,10 @@ def lives_of(view: View, now_ns: int | None) -> Lives:
         before = [int(each[at - 1]) for each in stamps if (at := int(each.searchsorted(run.opened_ns)))]
         if before:
             ends.add(stale_ms(max(before)))
-    is_over = view.writer_pid() is None
-    if is_over and newest_ns:
+    closed_ns = view.closed_ns(now_ns)
+    if closed_ns == FOR_EVER_NS and newest_ns:
         ends.add(stale_ms(newest_ns))
-    return Lives(np.array(sorted(ends), np.int64), view.closed_ns(now_ns))
+    return Lives(np.array(sorted(ends), np.int64), closed_ns)
 
 
 class OpenRows:
@@ -214,6 +215,7 @@ def _read_samples(
     kept = rows.rows(within)
     coarse |= kept.coarse_ns()
     sampled = Sampled(kept.stamps_ms, values[within], weights_of(schema.kind, func, kept))
+    del rows, kept, values  # what was read is not held beside both of its copies
     if zeroes is not None:
         sampled.add_zeroes(zeroes)
     sampled.end_lives(store.lives.within(span_ms))

@@ -24,14 +24,13 @@ from rondo_core.model.statistics import SKETCH
 from rondo_core.read.budget import Budget
 from rondo_core.read.schema_query import SchemaQuery
 from rondo_core.read.source_names import SourceNames
-from rondo_core.read.source_values import Bounds, Lives, Needs, StitchedRows, read_rows
+from rondo_core.read.source_values import FOR_EVER_NS, Bounds, Lives, Needs, StitchedRows, read_rows
 from rondo_core.storage.directory import read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.slab import Slab
 
-FOR_EVER_NS = 1 << 62
 ALL_MS: Bounds = (0, 1 << 52)
 # Of numbers that were read, for all dead stores of a directory.
 MAX_KEPT_BYTES = 64 << 20

@@ -15,6 +15,7 @@ LE = "le"
 QUANTILE = "quantile"
 # Functions that read what a total has grown by.
 OF_TOTALS = frozenset({"rate", "increase", "irate"})
+_INDEXED = 16  # series of a name; of fewer each is looked at
 
 
 class SourceMatcher(Protocol):
@@ -48,6 +49,9 @@ class Choice:
         self.func = func
         asked = any(each.name == QUANTILE for each in matchers)
         self._histograms_only = not asked and (func in OF_TOTALS or func.startswith("histogram_"))
+        equal = [each for each in matchers if getattr(each, "op", "") == "=" and each.name not in {NAME, LE, QUANTILE}]
+        # The labels of which one value is chosen, so that whoever has an index need not look at each series.
+        self.equal = {each.name: value for each in equal if (value := getattr(each, "value", ""))}
         self._names = [_remembering(each) for each in matchers if each.name == NAME]
         self._le = [_remembering(each) for each in matchers if each.name == LE]
         self._others = [(each.name, _remembering(each)) for each in matchers if each.name not in {NAME, LE}]
@@ -97,6 +101,7 @@ class SourceNames:
         self._seen = dict.fromkeys(self._columns, 0)
         self._groups: dict[tuple[str, str], list[Series]] = {}
         self._owners: dict[str, int] = {}
+        self._by_value: dict[tuple[str, str, str], tuple[int, dict[str, list[Series]]]] = {}
 
     def declared_ns(self) -> list[int]:
         """Give when the oldest series was declared; nothing, where there is none, or where it is not known."""
@@ -123,7 +128,7 @@ class SourceNames:
             if not choice.takes_name(name, column):
                 continue
             shared = bool(column.quantile) or self._owners[name + column.suffix] > 1
-            for series in tuple(several):
+            for series in self._candidates(several, choice, winning):
                 labels = whole_labels(series, column, winning)
                 if not choice.takes(labels, column):
                     continue
@@ -134,6 +139,22 @@ class SourceNames:
                     seen.add(key)
                 found.append(Chosen(labels, series, column))
         return found
+
+    def _candidates(self, several: list[Series], choice: Choice, winning: Mapping[str, str]) -> Sequence[Series]:
+        """Give the series of a group that may be chosen: by an index, where one value of a label is asked for."""
+        label = next((name for name in choice.equal if name not in winning), "")
+        if not label or len(several) < _INDEXED:
+            return tuple(several)
+        key = several[0].schema, several[0].name, label
+        n_series, index = self._by_value.get(key, (0, {}))
+        if n_series != len(several):
+            known, index = tuple(several), {}
+            for series in known:
+                if value := dict(series.labels).get(label):
+                    index.setdefault(value, []).append(series)
+            if index:  # a label that no series has is asked for by strangers, each time another
+                self._by_value[key] = len(known), index
+        return index.get(choice.equal[label], ())
 
     def _take_new(self) -> None:
         for schema, group in self._registry.by_schema.items():

@@ -30,6 +30,7 @@ _GAUGE_NEEDS = {
 }
 _COUNTER_NEEDS = {"min_over_time": (("first",), ("last",))}
 _WEIGHED = frozenset({"avg_over_time", "count_over_time"})
+FOR_EVER_NS = 1 << 62
 Needs = tuple[str, ...]
 Bounds = tuple[int, int]
 

@@ -135,13 +135,18 @@ class View:
         return max((query.newest_ns() for query in self._queries.values()), default=0)
 
     def end_ns(self) -> int:
-        """Give the end of the newest bucket that holds more than rondo's own counts, ns since the epoch; 0: none."""
-        ends = {}
+        """Give the end of the newest bucket that holds more than rondo's own counts, ns since the epoch; 0: none.
+
+        Where schemas differ in their finest interval, the newest buckets of several overlap: the one that ends first
+        tells best where the samples end. A bucket of five minutes would end long after a life of some seconds.
+        """
+        spans = {}
         for schema in self.meta.schemas:
-            start = self._queries[schema.name].newest_ns()
-            ends[schema.name] = start + schema.tiers[0].interval_ns if start else 0
-        own = ends.pop(SELF_SCHEMA, 0)
-        return max(ends.values(), default=0) or own
+            if start := self._queries[schema.name].newest_ns():
+                spans[schema.name] = start, start + schema.tiers[0].interval_ns
+        own = spans.pop(SELF_SCHEMA, (0, 0))
+        newest_ns = max((start for start, _ in spans.values()), default=0)
+        return min((end for _, end in spans.values() if end > newest_ns), default=own[1])
 
     def closed_ns(self, now_ns: int | None) -> int:
         """Give until when buckets are over: all of them, where no process writes the store."""

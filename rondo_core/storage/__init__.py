@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rondo_core.storage.files import sync_directory as sync_directory
     from rondo_core.storage.lock import writer_pid as writer_pid
     from rondo_core.storage.newest_values import last_values as last_values
+    from rondo_core.storage.own import create_own as create_own
+    from rondo_core.storage.own import own_paths as own_paths
     from rondo_core.storage.recovery import Survival as Survival
     from rondo_core.storage.recovery import survival as survival
     from rondo_core.storage.registry import Registry as Registry
@@ -44,6 +46,8 @@ _HOME = {
     "boot_id": "runs",
     "how_ended": "endings",
     "in_short": "fault_dump",
+    "create_own": "own",
+    "own_paths": "own",
     "check_directory": "write_check",
     "is_abandoned": "directory",
     "last_values": "newest_values",

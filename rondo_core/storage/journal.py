@@ -228,6 +228,8 @@ class Journal:
         except (OSError, RondoError):
             return []
         try:
+            if not any(os.pread(descriptor, _RECORD.size, self.offset)):
+                return []  # as at almost every look: no record has a head of zeroes
             data = read_used(descriptor, self.offset)
         except OSError:
             return []

@@ -25,7 +25,7 @@ from rondo_core.model import layout
 from rondo_core.storage.files import StrPath, open_file, read_bytes, replace_file
 from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
-_RECORD = layout.JOURNAL_RECORD
+_RECORD, _UNUSED = layout.JOURNAL_RECORD, bytes(layout.RUN_BYTES)
 MAX_ENDED_BYTES, _MAX_WRITER_BYTES = 160, 100
 _NUMBER_AT = _RECORD.size + 1 + len(b"\xa6number")  # in a record whose map has fewer than sixteen keys
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}  # msgpack's, and the bytes that follow; others are the byte itself
@@ -151,7 +151,7 @@ def grow_runs(path: StrPath, number: int) -> None:
     """
     records = run_records(path)
     slot = number % len(records)
-    if len(records) == layout.RUN_COUNT or not any(records[slot]) or _number(records[slot]) == number:
+    if len(records) == layout.RUN_COUNT or records[slot] == _UNUSED or _number(records[slot]) == number:
         return
     data = bytearray(layout.JOURNAL_HEADER.pack(layout.RUNS_MAGIC, layout.FORMAT_VERSION, 0))
     data = data.ljust(layout.RUNS_FILE_BYTES, b"\0")
@@ -168,14 +168,14 @@ def read_runs(path: StrPath) -> list[Run]:
     Raises: StoreNotFoundError, StoreError: the file cannot be read; CorruptStoreError: it is not one of runs.
     """
     records = run_records(path)
-    runs = [decode_run(record, slot, len(records)) for slot, record in enumerate(records) if record[0] or any(record)]
+    runs = [decode_run(record, slot, len(records)) for slot, record in enumerate(records) if record != _UNUSED]
     return sorted((run for run in runs if run is not None), key=lambda run: run.number)
 
 
 def newest_run(path: StrPath) -> Run | None:
     """Give the last of the runs on record; None where there is none. Raises: as `read_runs`."""
     records = run_records(path)
-    numbered = [(_number(record), slot) for slot, record in enumerate(records) if record[0] or any(record)]
+    numbered = [(_number(record), slot) for slot, record in enumerate(records) if record != _UNUSED]
     for _, slot in sorted(numbered, reverse=True):
         if (run := decode_run(records[slot], slot, len(records))) is not None:
             return run
@@ -222,7 +222,8 @@ def _number(record: bytes) -> int:
 
 def _read(plain: Any) -> Run | None:
     try:
-        run = Run(*[kind({**_LATER, **plain}[name]) for name, kind in _FACTS])
+        facts = {**_LATER, **plain}
+        run = Run(*[kind(facts[name]) for name, kind in _FACTS])
     except (KeyError, TypeError, ValueError, OverflowError):
         return None
     stamps = (run.opened_ns, run.ended_ns)

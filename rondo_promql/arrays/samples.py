@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rondo_promql.arrays.histograms import Histograms, read_histograms
 from rondo_promql.arrays.vector import Labels, Vector, is_stale, read_labels
+from rondo_promql.errors import QueryExecutionError
 
 Floats = NDArray[np.float64]
 Times = NDArray[np.int64]
@@ -33,6 +34,7 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
     """Put what a source selected into blocks.
 
     Returns: the blocks, in the order of their first series, and how many samples there are.
+    Raises: QueryExecutionError: a series has not as many values, or weights, as timestamps, or these fall.
     """
     blocks: list[SampleBlock] = []
     alike: dict[tuple[bytes, bool], tuple[Times, list[tuple[Labels, Floats, Any]]]] = {}
@@ -44,6 +46,7 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
         if hasattr(values, "cells"):
             stamps = np.asarray(timestamps, dtype=np.int64)
             histograms = read_histograms(values)
+            _check(stamps, [(read_labels(labels), histograms.sum, None)])
             blocks.append(SampleBlock([read_labels(labels)], stamps, np.empty((1, len(stamps))), histograms))
             continue
         row = (read_labels(labels), np.asarray(values, dtype=np.float64), weights)
@@ -55,10 +58,21 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
         rows.append(row)
         last = (timestamps, weights is None, rows)
     for stamps, rows in alike.values():
+        _check(stamps, rows)
         weights = None if rows[0][2] is None else np.array([row[2] for row in rows], dtype=np.float64)
         values = np.array([row[1] for row in rows]).reshape(len(rows), len(stamps))
         blocks.append(SampleBlock([row[0] for row in rows], stamps, values, None, weights))
     return blocks, n_samples
+
+
+def _check(stamps: Times, rows: list[tuple[Labels, Floats, Any]]) -> None:
+    """Refuse what a source must not give: windows of it would be wrong in silence."""
+    what = "" if (stamps[1:] >= stamps[:-1]).all() else "timestamps that fall; the source must sort them"
+    for labels, values, weights in rows:
+        if len(values) != len(stamps) or (weights is not None and len(weights) != len(stamps)):
+            what = f"{len(stamps)} timestamps with {len(values)} values; the source must give as many, of weights too"
+        if what:
+            raise QueryExecutionError(f"{dict(labels)}: {what}")
 
 
 def without_stale(blocks: list[SampleBlock]) -> list[SampleBlock]:

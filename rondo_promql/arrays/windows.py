@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
-# How many values one laid out piece may have: 16 MB of float64.
-_PIECE = 2_000_000
+# How many values one laid out piece may have: 1 MiB of float64.
+_PIECE = 1 << 17
 
 
 @dataclass(slots=True)
@@ -33,6 +33,11 @@ class Windows:
     def counts(self) -> Indices:
         """Give the number of samples in each window: int64 [windows]."""
         return self.high - self.low
+
+    def of_series(self, rows: slice) -> Windows:
+        """Give the same windows over some of the series."""
+        weights = None if self.weights is None else self.weights[rows]
+        return replace(self, values=self.values[rows], weights=weights)
 
     def pieces(self) -> Iterator[tuple[slice, Indices, NDArray[np.bool_], Floats]]:
         """Lay out the windows' samples, a bounded number of windows at a time.

@@ -22,6 +22,8 @@ from rondo_promql.language.nodes import Node, SeriesSelector, Subquery
 Floats = NDArray[np.float64]
 Evaluate = Callable[[Node, Context, Reader], Vector]
 FUNCTIONS: dict[str, Callable[[Windows, list[Floats]], Outcome]] = RANGE_FUNCTIONS | RATE_FUNCTIONS
+# Values, of samples or of steps, to which a function is applied at once: 256 KiB, which a processor's cache holds.
+_PART = 1 << 15
 _KEEP_NAME = frozenset({"first_over_time", "last_over_time"})
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
@@ -69,7 +71,7 @@ def apply_range(
             part = _of_histograms(function, block, block.histograms, moments, node.range_ms)
         else:
             windows = find_windows(block.timestamps, block.values, moments, node.range_ms, block.weights)
-            values, present = FUNCTIONS[function](windows, scalars)
+            values, present = _by_parts(FUNCTIONS[function], windows, scalars)
             part = Vector(block.labels, values, np.broadcast_to(present, values.shape))
         if part is not None:
             parts.append(part)
@@ -77,6 +79,20 @@ def apply_range(
     if function in _KEEP_NAME:
         return vector
     return merge_same_labels(vector.relabelled([without_name(labels) for labels in vector.labels]), strict=True)
+
+
+def _by_parts(function: Callable[[Windows, list[Floats]], Outcome], windows: Windows, scalars: list[Floats]) -> Outcome:
+    """Apply a function to some series at a time, so that what it makes along the way stays small beside the samples."""
+    n_series, n_steps = len(windows.values), len(windows.ends)
+    n_rows = max(1, _PART // max(1, n_steps, windows.values.shape[1]))
+    if n_series <= n_rows:
+        return function(windows, scalars)
+    values = np.empty((n_series, n_steps))
+    present = np.zeros(n_steps, np.bool_)
+    for first in range(0, n_series, n_rows):
+        rows = slice(first, first + n_rows)
+        values[rows], present = function(windows.of_series(rows), scalars)
+    return values, present
 
 
 def _note_names(block: SampleBlock, context: Context) -> None:

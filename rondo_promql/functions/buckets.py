@@ -46,6 +46,8 @@ def _histograms(vector: Vector, warn: Note) -> dict[Labels, _Histogram]:
             continue
         text = dict(labels).get(BUCKET, "")
         bound = bounds[text] if text in bounds else bounds.setdefault(text, _bound(text))
+        if bound is None and not vector.present[row].any():
+            continue
         if bound is None:
             warn(
                 f'PromQL warning: bucket label "{BUCKET}" is missing or has a malformed value of "{text}" '

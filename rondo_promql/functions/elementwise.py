@@ -37,6 +37,12 @@ def _clamp(values: Floats, lowest: Floats, highest: Floats) -> Floats:
     return _clamp_min(_clamp_max(values, highest), lowest)
 
 
+def _hyperbolic(function: np.ufunc, values: Floats) -> Floats:
+    """Give np.cosh or np.sinh; beyond 21 half of e to the value, as Prometheus does, infinite a little earlier."""
+    half = np.exp(np.abs(values)) * 0.5
+    return np.where(np.abs(values) > 21, half if function is np.cosh else np.copysign(half, values), function(values))
+
+
 def _date(read: Callable[[Any], Floats]) -> Callable[[Floats], Floats]:
     """Make a function of seconds since the epoch of one of the date that they are in UTC.
 
@@ -91,7 +97,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "clamp_max": _clamp_max,
     "clamp_min": _clamp_min,
     "cos": np.cos,
-    "cosh": np.cosh,
+    "cosh": lambda values: _hyperbolic(np.cosh, values),
     "deg": lambda values: values * 180 / np.pi,
     "exp": np.exp,
     "floor": np.floor,
@@ -102,7 +108,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "round": _round,
     "sgn": _sign,
     "sin": np.sin,
-    "sinh": np.sinh,
+    "sinh": lambda values: _hyperbolic(np.sinh, values),
     "sqrt": np.sqrt,
     "tan": np.tan,
     "tanh": np.tanh,

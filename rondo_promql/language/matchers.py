@@ -21,7 +21,7 @@ def compile_expression(pattern: str) -> Any:
     try:
         import re2
     except ImportError as error:
-        raise PromqlError("PromQL's regular expressions need google-re2: pip install 'rondo-tsdb[promql]'") from error
+        raise PromqlError("regular expressions need google-re2; install the extra promql of rondo-tsdb") from error
     options = re2.Options()
     options.dot_nl = True
     options.log_errors = False

@@ -72,7 +72,7 @@ def parse_text(query: str) -> Any:
     try:
         import promql_parser
     except ImportError as error:
-        raise PromqlError("PromQL needs promql-parser: pip install 'rondo-tsdb[promql]'") from error
+        raise PromqlError("PromQL needs promql-parser; install the extra promql of rondo-tsdb") from error
     text = normalise_text(query)
     if any(each["number"] and not abs(float(each["number"])) < _LONGEST_S for each in _SPANS.finditer(text)):
         raise QuerySyntaxError(_OUT_OF_RANGE)

@@ -17,6 +17,8 @@ from rondo_promql.language.nodes import Grouping
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Note = Callable[[str], None]
+# Values that are aggregated at once, and steps at least: what is made along the way stays small beside them all.
+_PART, _MIN_STEPS = 1 << 15, 32
 _MIXED = "PromQL warning: encountered a mix of histograms and floats for aggregation"
 
 
@@ -64,10 +66,16 @@ def aggregate(operator: str, vector: Vector, grouping: Grouping, warn: Note, inf
 def _aggregate_floats(operator: str, vector: Vector, groups: Groups) -> Vector:
     if not groups.labels:
         return empty_vector(vector.values.shape[1])
-    values, present = vector.values[groups.order], vector.present[groups.order]
-    counts = np.add.reduceat(present.astype(np.int64), groups.starts, axis=0)
-    found = _AGGREGATIONS[operator](values, present, groups.starts, counts)
-    return Vector(groups.labels, found, counts > 0)
+    shape = len(groups.labels), vector.values.shape[1]
+    found, known = np.empty(shape), np.empty(shape, np.bool_)
+    width = max(_MIN_STEPS, _PART // len(groups.order))
+    for first in range(0, shape[1], width):
+        steps = slice(first, first + width)
+        values, present = vector.values[groups.order, steps], vector.present[groups.order, steps]
+        counts = np.add.reduceat(present.astype(np.int64), groups.starts, axis=0)
+        found[:, steps] = _AGGREGATIONS[operator](values, present, groups.starts, counts)
+        known[:, steps] = counts > 0
+    return Vector(groups.labels, found, known)
 
 
 def _sum(values: Floats, present: Mask, starts: NDArray[np.int64], _: NDArray[np.int64]) -> Floats:

@@ -64,13 +64,13 @@ class Parameters:
         raise _wrong(name, text, "give seconds since the epoch, or 2026-01-31T12:00:00Z")
 
     def duration_ms(self, name: str, default: int | None = None) -> int:
-        """Give a duration: seconds, or 1h30m. Raises: UsageError: it is missing, or no duration."""
+        """Give a duration: seconds, or 1h30m, at most all time. Raises: UsageError: it is missing, or none."""
         text = self.text(name)
         if not text and default is not None:
             return default
         with suppress(ValueError, OverflowError):
             if len(text) <= _MAX_CHARS:
-                return _duration_ms(text)
+                return max(-LAST_MS, min(LAST_MS, _duration_ms(text)))
         raise _wrong(name, text, "give seconds, or 1h30m")
 
     def limit(self, name: str = "limit") -> int:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from rondo_promql import Histograms
 
+_MAX_PLAIN = 1e15  # whole numbers below it have no exponent
+
 
 def number_text(value: float) -> str:
     """Write a number as Prometheus's clients read it."""
@@ -57,8 +59,11 @@ class PointsWriter:
 
 def _texts(values: NDArray[np.float64]) -> bytes:
     """Write numbers, a comma between two; what is no finite one is null."""
-    text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
-    return text[1:-1].replace(b".0,", b",").removesuffix(b".0")
+    whole = values == np.trunc(values)
+    if whole.all() and np.abs(values).max(initial=0) < _MAX_PLAIN and not (np.signbit(values) & (values == 0)).any():
+        return orjson.dumps(values.astype(np.int64), option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    text = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1]
+    return text.replace(b".0,", b",").removesuffix(b".0") if whole.any() else text
 
 
 def matrix_json(series: Iterable[tuple[Mapping[str, str], NDArray[np.int64], Any]]) -> bytes:

@@ -217,6 +217,14 @@ def test_wrong_input_is_one_line_and_a_status(demo, tmp_path):
         assert what in one_line(spawn(*arguments), status), arguments
 
 
+@pytest.mark.parametrize("group", [(), ("config",), ("plugin",), ("watch",)])
+def test_a_group_without_a_command_shows_its_help(group):
+    """The same lines that --help gives, each a line: what commands there are is what is missing."""
+    said, asked = rondo(*group), rondo(*group, "--help")
+    assert (said.stdout or said.stderr).rstrip() == asked.stdout.rstrip()
+    assert len(asked.stdout.splitlines()) > 5
+
+
 def test_no_permission_on_dev_kvm_is_one_line(monkeypatch, capsys):
     """Asked for by name, a /dev/kvm that may not be opened is an error with the mend; auto takes the software CPU."""
     real = os.open
@@ -364,7 +372,11 @@ def test_coverage_is_shown_where_it_is_asked_for(demo):
 
 
 def test_the_list_of_commands_says_what_each_does():
-    """`rondo --help` imports no command, and has the first sentence of each one's own help."""
+    """`rondo --help` imports no command, and has the first sentence of each one's own help, whole, in order of their names."""
+    listed = rondo("--help").stdout.partition("Commands:\n")[2]
+    assert " ".join(listed.split()) == " ".join(
+        f"{name} {' '.join(words.split())}" for name, words in sorted(COMMANDS.items())
+    )
     with click.Context(cli) as ctx:
         for name, words in COMMANDS.items():
             assert words == cli.get_command(ctx, name).get_short_help_str(200), name

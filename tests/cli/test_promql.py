@@ -127,6 +127,25 @@ def test_an_alert_is_an_exit_status_and_the_series_that_fire(store, capsys):
     assert said(capsys, "alert", store, "level + on(x) requests_total")[0] == 3
 
 
+def test_no_one_takes_a_store_that_cannot_be_read_for_one_where_nothing_fires(store, capsys):
+    """An alert that fires is one; where nothing does, or no store is whole, what was left out makes it unknown."""
+    whole, hurt = store, store.with_name("b.rondo")
+    record(hurt)
+    (hurt / "meta").write_bytes(b"no meta")
+    directory = store.parent
+    fires, unknown = (said(capsys, "alert", directory, f"level > {bound}", "--at", "-1s") for bound in (5, 500))
+    assert (fires[0], unknown[0], unknown[1]) == (1, 3, [])
+    assert all("left out: " in each[2][0] and len(each[2]) == 1 for each in (fires, unknown))
+    (whole / "meta").write_bytes(b"no meta")
+    for command, status in (("query --promql", 1), ("top", 1), ("alert", 3)):
+        name, *options = command.split()
+        found = said(capsys, name, directory, *options, "level > 5")
+        assert (found[0], found[1]) == (status, [])
+        assert (
+            found[2][-1] == f"rondo: {directory}: no store here or below can be read; repair or move what was left out"
+        )
+
+
 def test_a_directory_is_asked_as_one_store(store, capsys):
     """Sums go over all stores, and each series names its own; what is no store is said."""
     record(store.with_name("b.rondo"), 20)

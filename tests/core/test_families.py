@@ -31,7 +31,7 @@ def test_a_family_gives_the_handle_that_the_store_does(store, kind, record):
     assert handle is family.labels(code="200", route="/") is family.labels("/", 200)
     assert handle is getattr(store, kind)("things_total", route="/", code="200", host="a")
     assert (handle.series.help, str(handle.series)) == ("Things.", 'things_total{code="200",host="a",route="/"}')
-    assert store.query("things_total", fn={"summary": "sum"}.get(kind, "last"))[0].values.tolist() == [3.0]
+    assert store.query("things_total", fn={"summary": "sum"}.get(kind, "last"), open=True)[0].values.tolist() == [3.0]
 
 
 class Colour(StrEnum):

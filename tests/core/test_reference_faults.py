@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from rondo_core import Store, StoreReader
+from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.errors import RetryableExportError
 from rondo_core.export.cursor import cursor_path, load_cursor
 from rondo_core.export.runner import Runner
@@ -113,6 +113,30 @@ def test_a_relative_range_finds_the_end_of_a_finished_store(path, clock, small_s
     with StoreReader(path) as reader:
         (data,) = reader.query("g", "10s")
     assert data.values.tolist() == [20, 21, 22, 23, 24, 25, 26, 27, 28, 29]
+
+
+@pytest.mark.parametrize("seconds", [15, 400])
+def test_a_coarse_schema_does_not_move_the_end_of_a_finished_store(path, clock, small_schemas, seconds):
+    """A bucket of five minutes goes on after the life that it is of: the last 10 s end with the finest newest bucket.
+
+    A sample of the coarse schema alone, later than all others, does move it: to its bucket's end.
+    """
+    rare = Schema("rare", "gauge", 1, (Tier("5m", "1h"),), match="milestone")
+    schemas = [rare, *small_schemas]
+    with Store(path, schemas, clock=clock) as store:
+        store.gauge("milestone").set(0)
+        for second in range(seconds):
+            store.gauge("g").set(second)
+            clock.advance(1)
+        end_ns = clock()
+    with StoreReader(path) as reader:
+        assert reader.end_ns() == end_ns
+        assert reader.query("g", "10s")[0].values.tolist() == list(range(seconds - 10, seconds))
+    clock.advance(900)
+    with Store(path, schemas, clock=clock) as store:
+        store.gauge("milestone").set(1)
+    with StoreReader(path) as reader:
+        assert reader.end_ns() == (clock() // (300 * 10**9) + 1) * 300 * 10**9
 
 
 def test_the_cursor_moves_only_after_the_acknowledgement(store, clock, path):

@@ -9,7 +9,7 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.model.prometheus import STALE_BITS
-from rondo_core.read import open_source
+from rondo_core.read import StoreSource, open_source
 from rondo_promql import evaluate, evaluate_instant
 
 S, START_S = 10**9, 1_700_000_100
@@ -266,3 +266,30 @@ def test_a_range_over_many_dead_stores_is_the_sum_of_each(tmp_path):
                 [(_, stamps, values)] = evaluate(asked[0], reader.source(), *asked[2:]).plain()
                 single[(stamps // 1000 - START_S).astype(int)] += values
         assert np.allclose(first[0][2], single[(first[0][1] // 1000 - START_S).astype(int)])
+
+
+def test_a_label_that_must_be_equal_chooses_what_a_look_at_each_series_does(path, clock):
+    """Also among series that are declared later, under labels that win, and where no series has the label."""
+    schemas = [Schema("counters", "counter", 200, TIERS)]
+    with Store(path, schemas, clock=clock) as store, StoreReader(path) as reader:
+        sources = reader.source(), StoreSource(reader, labels=(("parity", "1"),))
+        for n_series in (10, 20, 21, 60):
+            for number in range(n_series):
+                store.counter("c_total", i=number, parity=number % 2, **{"odd": 1} if number % 2 else {}).inc()
+            store.tick()
+            clock.advance(1)
+            for name, text in (("i", "7"), ("i", "20"), ("i", "99"), ("parity", "1"), ("odd", "1"), ("odd", "")):
+                for more in ("", ',parity="1"', ',i!="7"', ',nope="1"', ',nope=""'):
+                    for source in sources:
+                        equal = evaluate(f'c_total{{{name}="{text}"{more}}}', source, *every_second())
+                        each = evaluate(f'c_total{{{name}=~"{text}"{more}}}', source, *every_second())
+                        assert [labels for labels, *_ in equal.series] == [labels for labels, *_ in each.series]
+        counts = [
+            len(evaluate(f'c_total{{{label}="1"}}', sources[1], *every_second()).series) for label in ("odd", "parity")
+        ]
+        assert counts == [30, 60]
+
+
+def every_second():
+    """Give the steps of the first seconds, in milliseconds."""
+    return START_S * 1000, (START_S + 5) * 1000, 1000

@@ -128,7 +128,7 @@ def test_the_export_of_getting_started_runs(tmp_path, monkeypatch, receiver):
     monkeypatch.chdir(tmp_path)
     text = (ROOT / "docs/getting-started.md").read_text()
     program = next(block for language, block in FENCED.findall(text) if language == "python")
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True)
+    subprocess.run([sys.executable, "-c", textwrap.dedent(program)], cwd=tmp_path, check=True)
     (line,) = [line for line in commands(text) if "--url" in line]
     assert run(words(line.replace(URL, receiver))) == 0
 
@@ -141,6 +141,6 @@ def test_every_program_of_getting_started_runs(tmp_path, monkeypatch):
     programs = [block for language, block in FENCED.findall(text) if language == "python"]
     assert len(programs) >= 5
     for program in programs:
-        subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=tmp_path, check=True)
+        subprocess.run([sys.executable, "-W", "error", "-c", textwrap.dedent(program)], cwd=tmp_path, check=True)
     assert len(list((tmp_path / "state" / "rondo" / "web").iterdir())) == 1
     assert (tmp_path / "nightly.rondo" / "meta").is_file()

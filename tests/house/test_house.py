@@ -12,6 +12,7 @@ import pytest
 
 from rondo_core import Store, errors, hookspecs
 from rondo_core.model import layout
+from rondo_job import hookspecs as job_hookspecs
 from rondo_vmm import errors as vmm_errors
 from rondo_vmm import hookspecs as vmm_hookspecs
 from rondo_web import errors as web_errors
@@ -73,7 +74,19 @@ FLOORS = {
         "results",
         "engine",
     ),
-    "rondo_job": ("pytest_plugin",),
+    "rondo_job": (
+        "facts",
+        "files",
+        "life",
+        "groups",
+        "processes",
+        "describe ending hookspecs schemas",
+        "plugins start",
+        "recording",
+        "run",
+        "autopsy",
+        "pytest_plugin",
+    ),
     "rondo_web": (
         "errors listening",
         "reading sidecar",
@@ -93,7 +106,7 @@ FLOORS = {
         "answers top_table",
         "vmm_run",
         "vmm_many",
-        "agent alert bench check config copy edit export export_status info ls migrate plan plugin plugins prune query repair serve top vmm watch",
+        "agent alert autopsy bench check config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair run serve set top vmm watch",
         "main",
         "__main__",
     ),
@@ -429,7 +442,7 @@ def hooks_of(module):
 
 def test_every_hook_has_a_test_and_one_that_is_removed_is_missed():
     """A test has the hook's whole name; without it, and with those of all others, that hook alone is found wanting."""
-    hooks = [node.name for module in (hookspecs, vmm_hookspecs) for node in hooks_of(module)]
+    hooks = [node.name for module in (hookspecs, vmm_hookspecs, job_hookspecs) for node in hooks_of(module)]
     sources = [path.read_text() for path in (ROOT / "tests").rglob("test_*.py")]
     sources = [source for source in sources if "def test_hook_" in source]
     assert untested(hooks, sources) == set()
@@ -441,7 +454,7 @@ def test_every_hook_has_a_test_and_one_that_is_removed_is_missed():
 def test_every_hook_is_documented():
     """Its exact signature heads a section of docs/hooks.md, and its docstring has the five parts."""
     docs = (ROOT / "docs" / "hooks.md").read_text()
-    for module in (hookspecs, vmm_hookspecs):
+    for module in (hookspecs, vmm_hookspecs, job_hookspecs):
         for node in hooks_of(module):
             signature = f"{node.name}({', '.join(argument.arg for argument in node.args.args)})"
             assert f"## `{signature}`" in docs, signature

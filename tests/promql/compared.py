@@ -50,6 +50,16 @@ UNSURE = (
     (r"\b(rate|increase|delta)\(odd.*[=<>]|[=<>].*\b(rate|increase|delta)\(odd", "any", "what such differences equal"),
     (r"%.*\^|\^.*%|%.*\be(xp)?\b|\bexp\b.*%|\b(sin|cos|tan)\b", "values", "the last digit of a large number's rest"),
     (r"\bcount_values\b", "any", "the last digits of a value that became a label"),
+    (
+        r"\b(minute|hour|month|year|day\w+)\b.*\b(exp|cosh|sinh)\b",
+        "values",
+        "the seconds of what no float counts by seconds",
+    ),
+    (
+        r"\b(floor|ceil|round)\b.*\bavg\b",
+        "values",
+        "the side of a whole number on which a mean lies, by the order of its sum",
+    ),
 )
 TOGETHER = 500  # expressions to a set of series
 START_MS, LENGTH_S = 1_699_999_990_000, 1800

@@ -79,6 +79,47 @@ def test_a_range_that_is_none_is_refused(query, range_ms, message):
     assert str(refused.value) == message
 
 
+@pytest.mark.parametrize("given", [2**63, -(2**70), math.nan, math.inf, "soon", None])
+def test_a_time_that_is_none_is_refused(lists, given):
+    """As start, end, step and time alike: in one line that names it, before anything is read."""
+    asked = [
+        lambda: evaluate("x", None, given, 1, 1),
+        lambda: evaluate("x", None, 0, given, 1),
+        lambda: evaluate("x", None, 0, 1, given),
+        lambda: evaluate_instant("x[5m:]", None, given),
+    ]
+    for name, ask in zip(("start", "end", "step", "time"), asked, strict=True):
+        with pytest.raises(QuerySyntaxError) as refused:
+            ask()
+        assert str(refused.value).startswith(f"{name} {given!r}: no time in milliseconds; give a whole number")
+    with pytest.raises(QuerySyntaxError, match="zero or negative"):
+        evaluate("x", None, 0, 1, 0.5)
+    for at_ms in (-(2**60), 2**60):
+        assert evaluate_instant("max_over_time(x[5m:1m] offset 1w) + x", lists(), at_ms).plain() == []
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (([0, 1, 2], [1.0, 2.0]), "3 timestamps with 2 values; the source must give as many, of weights too"),
+        (([0, 1], [1.0, 2.0], [1.0]), "2 timestamps with 2 values; the source must give as many, of weights too"),
+        (([2, 0, 1], [1.0, 2.0, 3.0]), "timestamps that fall; the source must sort them"),
+    ],
+)
+def test_a_source_that_breaks_its_word_is_told_of_it(row, message):
+    """By the labels of the series: nothing is answered from windows that are wrong. The same time twice is no fall."""
+
+    class One:
+        def select(self, *_):
+            return [({"__name__": "x", "i": "1"}, *row)]
+
+    with pytest.raises(QueryExecutionError) as refused:
+        evaluate_instant("sum_over_time(x[1m])", One(), 3)
+    assert str(refused.value) == f"{{'__name__': 'x', 'i': '1'}}: {message}"
+    row = ([0, 1, 1], [1.0, 2.0, 3.0])
+    assert evaluate_instant("x", One(), 3).plain() == [({"__name__": "x", "i": "1"}, 3.0)]
+
+
 def test_a_scalar_over_a_range_is_a_series_without_labels(lists):
     """At every step."""
     result = evaluate("time() * 2", lists(), 0, 2000, 1000)

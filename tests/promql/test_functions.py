@@ -37,6 +37,10 @@ NAN, INF = math.nan, math.inf
         ("atan(vector(1))", math.atan(1)),
         ("sinh(vector(1))", math.sinh(1)),
         ("cosh(vector(1))", math.cosh(1)),
+        ("cosh(vector(-709.7))", math.cosh(709.7)),
+        ("cosh(vector(-710))", INF),  # as Prometheus halves what is infinite already
+        ("sinh(vector(-710))", -INF),
+        ("sinh(vector(NaN))", NAN),
         ("tanh(vector(1))", math.tanh(1)),
         ("asinh(vector(1))", math.asinh(1)),
         ("acosh(vector(2))", math.acosh(2)),

@@ -171,6 +171,14 @@ def test_a_native_histogram_is_answered_at_each_step(lists, stale):
     assert at_ms.tolist() == [2 * MINUTE]
 
 
+def test_a_native_histogram_lacks_no_bucket_label(lists):
+    """Only a float that is there can lack its `le`: a quantile of native histograms alone warns of nothing."""
+    source = lists(native([[1, 2], [2, 4]], i="0"), native([[3, 4], [5, 6]], i="1"))
+    for query in ("n", "sum(n)", "rate(n[3m])", "sum by (i) (rate(n[3m]))", "avg(n) * 2"):
+        result = evaluate_instant(f"histogram_quantile(0.5, {query})", source, MINUTE)
+        assert (len(result.plain()) > 0, result.warnings) == (True, []), query
+
+
 def test_floats_and_histograms_do_not_mix(lists, series):
     """A group with both has no sum, and says so; an operator on both says so too."""
     source = lists(native([[1, 2]], i="0"), series("n", [3], i="1"))

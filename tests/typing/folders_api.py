@@ -67,6 +67,7 @@ from rondo_core.model import (
     Series,
     canonical_labels,
     check_metric_name,
+    check_schemas,
     format_series,
     is_directory,
     is_there,
@@ -78,6 +79,7 @@ from rondo_core.model import (
     read_named,
     read_secret,
     sketch,
+    state_directory,
     with_room,
     write_schemas,
 )
@@ -124,11 +126,13 @@ from rondo_core.storage import (
     Survival,
     boot_id,
     check_directory,
+    create_own,
     how_ended,
     in_short,
     is_abandoned,
     last_values,
     outcome,
+    own_paths,
     read_dump,
     read_ended,
     read_meta,
@@ -170,12 +174,14 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(overridden(labels, {"a": "b"}), Labels)
     assert_type(format_series(check_metric_name("a"), labels), str)
     assert_type([tier.slot_count for tier in DEFAULT_TIERS], list[int])
+    assert_type(check_schemas(DEFAULT_SCHEMAS), tuple[Schema, ...])
     assert_type(with_room([*DEFAULT_SCHEMAS, *SELF_SCHEMAS], 2), tuple[Schema, ...])
     assert_type(write_schemas(DEFAULT_SCHEMAS), str)
     assert_type(OVERFLOW, tuple[str, str])
     assert_type([META_FILE, RUNS_FILE, SELF_MATCH, SELF_SCHEMA], list[str])
     assert_type(parse_range("15m").last_ns, int | None)
     assert_type(parse_selector("a{b=c}"), Selector)
+    assert_type(state_directory(), Path)
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
     load_fold()
@@ -198,6 +204,7 @@ def stores(path: Path) -> None:
     assert_type(is_abandoned(path), bool)
     assert_type(size_bytes(DEFAULT_SCHEMAS), int)
     assert_type(read_meta(path), Meta)
+    assert_type(create_own(own_paths(path), SELF_SCHEMAS, (), 0, ()), Path)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
     assert_type([how_ended(run, None) + outcome(run, 1) for run in read_runs(path)], list[str])
     with Folder(path) as folder:

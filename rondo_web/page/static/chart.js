@@ -103,7 +103,7 @@ export class Chart {
     return {
       width: this.host.clientWidth || 300,
       height,
-      padding: [10, relative ? 24 : 16, 0, 0],
+      padding: [10, 28, 0, 0], // on the right half a time is written, beyond where the points end
       legend: { show: false },
       cursor: {
         sync: { key: sync, setSeries: false, scales: ["x", null], filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },

@@ -77,6 +77,8 @@ def test_a_range_has_a_bounded_number_of_steps(start, end, step, said):
         of(start=start, end=end, step=step).steps_ms()
     assert said in str(caught.value)
     assert of(start="0", end="11000", step="1").steps_ms() == (0, 11_000_000, 1000)
+    beyond = of(start="-1e300", end="1e300", step="1e290").steps_ms()  # which no int64 counts
+    assert all(abs(each) < 1 << 53 for each in beyond)
 
 
 def test_a_form_comes_before_the_url_and_a_name_may_be_given_again():

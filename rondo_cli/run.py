@@ -1,0 +1,72 @@
+"""`rondo run`: run a command and record its whole tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rondo_cli import run_long
+from rondo_cli.params import CONFIG, PATH, Duration
+from rondo_cli.printing import say
+from rondo_core.clock import NS_PER_S
+from rondo_core.model import state_directory
+from rondo_core.units import parse_size_bytes
+
+_KEYS = ("keep_last", "keep_for", "keep_bytes")
+_METHODS = ("auto", "cgroup2", "cgroup1", "tree")
+
+
+@click.command("run", context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False})
+@click.argument("argv", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- CMD ...")
+@click.option("--store", type=PATH, default=None, help="The directory of lives; default: rondo's own, its lives.")
+@click.option("--name", default="", help="What the life is called; default: the command.")
+@click.option("--every", type=Duration(), default=NS_PER_S, help="How often it is measured: 1s, down to 50ms.")
+@click.option("--timeout", type=Duration(), default=None, help="End the whole tree after that long; status 124.")
+@click.option("--memory-max", default=None, metavar="SIZE", help="What memory it may have, where a control group can.")
+@click.option("--no-output", is_flag=True, help="Hand over standard output and error untouched; keep no tail of them.")
+@click.option("--method", type=click.Choice(_METHODS), default="auto", show_default=True, help="How to measure.")
+@click.option("--keep-last", type=click.IntRange(0), default=None, help="How many lives the directory keeps; 100.")
+@click.option("--keep-for", default=None, metavar="DURATION", help="For how long after their end they are kept.")
+@click.option("--keep-bytes", default=None, metavar="SIZE", help="What all stores of the directory may take.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing at the end.")
+@CONFIG
+def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **options: Any) -> int:
+    """Run CMD, and record its whole process tree: what it took, and how it ended.
+
+    Its streams, terminal, signals and exit status are as ever. A line at the end says where its life lies; rondo query,
+    rondo info and rondo ls read it, also while it runs, and whatever is killed.
+
+    \b
+    rondo run -- make -j8 test
+    rondo run --name nightly --every 100ms -- python train.py
+    rondo run --timeout 30m --memory-max 4GiB -- ./batch.sh
+    """
+    from rondo_core.plugins import read_config
+    from rondo_job.run import RunRequest, run_job
+
+    known = read_config(config)
+    keep = {key: options[key] if options[key] is not None else known.store.get(key) for key in _KEYS}
+    memory, timeout, method = options["memory_max"], options["timeout"], options["method"]
+    request = RunRequest(
+        command=argv,
+        directory=store or state_directory() / "lives",
+        name=options["name"],
+        every_ns=options["every"],
+        timeout_s=None if timeout is None else timeout / NS_PER_S,
+        memory_max=None if memory is None else parse_size_bytes(memory),
+        copied=not options["no_output"],
+        methods=("cgroup2", "cgroup1") if method == "auto" else (method,),
+        config=known,
+        keep={key: value for key, value in keep.items() if value is not None},
+    )
+    run_long()
+    result = run_job(request)
+    if result.error:
+        say(f"rondo: {result.error}", err=True)
+    if result.unrecorded:
+        say(f"rondo: {argv[0]}: not recorded: {result.unrecorded}", err=True)
+    if result.end is not None and not options["quiet"]:
+        say(f"rondo: {result.summary()}", err=True)
+    return result.exit_status

@@ -1,0 +1,1 @@
+"""How a recorded process, job or virtual machine ended: the verdict, and its evidence line by line."""

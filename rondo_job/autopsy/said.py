@@ -1,0 +1,74 @@
+"""What a job wrote to standard error before its end: a Python traceback, a limit by its words, faulthandler's dump."""
+
+from __future__ import annotations
+
+import re
+
+import attrs
+
+_HEAD = "Traceback (most recent call last):"
+_ERROR = re.compile(r"(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
+_PLACE = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+)')
+_NEAR_END = 8  # lines of output that may follow the traceback that ended a program: of its parent, or a build tool
+_FATAL = "Fatal Python error: "
+# What strerror says, the limit that it means, and of which one has to be of a fork: others say it too.
+LIMITS = (
+    ("Too many open files", "NOFILE", "open files of a process"),
+    ("No space left on device", "", "space of the disk"),
+    ("Disk quota exceeded", "", "the disk's quota"),
+    ("File too large", "FSIZE", "the size of a file"),
+    ("can't start new thread", "NPROC", "threads of the user, or of the control group"),
+    ("Resource temporarily unavailable", "NPROC", "processes of the user, or of the control group"),
+    ("Cannot allocate memory", "AS", "address space, or memory of the machine"),
+)
+
+
+@attrs.frozen
+class Traceback:
+    """The last traceback of a text.
+
+    Attributes: `error`: type and message; `place`: FILE:LINE of its innermost frame; `text`: all of it, as it was
+        written; `at_end`: whether little was written after it.
+    """
+
+    error: str
+    place: str
+    text: str
+    at_end: bool
+
+
+def last_traceback(text: str) -> Traceback | None:
+    """Find the last whole traceback; None where there is none."""
+    lines = text.splitlines()
+    heads = [index for index, line in enumerate(lines) if line.strip().endswith(_HEAD)]
+    for head in reversed(heads):
+        for index in range(head + 1, len(lines)):
+            line = lines[index]
+            if line[:1] in {" ", "\t"} or not line.strip():
+                continue
+            if _ERROR.match(line) is None:
+                break
+            places = [f"{found['file']}:{found['line']}" for found in map(_PLACE.search, lines[head:index]) if found]
+            after = [each for each in lines[index + 1 :] if each.strip()]
+            block = "\n".join(lines[head : index + 1])
+            return Traceback(line.strip(), places[-1] if places else "", block, len(after) <= _NEAR_END)
+    return None
+
+
+def limit_in(text: str) -> tuple[str, str, str] | None:
+    """Find the limit that an error's words tell of: the words, the name in `resource`, what it limits; None: none."""
+    for words, name, what in LIMITS:
+        if words in text and ("fork" in text or not words.startswith("Resource")):
+            return words, name, what
+    return None
+
+
+def fatal_error(text: str) -> str:
+    """Give the dump that Python's faulthandler wrote last, to its end; empty where there is none."""
+    at = text.rfind(_FATAL)
+    return "" if at < 0 else text[at:].rstrip()
+
+
+def last_lines(text: str, count: int) -> list[str]:
+    """Give the last lines that are not blank."""
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]

@@ -1,0 +1,1 @@
+"""Files of a life beside its store's own: bounded, and whole after a kill of whoever writes them."""

@@ -1,0 +1,1 @@
+"""The recorders of a job, found by entry point like anyone's."""

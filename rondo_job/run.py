@@ -1,0 +1,311 @@
+"""The recorder of a job: starts it, measures its whole tree, passes signals on, and puts on record how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
+from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_core.plugins import Config
+from rondo_core.units import format_size
+from rondo_job.facts import LifeEnd, Method, ReceivedSignal
+from rondo_job.start.launch import NOT_EXECUTABLE, NOT_FOUND, Launch
+from rondo_job.start.output import plan_output
+from rondo_job.start.output_relay import OutputRelay
+
+if TYPE_CHECKING:
+    from rondo_job.recording import JobRecording
+
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+TIMED_OUT = 124  # the exit status of timeout(1)
+KILL_AFTER_S = 10.0  # after a SIGTERM for the timeout
+MAX_SIGNALS = 32  # that are put on record
+DENSE_S, DENSE_NS = 10, 100_000_000  # how long a job is measured more often at first, and how often
+_FROM_KERNEL = 0x80  # SI_KERNEL: a terminal sent it, to the whole process group. Source: sigaction(2)
+
+
+@attrs.frozen
+class RunRequest:
+    """What was asked for.
+
+    Attributes:
+        command: what is run; directory: of lives; name: of the life, empty: by the command.
+        every_ns: how often it is measured after the first ten seconds.
+        timeout_s: after which it is ended; memory_max: bytes that it may have, None: as ever.
+        copied: whether its output is copied, so that there is a tail of it.
+        methods: of measuring that may be used, before the tree.
+        config: of the file; keep: the bound of the directory, see `Bound.read`.
+    """
+
+    command: tuple[str, ...]
+    directory: Path
+    name: str = ""
+    every_ns: int = NS_PER_S
+    timeout_s: float | None = None
+    memory_max: int | None = None
+    copied: bool = True
+    methods: tuple[Method, ...] = ("cgroup2", "cgroup1")
+    config: Config = attrs.field(factory=Config)
+    keep: Mapping[str, Any] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class RunResult:
+    """What became of it.
+
+    Attributes:
+        exit_status: the job's own; 128 and the signal that ended it; 124: the timeout; 127, 126: it could not be begun.
+        end: None: it could not be begun, and `error` says why.
+        life: where its store is; None: it was not recorded, and `unrecorded` says why.
+        wall_s; method.
+    """
+
+    exit_status: int
+    wall_s: float
+    end: LifeEnd | None = None
+    life: Path | None = None
+    method: str = ""
+    error: str = ""
+    unrecorded: str = ""
+
+    def summary(self) -> str:
+        """Say on one line how it ended, what it took, and where its life lies."""
+        end = self.end
+        if end is None:
+            return self.error
+        timed_out = " (timed out)" if end.timed_out else ""
+        parts = [f"{end}{timed_out} after {self.wall_s:.2f} s"]
+        if end.cpu_s is not None:
+            parts.append(f"{end.cpu_s:.2f} s CPU")
+        if end.memory_peak_bytes is not None:
+            parts.append(f"peak {format_size(end.memory_peak_bytes)} with page cache")
+        elif end.usage is not None and end.usage.max_rss_bytes and self.life is not None:
+            parts.append(f"largest process {format_size(end.usage.max_rss_bytes)}")
+        where = f" ({self.method}); life {self.life}" if self.life is not None else ""
+        return f"{', '.join(parts)}{where}"
+
+
+def run_job(request: RunRequest) -> RunResult:
+    """Run a job to its end and record it; whatever befalls the recording, the job runs as it would alone.
+
+    Call it on the main thread of a process that does nothing else and has no thread yet: its signals and children are
+    the job's.
+    Raises: UsageError: what was asked for cannot be; the job has not begun then.
+    """
+    from rondo_job.schemas import job_schemas
+
+    job_schemas(request.every_ns)
+    watched = {number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD})
+    try:
+        return _Run(request, watched, mask).run()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+class _Run:
+    """One run; single-threaded but for exporters."""
+
+    def __init__(self, request: RunRequest, watched: set[signal.Signals], mask: set[Any]) -> None:
+        """Fork relay and job while this process is small; neither has begun."""
+        self.request, self._watched, self._mask = request, watched, mask
+        self._output = plan_output(copied=request.copied)
+        self._relay = OutputRelay(self._output, watched, _write_lost_end)
+        try:
+            self._launch = Launch(request.command, self._output, mask)
+        finally:
+            self._output.close_inner()
+        if not self._output.session and self._output.kinds.get("stdout") == "terminal":
+            self._watched = watched | {signal.SIGTSTP}
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
+        self.pid = self._launch.pid
+        self._signals = list[ReceivedSignal]()
+        self._timed_out = False
+        self._kill_at_ns = 0
+        self._recording: JobRecording | None = None
+        self._unrecorded = ""
+
+    def run(self) -> RunResult:
+        """Run it to its end."""
+        _prepare_recorder(self._relay.pid)
+        try:
+            self._recording = self._open_recording()
+        except UsageError:
+            self._launch.abandon()
+            self._relay.end()
+            os.waitpid(self.pid, 0)
+            raise
+        recording = self._recording
+        environment = {} if recording is None else recording.environment
+        began_ns = monotonic_ns()
+        failure = self._launch.go(environment)
+        if recording is not None and failure is None:
+            recording.begin()
+        status, usage = self._wait(began_ns)
+        wall_s = (monotonic_ns() - began_ns) / NS_PER_S
+        ended_ns = wall_ns()
+        if failure is not None:
+            return self._not_begun(failure, wall_s)
+        self._relay.drain()
+        timed_out = self._timed_out
+        end = LifeEnd(ended_ns, status, "wait", timed_out=timed_out, signals=tuple(self._signals))
+        life, method = None, ""
+        if recording is not None:
+            end = recording.finish(end, usage)
+            life, method = recording.path, recording.method
+            self._unrecorded = self._unrecorded or recording.failure
+        self._relay.end()
+        exit_status = TIMED_OUT if timed_out else os.waitstatus_to_exitcode(status)
+        exit_status = exit_status if exit_status >= 0 else 128 - exit_status
+        return RunResult(exit_status, wall_s, end, life, method, unrecorded=self._unrecorded)
+
+    def _open_recording(self) -> JobRecording | None:
+        """Have everything ready to record; None: it cannot be, and the job runs unrecorded."""
+        from rondo_job.recording import JobRecording
+
+        try:
+            recording = JobRecording(self.request, self.pid, self._relay.pid, self._output)
+        except UsageError:
+            raise
+        except (RondoError, OSError) as error:
+            self._unrecorded = one_line(error)
+            return None
+        self._relay.send_facts(recording.for_relay())
+        return recording
+
+    def _not_begun(self, failure: OSError, wall_s: float) -> RunResult:
+        status = NOT_FOUND if isinstance(failure, FileNotFoundError) else NOT_EXECUTABLE
+        if self._recording is not None:
+            self._recording.discard()
+        self._relay.end()
+        return RunResult(status, wall_s, error=f"{self.request.command[0]}: {failure.strerror}")
+
+    # -- while it runs
+
+    def _wait(self, began_ns: int) -> tuple[int, Any]:
+        """Measure, and pass signals on, until the job has ended; give its wait status and `wait4`'s usage."""
+        watched = [*self._watched, signal.SIGCHLD]
+        dense_until_ns = began_ns + DENSE_S * NS_PER_S
+        timeout_s = self.request.timeout_s
+        timeout_ns = None if timeout_s is None else began_ns + round(timeout_s * NS_PER_S)
+        step_ns = min(DENSE_NS, self.request.every_ns)
+        next_ns = wall_ns() // step_ns * step_ns + step_ns
+        while True:
+            now_ns = wall_ns()
+            wait_ns = next_ns - now_ns
+            if not 0 < wait_ns <= step_ns:  # it is over, or the clock has stepped
+                if monotonic_ns() >= dense_until_ns:
+                    step_ns = self.request.every_ns
+                self._tick(now_ns)
+                next_ns = now_ns // step_ns * step_ns + step_ns
+                wait_ns = max(next_ns - wall_ns(), 0)
+            if timeout_ns is not None:
+                left_ns = timeout_ns - monotonic_ns()
+                if left_ns <= 0:
+                    timeout_ns = self._time_out()
+                    continue
+                wait_ns = min(wait_ns, left_ns)
+            info = signal.sigtimedwait(watched, wait_ns / NS_PER_S)
+            if info is None:
+                continue
+            if info.si_signo == signal.SIGCHLD:
+                ended = self._reap()
+                if ended is not None:
+                    return ended
+            else:
+                self._pass_on(info)
+
+    def _tick(self, now_ns: int) -> None:
+        if self._recording is not None:
+            self._recording.tick(now_ns)
+
+    def _reap(self) -> tuple[int, Any] | None:
+        """Wait for whoever has ended: the job, orphans of its tree, the relay. Returns: of the job; None: it runs."""
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return None
+            if info is None:
+                return None
+            if info.si_pid == self.pid:
+                self._tick_last()
+            elif info.si_pid != self._relay.pid and self._recording is not None:
+                self._recording.look_at(info.si_pid)
+            _, status, usage = os.wait4(info.si_pid, 0)
+            if info.si_pid != self._relay.pid and self._recording is not None:
+                self._recording.note_reaped(info.si_pid, status, usage)
+            if info.si_pid == self.pid:
+                return status, usage
+
+    def _tick_last(self) -> None:
+        """Measure once more: what has ended is there until it is reaped."""
+        if self._recording is not None:
+            self._recording.tick(wall_ns(), last=True)
+
+    def _pass_on(self, info: Any) -> None:
+        """Send the job a signal that came here, unless whoever sent it has sent it to the job too."""
+        number = info.si_signo
+        if number == signal.SIGTSTP:
+            os.kill(os.getpid(), signal.SIGSTOP)  # as all of the group do
+            return
+        why = "passed on"
+        if info.si_code == _FROM_KERNEL or self._relay.was_for_group(number):
+            why = "passed on" if self._output.session else "group"
+        if why == "passed on":
+            self._send(number)
+        self._note_signal(number, info.si_pid if info.si_code != _FROM_KERNEL else 0, why)
+
+    def _note_signal(self, number: int, sender: int, why: str) -> None:
+        if len(self._signals) < MAX_SIGNALS:
+            self._signals.append(ReceivedSignal(int(number), wall_ns(), sender, why))
+
+    def _send(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, number)
+
+    def _time_out(self) -> int | None:
+        """End the whole tree: by SIGTERM, then by SIGKILL. Returns: when it is to be looked at again."""
+        pids = [self.pid] if self._recording is None else self._recording.tree.pids()
+        if not self._timed_out:
+            self._timed_out = True
+            for pid in pids:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGTERM)
+            self._note_signal(signal.SIGTERM, os.getpid(), "timeout")
+            return monotonic_ns() + round(KILL_AFTER_S * NS_PER_S)
+        self._note_signal(signal.SIGKILL, os.getpid(), "timeout")
+        if self._recording is not None and self._recording.leaf.own:
+            self._recording.leaf.kill()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        return None
+
+
+def _write_lost_end(told: dict[str, Any], pidfd: int) -> None:
+    from rondo_job.ending import write_lost_end
+
+    write_lost_end(told, pidfd)
+
+
+def _prepare_recorder(relay_pid: int) -> None:
+    """Let orphans of the tree come to this process, have room for descriptors, and be the last one to be killed."""
+    import ctypes
+
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)  # PR_SET_CHILD_SUBREAPER. Source: linux/prctl.h
+    with contextlib.suppress(OSError, ValueError):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = 4096 if hard == resource.RLIM_INFINITY else min(4096, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    for pid in (os.getpid(), relay_pid):
+        with contextlib.suppress(OSError):  # only with CAP_SYS_RESOURCE
+            Path(f"/proc/{pid}/oom_score_adj").write_text("-900")

@@ -1,0 +1,176 @@
+"""The recorder, the relay and the job are each killed: what is theirs survives, and no more than the last tick is lost."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rondo_job import Life
+from rondo_job.files.names import END
+from tests.job.conftest import wait_gone
+
+# Writes numbered lines as it is told to, one for each that comes; then it ends as it is told.
+COUNTER = """
+import os, sys
+number = 0
+for line in sys.stdin:
+    if line.startswith("exit"):
+        sys.exit(int(line[4:]))
+    number += 1
+    print(number, flush=True)
+    print("E", number, file=sys.stderr, flush=True)
+"""
+
+
+@pytest.fixture
+def counting(lives):
+    """A job that counts, run with pipes."""
+    job = lives.start("-q", "--", sys.executable, "-c", COUNTER, stdin=subprocess.PIPE, bufsize=0)
+    job.stdin.write(b"one\n")
+    assert job.stdout.readline() == b"1\n"
+    yield job
+    job.kill()
+    for pipe in (job.stdin, job.stdout, job.stderr):
+        pipe.close()
+    job.wait()
+
+
+def test_a_job_outlives_its_recorder(lives, counting):
+    """Killed, the recorder takes nothing of the job's with it: input, output and end are as ever, and on record."""
+    counting.kill()
+    counting.wait()
+    life = lives.life()
+    assert life.is_running
+    counting.stdin.write(b"two\nthree\n")
+    assert [counting.stdout.readline() for _ in range(2)] == [b"2\n", b"3\n"]
+    counting.stdin.write(b"exit 7\n")
+    assert counting.stdout.read() == b""
+    assert counting.stderr.read() == b"E 1\nE 2\nE 3\n"
+    wait_gone(life.start.pid)
+    end = wait_for_end(life)
+    assert (end.seen_by, end.exit_code) in {("pidfd", 7), ("relay", None)}  # the latter before Linux 6.15
+    assert life.run.ended == ""
+    assert life.output("stdout") == (b"1\n2\n3\n", 6)
+    assert life.children()[0][0].pid == life.start.pid
+    assert not life.is_running
+    if life.start.method != "tree":
+        assert end.cpu_s > 0
+        assert not [path for path in leaf_folders(life) if Path(path).exists()]
+
+
+def wait_for_end(life):
+    """Wait for the relay to have written the end: its directory tells of each file that comes into it."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    watch = libc.inotify_init()
+    libc.inotify_add_watch(watch, bytes(life.path), 0x80)  # IN_MOVED_TO
+    try:
+        while not (life.path / END).exists():
+            os.read(watch, 4096)
+    finally:
+        os.close(watch)
+    return life.end
+
+
+def leaf_folders(life):
+    level = life.start.before.levels[0]
+    return [f"/sys/fs/cgroup/memory{level.path}", f"/sys/fs/cgroup{level.path}"]
+
+
+def test_marks_that_come_after_the_recorders_death_are_read(lives):
+    """What `rondo mark` says then is nobody's to take, and is in the life."""
+    script = (
+        "read go; rondo mark early; echo marked; read go; rondo mark late n=2; rondo set depth 4; echo done; read go"
+    )
+    job = lives.start("-q", "--", "sh", "-c", script, stdin=subprocess.PIPE, bufsize=0)
+    job.stdin.write(b"go\n")
+    assert job.stdout.readline() == b"marked\n"
+    job.kill()
+    job.wait()
+    job.stdin.write(b"go\n")
+    assert job.stdout.readline() == b"done\n"
+    job.communicate(b"go\n")
+    life = lives.life()
+    assert [str(event) for event in life.marks()] == ["early", "late n=2"]
+    assert ("depth", 4.0) in {(entry.name, entry.value) for entry in life.unread() if entry.kind == "set"}
+    wait_for_end(life)
+
+
+def test_a_job_that_is_stopped_by_a_dead_relay_is_told_so(lives, counting):
+    """A killed relay is a reader that went away: the job's next write fails, and its life goes on to the end."""
+    (relay,) = [pid for pid in children_of(counting.pid) if pid != lives.life().start.pid]
+    os.kill(relay, signal.SIGKILL)
+    wait_gone(relay)
+    counting.stdin.write(b"two\n")
+    counting.stdin.close()
+    counting.stdin = Path(os.devnull).open("wb")  # noqa: SIM115 - the fixture closes it
+    counting.wait(60)
+    assert lives.life().end.exit_code != 0
+    assert lives.life().end.seen_by == "wait"
+
+
+def children_of(pid):
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+KILLS = int(os.environ.get("RONDO_RUN_KILLS", "3"))
+SECONDS = """
+import os, sys, time
+print("ready", flush=True)
+n = 0
+while True:
+    n += 1
+    os.write(1, b"%d\\n" % n)
+    sum(range(20_000))
+"""
+
+
+def test_kills_of_recorder_and_job_leave_all_but_the_last_tick(lives):
+    """At any moment, whoever is killed: the facts, the series up to the last tick, the tail and the table are whole."""
+    chance = random.Random(int(os.environ.get("RONDO_RUN_SEED", "1")))
+    for turn in range(KILLS):
+        who = chance.choice(("recorder", "job", "both"))
+        job = lives.start("-q", "--every", "50ms", "--name", f"turn{turn}", "--", sys.executable, "-c", SECONDS)
+        assert job.stdout.readline() == b"ready\n"
+        n_lines = chance.randrange(1, 2000)
+        for _ in range(n_lines):
+            job.stdout.readline()
+        (path,) = lives.directory.glob(f"turn{turn}-*")
+        life = Life(path)
+        if who != "job":
+            job.send_signal(signal.SIGKILL)
+        if who != "recorder":
+            os.kill(life.start.pid, signal.SIGKILL)
+        else:
+            job.wait(60)
+            assert job.stdout.readline()  # it goes on
+            os.kill(life.start.pid, signal.SIGKILL)
+        out, _ = job.communicate(timeout=60)
+        end = wait_for_end(life)
+        assert end.signal in {signal.SIGKILL, None}
+        check_whole(life, out, end)
+
+
+def check_whole(life, out, end):
+    from rondo_core.maintain.check import check_store
+
+    assert [finding for finding in check_store(life.path) if finding.severity == "damage"] == []
+    tail, passed = life.output("stdout")
+    assert passed >= len(out)
+    assert out[-100:-10] in tail or passed > len(out)
+    children, _ = life.children()
+    assert children[0].pid == life.start.pid
+    with life.open() as reader:
+        (found,) = reader.query("job_processes", tier=0)
+        times = found.timestamps_ns
+    first, last = int(times[0]), int(times[-1])
+    missing = (last - first) // 50_000_000 + 1 - len(times)
+    recorder_died = life.run.ended == ""
+    assert last >= life.start.started_ns - 10**9
+    assert missing <= len(times)  # a tick that the machine was too busy for is absent; none is invented
+    assert recorder_died or last >= end.ended_ns - 2 * 10**9
