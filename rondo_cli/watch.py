@@ -60,9 +60,9 @@ def command(context: click.Context, /, discover: Path | None, store: Path, timeo
             "watch: nothing to watch; give --discover DIRECTORY, or one of the commands qemu and firecracker"
         )
     from rondo_core.retention import Bound
-    from rondo_vmm.discovery.lives import Discovery
+    from rondo_vmm.discovery.lives import MachineDiscovery
 
-    discovery = Discovery(discover, store, Bound.read(keep), lambda line: say(f"rondo: {line}", err=True))
+    discovery = MachineDiscovery(discover, store, Bound.read(keep), lambda line: say(f"rondo: {line}", err=True))
     with unstalled_stderr():
         say(f"rondo: watching what appears below {discover}; recording to {store}", err=True)
         run_long()

@@ -40,7 +40,7 @@ _NO_NAME = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @attrs.define
-class Life:
+class WatchedLife:
     """A machine that is or was watched: who it is, its process, and the name of its store."""
 
     identity: VmIdentity
@@ -48,7 +48,7 @@ class Life:
     store: str
 
 
-class Discovery:
+class MachineDiscovery:
     """Watches a directory. Attributes: `n_lives`: how many machines were recorded."""
 
     def __init__(self, directory: Path, stores: Path, bound: Bound, say: Callable[[str], object]) -> None:
@@ -66,7 +66,7 @@ class Discovery:
         self._tasks: set[asyncio.Task[None]] = set()
         self._watchers: set[QemuWatcher | FirecrackerWatcher] = set()
         self._watched: set[int] = set()  # processes
-        self._lives: list[Life] = []
+        self._lives: list[WatchedLife] = []
         self._said_of_directory = ""
         self._unpruned: set[str] = set()
         self.n_lives = 0
@@ -202,7 +202,7 @@ class Discovery:
         labels = {"vm": name}
         options: dict[str, Any] = {} if clock is None else {"clock": clock}
         store = Store.for_process(self._stores, schemas, name=f"vm-{name}", labels=labels, writer=writer, **options)
-        self._lives.append(Life(who, pid, store.path.name))
+        self._lives.append(WatchedLife(who, pid, store.path.name))
         del self._lives[:-MAX_LIVES]
         self.n_lives += 1
         self._say(f"{path}: {f'process {pid}' if pid else 'watching'}; recording to {store.path}")

@@ -17,7 +17,7 @@ import pytest
 from rondo_cli.main import run
 from rondo_core import Schema, Store, StoreReader, Tier
 from rondo_core.retention import Bound
-from rondo_vmm.discovery.lives import Discovery
+from rondo_vmm.discovery.lives import MachineDiscovery
 from rondo_vmm.discovery.probe import metrics_of
 from rondo_vmm.discovery.sockets import LAST_RETRY_S, SocketDirectory
 from rondo_vmm.firecracker.api import FirecrackerApi
@@ -36,7 +36,7 @@ class Watch:
     def __init__(self, directory, stores, bound=None):
         self.lines = []
         self.said = threading.Condition()
-        self.discovery = Discovery(directory, stores, bound or Bound(), self.say)
+        self.discovery = MachineDiscovery(directory, stores, bound or Bound(), self.say)
         self.thread = threading.Thread(target=self.discovery.run, args=(120,))
 
     def say(self, line):
