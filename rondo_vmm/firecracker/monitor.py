@@ -71,7 +71,7 @@ class MonitorRecorder:
         if self._started and isinstance(size_mib, int):
             self._size.set(float(size_mib) * MIB, now_ns)
         if self._started and self._told is None and self._instance:
-            self._told = self._tell(snapshot_load_s)
+            self._told = self._bind_info(snapshot_load_s)
         if self._told is not None:
             self._told(now_ns)
         if self._usage is not None:
@@ -81,7 +81,7 @@ class MonitorRecorder:
             for usage, thread in self._vcpus.values():
                 usage.record(thread, now_ns)
 
-    def _tell(self, snapshot_load_s: float) -> Tick:
+    def _bind_info(self, snapshot_load_s: float) -> Tick:
         origin = SNAPSHOT if snapshot_load_s else BOOT
         before = snapshot_memory(self._api.pid) if snapshot_load_s and self._api.pid else ""
         identity = VmIdentity(str(self._instance.get("id", "")), "", origin, before)
