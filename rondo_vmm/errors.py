@@ -38,6 +38,10 @@ class QmpError(VmmError):
     """QEMU's monitor cannot be reached, or refused a command."""
 
 
+class ApiError(VmmError):
+    """Firecracker's API cannot be reached, or refused a request."""
+
+
 class GuestError(VmmError):
     """The guest's misdeed: it left what a machine can do."""
 

@@ -49,3 +49,10 @@ def check_rlimits(vcpus: int, *, soft: bool) -> None:
         if most != resource.RLIM_INFINITY and most - used < needed:
             what = f"{max(0, most - used) >> 20} MiB are left for a machine that needs {needed >> 20}"
             raise VmmError(f"not enough memory for this process: {what}; give it more ({how})")
+
+
+def allow_open_files() -> None:
+    """Allow this process as many open files as it may allow itself: each store that it writes has a dozen."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):  # it stays as it is: a store that cannot be opened is said
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))

@@ -19,6 +19,9 @@ US_PER_S = 1_000_000
 MAX_LINE_BYTES = 1 << 18
 MAX_VALUE = 2**63
 MAX_DEVICES = 8  # of each class that have series of their own; Firecracker itself has room for 19 in all
+LOAD = "vm_snapshot_load_seconds"
+# Signals that end Firecracker; a SIGPIPE is only counted. Source: Firecracker's src/vmm/src/signal_handler.rs.
+DEADLY = ("sigsegv", "sigbus", "sigill", "sigxfsz", "sigxcpu", "sighup")
 OTHER = "other"  # the sum of those beyond
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -99,6 +102,18 @@ GROUPS: dict[str, tuple[Rule, ...]] = {
             "gauge",
         ),
     ),
+    "i8042": (_rule("reset_count", "vm_resets_total", "Resets that the guest asked for, which end the monitor."),),
+    "latencies_us": (
+        Rule(
+            ("load_snapshot",),
+            LOAD,
+            "Time in which the machine was loaded from a snapshot.",
+            (),
+            "seconds",
+            US_PER_S,
+            "gauge",
+        ),
+    ),
     "seccomp": (Rule(("num_faults",), "vmm_seccomp_faults", "System calls that the filter refused.", kind="gauge"),),
 }
 DEVICES: dict[str, tuple[str, tuple[Rule, ...]]] = {
@@ -133,10 +148,14 @@ COUNTERS = sum(len(rules) for rules in GROUPS.values()) + (MAX_DEVICES + 1) * OF
 
 @attrs.frozen
 class Flush:
-    """One line: when Firecracker wrote it, ns since the epoch, 0 where it does not say; and what it holds."""
+    """One line: when Firecracker wrote it, ns since the epoch, 0 where it does not say; and what it holds.
+
+    Attributes: `ending`: what Firecracker says of its own end, as the last thing that it writes; empty before.
+    """
 
     at_ns: int
     samples: tuple[FlushSample, ...]
+    ending: str = ""
 
 
 def parse_flush(line: bytes) -> Flush | None:
@@ -149,7 +168,24 @@ def parse_flush(line: bytes) -> Flush | None:
         return None
     at_ms = _number(flush.get("utc_timestamp_ms"))
     samples = tuple(_samples(flush))
-    return Flush(int((at_ms or 0) * NS_PER_MS), samples) if samples or at_ms else None
+    return Flush(int((at_ms or 0) * NS_PER_MS), samples, _ending(flush)) if samples or at_ms else None
+
+
+def _ending(flush: Mapping[str, Any]) -> str:
+    """Say how Firecracker ends by its own account: the gravest that it counts."""
+
+    def counted(group: str, field: str) -> bool:
+        values = flush.get(group)
+        return isinstance(values, dict) and bool(_number(values.get(field)))
+
+    if counted("seccomp", "num_faults"):
+        return "monitor ended by seccomp"
+    for name in DEADLY:
+        if counted("signals", name):
+            return f"monitor ended by {name.upper()}"
+    if counted("vmm", "panic_count"):
+        return "monitor panicked"
+    return "reset" if counted("i8042", "reset_count") else ""
 
 
 def _samples(flush: Mapping[str, Any]) -> Iterator[FlushSample]:

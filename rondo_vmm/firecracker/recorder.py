@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 Key = tuple[str, tuple[tuple[str, str], ...], tuple[str, str] | None]
 OUTCOMES = ("taken", "garbled", "too_long", "known")
-GAUGES = 7
+GAUGES = 16
+MAX_VCPUS = 8  # that have series of their own
+HOST_COUNTERS = 1 + 2 * MAX_VCPUS  # CPU time of the process, and of each virtual CPU with its steal
 MAX_NAMED = 1000  # devices beyond the room that are told apart in order to be counted
 NS_PER_MS = 1_000_000
 READ_BYTES, READ_DIGEST = "vmm_metrics_read_bytes", "vmm_metrics_read_digest"
@@ -39,7 +41,7 @@ def firecracker_schemas() -> tuple[Schema, ...]:
     gauges = Tier("1s", "10m"), Tier("10s", "6h", ("min", "max", "sum")), Tier("5m", "7d", ("max", "sum"))
     return (
         Schema(SELF_SCHEMA, "counter", OWN_SERIES, (Tier("10s", "10m"), Tier("5m", "12h", ("last",))), SELF_MATCH),
-        Schema("counters", "counter", COUNTERS + len(OUTCOMES), tiers, reserve=0),
+        Schema("counters", "counter", COUNTERS + HOST_COUNTERS + len(OUTCOMES), tiers, reserve=0),
         Schema("gauges", "gauge", GAUGES, gauges, reserve=0),
     )
 

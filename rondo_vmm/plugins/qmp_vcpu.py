@@ -1,31 +1,29 @@
-"""Record QEMU's process and its virtual CPUs: memory, CPU time, time waited for a CPU, and under KVM the exits."""
+"""Record QEMU's process, its taps and its virtual CPUs: memory, CPU time, time waited for a CPU, and KVM's exits."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rondo_core import hookimpl
-from rondo_core.clock import NS_PER_S
 from rondo_core.hookspecs import Declare
 from rondo_vmm.hookspecs import EXIT_REASONS, OnReplies, QemuFacts, Questions
-from rondo_vmm.plugins.proc import read_proc, resident_bytes, threads_of
+from rondo_vmm.plugins.proc import threads_of
+from rondo_vmm.plugins.process_usage import ProcessUsage, ThreadUsage
+from rondo_vmm.plugins.taps import TapTraffic
 from rondo_vmm.plugins.totals import Discovery, Follow, Follower
 from rondo_vmm.plugins.uptime import uptime_tick
 
 # Source: arch/x86/kvm/x86.c, the binary statistics of a vCPU; what is left of "exits" is "other".
 EXITS = {"io_exits": "io", "mmio_exits": "mmio", "halt_exits": "hlt"}
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_UTIME = 11  # Source: proc(5), /proc/pid/stat: the 14th field, counted from behind the name in brackets
 
 
 @hookimpl
 def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnReplies]:
     """Declare the process's series, and each virtual CPU's when it is first seen; elsewhere only its exits are had."""
     up = uptime_tick(declare)
-    process = _QemuUsage(declare, qemu.pid) if qemu.pid else None
+    of_process = [each(declare, qemu.pid).record for each in (ProcessUsage, TapTraffic) if qemu.pid]
     vcpus: dict[int, _Vcpu] = {}
     threads: dict[int, int] = {}
     host = _ThreadIds(qemu.pid)
@@ -33,8 +31,8 @@ def rondo_qmp_bind(declare: Declare, qemu: QemuFacts) -> tuple[Questions, OnRepl
 
     def on_replies(replies: Mapping[str, Any], now_ns: int) -> None:
         up(now_ns)
-        if process is not None:
-            process.record(now_ns)
+        for record in of_process:
+            record(now_ns)
         found = replies.get("vcpus", ())
         for each in found:
             index = int(each["cpu-index"])
@@ -73,44 +71,13 @@ class _ThreadIds:
         return self._known.get(thread, 0)
 
 
-class _QemuUsage:
-    """QEMU's own memory, descriptors and CPU time; those that another user's process hides stay absent."""
-
-    def __init__(self, declare: Declare, pid: int) -> None:
-        self._home = Path(f"/proc/{pid}")
-        words = "Resident memory of the monitor, the guest's included."
-        self._memory = declare.gauge("vmm_rss_bytes", help=words, unit="bytes")
-        self._descriptors = declare.gauge("vmm_open_fds", help="Open file descriptors of the monitor.")
-        words = "CPU time of the monitor, its virtual CPUs' included."
-        self._cpu = Follower(declare)("vmm_cpu_seconds_total", words, "seconds")
-
-    def record(self, now_ns: int) -> None:
-        try:
-            memory_bytes = resident_bytes(self._home.name)
-            self._cpu(_cpu_s(self._home), now_ns)
-            if memory_bytes:  # none: the process has ended, and no one has waited for it yet
-                self._memory.set(memory_bytes, now_ns)
-            self._descriptors.set(sum(1 for _ in (self._home / "fd").iterdir()), now_ns)
-        except OSError:
-            return
-
-
 class _Vcpu:
     """One virtual CPU: a thread of QEMU's."""
 
     def __init__(self, declare: Declare, vcpu: int, *, fresh: bool) -> None:
-        followed = self._follow = Follower(declare, fresh=fresh, vcpu=vcpu)
-        self._cpu = followed("vcpu_cpu_seconds_total", "CPU time of the virtual CPU's thread.", "seconds")
-        words = "Time that the virtual CPU's thread waited for a CPU."
-        self._steal = followed("vcpu_steal_seconds_total", words, "seconds")
+        self._follow = Follower(declare, fresh=fresh, vcpu=vcpu)
+        self.record_time = ThreadUsage(self._follow).record
         self._exits: dict[str, Follow] = {}
-
-    def record_time(self, thread: Path, now_ns: int) -> None:
-        try:
-            self._cpu(_cpu_s(thread), now_ns)
-            self._steal(int(read_proc(f"{thread}/schedstat").split()[1]) / NS_PER_S, now_ns)
-        except OSError:
-            return
 
     def record_exits(self, stats: Sequence[Mapping[str, Any]], now_ns: int) -> None:
         """Sort KVM's counts by reason; the series exist where KVM counts."""
@@ -128,9 +95,3 @@ class _Vcpu:
         for reason, count in known.items():
             self._exits[reason](count, now_ns)
         self._exits["other"](max(counts["exits"] - sum(known.values()), 0), now_ns)
-
-
-def _cpu_s(home: Path) -> float:
-    """Read the CPU time of a process or a thread, user and system, in seconds. Raises: OSError: it has ended."""
-    fields = read_proc(f"{home}/stat").rpartition(b")")[2].split()
-    return (int(fields[_UTIME]) + int(fields[_UTIME + 1])) / _TICKS_PER_S

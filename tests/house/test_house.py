@@ -58,6 +58,7 @@ FLOORS = {
         "kvm soft",
         "plugins",
         "qemu firecracker",
+        "discovery",
         "schemas",
         "build",
         "monitor",

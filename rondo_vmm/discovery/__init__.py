@@ -1,0 +1,1 @@
+"""Monitors found by their sockets below a directory, each machine recorded for as long as it lives."""
