@@ -75,6 +75,9 @@ def position_in(path: Path) -> FilePosition:
 
 
 def _last(reader: StoreReader, name: str) -> tuple[float, int]:
+    """Give a series' newest value and its time; noughts where no file was ever read into the store."""
+    if all(series.name != name for series in reader.registry):
+        return 0.0, 0
     for found in reader.query(name, tier=0, fn="last"):
         if len(found):
             return float(found.values[-1]), int(found.timestamps_ns[-1])

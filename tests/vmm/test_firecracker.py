@@ -13,7 +13,7 @@ from rondo_core import Store, StoreReader
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_vmm.errors import ConfigError
 from rondo_vmm.firecracker.flush import MAX_LINE_BYTES, parse_flush
-from rondo_vmm.firecracker.recorder import firecracker_schemas
+from rondo_vmm.firecracker.recorder import firecracker_schemas, position_in
 from rondo_vmm.firecracker.watch import FirecrackerWatcher, FlushLines
 
 START_MS = 1_795_000_000_000
@@ -306,3 +306,10 @@ def test_a_watcher_says_what_it_watches_and_what_came_of_it(tmp_path, path, capf
         assert len(capfd.readouterr().err.splitlines()) == 2
     with StoreReader(path) as reader:
         assert all(each.help for each in reader.registry if each.name.startswith("vmm_"))
+
+
+def test_a_store_that_read_no_file_yet_has_read_none(path):
+    """Another watch may go on in it, from the beginning of its file."""
+    Store(path).close()
+    position = position_in(path)
+    assert (position.size_bytes, position.digest, position.newest_ns) == (0, 0, 0)
