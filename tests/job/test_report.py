@@ -351,3 +351,12 @@ def test_the_ci_files_ask_for_options_that_there_are():
         }
         given = re.findall(r"(?<= )--?[a-z][a-z-]*", words.split(" -- ")[0])
         assert set(given) <= options, (name, given)
+
+
+def test_a_life_that_did_not_end_well_has_the_verdict_on_its_end(failed):
+    """What `rondo autopsy` says of it, and what proves it, stand before its last words."""
+    report = make_report(failed)
+    titles = [each.title for each in report.sections]
+    assert titles.index("How it ended") < titles.index("The end of what it said")
+    (section,) = [each for each in report.sections if each.title == "How it ended"]
+    assert section.output.splitlines()[0].startswith("proven: it ended by itself, exit status 3")

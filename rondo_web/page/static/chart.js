@@ -121,7 +121,9 @@ export class Chart {
         { stroke: quiet, font, size: 28, gap: 4, space: 76, grid: { stroke: rule, width: 1 }, ticks: { show: false },
           incrs: INCREMENTS, values: (_plot, splits, _axis, _space, step) => splits.map((each) => timeText(each, step, relative)),
           splits: (plot, _axis, least, greatest, step) => timeSplits(least, greatest, step, relative) },
-        { stroke: quiet, font, size: 60, gap: 6, space: 34, grid: { stroke: rule, width: 1 }, ticks: { show: false },
+        { stroke: quiet, font, gap: 6, space: 34,
+          size: (_plot, texts) => Math.max(60, 14 + 7 * Math.max(0, ...(texts ?? []).map((each) => each.length))),
+          grid: { stroke: rule, width: 1 }, ticks: { show: false },
           values: (_plot, splits) => splits.map((each) => value(each, unit, perSecond)) },
       ],
       series: [{}, ...this.lines.map((line) => this.#series(line))],
@@ -194,6 +196,7 @@ function timeSplits(least, greatest, step, relative) {
 }
 
 function timeText(seconds, step, relative) {
+  if (relative && step < 1) return seconds.toFixed(step < 0.01 ? 3 : step < 0.1 ? 2 : 1) + " s";
   if (relative) return seconds === 0 ? "0" : duration(seconds * 1000);
   const text = instant(seconds * 1000, { day: step >= 86400, fraction: step < 1 });
   return step >= 86400 ? text.slice(5, 10) : step >= 60 ? text.slice(0, 5) : text;
