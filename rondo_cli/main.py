@@ -54,7 +54,7 @@ COMMANDS = {
     "set": "Set a gauge of the life that this shell is part of: that of `rondo run`; it stays until it is set anew.",
     "top": "Show each EXPRESSION of PromQL as a column, series by series, with a sparkline of the one that sorts.",
     "vmm": "Run a virtual machine, its serial console on standard output.",
-    "watch": "Record a virtual machine that QEMU or Firecracker runs.",
+    "watch": "Record virtual machines that QEMU or Firecracker runs: one, or all below a directory.",
 }
 
 # What an error that comes from outside of rondo is mended by.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-@click.group("watch", invoke_without_command=True)
+@click.group("watch", invoke_without_command=True, no_args_is_help=True)
 @click.option(
     "--discover",
     type=PATH,

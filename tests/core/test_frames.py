@@ -222,5 +222,5 @@ def test_a_plot_without_matplotlib_names_the_extra_that_brings_it(read, monkeypa
     """One line."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
-    with pytest.raises(UsageError, match=r"plot: needs matplotlib, .*; pip install 'rondo-tsdb\[plot\]'"):
+    with pytest.raises(UsageError, match=r"plot: needs matplotlib, .*; pip install matplotlib"):
         read.plot()
