@@ -59,7 +59,8 @@ $(VENV)/.systems: $(VENV)/.tested
 	@touch $@
 
 test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
-	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page tests/job/test_report_page.py
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/job/test_report_page.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
 	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
