@@ -7,10 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from rondo_core.errors import UsageError
+from rondo_job.streams import write_all
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -57,20 +59,7 @@ class _Stdout(io.FileIO):
 
 def to_descriptor(descriptor: int) -> Callable[[bytes], None]:
     """Give what writes bytes to a descriptor, all of them, however long that takes. It raises: OSError."""
-
-    def write(data: bytes) -> None:
-        rest = memoryview(data)
-        while rest:
-            try:
-                rest = rest[os.write(descriptor, rest) :]
-            except BlockingIOError:  # whoever shares it has made it non-blocking
-                import select
-
-                poll = select.poll()
-                poll.register(descriptor, select.POLLOUT)
-                poll.poll()
-
-    return write
+    return partial(write_all, descriptor)
 
 
 def _to_stream(stream: TextIO) -> Callable[[bytes], object]:

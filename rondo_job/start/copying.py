@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from rondo_job.files.tail import TailWriter
 from rondo_job.start.output import Stream
+from rondo_job.streams import write_all
 
 CHUNK_BYTES = 64 << 10
 _QUIET_MS = 100  # a pseudo-terminal's bytes come through a queue of the kernel's; then there are no more
@@ -96,15 +97,3 @@ class StreamCopy:
             self._rest = data[whole:]
         for match in _GROUP.finditer(data, 0, whole):
             self._on_group(match[1].decode(errors="replace").strip())
-
-
-def write_all(descriptor: int, data: bytes) -> None:
-    """Write all of it, however long that takes. Raises: OSError: who reads it is gone."""
-    rest = memoryview(data)
-    while rest:
-        try:
-            rest = rest[os.write(descriptor, rest) :]
-        except BlockingIOError:  # whoever shares it has made it non-blocking
-            poll = select.poll()
-            poll.register(descriptor, select.POLLOUT)
-            poll.poll()

@@ -22,8 +22,9 @@ from typing import Any
 from rondo_job.files import names
 from rondo_job.files.inbox import Entry, post
 from rondo_job.files.tail import TailWriter
-from rondo_job.start.copying import CHUNK_BYTES, StreamCopy, write_all
+from rondo_job.start.copying import CHUNK_BYTES, StreamCopy
 from rondo_job.start.output import STDIN, STDOUT, Output, copy_size
+from rondo_job.streams import write_all
 
 _GROUP_WAIT_S = 0.02  # a signal to a group comes to all of its members within microseconds
 _MESSAGE_BYTES = 1 << 16

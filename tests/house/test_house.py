@@ -75,7 +75,7 @@ FLOORS = {
         "engine",
     ),
     "rondo_job": (
-        "facts",
+        "facts streams",
         "files",
         "life",
         "groups",
