@@ -137,14 +137,14 @@ def _enable(group: Group, available: list[str], pid: int, made: list[Path]) -> N
     A group with processes has no controllers below it. Source: cgroup-v2.rst, "No Internal Process Constraint".
     Raises: OSError: others are in it, or it is not this user's.
     """
-    others = set(map(int, (group.path / "cgroup.procs").read_text().split())) - _ours(pid)
-    if others:
+    inside, ours = set(map(int, (group.path / "cgroup.procs").read_text().split())), _ours(pid)
+    if inside - ours:
         raise OSError(errno.EBUSY, "others are in this group, so none can be made below it", str(group.path))
     folder = group.path / RECORDER
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
         made.append(folder)
-    for each in _ours(pid):
+    for each in inside:
         (folder / "cgroup.procs").write_text(str(each))
     wanted = [f"+{name}" for name in _CONTROLLERS if name in available]
     (group.path / "cgroup.subtree_control").write_text(" ".join(wanted))

@@ -1,6 +1,7 @@
 """Control groups as trees of files: which leaf is made, what is evidence, and what is said to be hidden."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -106,8 +107,13 @@ def delegated(tmp_path, monkeypatch):
 
 
 def test_a_delegated_group_is_parted_into_recorder_and_job(delegated):
-    """Its processes move into a group beside the job's, as one with processes has no controllers below it."""
-    leaf = make_leaf(os.getpid(), 1, ("cgroup2",))
+    """Its processes move into a group beside the job's, as one with processes has no controllers below it.
+
+    A child of this process that is in a group elsewhere stays where it is.
+    """
+    with subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE) as elsewhere:
+        leaf = make_leaf(os.getpid(), 1, ("cgroup2",))
+        elsewhere.communicate()
     assert (leaf.method, leaf.own) == ("cgroup2", True)
     assert leaf.groups[V2].path.parent == delegated
     assert (delegated / "rondo-recorder/cgroup.procs").read_text() == str(os.getpid())

@@ -143,9 +143,10 @@ def test_what_cannot_be_watched_is_a_wrong_call(tmp_path, capfd):
     """Nothing to watch, an option that a command would pass over, and a directory that is missing."""
     for arguments in (
         ["firecracker"],
-        [],
         ["--keep-last", "3", "qemu", "--qmp", "x"],
         ["--discover", str(tmp_path / "no")],
     ):
         assert run(["watch", *arguments]) == 2
         assert len(capfd.readouterr().err.splitlines()) == 1
+    assert run(["watch"]) == 2
+    assert "Usage: rondo watch" in capfd.readouterr().err
