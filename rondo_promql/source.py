@@ -35,7 +35,7 @@ class Hint:
         by: the labels by which an aggregation groups what is read; None if it does not say.
         note: called with a text that becomes one of the result's infos.
         takes_blocks: series with the same timestamps may be given as one: a list of as many labels, and values and
-            weights float64 [series, n], which nobody writes to any more.
+            weights float64 [series, n]. The engine may write into what is not read-only.
     """
 
     func: str
