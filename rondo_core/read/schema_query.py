@@ -32,8 +32,8 @@ _TRIES = 8
 class Plan:
     """What to read of one schema: which series, of which tier (None: stitched), through which consolidator.
 
-    Attributes: `needs`, the statistics; `plain`: in the finest tier the samples themselves are the reading; `by_series`:
-        what is copied has the values of a series side by side, not those of a row.
+    Attributes: `needs`, the statistics; `plain`: in the finest tier the samples themselves are the reading;
+        `by_series`: what is copied has the values of a series side by side, not those of a row.
     """
 
     series: tuple[Series, ...]
