@@ -69,6 +69,14 @@ class Expressions:
 
         return _evaluated(query, lambda: evaluate(query, self.source, start_ms, end_ms, step_ms))
 
+    def why_nothing(self, query: str) -> list[str]:
+        """Say of each selector of an expression that chooses no series of a name why, and which ones are near."""
+        from rondo_core.read import why_unmatched
+        from rondo_promql import parse_query, selectors_of
+
+        found = [why_unmatched(self.source, each.matchers) for each in selectors_of(parse_query(query))]
+        return list(dict.fromkeys(str(each) for each in found if each is not None))
+
     def end_ms(self) -> int:
         """Give the present where a process writes a store; else when the newest sample was, 0 if there is none.
 

@@ -39,16 +39,21 @@ from rondo_promql.functions import rates
 VERSIONS = (
     (r"\b(stddev|stdvar)\b", "values", "of NaN or infinities 2 gives 0; else it sums less exactly"),
     (r"\b(stddev|stdvar)_over_time\b", "values", "2 sums less exactly, and of infinities otherwise"),
-    (r"\btimestamp\b.*@.*offset -", "values", "2 sees no sample after the instant of @"),
+    (r"\btimestamp\b.*@.*offset -", "any", "2 sees no sample after the instant of @"),
     (r"\b(predict_linear|quantile_over_time)\b.*@", "any", "2 loses steps of what does not change"),
 )
+INEXACT = r"e|exp|a?(?:sin|cos|tan)h?|ln|log2|log10|deg|rad"  # functions whose last digit is the library's own
 # What no version promises: which of equal values topk takes, and the last digits that a difference leaves of large numbers.
 UNSURE = (
     (r"\b(topk|bottomk)\b", "any", "any of equal values may be chosen"),
     (r"\b(deriv|predict_linear)\b", "values", "the slope of large values"),
     (r"\b(rate|increase|delta)\((odd|\()", "values", "differences of numbers of all sizes, and what they equal"),
     (r"\b(rate|increase|delta)\(odd.*[=<>]|[=<>].*\b(rate|increase|delta)\(odd", "any", "what such differences equal"),
-    (r"%.*\^|\^.*%|%.*\be(xp)?\b|\bexp\b.*%|\b(sin|cos|tan)\b", "values", "the last digit of a large number's rest"),
+    (
+        rf"%.*\^|\^.*%|%.*\b({INEXACT})\b|\b({INEXACT})\b.*%|\b(sin|cos|tan)\b",
+        "values",
+        "the last digit of what leaves a rest, or of a large number's",
+    ),
     (r"\bcount_values\b", "any", "the last digits of a value that became a label"),
     (
         r"\b(minute|hour|month|year|day\w+)\b.*\b(exp|cosh|sinh)\b",
