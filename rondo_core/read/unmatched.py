@@ -22,7 +22,7 @@ _COMPARED, _LONGEST_COMPARED = 1000, 128
 class _Source(Protocol):
     """The label sets that matchers take, and the names of metrics; see `StoreSource`."""
 
-    def series(self, matchers: Sequence[SourceMatcher] = ...) -> list[dict[str, str]]: ...
+    def series(self, matchers: Sequence[SourceMatcher], /) -> list[dict[str, str]]: ...
     def metadata(self) -> Mapping[str, tuple[str, str, str]]: ...
 
 
@@ -57,6 +57,8 @@ def why_unmatched(source: _Source, matchers: Sequence[SourceMatcher]) -> Unknown
     named = source.series([each for each in matchers if each.name == NAME_KEY])[:_COMPARED]
     if not named:
         known = sorted(source.metadata())[:_COMPARED]
+        if names[0] in known:  # of what is served, though not of what may be asked for now
+            return None
         return UnknownSeriesError(text, tuple(_near(names[0], known, 3) or known[:3]))
     tests = [each.matches for each in matchers if each.name != NAME_KEY]
     asked = tuple(Matcher(*each, test) for each, test in zip(rest, tests, strict=True))

@@ -42,7 +42,11 @@ VERSIONS = (
     (r"\btimestamp\b.*@.*offset -", "any", "2 sees no sample after the instant of @"),
     (r"\b(predict_linear|quantile_over_time)\b.*@", "any", "2 loses steps of what does not change"),
 )
-INEXACT = r"e|exp|a?(?:sin|cos|tan)h?|ln|log2|log10|deg|rad"  # functions whose last digit is the library's own
+# What gives a last digit of its own: functions of the machine's library, and sums, by their order.
+INEXACT = (
+    r"e|exp|a?(?:sin|cos|tan)h?|ln|log2|log10|deg|rad|rate|increase|delta|deriv|predict_linear|histogram_quantile"
+    r"|(?:sum|avg|quantile|stddev|stdvar)(?:_over_time)?"
+)
 # What no version promises: which of equal values topk takes, and the last digits that a difference leaves of large numbers.
 UNSURE = (
     (r"\b(topk|bottomk)\b", "any", "any of equal values may be chosen"),
@@ -53,6 +57,11 @@ UNSURE = (
         rf"%.*\^|\^.*%|%.*\b({INEXACT})\b|\b({INEXACT})\b.*%|\b(sin|cos|tan)\b",
         "values",
         "the last digit of what leaves a rest, or of a large number's",
+    ),
+    (
+        r"(/|\^|\batan2\b).*\b(max|min)\b.*\bodd\b",
+        "values",
+        "the sign of a zero that is the greatest or the least of both",
     ),
     (r"\bcount_values\b", "any", "the last digits of a value that became a label"),
     (
