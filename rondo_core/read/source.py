@@ -13,7 +13,7 @@ import numpy as np
 
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
-from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
+from rondo_core.read.source_names import OF_GROWTH, Choice, Chosen, SourceMatcher, SourceNames
 from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
 from rondo_core.read.source_values import (
     FOR_EVER_NS,
@@ -192,6 +192,9 @@ def read_chosen(
             found += _read_samples(store, several, choice.func, span_ms, coarse, blocks=blocks)
     if coarse and hint is not None:
         hint.note(coarse_words(coarse))
+        range_ns = getattr(hint, "range_ms", 0) * NS_PER_MS
+        if choice.func in OF_GROWTH and range_ns < 2 * max(coarse):
+            hint.note(short_range_words(choice.func, range_ns, max(coarse)))
     return found
 
 
@@ -199,6 +202,12 @@ def coarse_words(lengths_ns: Iterable[int]) -> str:
     """Say that coarser tiers answered, and what they cannot tell."""
     lengths = ", ".join(map(format_duration, sorted(lengths_ns)))
     return f"older points stand for {lengths} each: they hold its last value, sums and extremes, not the time of each"
+
+
+def short_range_words(func: str, range_ns: int, length_ns: int) -> str:
+    """Say why a function of two points has no value where a range holds one of them at most."""
+    wanted, given, length = map(format_duration, (2 * length_ns, range_ns, length_ns))
+    return f"{func} needs two points: where these are {length} apart [{given}] may have none; give [{wanted}] or more"
 
 
 def _read_samples(

@@ -48,7 +48,9 @@ def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
     lookback_ms = asked.parameters.duration_ms("lookback_delta", LOOKBACK_MS)
     answer = evaluate_instant if len(times_ms) == 1 else evaluate
     try:
-        result = answer(expression, ServedSource(asked), *times_ms, budget=budget, lookback_ms=lookback_ms)
+        source = ServedSource(asked)
+        result = answer(expression, source, *times_ms, budget=budget, lookback_ms=lookback_ms)
+        result.warnings += source.left_out
         check_points(sum(len(stamps) for _, stamps, _ in result.series))
     except (TooManySamplesError, QueryTimeoutError) as error:
         if limits is SMALL:
@@ -91,6 +93,7 @@ class ServedSource:
         # What an expression reads is no point of its answer yet: there is one bound, of what is read.
         self._budget = Budget(limits.max_values, limits.max_values, limits.max_ns)
         self._extra = extra_matchers(asked.parameters.every(EXTRA))
+        self.left_out = dict[str, None]()  # a line for each store that could not be read
 
     def select(self, matchers: Sequence[Any], start_ms: int, end_ms: int, hint: Any = None) -> list[Any]:
         """Give the samples of the series that all matchers take, see `StoreReader.source`.
@@ -99,7 +102,10 @@ class ServedSource:
         """
         self.check()
         with self._asked.store.source(self._budget) as source:
-            return list(source.select([*matchers, *self._extra], start_ms, end_ms, hint))
+            found = list(source.select([*matchers, *self._extra], start_ms, end_ms, hint))
+            for each in getattr(source, "unread", ()):  # of a directory
+                self.left_out[f"left out: {each}"] = None
+        return found
 
     def series(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
         """Give the label sets that all matchers take. Raises: QueryLimitError: there are many, of a small read."""
