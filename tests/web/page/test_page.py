@@ -180,9 +180,9 @@ def test_an_expression_is_completed_and_charted(page, address):
 
 def test_an_expression_is_of_the_life_that_is_shown_unless_all_are_asked(page, address):
     """Which lives are asked stands beside the box and above the chart, and lies in the address; completion follows."""
-    show(page, address, life="web-1.rondo", q="count by (route) (http_requests_total)")
+    show(page, address, life="web-1.rondo", q='count by (route) (last_over_time(http_requests_total{route="/1"}[3h]))')
     page.get_by_role("button", name="all", exact=True).click()
-    found = panel(page, "count by (route) (http_requests_total)")
+    found = panel(page, 'count by (route) (last_over_time(http_requests_total{route="/1"}[3h]))')
     assert found.locator(".help").inner_text() == "of web-1.rondo"
     assert {each[2] for each in legend(found).values()} == {"1"}
     box = page.get_by_role("combobox", name="Expression in PromQL")
@@ -192,10 +192,10 @@ def test_an_expression_is_of_the_life_that_is_shown_unless_all_are_asked(page, a
     option.click()
     assert box.input_value() == "http_requests_total"
     page.get_by_label("Of which lives to ask").select_option("of all lives")
-    found = panel(page, "count by (route) (http_requests_total)")
+    found = panel(page, 'count by (route) (last_over_time(http_requests_total{route="/1"}[3h]))')
     found.locator(".help").get_by_text("of all lives", exact=True).wait_for()
     page.wait_for_function(
-        "() => document.querySelector('.questions .legend tbody tr td:nth-of-type(3)')?.textContent >= '4'"
+        "() => document.querySelector('.questions .legend tbody tr td:nth-of-type(3)')?.textContent >= '3'"
     )
     assert where(page)["of"] == "all"
     box.fill("")
