@@ -91,6 +91,23 @@ def test_of_what_gives_no_series_is_said_what_there_is_instead(store, capsys, ex
     assert said(capsys, "query", store, "--promql", "level > 99")[2][1:] == []
 
 
+@pytest.mark.parametrize(
+    ("expression", "mend"),
+    [
+        ("rate(requests_total)", "give its metric a range, as in metric[5m]"),
+        ("abs(requests_total[1m])", "leave its range out, or put avg_over_time() around it"),
+        ("requests_total{code=500}", 'values stand in quotes, as in metric{label="value"}'),
+        ("p99(took_seconds)", "a quantile is histogram_quantile(0.99, sum(rate(metric[5m])))"),
+    ],
+)
+def test_a_first_mistake_is_answered_with_its_mend(store, capsys, expression, mend):
+    """After the words of Prometheus, which say what is wrong, in the same line."""
+    status, _, errors = said(capsys, "query", store, "--promql", expression)
+    assert (status, len(errors)) == (2, 1)
+    assert errors[0].startswith(f"rondo: {expression}: parse error: ")
+    assert errors[0].endswith(f"; {mend}")
+
+
 def test_a_plot_has_its_expression_once_for_a_title(store, capsys):
     """Not the metric and the expression, which has it already."""
     asked = ("query", store, "--promql", "level", "--range", "10s", "--format", "plot")
