@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from rondo_core.export.dumping import open_dump as open_dump
     from rondo_core.export.exporters import Exporters as Exporters
     from rondo_core.export.fold import fold_dead as fold_dead
-    from rondo_core.export.held import EndedReader as EndedReader
-    from rondo_core.export.held import look_at as look_at
     from rondo_core.export.newest import Newest as Newest
     from rondo_core.export.newest import NewestSample as NewestSample
     from rondo_core.export.newest import newest_of as newest_of
@@ -35,12 +33,14 @@ if TYPE_CHECKING:
     from rondo_core.export.runner import Runner as Runner
     from rondo_core.export.runner import open_runner as open_runner
     from rondo_core.export.status import export_status as export_status
+    from rondo_core.export.store_state import EndedReader as EndedReader
+    from rondo_core.export.store_state import read_store_state as read_store_state
 
 _HOME = {
     "Agent": "agent",
     "HttpResponse": "connection",
     "Connection": "connection",
-    "EndedReader": "held",
+    "EndedReader": "store_state",
     "Exporters": "exporters",
     "NewestSample": "newest",
     "Newest": "newest",
@@ -58,7 +58,7 @@ _HOME = {
     "http": "",
     "is_dump": "dumping",
     "load_cursor": "cursor",
-    "look_at": "held",
+    "read_store_state": "store_state",
     "newest_of": "newest",
     "open_dump": "dumping",
     "open_runner": "runner",
