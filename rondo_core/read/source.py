@@ -29,7 +29,7 @@ from rondo_core.read.source_values import (
     weights_of,
     zeroes_ms,
 )
-from rondo_core.storage.files import Closes
+from rondo_core.storage.files import Closeable
 from rondo_core.units import format_duration
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ReadHint(Protocol):
         """Tell whoever asked something about the answer."""
 
 
-class StoreSource(Closes):
+class StoreSource(Closeable):
     """The series of one store. Any thread may ask, at the same time as others.
 
     Attributes: `errors`, what was left out, a line each: nothing, of one store.
@@ -121,7 +121,7 @@ class StoreSource(Closes):
 
     def close(self) -> None:
         """Close the store, where it was opened for this source."""
-        if isinstance(self._view, Closes):
+        if isinstance(self._view, Closeable):
             self._view.close()
 
 

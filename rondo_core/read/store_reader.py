@@ -22,7 +22,7 @@ from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
 from rondo_core.storage.directory import Meta, read_meta
 from rondo_core.storage.events import Event, read_ring
-from rondo_core.storage.files import Closes, Folder
+from rondo_core.storage.files import Closeable, Folder
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
@@ -311,7 +311,7 @@ class PreparedQuery:
         return asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
 
 
-class StoreReader(Closes, View):
+class StoreReader(Closeable, View):
     """A store opened for reading only. Any number of processes may; the files may be read-only."""
 
     def __init__(self, path: str | Path | Folder) -> None:

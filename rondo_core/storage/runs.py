@@ -23,7 +23,7 @@ from rondo_core import faults
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import CorruptStoreError, FormatVersionError
 from rondo_core.model import layout
-from rondo_core.storage.files import Place, StrPath, open_file, read_bytes, replace_file
+from rondo_core.storage.files import FolderFile, StrPath, open_file, read_bytes, replace_file
 from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
 _RECORD, _UNUSED = layout.JOURNAL_RECORD, bytes(layout.RUN_BYTES)
@@ -180,7 +180,7 @@ class RunsFile:
     Threads may share it.
     """
 
-    def __init__(self, path: Place) -> None:
+    def __init__(self, path: FolderFile) -> None:
         """Look at nothing yet."""
         self._path = path
         self._known: tuple[tuple[int, ...], tuple[Run, ...]] = (), ()
