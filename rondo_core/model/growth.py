@@ -76,7 +76,7 @@ def _named(name: str, schemas: Sequence[Schema]) -> Schema:
 
 
 def _bytes_of(n_series: int, schema: Schema) -> int:
-    return max(0, n_series - schema.max_series) * schema.size_bytes() // schema.n_columns
+    return (n_series - schema.max_series) * schema.size_bytes() // schema.n_columns
 
 
 def _doubled(n_series: int, need: int) -> int:

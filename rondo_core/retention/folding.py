@@ -18,7 +18,7 @@ import numpy as np
 
 from rondo_core import faults
 from rondo_core.errors import StoreError
-from rondo_core.export.fold import fold_slabs
+from rondo_core.export.fold import recover_parts
 from rondo_core.export.store_state import remove
 from rondo_core.fold.tables import StatisticsTable, fine_cells, read_tier
 from rondo_core.model import layout, ring, sketch_bytes
@@ -42,7 +42,7 @@ from rondo_core.storage.directory import (
 from rondo_core.storage.ended import FOLDED, Ended, create_ended, read_ended
 from rondo_core.storage.files import Folder, sync_directory
 from rondo_core.storage.lock import WriterLock
-from rondo_core.storage.recovery import recovery_of
+from rondo_core.storage.recovery import opened
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import newest_run, on_record, this_run, write_run
 from rondo_core.storage.slab import Slab
@@ -78,17 +78,9 @@ def taken(path: Path, *, fold: bool = True) -> Iterator[LockedStore]:
         folder = held.enter_context(Folder(path, follow=False))
         lock = WriterLock(folder / layout.LOCK_FILE)
         held.callback(lock.release)
-        meta, recovery = read_meta(folder), recovery_of(folder)
-        registry, slabs = recovery.open(folder, meta, writable=True)
-        held.callback(registry.close)
-        for slab in (each for many in slabs.values() for each in many):
-            held.callback(slab.close)
-        for schema in meta.schemas:
-            own, n_series = slabs[schema.name], registry.counts[schema.name]
-            lost = recovery.recover_rows(own, n_series)
-            if fold:
-                fold_slabs(schema, own, n_series, str(folder), anew=recovery.moved or lost > 0)
-        yield LockedStore(path, folder, meta, registry, slabs)
+        parts = held.enter_context(opened(folder, writable=True))
+        recover_parts(parts, str(folder), fold=fold)
+        yield LockedStore(path, folder, parts.meta, parts.registry, parts.slabs)
 
 
 @attrs.define
