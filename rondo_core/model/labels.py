@@ -64,8 +64,8 @@ def cut_value(value: object) -> object:
     """Cut a label's value, as text, at 1024 bytes, with ? where it is no Unicode; what is not one value stays."""
     if isinstance(value, (Mapping, list, tuple, set)):
         return value
-    data = (value if isinstance(value, str) else str(value)).encode("utf-8", "replace")
-    return data[:MAX_VALUE_BYTES].decode("utf-8", "ignore")
+    data = (value if isinstance(value, str) else str(value)).encode(errors="replace")
+    return data[:MAX_VALUE_BYTES].decode(errors="ignore")
 
 
 def overridden(own: Labels, winning: Mapping[str, str]) -> Labels:
@@ -101,8 +101,8 @@ def read_given(
                 raise LabelError(f"{name}: {each!r}: the help is given already; name what this is: unit=, or a label")
             help_text = each
         elif each is not None:
-            example = next((each for each in each if isinstance(each, str)), "") if isinstance(each, Iterable) else ""
-            key = example if LABEL_NAME.fullmatch(example) else "method"
+            words = (word for word in each if isinstance(word, str)) if isinstance(each, Iterable) else ()
+            key = next((word for word in words if LABEL_NAME.fullmatch(word)), "method")
             raise LabelError(
                 f"{name}: {each!r}: labels come with their values, a series for each:"
                 f' write {key}="...", or {{"{key}": "..."}}'

@@ -35,7 +35,6 @@ from rondo_core.storage.directory import (
     make_unfinished,
     meta_record,
     open_slabs,
-    read_meta,
     size_bytes,
     sync_made,
 )
