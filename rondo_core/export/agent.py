@@ -178,6 +178,8 @@ class Agent:
                 what = f'{self._label}="{printable(label)}" would be the label of both; rename one'
                 result.failures.append(f"{names}: {what}")
         found = [stores[0] for stores in by_label.values() if len(stores) == 1]
+        # Oldest first: a receiver that takes no sample an hour behind its newest then takes a backlog whole.
+        found.sort(key=lambda each: (each.state.since_ns, each.path))
         result.stores, result.live = len(found), sum(not (each.state.ended or each.state.unknown) for each in found)
         return found
 

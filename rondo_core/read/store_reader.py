@@ -26,7 +26,7 @@ from rondo_core.storage.files import Closeable, Folder
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import Run, newest_run, read_runs
+from rondo_core.storage.runs import Run, RunsFile
 from rondo_core.storage.slab import Slab
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class View:
         self._index = SeriesIndex(registry)
         self._prepared: dict[Any, PreparedQuery] = {}
         self._names: SourceNames | None = None
+        self._runs = RunsFile(folder / layout.RUNS_FILE)
+
+    def runs(self) -> list[Run]:
+        """Give who wrote the store and how each run ended, oldest first; the last 127."""
+        return list(self._runs.runs())
 
     def writer_pid(self) -> int | None:
         """Tell which process writes the store now; None where none does."""
@@ -337,13 +342,10 @@ class StoreReader(Closeable, View):
         if not self.folder.is_at_its_path():
             return True
         try:
-            return _known_by(newest_run(self.folder / layout.RUNS_FILE)) != self._last
+            runs = self._runs.runs()
         except RondoError:
             return True
-
-    def runs(self) -> list[Run]:
-        """Give who wrote the store and how each run ended, oldest first; the last 127."""
-        return read_runs(self.folder / layout.RUNS_FILE)
+        return _known_by(runs[-1] if runs else None) != self._last
 
     def close(self) -> None:
         """Release the files."""

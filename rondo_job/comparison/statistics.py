@@ -36,13 +36,13 @@ class Sensitivity:
         resolution: the difference, in the figure's unit, below which nothing is one.
     """
 
-    least_change: float = 0.06
+    least_change: float = 0.055
     most_noise: float = 0.05
     resolution: float = 0.0
 
 
 TIME = Sensitivity(resolution=0.02)
-MEMORY = Sensitivity(0.03, 0.025, resolution=256 << 10)
+MEMORY = Sensitivity(0.0275, 0.025, resolution=256 << 10)
 BYTES = Sensitivity(resolution=1 << 20)
 COUNT = Sensitivity(resolution=0.5)
 
