@@ -69,7 +69,7 @@ $(VENV)/.measured: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group measure
 	@touch $@
 
-COVERED ?= tests/core tests/properties tests/conformance tests/format tests/crash tests/export tests/cli tests/vmm rondo_exporters
+COVERED ?= tests/core tests/properties tests/conformance tests/format tests/crash tests/export tests/cli tests/vmm tests/promql tests/web tests/job tests/bridges rondo_exporters
 
 coverage: $(VENV)/.measured ## What of each package the tests go through, branches too, with pure handles: COVERED="tests/core".
 	@$(BIN)/python scripts/covered.py $(COVERED)
