@@ -189,6 +189,7 @@ def test_whatever_lists_the_packages_lists_them_all():
         targets["sdist"]["include"],
         tools["ruff"]["lint"]["isort"]["known-first-party"],
         tools["mypy"]["files"],
+        tools["coverage"]["run"]["source_pkgs"],
     ):
         assert set(PACKAGES) <= set(listed), listed
     page = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
