@@ -59,7 +59,7 @@ def grow(path: Path, old: WriterLock, meta: Meta, schemas: Sequence[Schema]) -> 
     Raises: StoreError and those below it: an export is running, the disk has no room, or the store is damaged; it is
         then as it was, and `old` is held.
     """
-    return rebuild(path, old, meta, attrs.evolve(meta, schemas=tuple(schemas)), _everything)
+    return rebuild(path, old, meta, meta._replace(schemas=tuple(schemas)), _everything)
 
 
 def rebuild(
@@ -104,7 +104,7 @@ def _build(
     recovery = recovery_of(old)
     registry, slabs = recovery.open(old, meta, writable=False)
     try:
-        record = meta_record(*attrs.astuple(target, recurse=False))
+        record = meta_record(*target)
         wanted = contents(registry)
         make_files(new, record, target.schemas, wanted.records)
         for after in target.schemas:
@@ -119,7 +119,7 @@ def _build(
     shutil.copyfile(root / layout.RUNS_FILE, new / layout.RUNS_FILE)
     if recovery.last is not None and recovery.last.place == old.place:
         # It is not a copy: all that a killed process has recorded came along.
-        write_run(new / layout.RUNS_FILE, attrs.evolve(recovery.last, place=Folder(new).place))
+        write_run(new / layout.RUNS_FILE, recovery.last._replace(place=Folder(new).place))
     with contextlib.suppress(StoreError):  # their file is damaged: the numbers do not wait for it
         carry_over(root / layout.EVENTS_FILE, new / layout.EVENTS_FILE)
     known = set(file_sizes(meta.schemas))

@@ -8,8 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from enum import Enum
-
-import attrs
+from typing import NamedTuple
 
 from rondo_core.clock import NS_PER_S, boot_ns
 from rondo_core.model import layout
@@ -29,8 +28,7 @@ class Survival(Enum):
     COPIED = "copied"  # another machine: a copy of what was there, or of what a restart had left
 
 
-@attrs.frozen
-class Recovery:
+class Recovery(NamedTuple):
     """How a store's last run ended, as far as its files go.
 
     Attributes: `last`, the newest run on record, None where there is none; `became`, what its files have gone through.
