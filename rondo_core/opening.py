@@ -55,8 +55,9 @@ def open_store(
     """Open the program's store for writing, tick it each second, its recorders bound and its exporters at work.
 
     Use it in a `with`, or as a value, which is closed at the latest when the program ends; then each exporter sends
-    what is left, within its deadline. Asked for again while it is open, the same store is given. A process that is
-    forked records into a store of its own from its first record on, with exporters of its own. What keeps the program
+    what is left, within its deadline. Asked for again while it is open, the same store is given, and the last `with`
+    that ends closes it. A process that is forked records into a store of its own from its first record on, with
+    exporters of its own. What keeps the program
     from having a store (no permission, a full disk, a damaged store) is logged, and the store keeps nothing. With
     keep_last, keep_for or keep_bytes, the directory that the store lies in is kept within that bound.
 
@@ -117,7 +118,7 @@ def open_store(
         if life is None:
             store.set_child_paths(partial(sibling_paths if fixed else own_paths, place))
         if not store.unkept:
-            _begin(store, plugins, config, own=not fixed)
+            _begin(store, plugins, config, own=not fixed, strict=options["strict"])
             if life is None:  # its directory has a bound of its own
                 store.keep_within(bound)
         _open[place] = store
@@ -169,13 +170,18 @@ def _default_recorders(made: Sequence[Schema]) -> list[str]:
     return [name for name in DEFAULT_RECORDERS if name in installed]
 
 
-def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool) -> None:
+def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool, strict: bool) -> None:
     """Let a store that was just opened be recorded into and exported; it is closed where that is a mistake."""
     try:
         store.bind_recorders(plugins)
         if config.exporters:
             opened_in = 0 if own else os.getpid()
-            store.attach(partial(_exporters, config, opened_in))
+            try:
+                store.attach(partial(_exporters, config, opened_in))
+            except RuntimeError as error:  # the process may have no more threads
+                if strict:
+                    raise
+                store.warn_of_absence("exporters", error)
         store.tick()
     except BaseException:
         store.close()

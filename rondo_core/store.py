@@ -467,13 +467,16 @@ class Store(InDirectory, Marks):
 
     def __enter__(self) -> Self:
         """Give the store itself."""
+        self._entered += 1
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it; what made the block end is put on record."""
-        self.close(CLOSED if error is None else of_error(error, trace))
+        """Close it, unless another block is in it; what made the block end is put on record."""
+        self._entered -= 1
+        if self._entered <= 0:
+            self.close(CLOSED if error is None else of_error(error, trace))
 
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""

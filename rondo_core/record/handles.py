@@ -212,7 +212,7 @@ class Summary(Handle):
                 now = now_ns
             number = value
             if (
-                (number < 1e270 if (number >= 0.0) is True else (number < 0.0) is True and number > -1e270)
+                (((number >= 0.0) is True and number < 1e270) or ((number < 0.0) is True and number > -1e270))
                 and now < current.until_ns
                 and now >= current.since_ns
             ):  # see `Counter.inc`
