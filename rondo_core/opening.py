@@ -118,7 +118,7 @@ def open_store(
         if life is None:
             store.set_child_paths(partial(sibling_paths if fixed else own_paths, place))
         if not store.unkept:
-            _begin(store, plugins, config, own=not fixed, strict=options["strict"])
+            _begin(store, plugins, config, own=not fixed)
             if life is None:  # its directory has a bound of its own
                 store.keep_within(bound)
         _open[place] = store
@@ -170,18 +170,13 @@ def _default_recorders(made: Sequence[Schema]) -> list[str]:
     return [name for name in DEFAULT_RECORDERS if name in installed]
 
 
-def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool, strict: bool) -> None:
+def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool) -> None:
     """Let a store that was just opened be recorded into and exported; it is closed where that is a mistake."""
     try:
         store.bind_recorders(plugins)
         if config.exporters:
             opened_in = 0 if own else os.getpid()
-            try:
-                store.attach(partial(_exporters, config, opened_in))
-            except RuntimeError as error:  # the process may have no more threads
-                if strict:
-                    raise
-                store.warn_of_absence("exporters", error)
+            store.attach(partial(_exporters, config, opened_in))
         store.tick()
     except BaseException:
         store.close()

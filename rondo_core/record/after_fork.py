@@ -105,9 +105,19 @@ class Inherited(Instruments, abc.ABC):
         self._paths = paths
 
     def attach(self, make: Callable[[Any], Attachment]) -> None:
-        """Have what `make` gives, for this store, closed after it; in a child it is made anew for the child's own."""
-        self._attachment = make(self)
-        self._make_attachment = make
+        """Have what `make` gives, for this store, closed after it; in a child it is made anew for the child's own.
+
+        Where no thread is to be had for it, that is logged, and raised where the store is strict.
+        """
+        try:
+            self._attachment = make(self)
+        except RuntimeError as error:
+            if self._strict:
+                raise
+            self._make_attachment = None
+            self._warn_of_absence("exporters", error)
+        else:
+            self._make_attachment = make
 
     def _complete_in_child(self) -> None:
         """Do what a child's first record had no time for: write its new store to the disk, and make its companion."""
@@ -122,9 +132,9 @@ class Inherited(Instruments, abc.ABC):
                 self.attach(self._make_attachment)
             except (RondoError, RuntimeError) as error:  # the latter: no thread is to be had
                 self._make_attachment = None
-                self.warn_of_absence("exporters", error)
+                self._warn_of_absence("exporters", error)
 
-    def warn_of_absence(self, what: str, why: Exception) -> None:
+    def _warn_of_absence(self, what: str, why: Exception) -> None:
         """Log that recording goes on without `what`, exporters for example."""
         self._notices.warn(f"recording goes on without {what}: {one_line(why)}")
 

@@ -82,4 +82,4 @@ class InDirectory(Placement):
             try:
                 self.retention_thread = RetentionThread(self.path.parent, bound, self.clock)
             except RuntimeError as error:  # the process may have no more threads
-                self.warn_of_absence("a bound of its directory", error)
+                self._warn_of_absence("a bound of its directory", error)
