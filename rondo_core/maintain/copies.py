@@ -106,7 +106,7 @@ class _Copying:
         runs = self.reader.runs()
         for run in runs:
             if self.done.live and run is runs[-1] and not run.ended:
-                run = attrs.evolve(run, ended_ns=self.now_ns, ended=COPIED)  # noqa: PLW2901
+                run = run._replace(ended_ns=self.now_ns, ended=COPIED)  # noqa: PLW2901
             put_run(self.new / layout.RUNS_FILE, run)
         # What is copied are whole records, also where the writer is in the middle of one.
         carry_over(self.reader.folder / layout.EVENTS_FILE, self.new / layout.EVENTS_FILE)

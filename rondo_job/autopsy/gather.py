@@ -172,7 +172,7 @@ def _survival(run: Run, boot: str) -> Survival | None:
     """Say what the machine went through since; None: the boots have no names to compare."""
     if not boot.strip("0-") or not boot_id():
         return None
-    return survival(attrs.evolve(run, boot_id=boot))
+    return survival(run._replace(boot_id=boot))
 
 
 def _stderr(life: Life) -> str:
