@@ -272,7 +272,9 @@ class _Run:
 
     def _note_signal(self, number: int, sender: int, why: str) -> None:
         if len(self._signals) < MAX_SIGNALS:
-            self._signals.append(ReceivedSignal(int(number), wall_ns(), sender, why))
+            received = ReceivedSignal(int(number), wall_ns(), sender, why)
+            self._signals.append(received)
+            self._relay.note_signal(attrs.asdict(received))
 
     def _send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

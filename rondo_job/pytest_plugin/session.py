@@ -154,7 +154,6 @@ def _list(title: str, tests: list[Test], of: Callable[[Test], int], top: int) ->
 
 def as_plain(tests: list[Test], fallen: list[Fallen]) -> dict[str, Any]:
     """Give what report.json says: every test's figures, how many ended how, and the processes that fell."""
-    names = [each.name for each in attrs.fields(Test)]
     return {
         "version": 1,
         "outcomes": dict(Counter(test.state for test in tests)),
@@ -168,7 +167,7 @@ def as_plain(tests: list[Test], fallen: list[Fallen]) -> dict[str, Any]:
             }
             for each in fallen
         ],
-        "tests": [{name: getattr(test, name) for name in names} for test in tests],
+        "tests": [test._asdict() for test in tests],
     }
 
 
