@@ -1,7 +1,8 @@
 """Run tests of lives in a Linux guest whose control groups are of version 2, under QEMU; its console is printed.
 
-    python scripts/cgroup2.py [--whole] [WORD ...]     words for pytest; by default tests/job/test_cgroup2.py
-                                                       --whole: and one of every cause of the autopsy's table
+    python scripts/cgroup2.py [--whole] [-k WORDS] [WORD ...]
+
+WORD: for pytest, by default tests/job/test_cgroup2.py; --whole: and one of every cause of the autopsy's table.
 
 The guest is Debian's kernel and busybox, as `make guest-linux` makes it, and this Python with what is installed for it.
 Exit status: pytest's; 0 where a tool is missing, which is then named.
@@ -68,14 +69,16 @@ def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--whole", action="store_true")
+    parser.add_argument("-k", default="", help="as pytest has it, of all causes")
     parser.add_argument("words", nargs="*", default=["tests/job/test_cgroup2.py"])
     asked = parser.parse_args()
     lack = missing()
     if lack:
         print(f"cgroup2: skipped: {lack}")
         return
-    setting, causes = CAUSES if asked.whole else ("", "")
-    sys.exit(run(f"{setting} /python/bin/python3 -m pytest {OPTIONS} {' '.join(asked.words)} {causes}"))
+    setting, causes = CAUSES if asked.whole or asked.k else ("", "")
+    chosen = f"-k '{asked.k}'" if asked.k else ""
+    sys.exit(run(f"{setting} /python/bin/python3 -m pytest {OPTIONS} {chosen} {' '.join(asked.words)} {causes}"))
 
 
 if __name__ == "__main__":
