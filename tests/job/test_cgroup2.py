@@ -74,7 +74,7 @@ def test_a_delegated_group_is_parted_and_the_figures_are_the_kernels(lives, unit
     assert abs(last(life, "job_memory_peak_bytes", fn="max") - life.end.memory_peak_bytes) < 4 * MIB
     with life.open() as reader:
         anonymous = reader.query("job_memory_anonymous_bytes", fn="max")[0].values.max()
-    assert 200 * MIB <= anonymous <= 200 * MIB + 24 * MIB
+    assert 192 * MIB <= anonymous <= 216 * MIB  # the kernel adds memory.stat up in batches; Python has some of its own
 
 
 def test_a_kill_at_the_jobs_own_limit_is_told_as_that(lives, unit):
