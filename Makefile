@@ -119,6 +119,9 @@ soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the 
 vmm-test-linux: $(VENV)/.tested tools ## Boot Debian's kernel on /dev/kvm to its first program and back, on one CPU and on two.
 	@RONDO_LINUX=$${RONDO_LINUX:-1} $(BIN)/python -m pytest -q tests/vmm/test_linux.py
 
+test-cgroup2: $(VENV)/.tested tools ## Run jobs, and end them in every way, in a Linux guest whose control groups are of version 2.
+	@$(BIN)/python scripts/cgroup2.py --whole
+
 soak-interrupt: $(VENV)/.tested tools exporters ## Interrupt each benchmark at 10 random moments, and look for what they leave.
 	@RONDO_INTERRUPTS=$${RONDO_INTERRUPTS:-10} $(BIN)/python -m pytest -q tests/bench/test_interrupt.py -o timeout=3600
 

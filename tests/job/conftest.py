@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_job import Life
 
 RONDO = (sys.executable, "-m", "rondo_cli")
@@ -66,3 +68,11 @@ def wait_gone(pid):
         assert select.select([descriptor], [], [], 60)[0], f"process {pid} goes on"
     finally:
         os.close(descriptor)
+
+
+def wait_until(holds):
+    """Wait for what another process is to have put on record."""
+    limit_ns = wall_ns() + 60 * NS_PER_S
+    while not holds():
+        assert wall_ns() < limit_ns
+        threading.Event().wait(0.05)
