@@ -134,7 +134,7 @@ soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
 
-soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus.
+soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus; and again over remote read.
 	@RONDO_PROMQL_EXPRESSIONS=$${RONDO_PROMQL_EXPRESSIONS:-10000} RONDO_PROMQL_SEED=$${RONDO_PROMQL_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/promql/test_compared.py -o timeout=3600
 
