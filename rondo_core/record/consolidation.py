@@ -63,7 +63,7 @@ class Consolidation:
         A closed window is, even where a late sample has it folded again, and so is an open one that held more than the
         finer tier has now: what a fold would not write again stays.
         """
-        for tier, (slab, ratio) in reversed([*enumerate(self._by_ratio(), start=1)]):  # each while the finer one is there
+        for tier, (slab, ratio) in reversed([*enumerate(self._by_ratio(), start=1)]):  # while the finer one is there
             window = slab.next_window
             slot = ring.slot_of(window, slab.spec.slot_count)
             is_open = window > 0 and (window + 1) * ratio > self._writer.bucket
