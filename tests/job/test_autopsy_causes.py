@@ -7,16 +7,15 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 
 import pytest
 
-from rondo_core.clock import NS_PER_S, wall_ns
+from rondo_core.clock import NS_PER_S
 from rondo_job import Life
 from rondo_job.autopsy import gather
 from rondo_job.autopsy.examine import examine
 from rondo_job.files import names
-from tests.job.conftest import Lives, wait_gone
+from tests.job.conftest import Lives, wait_gone, wait_until
 
 ROUNDS = int(os.environ.get("RONDO_AUTOPSY_ROUNDS", "0"))
 SEED = int(os.environ.get("RONDO_AUTOPSY_SEED", "16"))
@@ -224,14 +223,6 @@ class Ends:
 
 def children_of(pid):
     return subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True, check=False).stdout.split()
-
-
-def wait_until(holds):
-    """Wait for what another process is to have put on record."""
-    limit_ns = wall_ns() + 60 * NS_PER_S
-    while not holds():
-        assert wall_ns() < limit_ns
-        threading.Event().wait(0.05)
 
 
 CAUSES = [name for name in vars(Ends) if not name.startswith("_") and name not in {"ran", "started", "end", "script"}]
