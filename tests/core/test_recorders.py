@@ -97,9 +97,11 @@ def test_descriptors_threads_and_limits_are_the_kernels(store):
     try:
         for _ in range(3):
             files.append(os.open("/dev/null", os.O_RDONLY))
+            looks = [(len(opened()), len(list(Path("/proc/self/task").iterdir())))]
             tick(store)
-            assert only(store, "process_open_fds") == len(opened())
-            assert only(store, "process_threads") == len(list(Path("/proc/self/task").iterdir())) >= 2
+            looks.append((len(opened()), len(list(Path("/proc/self/task").iterdir()))))
+            for name, counts in zip(("process_open_fds", "process_threads"), zip(*looks, strict=True), strict=True):
+                assert 2 <= min(counts) <= only(store, name) <= max(counts)  # one number, but where others' threads end
     finally:
         gc.enable()
         done.set()
@@ -314,7 +316,8 @@ def test_groups_of_threads_are_bounded_and_none_is_lost(store):
     tick(store)
     there = newest(store, "python_threads")
     assert set(there) == {("other",), ("MainThread",), ("kinda",)}
-    assert len(before.intersection(threading.enumerate())) <= sum(there.values()) <= len(before)  # others' may end
+    stayed = before.intersection(threading.enumerate())  # others' may end or begin meanwhile
+    assert len(stayed) <= sum(there.values()) < 2 * len(stayed)
     done.set()
     for each in threads:
         each.join()
