@@ -306,8 +306,9 @@ def test_threads_of_one_kind_have_one_group(name, group):
 
 
 def test_groups_of_threads_are_bounded_and_none_is_lost(store):
-    """Of 20 names two have series; the others count together, and a group that is gone counts 0."""
-    plugins = bound(store, "threads", max_groups=2)
+    """Of 20 names one has a series, as the threads before it; the others count together, a group that is gone counts 0."""
+    others = {group_of(each.name) for each in threading.enumerate()}  # of other tests, too
+    plugins = bound(store, "threads", max_groups=len(others) + 1)
     done = threading.Event()
     threads = [threading.Thread(target=done.wait, name=f"kind{chr(97 + number)}-1") for number in range(20)]
     for each in threads:
@@ -315,7 +316,8 @@ def test_groups_of_threads_are_bounded_and_none_is_lost(store):
     before = set(threading.enumerate())
     tick(store)
     there = newest(store, "python_threads")
-    assert set(there) == {("other",), ("MainThread",), ("kinda",)}
+    assert {("other",), ("MainThread",), ("kinda",)} <= set(there)
+    assert len(there) <= len(others) + 2
     stayed = before.intersection(threading.enumerate())  # others' may end or begin meanwhile
     assert len(stayed) <= sum(there.values()) < 2 * len(stayed)
     done.set()
