@@ -107,7 +107,20 @@ def test_reasons_are_told_apart(store):
     assert counter.value == 1.7e308
 
 
-@pytest.mark.parametrize("large", [1e269, 1e270, 1e271, 9e307])
+def test_a_number_of_numpys_that_is_recorded_warns_of_nothing(store):
+    """Of single precision too, which is less than what a float holds, in a bucket that is entered already."""
+    gauge, counter, summary = store.gauge("g"), store.counter("c_total"), store.summary("m")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for given in (np.float32(1.5), np.float64(1.5), np.int8(1)):
+            for _ in range(2):
+                gauge.set(given), counter.inc(given), summary.observe(given), summary.merge(1, given, given, given)
+                store.batch([gauge]).set([given])
+    assert warned == []
+    assert counter.value == 8.0
+
+
+@pytest.mark.parametrize("large", [9e37, 1e38, 1e39, 1e269, 9e307])
 def test_large_numbers_are_taken_up_to_what_a_float_holds(store, large):
     """Each as it is, into a total that never becomes infinite; what does not fit is counted."""
     counter, summary = store.counter("c_total"), store.summary("m")
