@@ -89,10 +89,11 @@ class Agent:
         self._threads: list[ExporterThread] = []
         self._folds = Folds()
         self._reported: set[str] = set()
-        self.stop = threading.Event()
+        self.stop, self._tiers = threading.Event(), set[int]()
         try:
             for name, table in config.exporters.items():
                 self._threads.append(ExporterThread(name, table, config.agent, self._folds))
+                self._tiers.add(self._threads[-1].tier)
         except BaseException:
             self.close()
             raise
@@ -187,7 +188,7 @@ class Agent:
             with Folder(path, follow=False) as held:
                 if read_ended(held) is not None:
                     return None  # its parts were sent as they were
-                look = look_at(held)
+                look = look_at(held, self._tiers)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one entry never stops the others
             if held is not None and held.is_at(path):
                 result.failures.append(one_line(error))

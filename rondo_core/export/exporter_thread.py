@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ import attrs
 from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
-from rondo_core.export.cursor import cursor_held, load_cursor
+from rondo_core.export.cursor import cursor_held, cursor_path, load_cursor
 from rondo_core.export.delivery import RefusesAllError
 from rondo_core.export.fold import fold_dead
 from rondo_core.export.held import EndedReader, Key, Look, look_at
@@ -55,6 +56,19 @@ class _Backoff:
     until_s: float
     line: str
     is_final: bool  # no try soon after would end otherwise
+
+
+@attrs.frozen
+class _Idle:
+    """A live store that was sent as far as could be, and what tells whether that is so yet.
+
+    Attributes: `run`, `marks`: see `Look`; `until_ns`: when the next of its buckets is over; `cursor`, its file.
+    """
+
+    run: int
+    marks: tuple[bytes, ...]
+    until_ns: int
+    cursor: tuple[int, ...]
 
 
 class Folds:
@@ -105,16 +119,23 @@ class ExporterThread:
         self._deadline_s = float(agent.get("deadline", 60.0))
         self.samples, self.failures, self.notes = 0, list[str](), list[str]()
         self._complete: dict[Key, int] = {}
+        self._idle: dict[Key, _Idle] = {}
         self._backoffs: dict[Key, _Backoff] = {}
         self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
         self._last_tried: Key | None = None
         self._thread: threading.Thread | None = None
         self._runner: Runner | None = None
+        self._next_work_ns = 0
 
     @property
     def busy(self) -> bool:
         """Whether the last walk is still under way."""
         return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def tier(self) -> int:
+        """Which tier of the stores is sent."""
+        return int(self._options.get("tier", 0))
 
     def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
@@ -124,6 +145,7 @@ class ExporterThread:
         """Keep no memory of stores that are gone."""
         if not self.busy:
             self._complete = {key: run for key, run in self._complete.items() if key in there}
+            self._idle = {key: idle for key, idle in self._idle.items() if key in there}
             self._backoffs = {key: backoff for key, backoff in self._backoffs.items() if key in there}
 
     def next_try_s(self) -> float:
@@ -173,7 +195,8 @@ class ExporterThread:
         for store in self._in_turn(stores):
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return
-            outcome = None if self._backs_off(store) or self._is_done(store) else self._try(store, exporter, clock)
+            left_alone = self._backs_off(store) or self._is_done(store) or self._is_idle(store, clock())
+            outcome = None if left_alone else self._try(store, exporter, clock)
             if outcome is None:
                 continue
             if outcome.retry_s:
@@ -207,6 +230,21 @@ class ExporterThread:
     def _is_done(self, store: StoreEntry) -> bool:
         """Say whether a store needs no further look; one that was put back as it once was has another cursor."""
         return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.look.run
+
+    def _is_idle(self, store: StoreEntry, now_ns: int) -> bool:
+        """Say whether a live store has nothing to be sent, as it had when it was sent last."""
+        idle, look = self._idle.get(store.key), store.look
+        if idle is None or (idle.run, idle.marks) != (look.run, look.marks) or look.ended or look.unknown:
+            return False
+        return now_ns < idle.until_ns and self._cursor_mark(store) == idle.cursor
+
+    def _cursor_mark(self, store: StoreEntry) -> tuple[int, ...]:
+        """Give what tells the cursor's file from another, as who puts it back, or moves it, leaves one."""
+        try:
+            found = os.stat(cursor_path(store.path, self.name))
+        except OSError:
+            return ()
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _backs_off(self, store: StoreEntry) -> bool:
         backoff = self._backoffs.get(store.key)
@@ -257,7 +295,11 @@ class ExporterThread:
             if not ended.reopened:
                 return outcome
         with StoreReader(held) as reader:
-            return self._send(reader, shared, attrs.evolve(look, ended=False), clock)
+            outcome = self._send(reader, shared, attrs.evolve(look, ended=False), clock)
+        if outcome is not None and store.look.marks and store.look.run == look.run:
+            # What the look before this one saw: a row that was entered since is looked for once more.
+            self._idle[store.key] = _Idle(look.run, store.look.marks, self._next_work_ns, self._cursor_mark(store))
+        return outcome
 
     def _send(self, reader: StoreReader, exporter: Labelled, look: Look, clock: Clock) -> Outcome | None:
         """Send a store, to its end or as far as its buckets are closed; None where another process does meanwhile."""
@@ -270,6 +312,7 @@ class ExporterThread:
             raise
         try:
             outcome = runner.send_now(look.run if look.ended else 0, self._deadline_s, retry=False)
+            self._next_work_ns = runner.next_work_ns()
         finally:
             self._runner = None
             runner.release()
