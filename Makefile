@@ -177,6 +177,9 @@ $(VENV)/.benched: $(VENV)/.installed
 bench-agent: $(VENV)/.installed ## What an agent costs beside 500 stores, their writers gone and live.
 	@$(BIN)/python bench/agent.py
 
+bench-lines: $(VENV)/.installed ## What a sample costs as a line of CSV and of JSON.
+	@$(BIN)/python bench/lines.py
+
 bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside one of prometheus_client.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/bridges.py
 

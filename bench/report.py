@@ -32,6 +32,7 @@ COMMANDS = {
     "export": "make bench-export",
     "footprint": "make bench-footprint",
     "instruments": "make bench-instruments",
+    "lines": "make bench-lines",
     "page": "make bench-page",
     "promql": "make bench-promql",
     "recorders": "make bench-recorders",

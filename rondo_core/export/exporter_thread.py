@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -241,7 +240,7 @@ class ExporterThread:
     def _cursor_mark(self, store: StoreEntry) -> tuple[int, ...]:
         """Give what tells the cursor's file from another, as who puts it back, or moves it, leaves one."""
         try:
-            found = os.stat(cursor_path(store.path, self.name))
+            found = Path(cursor_path(store.path, self.name)).stat()
         except OSError:
             return ()
         return found.st_ino, found.st_mtime_ns, found.st_size

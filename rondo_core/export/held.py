@@ -24,7 +24,6 @@ from rondo_core.storage.files import Folder, open_file
 from rondo_core.storage.lock import ask_writer
 from rondo_core.storage.runs import newest_run
 
-
 _MARK_BYTES = layout.SLAB_GENERATION + 8 - layout.SLAB_NEXT_WINDOW
 
 

@@ -112,7 +112,7 @@ def test_what_is_passed_over_is_what_an_agent_without_memory_finds_empty(seed, t
     steps = {
         "record": lambda: held[0].counter("c_total").inc(),
         "declare": lambda: held[0].gauge("g", n=chance.randrange(3)).set(chance.random()),
-        "tick": lambda: held[0].tick(),
+        "tick": lambda: held[0].tick(),  # noqa: PLW0108 - of whichever store is open then
         "wait": lambda: clock.advance(chance.choice((0.3, 1, 2, 7, 30))),
         "step back": lambda: clock.advance(-4),
         "reopen": opened_again,
