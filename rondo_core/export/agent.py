@@ -16,6 +16,7 @@ import attrs
 
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
 from rondo_core.errors import LabelError, StoreError, StoreNotFoundError, UsageError, one_line, printable
+from rondo_core.export.agent_status import AgentStatus
 from rondo_core.export.exporter_thread import BACK_OFF_FIRST_S, ExporterThread, Folds, StoreEntry
 from rondo_core.export.finish import Finish, delivery_report
 from rondo_core.export.held import look_at
@@ -56,7 +57,7 @@ class Pass:
 
 
 class Agent:
-    """Walks over a directory again and again."""
+    """Walks over a directory again and again. Attributes: `status`, how it fares, for who asks from another thread."""
 
     def __init__(self, directory: str | Path, config: Config, *, clock: Clock = wall_ns) -> None:
         """Open every exporter of the config; one that is broken is opened again in each walk, and holds up no other.
@@ -65,7 +66,7 @@ class Agent:
         is missing, on another file system or where it cannot be; PluginNotFoundError: an exporter is not installed;
         StoreError: no such directory.
         """
-        self.directory, self._clock, self._settings = Path(directory), clock, config.agent
+        self.directory, self._clock = Path(directory), clock
         if not os.path.isdir(self.directory):  # noqa: PTH112 - it raises nothing
             raise StoreError(f"{self.directory}: no such directory; check the path")
         if os.path.lexists(self.directory / layout.META_FILE) and not (self.directory / layout.META_FILE).is_dir():
@@ -89,6 +90,8 @@ class Agent:
         self._threads: list[ExporterThread] = []
         self._folds = Folds()
         self._reported: set[str] = set()
+        self._interval_s = float(config.agent.get("interval", 30.0))
+        self.status = AgentStatus(self._threads, self._interval_s)
         self.stop, self._tiers = threading.Event(), set[int]()
         try:
             for name, table in config.exporters.items():
@@ -105,6 +108,7 @@ class Agent:
         a thread whose exporter hangs; `last`: what fails is tried twice more, for there is no next walk.
         """
         result = Pass()
+        self.status.begin_walk()
         found = self._look(result)
         idle = [thread for thread in self._threads if not thread.busy]
         for thread in idle:
@@ -116,6 +120,8 @@ class Agent:
             result.samples += thread.samples
             result.failures += thread.failures
             result.notes += thread.notes
+        for thread in self._threads:
+            thread.n_pending = sum(store.look.ended and not thread.is_through(store) for store in found)
         for store in found:
             if all(thread.is_through(store) for thread in self._threads):
                 self._see_to(store, result)
@@ -126,11 +132,12 @@ class Agent:
         for thread in self._threads:
             thread.forget(there)
         result.failures, result.notes = list(dict.fromkeys(result.failures)), list(dict.fromkeys(result.notes))
+        self.status.end_walk(result)
         return result
 
     def run(self) -> None:
         """Walk over the directory at every interval, until `stop` is set; what is new to be said is logged."""
-        interval_s = float(self._settings.get("interval", 30.0))
+        interval_s = self._interval_s
         while not self.stop.is_set():
             done = self.run_once(interval_s)
             said = {*done.failures, *done.notes}

@@ -57,6 +57,17 @@ class _Backoff:
     is_final: bool  # no try soon after would end otherwise
 
 
+@attrs.define
+class Totals:
+    """What an exporter of an agent has done since the agent began; see `Outcome`."""
+
+    samples: int = 0
+    refused: int = 0
+    doubtful: int = 0
+    requests: int = 0
+    failed: int = 0
+
+
 @attrs.frozen
 class _Idle:
     """A live store that was sent as far as could be, and what tells whether that is so yet.
@@ -95,7 +106,8 @@ class Folds:
 class ExporterThread:
     """One exporter's way through the stores.
 
-    Attributes: `samples`, `failures`, `notes`: of the last walk. Stores are remembered by what they are, not where.
+    Attributes: `samples`, `failures`, `notes`: of the last walk; `totals`, of all; `n_pending`, how many ended stores
+    of the last walk are not sent to their end. Stores are remembered by what they are, not where.
     """
 
     def __init__(self, name: str, table: Mapping[str, Any], agent: Mapping[str, Any], folds: Folds) -> None:
@@ -117,6 +129,7 @@ class ExporterThread:
         self._label = str(agent.get("instance_label", ""))
         self._deadline_s = float(agent.get("deadline", 60.0))
         self.samples, self.failures, self.notes = 0, list[str](), list[str]()
+        self.totals, self.n_pending = Totals(), 0
         self._complete: dict[Key, int] = {}
         self._idle: dict[Key, _Idle] = {}
         self._backoffs: dict[Key, _Backoff] = {}
@@ -139,6 +152,17 @@ class ExporterThread:
     def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
         return self._complete.get(store.key) == store.look.run
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the exporter has been at one request for longer than it may."""
+        runner = self._runner
+        return runner is not None and runner.hangs(self._deadline_s)
+
+    @property
+    def n_waiting(self) -> int:
+        """How many stores are left alone for a while, as they failed."""
+        return len(self._backoffs)
 
     def forget(self, there: set[Key]) -> None:
         """Keep no memory of stores that are gone."""
@@ -165,8 +189,7 @@ class ExporterThread:
             now_s = monotonic_ns() / NS_PER_S
             if now_s > until_s:
                 return
-            runner = self._runner
-            if runner is not None and runner.hangs(self._deadline_s):
+            if self.hangs:
                 self.failures.append(f"{self.name}: hangs; this exporter is left to itself")
                 return
             if self._thread is not None:
@@ -315,7 +338,7 @@ class ExporterThread:
         finally:
             self._runner = None
             runner.release()
-        self.samples += outcome.samples
+        self._add_up(outcome)
         if isinstance(reader, EndedReader) and reader.reopened:
             return None
         if outcome.stopped:
@@ -323,6 +346,15 @@ class ExporterThread:
         if look.ended and (runner.complete or (not look.run and _was_never_recorded_in(reader))):
             self._complete[look.key] = look.run
         return outcome
+
+    def _add_up(self, outcome: Outcome) -> None:
+        self.samples += outcome.samples
+        totals = self.totals
+        totals.samples += outcome.samples
+        totals.refused += outcome.refused_samples
+        totals.doubtful += outcome.doubtful_samples
+        totals.requests += outcome.requests
+        totals.failed += outcome.failures
 
     def close(self) -> None:
         """Release the exporter, which is not waited for longer than for a request."""
