@@ -177,6 +177,9 @@ $(VENV)/.benched: $(VENV)/.installed
 bench-agent: $(VENV)/.installed ## What an agent costs beside 500 stores, their writers gone and live.
 	@$(BIN)/python bench/agent.py
 
+bench-fleet: $(VENV)/.tested ## Send a simulated day of 100,000 lives through one agent: its CPU, its memory, its start.
+	@$(BIN)/python bench/fleet.py --lives $${LIVES:-100000}
+
 bench-lines: $(VENV)/.installed ## What a sample costs as a line of CSV and of JSON.
 	@$(BIN)/python bench/lines.py
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "capture": "make vmm-bench-45",
     "capture_linux": "make vmm-bench-linux",
     "export": "make bench-export",
+    "fleet": "make bench-fleet",
     "footprint": "make bench-footprint",
     "instruments": "make bench-instruments",
     "lines": "make bench-lines",
