@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
@@ -17,9 +18,10 @@ import attrs
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
 from rondo_core.errors import LabelError, StoreError, StoreNotFoundError, UsageError, one_line, printable
 from rondo_core.export.agent_status import AgentStatus
+from rondo_core.export.containers import in_containers
 from rondo_core.export.exporter_thread import BACK_OFF_FIRST_S, ExporterThread, Folds, StoreEntry
 from rondo_core.export.finish import Finish, delivery_report
-from rondo_core.export.held import look_at
+from rondo_core.export.held import Key, look_at
 from rondo_core.export.options import check_exporters
 from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
@@ -63,8 +65,8 @@ class Agent:
         """Open every exporter of the config; one that is broken is opened again in each walk, and holds up no other.
 
         Raises: UsageError: there is none, or one cannot follow its table, or the directory is a store, or the archive
-        is missing, on another file system or where it cannot be; PluginNotFoundError: an exporter is not installed;
-        StoreError: no such directory.
+        is missing, on another file system or where it cannot be, or `containers` is no path; PluginNotFoundError: an
+        exporter is not installed; StoreError: no such directory.
         """
         self.directory, self._clock = Path(directory), clock
         if not os.path.isdir(self.directory):  # noqa: PTH112 - it raises nothing
@@ -86,6 +88,9 @@ class Agent:
             _check_archive(self._archive, self.directory, make=after != "keep")
         elif after == "archive":
             raise UsageError('agent.archive: missing; after = "archive" needs a directory')
+        self._containers = Path(config.agent["containers"]) if config.agent.get("containers") else None
+        if self._containers is not None and not _is_plain(self._containers):
+            raise UsageError(f"agent.containers: {self._containers}: name it from / on, without ..")
         self._finish = Finish(after, self._archive, self.directory, config.exporters)
         self._threads: list[ExporterThread] = []
         self._folds = Folds()
@@ -111,9 +116,9 @@ class Agent:
         self.status.begin_walk()
         found = self._look(result)
         idle = [thread for thread in self._threads if not thread.busy]
-        for thread in idle:
-            thread.walk(found, self.stop, self._clock, last=last)
         until_s = float("inf") if wait_s is None else monotonic_ns() / NS_PER_S + wait_s
+        for thread in idle:
+            thread.walk(found, self.stop, self._clock, until_s=until_s, last=last)
         for thread in idle:
             thread.join(until_s, self.stop)
         for thread in idle:
@@ -123,7 +128,7 @@ class Agent:
         for thread in self._threads:
             thread.n_pending = sum(store.look.ended and not thread.is_through(store) for store in found)
         for store in found:
-            if all(thread.is_through(store) for thread in self._threads):
+            if not store.in_container and all(thread.is_through(store) for thread in self._threads):
                 self._see_to(store, result)
         result.archived, result.deleted = self._finish.archived, self._finish.deleted
         result.failures += self._finish.failures
@@ -164,32 +169,47 @@ class Agent:
             left_out = None if self._archive is None else self._archive.stat()
         except OSError:
             left_out = None
+        if not os.path.isdir(self.directory):  # noqa: PTH112 - it raises nothing
+            result.failures.append(printable(f"{self.directory}: no such directory any more"))
+        stores: dict[Key, StoreEntry] = {}
         try:
-            below = look_below(self.directory, left_out)
+            for directory, prefix in self._places(result):
+                below = look_below(directory, left_out)
+                result.failures += below.errors
+                result.notes += below.passed
+                for path in below.unfinished if not prefix else ():
+                    self._finish.left(path)
+                entries = [self._look_at(path, directory, prefix, result) for path in below.stores]
+                for entry in filter(None, entries):  # a volume that several containers have is there once
+                    stores.setdefault(entry.key, entry)
         except StoreError as error:
             result.failures.append(one_line(error))
             return []
-        if not os.path.isdir(self.directory):  # noqa: PTH112 - it raises nothing
-            result.failures.append(printable(f"{self.directory}: no such directory any more"))
-        result.failures += below.errors
-        result.notes += below.passed
-        for path in below.unfinished:
-            self._finish.left(path)
+        return self._told_apart(stores.values(), result)
+
+    def _places(self, result: Pass) -> list[tuple[Path, str]]:
+        """Give the directories to look through, each with what the labels of its stores begin with."""
+        if self._containers is None:
+            return [(self.directory, "")]
+        inside, notes = in_containers(self._containers)
+        result.notes += notes
+        return [(self.directory, ""), *((each.path, f"{each.name}/") for each in inside)]
+
+    def _told_apart(self, stores: Iterable[StoreEntry], result: Pass) -> list[StoreEntry]:
+        """Leave out stores that would be sent under one label."""
         by_label: dict[str, list[StoreEntry]] = {}
-        for path in below.stores:
-            store = self._look_at(path, result)
-            if store is not None:
-                by_label.setdefault(store.label if self._label else str(path), []).append(store)
-        for label, stores in by_label.items():
-            if len(stores) > 1:
-                names = " and ".join(printable(str(store.path)) for store in stores)
+        for store in stores:
+            by_label.setdefault(store.label if self._label else str(store.path), []).append(store)
+        for label, same in by_label.items():
+            if len(same) > 1:
+                names = " and ".join(printable(str(store.path)) for store in same)
                 what = f'{self._label}="{printable(label)}" would be the label of both; rename one'
                 result.failures.append(f"{names}: {what}")
-        found = [stores[0] for stores in by_label.values() if len(stores) == 1]
+        found = [same[0] for same in by_label.values() if len(same) == 1]
         result.stores, result.live = len(found), sum(not (each.look.ended or each.look.unknown) for each in found)
         return found
 
-    def _look_at(self, path: Path, result: Pass) -> StoreEntry | None:
+    def _look_at(self, path: Path, directory: Path, prefix: str, result: Pass) -> StoreEntry | None:
         held = None
         try:
             with Folder(path, follow=False) as held:
@@ -206,8 +226,9 @@ class Agent:
             return None
         if look.unknown:
             result.failures.append(look.unknown)
-        label = str(path.relative_to(self.directory))
-        return StoreEntry(path, look, label.removesuffix(SUFFIX) if path.name != SUFFIX else label)
+        label = prefix + str(path.relative_to(directory))
+        label = label.removesuffix(SUFFIX) if path.name != SUFFIX else label
+        return StoreEntry(path, look, label, in_container=bool(prefix))
 
     def _see_to(self, store: StoreEntry, result: Pass) -> None:
         """Finish a store that is through all threads, and say what of it was not acknowledged."""
@@ -220,6 +241,10 @@ class Agent:
             result.refused += sum(known.refused.values())
             result.doubtful += sum(known.doubtful.values())
             result.notes.append(f"{printable(str(store.path))}: {became}, and not acknowledged whole: {known}")
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_absolute() and ".." not in path.parts
 
 
 def _check_archive(archive: Path, directory: Path, *, make: bool) -> None:

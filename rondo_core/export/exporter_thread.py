@@ -35,11 +35,15 @@ _LOOK_S = 0.2
 
 @attrs.frozen
 class StoreEntry:
-    """A store as one walk found it, and the label that tells its samples from others'."""
+    """A store as one walk found it, and the label that tells its samples from others'.
+
+    Attributes: `in_container`: it is a container's own: nothing is done with it but to send it.
+    """
 
     path: Path
     look: Look
     label: str
+    in_container: bool = False
 
     @property
     def key(self) -> Key:
@@ -137,7 +141,7 @@ class ExporterThread:
         self._last_tried: Key | None = None
         self._thread: threading.Thread | None = None
         self._runner: Runner | None = None
-        self._next_work_ns = 0
+        self._next_work_ns, self._until_s = 0, float("inf")
 
     @property
     def busy(self) -> bool:
@@ -175,9 +179,22 @@ class ExporterThread:
         """Say when the first store that is left alone is to be tried again, monotonic s; infinity: none is."""
         return min((backoff.until_s for backoff in tuple(self._backoffs.values())), default=float("inf"))
 
-    def walk(self, stores: list[StoreEntry], stop: threading.Event, clock: Clock, *, last: bool = False) -> None:
-        """Walk over the stores, in a thread of its own. Args: `last`: no other walk tries again what fails in this."""
+    def walk(
+        self,
+        stores: list[StoreEntry],
+        stop: threading.Event,
+        clock: Clock,
+        *,
+        until_s: float = float("inf"),
+        last: bool = False,
+    ) -> None:
+        """Walk over the stores, in a thread of its own: first those that are written, whose rows are overwritten.
+
+        Args: `until_s`: when the written ones are due again (monotonic s): of the ended ones, what is left waits for
+            the next walk; `last`: no other walk tries again what fails in this.
+        """
         self.samples, self.failures, self.notes = 0, [], []
+        self._until_s = until_s
         self._thread = threading.Thread(
             target=self._run, args=(stores, stop, clock, last), name=f"rondo-agent-{self.name}", daemon=True
         )
@@ -214,11 +231,15 @@ class ExporterThread:
     def _walk(self, stores: list[StoreEntry], exporter: Exporter, stop: threading.Event, clock: Clock) -> None:
         # What the receiver does not take now may be one store's fault: the next one tells.
         waiting: tuple[StoreEntry, Outcome] | None = None
+        n_ended = 0
         for store in self._in_turn(stores):
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return
+            if store.look.ended and n_ended and monotonic_ns() / NS_PER_S >= self._until_s:
+                break
             left_alone = self._backs_off(store) or self._is_done(store) or self._is_idle(store, clock())
             outcome = None if left_alone else self._try(store, exporter, clock)
+            n_ended += store.look.ended and not left_alone
             if outcome is None:
                 continue
             if outcome.retry_s:
@@ -244,10 +265,14 @@ class ExporterThread:
         return self._exporter
 
     def _in_turn(self, stores: list[StoreEntry]) -> list[StoreEntry]:
-        """Begin behind the store that was tried last when the receiver took nothing: none holds up those after it."""
+        """Give those that are written before those that have ended, whose rows stay as they are.
+
+        Among each it begins behind the store that was tried last when the receiver took nothing: none holds up those
+        after it.
+        """
         keys = [store.key for store in stores]
         first = keys.index(self._last_tried) + 1 if self._last_tried in keys else 0
-        return stores[first:] + stores[:first]
+        return sorted(stores[first:] + stores[:first], key=lambda store: store.look.ended)
 
     def _is_done(self, store: StoreEntry) -> bool:
         """Say whether a store needs no further look; one that was put back as it once was has another cursor."""
