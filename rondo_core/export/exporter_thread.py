@@ -15,6 +15,7 @@ from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.export.cursor import cursor_held, cursor_path, load_cursor
 from rondo_core.export.delivery import RefusesAllError
+from rondo_core.export.drain import FOR_EVER
 from rondo_core.export.fold import fold_dead
 from rondo_core.export.held import EndedReader, Key, Look, look_at
 from rondo_core.export.labelled import Labelled
@@ -345,12 +346,16 @@ class ExporterThread:
             outcome = self._send(reader, shared, attrs.evolve(look, ended=False), clock)
         if outcome is not None and store.look.marks and store.look.run == look.run:
             # What the look before this one saw: a row that was entered since is looked for once more.
-            self._idle[store.key] = _Idle(look.run, store.look.marks, self._next_work_ns, self._cursor_mark(store))
+            # Where the time is another machine's, only its rows say that it has passed.
+            until_ns = FOR_EVER if look.elsewhere and self._next_work_ns else self._next_work_ns
+            self._idle[store.key] = _Idle(look.run, store.look.marks, until_ns, self._cursor_mark(store))
         return outcome
 
     def _send(self, reader: StoreReader, exporter: Labelled, look: Look, clock: Clock) -> Outcome | None:
         """Send a store, to its end or as far as its buckets are closed; None where another process does meanwhile."""
         options = {"backfill": look.ended, **self._options}
+        if look.elsewhere and not look.ended:
+            clock = reader.newest_ns  # the store's own time: this machine's may be before it or behind
         try:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
         except StoreError:

@@ -22,7 +22,7 @@ from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import Meta, read_meta
 from rondo_core.storage.files import Folder, open_file
 from rondo_core.storage.lock import ask_writer
-from rondo_core.storage.runs import newest_run
+from rondo_core.storage.runs import boot_id, known, newest_run
 
 _MARK_BYTES = layout.SLAB_GENERATION + 8 - layout.SLAB_NEXT_WINDOW
 
@@ -40,7 +40,8 @@ class Look:
     """A store as it was at one moment.
 
     Attributes: `run`, the number of its last run, 0 for none; `ended`, that no process writes it; `unknown`, why
-    nobody can say whether one does, empty where that is known; `marks`, what stays as it is while no row is entered or
+    nobody can say whether one does, empty where that is known; `elsewhere`, whether another machine's did last, by a
+    clock of its own; `marks`, what stays as it is while no row is entered or
     changed in the tiers that were asked for: empty where nobody can say so.
     """
 
@@ -48,6 +49,7 @@ class Look:
     run: int
     ended: bool
     unknown: str = ""
+    elsewhere: bool = False
     marks: tuple[bytes, ...] = ()
 
 
@@ -68,7 +70,8 @@ def look_at(held: Folder, tiers: Collection[int] = ()) -> Look:
     last = newest_run(held / layout.RUNS_FILE)
     ended = writer is None and not unknown
     marks = () if ended or not tiers else _row_marks(held, meta, tiers)
-    return Look(Key(meta.store_id, *held.identity), last.number if last else 0, ended, unknown, marks)
+    elsewhere = last is not None and known(last.boot_id) and last.boot_id != boot_id() != ""
+    return Look(Key(meta.store_id, *held.identity), last.number if last else 0, ended, unknown, elsewhere, marks)
 
 
 def _row_marks(held: Folder, meta: Meta, tiers: Collection[int]) -> tuple[bytes, ...]:
