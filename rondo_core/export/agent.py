@@ -21,12 +21,12 @@ from rondo_core.export.agent_status import AgentStatus
 from rondo_core.export.containers import in_containers
 from rondo_core.export.exporter_thread import BACK_OFF_FIRST_S, ExporterThread, Folds, StoreEntry
 from rondo_core.export.finish import Finish, delivery_report
-from rondo_core.export.held import Key, look_at
 from rondo_core.export.options import check_exporters
+from rondo_core.export.store_state import Key, read_store_state
 from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
 from rondo_core.plugins.config_file import Config
-from rondo_core.read.stores import SUFFIX, look_below
+from rondo_core.read.stores import SUFFIX, scan_directory
 from rondo_core.storage.ended import read_ended
 from rondo_core.storage.files import Folder
 from rondo_core.storage.write_check import check_directory
@@ -114,7 +114,7 @@ class Agent:
         """
         result = Pass()
         self.status.begin_walk()
-        found = self._look(result)
+        found = self._scan(result)
         idle = [thread for thread in self._threads if not thread.busy]
         until_s = float("inf") if wait_s is None else monotonic_ns() / NS_PER_S + wait_s
         for thread in idle:
@@ -126,10 +126,10 @@ class Agent:
             result.failures += thread.failures
             result.notes += thread.notes
         for thread in self._threads:
-            thread.n_pending = sum(store.look.ended and not thread.is_through(store) for store in found)
+            thread.n_pending = sum(store.state.ended and not thread.is_through(store) for store in found)
         for store in found:
             if not store.in_container and all(thread.is_through(store) for thread in self._threads):
-                self._see_to(store, result)
+                self._finish_store(store, result)
         result.archived, result.deleted = self._finish.archived, self._finish.deleted
         result.failures += self._finish.failures
         there = {store.key for store in found}
@@ -161,8 +161,8 @@ class Agent:
 
     # -- stores
 
-    def _look(self, result: Pass) -> list[StoreEntry]:
-        """Look at everything below the directory, and sort out what is no store to be exported."""
+    def _scan(self, result: Pass) -> list[StoreEntry]:
+        """Scan the directory, and sort out what is no store to be exported."""
         self._finish.archived = self._finish.deleted = 0
         self._finish.failures = []
         try:
@@ -174,12 +174,12 @@ class Agent:
         stores: dict[Key, StoreEntry] = {}
         try:
             for directory, prefix in self._places(result):
-                below = look_below(directory, left_out)
+                below = scan_directory(directory, left_out)
                 result.failures += below.errors
                 result.notes += below.passed
                 for path in below.unfinished if not prefix else ():
                     self._finish.left(path)
-                entries = [self._look_at(path, directory, prefix, result) for path in below.stores]
+                entries = [self._read_entry(path, directory, prefix, result) for path in below.stores]
                 for entry in filter(None, entries):  # a volume that several containers have is there once
                     stores.setdefault(entry.key, entry)
         except StoreError as error:
@@ -206,16 +206,18 @@ class Agent:
                 what = f'{self._label}="{printable(label)}" would be the label of both; rename one'
                 result.failures.append(f"{names}: {what}")
         found = [same[0] for same in by_label.values() if len(same) == 1]
-        result.stores, result.live = len(found), sum(not (each.look.ended or each.look.unknown) for each in found)
+        # Oldest first: a receiver that takes no sample an hour behind its newest then takes a backlog whole.
+        found.sort(key=lambda each: (each.state.since_ns, each.path))
+        result.stores, result.live = len(found), sum(not (each.state.ended or each.state.unknown) for each in found)
         return found
 
-    def _look_at(self, path: Path, directory: Path, prefix: str, result: Pass) -> StoreEntry | None:
+    def _read_entry(self, path: Path, directory: Path, prefix: str, result: Pass) -> StoreEntry | None:
         held = None
         try:
             with Folder(path, follow=False) as held:
                 if read_ended(held) is not None:
                     return None  # its parts were sent as they were
-                look = look_at(held, self._tiers)
+                state = read_store_state(held, self._tiers)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one entry never stops the others
             if held is not None and held.is_at(path):
                 result.failures.append(one_line(error))
@@ -224,18 +226,18 @@ class Agent:
             else:
                 result.failures.append(one_line(error))
             return None
-        if look.unknown:
-            result.failures.append(look.unknown)
+        if state.unknown:
+            result.failures.append(state.unknown)
         label = prefix + str(path.relative_to(directory))
         label = label.removesuffix(SUFFIX) if path.name != SUFFIX else label
-        return StoreEntry(path, look, label, in_container=bool(prefix))
+        return StoreEntry(path, state, label, in_container=bool(prefix))
 
-    def _see_to(self, store: StoreEntry, result: Pass) -> None:
+    def _finish_store(self, store: StoreEntry, result: Pass) -> None:
         """Finish a store that is through all threads, and say what of it was not acknowledged."""
-        known = delivery_report(store.path, [thread.name for thread in self._threads], store.look.run)
+        known = delivery_report(store.path, [thread.name for thread in self._threads], store.state.run)
         if known is None:
             return
-        became = self._finish.store(store.path, store.look, known)
+        became = self._finish.store(store.path, store.state, known)
         result.complete += 1
         if not known:
             result.refused += sum(known.refused.values())

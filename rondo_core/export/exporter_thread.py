@@ -17,11 +17,11 @@ from rondo_core.export.cursor import cursor_held, cursor_path, load_cursor
 from rondo_core.export.delivery import RefusesAllError
 from rondo_core.export.drain import FOR_EVER
 from rondo_core.export.fold import fold_dead
-from rondo_core.export.held import EndedReader, Key, Look, look_at
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
+from rondo_core.export.store_state import EndedReader, Key, StoreState, read_store_state
 from rondo_core.hookspecs import Exporter
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Folder
@@ -42,14 +42,14 @@ class StoreEntry:
     """
 
     path: Path
-    look: Look
+    state: StoreState
     label: str
     in_container: bool = False
 
     @property
     def key(self) -> Key:
         """Give which store it is."""
-        return self.look.key
+        return self.state.key
 
 
 @attrs.frozen
@@ -77,7 +77,7 @@ class Totals:
 class _Idle:
     """A live store that was sent as far as could be, and what tells whether that is so yet.
 
-    Attributes: `run`, `marks`: see `Look`; `until_ns`: when the next of its buckets is over; `cursor`, its file.
+    Attributes: `run`, `marks`: see `StoreState`; `until_ns`: when the next of its buckets is over; `cursor`, its file.
     """
 
     run: int
@@ -94,12 +94,12 @@ class Folds:
         self._done: dict[Key, int] = {}
         self._lock = threading.Lock()
 
-    def fold(self, held: Folder, look: Look) -> None:
+    def fold(self, held: Folder, state: StoreState) -> None:
         """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
         with self._lock:
-            if self._done.get(look.key) != look.run:
+            if self._done.get(state.key) != state.run:
                 fold_dead(held)
-                self._done[look.key] = look.run
+                self._done[state.key] = state.run
                 faults.point("agent.folded")
 
     def forget(self, there: set[Key]) -> None:
@@ -156,7 +156,7 @@ class ExporterThread:
 
     def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
-        return self._complete.get(store.key) == store.look.run
+        return self._complete.get(store.key) == store.state.run
 
     @property
     def hangs(self) -> bool:
@@ -189,10 +189,10 @@ class ExporterThread:
         until_s: float = float("inf"),
         last: bool = False,
     ) -> None:
-        """Walk over the stores, in a thread of its own: first those that are written, whose rows are overwritten.
+        """Walk over the stores, in a thread of its own.
 
-        Args: `until_s`: when the written ones are due again (monotonic s): of the ended ones, what is left waits for
-            the next walk; `last`: no other walk tries again what fails in this.
+        Args: `until_s`: when those that are written, whose rows are overwritten, are due (monotonic s): of those that
+            have ended what is left waits for the next walk; `last`: no other walk tries again what fails in this.
         """
         self.samples, self.failures, self.notes = 0, [], []
         self._until_s = until_s
@@ -236,11 +236,11 @@ class ExporterThread:
         for store in self._in_turn(stores):
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return
-            if store.look.ended and n_ended and monotonic_ns() / NS_PER_S >= self._until_s:
-                break
+            if store.state.ended and n_ended and monotonic_ns() / NS_PER_S >= self._until_s:
+                continue
             left_alone = self._backs_off(store) or self._is_done(store) or self._is_idle(store, clock())
             outcome = None if left_alone else self._try(store, exporter, clock)
-            n_ended += store.look.ended and not left_alone
+            n_ended += store.state.ended and not left_alone
             if outcome is None:
                 continue
             if outcome.retry_s:
@@ -266,23 +266,23 @@ class ExporterThread:
         return self._exporter
 
     def _in_turn(self, stores: list[StoreEntry]) -> list[StoreEntry]:
-        """Give those that are written before those that have ended, whose rows stay as they are.
+        """Give those that have ended before those that are written, whose samples are newer.
 
         Among each it begins behind the store that was tried last when the receiver took nothing: none holds up those
         after it.
         """
         keys = [store.key for store in stores]
         first = keys.index(self._last_tried) + 1 if self._last_tried in keys else 0
-        return sorted(stores[first:] + stores[:first], key=lambda store: store.look.ended)
+        return sorted(stores[first:] + stores[:first], key=lambda store: not store.state.ended)
 
     def _is_done(self, store: StoreEntry) -> bool:
-        """Say whether a store needs no further look; one that was put back as it once was has another cursor."""
-        return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.look.run
+        """Say whether a store needs nothing more; one that was put back as it once was has another cursor."""
+        return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.state.run
 
     def _is_idle(self, store: StoreEntry, now_ns: int) -> bool:
         """Say whether a live store has nothing to be sent, as it had when it was sent last."""
-        idle, look = self._idle.get(store.key), store.look
-        if idle is None or (idle.run, idle.marks) != (look.run, look.marks) or look.ended or look.unknown:
+        idle, state = self._idle.get(store.key), store.state
+        if idle is None or (idle.run, idle.marks) != (state.run, state.marks) or state.ended or state.unknown:
             return False
         return now_ns < idle.until_ns and self._cursor_mark(store) == idle.cursor
 
@@ -330,31 +330,31 @@ class ExporterThread:
         return outcome
 
     def _export(self, store: StoreEntry, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
-        look = look_at(held)
-        if look.ended:
-            self._folds.fold(held, look)
-            look = look_at(held)
-        if look.key != store.key or cursor_held(held, self.name):
+        state = read_store_state(held)
+        if state.ended:
+            self._folds.fold(held, state)
+            state = read_store_state(held)
+        if state.key != store.key or cursor_held(held, self.name):
             return None  # another store by now, or the process exports itself
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
-        if look.ended:
-            with EndedReader(held, look.run) as ended:
-                outcome = self._send(ended, shared, look, clock)
+        if state.ended:
+            with EndedReader(held, state.run) as ended:
+                outcome = self._send(ended, shared, state, clock)
             if not ended.reopened:
                 return outcome
         with StoreReader(held) as reader:
-            outcome = self._send(reader, shared, attrs.evolve(look, ended=False), clock)
-        if outcome is not None and store.look.marks and store.look.run == look.run:
+            outcome = self._send(reader, shared, attrs.evolve(state, ended=False), clock)
+        if outcome is not None and store.state.marks and store.state.run == state.run:
             # What the look before this one saw: a row that was entered since is looked for once more.
             # Where the time is another machine's, only its rows say that it has passed.
-            until_ns = FOR_EVER if look.elsewhere and self._next_work_ns else self._next_work_ns
-            self._idle[store.key] = _Idle(look.run, store.look.marks, until_ns, self._cursor_mark(store))
+            until_ns = FOR_EVER if state.elsewhere and self._next_work_ns else self._next_work_ns
+            self._idle[store.key] = _Idle(state.run, store.state.marks, until_ns, self._cursor_mark(store))
         return outcome
 
-    def _send(self, reader: StoreReader, exporter: Labelled, look: Look, clock: Clock) -> Outcome | None:
+    def _send(self, reader: StoreReader, exporter: Labelled, state: StoreState, clock: Clock) -> Outcome | None:
         """Send a store, to its end or as far as its buckets are closed; None where another process does meanwhile."""
-        options = {"backfill": look.ended, **self._options}
-        if look.elsewhere and not look.ended:
+        options = {"backfill": state.ended, **self._options}
+        if state.elsewhere and not state.ended:
             clock = reader.newest_ns  # the store's own time: this machine's may be before it or behind
         try:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
@@ -363,7 +363,7 @@ class ExporterThread:
                 return None
             raise
         try:
-            outcome = runner.send_now(look.run if look.ended else 0, self._deadline_s, retry=False)
+            outcome = runner.send_now(state.run if state.ended else 0, self._deadline_s, retry=False)
             self._next_work_ns = runner.next_work_ns()
         finally:
             self._runner = None
@@ -373,8 +373,8 @@ class ExporterThread:
             return None
         if outcome.stopped:
             raise RefusesAllError(outcome.error) if runner.refuses_all else StoreError(outcome.error)
-        if look.ended and (runner.complete or (not look.run and _was_never_recorded_in(reader))):
-            self._complete[look.key] = look.run
+        if state.ended and (runner.complete or (not state.run and _was_never_recorded_in(reader))):
+            self._complete[state.key] = state.run
         return outcome
 
     def _add_up(self, outcome: Outcome) -> None:
@@ -409,7 +409,7 @@ def _is_there(store: StoreEntry) -> bool:
     """Say whether the store that was found still lies where it did."""
     try:
         with Folder(store.path, follow=False) as held:
-            return look_at(held).key == store.key
+            return read_store_state(held).key == store.key
     except StoreNotFoundError:
         return False
     except StoreError:

@@ -58,7 +58,7 @@ def world(tmp_path, monkeypatch):
 
 
 def test_the_living_lose_nothing_to_a_backlog_of_the_dead(world, tmp_path):
-    """Each walk begins with those that are written, and comes back to them when they are due; the backlog gets through."""
+    """Each walk comes to those that are written when its interval is over; the backlog gets through."""
     agent, receiver, live, clock = world
     began_ns = clock()
     live.counter("c_total").inc()

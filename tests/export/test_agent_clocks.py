@@ -5,7 +5,7 @@ import random
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
-from rondo_core.export import held as module
+from rondo_core.export import store_state as module
 from rondo_core.export.agent import Agent
 from rondo_core.plugins.config_file import read_config
 

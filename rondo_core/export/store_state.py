@@ -36,24 +36,25 @@ class Key(NamedTuple):
 
 
 @attrs.frozen
-class Look:
+class StoreState:
     """A store as it was at one moment.
 
     Attributes: `run`, the number of its last run, 0 for none; `ended`, that no process writes it; `unknown`, why
-    nobody can say whether one does, empty where that is known; `elsewhere`, whether another machine's did last, by a
-    clock of its own; `marks`, what stays as it is while no row is entered or
-    changed in the tiers that were asked for: empty where nobody can say so.
+    nobody can say whether one does, empty where that is known; `since_ns`, when the last run ended, or began where its
+    end is not on record; `elsewhere`, whether another machine's process did last, by a clock of its own; `marks`, what
+    stays as it is while no row is entered or changed in the tiers that were asked for: empty where nobody can say so.
     """
 
     key: Key
     run: int
     ended: bool
     unknown: str = ""
+    since_ns: int = 0
     elsewhere: bool = False
     marks: tuple[bytes, ...] = ()
 
 
-def look_at(held: Folder, tiers: Collection[int] = ()) -> Look:
+def read_store_state(held: Folder, tiers: Collection[int] = ()) -> StoreState:
     """Say what store lies in a directory, and whether a process writes it.
 
     Args: `tiers`: those whose `marks` are wanted of a store that has not ended.
@@ -70,8 +71,10 @@ def look_at(held: Folder, tiers: Collection[int] = ()) -> Look:
     last = newest_run(held / layout.RUNS_FILE)
     ended = writer is None and not unknown
     marks = () if ended or not tiers else _row_marks(held, meta, tiers)
-    elsewhere = last is not None and known(last.boot_id) and last.boot_id != boot_id() != ""
-    return Look(Key(meta.store_id, *held.identity), last.number if last else 0, ended, unknown, elsewhere, marks)
+    since_ns = (last.ended_ns or last.opened_ns) if last else 0
+    elsewhere = last is not None and bool(known(last.boot_id) and boot_id()) and last.boot_id != boot_id()
+    key = Key(meta.store_id, *held.identity)
+    return StoreState(key, last.number if last else 0, ended, unknown, since_ns, elsewhere, marks)
 
 
 def _row_marks(held: Folder, meta: Meta, tiers: Collection[int]) -> tuple[bytes, ...]:
