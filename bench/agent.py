@@ -7,7 +7,6 @@ another process, so what is measured is the agent's alone; both go by one clock,
 import multiprocessing
 import resource
 import tempfile
-import time
 from pathlib import Path
 
 from harness import Report, finish, machine, options, process_ns
@@ -88,16 +87,14 @@ def descriptors():
 
 def walk(report, agent, case, repeat=1):
     """Let the agent go round, and report what that took."""
-    cpus, walls, sent = [], [], (Counting.samples, Counting.requests)
+    cpus, sent = [], (Counting.samples, Counting.requests)
     for _ in range(repeat):
-        before, started = process_ns(), time.monotonic()
+        before = process_ns()
         done = agent.run_once()
         cpus.append((process_ns() - before) / 1e6)
-        walls.append((time.monotonic() - started) * 1000)
         if done.failures:
             raise RuntimeError(f"{case}: {done.failures[0]}")
     report.case(f"{case}: CPU", cpus, "ms")
-    report.case(f"{case}: wall", walls, "ms")
     for name, value, unit in (
         ("RSS", resident_mib(), "MiB"),
         ("descriptors", descriptors(), ""),

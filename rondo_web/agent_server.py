@@ -16,7 +16,7 @@ from rondo_web.errors import error_body
 from rondo_web.http.access import AccessControl, allowed
 from rondo_web.http.responses import json_response
 from rondo_web.listening import END_S, url_of
-from rondo_web.server import Server, server_config
+from rondo_web.server import BoundedServer, server_config
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -40,7 +40,7 @@ class AgentServer:
         """
         self._status, self._listening, self.url = status, listening, url_of(listening)
         app = AccessControl(self._answer, allowed(names), token, open_paths=frozenset({HEALTH}))
-        self._server = Server(server_config(app), None)
+        self._server = BoundedServer(server_config(app), None)
         self._thread = threading.Thread(target=self._run, name="rondo-agent-http", daemon=True)
         self._thread.start()
 

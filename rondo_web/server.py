@@ -61,7 +61,7 @@ def serve(
         _log_full_once()
         sys.setswitchinterval(_SWITCH_S)
         with suppress(KeyboardInterrupt):
-            Server(config, tls).run(sockets=[listening for _, listening in places])
+            BoundedServer(config, tls).run(sockets=[listening for _, listening in places])
 
 
 def server_config(app: ASGIApp, backlog: int = BACKLOG) -> uvicorn.Config:
@@ -81,7 +81,7 @@ def server_config(app: ASGIApp, backlog: int = BACKLOG) -> uvicorn.Config:
     )
 
 
-class Server(uvicorn.Server):
+class BoundedServer(uvicorn.Server):
     """uvicorn's server; what it does not accept in one go waits in the kernel, where it costs no descriptor."""
 
     def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:

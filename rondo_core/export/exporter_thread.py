@@ -63,7 +63,7 @@ class _Backoff:
 
 
 @attrs.define
-class Totals:
+class SentTotals:
     """What an exporter of an agent has done since the agent began; see `Outcome`."""
 
     samples: int = 0
@@ -134,7 +134,7 @@ class ExporterThread:
         self._label = str(agent.get("instance_label", ""))
         self._deadline_s = float(agent.get("deadline", 60.0))
         self.samples, self.failures, self.notes = 0, list[str](), list[str]()
-        self.totals, self.n_pending = Totals(), 0
+        self.totals, self.n_pending = SentTotals(), 0
         self._complete: dict[Key, int] = {}
         self._idle: dict[Key, _Idle] = {}
         self._backoffs: dict[Key, _Backoff] = {}

@@ -76,3 +76,18 @@ def test_the_living_lose_nothing_to_a_backlog_of_the_dead(world, tmp_path):
     oldest = min(sent)
     assert sent == set(range(oldest, max(sent) + 10**9, 10**9)), "each second of it, without a gap"
     assert {name for name, _ in receiver.samples} == {"live", *(f"a{number:02}" for number in range(N_ENDED))}
+
+
+def test_what_is_deleted_leaves_nothing_behind(world, tmp_path):
+    """An agent that has deleted a thousand lives remembers none of them."""
+    agent, _, live, clock = world
+    agent._finish._after = "delete"
+    for _ in range(4 * N_ENDED):
+        if agent.run_once().deleted:
+            break
+    assert [path.name for path in sorted(tmp_path.glob("*.rondo"))] == [live.path.name]
+    agent.run_once()
+    (thread,) = agent._threads
+    key = {store.key for store in agent._scan(agents.Pass())}
+    for memory in (thread._complete, thread._backoffs, thread._idle, agent._folds._done):
+        assert set(memory) <= key

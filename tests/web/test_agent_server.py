@@ -1,10 +1,15 @@
 """The pages of an agent: what a probe and a scraper are told, whom nothing is told, and that nobody keeps it waiting."""
 
 import json
+import os
+import re
 import socket
+import subprocess
+import sys
 import threading
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
@@ -16,6 +21,7 @@ from rondo_core.export import agent_status as module
 from rondo_core.plugins import Config
 from rondo_web import AgentServer, listen
 
+ROOT = Path(__file__).parents[2]
 TOKEN = b"0123456789abcdef"
 OPENMETRICS = {"Accept": "application/openmetrics-text"}
 
@@ -140,3 +146,21 @@ def test_connections_that_ask_nothing_keep_nobody_waiting(ask):
     assert ask("/health")[0] == 200
     for each in silent:
         each.close()
+
+
+def test_the_command_answers_until_it_is_told_to_end(tmp_path):
+    """It says where, a probe is answered, and SIGTERM ends it well."""
+    (tmp_path / "stores").mkdir()
+    (tmp_path / "rondo.toml").write_text(f'[exporters.csv]\npath = "{tmp_path}/out.csv"\n')
+    command = [sys.executable, "-m", "rondo_cli", "agent", "stores", "--config", "rondo.toml", "--port", "0"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    ) as running:
+        try:
+            url = re.search(r"http://\S+/health", running.stderr.readline())[0]
+            with urllib.request.urlopen(url, timeout=60) as answer:
+                assert json.load(answer)["status"] in {"starting", "ok"}
+            running.terminate()
+            assert running.wait(60) == 0
+        finally:
+            running.kill()
