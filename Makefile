@@ -58,11 +58,11 @@ $(VENV)/.systems: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group systems $$(command -v java >/dev/null && echo --group spark)
 	@touch $@
 
-test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
+test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/job/test_report_page.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
-	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py
+	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py tests/deploy
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
 $(VENV)/.measured: $(VENV)/.tested
@@ -180,6 +180,12 @@ $(VENV)/.benched: $(VENV)/.installed
 bench-agent: $(VENV)/.installed ## What an agent costs beside 500 stores, their writers gone and live.
 	@$(BIN)/python bench/agent.py
 
+bench-fleet: $(VENV)/.tested ## Send a simulated day of 100,000 lives through one agent: its CPU, its memory, its start.
+	@$(BIN)/python bench/fleet.py --lives $${LIVES:-100000}
+
+bench-lines: $(VENV)/.installed ## What a sample costs as a line of CSV and of JSON.
+	@$(BIN)/python bench/lines.py
+
 bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside one of prometheus_client.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/bridges.py
 
@@ -242,7 +248,7 @@ reference: $(VENV)/.tested ## Write docs/reference/ anew from the code.
 docs: $(VENV)/.tested ## Build the site in build/site.
 	@$(BIN)/python -m mkdocs build --strict --quiet && echo "docs: build/site/index.html"
 
-manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the alerts.
+manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards, the alerts and agent.toml.
 	@$(BIN)/python deploy/generate.py
 
 vmm-bench-exits: $(VENV)/.tested ## What recording costs an exit, as Python, compiled and with 100 requests/s to the API; the start.

@@ -90,6 +90,7 @@ AGENT_OPTIONS = (
         choices=("keep", "archive", "delete"),
     ),
     Option("archive", help="where archived stores go; a directory on the same file system"),
+    Option("containers", help="a directory inside of containers: what is live in each is sent too, and kept"),
     Option("deadline", "duration", "how long one store's export may take in one pass", 60.0),
     Option("instance_label", help="the label that tells stores apart; empty: none", default="instance"),
 )

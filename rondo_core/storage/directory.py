@@ -336,7 +336,7 @@ def _decode_schemas(packed: bytes) -> tuple[Schema, ...]:
     return schemas
 
 
-@lru_cache(16)
+@lru_cache(1024)  # an agent looks at all stores of its directory in each walk
 def decode_meta(payload: bytes, file: str) -> Meta:
     """Read the record of what a store is.
 

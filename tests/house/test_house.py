@@ -97,6 +97,7 @@ FLOORS = {
         "metrics page prometheus",
         "application",
         "server",
+        "agent_server",
         "__main__",
     ),
     "rondo_bridges": (

@@ -9,6 +9,7 @@ from rondo_core import Batch, Option, Part, Plugins, RondoError, StoreReader, St
 from rondo_core.clock import NS_PER_S, Clock, boot_ns, wall_ns
 from rondo_core.errors import UnknownSeriesError, meant, one_line, printable
 from rondo_core.export import (
+    AgentStatus,
     Connection,
     EndedReader,
     Exporters,
@@ -193,6 +194,12 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(Schema("a", kind).ratio(1), int)
     assert_type([each.size_bytes() for each in SELF_SCHEMAS], list[int])
     assert_type(Tier("1s", "1m").retention_ns, int)
+
+
+def fares(status: AgentStatus) -> None:
+    """How an agent fares."""
+    assert_type(status.health().well, bool)
+    assert_type([series for series, _ in status.metrics()], list[Series])
 
 
 def stores(path: Path) -> None:
