@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import math
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -66,8 +67,8 @@ def query(
 ) -> None:
     """Answer QUESTION, which is SQL where it begins like it (SELECT, WITH, FROM ...), else PromQL.
 
-    SQL is answered by DuckDB over the views samples, lives, increases and sketch_cells. PromQL is rondo's own engine, and
-    reads only the row groups that may hold what it asks for.
+    SQL is answered by DuckDB over the views samples, lives, increases and sketch_cells. PromQL is rondo's own engine,
+    and reads only the row groups that may hold what it asks for.
 
     \b
     rondo lake query lake "SELECT job, quantile_cont(memory_peak_bytes, 0.95) FROM lives GROUP BY job"
@@ -183,8 +184,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each) for each in value]
-    if isinstance(value, float) and value - value != 0:
-        return "NaN" if value != value else "+Inf" if value > 0 else "-Inf"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
     return value if value is None or isinstance(value, bool | int | float | str) else _cell(value)
 
 

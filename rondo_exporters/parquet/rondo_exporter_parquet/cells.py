@@ -59,7 +59,7 @@ class Sketches:
         return scale, first, cells, zeroes
 
     def dense(self, highest: int) -> tuple[int, int, NDArray[np.float64]]:
-        """Give every row's cells at one scale, at most `highest`: the scale, the first column's index, [rows, cells]."""
+        """Give every row's cells at one scale, at most `highest`: that, the first column's index, [rows, cells]."""
         used = self.count > 0
         row, index, count = self.row[used], self.index[used], self.count[used]
         if not len(count):

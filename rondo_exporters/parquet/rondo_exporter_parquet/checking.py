@@ -107,7 +107,9 @@ def _check_day(place: Place, day: str, names: list[str], counts: dict[str, int],
         found.fault(
             f"day={day}: {twice} samples are there twice, such as of {whose}; rondo lake compact --whole joins them"
         )
-    own = np.bincount(keys[1][order][np.append(True, ~same)], minlength=len(coded[0].dictionary)) if len(order) else []
+    own: Any = (
+        np.bincount(keys[1][order][np.append(True, ~same)], minlength=len(coded[0].dictionary)) if len(order) else []
+    )
     for name, count in zip(coded[0].dictionary.to_pylist(), own, strict=True):
         counts[name] = counts.get(name, 0) + int(count)
 
@@ -138,7 +140,7 @@ def _check_lives(place: Place, counts: dict[str, int], first_day: str, found: La
     for row in table.to_pylist():
         started = row["started"].date().isoformat() if row["started"] else ""
         known = newest.get(row[INSTANCE], (0, 0, started))
-        newest[row[INSTANCE]] = max(known[:2], (row["run"], row["samples"] or 0)) + (min(known[2], started),)
+        newest[row[INSTANCE]] = (*max(known[:2], (row["run"], row["samples"] or 0)), min(known[2], started))
     for instance, (_, samples, started) in newest.items():
         if started < first_day:
             continue

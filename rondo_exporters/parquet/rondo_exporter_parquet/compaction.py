@@ -125,7 +125,7 @@ def _free(place: Place, names: Sequence[str], held: contextlib.ExitStack, done: 
 
 @contextlib.contextmanager
 def _locked(place: Place, name: str) -> Iterator[None]:
-    """Keep other compactions of a lake on this machine out; in an object store several do the same, and harm nothing."""
+    """Keep other compactions of a lake on this machine out; in an object store several harm nothing."""
     if place.directory is None:
         yield
         return
@@ -156,7 +156,7 @@ def footer_of(place: Place, name: str) -> Footer:
 
 
 def _without_superseded(place: Place, footers: list[Footer]) -> list[Footer]:
-    """Remove the files whose rows another one took: what joined them was killed, or a late request brought them back."""
+    """Remove the files whose rows another one took, and that a kill or a late request left there."""
     taken = {name for each in footers for name in each.joined}
     left = []
     for each in footers:

@@ -96,7 +96,7 @@ def life_row(batch: Batch, instance: str) -> dict[str, Any]:
     if ended is None:
         raise ValueError("batch: no run has ended in it")
     store = Path(ended.store)
-    own = next((found for series in batch.ended if (found := instance_of(series))), "") or instance
+    own = next(filter(None, map(instance_of, batch.ended)), instance)
     newest_ns = batch.ended_ns
     row: dict[str, Any] = {
         "instance": own,

@@ -186,7 +186,7 @@ def _other(text: str, scheme: str, shown: str) -> tuple[Any, str]:
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         pass
     try:
-        import fsspec
+        import fsspec  # type: ignore[import-not-found,unused-ignore]
 
         fs, root = fsspec.core.url_to_fs(text)
     except (ImportError, ValueError) as error:

@@ -1,12 +1,13 @@
 """A lake as a source of PromQL: the series that matchers choose, from the row groups that may hold them.
 
-It has the shape that `rondo_promql` asks for, and gives what the stores would that were exported: a counter begins at 0,
-a life's series end with it, a summary is `_count`, `_sum`, `_min`, `_max`, its quantiles, and a native histogram.
+It has the shape that `rondo_promql` asks for, and gives what the stores would that were exported: a counter begins at
+0, a life's series end with it, a summary is `_count`, `_sum`, `_min`, `_max`, its quantiles, and a native histogram.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -191,7 +192,8 @@ class LakeSource:
         """Give one series' timestamps and values within a span; None: it has none there."""
         per_unit = NS_PER_UNIT[self._unit]
         stamps = rows["time"].cast(pa.int64()).to_numpy() * per_unit // prometheus.NS_PER_MS
-        zero_ms = _zero_ms(rows, stamps, per_unit) if column.cumulative or column == prometheus.HISTOGRAM else -1
+        counts_on = column.cumulative or (column == prometheus.HISTOGRAM and func in _TOTALS)
+        zero_ms = _zero_ms(rows, stamps, per_unit) if counts_on else -1
         zero_ms = zero_ms if span[0] <= zero_ms <= span[1] else -1
         within = slice(*stamps.searchsorted((span[0], span[1] + 1)).tolist())
         if column == prometheus.HISTOGRAM:
@@ -269,7 +271,7 @@ def _by_series(table: pa.Table) -> Iterator[pa.Table]:
         changes |= each[1:] != each[:-1]
     stamps = table["time"].cast(pa.int64()).to_numpy()
     cuts = [0, *(np.flatnonzero(changes) + 1).tolist(), table.num_rows]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in itertools.pairwise(cuts):
         rows = table.slice(start, end - start)
         again = np.append(stamps[start + 1 : end] == stamps[start : end - 1], False)
         yield rows.filter(pa.array(~again)) if again.any() else rows

@@ -11,13 +11,25 @@ from collections.abc import Sequence
 from typing import Literal
 
 import attrs
+import pyarrow as pa
 
 from rondo_core.errors import UsageError
 from rondo_core.model import check_metric_name, sketch
+from rondo_exporter_parquet.lives import SCHEMA as LIVES_SCHEMA
+from rondo_exporter_parquet.rows import schema_of
 
 Engine = Literal["duckdb", "spark", "trino"]
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-COLUMNS = ("instance", "job", "commit", "branch", "host", "writer", "name")
+_SPARK_TYPES = {
+    "string": "STRING",
+    "int32": "INT",
+    "int64": "BIGINT",
+    "double": "DOUBLE",
+    "bool": "BOOLEAN",
+    "timestamp[us, tz=UTC]": "TIMESTAMP",
+    "map<string, string>": "MAP<STRING, STRING>",
+    "list<item: int64>": "ARRAY<BIGINT>",
+}
 _VALUES = "time, instance, series, name, labels, kind, interval_ns"
 
 
@@ -26,8 +38,8 @@ class Dialect:
     """What an engine calls otherwise.
 
     Attributes: `cells`: what makes a row of each cell, with its place from 0 as `place`; `shifted`: an index at a lower
-        scale; `interpolated`: a quantile between two values; `label`: the value of a label; `numbers`: 0 to 40, as `shift`; `stamp`: an
-        instant; `born`: whether a row is of the bucket in which its series was declared.
+        scale; `interpolated`: a quantile between two values; `label`: the value of a label; `numbers`: 0 to 40, as
+        `shift`; `stamp`: an instant; `born`: whether a row is of the bucket in which its series was declared.
     """
 
     cells: str
@@ -59,7 +71,8 @@ DIALECTS: dict[Engine, Dialect] = {
         "time = timestampadd(MICROSECOND, interval_ns div 1000, zero_time)",
     ),
     "trino": Dialect(
-        "FROM samples CROSS JOIN UNNEST(cells) WITH ORDINALITY AS t(n, ordinal) CROSS JOIN LATERAL (SELECT ordinal - 1 AS place)",
+        "FROM samples CROSS JOIN UNNEST(cells) WITH ORDINALITY AS t(n, ordinal) "
+        "CROSS JOIN LATERAL (SELECT ordinal - 1 AS place)",
         "bitwise_arithmetic_shift_right({0}, {1})",
         "approx_percentile({0}, {1})",
         "element_at(labels, '{0}')",
@@ -71,7 +84,7 @@ DIALECTS: dict[Engine, Dialect] = {
 
 
 def views(engine: Engine, lake: str = "", *, has_lives: bool = True) -> list[str]:
-    """Give the statements that make the views of a lake; of Trino only those over `samples` and `lives`, which are its tables.
+    """Give the statements that make the views of a lake; of Trino those over its tables `samples` and `lives`.
 
     Args: `lake`: its directory; empty: `samples` and `lives` are there already.
     """
@@ -83,11 +96,13 @@ def views(engine: Engine, lake: str = "", *, has_lives: bool = True) -> list[str
         if has_lives:
             made.append(f"CREATE OR REPLACE VIEW lives AS SELECT * FROM read_parquet('{quoted}/_lives/*.parquet')")
     if lake and engine == "spark":
-        tables = {"samples": f"{lake}/day=*", "lives": f"{lake}/_lives"}
-        for name in tables if has_lives else ("samples",):
-            path = tables[name].replace("'", "\\'")
-            base = f", basePath '{lake}', mergeSchema 'true'" if name == "samples" else ""
-            made.append(f"CREATE OR REPLACE TEMPORARY VIEW {name} USING parquet OPTIONS (path '{path}'{base})")
+        for name, path, columns in (
+            ("samples", f"{lake}/day=*", [*schema_of("us"), pa.field("day", pa.string())]),
+            ("lives", f"{lake}/_lives", [*LIVES_SCHEMA]),
+        )[: 1 + has_lives]:
+            told = ", ".join(f"`{each.name}` {_SPARK_TYPES[str(each.type)]}" for each in columns)
+            options = "path '{0}', basePath '{1}'".format(*(each.replace("'", "\\'") for each in (path, lake)))
+            made.append(f"CREATE OR REPLACE TEMPORARY VIEW {name} ({told}) USING parquet OPTIONS ({options})")
     create = "CREATE OR REPLACE TEMPORARY VIEW" if engine == "spark" else "CREATE OR REPLACE VIEW"
     return [*made, f"{create} increases AS {increases(dialect)}", f"{create} sketch_cells AS {sketch_cells(dialect)}"]
 
@@ -169,7 +184,8 @@ def quantile(
     value = f"power(CAST(2 AS DOUBLE), cell * power(CAST(2 AS DOUBLE), -at_scale)) * 2 * {width} / (1 + {width})"
     return (
         f"WITH chosen AS (SELECT {groups}scale, cell, n FROM sketch_cells WHERE {wanted}), "
-        f"based AS (SELECT {keys}scale, cell, min(CASE WHEN cell IS NOT NULL THEN scale END) OVER ({over}) AS base FROM chosen), "
+        f"based AS (SELECT {keys}scale, cell, "
+        f"min(CASE WHEN cell IS NOT NULL THEN scale END) OVER ({over}) AS base FROM chosen), "
         f"bounds AS (SELECT {keys}base, min({at_base}) AS low, max({at_base}) AS high "
         f"FROM based WHERE cell IS NOT NULL GROUP BY {keys}base), "
         f"scaled AS (SELECT {keys}base - min(shift) AS at_scale FROM bounds CROSS JOIN {dialect.numbers} AS shifts "
@@ -181,14 +197,15 @@ def quantile(
         f"sum(n) OVER ({over.strip()}) AS total FROM merged), "
         f"found AS (SELECT *, row_number() OVER ({over}ORDER BY cell NULLS FIRST) AS place FROM ranked "
         f"WHERE upto >= greatest(1, ceil(total * CAST({share!r} AS DOUBLE)))) "
-        f"SELECT {keys}CASE WHEN cell IS NULL THEN CAST(0 AS DOUBLE) ELSE {value} END AS value FROM found WHERE place = 1"
+        f"SELECT {keys}CASE WHEN cell IS NULL THEN CAST(0 AS DOUBLE) ELSE {value} END AS value "
+        "FROM found WHERE place = 1"
     )
 
 
 def lives_quantile(
     engine: Engine, share: float, of: str = "memory_peak_bytes", *, by: Sequence[str] = ("job", "commit")
 ) -> str:
-    """Give the query of a quantile, interpolated, of what lives took, by their columns: p95 of peak memory by job and commit.
+    """Give the query of a quantile, interpolated, of what lives took: the p95 of peak memory by job and commit.
 
     Raises: UsageError: no such column.
     """
