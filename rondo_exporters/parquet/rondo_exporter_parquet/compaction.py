@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 import attrs
@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rondo_core.errors import ExportError
+from rondo_core.storage import UNFINISHED
 from rondo_exporter_parquet.files import VERSION, file_name, joined_of, metadata_of, version_of, write_rows
 from rondo_exporter_parquet.lives import FOLDER as LIVES
 from rondo_exporter_parquet.lives import KEYS as LIFE_KEYS
@@ -31,6 +32,7 @@ from rondo_exporter_parquet.rows import distinct, schema_of, widened
 
 COMPACTED = "compacted"
 ROWS_PER_FILE = 1_000_000
+_UNFINISHED_S = 3600
 _FILES_AT_ONCE = 4096  # whose names one footer holds
 
 
@@ -131,9 +133,20 @@ def _locked(place: Place, name: str) -> Iterator[None]:
         return
     try:
         with _lock_file(str(place.directory / f".{name}.lock")):
+            _remove_unfinished(place.directory)
             yield
     except BlockingIOError:
         raise ExportError(f"{place.location}: another process compacts it; try again when it has ended") from None
+
+
+def _remove_unfinished(directory: Path) -> None:
+    """Remove what compactions that were killed have left; of lives, which exporters write too, what is an hour old."""
+    for path in directory.glob(f"day=*/{COMPACTED}/.*{UNFINISHED}"):
+        path.unlink()
+    for path in directory.glob(f"{LIVES}/.*{UNFINISHED}"):
+        with contextlib.suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > _UNFINISHED_S:
+                path.unlink()
 
 
 @contextlib.contextmanager

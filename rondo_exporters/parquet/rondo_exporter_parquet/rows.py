@@ -120,10 +120,12 @@ def times_ns(table: pa.Table) -> Any:
 
 def spans(table: pa.Table) -> dict[str, list[int]]:
     """Give the first and the last time of each instance, ns since the epoch."""
-    plain = pa.table({INSTANCE: table[INSTANCE], "time": pa.array(times_ns(table))})
-    found = plain.group_by(INSTANCE).aggregate([("time", "min"), ("time", "max")])
-    names, firsts, lasts = (found[name].to_pylist() for name in (INSTANCE, "time_min", "time_max"))
-    return {name: [first, last] for name, first, last in zip(names, firsts, lasts, strict=True)}
+    coded, stamps = table[INSTANCE].combine_chunks().dictionary_encode(), times_ns(table)
+    codes, names = coded.indices.to_numpy(), coded.dictionary.to_pylist()
+    bounds = np.full((2, len(names)), np.iinfo(np.int64).max)
+    np.minimum.at(bounds[0], codes, stamps)
+    np.minimum.at(bounds[1], codes, -stamps)
+    return {name: [first, -last] for name, first, last in zip(names, *bounds.tolist(), strict=True)}
 
 
 def of_version_1(old: pa.Table, unit: str, instance: str) -> pa.Table:

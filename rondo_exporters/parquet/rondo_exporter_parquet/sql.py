@@ -101,7 +101,7 @@ def views(engine: Engine, lake: str = "", *, has_lives: bool = True) -> list[str
             ("lives", f"{lake}/_lives", [*LIVES_SCHEMA]),
         )[: 1 + has_lives]:
             told = ", ".join(f"`{each.name}` {_SPARK_TYPES[str(each.type)]}" for each in columns)
-            options = "path '{0}', basePath '{1}'".format(*(each.replace("'", "\\'") for each in (path, lake)))
+            options = "path '{}', basePath '{}'".format(*(each.replace("'", "\\'") for each in (path, lake)))
             made.append(f"CREATE OR REPLACE TEMPORARY VIEW {name} ({told}) USING parquet OPTIONS ({options})")
     create = "CREATE OR REPLACE TEMPORARY VIEW" if engine == "spark" else "CREATE OR REPLACE VIEW"
     return [*made, f"{create} increases AS {increases(dialect)}", f"{create} sketch_cells AS {sketch_cells(dialect)}"]

@@ -101,9 +101,8 @@ def answers(query, source):
     for labels, stamps, values in result.series:
         known = {"instance" if key == "rondo_store" else key: value for key, value in labels.items()}
         known = {key: value.removesuffix(".rondo") if key == "instance" else value for key, value in known.items()}
-        if hasattr(values, "cells"):
-            values = np.column_stack([values.count, values.sum])
-        found[tuple(sorted(known.items()))] = (stamps.tolist(), np.asarray(values))
+        plain = np.column_stack([values.count, values.sum]) if hasattr(values, "cells") else values
+        found[tuple(sorted(known.items()))] = (stamps.tolist(), np.asarray(plain))
     return found
 
 
