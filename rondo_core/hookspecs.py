@@ -10,6 +10,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from rondo_core.export.batch import Batch
+    from rondo_core.export.forecast import Forecast
     from rondo_core.model.consolidator import Consolidator
     from rondo_core.plugins.options import Option
     from rondo_core.record.batches import GaugeBatch
@@ -81,6 +82,13 @@ class Exporter(Protocol):
 
     def close(self) -> None:
         """Release connections and files."""
+
+
+class DryRun(Exporter, Protocol):
+    """An exporter that looks at batches as it would send them, and sends none."""
+
+    def forecast(self) -> Forecast:
+        """Give what of all that it was handed the receiver would not take, and why."""
 
 
 @hookspec
@@ -171,4 +179,15 @@ def rondo_lake_open(location: str) -> LakeTools:  # type: ignore[empty-body]
     Args: `location` is the directory, or whatever else the exporter takes in its place.
     Returns: an object that queries, compacts, expires and checks it.
     Errors: a RondoError says in a line that there is none, or that a package is missing; nothing is changed.
+    """
+
+
+@hookspec
+def rondo_dry_run_open(config: Config) -> DryRun:  # type: ignore[empty-body]
+    """Open what looks at batches in the place of the exporter, and says what its receiver would not take.
+
+    Called: once for each exporter of a dry run, in the place of `rondo_exporter_open`.
+    Args: `config` is this plugin's own table, checked by it.
+    Returns: an object with `send(batch)`, which sends nothing, `forecast()` and `close()`.
+    Errors: a raise here ends the dry run of this exporter; nothing was sent.
     """

@@ -29,7 +29,7 @@ def increases(frame: Any) -> Any:
         rows = frame.filter(pl.col("kind") != "gauge").sort([*_KEYS, "time"])
         before = pl.col("value").shift(1).over(_KEYS)
         born = pl.col("time") == pl.col("zero_time") + pl.duration(microseconds=pl.col("interval_ns") // 1000)
-        grown = (
+        told = (
             pl.when(pl.col("kind") == "summary")
             .then(pl.col("count").cast(pl.Float64))
             .when(before.is_not_null() & (pl.col("value") >= before))
@@ -37,11 +37,11 @@ def increases(frame: Any) -> Any:
             .when(before.is_not_null() | born.fill_null(value=False))
             .then(pl.col("value"))
         )
-        return rows.with_columns(grown.alias("increase"))
+        return rows.with_columns(told.alias("increase"))
     rows = frame[frame["kind"] != "gauge"].sort_values([*_KEYS, "time"])
     before = rows.groupby(_KEYS, observed=True)["value"].shift(1)
     born = rows["time"] == rows["zero_time"] + rows["interval_ns"].astype("timedelta64[ns]")
-    grown = np.where(rows["value"] >= before, rows["value"] - before, rows["value"])
+    grown: Any = np.where(rows["value"] >= before, rows["value"] - before, rows["value"])
     grown = np.where(before.notna() | born, grown, np.nan)
     return rows.assign(increase=np.where(rows["kind"] == "summary", rows["count"].astype("float64"), grown))
 

@@ -33,20 +33,22 @@ class Key(NamedTuple):
 
 
 @attrs.frozen
-class Look:
+class StoreState:
     """A store as it was at one moment.
 
     Attributes: `run`, the number of its last run, 0 for none; `ended`, that no process writes it; `unknown`, why
-    nobody can say whether one does, empty where that is known.
+    nobody can say whether one does, empty where that is known; `since_ns`, when the last run ended, or began where its
+    end is not on record.
     """
 
     key: Key
     run: int
     ended: bool
     unknown: str = ""
+    since_ns: int = 0
 
 
-def look_at(held: Folder) -> Look:
+def read_store_state(held: Folder) -> StoreState:
     """Say what store lies in a directory, and whether a process writes it. Raises: StoreError: it does not read."""
     meta = read_meta(held)
     unknown, writer = "", None
@@ -58,7 +60,8 @@ def look_at(held: Folder) -> Look:
         unknown = f"{one_line(error)}: whether a process writes the store is not known; it counts as live"
     last = newest_run(held / layout.RUNS_FILE)
     ended = writer is None and not unknown
-    return Look(Key(meta.store_id, *held.identity), last.number if last else 0, ended, unknown)
+    since_ns = (last.ended_ns or last.opened_ns) if last else 0
+    return StoreState(Key(meta.store_id, *held.identity), last.number if last else 0, ended, unknown, since_ns=since_ns)
 
 
 def remove(held: Folder, path: Path) -> None:
