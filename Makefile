@@ -189,7 +189,7 @@ bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's s
 	@$(BIN)/python bench/multiprocess.py
 
 bench-lake: $(VENV)/.tested ## What a lake of 1,000 lives takes and answers, and the p95 of peak memory over a year of CI.
-	@$(BIN)/python bench/lake.py --out bench/results/lake.json
+	@$(BIN)/python bench/lake.py
 
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
 	@$(BIN)/python bench/known.py --out bench/results/known.json

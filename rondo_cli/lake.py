@@ -17,7 +17,7 @@ from rondo_cli.printing import data, say, show
 from rondo_core.errors import PluginNotFoundError, UsageError, printable
 
 if TYPE_CHECKING:
-    from rondo_core.hookspecs import LakeTools
+    from rondo_core.hookspecs import LakeAccess
 
 PLUGIN = "parquet"
 LAKE = click.argument("lake")
@@ -38,7 +38,7 @@ def command() -> None:
     """
 
 
-def open_lake(location: str) -> LakeTools:
+def open_lake(location: str) -> LakeAccess:
     """Open a lake through the exporter that writes it. Raises: UsageError: it is not installed; as the exporter."""
     from rondo_core import Plugins
     from rondo_core.plugins import EXPORTERS
@@ -47,8 +47,8 @@ def open_lake(location: str) -> LakeTools:
     try:
         plugins.load(EXPORTERS, [PLUGIN])
     except PluginNotFoundError:
-        raise UsageError("lake: the exporter parquet is not installed; pip install rondo-exporter-parquet") from None
-    tools: LakeTools = plugins.open("rondo_lake_open", PLUGIN, location=location)
+        raise UsageError("lake: the exporter parquet is not installed; install the extra rondo-tsdb[parquet]") from None
+    tools: LakeAccess = plugins.open("rondo_lake_open", PLUGIN, location=location)
     return tools
 
 

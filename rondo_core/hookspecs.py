@@ -147,7 +147,7 @@ def rondo_exporter_open(config: Config) -> Exporter:  # type: ignore[empty-body]
     """
 
 
-class LakeTools(Protocol):
+class LakeAccess(Protocol):
     """What `rondo lake` asks of a lake that an exporter fills; every error is a RondoError of one line."""
 
     def is_sql(self, question: str) -> bool:
@@ -172,7 +172,7 @@ class LakeTools(Protocol):
 
 
 @hookspec
-def rondo_lake_open(location: str) -> LakeTools:  # type: ignore[empty-body]
+def rondo_lake_open(location: str) -> LakeAccess:  # type: ignore[empty-body]
     """Open a lake, the files that an exporter has written, for `rondo lake`.
 
     Called: once for each command, of the exporter that the command names.

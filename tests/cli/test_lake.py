@@ -99,4 +99,4 @@ def test_a_question_that_cannot_be_asked_ends_in_a_line(tmp_path, capsys):
     command = [sys.executable, "-c", code, "lake", "check", str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
     assert done.returncode == 2
-    assert "the exporter parquet is not installed; pip install rondo-exporter-parquet" in done.stderr
+    assert "the exporter parquet is not installed; install the extra rondo-tsdb[parquet]" in done.stderr
