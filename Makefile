@@ -61,7 +61,8 @@ $(VENV)/.systems: $(VENV)/.tested
 test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/job/test_report_page.py
-	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_engines.py
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_answers.py
 	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py tests/deploy
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
@@ -134,6 +135,10 @@ soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
 
+soak-lake: $(VENV)/.tested ## Fill a lake in an object store that errs and answers late, through agents that are killed 100 times, and check it.
+	@RONDO_LAKE_ROUNDS=$${RONDO_LAKE_ROUNDS:-100} RONDO_LAKE_SEED=$${RONDO_LAKE_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q -s rondo_exporters/parquet/tests/test_chaos.py -k nothing_is_lost -o timeout=3600
+
 soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus; and again over remote read.
 	@RONDO_PROMQL_EXPRESSIONS=$${RONDO_PROMQL_EXPRESSIONS:-10000} RONDO_PROMQL_SEED=$${RONDO_PROMQL_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/promql/test_compared.py -o timeout=3600
@@ -191,6 +196,9 @@ bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside
 
 bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's stores and prometheus_client's own files.
 	@$(BIN)/python bench/multiprocess.py
+
+bench-lake: $(VENV)/.tested ## What a lake of 1,000 lives takes and answers, and the p95 of peak memory over a year of CI.
+	@$(BIN)/python bench/lake.py
 
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
 	@$(BIN)/python bench/known.py --out bench/results/known.json

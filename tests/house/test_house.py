@@ -110,7 +110,7 @@ FLOORS = {
         "answers top_table",
         "vmm_run",
         "vmm_many",
-        "agent alert autopsy bench check compare config copy edit export export_status info ls mark migrate plan plugin plugins prune query repair report run serve set top vmm watch",
+        "agent alert autopsy bench check compare config copy edit export export_status info lake ls mark migrate plan plugin plugins prune query repair report run serve set top vmm watch",
         "main",
         "__main__",
     ),
