@@ -1,4 +1,4 @@
-"""A receiver of OTLP over HTTP, on the port that is its argument: it keeps the points that opentelemetry-proto reads."""
+"""A receiver of OTLP over HTTP, on the port that is its argument; it keeps the points that it reads by its classes."""
 
 from __future__ import annotations
 

@@ -302,11 +302,9 @@ def paper(report: Report, root: Path, count: int, repeat: int) -> None:
         for way in SENDERS:
             run = sender(way, url, root)
             run(root / f"fit{FIT_SECONDS[0]}")  # to warm up
-            for case, folder in (
-                *((f"{FIT_LIVES} lives of {s} s", root / f"fit{s}") for s in FIT_SECONDS),
-                (f"{count} lives", root / "lives"),
-            ):
-                found = [run(folder) for _ in range(repeat)]
+            cases = [(f"{FIT_LIVES} lives of {seconds} s", root / f"fit{seconds}", repeat) for seconds in FIT_SECONDS]
+            for case, folder, n in (*cases, (f"{count} lives", root / "lives", 1)):
+                found = [run(folder) for _ in range(n)]
                 report.case(f"{way}: samples, {case}", [found[0].samples], "")
                 report.case(f"{way}: sent, {case}", [each.size_bytes for each in found], "B")
                 report.case(f"{way}: requests, {case}", [each.requests for each in found], "")
@@ -332,6 +330,10 @@ def main() -> int:
         real(report, root, lives)
         paper(report, root, asked.lives, asked.repeat)
     report.save()
+    if report.is_kept:
+        import ways_page
+
+        ways_page.main()
     return 0
 
 
