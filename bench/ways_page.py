@@ -18,12 +18,12 @@ import attrs
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS, PAGE = ROOT / "bench/results/ways.json", ROOT / "docs/scale.md"
-SENDERS = ("remote-write 1.0", "remote-write 2.0", "OTLP", "CSV", "JSON lines", "Parquet")
+SENDERS = ("remote-write", "OTLP", "CSV", "JSON lines", "Parquet")
 # A receiver, the way to it, and who is asked the questions.
 WAYS = (
-    ("VictoriaMetrics", "remote-write 1.0", "VictoriaMetrics"),
-    ("Prometheus", "remote-write 1.0", "Prometheus"),
-    ("InfluxDB", "remote-write 1.0", ""),
+    ("VictoriaMetrics", "remote-write", "VictoriaMetrics"),
+    ("Prometheus", "remote-write", "Prometheus"),
+    ("InfluxDB", "remote-write", ""),
     ("OTLP", "OTLP", ""),
     ("CSV", "CSV", ""),
     ("JSON lines", "JSON lines", ""),
