@@ -182,23 +182,23 @@ def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
 def _export(
     store: Path, name: str, table: dict[str, Any], *, from_start: bool, labels: Labels = None, through: Through = None
 ) -> Outcome:
-    from rondo_core.export import EndedReader, dump, fold_dead, is_dump, look_at, open_runner, runner_options
+    from rondo_core.export import EndedReader, dump, fold_dead, is_dump, open_runner, read_store_state, runner_options
     from rondo_core.read import StoreReader
     from rondo_core.storage import Folder, read_meta
 
     read_meta(store)  # which says best what is wrong with a path
     with Folder(store) as held:
-        look = look_at(held)
-        if look.unknown:
-            say(f"rondo: {look.unknown}", err=True)
-        if look.ended and runner_options(name, table)[0].get("tier"):
+        state = read_store_state(held)
+        if state.unknown:
+            say(f"rondo: {state.unknown}", err=True)
+        if state.ended and runner_options(name, table)[0].get("tier"):
             fold_dead(held)
-            look = look_at(held)
-        with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
+            state = read_store_state(held)
+        with EndedReader(held, state.run) if state.ended else StoreReader(held) as reader:
             if is_dump(name, table) if through is None else name in through:
-                return dump(reader, name, table, ended=look.ended, labels=labels, exporter=(through or {}).get(name))
+                return dump(reader, name, table, ended=state.ended, labels=labels, exporter=(through or {}).get(name))
             runner = open_runner(reader, name, table, from_start=from_start, labels=labels)
-            return runner.finish(look.run if look.ended else 0, runner.deadline_s)
+            return runner.finish(state.run if state.ended else 0, runner.deadline_s)
 
 
 def _export_all(

@@ -32,7 +32,7 @@ def run_dry(
     for name, table in tables.items():
         into = open_dry_run(name, table)
         try:
-            outcome = _look_at(stores, name, table, into, from_start=from_start)
+            outcome = _dry_run_stores(stores, name, table, into, from_start=from_start)
             forecast = into.forecast()
         finally:
             into.close()
@@ -48,10 +48,10 @@ def run_dry(
     return status
 
 
-def _look_at(
+def _dry_run_stores(
     stores: Sequence[tuple[Path, Labels]], name: str, table: dict[str, Any], into: DryRun, *, from_start: bool
 ) -> Outcome:
-    from rondo_core.export import EndedReader, Outcome, dry_run, look_at
+    from rondo_core.export import EndedReader, Outcome, dry_run, read_store_state
     from rondo_core.read import StoreReader
     from rondo_core.storage import Folder, read_meta
 
@@ -59,9 +59,9 @@ def _look_at(
     for store, labels in stores:
         read_meta(store)  # which says best what is wrong with a path
         with Folder(store) as held:
-            look = look_at(held)
-            with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
-                run = look.run if look.ended else 0
+            state = read_store_state(held)
+            with EndedReader(held, state.run) if state.ended else StoreReader(held) as reader:
+                run = state.run if state.ended else 0
                 found = dry_run(reader, name, table, into, ended_run=run, from_start=from_start, labels=labels)
         samples, requests = samples + found.samples, requests + found.requests
         overwritten += found.overwritten_buckets

@@ -196,7 +196,7 @@ class Store(InDirectory, Marks):
             for slab in slabs:
                 slab.blank = False
             if new and n_series:
-                writes.be_born()
+                writes.begin_totals()
         self._new = recovery.last is None
         number = recovery.last.number + 1 if recovery.last else 1
         self.run: Run = this_run(number, self.clock(), self._writer, root.place)

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from rondo_core.export.forecast import Refusal as Refusal
     from rondo_core.export.forecast import dry_run as dry_run
     from rondo_core.export.forecast import open_dry_run as open_dry_run
-    from rondo_core.export.held import EndedReader as EndedReader
-    from rondo_core.export.held import look_at as look_at
     from rondo_core.export.newest import Newest as Newest
     from rondo_core.export.newest import NewestSample as NewestSample
     from rondo_core.export.newest import newest_of as newest_of
@@ -39,12 +37,14 @@ if TYPE_CHECKING:
     from rondo_core.export.runner import Runner as Runner
     from rondo_core.export.runner import open_runner as open_runner
     from rondo_core.export.status import export_status as export_status
+    from rondo_core.export.store_state import EndedReader as EndedReader
+    from rondo_core.export.store_state import read_store_state as read_store_state
 
 _HOME = {
     "Agent": "agent",
     "HttpResponse": "connection",
     "Connection": "connection",
-    "EndedReader": "held",
+    "EndedReader": "store_state",
     "Exporters": "exporters",
     "Forecast": "forecast",
     "NewestSample": "newest",
@@ -65,7 +65,7 @@ _HOME = {
     "http": "",
     "is_dump": "dumping",
     "load_cursor": "cursor",
-    "look_at": "held",
+    "read_store_state": "store_state",
     "newest_of": "newest",
     "open_dry_run": "forecast",
     "open_dump": "dumping",

@@ -18,12 +18,12 @@ from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
 from rondo_core.errors import LabelError, StoreError, StoreNotFoundError, UsageError, one_line, printable
 from rondo_core.export.exporter_thread import BACK_OFF_FIRST_S, ExporterThread, Folds, StoreEntry
 from rondo_core.export.finish import Finish, delivery_report
-from rondo_core.export.held import look_at
 from rondo_core.export.options import check_exporters
+from rondo_core.export.store_state import read_store_state
 from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
 from rondo_core.plugins.config_file import Config
-from rondo_core.read.stores import SUFFIX, look_below
+from rondo_core.read.stores import SUFFIX, scan_directory
 from rondo_core.storage.ended import read_ended
 from rondo_core.storage.files import Folder
 from rondo_core.storage.write_check import check_directory
@@ -104,7 +104,7 @@ class Agent:
         a thread whose exporter hangs; `last`: what fails is tried twice more, for there is no next walk.
         """
         result = Pass()
-        found = self._look(result)
+        found = self._scan(result)
         idle = [thread for thread in self._threads if not thread.busy]
         for thread in idle:
             thread.walk(found, self.stop, self._clock, last=last)
@@ -117,7 +117,7 @@ class Agent:
             result.notes += thread.notes
         for store in found:
             if all(thread.is_through(store) for thread in self._threads):
-                self._see_to(store, result)
+                self._finish_store(store, result)
         result.archived, result.deleted = self._finish.archived, self._finish.deleted
         result.failures += self._finish.failures
         there = {store.key for store in found}
@@ -148,8 +148,8 @@ class Agent:
 
     # -- stores
 
-    def _look(self, result: Pass) -> list[StoreEntry]:
-        """Look at everything below the directory, and sort out what is no store to be exported."""
+    def _scan(self, result: Pass) -> list[StoreEntry]:
+        """Scan the directory, and sort out what is no store to be exported."""
         self._finish.archived = self._finish.deleted = 0
         self._finish.failures = []
         try:
@@ -157,19 +157,19 @@ class Agent:
         except OSError:
             left_out = None
         try:
-            below = look_below(self.directory, left_out)
+            scan = scan_directory(self.directory, left_out)
         except StoreError as error:
             result.failures.append(one_line(error))
             return []
         if not os.path.isdir(self.directory):  # noqa: PTH112 - it raises nothing
             result.failures.append(printable(f"{self.directory}: no such directory any more"))
-        result.failures += below.errors
-        result.notes += below.passed
-        for path in below.unfinished:
+        result.failures += scan.errors
+        result.notes += scan.passed
+        for path in scan.unfinished:
             self._finish.left(path)
         by_label: dict[str, list[StoreEntry]] = {}
-        for path in below.stores:
-            store = self._look_at(path, result)
+        for path in scan.stores:
+            store = self._read_entry(path, result)
             if store is not None:
                 by_label.setdefault(store.label if self._label else str(path), []).append(store)
         for label, stores in by_label.items():
@@ -179,17 +179,17 @@ class Agent:
                 result.failures.append(f"{names}: {what}")
         found = [stores[0] for stores in by_label.values() if len(stores) == 1]
         # Oldest first: a receiver that takes no sample an hour behind its newest then takes a backlog whole.
-        found.sort(key=lambda each: (each.look.since_ns, each.path))
-        result.stores, result.live = len(found), sum(not (each.look.ended or each.look.unknown) for each in found)
+        found.sort(key=lambda each: (each.state.since_ns, each.path))
+        result.stores, result.live = len(found), sum(not (each.state.ended or each.state.unknown) for each in found)
         return found
 
-    def _look_at(self, path: Path, result: Pass) -> StoreEntry | None:
+    def _read_entry(self, path: Path, result: Pass) -> StoreEntry | None:
         held = None
         try:
             with Folder(path, follow=False) as held:
                 if read_ended(held) is not None:
                     return None  # its parts were sent as they were
-                look = look_at(held)
+                state = read_store_state(held)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one entry never stops the others
             if held is not None and held.is_at(path):
                 result.failures.append(one_line(error))
@@ -198,17 +198,17 @@ class Agent:
             else:
                 result.failures.append(one_line(error))
             return None
-        if look.unknown:
-            result.failures.append(look.unknown)
+        if state.unknown:
+            result.failures.append(state.unknown)
         label = str(path.relative_to(self.directory))
-        return StoreEntry(path, look, label.removesuffix(SUFFIX) if path.name != SUFFIX else label)
+        return StoreEntry(path, state, label.removesuffix(SUFFIX) if path.name != SUFFIX else label)
 
-    def _see_to(self, store: StoreEntry, result: Pass) -> None:
+    def _finish_store(self, store: StoreEntry, result: Pass) -> None:
         """Finish a store that is through all threads, and say what of it was not acknowledged."""
-        known = delivery_report(store.path, [thread.name for thread in self._threads], store.look.run)
+        known = delivery_report(store.path, [thread.name for thread in self._threads], store.state.run)
         if known is None:
             return
-        became = self._finish.store(store.path, store.look, known)
+        became = self._finish.store(store.path, store.state, known)
         result.complete += 1
         if not known:
             result.refused += sum(known.refused.values())

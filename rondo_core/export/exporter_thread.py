@@ -16,11 +16,11 @@ from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_li
 from rondo_core.export.cursor import cursor_held, load_cursor
 from rondo_core.export.delivery import RefusesAllError
 from rondo_core.export.fold import fold_dead
-from rondo_core.export.held import EndedReader, Key, Look, look_at
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
+from rondo_core.export.store_state import EndedReader, Key, StoreState, read_store_state
 from rondo_core.hookspecs import Exporter
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Folder
@@ -38,13 +38,13 @@ class StoreEntry:
     """A store as one walk found it, and the label that tells its samples from others'."""
 
     path: Path
-    look: Look
+    state: StoreState
     label: str
 
     @property
     def key(self) -> Key:
         """Give which store it is."""
-        return self.look.key
+        return self.state.key
 
 
 @attrs.frozen
@@ -65,12 +65,12 @@ class Folds:
         self._done: dict[Key, int] = {}
         self._lock = threading.Lock()
 
-    def fold(self, held: Folder, look: Look) -> None:
+    def fold(self, held: Folder, state: StoreState) -> None:
         """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
         with self._lock:
-            if self._done.get(look.key) != look.run:
+            if self._done.get(state.key) != state.run:
                 fold_dead(held)
-                self._done[look.key] = look.run
+                self._done[state.key] = state.run
                 faults.point("agent.folded")
 
     def forget(self, there: set[Key]) -> None:
@@ -118,7 +118,7 @@ class ExporterThread:
 
     def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
-        return self._complete.get(store.key) == store.look.run
+        return self._complete.get(store.key) == store.state.run
 
     def forget(self, there: set[Key]) -> None:
         """Keep no memory of stores that are gone."""
@@ -205,8 +205,8 @@ class ExporterThread:
         return stores[first:] + stores[:first]
 
     def _is_done(self, store: StoreEntry) -> bool:
-        """Say whether a store needs no further look; one that was put back as it once was has another cursor."""
-        return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.look.run
+        """Say whether a store needs nothing more; one that was put back as it once was has another cursor."""
+        return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.state.run
 
     def _backs_off(self, store: StoreEntry) -> bool:
         backoff = self._backoffs.get(store.key)
@@ -244,24 +244,24 @@ class ExporterThread:
         return outcome
 
     def _export(self, store: StoreEntry, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
-        look = look_at(held)
-        if look.ended:
-            self._folds.fold(held, look)
-            look = look_at(held)
-        if look.key != store.key or cursor_held(held, self.name):
+        state = read_store_state(held)
+        if state.ended:
+            self._folds.fold(held, state)
+            state = read_store_state(held)
+        if state.key != store.key or cursor_held(held, self.name):
             return None  # another store by now, or the process exports itself
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
-        if look.ended:
-            with EndedReader(held, look.run) as ended:
-                outcome = self._send(ended, shared, look, clock)
+        if state.ended:
+            with EndedReader(held, state.run) as ended:
+                outcome = self._send(ended, shared, state, clock)
             if not ended.reopened:
                 return outcome
         with StoreReader(held) as reader:
-            return self._send(reader, shared, attrs.evolve(look, ended=False), clock)
+            return self._send(reader, shared, attrs.evolve(state, ended=False), clock)
 
-    def _send(self, reader: StoreReader, exporter: Labelled, look: Look, clock: Clock) -> Outcome | None:
+    def _send(self, reader: StoreReader, exporter: Labelled, state: StoreState, clock: Clock) -> Outcome | None:
         """Send a store, to its end or as far as its buckets are closed; None where another process does meanwhile."""
-        options = {"backfill": look.ended, **self._options}
+        options = {"backfill": state.ended, **self._options}
         try:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
         except StoreError:
@@ -269,7 +269,7 @@ class ExporterThread:
                 return None
             raise
         try:
-            outcome = runner.send_now(look.run if look.ended else 0, self._deadline_s, retry=False)
+            outcome = runner.send_now(state.run if state.ended else 0, self._deadline_s, retry=False)
         finally:
             self._runner = None
             runner.release()
@@ -278,8 +278,8 @@ class ExporterThread:
             return None
         if outcome.stopped:
             raise RefusesAllError(outcome.error) if runner.refuses_all else StoreError(outcome.error)
-        if look.ended and (runner.complete or (not look.run and _was_never_recorded_in(reader))):
-            self._complete[look.key] = look.run
+        if state.ended and (runner.complete or (not state.run and _was_never_recorded_in(reader))):
+            self._complete[state.key] = state.run
         return outcome
 
     def close(self) -> None:
@@ -305,7 +305,7 @@ def _is_there(store: StoreEntry) -> bool:
     """Say whether the store that was found still lies where it did."""
     try:
         with Folder(store.path, follow=False) as held:
-            return look_at(held).key == store.key
+            return read_store_state(held).key == store.key
     except StoreNotFoundError:
         return False
     except StoreError:

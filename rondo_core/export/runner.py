@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import ExportError, RetryableExportError, RondoError, UsageError, one_line
-from rondo_core.export.apart import wait_asked_s
 from rondo_core.export.batch import Batch
 from rondo_core.export.cursor import Cursor, CursorLock, note_failure, resumed_tiers
 from rondo_core.export.delivery import Delivery, RefusesAllError
 from rondo_core.export.drain import Drain
+from rondo_core.export.isolated import wait_asked_s
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.ledger import Ledger
 from rondo_core.export.options import MISTAKES, check_exporters, open_exporter, runner_options

@@ -282,25 +282,25 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
     return whole
 
 
-class Home(Protocol):
-    """Tells the schema of a series; None: none takes it."""
+class SchemaLookup(Protocol):
+    """A look-up of the schema that takes a series; None: none does."""
 
     def __call__(self, series: Series, wants: str = "") -> Schema | None:
-        """Tell it; `wants`: see `choose`."""
+        """Give it; `wants`: see `choose`."""
 
 
-def home_among(schemas: Iterable[Schema]) -> Home:
-    """Give what tells a series' schema of those of its kind whose selector it matches; see `choose`.
+def schema_lookup(schemas: Iterable[Schema]) -> SchemaLookup:
+    """Make the look-up of the first schema of a series' kind whose selector it matches; see `choose`.
 
     Raises: SelectorError: a schema's selector does not parse.
     """
     selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
 
-    def home(series: Series, wants: str = "") -> Schema | None:
+    def schema_for(series: Series, wants: str = "") -> Schema | None:
         kind = series.kind
         return choose([schema for schema, each in selectors if schema.kind == kind and each.matches(series)], wants)
 
-    return home
+    return schema_for
 
 
 def choose(fitting: Sequence[Schema], wants: str) -> Schema | None:
@@ -331,15 +331,15 @@ def room_taken(schema: Schema, n_series: int, of_metrics: int, of_all: int) -> i
     return n_series + max(0, of_metrics - (schema.reserve - 1)) + max(0, of_all - 1)
 
 
-def home_of_given(schemas: Sequence[Schema]) -> Home:
-    """Give what tells the schema of a series that is not of rondo's own: its schema takes it where no other does."""
-    given = home_among(schema for schema in schemas if schema.name != SELF_SCHEMA)
-    whole = home_among(schemas)
+def given_schema_lookup(schemas: Sequence[Schema]) -> SchemaLookup:
+    """Make the look-up for series that are not of rondo's own: its schema takes one where no other does."""
+    given = schema_lookup(schema for schema in schemas if schema.name != SELF_SCHEMA)
+    whole = schema_lookup(schemas)
 
-    def home(series: Series, wants: str = "") -> Schema | None:
+    def schema_for(series: Series, wants: str = "") -> Schema | None:
         return given(series, wants) or whole(series, wants)
 
-    return home
+    return schema_for
 
 
 def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rondo_core.model import layout
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
 from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
@@ -30,8 +29,7 @@ from rondo_core.read.source_values import (
     weights_of,
     zeroes_ms,
 )
-from rondo_core.storage.files import Closes
-from rondo_core.storage.runs import read_runs
+from rondo_core.storage.files import Closeable
 from rondo_core.units import format_duration
 
 if TYPE_CHECKING:
@@ -39,7 +37,8 @@ if TYPE_CHECKING:
     from rondo_core.read.budget import Budget
     from rondo_core.read.store_reader import View
 
-# Labels, timestamps_ms int64 [n], float64 [n] or histograms, and where a coarser tier answers weights, float64 [n].
+# Labels, timestamps_ms int64 [n], float64 [n] or histograms, and where a coarser tier answers weights, float64 [n]. To
+# whose hint `takes_blocks` series with the same timestamps may be one: a list of labels, and float64 [series, n].
 Selected = tuple[Any, ...]
 
 
@@ -54,7 +53,7 @@ class ReadHint(Protocol):
         """Tell whoever asked something about the answer."""
 
 
-class StoreSource(Closes):
+class StoreSource(Closeable):
     """The series of one store. Any thread may ask, at the same time as others.
 
     Attributes: `errors`, what was left out, a line each: nothing, of one store.
@@ -121,7 +120,7 @@ class StoreSource(Closes):
 
     def close(self) -> None:
         """Close the store, where it was opened for this source."""
-        if isinstance(self._view, Closes):
+        if isinstance(self._view, Closeable):
             self._view.close()
 
 
@@ -138,17 +137,16 @@ def metadata_of(several: Iterable[SourceNames]) -> dict[str, tuple[str, str, str
 def lives_of(view: View, now_ns: int | None) -> Lives:
     """Find when the lives that a store recorded ended."""
     newest_ns = view.newest_ns()
-    runs = read_runs(view.folder / layout.RUNS_FILE)
-    stamps = [view.reader(schema.name).index().stamps for schema in view.meta.schemas] if len(runs) > 1 else []
-    ends = set()
-    for run in runs[1:]:
-        before = [int(each[at - 1]) for each in stamps if (at := int(each.searchsorted(run.opened_ns)))]
-        if before:
-            ends.add(stale_ms(max(before)))
+    runs = view.runs()
+    opened = np.array([run.opened_ns for run in runs[1:]], np.int64)
+    before = np.zeros(len(opened), np.int64)
+    for schema in view.meta.schemas if len(opened) else ():
+        stamps = view.reader(schema.name).index().stamps
+        at = stamps.searchsorted(opened)
+        before[at > 0] = np.maximum(before[at > 0], stamps[at[at > 0] - 1])
     closed_ns = view.closed_ns(now_ns)
-    if closed_ns == FOR_EVER_NS and newest_ns:
-        ends.add(stale_ms(newest_ns))
-    return Lives(np.array(sorted(ends), np.int64), closed_ns)
+    newest = {*before[before > 0].tolist(), *([newest_ns] if closed_ns == FOR_EVER_NS and newest_ns else ())}
+    return Lives(np.array([stale_ms(each) for each in sorted(newest)], np.int64), closed_ns)
 
 
 class OpenRows:
@@ -190,7 +188,8 @@ def read_chosen(
         elif column == BUCKETS:
             buckets += read_buckets(store, several, span_ms, coarse)
         else:
-            found += _read_samples(store, several, choice.func, span_ms, coarse)
+            blocks = bool(getattr(hint, "takes_blocks", False))
+            found += _read_samples(store, several, choice.func, span_ms, coarse, blocks=blocks)
     if coarse and hint is not None:
         hint.note(coarse_words(coarse))
     return found
@@ -203,7 +202,7 @@ def coarse_words(lengths_ns: Iterable[int]) -> str:
 
 
 def _read_samples(
-    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int]
+    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int], *, blocks: bool
 ) -> list[Selected]:
     schema, column = store.schema(several[0].series.schema), several[0].column
     series = [each.series for each in several]
@@ -219,6 +218,8 @@ def _read_samples(
     if zeroes is not None:
         sampled.add_zeroes(zeroes)
     sampled.end_lives(store.lives.within(span_ms))
+    if blocks and (block := sampled.block()) is not None:
+        return [([each.labels for each in several], *block)]
     found = []
     for index, each in enumerate(several):
         if (read := sampled.of(index)) is not None:

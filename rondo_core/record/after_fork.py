@@ -43,7 +43,7 @@ IF_LOCKED = get_args(IfLocked)
 Paths = Callable[[], Iterable[Path]]
 OFF, FORKED = "off", "forked"  # why nothing is kept
 FAR_NS = 1 << 62
-_live: weakref.WeakSet[Inherited] = weakref.WeakSet()
+_live: weakref.WeakSet[ForkableStore] = weakref.WeakSet()
 
 
 class Attachment(Protocol):
@@ -53,7 +53,7 @@ class Attachment(Protocol):
         """End, after the store was closed, which ended the run of this number."""
 
 
-class Inherited(Instruments, abc.ABC):
+class ForkableStore(Instruments, abc.ABC):
     """What a store is beyond one process.
 
     Attributes: `unkept`: why this process keeps nothing of what it records, a word; "": it keeps all.

@@ -19,7 +19,7 @@ import numpy as np
 from rondo_core import faults
 from rondo_core.errors import StoreError
 from rondo_core.export.fold import fold_slabs
-from rondo_core.export.held import remove
+from rondo_core.export.store_state import remove
 from rondo_core.fold.tables import StatisticsTable, fine_cells, read_tier
 from rondo_core.model import layout, ring, sketch_bytes
 from rondo_core.model.labels import Labels

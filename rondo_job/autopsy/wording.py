@@ -13,7 +13,7 @@ from rondo_core.errors import printable
 from rondo_core.units import format_duration, format_instant, format_size
 from rondo_job.autopsy.case import Case
 from rondo_job.autopsy.examine import Autopsy
-from rondo_job.autopsy.said import fatal_error, last_lines, last_traceback
+from rondo_job.autopsy.stderr_text import fatal_error, last_lines, last_traceback
 from rondo_job.autopsy.trends import Quantity
 from rondo_job.facts import Child, status_words
 

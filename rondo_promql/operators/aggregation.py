@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Note = Callable[[str], None]
 # Values that are aggregated at once, and steps at least: what is made along the way stays small beside them all.
-_PART, _MIN_STEPS = 1 << 15, 32
+_PART, _MIN_STEPS = 1 << 13, 32
 _MIXED = "PromQL warning: encountered a mix of histograms and floats for aggregation"
 
 

@@ -19,7 +19,7 @@ from rondo_job.autopsy.causes import find_causes
 from rondo_job.autopsy.examine import Autopsy, examine
 from rondo_job.autopsy.kernel_log import read_oom_log
 from rondo_job.autopsy.oom import count_oom
-from rondo_job.autopsy.said import last_traceback
+from rondo_job.autopsy.stderr_text import last_traceback
 from rondo_job.autopsy.trends import Quantity, quantity, robust_slope, slopes_of
 from rondo_job.autopsy.wording import as_markdown, as_table, as_text
 

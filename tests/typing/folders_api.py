@@ -31,13 +31,13 @@ from rondo_core.export import (
     http,
     is_dump,
     load_cursor,
-    look_at,
     newest_of,
     open_dry_run,
     open_dump,
     open_runner,
     protobuf,
     read_endpoint,
+    read_store_state,
     runner_options,
 )
 from rondo_core.hookspecs import DryRun, Exporter
@@ -104,15 +104,15 @@ from rondo_core.plugins import (
 )
 from rondo_core.read import (
     LABEL,
-    Below,
     Budget,
+    DirectoryScan,
     QueryResult,
     StoreSource,
     StoresSource,
     find_stores,
-    look_below,
     open_reader,
     open_source,
+    scan_directory,
     still_counted,
     store_labels,
 )
@@ -213,7 +213,7 @@ def stores(path: Path) -> None:
     assert_type([how_ended(run, None) + outcome(run, 1) for run in read_runs(path)], list[str])
     with Folder(path) as folder:
         replace_file("x", folder / UNFINISHED, b"")
-        look_at(folder)
+        read_store_state(folder)
     sync_directory(path)
     assert_type(Registry(path / REGISTRY_FILE, DEFAULT_SCHEMAS, writable=False).counts, dict[str, int])
     assert_type(last_values(path), list[tuple[Series, float, int]])
@@ -227,8 +227,8 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(reader, StoreReader | StoresReader)
     assert_type(open_source(path), StoreSource | StoresSource)
     assert_type(reader.query("g", range="2h..1h"), QueryResult)
-    assert_type(look_below(path), Below)
-    assert_type(look_below(path).stores, list[Path])
+    assert_type(scan_directory(path), DirectoryScan)
+    assert_type(scan_directory(path).stores, list[Path])
     assert_type(LABEL, str)
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)

@@ -12,7 +12,7 @@ from rondo_core.model.schema import (
     SELF_SCHEMAS,
     Schema,
     Tier,
-    home_of_given,
+    given_schema_lookup,
     reserve_for,
     room_taken,
 )
@@ -166,6 +166,6 @@ def test_overflow_series_are_known_by_their_label():
 def test_a_users_series_goes_to_rondos_own_schema_only_where_no_other_takes_it():
     """So that none of its own counts is left out."""
     series = Series("rondo_mine_total", (), "counter", "", 0)
-    assert home_of_given([*SELF_SCHEMAS, counters(4)])(series) == counters(4)
-    assert home_of_given([*SELF_SCHEMAS, gauges(4)])(series) == SELF_SCHEMAS[0]
-    assert home_of_given([gauges(4)])(series) is None
+    assert given_schema_lookup([*SELF_SCHEMAS, counters(4)])(series) == counters(4)
+    assert given_schema_lookup([*SELF_SCHEMAS, gauges(4)])(series) == SELF_SCHEMAS[0]
+    assert given_schema_lookup([gauges(4)])(series) is None

@@ -33,7 +33,7 @@ class Key(NamedTuple):
 
 
 @attrs.frozen
-class Look:
+class StoreState:
     """A store as it was at one moment.
 
     Attributes: `run`, the number of its last run, 0 for none; `ended`, that no process writes it; `unknown`, why
@@ -48,7 +48,7 @@ class Look:
     since_ns: int = 0
 
 
-def look_at(held: Folder) -> Look:
+def read_store_state(held: Folder) -> StoreState:
     """Say what store lies in a directory, and whether a process writes it. Raises: StoreError: it does not read."""
     meta = read_meta(held)
     unknown, writer = "", None
@@ -61,7 +61,7 @@ def look_at(held: Folder) -> Look:
     last = newest_run(held / layout.RUNS_FILE)
     ended = writer is None and not unknown
     since_ns = (last.ended_ns or last.opened_ns) if last else 0
-    return Look(Key(meta.store_id, *held.identity), last.number if last else 0, ended, unknown, since_ns=since_ns)
+    return StoreState(Key(meta.store_id, *held.identity), last.number if last else 0, ended, unknown, since_ns=since_ns)
 
 
 def remove(held: Folder, path: Path) -> None:
