@@ -12,7 +12,7 @@ import attrs
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
-from rondo_core.export import Agent, dry_run, export_status, look_at, open_dry_run, open_runner
+from rondo_core.export import Agent, dry_run, export_status, open_dry_run, open_runner, read_store_state
 from rondo_core.plugins.config_file import Config
 from rondo_core.storage import Folder
 
@@ -110,7 +110,7 @@ def forecasts(folder, receiver):
         table = {"plugin": "prometheus", "url": "http://x.invalid", "receiver": receiver, "match": ended_lives.MATCH}
         into = open_dry_run("late", table)
         with Folder(path) as held, StoreReader(held) as reader:
-            dry_run(reader, "late", table, into, ended_run=look_at(held).run, labels={"instance": path.stem})
+            dry_run(reader, "late", table, into, ended_run=read_store_state(held).run, labels={"instance": path.stem})
         found[path.stem] = sum(each.samples for each in into.forecast().refusals)
     return found
 
