@@ -82,4 +82,10 @@ def test_a_family_makes_the_readings_that_nobody_listed():
 
 def test_a_name_is_known_where_any_kind_has_it():
     """As itself or by a family."""
-    assert [is_known(name, WITH_FAMILIES) for name in ("max", "p50", "p7", "q7", "")] == [True, True, True, False, False]
+    assert [is_known(name, WITH_FAMILIES) for name in ("max", "p50", "p7", "q7", "")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
