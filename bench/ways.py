@@ -161,7 +161,7 @@ def from_lake(folder: Path) -> receivers.Points:
         lake.execute("SET TimeZone = 'UTC'")
         rows = lake.execute(
             f"SELECT name, instance, labels, list(epoch_ms(time) ORDER BY time), list(value ORDER BY time)"
-            f" FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true) GROUP BY ALL"
+            f" FROM read_parquet('{folder}/day=*/*/*.parquet', hive_partitioning = true) GROUP BY ALL"
         )
         for name, instance, labels, stamps, values in rows.fetchall():
             found[frozenset({**dict(labels), "__name__": name, "instance": instance}.items())] = stamps, values
@@ -270,7 +270,7 @@ def ask_lake(report: Report, lake: Path, questions: Questions) -> None:
     with duckdb.connect() as engine:
         engine.execute("SET TimeZone = 'UTC'")
         engine.execute("SET threads = 2")
-        whole = f"read_parquet('{lake}/**/*.parquet', hive_partitioning = true)"
+        whole = f"read_parquet('{lake}/day=*/*/*.parquet', hive_partitioning = true)"
         engine.execute(f"CREATE VIEW lake AS SELECT * FROM {whole}")
         asked = questions.by_sql(lambda text: engine.execute(text).fetchall(), "quantile_cont", "epoch")
         ask(report, "DuckDB, Parquet", questions, asked, time.process_time)
