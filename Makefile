@@ -41,6 +41,7 @@ demo-grafana: $(VENV)/.installed ## Lay out what a Grafana needs to show the dem
 tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU and Chromium (as root only), a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
 	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
+	@sh scripts/deb.sh $(TOOLS) influxdb /usr/bin/influxd
 	@sh scripts/qemu.sh
 	@sh scripts/chromium.sh $(TOOLS)
 	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
@@ -132,6 +133,9 @@ soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a recei
 soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through every fault, and print what arrived.
 	@RONDO_EXPORT_FULL=1 $(BIN)/python -m pytest -q -s tests/integration/test_faults.py -o timeout=3600
 
+soak-late: $(VENV)/.tested tools ## Send 1,000 lives that ended up to a day ago to real receivers, through faults, and compare what each has.
+	@RONDO_LATE_LIVES=$${RONDO_LATE_LIVES:-1000} $(BIN)/python -m pytest -q -s tests/integration/test_late_lives.py -o timeout=3600
+
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
 
@@ -220,6 +224,9 @@ bench-stalls: $(VENV)/.installed ## How late a record can be while another proce
 
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
+
+bench-ways: $(VENV)/.systems tools ## Hand 1,000 ended lives to each system that keeps them, compare and ask it, and write the tables of docs/scale.md.
+	@$(BIN)/python bench/ways.py
 
 bench-report: $(VENV)/.tested vmm-bench-exits ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json

@@ -109,7 +109,7 @@ FLOORS = {
         "expressions follow measure params printing render render_result terminal",
         "answers top_table",
         "vmm_run",
-        "vmm_many",
+        "export_dry_run vmm_many",
         "agent alert autopsy bench check compare config copy edit export export_status info lake ls mark migrate plan plugin plugins prune query repair report run serve set top vmm watch",
         "main",
         "__main__",
