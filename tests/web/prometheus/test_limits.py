@@ -4,7 +4,6 @@ import shutil
 
 import pytest
 
-from rondo_core import Schema, Store, Tier
 from rondo_core.errors import QueryLimitError
 from rondo_web.errors import FAILURES, EvaluationError
 from rondo_web.prometheus.endpoint import ApiRequest
@@ -18,15 +17,9 @@ START_MS = 1_700_000_000_000
 
 
 @pytest.fixture
-def served(path, clock):
-    """400 gauges of ten minutes: more than a small read takes."""
-    with Store(path, [Schema("g", "gauge", 400, (Tier("1s", "10m"),))], clock=clock) as store:
-        batch = store.batch([store.gauge("g", i=n) for n in range(400)])
-        for second in range(600):
-            batch.set([float(second)] * 400)
-            store.tick()
-            clock.advance(1)
-    served = ServedStore(path, Workers())
+def served(large_store):
+    """More than a small read takes."""
+    served = ServedStore(large_store, Workers())
     yield served
     served.close()
 

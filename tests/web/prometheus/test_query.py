@@ -170,16 +170,10 @@ def test_a_directory_answers_for_all_its_stores(tmp_path, clock, client):
         assert api.data("status/tsdb")["headStats"]["numSeries"] >= 3
 
 
-def test_a_large_answer_is_refused_with_what_to_ask_instead(path, clock, client):
+def test_a_large_answer_is_refused_with_what_to_ask_instead(large_store, clock, client):
     """More points than are told at once: 422 and a mend; what is read for a small answer may be more than that."""
-    with Store(path, [Schema("g", "gauge", 400, (Tier("1s", "10m"),))], clock=clock) as store:
-        batch = store.batch([store.gauge("g", i=n) for n in range(400)])
-        for second in range(600):
-            batch.set([float(second)] * 400)
-            store.tick()
-            clock.advance(1)
     end = clock() // 10**9 - 1
-    with Sidecar(path, listen("127.0.0.1", 0)) as sidecar:
+    with Sidecar(large_store, listen("127.0.0.1", 0)) as sidecar:
         api = client(sidecar.url)
         span = {"start": end - 599, "end": end, "step": 1}
         status, told = api.post("query_range", query="g", **span)
