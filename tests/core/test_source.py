@@ -5,7 +5,6 @@ import os
 import shutil
 from pathlib import Path
 
-import attrs
 import numpy as np
 import pytest
 
@@ -329,7 +328,7 @@ def test_runs_are_decoded_once_and_the_next_run_is_seen(path, monkeypatch):
         assert [len(reader.runs()) for _ in range(3)] == [1, 1, 1]
         assert len(decoded) == 4
         before = (path / "runs").stat()
-        put_run(path / "runs", attrs.evolve(reader.runs()[0], ended="signal 9"))
+        put_run(path / "runs", reader.runs()[0]._replace(ended="signal 9"))
         os.utime(path / "runs", ns=(before.st_atime_ns, before.st_mtime_ns))
         assert [run.ended for run in reader.runs()] == ["signal 9"]
         Store(path, writer="second").close()
