@@ -30,8 +30,10 @@ COMMANDS = {
     "capture": "make vmm-bench-45",
     "capture_linux": "make vmm-bench-linux",
     "export": "make bench-export",
+    "fleet": "make bench-fleet",
     "footprint": "make bench-footprint",
     "instruments": "make bench-instruments",
+    "lines": "make bench-lines",
     "page": "make bench-page",
     "promql": "make bench-promql",
     "recorders": "make bench-recorders",
@@ -40,6 +42,7 @@ COMMANDS = {
     "vmm_capture": "make vmm-bench-capture",
     "vmm_exits": "make vmm-bench-exits",
     "vmm_scale": "make vmm-bench-scale",
+    "ways": "make bench-ways",
     "whole_life": "make bench-life",
     "write_peers": "make bench-records",
 }

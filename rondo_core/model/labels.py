@@ -18,6 +18,11 @@ Labels = tuple[tuple[str, str], ...]
 
 METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+# Arguments of other libraries' instruments, which are no labels here: what says the same.
+_OTHERS_WORDS = {
+    "buckets": "a summary has none, and with quantiles=True any quantile is read from it",
+    "labelnames": 'write labels=["method"]',
+}
 MAX_VALUE_BYTES = 1024
 DISPLACED = "exported_"  # before the name of a label that gave way to one that wins
 
@@ -48,7 +53,8 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
         if name in seen:
             raise LabelError(f"{name!r}: label given twice; keep one")
         if isinstance(raw, (Mapping, list, tuple, set)):
-            raise LabelError(f'{name}={raw!r}: not one value; write each label with its own, such as method="get"')
+            mend = _OTHERS_WORDS.get(name, 'write each label with its own, such as method="get"')
+            raise LabelError(f"{name}={raw!r}: not one value; {mend}")
         value = raw if isinstance(raw, str) else str(raw)
         try:
             size = len(value.encode())

@@ -59,7 +59,7 @@ def grow(path: Path, old: WriterLock, meta: Meta, schemas: Sequence[Schema]) -> 
     Raises: StoreError and those below it: an export is running, the disk has no room, or the store is damaged; it is
         then as it was, and `old` is held.
     """
-    return rebuild(path, old, meta, attrs.evolve(meta, schemas=tuple(schemas)), _everything)
+    return rebuild(path, old, meta, meta._replace(schemas=tuple(schemas)), _everything)
 
 
 def rebuild(
@@ -102,7 +102,7 @@ def _build(
 ) -> None:
     """Make every file of the new store, and have it on the disk."""
     with opened(old, writable=False) as parts:
-        record = meta_record(*attrs.astuple(target, recurse=False))
+        record = meta_record(*target)
         wanted = contents(parts.registry)
         make_files(new, record, target.schemas, wanted.records)
         for after in target.schemas:
@@ -114,7 +114,7 @@ def _build(
     shutil.copyfile(root / layout.RUNS_FILE, new / layout.RUNS_FILE)
     if last is not None and last.place == old.place:
         # It is not a copy: all that a killed process has recorded came along.
-        write_run(new / layout.RUNS_FILE, attrs.evolve(last, place=Folder(new).place))
+        write_run(new / layout.RUNS_FILE, last._replace(place=Folder(new).place))
     with contextlib.suppress(StoreError):  # their file is damaged: the numbers do not wait for it
         carry_over(root / layout.EVENTS_FILE, new / layout.EVENTS_FILE)
     known = set(file_sizes(meta.schemas))

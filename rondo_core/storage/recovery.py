@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
-import attrs
-
 from rondo_core.clock import NS_PER_S, boot_ns
 from rondo_core.model import layout
 from rondo_core.storage import runs
@@ -31,8 +29,7 @@ class Survival(Enum):
     COPIED = "copied"  # another machine: a copy of what was there, or of what a restart had left
 
 
-@attrs.frozen
-class Recovery:
+class Recovery(NamedTuple):
     """How a store's last run ended, as far as its files go.
 
     Attributes: `last`, the newest run on record, None where there is none; `became`, what its files have gone through.

@@ -95,6 +95,13 @@ OTHER = OomKill(99, "other", END)
         ({"after": v2(own=1), "children": (child(8, KILLED), child(9, KILLED))}, ("oom", "likely")),
         ({"after": v2(own=3), "children": (child(8, KILLED), child(9, KILLED))}, ("oom", "proven")),
         ({"after": v2(own=1), "children": (child(8, None),)}, ("oom", "likely")),
+        (
+            {"after": v2(own=1), "children": (child(8, None),), "oom_rose_ns": END - 9 * S},
+            ("killed", "likely"),
+        ),  # a process of it, seconds before: the job was alive after that
+        ({"after": v2(own=1), "oom_rose_ns": END - S // 2}, ("oom", "proven")),
+        ({"after": v2(own=1), "children": (child(8, None),), "oom_log": OomLog((OTHER,))}, ("killed", "proven")),
+        ({"after": v2(own=2), "oom_log": OomLog((OTHER,))}, ("oom", "proven")),
         ({"signals": (ReceivedSignal(15, END - 10 * S, 1, "passed on"),)}, ("stop-grace", "likely")),
         ({"signals": (ReceivedSignal(15, END - 900 * S, 1, "passed on"),)}, ("killed", "proven")),
         ({"timed_out": True, "after": None}, ("timeout", "proven")),

@@ -21,6 +21,11 @@ SUITE = """
 import os, signal, threading, time
 import pytest
 kept = []
+def be_looked_at():
+    from rondo_job.pytest_plugin.table import TestsTable
+    looks, see = threading.Semaphore(0), TestsTable.see
+    TestsTable.see = lambda *facts: [see(*facts), looks.release()]
+    looks.acquire(), looks.acquire()  # the first may have begun before
 
 def test_leaks():
     kept.append(bytearray({leak} << 20))
@@ -81,7 +86,7 @@ VICTIM = """
 def test_victim_{order}():
     mine = bytearray(20 << 20)
     mine[::4096] = b"x" * len(mine[::4096])
-    time.sleep(0.12)
+    be_looked_at()
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -105,7 +110,7 @@ def test_who_took_the_memory_is_named_and_not_who_was_running(tmp_path, seed):
 
 def test_one_that_took_it_all_itself_is_named(tmp_path):
     """The test that was running may be the culprit."""
-    suite = "\n\n".join(SUITE.split("\n\n")[:2]) + "\n    time.sleep(0.2)\n    os.kill(os.getpid(), 9)\n"
+    suite = "\n\n".join(SUITE.split("\n\n")[:2]) + "\n    be_looked_at()\n    os.kill(os.getpid(), 9)\n"
     _, said = run(tmp_path, "--rondo", "-n1", "--dist=loadfile", suite=suite)
     assert "test_it.py::test_leaks took 1" in said, said
     assert "which ran it, ended" in said

@@ -51,7 +51,7 @@ export class Panel {
       source.onRemove ? el("button", { class: "small", title: "Remove this chart", onclick: source.onRemove }, "Remove") : null,
     );
     this.element = el("article", { class: "panel", "aria-labelledby": heading },
-      el("header", {}, el("h3", { id: heading, class: source.isQuery ? "query" : null, title: source.title }, source.title), source.isQuery ? null : el("p", { class: "help", title: source.help || null }, source.help || "\u00a0")),
+      el("header", {}, el("h3", { id: heading, class: source.isQuery ? "query" : null, title: source.title }, source.title), source.isQuery && !source.help ? null : el("p", { class: "help", title: source.help || null }, source.help || "\u00a0")),
       this.actions,
       el("div", { class: "picture" }, this.plot, this.message, this.points),
       this.legend.element,
@@ -120,8 +120,8 @@ export class Panel {
   }
 
   /** Ask for one query's points. One with a `shift`, in ms, counts times from there. */
-  async #ask({ expression, shift = 0 }, grid, signal) {
-    const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal);
+  async #ask({ expression, shift = 0, only = {} }, grid, signal) {
+    const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal, only);
     const moved = shift ? series.map((each) => ({ ...each, values: each.values.map(([time, text]) => [time - shift / 1000, text]) })) : series;
     const isHistogram = series.some((each) => each.histograms && !each.values?.length);
     return { frame: frameOf(moved, grid), notes: isHistogram ? [...notes, "Histograms are no lines: histogram_quantile(0.9, …) reads one."] : notes };
