@@ -69,7 +69,10 @@ class Plugins:
         for name in wanted:
             if name not in found:
                 have = ", ".join(sorted(found)) or "none"
-                raise PluginNotFoundError(name, f"no such plugin in {group}; installed: {have}")
+                raise PluginNotFoundError(
+                    name,
+                    f"no such plugin in {group}; installed: {have}; choose one, or install the package that has it",
+                )
             try:
                 self.load_one(group, name, found[name])
                 loaded.append(name)
