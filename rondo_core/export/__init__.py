@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rondo_core.export import http as http
     from rondo_core.export import protobuf as protobuf
     from rondo_core.export.agent import Agent as Agent
+    from rondo_core.export.agent_status import AgentStatus as AgentStatus
     from rondo_core.export.connection import Connection as Connection
     from rondo_core.export.connection import HttpResponse as HttpResponse
     from rondo_core.export.cursor import cursor_names as cursor_names
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Agent": "agent",
+    "AgentStatus": "agent_status",
     "HttpResponse": "connection",
     "Connection": "connection",
     "EndedReader": "store_state",

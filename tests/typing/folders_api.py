@@ -7,8 +7,9 @@ from typing import Any, assert_type
 
 from rondo_core import Batch, Option, Part, Plugins, RondoError, StoreReader, StoresReader, Tier, hookimpl, hookspec
 from rondo_core.clock import NS_PER_S, Clock, boot_ns, wall_ns
-from rondo_core.errors import meant, one_line, printable
+from rondo_core.errors import UnknownSeriesError, meant, one_line, printable
 from rondo_core.export import (
+    AgentStatus,
     Connection,
     EndedReader,
     Exporters,
@@ -115,6 +116,7 @@ from rondo_core.read import (
     scan_directory,
     still_counted,
     store_labels,
+    why_unmatched,
 )
 from rondo_core.record import cython_shadow, handles, load_fold
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
@@ -198,6 +200,12 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(Tier("1s", "1m").retention_ns, int)
 
 
+def fares(status: AgentStatus) -> None:
+    """How an agent fares."""
+    assert_type(status.health().well, bool)
+    assert_type([series for series, _ in status.metrics()], list[Series])
+
+
 def stores(path: Path) -> None:
     """What lies on the disk, and who wrote it."""
     assert_type(read_meta(path).schemas, tuple[Schema, ...])
@@ -233,6 +241,7 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
+    assert_type(why_unmatched(open_source(path), []), UnknownSeriesError | None)
     yield from find_stores(path)
 
 
