@@ -162,6 +162,8 @@ def on_paper(figures: Figures) -> str:
         sent, requests, cpu_s = (
             figures.formula(sender, what).of(MILLION, samples) for what in ("sent", "requests", "CPU")
         )
+        if sender in FILES:
+            requests = files_of(figures, sender, samples)
         stored, spent = (figures.get(f"{receiver}: {what}") for what in ("stored", "receiver's CPU"))
         cores = cpu_s / 86_400
         receiving = None if spent is None else spent * samples / MILLION / 86_400
@@ -170,18 +172,16 @@ def on_paper(figures: Figures) -> str:
         cost = (cores + (receiving or 0)) * CORE / 30 + (requests / 1000 * PUTS if lake else 0)
         cost += (stored_gb or 0) * (OBJECT_GB if lake else DISK_GB)
         line = [receiver, number(sent / 1e9), number(requests), number(cores), number(receiving), number(stored_gb)]
-        if sender in FILES:
-            line[2] = files_of(figures, sender, samples)
         cells.append([*line, "" if stored is None else f"${cost:.2f}"])
     return rows(cells)
 
 
-def files_of(figures: Figures, way: str, samples: float) -> str:
-    """Write how many files so many samples are: of lines one, of Parquet as many a sample as were measured."""
+def files_of(figures: Figures, way: str, samples: float) -> float:
+    """Give how many files so many samples are: of lines one, of Parquet as many a sample as were measured."""
     if way != "Parquet":
-        return "1 an agent"
+        return 1.0
     files, taken = (figures.get(f"{way}: {what}, {figures.real}") or 0.0 for what in ("requests", "samples"))
-    return number(files / taken * samples)
+    return files / taken * samples
 
 
 def blocks() -> dict[str, str]:
