@@ -41,6 +41,7 @@ demo-grafana: $(VENV)/.installed ## Lay out what a Grafana needs to show the dem
 tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU and Chromium (as root only), a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
 	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
+	@sh scripts/deb.sh $(TOOLS) influxdb /usr/bin/influxd
 	@sh scripts/qemu.sh
 	@sh scripts/chromium.sh $(TOOLS)
 	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
@@ -61,7 +62,8 @@ $(VENV)/.systems: $(VENV)/.tested
 test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/job/test_report_page.py
-	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_engines.py
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_answers.py
 	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py tests/deploy
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
@@ -69,7 +71,7 @@ $(VENV)/.measured: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group measure
 	@touch $@
 
-COVERED ?= tests/core tests/properties tests/conformance tests/format tests/crash tests/export tests/cli tests/vmm rondo_exporters
+COVERED ?= tests/core tests/properties tests/conformance tests/format tests/crash tests/export tests/cli tests/vmm tests/promql tests/web tests/job tests/bridges rondo_exporters
 
 coverage: $(VENV)/.measured ## What of each package the tests go through, branches too, with pure handles: COVERED="tests/core".
 	@$(BIN)/python scripts/covered.py $(COVERED)
@@ -119,6 +121,9 @@ soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the 
 vmm-test-linux: $(VENV)/.tested tools ## Boot Debian's kernel on /dev/kvm to its first program and back, on one CPU and on two.
 	@RONDO_LINUX=$${RONDO_LINUX:-1} $(BIN)/python -m pytest -q tests/vmm/test_linux.py
 
+test-cgroup2: $(VENV)/.tested tools ## Run jobs, and end them in every way, in a Linux guest whose control groups are of version 2.
+	@$(BIN)/python scripts/cgroup2.py --whole
+
 soak-interrupt: $(VENV)/.tested tools exporters ## Interrupt each benchmark at 10 random moments, and look for what they leave.
 	@RONDO_INTERRUPTS=$${RONDO_INTERRUPTS:-10} $(BIN)/python -m pytest -q tests/bench/test_interrupt.py -o timeout=3600
 
@@ -128,10 +133,17 @@ soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a recei
 soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through every fault, and print what arrived.
 	@RONDO_EXPORT_FULL=1 $(BIN)/python -m pytest -q -s tests/integration/test_faults.py -o timeout=3600
 
+soak-late: $(VENV)/.tested tools ## Send 1,000 lives that ended up to a day ago to real receivers, through faults, and compare what each has.
+	@RONDO_LATE_LIVES=$${RONDO_LATE_LIVES:-1000} $(BIN)/python -m pytest -q -s tests/integration/test_late_lives.py -o timeout=3600
+
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
 
-soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus.
+soak-lake: $(VENV)/.tested ## Fill a lake in an object store that errs and answers late, through agents that are killed 100 times, and check it.
+	@RONDO_LAKE_ROUNDS=$${RONDO_LAKE_ROUNDS:-100} RONDO_LAKE_SEED=$${RONDO_LAKE_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q -s rondo_exporters/parquet/tests/test_chaos.py -k nothing_is_lost -o timeout=3600
+
+soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus; and again over remote read.
 	@RONDO_PROMQL_EXPRESSIONS=$${RONDO_PROMQL_EXPRESSIONS:-10000} RONDO_PROMQL_SEED=$${RONDO_PROMQL_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/promql/test_compared.py -o timeout=3600
 
@@ -189,6 +201,9 @@ bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside
 bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's stores and prometheus_client's own files.
 	@$(BIN)/python bench/multiprocess.py
 
+bench-lake: $(VENV)/.tested ## What a lake of 1,000 lives takes and answers, and the p95 of peak memory over a year of CI.
+	@$(BIN)/python bench/lake.py
+
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
 	@$(BIN)/python bench/known.py --out bench/results/known.json
 
@@ -209,6 +224,9 @@ bench-stalls: $(VENV)/.installed ## How late a record can be while another proce
 
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
+
+bench-ways: $(VENV)/.systems tools ## Hand 1,000 ended lives to each system that keeps them, compare and ask it, and write the tables of docs/scale.md.
+	@$(BIN)/python bench/ways.py
 
 bench-report: $(VENV)/.tested vmm-bench-exits ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json

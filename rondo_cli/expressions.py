@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rondo_cli.printing import say
 from rondo_core.clock import wall_ns
@@ -26,6 +27,15 @@ MOST_STEPS = 240
 MAX_STEPS = 11_000
 
 
+# What the words of an error, which are Prometheus's, leave to be guessed.
+_MENDS = {
+    "expected type range vector": "; give its metric a range, as in metric[5m]",
+    "expected type instant vector .*got range vector": "; leave its range out, or put avg_over_time() around it",
+    "unexpected character inside braces": '; values stand in quotes, as in metric{label="value"}',
+    'unknown function with name "p[0-9]+"': "; a quantile is histogram_quantile(0.99, sum(rate(metric[5m])))",
+}
+
+
 class QueryError(RondoError):
     """An expression that could not be evaluated over what is there."""
 
@@ -33,15 +43,15 @@ class QueryError(RondoError):
 class Expressions:
     """What evaluates expressions, at instants in milliseconds since the epoch."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: Callable[[Path], Any] | None = None) -> None:
         """Open a store or a directory of stores; the engine is imported by the first expression.
 
-        Raises: as `open_source`.
+        Args: `opened`: what opens the path in the place of `open_source`. Raises: as that.
         """
         from rondo_core.read import open_source
 
-        self._path, self._open = path, open_source
-        self.source: StoreSource | StoresSource = open_source(path)
+        self._path, self._open = path, opened or open_source
+        self.source: StoreSource | StoresSource = self._open(path)
 
     def follow(self) -> None:
         """Open what lies at the path by now, where that is not what it was; what is gone stays open."""
@@ -68,6 +78,14 @@ class Expressions:
         from rondo_promql import evaluate
 
         return _evaluated(query, lambda: evaluate(query, self.source, start_ms, end_ms, step_ms))
+
+    def why_nothing(self, query: str) -> list[str]:
+        """Say of each selector of an expression that chooses no series of a name why, and which ones are near."""
+        from rondo_core.read import why_unmatched
+        from rondo_promql import parse_query, selectors_of
+
+        found = [why_unmatched(self.source, each.matchers) for each in selectors_of(parse_query(query))]
+        return list(dict.fromkeys(str(each) for each in found if each is not None))
 
     def end_ms(self) -> int:
         """Give the present where a process writes a store; else when the newest sample was, 0 if there is none.
@@ -107,7 +125,8 @@ def _evaluated(query: str, evaluate: Callable[[], Result]) -> Result:
         return evaluate()
     except PromqlError as error:
         kind = UsageError if error.exit_status == UsageError.exit_status else QueryError
-        raise kind(f"{query}: {printable(str(error))}") from None
+        mend = next((mend for sign, mend in _MENDS.items() if re.search(sign, str(error))), "")
+        raise kind(f"{query}: {printable(str(error))}{mend}") from None
 
 
 def step_for(length_ms: int, step_ms: int = 0) -> int:

@@ -55,8 +55,9 @@ def open_store(
     """Open the program's store for writing, tick it each second, its recorders bound and its exporters at work.
 
     Use it in a `with`, or as a value, which is closed at the latest when the program ends; then each exporter sends
-    what is left, within its deadline. Asked for again while it is open, the same store is given. A process that is
-    forked records into a store of its own from its first record on, with exporters of its own. What keeps the program
+    what is left, within its deadline. Asked for again while it is open, the same store is given, and the last `with`
+    that ends closes it. A process that is forked records into a store of its own from its first record on, with
+    exporters of its own. What keeps the program
     from having a store (no permission, a full disk, a damaged store) is logged, and the store keeps nothing. With
     keep_last, keep_for or keep_bytes, the directory that the store lies in is kept within that bound.
 

@@ -178,7 +178,7 @@ class Trial:
     def _chosen(self, module: str, line: int) -> list[str]:
         """Give the tests for a change on a line; what none passes over may have its effect anywhere, once imported."""
         left, some = BUDGET_S, []
-        every = sorted(self.items, key=lambda name: float(self.lines["took"][name][0]))
+        every = sorted(self.items, key=lambda name: (not _is_own(name, module), float(self.lines["took"][name][0])))
         for name in self.lines.get(module, {}).get(str(line)) or every:
             left -= float(self.lines["took"][name][0])
             if left < 0 and some:
@@ -255,6 +255,11 @@ class Trial:
         return passed
 
 
+def _is_own(test: str, module: str) -> bool:
+    """Say whether a test lies in the file that is called after the module."""
+    return Path(test.partition("::")[0]).stem == f"test_{Path(module).stem}"
+
+
 def _spawn(module: str, number: int, tests: list[str]) -> int:
     program = [sys.executable, __file__, "--alone", str(number), module, *tests]
     return os.posix_spawn(sys.executable, program, os.environ, setpgroup=0)
@@ -300,8 +305,8 @@ def _alone(module: str, number: int, tests: list[str]) -> int:
     code: Any = compile(source if number == NOTHING else mutated(source, number), path, "exec")
     original = SourceFileLoader.get_code
     SourceFileLoader.get_code = lambda self, name: code if self.path == path else original(self, name)  # type: ignore[method-assign,assignment]
-    own = [name for name in tests if Path(name.partition("::")[0]).stem == f"test_{Path(module).stem}"]
-    for part in (own, [name for name in tests if name not in set(own)]):  # most changes end with the first few
+    own = [name for name in tests if _is_own(name, module)]
+    for part in (own, [name for name in tests if not _is_own(name, module)]):  # most changes end with the first few
         if part and (status := int(pytest.main([*PYTEST, f"--basetemp={WORK / str(os.getpid())}", *part]))):
             return status
     return 0

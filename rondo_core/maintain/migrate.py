@@ -102,7 +102,7 @@ def migrate_store(
     meta = read_meta(root)
     given = tuple(schemas)
     own = () if any(schema.name == SELF_SCHEMA for schema in given) else _own(meta)
-    target = attrs.evolve(meta, schemas=check_schemas((*own, *given)))
+    target = meta._replace(schemas=check_schemas((*own, *given)))
     with contextlib.ExitStack() as held:
         old: Folder | None = None
         if dry_run:
@@ -274,7 +274,7 @@ def _replace(job: _Job, root: Path, old: Folder, held: contextlib.ExitStack) -> 
 
 def _build(job: _Job, root: Path, new: Path) -> None:
     """Make every file of the new store, and have it on the disk."""
-    make_files(new, meta_record(*attrs.astuple(job.target, recurse=False)), job.target.schemas)
+    make_files(new, meta_record(*job.target), job.target.schemas)
     registry = Registry(new / layout.REGISTRY_FILE, job.target.schemas, writable=True)
     schema_of = {(each.name, each.labels): name for name, group in job.placed.items() for each in group}
     schemas = {schema.name: schema for schema in job.target.schemas}

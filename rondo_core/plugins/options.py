@@ -6,9 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import attrs
+from typing import Any, Literal, NamedTuple
 
 from rondo_core.errors import UsageError, instead, one_line
 from rondo_core.units import parse_duration_ns, parse_size_bytes
@@ -18,8 +16,7 @@ Type = Literal["text", "integer", "number", "duration", "size", "flag", "list", 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-@attrs.frozen
-class Option:
+class Option(NamedTuple):
     """One key of a plugin's config table.
 
     Attributes:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rondo_core.read.stores import open_source as open_source
     from rondo_core.read.stores import scan_directory as scan_directory
     from rondo_core.read.stores import store_labels as store_labels
+    from rondo_core.read.unmatched import why_unmatched as why_unmatched
 
 _HOME = {
     "DirectoryScan": "stores",
@@ -39,6 +40,7 @@ _HOME = {
     "open_reader": "stores",
     "still_counted": "folded",
     "store_labels": "stores",
+    "why_unmatched": "unmatched",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

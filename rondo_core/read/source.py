@@ -13,7 +13,7 @@ import numpy as np
 
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
-from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
+from rondo_core.read.source_names import OF_GROWTH, Choice, Chosen, SourceMatcher, SourceNames
 from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
 from rondo_core.read.source_values import (
     FOR_EVER_NS,
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from rondo_core.read.budget import Budget
     from rondo_core.read.store_reader import View
 
+_WORTH_A_WORD = 0.1  # of the time that is asked for, where points are too far apart
 # Labels, timestamps_ms int64 [n], float64 [n] or histograms, and where a coarser tier answers weights, float64 [n]. To
 # whose hint `takes_blocks` series with the same timestamps may be one: a list of labels, and float64 [series, n].
 Selected = tuple[Any, ...]
@@ -181,7 +182,7 @@ def read_chosen(
     for each in chosen:
         groups.setdefault((each.series.schema, each.column), []).append(each)
     found: list[Selected] = []
-    coarse: set[int] = set()
+    coarse: dict[int, int] = {}
     for (_, column), several in groups.items():
         if column == HISTOGRAM:
             found += read_native(store, several, choice.func, span_ms, coarse)
@@ -192,6 +193,10 @@ def read_chosen(
             found += _read_samples(store, several, choice.func, span_ms, coarse, blocks=blocks)
     if coarse and hint is not None:
         hint.note(coarse_words(coarse))
+        range_ns, span_ns = getattr(hint, "range_ms", 0) * NS_PER_MS, (span_ms[1] - span_ms[0]) * NS_PER_MS
+        too_long = {length: covered for length, covered in coarse.items() if range_ns < 2 * length}
+        if choice.func in OF_GROWTH and sum(too_long.values()) > span_ns * _WORTH_A_WORD:
+            hint.note(short_range_words(choice.func, range_ns, max(too_long)))
     return found
 
 
@@ -201,8 +206,14 @@ def coarse_words(lengths_ns: Iterable[int]) -> str:
     return f"older points stand for {lengths} each: they hold its last value, sums and extremes, not the time of each"
 
 
+def short_range_words(func: str, range_ns: int, length_ns: int) -> str:
+    """Say why a function of two points has no value where a range holds one of them at most."""
+    wanted, given, length = map(format_duration, (2 * length_ns, range_ns, length_ns))
+    return f"{func} needs two points: where these are {length} apart [{given}] may have none; give [{wanted}] or more"
+
+
 def _read_samples(
-    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int], *, blocks: bool
+    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: dict[int, int], *, blocks: bool
 ) -> list[Selected]:
     schema, column = store.schema(several[0].series.schema), several[0].column
     series = [each.series for each in several]

@@ -15,6 +15,8 @@ LE = "le"
 QUANTILE = "quantile"
 # Functions that read what a total has grown by.
 OF_TOTALS = frozenset({"rate", "increase", "irate"})
+# Functions that need two points of a range.
+OF_GROWTH = OF_TOTALS | {"delta", "idelta", "deriv", "predict_linear"}
 _INDEXED = 16  # series of a name; of fewer each is looked at
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from rondo_core.clock import wall_ns
-from rondo_core.errors import OpenFilesError, StoreError, one_line
+from rondo_core.errors import OpenFilesError, QueryLimitError, StoreError, one_line
 from rondo_core.model import layout
 from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
@@ -69,6 +69,7 @@ class StoresSource(Closeable):
         """
         self.path, self._scan_directory, self._label = Path(directory), scan_directory, label
         self.errors: list[str] = []
+        self.unread: list[str] = []
         self._clock, self._budget = clock, budget
         self._kept = KeptRows()
         self._dead: dict[Path, DeadStore] = {}
@@ -89,7 +90,7 @@ class StoresSource(Closeable):
 
         Series of several stores that are told apart by no label are one. Raises: as `StoreSource.select`.
         """
-        notes = _Notes(getattr(hint, "func", "") or "")
+        notes = _Notes(getattr(hint, "func", "") or "", getattr(hint, "range_ms", 0))
         choice, span, found = Choice(matchers, notes.func), (start_ms, end_ms), list[Selected]()
         now_ns = self._clock()
         buckets = list[BucketTotals]()
@@ -164,7 +165,7 @@ class StoresSource(Closeable):
         """Call with each store that is there by now, its name and the labels that tell it from the others."""
         with self._lock:
             below = self._scan_directory(self.path)
-            self.errors = below.errors + below.passed
+            self.errors, self.unread = below.errors + below.passed, []
             paths = still_counted(below.stores, self.errors)
             there = set(paths)
             for path in [each for each in self._dead if each not in there]:
@@ -175,10 +176,11 @@ class StoresSource(Closeable):
                     store = self._store(path)
                     own = store.labels if isinstance(store, DeadStore) else store.meta.labels
                     read(name, store, {self._label: name, **dict(own)})
-                except OpenFilesError:
+                except (OpenFilesError, QueryLimitError):  # of whoever asks, and no fault of a store
                     raise
                 except (StoreError, OSError, ValueError) as error:
                     self.errors.append(one_line(error))
+                    self.unread.append(self.errors[-1])
 
     def _store(self, path: Path) -> DeadStore | StoreReader:
         version = version_of(path)
@@ -217,8 +219,8 @@ class StoresSource(Closeable):
 class _Notes:
     """What was noted of many stores, each text once."""
 
-    def __init__(self, func: str) -> None:
-        self.func, self.texts = func, dict[str, None]()
+    def __init__(self, func: str, range_ms: int) -> None:
+        self.func, self.range_ms, self.texts = func, range_ms, dict[str, None]()
 
     def note(self, text: str, /) -> None:
         self.texts[text] = None

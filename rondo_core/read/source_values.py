@@ -103,9 +103,12 @@ class StitchedRows:
         """Give the places of the rows that are neither before the start nor after the end."""
         return slice(*self.stamps_ms.searchsorted((start_ms, end_ms + 1)).tolist())
 
-    def coarse_ns(self) -> set[int]:
-        """Give the lengths of the buckets that coarser tiers gave."""
-        return set(np.unique(self.intervals_ns[self.intervals_ns > self.finest_ns]).tolist()) if self.coarse else set()
+    def coarse_ns(self) -> dict[int, int]:
+        """Give the lengths of the buckets that coarser tiers gave, and how much time those of each length cover."""
+        if not self.coarse:
+            return {}
+        lengths, counts = np.unique(self.intervals_ns[self.intervals_ns > self.finest_ns], return_counts=True)
+        return dict(zip(lengths.tolist(), (lengths * counts).tolist(), strict=True))
 
 
 def read_rows(

@@ -315,7 +315,7 @@ class StoresReader(Closeable):
             now_ns = self.end_ns() - 1
 
         def read(name: str, reader: StoreReader) -> list[Event]:
-            return [attrs.evolve(event, store=name) for event in reader.events(asked, now_ns=now_ns)]
+            return [event._replace(store=name) for event in reader.events(asked, now_ns=now_ns)]
 
         return sorted((each for found in self.of_each(read) for each in found), key=lambda event: event.time_ns)
 

@@ -63,22 +63,19 @@ class Consolidation:
         A closed window is, even where a late sample has it folded again, and so is an open one that held more than the
         finer tier has now: what a fold would not write again stays.
         """
-        again = []
-        for tier, (slab, ratio) in enumerate(self._by_ratio(), start=1):
+        for tier, (slab, ratio) in reversed([*enumerate(self._by_ratio(), start=1)]):  # while the finer one is there
             window = slab.next_window
             slot = ring.slot_of(window, slab.spec.slot_count)
             is_open = window > 0 and (window + 1) * ratio > self._writer.bucket
             is_there = is_open and slab.row_header(slot)[0] == window
             if is_there and self._fold_any(tier, window, window + 1):
-                again.append((slab, slot))
+                slab.change()
+                slab.unseal(slot)  # first: a row out of sight that is sealed is one that is set aside
+                slab.drop([slot])
+                slab.changed()
             elif slab.in_change:
                 slab.change()
                 slab.changed()
-        for slab, slot in again:
-            slab.change()
-            slab.drop([slot])
-            slab.unseal(slot)
-            slab.changed()
 
     def _drop_later(self) -> None:
         """Drop the windows that end after the finest tier does: its file was copied before theirs.
@@ -90,9 +87,9 @@ class Consolidation:
             window, finer = newest // ratio, newest * self._schema.ratio(tier) // ratio
             coarse.change()
             later = [ring.slot_of(each, coarse.spec.slot_count) for each in set_aside.later_than(coarse, window)]
-            coarse.drop(later)
             for slot in later:
                 coarse.unseal(slot)  # or it would be one that is set aside
+            coarse.drop(later)
             self._drop_open(tier, window, finer)
             coarse.changed()
 

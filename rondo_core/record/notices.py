@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rondo_core import forking
 from rondo_core.errors import StoreError, one_line
 from rondo_core.model.labels import Series
+from rondo_core.model.schema import SELF_SCHEMA
 from rondo_core.storage.runs import on_record
 from rondo_core.units import format_instant
 
@@ -29,10 +30,12 @@ class Notices:
         self._said.clear()
 
     def warn(self, line: str) -> None:
-        """Log a line."""
-        forking.load("logging")
-        import logging
-
+        """Log a line, where the program can still load what logs: in another root or as another user it may not."""
+        try:
+            forking.load("logging")
+            import logging
+        except (ImportError, OSError):
+            return
         logging.getLogger("rondo.store").warning("%s: %s", self._store, line)
 
     def once(self, key: str, line: str) -> None:
@@ -46,7 +49,12 @@ class Notices:
         self._said.add(key)
 
     def of_words(self, series: Series, help_text: str | None, unit: str | None) -> None:
-        """Log what is given for a series that has another, once for each metric; what is on record stands."""
+        """Log what is given for a series that has another, once for each metric; what is on record stands.
+
+        Not of what a store counts of itself: another version of rondo had other words for it.
+        """
+        if series.schema == SELF_SCHEMA:
+            return
         for word, new, old in (("help", help_text, series.help), ("unit", unit, series.unit)):
             if new and new != old:
                 mend = "values of another unit need another name" if word == "unit" else "rondo info shows it"

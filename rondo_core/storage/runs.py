@@ -14,9 +14,8 @@ import os
 import zlib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import msgpack
 
 from rondo_core import faults
@@ -33,8 +32,7 @@ _SETTLED_NS = NS_PER_S  # a file's times move by ticks of a clock: two writes wi
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}  # msgpack's, and the bytes that follow; others are the byte itself
 
 
-@attrs.frozen
-class Run:
+class Run(NamedTuple):
     """One opening for writing.
 
     Attributes:
@@ -63,9 +61,7 @@ class Run:
 
 _TEXTS = {"boot_id", "ended", "writer", "machine", "place", "faulthandler"}
 _LATER = {"place": "", "faulthandler": ""}  # what runs on record of older rondos do not have
-_FACTS: tuple[tuple[str, Any], ...] = tuple(
-    (each.name, str if each.name in _TEXTS else int) for each in attrs.fields(Run)
-)
+_FACTS: tuple[tuple[str, Any], ...] = tuple((name, str if name in _TEXTS else int) for name in Run._fields)
 
 
 def this_run(number: int, opened_ns: int, writer: str, place: str = "") -> Run:

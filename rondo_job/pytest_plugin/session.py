@@ -156,7 +156,6 @@ def _list(title: str, tests: list[Test], of: Callable[[Test], int], top: int) ->
 
 def as_plain(tests: list[Test], crashed: list[CrashedWorker]) -> dict[str, Any]:
     """Give what report.json says: every test's figures, how many ended how, and the processes that fell."""
-    names = [each.name for each in attrs.fields(Test)]
     return {
         "version": 1,
         "outcomes": dict(Counter(test.state for test in tests)),
@@ -170,7 +169,7 @@ def as_plain(tests: list[Test], crashed: list[CrashedWorker]) -> dict[str, Any]:
             }
             for each in crashed
         ],
-        "tests": [{name: getattr(test, name) for name in names} for test in tests],
+        "tests": [test._asdict() for test in tests],
     }
 
 

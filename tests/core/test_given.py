@@ -5,6 +5,7 @@ import itertools
 import math
 import pickle
 import threading
+import warnings
 from array import array
 from decimal import Decimal
 from fractions import Fraction
@@ -106,7 +107,20 @@ def test_reasons_are_told_apart(store):
     assert counter.value == 1.7e308
 
 
-@pytest.mark.parametrize("large", [1e269, 1e270, 1e271, 9e307])
+def test_a_number_of_numpys_that_is_recorded_warns_of_nothing(store):
+    """Of single precision too, which is less than what a float holds, in a bucket that is entered already."""
+    gauge, counter, summary = store.gauge("g"), store.counter("c_total"), store.summary("m")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for given in (np.float32(1.5), np.float64(1.5), np.int8(1)):
+            for _ in range(2):
+                gauge.set(given), counter.inc(given), summary.observe(given), summary.merge(1, given, given, given)
+                store.batch([gauge]).set([given])
+    assert warned == []
+    assert counter.value == 8.0
+
+
+@pytest.mark.parametrize("large", [9e37, 1e38, 1e39, 1e269, 9e307])
 def test_large_numbers_are_taken_up_to_what_a_float_holds(store, large):
     """Each as it is, into a total that never becomes infinite; what does not fit is counted."""
     counter, summary = store.counter("c_total"), store.summary("m")
@@ -143,6 +157,24 @@ def test_a_sketch_takes_numbers_of_any_kind_exactly(tmp_path, clock, given):
         assert newest(store, "m", fn="count") == 4
         place = sorted((1e9 + 1, 0.125, float(given), 1.0))[1]  # none of them counts twice
         assert newest(store, "m", fn="p50") == pytest.approx(place, rel=0.5)
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble, np.int8, np.uint64, np.bool_])
+def test_no_number_of_numpys_makes_it_warn(store, kind):
+    """A warning would be on the program's stderr, for a value that is taken as it is."""
+    given = [kind(each) for each in (0, 1, 100)] + ([kind(-100)] if kind(0.5) else [])
+    summary, sketched = store.summary("m"), store.summary("z", quantiles=True)
+    takes = [store.counter("c_total").inc, summary.observe, sketched.observe]
+    takes += [lambda value: summary.merge(2, value, value, value)]
+    for gauge in (store.gauge("g"), store.gauge("p", peaks=True)):
+        gauge.inc()
+        takes += [gauge.set, gauge.inc, gauge.dec]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for take, number in itertools.product(takes, given):
+            take(number), take(number)
+    assert [str(each.message) for each in warned] == []
+    assert newest(store, "m", fn="count") >= len(given)
 
 
 @pytest.mark.parametrize(("now_ns", "reason"), [(10**30, "future"), (-(10**30), "late"), (1 << 63, "future")])

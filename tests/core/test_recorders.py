@@ -97,9 +97,11 @@ def test_descriptors_threads_and_limits_are_the_kernels(store):
     try:
         for _ in range(3):
             files.append(os.open("/dev/null", os.O_RDONLY))
+            looks = [(len(opened()), len(list(Path("/proc/self/task").iterdir())))]
             tick(store)
-            assert only(store, "process_open_fds") == len(opened())
-            assert only(store, "process_threads") == len(list(Path("/proc/self/task").iterdir())) >= 2
+            looks.append((len(opened()), len(list(Path("/proc/self/task").iterdir()))))
+            for name, counts in zip(("process_open_fds", "process_threads"), zip(*looks, strict=True), strict=True):
+                assert 2 <= min(counts) <= only(store, name) <= max(counts)  # one number, but where others' threads end
     finally:
         gc.enable()
         done.set()
@@ -116,8 +118,9 @@ def test_the_start_is_when_the_process_began(store):
     tick(store, 2)
     (started,) = store.query("process_start_time_seconds")
     assert len(set(started.values.tolist())) == 1
-    age_s = Path(f"/proc/{os.getpid()}").stat().st_ctime - started.values[0]
-    assert -2 < age_s < 2
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # since boot, when it began
+    (boot_s,) = [int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line[:6] == "btime "]
+    assert abs(boot_s + ticks / os.sysconf("SC_CLK_TCK") - started.values[0]) < 2
 
 
 def test_a_forked_child_reads_files_of_its_own():
@@ -303,16 +306,20 @@ def test_threads_of_one_kind_have_one_group(name, group):
 
 
 def test_groups_of_threads_are_bounded_and_none_is_lost(store):
-    """Of 20 names two have series; the others count together, and a group that is gone counts 0."""
-    plugins = bound(store, "threads", max_groups=2)
+    """Of 20 names one has a series, as the threads before it; the others count together, a group that is gone counts 0."""
+    others = {group_of(each.name) for each in threading.enumerate()}  # of other tests, too
+    plugins = bound(store, "threads", max_groups=len(others) + 1)
     done = threading.Event()
     threads = [threading.Thread(target=done.wait, name=f"kind{chr(97 + number)}-1") for number in range(20)]
     for each in threads:
         each.start()
+    before = set(threading.enumerate())
     tick(store)
     there = newest(store, "python_threads")
-    assert set(there) == {("other",), ("MainThread",), ("kinda",)}
-    assert sum(there.values()) == threading.active_count()
+    assert {("other",), ("MainThread",), ("kinda",)} <= set(there)
+    assert len(there) <= len(others) + 2
+    stayed = before.intersection(threading.enumerate())  # others' may end or begin meanwhile
+    assert len(stayed) <= sum(there.values()) < 2 * len(stayed)
     done.set()
     for each in threads:
         each.join()

@@ -135,6 +135,20 @@ def test_a_coarser_tier_answers_with_the_statistic_that_the_function_is_of(path,
         assert at(source, "max_over_time(g[15s])", 59)[1] == []
 
 
+def test_a_range_of_a_single_coarse_point_is_said_to_be_too_short(path, clock):
+    """A rate needs two points: where the tier has them 10 s apart 15 s hold one, and the answer says what to give."""
+    live(path, clock, 60)
+    with StoreReader(path) as reader, open_source(path.parent) as stores:
+        for source in (reader.source(), stores):
+            found, infos = at(source, "rate(c_total[15s])", 25)
+            assert found == {}
+            assert infos[1:] == [
+                "rate needs two points: where these are 10s apart [15s] may have none; give [20s] or more"
+            ]
+            assert len(at(source, "rate(c_total[20s])", 25)[1]) == 1
+            assert at(source, "rate(c_total[2s])", 59)[1] == []
+
+
 def test_a_tier_that_keeps_sums_alone_answers_with_means(path, clock):
     """What a coarser tier does not keep is not made up: it answers by what it has."""
     schemas = [Schema("gauges", "gauge", 2, (Tier("1s", "20s"), Tier("10s", "10m", ("sum",))))]

@@ -123,6 +123,23 @@ counter.inc(1.0, clock() - 20 * 10**9); os._exit(0)
             assert points(store, "c_total", tier=1, fn="count")[0] == 3.0
 
 
+@pytest.mark.parametrize("n", range(1, 7))
+def test_a_kill_as_a_closed_store_is_opened_again_shows_no_window_that_is_open(n, path):
+    """What a close folded of windows that go on is out of sight from the next opening on, wherever one was killed."""
+    code = f"""
+clock.now_ns = ({START_S} + 9) * 10**9
+for second in range(4):
+    clock.advance(bool(second)); record(1.0); store.tick()
+store.close(); faults.arm("fold.begin:{n}"); store = Store(sys.argv[1], clock=clock)
+"""
+    assert killed(path, code)
+    with Store(path, SCHEMAS, clock=ManualClock((START_S + 13) * 10**9)) as store:
+        for selector in ("c_total", "g", "s"):
+            assert points(store, selector, tier=1, fn="count").items() >= {(9, 3.0)}
+            for tier, span in ((1, 3), (2, 6)):
+                assert all(second + span <= 13 for second in points(store, selector, tier=tier, fn="count")), selector
+
+
 def test_cursors_that_were_never_finished_do_not_pile_up(path):
     """Killed before each rename, exporters leave one file at most, and the cursor that was acknowledged."""
     Store(path, SCHEMAS).close()

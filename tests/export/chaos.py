@@ -38,11 +38,11 @@ AS_ANYONE = "--as-anyone"
 class Receiver:
     """Takes remote-write on a port of its own, in whatever mode it is in.
 
-    Attributes: `taken`: {name of a store: {time in ms: value}}; `different`: samples that came again with other values.
+    Attributes: `taken`: {name of a store: {time in ms: value}}; `different`: what came again with another value, and both.
     """
 
     def __init__(self):
-        self.mode, self.taken, self.different, self.answers = "well", {}, 0, Counter()
+        self.mode, self.taken, self.different, self.answers = "well", {}, [], Counter()
         self._lock = threading.Lock()
         outer = self
 
@@ -94,7 +94,9 @@ class Receiver:
                 held = self.taken.setdefault(who, {})
                 for sample in series.samples:
                     if sample.value == sample.value:  # no marker of an end
-                        self.different += held.setdefault(sample.timestamp, sample.value) != sample.value
+                        before = held.setdefault(sample.timestamp, sample.value)
+                        if before != sample.value:
+                            self.different.append((who, sample.timestamp, before, sample.value))
 
     def close(self):
         """Take nothing any more."""
@@ -108,14 +110,14 @@ class Agents:
     def __init__(self, place, rng):
         self._place, self._rng, self._running, self.kills = place, rng, [None, None], 0
 
-    def turn(self):
-        """Start those that are not there, some of which die by themselves soon; kill one now and then."""
+    def turn(self, *, kill):
+        """Start those that are not there, some of which die by themselves soon; kill one now and then, if so."""
         for at, each in enumerate(self._running):
             if each is None or each.poll() is not None:
                 fault = f"*:{self._rng.randint(5, 600)}" if self._rng.random() < 0.5 else ""
                 self.kills += each is not None
                 self._running[at] = self.start("--config", f"{self._place}/rondo.toml", fault=fault)
-            elif self._rng.random() < 0.05:
+            elif kill and self._rng.random() < 0.05:
                 os.kill(each.pid, signal.SIGKILL)
                 each.wait()
 
@@ -151,13 +153,14 @@ class Chaos:
     """The stores, and what is known of each.
 
     Attributes: `held`: {name: {time in ms: value}}, what was recorded and has to arrive; `kept`: stores that must not go.
+    `_cut`: {name: time in ms} of the record call that a kill may have cut short, or just not: it landed or it did not.
     """
 
     def __init__(self, place, count, seed):
         self.place, self.stores, self._left = place, place / "stores", count
         self._rng = random.Random(seed)
         self.held, self.kept, self.done = {}, set(), Counter()
-        self._forbidden, self._opened, self._live, self._open = [], {}, {}, []
+        self._forbidden, self._opened, self._live, self._open, self._cut = [], {}, {}, [], {}
         self._number = 0
         for name in ("stores", "staging", "lines"):
             (place / name).mkdir(parents=True)
@@ -293,8 +296,11 @@ class Chaos:
             who = next(dict(each.labels)["who"] for each in store.view.registry if each.name == "c_total")
             stamp = now // S * 1000
             if who in self.held and stamp > self._opened.get(who, 0) + 1000:
-                store.counter("c_total", who=who).inc()
-                self.held[who][stamp] = max(self.held[who].values(), default=0.0) + 1
+                counter, held = store.counter("c_total", who=who), self.held[who]
+                if (cut := self._cut.pop(who, None)) and counter.value == max(held.values(), default=0.0) + 1:
+                    held[cut] = counter.value
+                counter.inc()
+                held[stamp] = max(held.values(), default=0.0) + 1
                 self._opened[who] = stamp
                 self.done["opened again"] += 1
             if self._rng.random() < 0.5:
@@ -338,7 +344,11 @@ class Chaos:
             lines = (
                 (self.place / "lines" / who).read_text().splitlines() if (self.place / "lines" / who).exists() else []
             )
-            self.held[who].update((int(stamp), float(value)) for stamp, value in map(str.split, lines))
+            for stamp, *values in map(str.split, lines):  # said twice: before the call, and after it
+                self._cut[who] = int(stamp)
+                if values:
+                    self.held[who][int(stamp)] = float(*values)
+                    del self._cut[who]
 
     # -- how
 
@@ -376,6 +386,7 @@ class Chaos:
             now = wall_ns()
             if now // S > last:
                 last, value = now // S, value + 1
+                os.write(lines, f"{last * 1000}\n".encode())
                 counter.inc(1.0, now)
                 os.write(lines, f"{last * 1000} {value}\n".encode())
                 store.tick()
@@ -396,18 +407,22 @@ class Chaos:
 
 
 def judge(chaos, receivers, *, whole):
-    """Count what is missing and what is different in the receivers, and what is gone without having arrived."""
-    counts = Counter(different=sum(each.different for each in receivers.values()))
+    """Count what is missing and what is different in the receivers, and what is gone without having arrived.
+
+    Under `odd`: each that is different, as name, time, and the two values.
+    """
+    counts, odd = Counter(), [each for receiver in receivers.values() for each in receiver.different]
     names = {who for path in holding(chaos.stores, "series", "name") for who in _who(path)}
     for who, samples in chaos.held.items():
         for receiver in receivers.values():
             taken = receiver.taken.get(who, {})
             missing = [stamp for stamp in samples if stamp not in taken]
-            counts["different"] += sum(taken[stamp] != value for stamp, value in samples.items() if stamp in taken)
+            odd += [(who, at, value, taken[at]) for at, value in samples.items() if taken.get(at, value) != value]
             counts["missing"] += len(missing) if whole and who not in chaos.kept else 0
             counts["deleted without acknowledgement"] += bool(missing) and who not in names
     counts["deleted without acknowledgement"] += sum(1 for who in chaos.kept if who not in names)
-    return counts
+    counts["different"] = len(odd)
+    return counts, odd
 
 
 def holding(directory, *names):
@@ -449,15 +464,16 @@ def main(place, count, seed):
     agents = Agents(place, rng)
     try:
         going = True
-        while going:
+        # On a busy machine agents have hardly begun when all stores are made: some are to meet a receiver at its worst.
+        while going or not any(each.answers.keys() - {"well"} for each in receivers.values()):
             going = chaos.turn()
-            agents.turn()
+            agents.turn(kill=going)
             for each in receivers.values():
                 each.mode = rng.choice(MODES) if rng.random() < 0.1 else each.mode
             time.sleep(rng.uniform(0.0, 0.15))
         chaos.settle()
         agents.stop()
-        early = judge(chaos, receivers, whole=False)
+        early, _ = judge(chaos, receivers, whole=False)
         for each in receivers.values():
             each.mode = "well"
         configure(place, receivers, timeout_s=60, deadline_s=120)  # a busy machine is no fault any more
@@ -467,7 +483,7 @@ def main(place, count, seed):
                 "--once", "--config", f"{place}/rondo.toml", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
             )
             said.append(done.communicate())
-        late = judge(chaos, receivers, whole=True)
+        late, odd = judge(chaos, receivers, whole=True)
     finally:
         agents.stop()
         chaos.settle()
@@ -487,6 +503,7 @@ def main(place, count, seed):
     answers = sum((each.answers for each in receivers.values()), Counter())
     return {
         **{name: late[name] for name in ("missing", "different", "deleted without acknowledgement")},
+        "odd": odd,
         "stores": count,
         "samples": sum(map(len, chaos.held.values())),
         "agents killed": agents.kills,

@@ -282,6 +282,36 @@ def test_an_older_golden_store_goes_on_with_all_its_runs(unpacked):
         assert [event.text for event in reader.events()] == ["on"]
 
 
+def test_a_rondo_of_the_day_of_a_golden_store_can_go_on_with_what_today_has_written(golden, caplog):
+    """Written on, ticked and closed, three times, it has its files at their sizes, with the headers that they had.
+
+    So older and newer programs may take turns at one store; only growth, `rondo migrate` and `rondo repair` make files of
+    today's layout. What was recorded by turns is all there, and nothing is said of rondo's own words that changed.
+    """
+
+    def layouts():
+        kept = {slab.name: slab.read_bytes()[: layout.SLAB_NEXT_WINDOW] for slab in golden.glob("*.slab")}
+        sizes = {
+            file.name: file.stat().st_size for file in golden.iterdir() if file.name not in {"events", "lock", "series"}
+        }
+        return kept, sizes, (golden / "meta").read_bytes()
+
+    before, clock = layouts(), ManualClock((START_S + 20) * 10**9)
+    for turn in range(3):
+        with Store(golden, clock=clock) as store:
+            for _ in range(4):
+                store.counter("requests_total", {"path": "/ä"}).inc()
+                store.summary("duration_seconds").observe(1.0)
+                store.tick()
+                clock.advance(1)
+        with StoreReader(golden) as reader:
+            found = read(reader, "requests_total", 0, "last")
+            assert found[20 + 4 * turn + 3] == FINE["requests_total"][19] + 4 * (turn + 1)
+    assert layouts() == before
+    assert caplog.messages == []
+    assert damage(golden, START_S + 40) == []
+
+
 def test_a_store_of_every_format_grows(golden):
     """What overflows in it is counted or said to be lost; the next opening has room, and every point is as it was."""
 

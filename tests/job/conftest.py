@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,11 @@ def wait_gone(pid):
         assert select.select([descriptor], [], [], 60)[0], f"process {pid} goes on"
     finally:
         os.close(descriptor)
+
+
+def wait_until(holds):
+    """Wait for what another process is to have put on record."""
+    limit_s = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < limit_s
+        threading.Event().wait(0.05)

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from rondo_job import Life
-from tests.job.conftest import last, wait_gone
+from tests.job.conftest import last, wait_gone, wait_until
 
 METHODS = ("auto", "tree")
 
@@ -159,15 +159,24 @@ def test_a_timeout_ends_the_whole_tree(lives):
 def test_children_are_in_the_table_with_their_ends(lives, method):
     """Each process that was seen: who it was, how it ended; also one that was not the recorder's to wait for."""
     code = """
-import os, signal, subprocess, sys
+import subprocess
 child = subprocess.Popen(["sleep", "600"])
-import time
-time.sleep(0.4)  # so that it is seen
+input()
 child.kill()
 child.wait()
-time.sleep(0.4)
+input()
 """
-    assert lives.run("-q", "--method", method, "--", sys.executable, "-c", code).returncode == 0
+
+    def seen():
+        return [each for life in Life.all(lives.directory) for each in life.children()[0] if each.command == "sleep"]
+
+    words = ("-q", "--method", method, "--", sys.executable, "-c", code)
+    with lives.start(*words, stdin=subprocess.PIPE, bufsize=0) as job:
+        wait_until(seen)
+        job.stdin.write(b"\n")
+        wait_until(lambda: seen()[0].ended_ns)
+        job.communicate(b"\n", timeout=60)
+    assert job.returncode == 0
     children, evicted = lives.life().children()
     assert evicted == 0
     (sleep,) = [child for child in children if child.command == "sleep"]
@@ -195,7 +204,7 @@ print(sum(each.ru_utime + each.ru_stime for each in used))
     said = float(done.stdout)
     life = lives.life()
     assert said <= life.end.cpu_s + 0.02
-    assert life.end.cpu_s <= said * 1.1 + 0.05  # the interpreter's end comes after it has said so
+    assert life.end.cpu_s <= said * 1.3 + 0.2  # the interpreter's end comes after it has said so
     recorded = sum(last(life, f"job_cpu_seconds_total{{mode={mode}}}") for mode in ("user", "system"))
     assert recorded == pytest.approx(life.end.cpu_s, abs=0.05)
 

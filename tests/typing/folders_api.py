@@ -7,22 +7,25 @@ from typing import Any, assert_type
 
 from rondo_core import Batch, Option, Part, Plugins, RondoError, StoreReader, StoresReader, Tier, hookimpl, hookspec
 from rondo_core.clock import NS_PER_S, Clock, boot_ns, wall_ns
-from rondo_core.errors import meant, one_line, printable
+from rondo_core.errors import UnknownSeriesError, meant, one_line, printable
 from rondo_core.export import (
     AgentStatus,
     Connection,
     EndedReader,
     Exporters,
+    Forecast,
     HttpResponse,
     Newest,
     NewestSample,
     Outcome,
     ReceiverSettings,
+    Refusal,
     Runner,
     check_exporters,
     check_runner_table,
     cursor_names,
     cursor_path,
+    dry_run,
     dump,
     exposition,
     fold_dead,
@@ -30,6 +33,7 @@ from rondo_core.export import (
     is_dump,
     load_cursor,
     newest_of,
+    open_dry_run,
     open_dump,
     open_runner,
     protobuf,
@@ -37,7 +41,7 @@ from rondo_core.export import (
     read_store_state,
     runner_options,
 )
-from rondo_core.hookspecs import Exporter
+from rondo_core.hookspecs import DryRun, Exporter
 from rondo_core.maintain import (
     Edit,
     StorePlan,
@@ -112,6 +116,7 @@ from rondo_core.read import (
     scan_directory,
     still_counted,
     store_labels,
+    why_unmatched,
 )
 from rondo_core.record import cython_shadow, handles, load_fold
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
@@ -236,6 +241,7 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
+    assert_type(why_unmatched(open_source(path), []), UnknownSeriesError | None)
     yield from find_stores(path)
 
 
@@ -275,6 +281,11 @@ def exports(path: Path, exporters: Exporters, found: NewestSample, config: Mappi
         assert_type(is_dump("csv", {}), bool)
         assert_type(open_dump("csv", {}), Exporter)
         assert_type(dump(reader, "csv", {}, ended=True), Outcome)
+        looking = open_dry_run("csv", {})
+        assert_type(looking, DryRun)
+        assert_type(dry_run(reader, "csv", {}, looking, ended_run=1), Outcome)
+        assert_type(looking.forecast(), Forecast)
+        assert_type(looking.forecast().refusals, tuple[Refusal, ...])
         assert_type([each[1] for each in newest_of(reader)], list[int])
     with EndedReader(path, 1) as ended:
         assert_type(ended.series(), list[Series])

@@ -64,10 +64,12 @@ def centiles(name):
     return Consolidator(name, ("summary",), (), print) if name.startswith("p") and name[1:].isdigit() else None
 
 
+TENTHS = {"d5": Consolidator("d5", ("summary",), (), print)}
 WITH_FAMILIES = KNOWN | {
     ("p50", "summary"): Consolidator("p50", ("summary",), (), print, family=centiles),
     ("p50", "gauge"): Consolidator("p50", ("gauge",), (), print),
     ("odd", "counter"): Consolidator("odd", ("counter",), (), print, family=centiles),
+    ("ten", "counter"): Consolidator("ten", ("counter",), (), print, family=TENTHS.get),
 }
 
 
@@ -75,11 +77,17 @@ def test_a_family_makes_the_readings_that_nobody_listed():
     """Any centile, of the kinds that it is for, where a reading of that kind is of the family; what is listed first."""
     assert pick_consolidator("p42", "summary", WITH_FAMILIES).name == "p42"
     assert pick_consolidator("p50", "summary", WITH_FAMILIES) is WITH_FAMILIES["p50", "summary"]
-    for name, kind in [("q42", "summary"), ("p42", "gauge"), ("p42", "counter")]:
+    for name, kind in [("q42", "summary"), ("d5", "summary"), ("p42", "gauge"), ("p42", "counter")]:
         with pytest.raises(ConsolidatorError):
             pick_consolidator(name, kind, WITH_FAMILIES)
 
 
 def test_a_name_is_known_where_any_kind_has_it():
     """As itself or by a family."""
-    assert [is_known(name, WITH_FAMILIES) for name in ("max", "p50", "p7", "q7", "")] == [True, True, True, False, False]
+    assert [is_known(name, WITH_FAMILIES) for name in ("max", "p50", "p7", "q7", "")] == [
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
