@@ -79,7 +79,7 @@ def test_the_living_lose_nothing_to_a_backlog_of_the_dead(world, tmp_path):
 
 
 def test_what_is_deleted_leaves_nothing_behind(world, tmp_path):
-    """An agent that has deleted a thousand lives remembers none of them."""
+    """What an agent has deleted it does not remember: its memory is flat, however many lives end."""
     agent, _, live, _ = world
     agent._finish._after = "delete"
     for _ in range(4 * N_ENDED):
