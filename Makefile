@@ -58,18 +58,18 @@ $(VENV)/.systems: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group systems $$(command -v java >/dev/null && echo --group spark)
 	@touch $@
 
-test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; test on each other Python that is.
+test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/job/test_report_page.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
-	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py
+	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py tests/deploy
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
 $(VENV)/.measured: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group measure
 	@touch $@
 
-COVERED ?= tests/core tests/properties tests/conformance tests/format tests/crash tests/export tests/cli tests/vmm rondo_exporters
+COVERED ?= tests/core tests/properties tests/conformance tests/format tests/crash tests/export tests/cli tests/vmm tests/promql tests/web tests/job tests/bridges rondo_exporters
 
 coverage: $(VENV)/.measured ## What of each package the tests go through, branches too, with pure handles: COVERED="tests/core".
 	@$(BIN)/python scripts/covered.py $(COVERED)
@@ -119,6 +119,9 @@ soak-power: $(VENV)/.tested ## Fail the power 2,000 times, and look at what the 
 vmm-test-linux: $(VENV)/.tested tools ## Boot Debian's kernel on /dev/kvm to its first program and back, on one CPU and on two.
 	@RONDO_LINUX=$${RONDO_LINUX:-1} $(BIN)/python -m pytest -q tests/vmm/test_linux.py
 
+test-cgroup2: $(VENV)/.tested tools ## Run jobs, and end them in every way, in a Linux guest whose control groups are of version 2.
+	@$(BIN)/python scripts/cgroup2.py --whole
+
 soak-interrupt: $(VENV)/.tested tools exporters ## Interrupt each benchmark at 10 random moments, and look for what they leave.
 	@RONDO_INTERRUPTS=$${RONDO_INTERRUPTS:-10} $(BIN)/python -m pytest -q tests/bench/test_interrupt.py -o timeout=3600
 
@@ -131,7 +134,7 @@ soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
 
-soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus.
+soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus; and again over remote read.
 	@RONDO_PROMQL_EXPRESSIONS=$${RONDO_PROMQL_EXPRESSIONS:-10000} RONDO_PROMQL_SEED=$${RONDO_PROMQL_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/promql/test_compared.py -o timeout=3600
 
@@ -176,6 +179,12 @@ $(VENV)/.benched: $(VENV)/.installed
 
 bench-agent: $(VENV)/.installed ## What an agent costs beside 500 stores, their writers gone and live.
 	@$(BIN)/python bench/agent.py
+
+bench-fleet: $(VENV)/.tested ## Send a simulated day of 100,000 lives through one agent: its CPU, its memory, its start.
+	@$(BIN)/python bench/fleet.py --lives $${LIVES:-100000}
+
+bench-lines: $(VENV)/.installed ## What a sample costs as a line of CSV and of JSON.
+	@$(BIN)/python bench/lines.py
 
 bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside one of prometheus_client.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/bridges.py
@@ -239,7 +248,7 @@ reference: $(VENV)/.tested ## Write docs/reference/ anew from the code.
 docs: $(VENV)/.tested ## Build the site in build/site.
 	@$(BIN)/python -m mkdocs build --strict --quiet && echo "docs: build/site/index.html"
 
-manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards and the alerts.
+manifests: $(VENV)/.tested ## Make deploy/kubernetes from the dashboards, the alerts and agent.toml.
 	@$(BIN)/python deploy/generate.py
 
 vmm-bench-exits: $(VENV)/.tested ## What recording costs an exit, as Python, compiled and with 100 requests/s to the API; the start.

@@ -2,21 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rondo_cli import run_long
 from rondo_cli.params import CONFIG, PATH
 from rondo_cli.printing import say
-from rondo_core.errors import ExportError, make_logs_printable
+from rondo_core.errors import ExportError, UsageError, make_logs_printable
+from rondo_web import HOST, check_installed, listen, read_token
+
+if TYPE_CHECKING:
+    from rondo_core.export import AgentStatus
 
 
 @click.command("agent")
 @click.argument("directory", type=PATH)
 @CONFIG
 @click.option("--once", is_flag=True, help="One walk over the directory, to its end; status 1 if anything failed.")
-def command(directory: Path, config: Path | None, once: bool) -> int:
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help="Answer /health and /metrics there; 0: any that is free. Default: nowhere.",
+)
+@click.option("--host", default=HOST, show_default=True, help="The address to listen on, with --port.")
+@click.option(
+    "--token-file",
+    type=PATH,
+    default=None,
+    help="Tell the metrics only to who sends the text in this file, as Authorization: Bearer TEXT.",
+)
+@click.option(
+    "--allow-host", "names", multiple=True, metavar="NAME", help="A name by which clients ask; may be given again."
+)
+def command(
+    directory: Path,
+    config: Path | None,
+    once: bool,
+    port: int | None,
+    host: str,
+    token_file: Path | None,
+    names: tuple[str, ...],
+) -> int:
     """Export every store below DIRECTORY through the exporters of the config file, again and again.
 
     Of a store that a process writes, closed buckets are sent, unless the process exports them itself. A store whose
@@ -27,12 +58,15 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
     \b
     rondo agent /var/lib/rondo --config rondo.toml
     rondo agent runs --once
+    rondo agent /var/lib/rondo --port 9465
     """
     from rondo_core.export import Agent
     from rondo_core.plugins import read_config
     from rondo_core.signals import stopped_by_signals
 
     make_logs_printable()
+    if once and port is not None:
+        raise UsageError("--port: nothing is answered in one walk; leave out --once, or --port")
     agent = Agent(directory, read_config(config))
     try:
         if once:
@@ -49,9 +83,30 @@ def command(directory: Path, config: Path | None, once: bool) -> int:
             if done.failures:
                 raise ExportError(f"{len(done.failures)} failures, the first: {done.failures[0]}")
             return 0
-        with stopped_by_signals(lambda _number: agent.stop.set()):
+        with _server(agent.status, port, host, token_file, names), stopped_by_signals(lambda _: agent.stop.set()):
             run_long()
             agent.run()
     finally:
         agent.close()
     return 0
+
+
+@contextmanager
+def _server(
+    status: AgentStatus, port: int | None, host: str, token_file: Path | None, names: Sequence[str]
+) -> Iterator[None]:
+    """Answer on a port while the agent walks; nothing is loaded and nothing listens without one."""
+    if port is None:
+        yield
+        return
+    check_installed()
+    token = read_token(token_file)
+    listening = listen(host, port, token_file)
+    from rondo_web import AgentServer
+
+    server = AgentServer(status, listening, token=token, names=names)
+    try:
+        say(f"rondo: {server.url}/health and {server.url}/metrics", err=True)
+        yield
+    finally:
+        server.close()

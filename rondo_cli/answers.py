@@ -59,11 +59,13 @@ def show_answer(
             result = expressions.instant(expression, end_ms)
         if at is None and asked.end_ns >= 1 << 62:
             say_where_it_ends(expressions, end_ms, zone)
+        is_empty = result.kind in {"vector", "matrix"} and not result.series
+        reasons = expressions.why_nothing(expression) if is_empty else []
     if form in render_result.DATA:
         data(render_result.DATA[form](result))
     elif form == "plot":
         show(render_result.as_plot(result, expression, zone))
     else:
         show(render_result.as_table(result, zone))
-    for text in (*result.warnings, *result.infos):
+    for text in (*result.warnings, *result.infos, *reasons):
         say(f"rondo: {text}", err=True)

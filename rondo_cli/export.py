@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,10 @@ INSTANCE = "instance"  # the label that tells the stores of a directory apart, a
 @click.option("--option", "-o", "options", multiple=True, metavar="KEY=VALUE", help="Any other option of the exporter.")
 @click.option("--from-start", is_flag=True, help="Send again all that the store holds, acknowledged or not.")
 @click.option("--deadline", type=Duration(), default=None, help="How long to retry; default: 60s.")
+@click.option(
+    "--dry-run", "dry", is_flag=True, help="Send nothing; show what would be sent, and what would not be taken."
+)
+@click.option("--format", "style", type=click.Choice(("table", "json")), default="table", help="Of a dry run.")
 def command(
     store: Path,
     exporter: str | None,
@@ -46,6 +51,8 @@ def command(
     options: tuple[str, ...],
     from_start: bool,
     deadline: int | None,
+    dry: bool,
+    style: str,
 ) -> int:
     """Send what STORE holds and the exporter's receiver has not acknowledged yet.
 
@@ -54,13 +61,15 @@ def command(
     config file, each on its own. The cursor is kept in the store, so a second call sends only what is new, unless
     --from-start is given. Lines on standard output are a dump: each call writes all of it, the stores of the ended in
     the place of their parts, and no cursor is kept. Of a store that a process still writes, the buckets that have
-    closed are sent.
+    closed are sent. A dry run checks the limits of the receiver that the exporter's options name, and has the status 1
+    where something would not be taken; `limits` are those that differ from the receiver's defaults.
 
     \b
     rondo export demo.rondo --to csv > demo.csv
     rondo export demo.rondo --to jsonl -o path=demo.jsonl
     rondo export demo.rondo --to prometheus --url http://127.0.0.1:9090/api/v1/write --external-labels instance=vm1
     rondo export demo.rondo --config rondo.toml
+    rondo export runs --to prometheus --url http://mimir/api/v1/push --dry-run -o receiver=mimir -o limits=window=24h
     """
     from rondo_core.export import check_exporters, is_dump
     from rondo_core.plugins import read_config
@@ -70,15 +79,13 @@ def command(
     make_logs_printable()
     known = read_config(config)
     below = stores_below(store)
-    tables = {name: dict(table) for name, table in known.exporters.items()}
-    if exporter is not None:
-        tables = {exporter: {**tables.get(exporter, {}), **given}}
-    elif given:
-        raise UsageError("options of an exporter without --to; say which exporter they are for")
-    elif not tables:
-        raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
+    tables = _tables(known.exporters, exporter, given)
     label = str(known.agent.get("instance_label", INSTANCE)) if below else ""
     check_exporters(tables, {label} - {""})
+    if dry:
+        from rondo_cli.export_dry_run import run_dry
+
+        return run_dry(_named(store, below, label), tables, from_start=from_start, as_json=style == "json")
     for table in tables.values():
         if deadline is not None:
             table["deadline"] = deadline / NS_PER_S
@@ -121,7 +128,7 @@ def _export_each(
         if not mine:
             return 0
         say(f"{name}:", err=True)
-        labels = {label: name.removesuffix(".rondo")} if label else None
+        labels = {label: _instance(store, root)} if label else None
         mine = {each: dict(table) for each, table in mine.items()}
         return _export_all(store, mine, from_start=from_start, labels=labels, through=through)
 
@@ -131,6 +138,32 @@ def _export_each(
     finally:
         for each in through.values():
             each.close()
+
+
+def _tables(
+    known: Mapping[str, Mapping[str, Any]], exporter: str | None, given: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Give the tables of the exporters that were asked for. Raises: UsageError: none was, or options are of no one."""
+    tables = {name: dict(table) for name, table in known.items()}
+    if exporter is not None:
+        return {exporter: {**tables.get(exporter, {}), **given}}
+    if given:
+        raise UsageError("options of an exporter without --to; say which exporter they are for")
+    if not tables:
+        raise UsageError("no exporter; name one with --to, or in a config file as [exporters.NAME]")
+    return tables
+
+
+def _named(store: Path, below: list[Path], label: str) -> list[tuple[Path, Labels]]:
+    """Give a store, or those of a directory but for stores of the ended, each with what its series all get."""
+    if not below:
+        return [(store, None)]
+    return [(each, {label: _instance(each, store)} if label else None) for each in below if not _is_ended(each)]
+
+
+def _instance(store: Path, root: Path) -> str:
+    """Name a store of a directory, as an agent's label has it."""
+    return str(store.relative_to(root)).removesuffix(".rondo")
 
 
 def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
@@ -149,23 +182,23 @@ def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:
 def _export(
     store: Path, name: str, table: dict[str, Any], *, from_start: bool, labels: Labels = None, through: Through = None
 ) -> Outcome:
-    from rondo_core.export import EndedReader, dump, fold_dead, is_dump, look_at, open_runner, runner_options
+    from rondo_core.export import EndedReader, dump, fold_dead, is_dump, open_runner, read_store_state, runner_options
     from rondo_core.read import StoreReader
     from rondo_core.storage import Folder, read_meta
 
     read_meta(store)  # which says best what is wrong with a path
     with Folder(store) as held:
-        look = look_at(held)
-        if look.unknown:
-            say(f"rondo: {look.unknown}", err=True)
-        if look.ended and runner_options(name, table)[0].get("tier"):
+        state = read_store_state(held)
+        if state.unknown:
+            say(f"rondo: {state.unknown}", err=True)
+        if state.ended and runner_options(name, table)[0].get("tier"):
             fold_dead(held)
-            look = look_at(held)
-        with EndedReader(held, look.run) if look.ended else StoreReader(held) as reader:
+            state = read_store_state(held)
+        with EndedReader(held, state.run) if state.ended else StoreReader(held) as reader:
             if is_dump(name, table) if through is None else name in through:
-                return dump(reader, name, table, ended=look.ended, labels=labels, exporter=(through or {}).get(name))
+                return dump(reader, name, table, ended=state.ended, labels=labels, exporter=(through or {}).get(name))
             runner = open_runner(reader, name, table, from_start=from_start, labels=labels)
-            return runner.finish(look.run if look.ended else 0, runner.deadline_s)
+            return runner.finish(state.run if state.ended else 0, runner.deadline_s)
 
 
 def _export_all(

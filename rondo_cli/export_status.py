@@ -33,13 +33,13 @@ def command(store: Path, style: str) -> int:
     """
     from rondo_core.export import export_status
     from rondo_core.model import layout
-    from rondo_core.read import Below, look_below
+    from rondo_core.read import DirectoryScan, scan_directory
 
     single = os.path.exists(store / layout.META_FILE)  # noqa: PTH110 - it raises nothing
-    below = Below([store]) if single else look_below(store)
-    paths = below.stores or [store]
-    found, failed = [], bool(below.errors)
-    for line in (*below.errors, *below.passed):
+    scan = DirectoryScan([store]) if single else scan_directory(store)
+    paths = scan.stores or [store]
+    found, failed = [], bool(scan.errors)
+    for line in (*scan.errors, *scan.passed):
         say(f"rondo: left out: {line}", err=True)
     for path in paths:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,15 @@ _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600
 MOST_STEPS = 240
 # Prometheus's own bound: a longer answer is nothing that a person or a chart asks for.
 MAX_STEPS = 11_000
+
+
+# What the words of an error, which are Prometheus's, leave to be guessed.
+_MENDS = {
+    "expected type range vector": "; give its metric a range, as in metric[5m]",
+    "expected type instant vector .*got range vector": "; leave its range out, or put avg_over_time() around it",
+    "unexpected character inside braces": '; values stand in quotes, as in metric{label="value"}',
+    'unknown function with name "p[0-9]+"': "; a quantile is histogram_quantile(0.99, sum(rate(metric[5m])))",
+}
 
 
 class QueryError(RondoError):
@@ -69,6 +79,14 @@ class Expressions:
 
         return _evaluated(query, lambda: evaluate(query, self.source, start_ms, end_ms, step_ms))
 
+    def why_nothing(self, query: str) -> list[str]:
+        """Say of each selector of an expression that chooses no series of a name why, and which ones are near."""
+        from rondo_core.read import why_unmatched
+        from rondo_promql import parse_query, selectors_of
+
+        found = [why_unmatched(self.source, each.matchers) for each in selectors_of(parse_query(query))]
+        return list(dict.fromkeys(str(each) for each in found if each is not None))
+
     def end_ms(self) -> int:
         """Give the present where a process writes a store; else when the newest sample was, 0 if there is none.
 
@@ -107,7 +125,8 @@ def _evaluated(query: str, evaluate: Callable[[], Result]) -> Result:
         return evaluate()
     except PromqlError as error:
         kind = UsageError if error.exit_status == UsageError.exit_status else QueryError
-        raise kind(f"{query}: {printable(str(error))}") from None
+        mend = next((mend for sign, mend in _MENDS.items() if re.search(sign, str(error))), "")
+        raise kind(f"{query}: {printable(str(error))}{mend}") from None
 
 
 def step_for(length_ms: int, step_ms: int = 0) -> int:

@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 import click
 
 from rondo_cli import render
@@ -131,7 +130,7 @@ def _from_source(source: Path) -> tuple[Schema, ...]:
 def _from_numbers(numbers: tuple[int | None, ...], tiers: tuple[str, ...]) -> tuple[Schema, ...]:
     kept = tuple(_tier(text) for text in tiers) or DEFAULT_TIERS
     if all(number is None for number in numbers):
-        return tuple(attrs.evolve(schema, tiers=kept) for schema in DEFAULT_SCHEMAS)
+        return tuple(schema._replace(tiers=kept) for schema in DEFAULT_SCHEMAS)
     found = [Schema(name, kind, number, kept) for (name, kind), number in zip(NUMBERS, numbers, strict=True) if number]
     if not found:
         raise UsageError("plan: room for no series at all; give --counters, --gauges or --summaries a number above 0")

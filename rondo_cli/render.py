@@ -133,8 +133,12 @@ def as_plot(
     *,
     events: Sequence[Event] = (),
     zone: dt.tzinfo = dt.UTC,
+    title: str = "",
 ) -> str:
-    """Draw the points over time with block characters, as wide as the terminal; a line upright for each mark."""
+    """Draw the points over time with block characters, as wide as the terminal; a line upright for each mark.
+
+    Args: `title`: what stands above; empty: the metrics and how they were read.
+    """
     import shutil
 
     import plotext
@@ -158,7 +162,8 @@ def as_plot(
     end = max(int(data.timestamps_ns[-1]) for data in drawn)
     for event in [each for each in events if each.kind == "mark" and start <= each.time_ns <= end][-MOST_EVENTS:]:
         plotext.vline((event.time_ns - start) / 1e9)
-    plotext.title(f"{printable(', '.join(sorted(names)))} ({_reading(max(drawn, key=lambda data: data.error))})")
+    read = f"{', '.join(sorted(names))} ({_reading(max(drawn, key=lambda data: data.error))})"
+    plotext.title(printable(title or read))
     plotext.xlabel(f"seconds since {format_instant(start, zone)}")
     text: str = plotext.uncolorize(plotext.build())
     return "\n".join(line.rstrip() for line in text.splitlines())

@@ -132,7 +132,7 @@ def as_plot(result: Result, query: str, zone: dt.tzinfo) -> str:
         series = Series(labels.get("__name__", ""), rest, "gauge", "", 0)
         ones = np.ones(len(stamps), np.int64)
         drawn.append(SeriesData(series, query, stamps * NS_PER_MS, values, ones, ones))
-    return render.as_plot(drawn, zone=zone) if drawn else as_table(result, zone)
+    return render.as_plot(drawn, zone=zone, title=query) if drawn else as_table(result, zone)
 
 
 DATA = {"csv": as_csv, "json": as_json}

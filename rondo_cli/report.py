@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rondo_cli.params import PATH, one_store
+from rondo_cli import render
+from rondo_cli.params import PATH, stores_below
 from rondo_cli.printing import data, say
 from rondo_core.errors import StoreNotFoundError, UsageError
 from rondo_core.model import state_directory
@@ -32,25 +33,50 @@ def command(life: Path | None, last: bool, form: str | None, output: Path | None
     """Report what LIFE took, how it ended and what to change.
 
     LIFE is a run of `rondo run`, or the store of a program or a virtual machine, live or finished. Where
-    GITHUB_STEP_SUMMARY is set, the report is appended to it as Markdown, too, once for each life.
+    GITHUB_STEP_SUMMARY is set, the report is appended to it as Markdown, too, once for each life. Of a directory of
+    lives each has a line, the newest last.
 
     \b
     rondo report --last
     rondo report lives/make-cgroup2-71-2026-11-29T12.00-5f3c.rondo -o report.html
     rondo report --last lives --format openmetrics -o metrics.txt
+    rondo report lives
     """
+    form = form or (_SUFFIXES.get(output.suffix, "terminal") if output is not None else "terminal")
+    if life is not None and not last and stores_below(life):
+        _put(_listed(life, form), output, life)
+        return
     from rondo_job.reports.making import make_report
 
     report = make_report(_chosen(life, last))
-    form = form or (_SUFFIXES.get(output.suffix, "terminal") if output is not None else "terminal")
-    text = _written(report, form, to_file=output is not None)
-    if output is not None:
-        output.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8", errors="backslashreplace")
-        say(f"rondo: {output}: report of {report.path}", err=True)
-    else:
-        data(text.rstrip("\n"))
+    _put(_written(report, form, to_file=output is not None), output, report.path)
     if summary:
         append_to_summary(report)
+
+
+def _put(text: str, output: Path | None, of: Path | str) -> None:
+    if output is not None:
+        output.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8", errors="backslashreplace")
+        say(f"rondo: {output}: report of {of}", err=True)
+    else:
+        data(text.rstrip("\n"))
+
+
+def _listed(directory: Path, form: str) -> str:
+    """Write a line for each life of a directory. Raises: UsageError: the form is one of a single life."""
+    from rondo_job.comparison import listing
+
+    if form not in {"terminal", "md", "json"}:
+        raise UsageError(f"{directory}: a directory of lives, and {form} is of one; name one, or give --last")
+    lives = listing.measured_lives(directory, lambda line: say(f"rondo: {line}", err=True))
+    if form == "json":
+        return listing.as_json(lives)
+    table = listing.as_table(lives)
+    if form == "md":
+        from rondo_job.reports.markdown import table_text
+
+        return table_text(table)
+    return render.table(table.header, table.rows, table.right)
 
 
 def _chosen(life: Path | None, last: bool) -> Path:
@@ -60,7 +86,7 @@ def _chosen(life: Path | None, last: bool) -> Path:
     if not last:
         if life is None:
             raise UsageError("no LIFE; name one, or give --last for the newest run")
-        return one_store(life)
+        return life
     directory = life or state_directory() / "lives"
     found = Life.last(directory)
     if found is None:

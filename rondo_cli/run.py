@@ -31,7 +31,7 @@ _METHODS = ("auto", "cgroup2", "cgroup1", "tree")
 @click.option("--keep-last", type=click.IntRange(0), default=None, help="How many lives the directory keeps; 100.")
 @click.option("--keep-for", default=None, metavar="DURATION", help="For how long after their end they are kept.")
 @click.option("--keep-bytes", default=None, metavar="SIZE", help="What all stores of the directory may take.")
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing at the end.")
+@click.option("-q", "--quiet", count=True, help="Say nothing at the end where the status is 0; twice: never.")
 @CONFIG
 def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **options: Any) -> int:
     """Run CMD, and record its whole process tree: what it took, and how it ended.
@@ -68,7 +68,7 @@ def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **op
         say(f"rondo: {result.error}", err=True)
     if result.unrecorded:
         say(f"rondo: {argv[0]}: not recorded: {result.unrecorded}", err=True)
-    if result.end is not None and not options["quiet"]:
+    if result.end is not None and options["quiet"] < (1 if result.exit_status == 0 else 2):
         say(f"rondo: {result.summary()}", err=True)
     if result.life is not None and os.environ.get("GITHUB_STEP_SUMMARY"):
         _append_to_summary(result.life)

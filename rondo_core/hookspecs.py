@@ -9,6 +9,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from rondo_core.export.batch import Batch
+    from rondo_core.export.forecast import Forecast
     from rondo_core.model.consolidator import Consolidator
     from rondo_core.plugins.options import Option
     from rondo_core.record.batches import GaugeBatch
@@ -82,6 +83,13 @@ class Exporter(Protocol):
         """Release connections and files."""
 
 
+class DryRun(Exporter, Protocol):
+    """An exporter that looks at batches as it would send them, and sends none."""
+
+    def forecast(self) -> Forecast:
+        """Give what of all that it was handed the receiver would not take, and why."""
+
+
 @hookspec
 def rondo_options_define() -> list[Option]:  # type: ignore[empty-body]
     """Describe the keys of this plugin's config table, whatever its family.
@@ -135,4 +143,15 @@ def rondo_exporter_open(config: Config) -> Exporter:  # type: ignore[empty-body]
     Args: `config` is this plugin's own table, checked by it.
     Returns: an object with `send(batch)` and `close()`.
     Errors: a raise here disables this exporter alone; the store keeps what it has, and its cursor stays.
+    """
+
+
+@hookspec
+def rondo_dry_run_open(config: Config) -> DryRun:  # type: ignore[empty-body]
+    """Open what looks at batches in the place of the exporter, and says what its receiver would not take.
+
+    Called: once for each exporter of a dry run, in the place of `rondo_exporter_open`.
+    Args: `config` is this plugin's own table, checked by it.
+    Returns: an object with `send(batch)`, which sends nothing, `forecast()` and `close()`.
+    Errors: a raise here ends the dry run of this exporter; nothing was sent.
     """

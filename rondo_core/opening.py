@@ -17,7 +17,7 @@ from rondo_core.errors import StoreError, StoreLockedError, UsageError, one_line
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Series
 from rondo_core.model.paths import is_there, state_directory
-from rondo_core.model.schema import SELF_SCHEMA, Schema, home_among, with_room
+from rondo_core.model.schema import SELF_SCHEMA, Schema, schema_lookup, with_room
 from rondo_core.plugins import entrypoints
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.plugins.manager import RECORDERS, Plugins, open_recorders
@@ -55,8 +55,9 @@ def open_store(
     """Open the program's store for writing, tick it each second, its recorders bound and its exporters at work.
 
     Use it in a `with`, or as a value, which is closed at the latest when the program ends; then each exporter sends
-    what is left, within its deadline. Asked for again while it is open, the same store is given. A process that is
-    forked records into a store of its own from its first record on, with exporters of its own. What keeps the program
+    what is left, within its deadline. Asked for again while it is open, the same store is given, and the last `with`
+    that ends closes it. A process that is forked records into a store of its own from its first record on, with
+    exporters of its own. What keeps the program
     from having a store (no permission, a full disk, a damaged store) is logged, and the store keeps nothing. With
     keep_last, keep_for or keep_bytes, the directory that the store lies in is kept within that bound.
 
@@ -161,9 +162,9 @@ def _made(kept: tuple[Schema, ...] | None, max_bytes: int | None, n_exporters: i
 
 def _default_recorders(made: Sequence[Schema]) -> list[str]:
     """Name the recorders that are on unless a table says otherwise: none where the schemas have no room for them."""
-    home = home_among(made)
-    homes = [(home(Series("process_", (), kind, "", 0)), room) for kind, room in _ROOM.items()]
-    if not all(schema is not None and schema.max_series >= room for schema, room in homes):
+    schema_for = schema_lookup(made)
+    found = [(schema_for(Series("process_", (), kind, "", 0)), room) for kind, room in _ROOM.items()]
+    if not all(schema is not None and schema.max_series >= room for schema, room in found):
         return []
     installed = entrypoints.find(RECORDERS)
     return [name for name in DEFAULT_RECORDERS if name in installed]

@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-import attrs
-
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import (
@@ -196,7 +194,7 @@ class Store(InDirectory, Marks):
             for slab in slabs:
                 slab.blank = False
             if new and n_series:
-                writes.be_born()
+                writes.begin_totals()
         self._new = recovery.last is None
         number = recovery.last.number + 1 if recovery.last else 1
         self.run: Run = this_run(number, self.clock(), self._writer, root.place)
@@ -213,7 +211,7 @@ class Store(InDirectory, Marks):
         self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
         self._events = EventLog(root, events_bytes(meta.schemas), self.run.number, self._notices, self.clock)
         handled = self._events.watch_faults(root, begin=self._faulthandler)
-        self.run = attrs.evolve(self.run, faulthandler=handled)
+        self.run = self.run._replace(faulthandler=handled)
         write_run_to(self._runs, self.run)
         ending.watch(self)
 
@@ -412,7 +410,7 @@ class Store(InDirectory, Marks):
             self._notices.warn(f"not closed at the end of the process: {one_line(error)}")
 
     def _note_end(self, ended: str, now_ns: int) -> None:
-        self.run = attrs.evolve(self.run, ended_ns=on_record(now_ns), ended=ended)
+        self.run = self.run._replace(ended_ns=on_record(now_ns), ended=ended)
         write_run_to(self._runs, self.run)
 
     def _release(self) -> None:
@@ -446,7 +444,7 @@ class Store(InDirectory, Marks):
                 writer.seal()
                 writer.stop(DROPPED)
             with contextlib.suppress(OSError):
-                write_run_to(self._runs, attrs.evolve(self.run, ended_ns=self.clock(), ended=DROPPED))
+                write_run_to(self._runs, self.run._replace(ended_ns=self.clock(), ended=DROPPED))
         finally:
             self._release()
         what = f"{self.path}: {DROPPED}; use it in a with statement, or close it"
@@ -469,13 +467,16 @@ class Store(InDirectory, Marks):
 
     def __enter__(self) -> Self:
         """Give the store itself."""
+        self._entered += 1
         return self
 
     def __exit__(
         self, _kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close it; what made the block end is put on record."""
-        self.close(CLOSED if error is None else of_error(error, trace))
+        """Close it, unless another block is in it; what made the block end is put on record."""
+        self._entered -= 1
+        if self._entered <= 0:
+            self.close(CLOSED if error is None else of_error(error, trace))
 
     def __repr__(self) -> str:
         """Say where it is and how much is in it."""
@@ -484,4 +485,4 @@ class Store(InDirectory, Marks):
 
 def _listed(schemas: Any) -> tuple[Schema, ...]:
     """Give what was given as a tuple; what is no list of schemas is refused by its own name."""
-    return tuple(schemas) if isinstance(schemas, Iterable) and not isinstance(schemas, str) else (schemas,)
+    return tuple(schemas) if isinstance(schemas, Iterable) and not isinstance(schemas, Schema | str) else (schemas,)

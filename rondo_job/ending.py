@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from rondo_core.clock import wall_ns
-from rondo_job.facts import LifeEnd, Usage, encode
+from rondo_job.facts import LifeEnd, ReceivedSignal, Usage, encode
 from rondo_job.files import names
 from rondo_job.files.tail import TAIL_BYTES, TailWriter
 from rondo_job.groups.evidence import read_evidence
@@ -95,7 +95,10 @@ def write_lost_end(told: Mapping[str, Any], pidfd: int) -> None:
     """
     ended_ns, life, leaf = wall_ns(), Path(told["life"]), decode_leaf(told["leaf"])
     status = status_when_reaped(pidfd)
-    end = with_counters(LifeEnd(ended_ns, status, "relay" if status is None else "pidfd"), leaf)
+    signals = tuple(ReceivedSignal(**each) for each in told.get("signals", ()))
+    timed_out = any(each.why == "timeout" for each in signals)
+    end = LifeEnd(ended_ns, status, "relay" if status is None else "pidfd", timed_out=timed_out, signals=signals)
+    end = with_counters(end, leaf)
     with contextlib.suppress(OSError):
         if not (life / names.END).exists():
             names.write_whole(life / names.END, encode(end))

@@ -217,8 +217,8 @@ class JobRecording:
         took = usage_of(usage, self._before_bytes, self.tree.largest_bytes)
         end = attrs.evolve(end, usage=took, remaining=remaining[:64], cpu_s=totals.user_s + totals.system_s)
         end = with_counters(end, self.leaf)
+        ended = self.tree.look(wall_ns())  # at who ended with it
         if self.leaf.method == "tree":
-            ended = self.tree.look(wall_ns())
             end = attrs.evolve(end, cpu_s=ended.user_s + ended.system_s)
         keep_file_tails(self.path, self._output.files)
         with contextlib.suppress(OSError):

@@ -77,7 +77,7 @@ class RunResult:
     unrecorded: str = ""
 
     def summary(self) -> str:
-        """Say on one line how it ended, what it took, and where its life lies."""
+        """Say on one line how it ended, what it took, where its life lies, and what to ask where it went wrong."""
         end = self.end
         if end is None:
             return self.error
@@ -89,8 +89,14 @@ class RunResult:
             parts.append(f"peak {format_size(end.memory_peak_bytes)} with page cache")
         elif end.usage is not None and end.usage.max_rss_bytes and self.life is not None:
             parts.append(f"largest process {format_size(end.usage.max_rss_bytes)}")
-        where = f" ({self.method}); life {self.life}" if self.life is not None else ""
-        return f"{', '.join(parts)}{where}"
+        own = next((each for each in end.after.levels if each.own), None) if end.after is not None else None
+        if own is not None and own.oom_kill:
+            limit = f" (limit {format_size(own.limit_bytes)})" if own.limit_bytes else ""
+            parts.append(f"{own.oom_kill} of its processes killed for want of memory{limit}")
+        if self.life is None:
+            return ", ".join(parts)
+        what = "life" if self.exit_status == 0 else "see rondo autopsy"
+        return f"{', '.join(parts)} ({self.method}); {what} {self.life}"
 
 
 def run_job(request: RunRequest) -> RunResult:
@@ -266,7 +272,9 @@ class _Run:
 
     def _note_signal(self, number: int, sender: int, why: str) -> None:
         if len(self._signals) < MAX_SIGNALS:
-            self._signals.append(ReceivedSignal(int(number), wall_ns(), sender, why))
+            received = ReceivedSignal(int(number), wall_ns(), sender, why)
+            self._signals.append(received)
+            self._relay.note_signal(attrs.asdict(received))
 
     def _send(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rondo_promql.errors import QueryTimeoutError as QueryTimeoutError
     from rondo_promql.errors import TooManySamplesError as TooManySamplesError
     from rondo_promql.language.matchers import LabelMatcher as LabelMatcher
+    from rondo_promql.language.nodes import selectors_of as selectors_of
     from rondo_promql.language.parsing import forget_parsed as forget_parsed
     from rondo_promql.language.parsing import parse_query as parse_query
     from rondo_promql.language.parsing import parse_text as parse_text
@@ -52,6 +53,7 @@ _HOME = {
     "forget_parsed": "language.parsing",
     "parse_query": "language.parsing",
     "parse_text": "language.parsing",
+    "selectors_of": "language.nodes",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 

@@ -34,6 +34,8 @@ class Hint:
         step_ms: the distance of two steps; 0 for an instant query.
         by: the labels by which an aggregation groups what is read; None if it does not say.
         note: called with a text that becomes one of the result's infos.
+        takes_blocks: series with the same timestamps may be given as one: a list of as many labels, and values and
+            weights float64 [series, n]. The engine may write into what is not read-only.
     """
 
     func: str
@@ -41,6 +43,7 @@ class Hint:
     step_ms: int
     by: tuple[str, ...] | None
     note: Callable[[str], None]
+    takes_blocks: bool = True
 
 
 class Source(Protocol):

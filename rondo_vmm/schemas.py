@@ -9,8 +9,6 @@ before, a gauge's first and last are in the finer tiers, a summary's running tot
 
 from __future__ import annotations
 
-import attrs
-
 from rondo_core import Schema, Tier
 from rondo_core.model import OWN_SERIES, SELF_MATCH, SELF_SCHEMA
 from rondo_vmm.config import VmConfig
@@ -85,7 +83,7 @@ def schemas_for(config: VmConfig) -> tuple[Schema, ...]:
 def with_recorders(schemas: tuple[Schema, ...], more: int) -> tuple[Schema, ...]:
     """Make room for the series of so many recorders beside the machine's own: `ROOM_OF_A_RECORDER` of each."""
     return tuple(
-        attrs.evolve(schema, max_series=schema.max_series + ROOM_OF_A_RECORDER.get(schema.name, 0) * more)
+        schema._replace(max_series=schema.max_series + ROOM_OF_A_RECORDER.get(schema.name, 0) * more)
         for schema in schemas
     )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rondo_core.lazy import names_of
 
 if TYPE_CHECKING:
+    from rondo_web.agent_server import AgentServer as AgentServer
     from rondo_web.http.access import read_token as read_token
     from rondo_web.listening import HOST as HOST
     from rondo_web.listening import PORT as PORT
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rondo_web.sidecar import Sidecar as Sidecar
 
 _HOME = {
+    "AgentServer": "agent_server",
     "HOST": "listening",
     "PORT": "listening",
     "Sidecar": "sidecar",

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -21,7 +22,10 @@ from rondo_web.listening import END_S, url_of
 from rondo_web.reading.served_store import ServedStore
 from rondo_web.reading.workers import Workers
 
-_QUEUE = 512
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_QUEUE, BACKLOG = 512, 128
 _KEPT_DESCRIPTORS = 16  # for the loop's own, and for what a request opens
 _SWITCH_S = 0.001  # from one thread to the next: those that read do not keep the one that answers waiting
 
@@ -53,29 +57,35 @@ def serve(
             if on_open is not None:
                 on_open(path, url_of(listening, "http" if tls is None else "https"))
         BoundedProtocol.max_connections, backlog = _connections_for(max_descriptors)
-        config = uvicorn.Config(
-            AccessControl(by_port(apps), allowed(names), token),
-            http=BoundedProtocol,
-            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
-            backlog=backlog,
-            log_level="error",
-            access_log=False,
-            lifespan="off",
-            ws="none",
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=END_S,
-        )
+        config = server_config(AccessControl(by_port(apps), allowed(names), token), backlog)
         _log_full_once()
         sys.setswitchinterval(_SWITCH_S)
         with suppress(KeyboardInterrupt):
-            _Server(config, tls).run(sockets=[listening for _, listening in places])
+            BoundedServer(config, tls).run(sockets=[listening for _, listening in places])
 
 
-class _Server(uvicorn.Server):
+def server_config(app: ASGIApp, backlog: int = BACKLOG) -> uvicorn.Config:
+    """Give what uvicorn is told: bounded connections, and no word of its own but errors."""
+    return uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        backlog=backlog,
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=END_S,
+    )
+
+
+class BoundedServer(uvicorn.Server):
     """uvicorn's server; what it does not accept in one go waits in the kernel, where it costs no descriptor."""
 
     def __init__(self, config: uvicorn.Config, tls: ssl.SSLContext | None) -> None:
+        """Serve nothing yet. Args: `tls`: None: plain HTTP."""
         super().__init__(config)
         self._tls = tls
 
@@ -110,7 +120,7 @@ def _raise_descriptor_limit() -> int:
 def _connections_for(max_descriptors: int) -> tuple[int, int]:
     """Say how many connections the descriptors that are left are enough for, and how many to accept in one go."""
     free = max_descriptors - sum(1 for _ in Path("/proc/self/fd").iterdir()) - _KEPT_DESCRIPTORS
-    return max(4, min(MAX_CONNECTIONS, free // 3)), max(2, min(128, free // 8))
+    return max(4, min(MAX_CONNECTIONS, free // 3)), max(2, min(BACKLOG, free // 8))
 
 
 def _log_full_once() -> None:

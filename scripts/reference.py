@@ -143,6 +143,8 @@ def _signature(thing: Any) -> str:
         signature = inspect.signature(thing)
     except (TypeError, ValueError):
         return ""
+    if inspect.isclass(thing) and issubclass(thing, tuple) and hasattr(thing, "_fields"):
+        return f"({', '.join(thing._fields)})"
     if attrs.has(thing) if inspect.isclass(thing) else False:
         return f"({', '.join(field.name for field in attrs.fields(thing) if field.init)})"
     plain = [each.replace(annotation=inspect.Parameter.empty) for each in signature.parameters.values()]

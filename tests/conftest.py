@@ -14,6 +14,7 @@ from rondo_core.export.cursor import Cursor, save_cursor
 
 TOOLS = Path(__file__).parents[1] / ".tools"
 NO_QEMU = "no QEMU; install the package qemu-system-x86 and the extra rondo-tsdb[qemu]"
+CGROUPS = Path("/sys/fs/cgroup")
 START_NS = 1_700_000_000 * 10**9
 KINDS_BY_SCHEMA = {"counters": "counter", "gauges": "gauge", "summaries": "summary"}
 SMALL_TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))
@@ -39,12 +40,20 @@ def pytest_collection_modifyitems(items):
         "qemu": None if shutil.which("qemu-system-x86_64") and importlib.util.find_spec("qemu") else NO_QEMU,
         "linux_guest": None if (TOOLS / "guest" / "initramfs.cpio").exists() else "no Linux guest; make guest-linux",
         "chromium": _no_chromium(),
+        "cgroup2": None if _parts_groups() else "no control groups of version 2 to part; make test-cgroup2 has a guest",
         "binutils": None if shutil.which("as") else "no assembler; install the package binutils",
     }
     for item in items:
         for marker, reason in reasons.items():
             if reason and item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _parts_groups():
+    try:
+        return os.access(CGROUPS, os.W_OK) and "memory" in (CGROUPS / "cgroup.subtree_control").read_text().split()
+    except OSError:
+        return False
 
 
 def _no_chromium():

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rondo_core import hookimpl
+from rondo_core import Series, hookimpl
 from rondo_core.builtin.path_option import rondo_options_check, rondo_options_define  # noqa: F401 - its hooks
 
 if TYPE_CHECKING:
     from rondo_core.builtin.lines import Lines
-    from rondo_core.builtin.samples import Sample
 
 HEADER = "timestamp_ns,series,kind,value,count,sum,min,max"
 
@@ -19,16 +18,21 @@ HEADER = "timestamp_ns,series,kind,value,count,sum,min,max"
 def rondo_exporter_open(config: Mapping[str, Any]) -> Lines:
     """Open the file. Raises: UsageError: it cannot be used."""
     from rondo_core.builtin.lines import Lines
+    from rondo_core.builtin.row_text import LineFormat
 
-    return Lines(config["path"], _line, _check, HEADER)
+    return Lines(config["path"], LineFormat("", _rest, _number), _check, HEADER)
 
 
-def _line(sample: Sample) -> str:
-    name = str(sample.series)
+def _rest(series: Series, marks: tuple[str, ...]) -> str:
+    name = str(series)
     if any(character in name for character in '",\r'):
         name = '"' + name.replace('"', '""') + '"'
-    values = ("" if value is None else repr(value) for value in sample.values)
-    return ",".join((str(sample.timestamp_ns), name, sample.series.kind, *values))
+    values = ["", *marks] if series.kind == "summary" else [*marks, "", "", "", ""]
+    return ",".join(("", name.replace("%", "%%"), series.kind, *values))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else repr(value)
 
 
 def _check(lines: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from rondo_core import Series, hookimpl
@@ -14,28 +13,22 @@ from rondo_core.model.labels import format_series
 
 if TYPE_CHECKING:
     from rondo_core.builtin.lines import Lines
-    from rondo_core.builtin.samples import Sample
 
 
 @hookimpl
 def rondo_exporter_open(config: Mapping[str, Any]) -> Lines:
     """Open the file. Raises: UsageError: it cannot be used."""
     from rondo_core.builtin.lines import Lines
+    from rondo_core.builtin.row_text import LineFormat
 
-    return Lines(config["path"], _line, _check)
-
-
-def _line(sample: Sample) -> str:
-    value, count, total, low, high = map(_number, sample.values)
-    told = f'"value": {value}' if sample.series.kind != "summary" else None
-    told = told or f'"count": {count}, "sum": {total}, "min": {low}, "max": {high}'
-    return f'{{"timestamp_ns": {sample.timestamp_ns}, {_identity(sample.series)}, {told}}}'
+    return Lines(config["path"], LineFormat('{"timestamp_ns": ', _rest, _number), _check)
 
 
-@lru_cache(4096)
-def _identity(series: Series) -> str:
+def _rest(series: Series, marks: tuple[str, ...]) -> str:
     facts = {"name": series.name, "labels": dict(series.labels), "kind": series.kind}
-    return json.dumps(facts)[1:-1]
+    names = ("count", "sum", "min", "max") if series.kind == "summary" else ("value",)
+    told = ", ".join(f'"{name}": {mark}' for name, mark in zip(names, marks, strict=True))
+    return f", {json.dumps(facts)[1:-1].replace('%', '%%')}, {told}}}"
 
 
 def _number(value: float | None) -> str:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from rondo_core import Batch, Option
-from rondo_core.builtin.samples import Sample, samples
+from rondo_core.builtin.row_text import LineFormat, texts_of
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.storage.files import sync_directory
 from rondo_core.storage.write_check import check_appendable
@@ -39,15 +39,15 @@ class Lines:
     """Writes each sample as a line."""
 
     def __init__(
-        self, path: str, write: Callable[[Sample], str], read: Callable[[Sequence[str]], object], header: str = ""
+        self, path: str, format: LineFormat, read: Callable[[Sequence[str]], object], header: str = ""
     ) -> None:
         """Open the file, and mend its end.
 
-        Args: `write` gives a sample's line, without its end; `read` reads lines, and raises ValueError where they are
-        no such lines; `header` is the first line, where there is one.
+        Args: `format`, of a line; `read` reads lines, and raises ValueError where they are no such lines; `header` is
+        the first line, where there is one.
         Raises: UsageError: the file cannot be used, is another's, or another process appends to it.
         """
-        self._path, self._write, self._read, self._header = path, write, read, header.encode()
+        self._path, self._format, self._read, self._header = path, format, read, header.encode()
         self._stdout: IO[bytes] | None = sys.stdout.buffer if path == STDOUT else None
         self._descriptor = -1 if path == STDOUT else _open(path)
         self._closed = self._printed = False
@@ -74,18 +74,17 @@ class Lines:
         with self._busy:
             if self._closed:
                 raise ExportError(f"{self._path}: this exporter was closed; open another")
-            wanted = samples(batch)
-            if not wanted:
+            texts = texts_of(batch, self._format)
+            if not texts:
                 return
             if self._stdout is not None:
-                self._print(self._stdout, "".join(f"{self._write(sample)}\n" for sample in wanted).encode())
+                self._print(self._stdout, "".join(texts).encode())
                 return
             if self._there is None:
-                self._there = self._tail(max(TAIL_LINES, 2 * len(wanted)))
-            lines, there = [self._write(sample) for sample in wanted], self._there
-            new = [line for line in lines if line not in there] if there else lines
-            self._append("".join(f"{line}\n" for line in new).encode())
-            if len(new) == len(lines):
+                self._there = self._tail(max(TAIL_LINES, 2 * sum(text.count("\n") for text in texts)))
+            new = [_without(text, self._there) for text in texts] if self._there else texts
+            self._append(new)
+            if new == texts:
                 self._there = set()
 
     def close(self) -> None:
@@ -104,21 +103,29 @@ class Lines:
             raise ExportError(f"standard output: {getattr(error, 'strerror', None) or 'closed'}") from None
         self._printed = True
 
-    def _append(self, data: bytes) -> None:
-        if not data:
+    def _append(self, texts: Sequence[str]) -> None:
+        if not any(texts):
             return
         size = os.fstat(self._descriptor).st_size
-        if self._header and not size:
-            data = self._header + b"\n" + data
-        rest = memoryview(data)
         try:
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
+            if self._header and not size:
+                self._write(self._header + b"\n")
+            first, length = 0, 0
+            for at, text in enumerate(texts, 1):  # in pieces that stay in a processor's cache
+                length += len(text)
+                if length >= _BLOCK or at == len(texts):
+                    self._write("".join(texts[first:at]).encode())
+                    first, length = at, 0
             os.fsync(self._descriptor)
         except OSError as error:
             os.ftruncate(self._descriptor, size)
             what = os.strerror(error.errno or 0)
             raise RetryableExportError(f"{self._path}: {what}; what was not written stays in the store") from None
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[os.write(self._descriptor, rest) :]
 
     # -- what is there already
 
@@ -155,6 +162,11 @@ class Lines:
         except (ValueError, LookupError, TypeError, AttributeError):
             raise UsageError(f"path: {self._path}: holds lines that are not this exporter's; choose another") from None
         return set(lines)
+
+
+def _without(text: str, there: set[str]) -> str:
+    """Leave out the lines that are there; a line ends in \\n alone, whatever else a label holds."""
+    return "".join(f"{line}\n" for line in text.split("\n")[:-1] if line not in there)
 
 
 def _open(path: str) -> int:

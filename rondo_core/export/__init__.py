@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from rondo_core.export import http as http
     from rondo_core.export import protobuf as protobuf
     from rondo_core.export.agent import Agent as Agent
+    from rondo_core.export.agent_status import AgentStatus as AgentStatus
     from rondo_core.export.connection import Connection as Connection
     from rondo_core.export.connection import HttpResponse as HttpResponse
     from rondo_core.export.cursor import cursor_names as cursor_names
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from rondo_core.export.dumping import open_dump as open_dump
     from rondo_core.export.exporters import Exporters as Exporters
     from rondo_core.export.fold import fold_dead as fold_dead
-    from rondo_core.export.held import EndedReader as EndedReader
-    from rondo_core.export.held import look_at as look_at
+    from rondo_core.export.forecast import Forecast as Forecast
+    from rondo_core.export.forecast import Refusal as Refusal
+    from rondo_core.export.forecast import dry_run as dry_run
+    from rondo_core.export.forecast import open_dry_run as open_dry_run
     from rondo_core.export.newest import Newest as Newest
     from rondo_core.export.newest import NewestSample as NewestSample
     from rondo_core.export.newest import newest_of as newest_of
@@ -35,22 +38,28 @@ if TYPE_CHECKING:
     from rondo_core.export.runner import Runner as Runner
     from rondo_core.export.runner import open_runner as open_runner
     from rondo_core.export.status import export_status as export_status
+    from rondo_core.export.store_state import EndedReader as EndedReader
+    from rondo_core.export.store_state import read_store_state as read_store_state
 
 _HOME = {
     "Agent": "agent",
+    "AgentStatus": "agent_status",
     "HttpResponse": "connection",
     "Connection": "connection",
-    "EndedReader": "held",
+    "EndedReader": "store_state",
     "Exporters": "exporters",
+    "Forecast": "forecast",
     "NewestSample": "newest",
     "Newest": "newest",
     "Outcome": "outcome",
     "ReceiverSettings": "receiver",
+    "Refusal": "forecast",
     "Runner": "runner",
     "check_exporters": "options",
     "check_runner_table": "options",
     "cursor_names": "cursor",
     "cursor_path": "cursor",
+    "dry_run": "forecast",
     "dump": "dumping",
     "export_status": "status",
     "exposition": "",
@@ -58,8 +67,9 @@ _HOME = {
     "http": "",
     "is_dump": "dumping",
     "load_cursor": "cursor",
-    "look_at": "held",
+    "read_store_state": "store_state",
     "newest_of": "newest",
+    "open_dry_run": "forecast",
     "open_dump": "dumping",
     "open_runner": "runner",
     "protobuf": "",

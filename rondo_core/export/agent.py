@@ -10,20 +10,23 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 import attrs
 
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns, wall_ns
 from rondo_core.errors import LabelError, StoreError, StoreNotFoundError, UsageError, one_line, printable
+from rondo_core.export.agent_status import AgentStatus
+from rondo_core.export.containers import in_containers
 from rondo_core.export.exporter_thread import BACK_OFF_FIRST_S, ExporterThread, Folds, StoreEntry
 from rondo_core.export.finish import Finish, delivery_report
-from rondo_core.export.held import look_at
 from rondo_core.export.options import check_exporters
+from rondo_core.export.store_state import Key, read_store_state
 from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
 from rondo_core.plugins.config_file import Config
-from rondo_core.read.stores import SUFFIX, look_below
+from rondo_core.read.stores import SUFFIX, scan_directory
 from rondo_core.storage.ended import read_ended
 from rondo_core.storage.files import Folder
 from rondo_core.storage.write_check import check_directory
@@ -56,16 +59,16 @@ class Pass:
 
 
 class Agent:
-    """Walks over a directory again and again."""
+    """Walks over a directory again and again. Attributes: `status`, how it fares, for who asks from another thread."""
 
     def __init__(self, directory: str | Path, config: Config, *, clock: Clock = wall_ns) -> None:
         """Open every exporter of the config; one that is broken is opened again in each walk, and holds up no other.
 
         Raises: UsageError: there is none, or one cannot follow its table, or the directory is a store, or the archive
-        is missing, on another file system or where it cannot be; PluginNotFoundError: an exporter is not installed;
-        StoreError: no such directory.
+        is missing, on another file system or where it cannot be, or `containers` is no path; PluginNotFoundError: an
+        exporter is not installed; StoreError: no such directory.
         """
-        self.directory, self._clock, self._settings = Path(directory), clock, config.agent
+        self.directory, self._clock = Path(directory), clock
         if not os.path.isdir(self.directory):  # noqa: PTH112 - it raises nothing
             raise StoreError(f"{self.directory}: no such directory; check the path")
         if os.path.lexists(self.directory / layout.META_FILE) and not (self.directory / layout.META_FILE).is_dir():
@@ -85,14 +88,20 @@ class Agent:
             _check_archive(self._archive, self.directory, make=after != "keep")
         elif after == "archive":
             raise UsageError('agent.archive: missing; after = "archive" needs a directory')
+        self._containers = Path(config.agent["containers"]) if config.agent.get("containers") else None
+        if self._containers is not None and not _is_plain(self._containers):
+            raise UsageError(f"agent.containers: {self._containers}: name it from / on, without ..")
         self._finish = Finish(after, self._archive, self.directory, config.exporters)
         self._threads: list[ExporterThread] = []
         self._folds = Folds()
         self._reported: set[str] = set()
-        self.stop = threading.Event()
+        self._interval_s = float(config.agent.get("interval", 30.0))
+        self.status = AgentStatus(self._threads, self._interval_s)
+        self.stop, self._tiers = threading.Event(), set[int]()
         try:
             for name, table in config.exporters.items():
                 self._threads.append(ExporterThread(name, table, config.agent, self._folds))
+                self._tiers.add(self._threads[-1].tier)
         except BaseException:
             self.close()
             raise
@@ -104,20 +113,23 @@ class Agent:
         a thread whose exporter hangs; `last`: what fails is tried twice more, for there is no next walk.
         """
         result = Pass()
-        found = self._look(result)
+        self.status.begin_walk()
+        found = self._scan(result)
         idle = [thread for thread in self._threads if not thread.busy]
-        for thread in idle:
-            thread.walk(found, self.stop, self._clock, last=last)
         until_s = float("inf") if wait_s is None else monotonic_ns() / NS_PER_S + wait_s
+        for thread in idle:
+            thread.walk(found, self.stop, self._clock, until_s=until_s, last=last)
         for thread in idle:
             thread.join(until_s, self.stop)
         for thread in idle:
             result.samples += thread.samples
             result.failures += thread.failures
             result.notes += thread.notes
+        for thread in self._threads:
+            thread.n_pending = sum(store.state.ended and not thread.is_through(store) for store in found)
         for store in found:
-            if all(thread.is_through(store) for thread in self._threads):
-                self._see_to(store, result)
+            if not store.in_container and all(thread.is_through(store) for thread in self._threads):
+                self._finish_store(store, result)
         result.archived, result.deleted = self._finish.archived, self._finish.deleted
         result.failures += self._finish.failures
         there = {store.key for store in found}
@@ -125,11 +137,12 @@ class Agent:
         for thread in self._threads:
             thread.forget(there)
         result.failures, result.notes = list(dict.fromkeys(result.failures)), list(dict.fromkeys(result.notes))
+        self.status.end_walk(result)
         return result
 
     def run(self) -> None:
         """Walk over the directory at every interval, until `stop` is set; what is new to be said is logged."""
-        interval_s = float(self._settings.get("interval", 30.0))
+        interval_s = self._interval_s
         while not self.stop.is_set():
             done = self.run_once(interval_s)
             said = {*done.failures, *done.notes}
@@ -148,46 +161,63 @@ class Agent:
 
     # -- stores
 
-    def _look(self, result: Pass) -> list[StoreEntry]:
-        """Look at everything below the directory, and sort out what is no store to be exported."""
+    def _scan(self, result: Pass) -> list[StoreEntry]:
+        """Scan the directory, and sort out what is no store to be exported."""
         self._finish.archived = self._finish.deleted = 0
         self._finish.failures = []
         try:
             left_out = None if self._archive is None else self._archive.stat()
         except OSError:
             left_out = None
+        if not os.path.isdir(self.directory):  # noqa: PTH112 - it raises nothing
+            result.failures.append(printable(f"{self.directory}: no such directory any more"))
+        stores: dict[Key, StoreEntry] = {}
         try:
-            below = look_below(self.directory, left_out)
+            for directory, prefix in self._places(result):
+                below = scan_directory(directory, left_out)
+                result.failures += below.errors
+                result.notes += below.passed
+                for path in below.unfinished if not prefix else ():
+                    self._finish.left(path)
+                entries = [self._read_entry(path, directory, prefix, result) for path in below.stores]
+                for entry in filter(None, entries):  # a volume that several containers have is there once
+                    stores.setdefault(entry.key, entry)
         except StoreError as error:
             result.failures.append(one_line(error))
             return []
-        if not os.path.isdir(self.directory):  # noqa: PTH112 - it raises nothing
-            result.failures.append(printable(f"{self.directory}: no such directory any more"))
-        result.failures += below.errors
-        result.notes += below.passed
-        for path in below.unfinished:
-            self._finish.left(path)
+        return self._told_apart(stores.values(), result)
+
+    def _places(self, result: Pass) -> list[tuple[Path, str]]:
+        """Give the directories to look through, each with what the labels of its stores begin with."""
+        if self._containers is None:
+            return [(self.directory, "")]
+        inside, notes = in_containers(self._containers)
+        result.notes += notes
+        return [(self.directory, ""), *((each.path, f"{each.name}/") for each in inside)]
+
+    def _told_apart(self, stores: Iterable[StoreEntry], result: Pass) -> list[StoreEntry]:
+        """Leave out stores that would be sent under one label."""
         by_label: dict[str, list[StoreEntry]] = {}
-        for path in below.stores:
-            store = self._look_at(path, result)
-            if store is not None:
-                by_label.setdefault(store.label if self._label else str(path), []).append(store)
-        for label, stores in by_label.items():
-            if len(stores) > 1:
-                names = " and ".join(printable(str(store.path)) for store in stores)
+        for store in stores:
+            by_label.setdefault(store.label if self._label else str(store.path), []).append(store)
+        for label, same in by_label.items():
+            if len(same) > 1:
+                names = " and ".join(printable(str(store.path)) for store in same)
                 what = f'{self._label}="{printable(label)}" would be the label of both; rename one'
                 result.failures.append(f"{names}: {what}")
-        found = [stores[0] for stores in by_label.values() if len(stores) == 1]
-        result.stores, result.live = len(found), sum(not (each.look.ended or each.look.unknown) for each in found)
+        found = [same[0] for same in by_label.values() if len(same) == 1]
+        # Oldest first: a receiver that takes no sample an hour behind its newest then takes a backlog whole.
+        found.sort(key=lambda each: (each.state.since_ns, each.path))
+        result.stores, result.live = len(found), sum(not (each.state.ended or each.state.unknown) for each in found)
         return found
 
-    def _look_at(self, path: Path, result: Pass) -> StoreEntry | None:
+    def _read_entry(self, path: Path, directory: Path, prefix: str, result: Pass) -> StoreEntry | None:
         held = None
         try:
             with Folder(path, follow=False) as held:
                 if read_ended(held) is not None:
                     return None  # its parts were sent as they were
-                look = look_at(held)
+                state = read_store_state(held, self._tiers)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one entry never stops the others
             if held is not None and held.is_at(path):
                 result.failures.append(one_line(error))
@@ -196,22 +226,27 @@ class Agent:
             else:
                 result.failures.append(one_line(error))
             return None
-        if look.unknown:
-            result.failures.append(look.unknown)
-        label = str(path.relative_to(self.directory))
-        return StoreEntry(path, look, label.removesuffix(SUFFIX) if path.name != SUFFIX else label)
+        if state.unknown:
+            result.failures.append(state.unknown)
+        label = prefix + str(path.relative_to(directory))
+        label = label.removesuffix(SUFFIX) if path.name != SUFFIX else label
+        return StoreEntry(path, state, label, in_container=bool(prefix))
 
-    def _see_to(self, store: StoreEntry, result: Pass) -> None:
+    def _finish_store(self, store: StoreEntry, result: Pass) -> None:
         """Finish a store that is through all threads, and say what of it was not acknowledged."""
-        known = delivery_report(store.path, [thread.name for thread in self._threads], store.look.run)
+        known = delivery_report(store.path, [thread.name for thread in self._threads], store.state.run)
         if known is None:
             return
-        became = self._finish.store(store.path, store.look, known)
+        became = self._finish.store(store.path, store.state, known)
         result.complete += 1
         if not known:
             result.refused += sum(known.refused.values())
             result.doubtful += sum(known.doubtful.values())
             result.notes.append(f"{printable(str(store.path))}: {became}, and not acknowledged whole: {known}")
+
+
+def _is_plain(path: Path) -> bool:
+    return path.is_absolute() and ".." not in path.parts
 
 
 def _check_archive(archive: Path, directory: Path, *, make: bool) -> None:

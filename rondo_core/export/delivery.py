@@ -1,7 +1,7 @@
 """One batch through an exporter: send it, and find what of it is not taken; no thread, no file.
 
 A refused instant is taken apart by series, a batch that is answered with not now by series too: a series that is not
-taken while others are is a suspect, which is sent apart from then on, so that it never blocks the rest.
+taken while others are is a suspect, which is isolated: sent alone from then on, so that it never blocks the rest.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ LEAST_REFUSED = 4
 SUSPECT_TRIES = 16
 # How a receiver that answers not now is asked whether it takes anything: halvings by series, 2 + 4 + 8 requests, then
 # so many single series.
-LOOK_DEPTH, LOOK_SINGLES = 3, 8
+SEARCH_DEPTH, LOOK_SINGLES = 3, 8
 
 
 class Verdict(Enum):
@@ -61,7 +61,7 @@ class BatchOutcome:
             that no request can carry.
         counted: how many of those that were taken the ledger has already.
         bad: series of which the sample of one instant was refused alone.
-        apart: series that are to be sent apart in the same batch yet.
+        isolated: series that are to be sent apart in the same batch yet.
         blocked: series that were answered with not now alone while others were taken; whether they may have arrived.
         newest_ns: the newest timestamp that was taken.
     """
@@ -70,7 +70,7 @@ class BatchOutcome:
     rejected: int = 0
     counted: int = 0
     bad: list[str] = attrs.field(factory=list)
-    apart: list[str] = attrs.field(factory=list)
+    isolated: list[str] = attrs.field(factory=list)
     blocked: dict[str, bool] = attrs.field(factory=dict)
     newest_ns: int = 0
 
@@ -179,7 +179,7 @@ class Delivery:
 
     # -- what is refused
 
-    def take_apart(self, instant: Batch, depth: int) -> None:
+    def bisect_series(self, instant: Batch, depth: int) -> None:
         """Send the halves, by series, of an instant that was not taken, and theirs, down to single series.
 
         Args: `depth`: how often what is refused is halved.
@@ -193,7 +193,7 @@ class Delivery:
         for half in halves:
             verdict = self.send(half)
             if verdict is not Verdict.TAKEN:
-                self.take_apart(half, depth - (verdict is Verdict.REFUSED))
+                self.bisect_series(half, depth - (verdict is Verdict.REFUSED))
 
     def send_alone(self, batch: Batch, tries: int) -> int:
         """Send one suspect's samples, halved by time where they are refused, until `tries` refusals in a row.
@@ -216,13 +216,13 @@ class Delivery:
 
     # -- what is answered with not now
 
-    def look_into(self, batch: Batch, error: Exception) -> bool:
+    def isolate_blocked(self, batch: Batch, error: Exception) -> bool:
         """Find the series that a receiver answers not now to, while it takes others; those are sent by it.
 
         Returns: whether that is done; if not, even shares of the batch are too large: it is to be made shorter.
         Raises: `error`: it takes nothing; ReceiverAwayError: it is not there any more.
         """
-        level, depth, several = [batch.filled()], LOOK_DEPTH, len(batch.instants()) > 1
+        level, depth, several = [batch.filled()], SEARCH_DEPTH, len(batch.instants()) > 1
         while depth:
             depth -= 1
             # A single series is among the next level too, as what was tried.
@@ -272,7 +272,7 @@ class Delivery:
             if halves:
                 self._find_blocked(halves)
             elif verdict is Verdict.REFUSED:
-                self.found.apart += _names(share)
+                self.found.isolated += _names(share)
             else:
                 self.found.blocked.update(dict.fromkeys(_names(share), lost))
 

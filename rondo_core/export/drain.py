@@ -86,6 +86,14 @@ class Drain:
         known = self._view.registry.by_schema
         return any(not known[source.schema.name] and source.end_ns() for source in self._sources)
 
+    def next_end_ns(self, closed_ns: int) -> int:
+        """Give when the first bucket ends that is held and had not ended by `closed_ns`, ns since the epoch.
+
+        FOR_EVER: all have.
+        """
+        open_ones = [each.interval_ns for each in self._sources if each.end_ns() > closed_ns]
+        return min([FOR_EVER, *((closed_ns // interval_ns + 1) * interval_ns for interval_ns in open_ones)])
+
     def next(
         self,
         positions: Mapping[str, int],

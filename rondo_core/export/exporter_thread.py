@@ -13,14 +13,15 @@ import attrs
 from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
-from rondo_core.export.cursor import cursor_held, load_cursor
+from rondo_core.export.cursor import cursor_held, cursor_path, load_cursor
 from rondo_core.export.delivery import RefusesAllError
+from rondo_core.export.drain import FOR_EVER
 from rondo_core.export.fold import fold_dead
-from rondo_core.export.held import EndedReader, Key, Look, look_at
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
+from rondo_core.export.store_state import EndedReader, Key, StoreState, read_store_state
 from rondo_core.hookspecs import Exporter
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Folder
@@ -35,16 +36,20 @@ _LOOK_S = 0.2
 
 @attrs.frozen
 class StoreEntry:
-    """A store as one walk found it, and the label that tells its samples from others'."""
+    """A store as one walk found it, and the label that tells its samples from others'.
+
+    Attributes: `in_container`: it is a container's own: nothing is done with it but to send it.
+    """
 
     path: Path
-    look: Look
+    state: StoreState
     label: str
+    in_container: bool = False
 
     @property
     def key(self) -> Key:
         """Give which store it is."""
-        return self.look.key
+        return self.state.key
 
 
 @attrs.frozen
@@ -57,6 +62,30 @@ class _Backoff:
     is_final: bool  # no try soon after would end otherwise
 
 
+@attrs.define
+class SentTotals:
+    """What an exporter of an agent has done since the agent began; see `Outcome`."""
+
+    samples: int = 0
+    refused: int = 0
+    doubtful: int = 0
+    requests: int = 0
+    failed: int = 0
+
+
+@attrs.frozen
+class _Idle:
+    """A live store that was sent as far as could be, and what tells whether that is so yet.
+
+    Attributes: `run`, `marks`: see `StoreState`; `until_ns`: when the next of its buckets is over; `cursor`, its file.
+    """
+
+    run: int
+    marks: tuple[bytes, ...]
+    until_ns: int
+    cursor: tuple[int, ...]
+
+
 class Folds:
     """Folds what a dead process left unfolded, once for all threads."""
 
@@ -65,12 +94,12 @@ class Folds:
         self._done: dict[Key, int] = {}
         self._lock = threading.Lock()
 
-    def fold(self, held: Folder, look: Look) -> None:
+    def fold(self, held: Folder, state: StoreState) -> None:
         """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
         with self._lock:
-            if self._done.get(look.key) != look.run:
+            if self._done.get(state.key) != state.run:
                 fold_dead(held)
-                self._done[look.key] = look.run
+                self._done[state.key] = state.run
                 faults.point("agent.folded")
 
     def forget(self, there: set[Key]) -> None:
@@ -82,7 +111,8 @@ class Folds:
 class ExporterThread:
     """One exporter's way through the stores.
 
-    Attributes: `samples`, `failures`, `notes`: of the last walk. Stores are remembered by what they are, not where.
+    Attributes: `samples`, `failures`, `notes`: of the last walk; `totals`, of all; `n_pending`, how many ended stores
+    of the last walk are not sent to their end. Stores are remembered by what they are, not where.
     """
 
     def __init__(self, name: str, table: Mapping[str, Any], agent: Mapping[str, Any], folds: Folds) -> None:
@@ -104,35 +134,68 @@ class ExporterThread:
         self._label = str(agent.get("instance_label", ""))
         self._deadline_s = float(agent.get("deadline", 60.0))
         self.samples, self.failures, self.notes = 0, list[str](), list[str]()
+        self.totals, self.n_pending = SentTotals(), 0
         self._complete: dict[Key, int] = {}
+        self._idle: dict[Key, _Idle] = {}
         self._backoffs: dict[Key, _Backoff] = {}
         self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
         self._last_tried: Key | None = None
         self._thread: threading.Thread | None = None
         self._runner: Runner | None = None
+        self._next_work_ns, self._until_s = 0, float("inf")
 
     @property
     def busy(self) -> bool:
         """Whether the last walk is still under way."""
         return self._thread is not None and self._thread.is_alive()
 
+    @property
+    def tier(self) -> int:
+        """Which tier of the stores is sent."""
+        return int(self._options.get("tier", 0))
+
     def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
-        return self._complete.get(store.key) == store.look.run
+        return self._complete.get(store.key) == store.state.run
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the exporter has been at one request for longer than it may."""
+        runner = self._runner
+        return runner is not None and runner.hangs(self._deadline_s)
+
+    @property
+    def n_waiting(self) -> int:
+        """How many stores are left alone for a while, as they failed."""
+        return len(self._backoffs)
 
     def forget(self, there: set[Key]) -> None:
         """Keep no memory of stores that are gone."""
         if not self.busy:
             self._complete = {key: run for key, run in self._complete.items() if key in there}
+            self._idle = {key: idle for key, idle in self._idle.items() if key in there}
             self._backoffs = {key: backoff for key, backoff in self._backoffs.items() if key in there}
 
     def next_try_s(self) -> float:
         """Say when the first store that is left alone is to be tried again, monotonic s; infinity: none is."""
         return min((backoff.until_s for backoff in tuple(self._backoffs.values())), default=float("inf"))
 
-    def walk(self, stores: list[StoreEntry], stop: threading.Event, clock: Clock, *, last: bool = False) -> None:
-        """Walk over the stores, in a thread of its own. Args: `last`: no other walk tries again what fails in this."""
+    def walk(
+        self,
+        stores: list[StoreEntry],
+        stop: threading.Event,
+        clock: Clock,
+        *,
+        until_s: float = float("inf"),
+        last: bool = False,
+    ) -> None:
+        """Walk over the stores, in a thread of its own.
+
+        Args: `until_s`: when those that are written, whose rows are overwritten, are due (monotonic s): of those that
+            have ended what is left waits for the next walk; `last`: no other walk tries again what fails in this.
+        """
         self.samples, self.failures, self.notes = 0, [], []
+        self._until_s = until_s
         self._thread = threading.Thread(
             target=self._run, args=(stores, stop, clock, last), name=f"rondo-agent-{self.name}", daemon=True
         )
@@ -144,8 +207,7 @@ class ExporterThread:
             now_s = monotonic_ns() / NS_PER_S
             if now_s > until_s:
                 return
-            runner = self._runner
-            if runner is not None and runner.hangs(self._deadline_s):
+            if self.hangs:
                 self.failures.append(f"{self.name}: hangs; this exporter is left to itself")
                 return
             if self._thread is not None:
@@ -170,10 +232,15 @@ class ExporterThread:
     def _walk(self, stores: list[StoreEntry], exporter: Exporter, stop: threading.Event, clock: Clock) -> None:
         # What the receiver does not take now may be one store's fault: the next one tells.
         waiting: tuple[StoreEntry, Outcome] | None = None
+        n_ended = 0
         for store in self._in_turn(stores):
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return
-            outcome = None if self._backs_off(store) or self._is_done(store) else self._try(store, exporter, clock)
+            if store.state.ended and n_ended and monotonic_ns() / NS_PER_S >= self._until_s:
+                continue
+            left_alone = self._backs_off(store) or self._is_done(store) or self._is_idle(store, clock())
+            outcome = None if left_alone else self._try(store, exporter, clock)
+            n_ended += store.state.ended and not left_alone
             if outcome is None:
                 continue
             if outcome.retry_s:
@@ -199,14 +266,33 @@ class ExporterThread:
         return self._exporter
 
     def _in_turn(self, stores: list[StoreEntry]) -> list[StoreEntry]:
-        """Begin behind the store that was tried last when the receiver took nothing: none holds up those after it."""
+        """Give those that have ended before those that are written, whose samples are newer.
+
+        Among each it begins behind the store that was tried last when the receiver took nothing: none holds up those
+        after it.
+        """
         keys = [store.key for store in stores]
         first = keys.index(self._last_tried) + 1 if self._last_tried in keys else 0
-        return stores[first:] + stores[:first]
+        return sorted(stores[first:] + stores[:first], key=lambda store: not store.state.ended)
 
     def _is_done(self, store: StoreEntry) -> bool:
-        """Say whether a store needs no further look; one that was put back as it once was has another cursor."""
-        return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.look.run
+        """Say whether a store needs nothing more; one that was put back as it once was has another cursor."""
+        return self.is_through(store) and load_cursor(store.path, self.name).ended_run >= store.state.run
+
+    def _is_idle(self, store: StoreEntry, now_ns: int) -> bool:
+        """Say whether a live store has nothing to be sent, as it had when it was sent last."""
+        idle, state = self._idle.get(store.key), store.state
+        if idle is None or (idle.run, idle.marks) != (state.run, state.marks) or state.ended or state.unknown:
+            return False
+        return now_ns < idle.until_ns and self._cursor_mark(store) == idle.cursor
+
+    def _cursor_mark(self, store: StoreEntry) -> tuple[int, ...]:
+        """Give what tells the cursor's file from another, as who puts it back, or moves it, leaves one."""
+        try:
+            found = Path(cursor_path(store.path, self.name)).stat()
+        except OSError:
+            return ()
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
     def _backs_off(self, store: StoreEntry) -> bool:
         backoff = self._backoffs.get(store.key)
@@ -244,24 +330,32 @@ class ExporterThread:
         return outcome
 
     def _export(self, store: StoreEntry, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
-        look = look_at(held)
-        if look.ended:
-            self._folds.fold(held, look)
-            look = look_at(held)
-        if look.key != store.key or cursor_held(held, self.name):
+        state = read_store_state(held)
+        if state.ended:
+            self._folds.fold(held, state)
+            state = read_store_state(held)
+        if state.key != store.key or cursor_held(held, self.name):
             return None  # another store by now, or the process exports itself
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
-        if look.ended:
-            with EndedReader(held, look.run) as ended:
-                outcome = self._send(ended, shared, look, clock)
+        if state.ended:
+            with EndedReader(held, state.run) as ended:
+                outcome = self._send(ended, shared, state, clock)
             if not ended.reopened:
                 return outcome
         with StoreReader(held) as reader:
-            return self._send(reader, shared, attrs.evolve(look, ended=False), clock)
+            outcome = self._send(reader, shared, attrs.evolve(state, ended=False), clock)
+        if outcome is not None and store.state.marks and store.state.run == state.run:
+            # What the look before this one saw: a row that was entered since is looked for once more.
+            # Where the time is another machine's, only its rows say that it has passed.
+            until_ns = FOR_EVER if state.elsewhere and self._next_work_ns else self._next_work_ns
+            self._idle[store.key] = _Idle(state.run, store.state.marks, until_ns, self._cursor_mark(store))
+        return outcome
 
-    def _send(self, reader: StoreReader, exporter: Labelled, look: Look, clock: Clock) -> Outcome | None:
+    def _send(self, reader: StoreReader, exporter: Labelled, state: StoreState, clock: Clock) -> Outcome | None:
         """Send a store, to its end or as far as its buckets are closed; None where another process does meanwhile."""
-        options = {"backfill": look.ended, **self._options}
+        options = {"backfill": state.ended, **self._options}
+        if state.elsewhere and not state.ended:
+            clock = reader.newest_ns  # the store's own time: this machine's may be before it or behind
         try:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
         except StoreError:
@@ -269,18 +363,28 @@ class ExporterThread:
                 return None
             raise
         try:
-            outcome = runner.send_now(look.run if look.ended else 0, self._deadline_s, retry=False)
+            outcome = runner.send_now(state.run if state.ended else 0, self._deadline_s, retry=False)
+            self._next_work_ns = runner.next_work_ns()
         finally:
             self._runner = None
             runner.release()
-        self.samples += outcome.samples
+        self._add_up(outcome)
         if isinstance(reader, EndedReader) and reader.reopened:
             return None
         if outcome.stopped:
             raise RefusesAllError(outcome.error) if runner.refuses_all else StoreError(outcome.error)
-        if look.ended and (runner.complete or (not look.run and _was_never_recorded_in(reader))):
-            self._complete[look.key] = look.run
+        if state.ended and (runner.complete or (not state.run and _was_never_recorded_in(reader))):
+            self._complete[state.key] = state.run
         return outcome
+
+    def _add_up(self, outcome: Outcome) -> None:
+        self.samples += outcome.samples
+        totals = self.totals
+        totals.samples += outcome.samples
+        totals.refused += outcome.refused_samples
+        totals.doubtful += outcome.doubtful_samples
+        totals.requests += outcome.requests
+        totals.failed += outcome.failures
 
     def close(self) -> None:
         """Release the exporter, which is not waited for longer than for a request."""
@@ -305,7 +409,7 @@ def _is_there(store: StoreEntry) -> bool:
     """Say whether the store that was found still lies where it did."""
     try:
         with Folder(store.path, follow=False) as held:
-            return look_at(held).key == store.key
+            return read_store_state(held).key == store.key
     except StoreNotFoundError:
         return False
     except StoreError:

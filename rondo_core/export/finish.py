@@ -16,7 +16,7 @@ import attrs
 from rondo_core import faults
 from rondo_core.errors import StoreError, StoreLockedError, StoreNotFoundError, one_line, printable
 from rondo_core.export.cursor import cursor_held, cursor_names, load_cursor
-from rondo_core.export.held import Look, look_at, remove
+from rondo_core.export.store_state import StoreState, read_store_state, remove
 from rondo_core.model import layout
 from rondo_core.storage.files import UNFINISHED, Folder, identity_at
 from rondo_core.storage.lock import WriterLock
@@ -72,7 +72,7 @@ class Finish:
         self.archived = self.deleted = 0
         self.failures: list[str] = []
 
-    def store(self, path: Path, look: Look, known: DeliveryReport) -> str:
+    def store(self, path: Path, state: StoreState, known: DeliveryReport) -> str:
         """Archive or delete the store that was looked at, while no one can write it; give what was done, in words."""
         where = self._after
         if where == "delete" and not known:
@@ -81,29 +81,29 @@ class Finish:
             return "kept"
         try:
             with Folder(path, follow=False) as held:
-                return self._finish(held, path, look, where)
+                return self._finish(held, path, state, where)
         except StoreNotFoundError:
             return "gone"
         except (StoreError, OSError) as error:
             self.failures.append(f"{printable(str(path))}: {where}: {one_line(error)}")
         return "kept"
 
-    def _finish(self, held: Folder, path: Path, look: Look, where: str) -> str:
+    def _finish(self, held: Folder, path: Path, state: StoreState, where: str) -> str:
         try:
             lock = WriterLock(held / layout.LOCK_FILE)
         except StoreLockedError:
             return "kept"  # it was opened again, or another agent is at it
         try:
-            now = look_at(held)
-            if (now.key, now.run) != (look.key, look.run) or not held.is_at(path) or _is_sent(held):
+            now = read_store_state(held)
+            if (now.key, now.run) != (state.key, state.run) or not held.is_at(path) or _is_sent(held):
                 return "kept"
-            known = delivery_report(held, self._exporters, look.run)
+            known = delivery_report(held, self._exporters, state.run)
             if known is None or (where == "delete" and not known):
                 return "kept"
             faults.point("agent.finish")
             if where == "archive" and self._archive is not None:
                 return self._move(held, path, self._archive)
-            return self._delete(held, path, look.run)
+            return self._delete(held, path, state.run)
         finally:
             lock.release()
 
@@ -140,7 +140,7 @@ class Finish:
                     return
                 lock = WriterLock(held / layout.LOCK_FILE)
                 try:
-                    known = delivery_report(held, self._exporters, look_at(held).run)
+                    known = delivery_report(held, self._exporters, read_store_state(held).run)
                     if self._after == "delete" and known and not _is_sent(held) and held.is_at(path):
                         remove(held, path)
                     else:

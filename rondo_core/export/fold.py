@@ -10,10 +10,9 @@ from rondo_core.model import layout
 from rondo_core.model.schema import Schema
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.writer import Writer
-from rondo_core.storage.directory import read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import WriterLock
-from rondo_core.storage.recovery import recovery_of
+from rondo_core.storage.recovery import StoreParts, opened, recovery_of
 from rondo_core.storage.slab import Slab
 
 
@@ -32,20 +31,19 @@ def fold_dead(path: Path | Folder) -> bool:
         except StoreError:
             return False
         held.callback(lock.release)
-        recovery = recovery_of(folder)
-        if not recovery.killed:  # it was opened and closed meanwhile
+        if not recovery_of(folder).killed:  # it was opened and closed meanwhile
             return False
-        meta = read_meta(folder)
-        registry, slabs = recovery.open(folder, meta, writable=True)
-        held.callback(registry.close)
-        for many in slabs.values():
-            for slab in many:
-                held.callback(slab.close)
-        for schema in meta.schemas:
-            own, n_series = slabs[schema.name], registry.counts[schema.name]
-            lost = recovery.recover_rows(own, n_series)
-            fold_slabs(schema, own, n_series, str(folder), anew=recovery.moved or lost > 0)
+        recover_parts(held.enter_context(opened(folder, writable=True)), str(folder), fold=True)
     return True
+
+
+def recover_parts(parts: StoreParts, path: str, *, fold: bool) -> None:
+    """Do to every row what its last run has left to be done, and `fold` all windows, the open ones too."""
+    for schema in parts.meta.schemas:
+        own, n_series = parts.slabs[schema.name], parts.registry.counts[schema.name]
+        lost = parts.recovery.recover_rows(own, n_series)
+        if fold:
+            fold_slabs(schema, own, n_series, path, anew=parts.recovery.moved or lost > 0)
 
 
 def fold_slabs(schema: Schema, slabs: list[Slab], n_series: int, path: str, *, anew: bool) -> None:

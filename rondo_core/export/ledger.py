@@ -197,7 +197,7 @@ class Ledger:
             self.cursor = attrs.evolve(self.cursor, in_flight=dict(drained.positions), in_flight_from=before)
         self.save()
 
-    def begin_apart(self, drained: Drained, share: Share) -> None:
+    def begin_isolated(self, drained: Drained, share: Share) -> None:
         """Note, on disk, that of it only the suspects are still to be sent, and what became of the others."""
         self._taken(share)
         self.cursor = attrs.evolve(self.cursor.moved({}, share.counts()), rest_until=dict(drained.positions))

@@ -28,7 +28,7 @@ class RollupSource:
         """Bind to a schema; no `fns`: last for counters, avg for the others."""
         self._view, self.schema, self._columns = view, schema, columns
         self._tier = min(tier, len(schema.tiers) - 1)
-        self._interval_ns = schema.tiers[self._tier].interval_ns
+        self.interval_ns = schema.tiers[self._tier].interval_ns
         self.key = f"{schema.name}.{self._tier}"
         self.fns: list[str] = []
         self.refusals: list[ConsolidatorError] = []
@@ -42,7 +42,7 @@ class RollupSource:
     def end_ns(self) -> int:
         """Give the end of the newest bucket."""
         last = self._view.reader(self.schema.name, self._tier).index().last
-        return (last + 1) * self._interval_ns if last > 0 else 0
+        return (last + 1) * self.interval_ns if last > 0 else 0
 
     def width(self) -> int:
         """Count the samples of a full row."""
@@ -70,7 +70,7 @@ class RollupSource:
         index = self._view.reader(self.schema.name, self._tier).index()
         if index.last <= 0 or not self.width():
             return None
-        end = min(closed_ns // self._interval_ns, index.last + 1)
+        end = min(closed_ns // self.interval_ns, index.last + 1)
         if self._tier and closed_ns < FOR_EVER_NS:
             end = min(end, self._view.slabs[self.schema.name][self._tier].next_window)
         held = index.buckets[(index.buckets >= max(position or 0, 1)) & (index.buckets < end)]
@@ -81,7 +81,7 @@ class RollupSource:
         lost = max(0, min(int(held[0]), ring_start) - position) if position is not None else 0
         lost = 0 if any(end > (position or 0) for _, end in sent) else lost  # the clock stepped back
         return Segment(
-            self._tier, held, held * self._interval_ns, int(held[0]), held + 1, self._interval_ns, lost, is_last
+            self._tier, held, held * self.interval_ns, int(held[0]), held + 1, self.interval_ns, lost, is_last
         )
 
     def parts(self, segment: Segment, count: int) -> list[Part]:
@@ -90,16 +90,16 @@ class RollupSource:
         index = self._view.reader(self.schema.name, self._tier).index()
         at = max(0, int(index.buckets.searchsorted(wanted[0])) - 1)  # what a rate is taken from
         first = min(int(index.buckets[at]), int(wanted[0])) if len(index.buckets) else int(wanted[0])
-        span = Range(first * self._interval_ns, (int(wanted[-1]) + 1) * self._interval_ns)
+        span = Range(first * self.interval_ns, (int(wanted[-1]) + 1) * self.interval_ns)
         parts = []
         for fn in self.fns:
             table = self._view.plan(self.schema.name, self._columns(), self._tier, fn)(span)
-            keep = table.timestamps_ns >= int(wanted[0]) * self._interval_ns
+            keep = table.timestamps_ns >= int(wanted[0]) * self.interval_ns
             stamps, values = table.timestamps_ns[keep], table.values[keep]
             for kind, series in self._named(fn):
                 if len(stamps):
                     name, sent = self.schema.name, {"last": values.astype(float)}
-                    parts.append(Part(name, self._tier, self._interval_ns, kind, series, stamps, sent))
+                    parts.append(Part(name, self._tier, self.interval_ns, kind, series, stamps, sent))
         return parts
 
 

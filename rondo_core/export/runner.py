@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
 from rondo_core.errors import ExportError, RetryableExportError, RondoError, UsageError, one_line
-from rondo_core.export.apart import wait_asked_s
 from rondo_core.export.batch import Batch
 from rondo_core.export.cursor import Cursor, CursorLock, note_failure, resumed_tiers
 from rondo_core.export.delivery import Delivery, RefusesAllError
-from rondo_core.export.drain import Drain
+from rondo_core.export.drain import FOR_EVER, Drain
+from rondo_core.export.isolated import wait_asked_s
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.ledger import Ledger
 from rondo_core.export.options import MISTAKES, check_exporters, open_exporter, runner_options
@@ -83,13 +83,13 @@ class Runner:
         self._view, self._exporter, self.name = view, exporter, name
         self._interval_s, self._clock = interval_s, clock
         self.deadline_s, self._count = deadline_s, count
-        drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
+        drain = self._drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
         self._ledger, self._delivery = Ledger(view.folder, name, from_start=from_start), Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
         self.complete = self.refuses_all = False
         self._wake = threading.Event()
         self._closing = self._stopped = False
-        self._retry_s = 0.0
+        self._retry_s, self._closed_ns = 0.0, 0
         # The run whose end the last flush says, and when it is to be over (monotonic s); set when it is asked for.
         self._last: tuple[int, float] | None = None
         self._raised: BaseException | None = None
@@ -219,7 +219,7 @@ class Runner:
         Args: `retry`: False: leave it to the caller to try again, `outcome.retry_s` from now.
         """
         until = self._delivery.until = time.monotonic() + deadline_s
-        closed_ns = 1 << 62 if ended_run else self._clock() - SETTLE_NS
+        closed_ns = self._closed_ns = FOR_EVER if ended_run else self._clock() - SETTLE_NS
         wait_s, tries = self._asked_until - time.monotonic(), LAST_TRIES if retry else 1
         while not self._stopped:
             if wait_s > 0:
@@ -248,6 +248,16 @@ class Runner:
                     self._failed(error)
         self._publish()
         return self.outcome
+
+    def next_work_ns(self) -> int:
+        """Give when the first bucket that is held but open can be sent, as the clock goes; 0: something is pending.
+
+        Until then nothing is to be sent unless a row is entered or changed; FOR_EVER: nothing at all.
+        """
+        cursor, outcome = self._ledger.cursor, self.outcome
+        if outcome.error or self._stopped or cursor.held or cursor.in_flight or cursor.rest_until:
+            return 0
+        return min(FOR_EVER, self._drain.next_end_ns(self._closed_ns) + SETTLE_NS)
 
     def release(self) -> None:
         """Let another process move the cursor; the exporter stays open."""

@@ -14,10 +14,10 @@ import attrs
 
 from rondo_core import faults
 from rondo_core.errors import ReceiverAwayError, UsageError
-from rondo_core.export.apart import Apart
 from rondo_core.export.batch import Batch
 from rondo_core.export.delivery import Delivery, RefusesAllError, Verdict
 from rondo_core.export.drain import FOR_EVER, Drain, Drained
+from rondo_core.export.isolated import IsolatedSeries
 from rondo_core.export.ledger import Ledger, RequestBound, Share
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Sender:
         self.name, self._view, self._drain = name, view, drain
         self._ledger, self._delivery = ledger, delivery
         self._max_samples, self._too_large = max_samples, False
-        self._apart = Apart(name, drain, ledger, delivery)
+        self._isolated = IsolatedSeries(name, drain, ledger, delivery)
         self.retried = 0
         # The bound in instants while something is refused; instants refused wholly since anything was taken; halvings
         # left where only a few requests are tried.
@@ -85,7 +85,7 @@ class Sender:
             if self._delivery.n_taken == self._taken_before:
                 raise RefusesAllError(f"every sample was refused: {self._delivery.error}")
             ledger.confirm()
-        self._apart.send_waiting(self._max_samples, all_of_them=ended_run > 0)
+        self._isolated.send_waiting(self._max_samples, all_of_them=ended_run > 0)
         if ended_run > ledger.cursor.ended_run:
             if ledger.cursor.positions:
                 self._end()
@@ -153,12 +153,12 @@ class Sender:
                     ledger.failed(may_have_arrived=delivery.unanswered, answered=False)
                     return
             faults.point("export.sent")
-            self._apart.hold(drained, found.blocked)
+            self._isolated.hold(drained, found.blocked)
             share = Share(found.taken - found.rejected, found.rejected, n_rest - found.taken, doubtful, found.newest_ns)
-            if later := {*found.blocked, *found.apart}:
+            if later := {*found.blocked, *found.isolated}:
                 n_later = rest.where(lambda series: str(series) in later).n_samples
                 share = attrs.evolve(share, untaken=share.untaken - n_later)
-            share = self._send_apart(drained, suspects | set(found.apart), share)
+            share = self._send_isolated(drained, suspects | set(found.isolated), share)
         except Exception as error:
             # What was taken of it and is not counted yet is sent once more, and may be refused then.
             may_have_arrived = delivery.unanswered or found.taken > found.counted
@@ -172,21 +172,21 @@ class Sender:
             what = "the finest tier was overwritten before it was sent; coarser windows stand in"
             logger.warning("%s: %s", self.name, what)
 
-    def _send_apart(self, drained: Drained, suspects: set[str], share: Share) -> Share:
+    def _send_isolated(self, drained: Drained, suspects: set[str], share: Share) -> Share:
         """Send what of a batch goes apart; `share` is what became of the others. Gives what is to be counted yet."""
         ledger, found = self._ledger, self._delivery.found
-        ledger.suspect(found.apart)
-        apart = suspects - set(ledger.cursor.held)
-        mine = drained.batch.where(lambda series: str(series) in apart) if apart else Batch(())
+        ledger.suspect(found.isolated)
+        isolated = suspects - set(ledger.cursor.held)
+        mine = drained.batch.where(lambda series: str(series) in isolated) if isolated else Batch(())
         if not mine.n_samples:
             return share
         if share.taken:
-            ledger.begin_apart(drained, share)
+            ledger.begin_isolated(drained, share)
             found.counted = found.taken
             share = Share(doubtful=share.doubtful)
         taken, rejected = found.taken, found.rejected
-        self._apart.send(drained, apart)
-        self._apart.hold(drained, found.blocked)
+        self._isolated.send(drained, isolated)
+        self._isolated.hold(drained, found.blocked)
         held = ledger.cursor.held
         accounted = mine.where(lambda series: str(series) not in held).n_samples
         return attrs.evolve(
@@ -208,7 +208,7 @@ class Sender:
             times, rest = divmod(self._ledger.cursor.tries + 1, LOOK_AFTER)
             if not self._looking and (rest or times & (times - 1)):
                 raise
-            verdict = self._look_into(batch, error)
+            verdict = self._isolate_blocked(batch, error)
         n_instants = len(batch.instants()) if verdict is not Verdict.TAKEN else 0
         self._looking &= verdict is not Verdict.TAKEN
         if verdict is Verdict.TAKEN:
@@ -221,22 +221,22 @@ class Sender:
         if n_instants > 1:
             self._instants = n_instants // 2
             return False
-        self._take_apart(batch, doubtful=doubtful, too_large=verdict is Verdict.TOO_LARGE)
+        self._bisect_series(batch, doubtful=doubtful, too_large=verdict is Verdict.TOO_LARGE)
         return True
 
-    def _take_apart(self, instant: Batch, *, doubtful: bool, too_large: bool) -> None:
+    def _bisect_series(self, instant: Batch, *, doubtful: bool, too_large: bool) -> None:
         # Where instants are refused wholly, as what is too old or had arrived is, not each of them is looked into: the
         # first, second, fourth ... is, and of the others the halves; in doubt only the first, but all where an instant
         # is too large for one request: nothing was said of it yet, and of each some shares may have arrived.
         whole, found = self._n_refused_instants, self._delivery.found
         thorough = not whole or (too_large if doubtful else not whole & (whole - 1))
-        self._delivery.take_apart(instant, 1 << 30 if thorough else int(not doubtful))
+        self._delivery.bisect_series(instant, 1 << 30 if thorough else int(not doubtful))
         if not found.taken:
             self._n_refused_instants += 1
             return
         self._ledger.suspect(found.bad)
         for series in found.bad:
-            self._apart.log(series, "is refused while others are taken")
+            self._isolated.log(series, "is refused while others are taken")
 
     def _probe_newer(self, n_instants: int) -> bool:
         """Pass over what is refused in a few requests for each batch, to see whether anything newer is taken."""
@@ -247,14 +247,14 @@ class Sender:
             return False
         return True
 
-    def _look_into(self, batch: Batch, error: Exception) -> Verdict:
+    def _isolate_blocked(self, batch: Batch, error: Exception) -> Verdict:
         """Find out whether it is some series alone that the receiver answers not now to; taken: the others are."""
         delivery, self._looking = self._delivery, False
         delivery.note(error)
-        if not delivery.look_into(batch, error):
+        if not delivery.isolate_blocked(batch, error):
             self._looking = True
             return Verdict.TOO_LARGE
-        if not (delivery.found.blocked or delivery.found.apart):  # it takes all of it, in smaller requests
+        if not (delivery.found.blocked or delivery.found.isolated):  # it takes all of it, in smaller requests
             self._max_samples, self._too_large = max(1, min(self._max_samples, batch.n_samples) // 2), True
         if not self._ledger.can_hold(delivery.found.blocked):
             raise error

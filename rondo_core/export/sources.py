@@ -65,10 +65,11 @@ class Segment:
 
 
 class SchemaSource(Protocol):
-    """One schema, as a drain sees it; `key` names its position in a cursor."""
+    """One schema, as a drain sees it; `key` names its position in a cursor, `interval_ns` is of the tier read."""
 
     key: str
     schema: Schema
+    interval_ns: int
 
     def end_ns(self) -> int:
         """Give the end of the newest bucket, ns since the epoch; 0: there is none."""
@@ -105,7 +106,7 @@ class RawSource:
     def __init__(self, view: View, schema: Schema, columns: Columns, *, backfill: bool) -> None:
         """Bind to a schema; `backfill`: without a position, begin with what only coarser tiers still have."""
         self._view, self.schema, self._columns, self._backfill = view, schema, columns, backfill
-        self._fine_ns = schema.tiers[0].interval_ns
+        self._fine_ns = self.interval_ns = schema.tiers[0].interval_ns
         self.key = f"{schema.name}.0"
         self._ratios = [tier.interval_ns // self._fine_ns for tier in schema.tiers]
         self._standing_in = [tier for tier in range(1, len(schema.tiers)) if self._can_stand_in(tier)]

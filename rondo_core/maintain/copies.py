@@ -22,12 +22,14 @@ from rondo_core.read.rows import SlabReader, picker
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import create, open_slabs
 from rondo_core.storage.events import carry_over
+from rondo_core.storage.files import read_bytes
 from rondo_core.storage.journal import Journal
 from rondo_core.storage.runs import put_run
 from rondo_core.storage.slab import Slab, recover_slab
 
 COPIED = "copied while it ran"
 _AT_ONCE_BYTES = 8 << 20
+_MOST_LIFE_BYTES = 16 << 20  # of a file of a life, of which none is nearly as large
 
 
 @attrs.define
@@ -90,6 +92,7 @@ class _Copying:
             fold_slabs(schema, own, n_series, str(self.new), anew=True)
             for slab in own:
                 slab.close()
+        self._copy_life()  # before the marks: one that is taken meanwhile is in both, and told once
         self._copy_runs_and_events()
 
     def _copy_series(self) -> None:
@@ -102,11 +105,20 @@ class _Copying:
         finally:
             journal.close()
 
+    def _copy_life(self) -> None:
+        """Copy what `rondo run` keeps beside the store: facts, processes, tails of the output, the inbox."""
+        for name in sorted(os.listdir(self.reader.folder.descriptor)):  # noqa: PTH208 - it is held open
+            if name.startswith(layout.LIFE_PREFIX) and not name[-1].isdigit():  # one that is being written has a pid
+                data = read_bytes(self.reader.folder / name, _MOST_LIFE_BYTES)
+                descriptor = os.open(self.new / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(data)
+
     def _copy_runs_and_events(self) -> None:
         runs = self.reader.runs()
         for run in runs:
             if self.done.live and run is runs[-1] and not run.ended:
-                run = attrs.evolve(run, ended_ns=self.now_ns, ended=COPIED)  # noqa: PLW2901
+                run = run._replace(ended_ns=self.now_ns, ended=COPIED)  # noqa: PLW2901
             put_run(self.new / layout.RUNS_FILE, run)
         # What is copied are whole records, also where the writer is in the middle of one.
         carry_over(self.reader.folder / layout.EVENTS_FILE, self.new / layout.EVENTS_FILE)

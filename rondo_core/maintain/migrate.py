@@ -28,9 +28,9 @@ from rondo_core.model.schema import (
     Tier,
     check_schemas,
     extra_of,
-    home_among,
-    home_of_given,
+    given_schema_lookup,
     room_taken,
+    schema_lookup,
 )
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage import replace
@@ -102,7 +102,7 @@ def migrate_store(
     meta = read_meta(root)
     given = tuple(schemas)
     own = () if any(schema.name == SELF_SCHEMA for schema in given) else _own(meta)
-    target = attrs.evolve(meta, schemas=check_schemas((*own, *given)))
+    target = meta._replace(schemas=check_schemas((*own, *given)))
     with contextlib.ExitStack() as held:
         old: Folder | None = None
         if dry_run:
@@ -225,13 +225,13 @@ def place(
     Raises: SchemaError: no schema takes a series, or one gets more than it has room for.
     """
     placed: dict[str, list[Series]] = {schema.name: [] for schema in schemas}
-    home, home_of_own = home_of_given(schemas), home_among(schemas)
+    schema_for, own_schema_for = given_schema_lookup(schemas), schema_lookup(schemas)
     kept = {schema.name: extra_of(schema) for schema in before}
     for each in series:
         if is_overflow(each):
-            found = _home_of_overflow(each, schemas)
+            found = _overflow_schema(each, schemas)
         else:
-            found = (home_of_own if each.schema == SELF_SCHEMA else home)(each, kept[each.schema])
+            found = (own_schema_for if each.schema == SELF_SCHEMA else schema_for)(each, kept[each.schema])
         if found is None:
             raise SchemaError(f"{path}: {each}: no schema takes this {each.kind}; add one that does")
         placed[found.name].append(each)
@@ -247,7 +247,7 @@ def place(
     return placed
 
 
-def _home_of_overflow(series: Series, schemas: Sequence[Schema]) -> Schema | None:
+def _overflow_schema(series: Series, schemas: Sequence[Schema]) -> Schema | None:
     """Give the schema of the same name, or else the first one of the kind that is not rondo's own."""
     alike = [schema for schema in schemas if schema.kind == series.kind and schema.name != SELF_SCHEMA]
     return next((schema for schema in alike if schema.name == series.schema), next(iter(alike), None))
@@ -274,15 +274,15 @@ def _replace(job: _Job, root: Path, old: Folder, held: contextlib.ExitStack) -> 
 
 def _build(job: _Job, root: Path, new: Path) -> None:
     """Make every file of the new store, and have it on the disk."""
-    make_files(new, meta_record(*attrs.astuple(job.target, recurse=False)), job.target.schemas)
+    make_files(new, meta_record(*job.target), job.target.schemas)
     registry = Registry(new / layout.REGISTRY_FILE, job.target.schemas, writable=True)
-    homes = {(each.name, each.labels): name for name, group in job.placed.items() for each in group}
+    schema_of = {(each.name, each.labels): name for name, group in job.placed.items() for each in group}
     schemas = {schema.name: schema for schema in job.target.schemas}
     try:
         for each in job.reader.registry:
-            home = schemas[homes[each.name, each.labels]]
+            schema = schemas[schema_of[each.name, each.labels]]
             registry.declare(
-                each.name, each.labels, home, help_text=each.help, unit=each.unit, created_ns=each.created_ns
+                each.name, each.labels, schema, help_text=each.help, unit=each.unit, created_ns=each.created_ns
             )
         registry.note_synced()  # the store has its name when it is
     finally:

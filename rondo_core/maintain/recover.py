@@ -74,7 +74,7 @@ def recover(path: Path) -> Recovered:
         meta = Meta("", 0, schemas)
     order = _read_series(path / layout.REGISTRY_FILE, meta.schemas, findings)
     if from_slabs:
-        meta = attrs.evolve(meta, created_ns=min((each.created_ns for each in order), default=0))
+        meta = meta._replace(created_ns=min((each.created_ns for each in order), default=0))
     series: dict[str, dict[int, Series]] = {schema.name: {} for schema in meta.schemas}
     for each in order:
         series[each.schema][each.column] = each

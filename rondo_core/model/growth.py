@@ -5,8 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 
-import attrs
-
 from rondo_core.errors import SchemaError
 from rondo_core.model.schema import MAX_SERIES, SELF_SCHEMA, Schema, difference, extra_of, reserve_for
 from rondo_core.units import format_size
@@ -39,8 +37,8 @@ def shared_out(schemas: Sequence[Schema], max_bytes: int, size_of: SizeOf) -> tu
 
 def _of_room(schema: Schema, n_series: int) -> Schema:
     """Give a schema with room for as many series, and no more of a reserve than that asks for."""
-    smaller = attrs.evolve(schema, max_series=n_series)
-    return attrs.evolve(smaller, reserve=min(schema.reserve, reserve_for(smaller)))
+    smaller = schema._replace(max_series=n_series)
+    return smaller._replace(reserve=min(schema.reserve, reserve_for(smaller)))
 
 
 def wanted(
@@ -76,7 +74,7 @@ def _named(name: str, schemas: Sequence[Schema]) -> Schema:
 
 
 def _bytes_of(n_series: int, schema: Schema) -> int:
-    return max(0, n_series - schema.max_series) * schema.size_bytes() // schema.n_columns
+    return (n_series - schema.max_series) * schema.size_bytes() // schema.n_columns
 
 
 def _doubled(n_series: int, need: int) -> int:
@@ -93,13 +91,13 @@ def _as_asked(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> tuple[Schem
     known = [schema for schema in whole if schema.name in have]
     # A program that asks for what it has always asked for knows nothing of what the store has come to have by itself.
     given = [
-        attrs.evolve(schema, max_series=max(schema.max_series, have[schema.name].max_series))
+        schema._replace(max_series=max(schema.max_series, have[schema.name].max_series))
         if schema.max_series >= have[schema.name].max_series - have[schema.name].grown
         else schema
         for schema in known
     ]
     larger = [
-        attrs.evolve(schema, max_series=have[schema.name].max_series)
+        schema._replace(max_series=have[schema.name].max_series)
         if schema.max_series > have[schema.name].max_series
         else schema
         for schema in given
@@ -109,7 +107,7 @@ def _as_asked(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> tuple[Schem
     if len(known) == len(whole) and all(each.max_series == have[each.name].max_series for each in given):
         return tuple(on_disk)
     grown = {
-        each.name: attrs.evolve(each, reserve=max(each.reserve, have[each.name].reserve))
+        each.name: each._replace(reserve=max(each.reserve, have[each.name].reserve))
         for each in given
         if each.max_series > have[each.name].max_series
     }
@@ -129,7 +127,7 @@ def _with_room_for(
 
     def with_room(n_series: int) -> tuple[Schema, ...]:
         more = n_series - schema.max_series
-        larger = attrs.evolve(schema, max_series=n_series, grown=schema.grown + more, reserve=reserve)
+        larger = schema._replace(max_series=n_series, grown=schema.grown + more, reserve=reserve)
         return tuple(larger if each is schema else each for each in schemas)
 
     few, many = schema.max_series, min(need, MAX_SERIES)

@@ -18,6 +18,11 @@ Labels = tuple[tuple[str, str], ...]
 
 METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+# Arguments of other libraries' instruments, which are no labels here: what says the same.
+_OTHERS_WORDS = {
+    "buckets": "a summary has none, and with quantiles=True any quantile is read from it",
+    "labelnames": 'write labels=["method"]',
+}
 MAX_VALUE_BYTES = 1024
 DISPLACED = "exported_"  # before the name of a label that gave way to one that wins
 
@@ -48,7 +53,8 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
         if name in seen:
             raise LabelError(f"{name!r}: label given twice; keep one")
         if isinstance(raw, (Mapping, list, tuple, set)):
-            raise LabelError(f'{name}={raw!r}: not one value; write each label with its own, such as method="get"')
+            mend = _OTHERS_WORDS.get(name, 'write each label with its own, such as method="get"')
+            raise LabelError(f"{name}={raw!r}: not one value; {mend}")
         value = raw if isinstance(raw, str) else str(raw)
         try:
             size = len(value.encode())
@@ -64,8 +70,8 @@ def cut_value(value: object) -> object:
     """Cut a label's value, as text, at 1024 bytes, with ? where it is no Unicode; what is not one value stays."""
     if isinstance(value, (Mapping, list, tuple, set)):
         return value
-    data = (value if isinstance(value, str) else str(value)).encode("utf-8", "replace")
-    return data[:MAX_VALUE_BYTES].decode("utf-8", "ignore")
+    data = (value if isinstance(value, str) else str(value)).encode(errors="replace")
+    return data[:MAX_VALUE_BYTES].decode(errors="ignore")
 
 
 def overridden(own: Labels, winning: Mapping[str, str]) -> Labels:
@@ -101,8 +107,8 @@ def read_given(
                 raise LabelError(f"{name}: {each!r}: the help is given already; name what this is: unit=, or a label")
             help_text = each
         elif each is not None:
-            example = next((each for each in each if isinstance(each, str)), "") if isinstance(each, Iterable) else ""
-            key = example if LABEL_NAME.fullmatch(example) else "method"
+            words = (word for word in each if isinstance(word, str)) if isinstance(each, Iterable) else ()
+            key = next((word for word in words if LABEL_NAME.fullmatch(word)), "method")
             raise LabelError(
                 f"{name}: {each!r}: labels come with their values, a series for each:"
                 f' write {key}="...", or {{"{key}": "..."}}'

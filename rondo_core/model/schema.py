@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
-
-import attrs
+from typing import Any, NamedTuple, Protocol, Self
 
 from rondo_core.errors import SchemaError
 from rondo_core.model import layout
@@ -35,38 +33,36 @@ def _duration(value: Any) -> int:
     return int(value)
 
 
-def _names(value: Iterable[str]) -> tuple[str, ...]:
-    return tuple(value)
+class _TierFields(NamedTuple):
+    interval_ns: int
+    retention_ns: int
+    statistics: tuple[str, ...] = ()
 
 
-def reserve_for(schema: Schema) -> int:
-    """Give how many overflow series a schema keeps room for: few, as each has a series' full size."""
-    if schema.name == SELF_SCHEMA or not isinstance(schema.max_series, int):
-        return 0
-    return 1 if schema.sketch else min(MAX_RESERVE, 2 + schema.max_series // 32)
-
-
-@attrs.frozen
-class Tier:
+class Tier(_TierFields):
     """One resolution: `interval_ns` a bucket, kept for `retention_ns`; both may be given as "10s", "6h".
 
     `statistics` names what a coarse tier keeps; empty: all that the kind has. The finest tier has no choice.
     """
 
-    interval_ns: int = attrs.field(converter=_duration)
-    retention_ns: int = attrs.field(converter=_duration)
-    statistics: tuple[str, ...] = attrs.field(default=(), converter=_names)
+    __slots__ = ()
 
-    def __attrs_post_init__(self) -> None:
+    def __new__(cls, interval_ns: int | str, retention_ns: int | str, statistics: Iterable[str] = ()) -> Self:
         """Refuse a tier that holds less than one bucket.
 
         Raises: SchemaError: the interval is under 1 ms or does not divide the retention.
         """
+        self = super().__new__(cls, _duration(interval_ns), _duration(retention_ns), tuple(statistics))
         if self.interval_ns < layout.MIN_INTERVAL_NS:
             mend = 'at least 1ms; a number is nanoseconds: write "10s"'
             raise SchemaError(f"tier interval {format_duration(self.interval_ns)}: {mend}")
         if self.retention_ns < self.interval_ns or self.retention_ns % self.interval_ns:
             raise SchemaError(f"tier {self}: the retention must be a whole number of intervals")
+        return self
+
+    def _replace(self, **changes: Any) -> Self:
+        """Give another with these changes, checked as any."""
+        return type(self)(**(self._asdict() | changes))
 
     @property
     def slot_count(self) -> int:
@@ -93,8 +89,27 @@ def _tier(pair: Any) -> Tier:
     return Tier(*pair)
 
 
-@attrs.frozen
-class Schema:
+class _SchemaFields(NamedTuple):
+    name: str
+    kind: Kind
+    max_series: int
+    tiers: tuple[Tier, ...]
+    match: str
+    sketch: bool
+    peaks: bool
+    sketch_layout: int
+    reserve: int
+    grown: int
+
+
+def reserve_for(schema: _SchemaFields) -> int:
+    """Give how many overflow series a schema keeps room for: few, as each has a series' full size."""
+    if schema.name == SELF_SCHEMA or not isinstance(schema.max_series, int):
+        return 0
+    return 1 if schema.sketch else min(MAX_RESERVE, 2 + schema.max_series // 32)
+
+
+class Schema(_SchemaFields):
     """How a class of series is kept.
 
     Attributes:
@@ -115,19 +130,25 @@ class Schema:
     Raises: SchemaError: one of them contradicts itself or another; the message says which.
     """
 
-    name: str
-    kind: Kind
-    max_series: int = 32
-    tiers: tuple[Tier, ...] = attrs.field(default=DEFAULT_TIERS, converter=_tiers)
-    match: str = ""
-    sketch: bool = False
-    peaks: bool = False
-    sketch_layout: int = attrs.field(default=LAYOUT, kw_only=True)
-    reserve: int = attrs.field(default=attrs.Factory(reserve_for, takes_self=True), kw_only=True)
-    grown: int = attrs.field(default=0, kw_only=True)
+    __slots__ = ()
 
-    def __attrs_post_init__(self) -> None:
+    def __new__(
+        cls,
+        name: str,
+        kind: Kind,
+        max_series: int = 32,
+        tiers: Iterable[Tier | tuple[str, str]] = DEFAULT_TIERS,
+        match: str = "",
+        sketch: bool = False,
+        peaks: bool = False,
+        sketch_layout: int = LAYOUT,
+        reserve: int | None = None,
+        grown: int = 0,
+    ) -> Self:
         """Refuse what contradicts itself, and settle which statistics each tier keeps."""
+        facts = (name, kind, max_series, _tiers(tiers), match, sketch, peaks, sketch_layout)
+        self = super().__new__(cls, *facts, reserve=0, grown=grown)
+        self = super(Schema, self)._replace(reserve=reserve_for(self) if reserve is None else reserve)
         where = f"schema {self.name!r}"
         if not isinstance(self.name, str) or not _NAME.fullmatch(self.name):
             raise SchemaError(f"{where}: lower-case letters, digits, _ and - only, letter first, 32 at most")
@@ -147,7 +168,11 @@ class Schema:
             raise SchemaError(f"{where}: match {self.match!r}: not a selector; write a text")
         if not self.tiers:
             raise SchemaError(f"{where}: no tier; give at least one")
-        object.__setattr__(self, "tiers", tuple(self._with_statistics(where)))
+        return super(Schema, self)._replace(tiers=tuple(self._with_statistics(where)))
+
+    def _replace(self, **changes: Any) -> Self:
+        """Give another with these changes, checked as any."""
+        return type(self)(**(self._asdict() | changes))
 
     def _with_statistics(self, where: str) -> Iterable[Tier]:
         if self.tiers[0].statistics:
@@ -172,7 +197,7 @@ class Schema:
                 )
             previous = fine
             finer = check_statistics(self.kind, coarse.statistics or finer, finer, self.sketch)
-            yield attrs.evolve(coarse, statistics=finer)
+            yield coarse._replace(statistics=finer)
 
     @property
     def n_columns(self) -> int:
@@ -263,7 +288,7 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
 
     Raises: SchemaError: two schemas share a name, or one has the name of rondo's own and another purpose.
     """
-    given = tuple(schemas) if isinstance(schemas, Iterable) and not isinstance(schemas, str) else (schemas,)
+    given = (schemas,) if isinstance(schemas, Schema | str) or not isinstance(schemas, Iterable) else tuple(schemas)
     for schema in given:
         if not isinstance(schema, Schema):
             raise SchemaError(f"schemas: {schema!r} is no Schema; give a list of them, such as read_schemas(FILE) does")
@@ -282,25 +307,25 @@ def check_schemas(schemas: Iterable[Schema]) -> tuple[Schema, ...]:
     return whole
 
 
-class Home(Protocol):
-    """Tells the schema of a series; None: none takes it."""
+class SchemaLookup(Protocol):
+    """A look-up of the schema that takes a series; None: none does."""
 
     def __call__(self, series: Series, wants: str = "") -> Schema | None:
-        """Tell it; `wants`: see `choose`."""
+        """Give it; `wants`: see `choose`."""
 
 
-def home_among(schemas: Iterable[Schema]) -> Home:
-    """Give what tells a series' schema of those of its kind whose selector it matches; see `choose`.
+def schema_lookup(schemas: Iterable[Schema]) -> SchemaLookup:
+    """Make the look-up of the first schema of a series' kind whose selector it matches; see `choose`.
 
     Raises: SelectorError: a schema's selector does not parse.
     """
     selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
 
-    def home(series: Series, wants: str = "") -> Schema | None:
+    def schema_for(series: Series, wants: str = "") -> Schema | None:
         kind = series.kind
         return choose([schema for schema, each in selectors if schema.kind == kind and each.matches(series)], wants)
 
-    return home
+    return schema_for
 
 
 def choose(fitting: Sequence[Schema], wants: str) -> Schema | None:
@@ -331,22 +356,22 @@ def room_taken(schema: Schema, n_series: int, of_metrics: int, of_all: int) -> i
     return n_series + max(0, of_metrics - (schema.reserve - 1)) + max(0, of_all - 1)
 
 
-def home_of_given(schemas: Sequence[Schema]) -> Home:
-    """Give what tells the schema of a series that is not of rondo's own: its schema takes it where no other does."""
-    given = home_among(schema for schema in schemas if schema.name != SELF_SCHEMA)
-    whole = home_among(schemas)
+def given_schema_lookup(schemas: Sequence[Schema]) -> SchemaLookup:
+    """Make the look-up for series that are not of rondo's own: its schema takes one where no other does."""
+    given = schema_lookup(schema for schema in schemas if schema.name != SELF_SCHEMA)
+    whole = schema_lookup(schemas)
 
-    def home(series: Series, wants: str = "") -> Schema | None:
+    def schema_for(series: Series, wants: str = "") -> Schema | None:
         return given(series, wants) or whole(series, wants)
 
-    return home
+    return schema_for
 
 
 def with_room(schemas: Iterable[Schema], exporters: int) -> tuple[Schema, ...]:
     """Make room in rondo's own schema for what so many exporters are counted by; it has room for one already."""
     more = SERIES_OF_AN_EXPORTER * max(0, exporters - 1)
     return tuple(
-        attrs.evolve(schema, max_series=schema.max_series + more) if schema.name == SELF_SCHEMA else schema
+        schema._replace(max_series=schema.max_series + more) if schema.name == SELF_SCHEMA else schema
         for schema in check_schemas(schemas)
     )
 
@@ -368,12 +393,10 @@ def difference(asked: Sequence[Schema], on_disk: Sequence[Schema]) -> str:
             return f"schema {name} is not on disk"
         if name not in want:
             return f"schema {name} is on disk only"
-        for field in attrs.fields(Schema):
-            if field.name in {"sketch_layout", "reserve", "grown"}:  # as on disk, until a migration
-                continue
-            new, old = getattr(want[name], field.name), getattr(have[name], field.name)
-            if new != old:
-                what, *words = _told_apart(new, old) if field.name == "tiers" else (field.name, repr(new), repr(old))
+        for fact in Schema._fields:
+            new, old = getattr(want[name], fact), getattr(have[name], fact)
+            if new != old and fact not in {"sketch_layout", "reserve", "grown"}:  # as on disk, until a migration
+                what, *words = _told_apart(new, old) if fact == "tiers" else (fact, repr(new), repr(old))
                 return f"schema {name}: {what} {words[0]} asked for, {words[1]} on disk"
     return ""
 

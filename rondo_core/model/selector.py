@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import lru_cache
-from typing import NoReturn
-
-import attrs
+from typing import NamedTuple, NoReturn
 
 from rondo_core.errors import SelectorError
 from rondo_core.model.labels import LABEL_NAME, METRIC_NAME, Series
@@ -21,18 +19,32 @@ Compiler = Callable[[str], Callable[[str], bool]]
 _UNESCAPED = {"n": "\n", "t": "\t", "\\": "\\", '"': '"', "'": "'"}
 
 
-@attrs.frozen
 class Matcher:
     """One condition on a label; a label that a series does not have counts as the empty text."""
 
-    key: str
-    operator: str
-    value: str
-    test: Callable[[str], bool] = attrs.field(eq=False, repr=False)
+    __slots__ = ("key", "operator", "test", "value")
+
+    def __init__(self, key: str, operator: str, value: str, test: Callable[[str], bool]) -> None:
+        """Keep what was written, and the test that is made of it."""
+        self.key, self.operator, self.value, self.test = key, operator, value, test
+
+    def _written(self) -> tuple[str, str, str]:
+        return self.key, self.operator, self.value
+
+    def __eq__(self, other: object) -> bool:
+        """Compare what was written."""
+        return isinstance(other, Matcher) and self._written() == other._written()
+
+    def __hash__(self) -> int:
+        """Be looked up by what was written."""
+        return hash(self._written())
+
+    def __repr__(self) -> str:
+        """Show what was written."""
+        return "Matcher(key={!r}, operator={!r}, value={!r})".format(*self._written())
 
 
-@attrs.frozen
-class Selector:
+class Selector(NamedTuple):
     """A metric name, or none for any, and conditions on labels, all of which must hold."""
 
     text: str

@@ -31,9 +31,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rondo_core.errors import UsageError, instead
 from rondo_core.model.paths import is_there, read_toml, warn_where_others_read
@@ -45,20 +44,24 @@ FILE_NAME = "rondo.toml"
 _SECTIONS = ("agent", "exporters", "recorders", "store")
 _CREDENTIAL = re.compile(r"(?i)(?:password|token|secret|authorization|api_?key)$")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
-@attrs.frozen
-class Config:
+class Config(NamedTuple):
     """What a file says. Tables of plugins stand as they were written; `store` and `agent` are checked.
 
     Attributes: `path`, the file; None where there is none, and tables are empty.
     """
 
     path: Path | None = None
-    exporters: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False)
-    recorders: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False)
-    store: Mapping[str, Any] = attrs.field(factory=dict)
-    agent: Mapping[str, Any] = attrs.field(factory=dict)
+    exporters: Mapping[str, Mapping[str, Any]] = _EMPTY
+    recorders: Mapping[str, Mapping[str, Any]] = _EMPTY
+    store: Mapping[str, Any] = _EMPTY
+    agent: Mapping[str, Any] = _EMPTY
+
+    def __repr__(self) -> str:
+        """Show no table of a plugin: credentials may be in them."""
+        return f"Config(path={self.path!r}, store={self.store!r}, agent={self.agent!r})"
 
     def schemas(self) -> tuple[Schema, ...] | None:
         """Read the file that `store.schemas` names; None where it names none. Raises: as `read_schemas`."""

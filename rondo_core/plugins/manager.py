@@ -143,6 +143,10 @@ class Plugins:
                     raise HookError(plugin, f"{hook}: {one_line(error)}") from error
         raise PluginError(plugin, f"does not implement {hook}; it cannot be used here")
 
+    def implements(self, hook: str, plugin: str) -> bool:
+        """Say whether a loaded plugin implements a hook."""
+        return any(each.plugin_name == plugin for each in getattr(self._manager.hook, hook).get_hookimpls())
+
     def _call(self, implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
         known = dict(arguments)
         if "config" in implementation.argnames:

@@ -6,9 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-import attrs
+from typing import Any, Literal, NamedTuple
 
 from rondo_core.errors import UsageError, instead, one_line
 from rondo_core.units import parse_duration_ns, parse_size_bytes
@@ -18,8 +16,7 @@ Type = Literal["text", "integer", "number", "duration", "size", "flag", "list", 
 _FLAGS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
-@attrs.frozen
-class Option:
+class Option(NamedTuple):
     """One key of a plugin's config table.
 
     Attributes:
@@ -93,6 +90,7 @@ AGENT_OPTIONS = (
         choices=("keep", "archive", "delete"),
     ),
     Option("archive", help="where archived stores go; a directory on the same file system"),
+    Option("containers", help="a directory inside of containers: what is live in each is sent too, and kept"),
     Option("deadline", "duration", "how long one store's export may take in one pass", 60.0),
     Option("instance_label", help="the label that tells stores apart; empty: none", default="instance"),
 )

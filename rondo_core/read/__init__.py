@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from rondo_core.read.source_stores import StoresSource as StoresSource
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
-    from rondo_core.read.stores import Below as Below
+    from rondo_core.read.stores import DirectoryScan as DirectoryScan
     from rondo_core.read.stores import StoresReader as StoresReader
     from rondo_core.read.stores import find_stores as find_stores
-    from rondo_core.read.stores import look_below as look_below
     from rondo_core.read.stores import open_reader as open_reader
     from rondo_core.read.stores import open_source as open_source
+    from rondo_core.read.stores import scan_directory as scan_directory
     from rondo_core.read.stores import store_labels as store_labels
+    from rondo_core.read.unmatched import why_unmatched as why_unmatched
 
 _HOME = {
-    "Below": "stores",
+    "DirectoryScan": "stores",
     "Budget": "budget",
     "LABEL": "stores",
     "QueryResult": "query",
@@ -35,10 +36,11 @@ _HOME = {
     "open_source": "stores",
     "StoresReader": "stores",
     "find_stores": "stores",
-    "look_below": "stores",
+    "scan_directory": "stores",
     "open_reader": "stores",
     "still_counted": "folded",
     "store_labels": "stores",
+    "why_unmatched": "unmatched",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them
 __getattr__, __dir__ = names_of(__name__, _HOME)

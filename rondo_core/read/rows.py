@@ -155,11 +155,17 @@ class SlabReader:
         return Rows(buckets, copied) if good is None else Rows(buckets[good], copied)
 
     def copy(
-        self, index: Index, keep: slice | NDArray[np.intp], picked: Any, cells: Sequence[str]
+        self,
+        index: Index,
+        keep: slice | NDArray[np.intp],
+        picked: Any,
+        cells: Sequence[str],
+        *,
+        by_series: bool = False,
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.bool_] | None]:
         """Copy the rows at the positions `keep` of the index.
 
-        Args: `picked`: see `picker`.
+        Args: `picked`: see `picker`; `by_series`: a column's cells are to lie side by side, where they are numbers.
         Returns: cell -> [rows, columns], and which of the positions these are: None for all.
         """
         slab, words, copied = self.slab, self._words, {}
@@ -169,6 +175,8 @@ class SlabReader:
             if alone:
                 slots = index.slots if keep is index.whole else index.slots[keep]
                 copied[cell] = _column(slab, index, cell, picked.start)[slots][:, None]
+            elif by_series and index.slices and keep.__class__ is slice and slab.block(cell).ndim == 2:
+                copied[cell] = _take_columns(slab.block(cell), index, keep, picked)
             else:
                 copied[cell] = _take(slab.block(cell), index, keep, picked)
         if words[_GENERATION] == index.generation and (
@@ -257,6 +265,18 @@ def _take(block: NDArray[Any], index: Index, keep: slice | NDArray[np.intp], pic
         return some
     crossed: NDArray[Any] = block[slots[:, None], picked]
     return crossed
+
+
+def _take_columns(block: NDArray[Any], index: Index, keep: slice, picked: Any) -> NDArray[Any]:
+    """Copy as `_take` does, each column's cells side by side."""
+    n_columns = picked.stop - picked.start if picked.__class__ is slice else len(picked)
+    columns = np.empty((n_columns, keep.stop - keep.start), block.dtype)
+    at = 0
+    for part in index.slices if keep is index.whole else _cut(index.slices, keep):
+        rows = block[part, picked]
+        columns[:, at : at + len(rows)] = rows.T
+        at += len(rows)
+    return columns.T
 
 
 def _cut(slices: tuple[slice, ...], keep: slice) -> tuple[slice, ...]:

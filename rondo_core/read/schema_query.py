@@ -32,7 +32,8 @@ _TRIES = 8
 class Plan:
     """What to read of one schema: which series, of which tier (None: stitched), through which consolidator.
 
-    Attributes: `needs`, the statistics; `plain`: in the finest tier the samples themselves are the reading.
+    Attributes: `needs`, the statistics; `plain`: in the finest tier the samples themselves are the reading;
+        `by_series`: what is copied has the values of a series side by side, not those of a row.
     """
 
     series: tuple[Series, ...]
@@ -41,6 +42,7 @@ class Plan:
     consolidator: Consolidator
     needs: tuple[str, ...]
     plain: bool
+    by_series: bool = False
 
 
 @attrs.frozen(eq=False)
@@ -71,7 +73,9 @@ class SchemaQuery:
         """Give the start of the newest bucket of the finest tier, ns since the epoch; 0 where there is none."""
         return self.readers[0].index().last * self._intervals_ns[0]
 
-    def plan(self, series: Sequence[Series], tier: int | None, consolidator: Consolidator) -> Plan:
+    def plan(
+        self, series: Sequence[Series], tier: int | None, consolidator: Consolidator, *, by_series: bool = False
+    ) -> Plan:
         """Fix what to read of these series, all of this schema.
 
         Raises: ConsolidatorError: the tier does not keep what the consolidator needs.
@@ -86,7 +90,8 @@ class SchemaQuery:
         needs = tuple(dict.fromkeys((*consolidator.needs, COVERAGE)))
         plain = consolidator.of_one and self.schema.kind != "summary"
         plain = plain and not (self.schema.peaks and {"min", "max"} & set(needs))
-        return Plan(tuple(series), picker([each.column for each in series]), tier, consolidator, needs, plain)
+        picked = picker([each.column for each in series])
+        return Plan(tuple(series), picked, tier, consolidator, needs, plain, by_series)
 
     def _keeps(self, tier: int, needs: Sequence[str]) -> bool:
         return _keeps(self.schema, tier, needs)
@@ -166,7 +171,7 @@ class SchemaQuery:
         interval_ns = self._intervals_ns[tier]
         keep = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
         if plan.plain and not tier:
-            copied, good = reader.copy(index, keep, plan.picked, ("last",))
+            copied, good = reader.copy(index, keep, plan.picked, ("last",), by_series=plan.by_series)
             stamps, intervals = index.stamps, index.intervals
             if keep is not index.whole:
                 stamps, intervals = stamps[keep], intervals[keep]
@@ -182,7 +187,7 @@ class SchemaQuery:
         schema, reader = self.schema, self.readers[tier]
         kept = schema.cells(tier)
         cells = tuple(dict.fromkeys(cell for name in plan.needs for cell in cells_for(schema.kind, kept, name)))
-        copied, good = reader.copy(index, keep, plan.picked, cells)
+        copied, good = reader.copy(index, keep, plan.picked, cells, by_series=plan.by_series)
         with np.errstate(all="ignore"):  # whatever the owner's program asks of its own arithmetic
             statistics = complete_statistics(schema.kind, copied if tier else cell_statistics(schema.kind, copied))
         stamps, intervals = index.stamps[keep], index.intervals[keep]
@@ -214,6 +219,8 @@ class SchemaQuery:
     def _rows(self, plan: Plan, span: Range) -> tuple[Any, Any, dict[str, Any]] | None:
         """Read timestamps, intervals and statistics, ascending, of all tiers; None: the finest alone has all rows."""
         depth = self._depth(plan)
+        if depth == 1:
+            return None
         parts: list[tuple[Any, Any, dict[str, Any], bool]] = []
         for _ in range(_TRIES):  # a row that is given away meanwhile is had from the next tier
             stitch = self._stitch(depth)
@@ -224,14 +231,17 @@ class SchemaQuery:
             filled = [(tier, keep) for tier, keep in chosen if _count(keep)]
             if len(filled) < 2 and (not filled or filled[0][0] == 0):
                 return None
-            parts = [self._part(plan, tier, stitch.indexes[tier], keep) for tier, keep in filled]
+            # The coarsest first, which is older as a rule: then all is in the order of time already.
+            parts = [self._part(plan, tier, stitch.indexes[tier], keep) for tier, keep in reversed(filled)]
             if all(part[3] for part in parts):
                 break
         stamps = np.concatenate([part[0] for part in parts])
+        intervals = np.concatenate([part[1] for part in parts])
+        statistics = {name: np.concatenate([part[2][name] for part in parts]) for name in plan.needs}
+        if (stamps[1:] >= stamps[:-1]).all():
+            return stamps, intervals, statistics
         order = np.argsort(stamps, kind="stable")
-        intervals = np.concatenate([part[1] for part in parts])[order]
-        statistics = {name: np.concatenate([part[2][name] for part in parts])[order] for name in plan.needs}
-        return stamps[order], intervals, statistics
+        return stamps[order], intervals[order], {name: each[order] for name, each in statistics.items()}
 
     def _depth(self, plan: Plan) -> int:
         """Count the tiers, from the finest on, that keep what the plan needs."""

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from rondo_core.model import layout
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
-from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
+from rondo_core.read.source_names import OF_GROWTH, Choice, Chosen, SourceMatcher, SourceNames
 from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
 from rondo_core.read.source_values import (
     FOR_EVER_NS,
@@ -30,8 +29,7 @@ from rondo_core.read.source_values import (
     weights_of,
     zeroes_ms,
 )
-from rondo_core.storage.files import Closes
-from rondo_core.storage.runs import read_runs
+from rondo_core.storage.files import Closeable
 from rondo_core.units import format_duration
 
 if TYPE_CHECKING:
@@ -39,7 +37,9 @@ if TYPE_CHECKING:
     from rondo_core.read.budget import Budget
     from rondo_core.read.store_reader import View
 
-# Labels, timestamps_ms int64 [n], float64 [n] or histograms, and where a coarser tier answers weights, float64 [n].
+_WORTH_A_WORD = 0.1  # of the time that is asked for, where points are too far apart
+# Labels, timestamps_ms int64 [n], float64 [n] or histograms, and where a coarser tier answers weights, float64 [n]. To
+# whose hint `takes_blocks` series with the same timestamps may be one: a list of labels, and float64 [series, n].
 Selected = tuple[Any, ...]
 
 
@@ -54,7 +54,7 @@ class ReadHint(Protocol):
         """Tell whoever asked something about the answer."""
 
 
-class StoreSource(Closes):
+class StoreSource(Closeable):
     """The series of one store. Any thread may ask, at the same time as others.
 
     Attributes: `errors`, what was left out, a line each: nothing, of one store.
@@ -121,7 +121,7 @@ class StoreSource(Closes):
 
     def close(self) -> None:
         """Close the store, where it was opened for this source."""
-        if isinstance(self._view, Closes):
+        if isinstance(self._view, Closeable):
             self._view.close()
 
 
@@ -138,17 +138,16 @@ def metadata_of(several: Iterable[SourceNames]) -> dict[str, tuple[str, str, str
 def lives_of(view: View, now_ns: int | None) -> Lives:
     """Find when the lives that a store recorded ended."""
     newest_ns = view.newest_ns()
-    runs = read_runs(view.folder / layout.RUNS_FILE)
-    stamps = [view.reader(schema.name).index().stamps for schema in view.meta.schemas] if len(runs) > 1 else []
-    ends = set()
-    for run in runs[1:]:
-        before = [int(each[at - 1]) for each in stamps if (at := int(each.searchsorted(run.opened_ns)))]
-        if before:
-            ends.add(stale_ms(max(before)))
+    runs = view.runs()
+    opened = np.array([run.opened_ns for run in runs[1:]], np.int64)
+    before = np.zeros(len(opened), np.int64)
+    for schema in view.meta.schemas if len(opened) else ():
+        stamps = view.reader(schema.name).index().stamps
+        at = stamps.searchsorted(opened)
+        before[at > 0] = np.maximum(before[at > 0], stamps[at[at > 0] - 1])
     closed_ns = view.closed_ns(now_ns)
-    if closed_ns == FOR_EVER_NS and newest_ns:
-        ends.add(stale_ms(newest_ns))
-    return Lives(np.array(sorted(ends), np.int64), closed_ns)
+    newest = {*before[before > 0].tolist(), *([newest_ns] if closed_ns == FOR_EVER_NS and newest_ns else ())}
+    return Lives(np.array([stale_ms(each) for each in sorted(newest)], np.int64), closed_ns)
 
 
 class OpenRows:
@@ -183,16 +182,21 @@ def read_chosen(
     for each in chosen:
         groups.setdefault((each.series.schema, each.column), []).append(each)
     found: list[Selected] = []
-    coarse: set[int] = set()
+    coarse: dict[int, int] = {}
     for (_, column), several in groups.items():
         if column == HISTOGRAM:
             found += read_native(store, several, choice.func, span_ms, coarse)
         elif column == BUCKETS:
             buckets += read_buckets(store, several, span_ms, coarse)
         else:
-            found += _read_samples(store, several, choice.func, span_ms, coarse)
+            blocks = bool(getattr(hint, "takes_blocks", False))
+            found += _read_samples(store, several, choice.func, span_ms, coarse, blocks=blocks)
     if coarse and hint is not None:
         hint.note(coarse_words(coarse))
+        range_ns, span_ns = getattr(hint, "range_ms", 0) * NS_PER_MS, (span_ms[1] - span_ms[0]) * NS_PER_MS
+        too_long = {length: covered for length, covered in coarse.items() if range_ns < 2 * length}
+        if choice.func in OF_GROWTH and sum(too_long.values()) > span_ns * _WORTH_A_WORD:
+            hint.note(short_range_words(choice.func, range_ns, max(too_long)))
     return found
 
 
@@ -202,8 +206,14 @@ def coarse_words(lengths_ns: Iterable[int]) -> str:
     return f"older points stand for {lengths} each: they hold its last value, sums and extremes, not the time of each"
 
 
+def short_range_words(func: str, range_ns: int, length_ns: int) -> str:
+    """Say why a function of two points has no value where a range holds one of them at most."""
+    wanted, given, length = map(format_duration, (2 * length_ns, range_ns, length_ns))
+    return f"{func} needs two points: where these are {length} apart [{given}] may have none; give [{wanted}] or more"
+
+
 def _read_samples(
-    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int]
+    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: dict[int, int], *, blocks: bool
 ) -> list[Selected]:
     schema, column = store.schema(several[0].series.schema), several[0].column
     series = [each.series for each in several]
@@ -219,6 +229,8 @@ def _read_samples(
     if zeroes is not None:
         sampled.add_zeroes(zeroes)
     sampled.end_lives(store.lives.within(span_ms))
+    if blocks and (block := sampled.block()) is not None:
+        return [([each.labels for each in several], *block)]
     found = []
     for index, each in enumerate(several):
         if (read := sampled.of(index)) is not None:

@@ -136,6 +136,8 @@ class DeadStore:
         if rows is None:
             with self._opened([name]) as (query,):
                 rows = read_rows(query, series, needs, ALL_MS, FOR_EVER_NS, None)
+            for each in rows.statistics.values():
+                each.setflags(write=False)
             self._kept.keep(key, rows)
         if budget is not None:
             within = rows.between(*span_ms)

@@ -15,6 +15,8 @@ LE = "le"
 QUANTILE = "quantile"
 # Functions that read what a total has grown by.
 OF_TOTALS = frozenset({"rate", "increase", "irate"})
+# Functions that need two points of a range.
+OF_GROWTH = OF_TOTALS | {"delta", "idelta", "deriv", "predict_linear"}
 _INDEXED = 16  # series of a name; of fewer each is looked at
 
 
@@ -53,6 +55,9 @@ class Choice:
         # The labels of which one value is chosen, so that whoever has an index need not look at each series.
         self.equal = {each.name: value for each in equal if (value := getattr(each, "value", ""))}
         self._names = [_remembering(each) for each in matchers if each.name == NAME]
+        # The one name that may be chosen; None: there may be others.
+        named = [each for each in matchers if each.name == NAME and getattr(each, "op", "") == "="]
+        self.name: str | None = getattr(named[0], "value", None) if named else None
         self._le = [_remembering(each) for each in matchers if each.name == LE]
         self._others = [(each.name, _remembering(each)) for each in matchers if each.name not in {NAME, LE}]
 
@@ -100,6 +105,7 @@ class SourceNames:
         self._columns = {each.name: all_columns(each.kind, sketched=each.sketch) for each in schemas}
         self._seen = dict.fromkeys(self._columns, 0)
         self._groups: dict[tuple[str, str], list[Series]] = {}
+        self._sent: dict[str, list[tuple[str, Column, list[Series]]]] = {}
         self._owners: dict[str, int] = {}
         self._by_value: dict[tuple[str, str, str], tuple[int, dict[str, list[Series]]]] = {}
 
@@ -124,7 +130,7 @@ class SourceNames:
         """
         found: list[Chosen] = []
         seen: set[object] = set()
-        for name, column, several in self.groups():
+        for name, column, several in self._named(choice):
             if not choice.takes_name(name, column):
                 continue
             shared = bool(column.quantile) or self._owners[name + column.suffix] > 1
@@ -139,6 +145,13 @@ class SourceNames:
                     seen.add(key)
                 found.append(Chosen(labels, series, column))
         return found
+
+    def _named(self, choice: Choice) -> Iterable[tuple[str, Column, list[Series]]]:
+        """Give the groups of which a name may be chosen, as `groups` does."""
+        if choice.name is None:
+            return self.groups()
+        self._take_new()
+        return tuple(self._sent.get(choice.name, ()))
 
     def _candidates(self, several: list[Series], choice: Choice, winning: Mapping[str, str]) -> Sequence[Series]:
         """Give the series of a group that may be chosen: by an index, where one value of a label is asked for."""
@@ -168,5 +181,6 @@ class SourceNames:
                     several = self._groups[schema, series.name] = []
                     for column in self._columns[schema]:
                         sent = series.name + column.suffix
+                        self._sent.setdefault(sent, []).append((series.name, column, several))
                         self._owners[sent] = self._owners.get(sent, 0) + (column != HISTOGRAM and not column.quantile)
                 several.append(series)

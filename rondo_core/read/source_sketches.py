@@ -19,7 +19,7 @@ _SERIES_AT_ONCE = 16
 
 
 def read_native(
-    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: set[int]
+    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: dict[int, int]
 ) -> list[tuple[Any, ...]]:
     """Read sketches as native histograms: each bucket's own, or for a rate running totals."""
     running, found = func in OF_TOTALS, []
@@ -61,7 +61,7 @@ class BucketTotals:
 
 
 def read_buckets(
-    store: StoreRows, several: Sequence[Chosen], span_ms: Bounds, coarse: set[int]
+    store: StoreRows, several: Sequence[Chosen], span_ms: Bounds, coarse: dict[int, int]
 ) -> Iterator[BucketTotals]:
     """Read sketches as running totals, for `buckets_of` together with those of other stores."""
     for each, rows, cells, sums, zero_ms in _read(store, several, span_ms, MAX_BUCKET_SCALE, running=True):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from rondo_core.clock import wall_ns
-from rondo_core.errors import OpenFilesError, StoreError, one_line
+from rondo_core.errors import OpenFilesError, QueryLimitError, StoreError, one_line
 from rondo_core.model import layout
 from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
@@ -20,7 +20,7 @@ from rondo_core.read.source_histograms import SketchHistograms, joined
 from rondo_core.read.source_names import Choice, SourceMatcher, SourceNames
 from rondo_core.read.source_sketches import BucketTotals, buckets_of
 from rondo_core.read.store_reader import StoreReader
-from rondo_core.storage.files import Closes
+from rondo_core.storage.files import Closeable
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.runs import read_runs
 
@@ -33,7 +33,7 @@ _PLAIN = 3  # items of a series without weights
 
 
 class FoundStores(Protocol):
-    """What was found below a directory; see `stores.Below`."""
+    """What was found below a directory; see `stores.DirectoryScan`."""
 
     @property
     def stores(self) -> list[Path]:
@@ -48,7 +48,7 @@ class FoundStores(Protocol):
         """What is not looked at."""
 
 
-class StoresSource(Closes):
+class StoresSource(Closeable):
     """The series of every store below a directory. Threads may share it; they read one after the other.
 
     What cannot be read is left out and stands in `errors`.
@@ -57,7 +57,7 @@ class StoresSource(Closes):
     def __init__(
         self,
         directory: str | Path,
-        look_below: Callable[[Path], FoundStores],
+        scan_directory: Callable[[Path], FoundStores],
         label: str,
         *,
         clock: Callable[[], int] = wall_ns,
@@ -65,10 +65,11 @@ class StoresSource(Closes):
     ) -> None:
         """Look at no store yet; `open_source` and `StoresReader.source` make one.
 
-        Args: `look_below` finds the stores; `label` is that which tells them apart; others: as `StoreSource`.
+        Args: `scan_directory` finds the stores; `label` is that which tells them apart; others: as `StoreSource`.
         """
-        self.path, self._look_below, self._label = Path(directory), look_below, label
+        self.path, self._scan_directory, self._label = Path(directory), scan_directory, label
         self.errors: list[str] = []
+        self.unread: list[str] = []
         self._clock, self._budget = clock, budget
         self._kept = KeptRows()
         self._dead: dict[Path, DeadStore] = {}
@@ -89,7 +90,7 @@ class StoresSource(Closes):
 
         Series of several stores that are told apart by no label are one. Raises: as `StoreSource.select`.
         """
-        notes = _Notes(getattr(hint, "func", "") or "")
+        notes = _Notes(getattr(hint, "func", "") or "", getattr(hint, "range_ms", 0))
         choice, span, found = Choice(matchers, notes.func), (start_ms, end_ms), list[Selected]()
         now_ns = self._clock()
         buckets = list[BucketTotals]()
@@ -154,7 +155,7 @@ class StoresSource(Closes):
 
     def is_live(self) -> bool:
         """Say whether a process writes one of the stores."""
-        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._look_below(self.path).stores)
+        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._scan_directory(self.path).stores)
 
     def is_outdated(self) -> bool:
         """Say that it is not: each question is asked of the stores that are there."""
@@ -163,8 +164,8 @@ class StoresSource(Closes):
     def _each(self, read: Callable[[str, DeadStore | StoreReader, dict[str, str]], None]) -> None:
         """Call with each store that is there by now, its name and the labels that tell it from the others."""
         with self._lock:
-            below = self._look_below(self.path)
-            self.errors = below.errors + below.passed
+            below = self._scan_directory(self.path)
+            self.errors, self.unread = below.errors + below.passed, []
             paths = still_counted(below.stores, self.errors)
             there = set(paths)
             for path in [each for each in self._dead if each not in there]:
@@ -175,10 +176,11 @@ class StoresSource(Closes):
                     store = self._store(path)
                     own = store.labels if isinstance(store, DeadStore) else store.meta.labels
                     read(name, store, {self._label: name, **dict(own)})
-                except OpenFilesError:
+                except (OpenFilesError, QueryLimitError):  # of whoever asks, and no fault of a store
                     raise
                 except (StoreError, OSError, ValueError) as error:
                     self.errors.append(one_line(error))
+                    self.unread.append(self.errors[-1])
 
     def _store(self, path: Path) -> DeadStore | StoreReader:
         version = version_of(path)
@@ -217,8 +219,8 @@ class StoresSource(Closes):
 class _Notes:
     """What was noted of many stores, each text once."""
 
-    def __init__(self, func: str) -> None:
-        self.func, self.texts = func, dict[str, None]()
+    def __init__(self, func: str, range_ms: int) -> None:
+        self.func, self.range_ms, self.texts = func, range_ms, dict[str, None]()
 
     def note(self, text: str, /) -> None:
         self.texts[text] = None

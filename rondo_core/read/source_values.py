@@ -6,6 +6,7 @@ A point's timestamp is the start of the last of the finest buckets in its own, a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 import attrs
@@ -87,9 +88,12 @@ class StitchedRows:
 
     def rows(self, keep: Any) -> StitchedRows:
         """Give some of the rows."""
+        if keep.__class__ is slice and keep == slice(0, len(self.stamps_ms)):
+            return self
         cut = {name: each[keep] for name, each in self.statistics.items()}
         stamps, starts, intervals = self.stamps_ms[keep], self.starts_ns[keep], self.intervals_ns[keep]
-        return StitchedRows(stamps, starts, intervals, cut, self.finest_ns, bool((intervals > self.finest_ns).any()))
+        coarse = self.coarse and bool((intervals > self.finest_ns).any())
+        return StitchedRows(stamps, starts, intervals, cut, self.finest_ns, coarse)
 
     def n_bytes(self) -> int:
         """Count the bytes of its arrays."""
@@ -99,9 +103,12 @@ class StitchedRows:
         """Give the places of the rows that are neither before the start nor after the end."""
         return slice(*self.stamps_ms.searchsorted((start_ms, end_ms + 1)).tolist())
 
-    def coarse_ns(self) -> set[int]:
-        """Give the lengths of the buckets that coarser tiers gave."""
-        return set(np.unique(self.intervals_ns[self.intervals_ns > self.finest_ns]).tolist()) if self.coarse else set()
+    def coarse_ns(self) -> dict[int, int]:
+        """Give the lengths of the buckets that coarser tiers gave, and how much time those of each length cover."""
+        if not self.coarse:
+            return {}
+        lengths, counts = np.unique(self.intervals_ns[self.intervals_ns > self.finest_ns], return_counts=True)
+        return dict(zip(lengths.tolist(), (lengths * counts).tolist(), strict=True))
 
 
 def read_rows(
@@ -114,11 +121,18 @@ def read_rows(
     finest_ns = query.schema.tiers[0].interval_ns
     first, last = span_ms
     span = Range(max(0, first * NS_PER_MS - finest_ns), (last + 1) * NS_PER_MS + finest_ns)
-    plan = query.plan(series, None, Consolidator("source", KINDS, needs, _unread, of_one=True))
+    plan = query.plan(series, None, _unread_consolidator(needs), by_series=True)
     starts, intervals, statistics = query.statistics(plan, span, budget)
+    coarse = bool((intervals > finest_ns).any())
     ends = starts + intervals
-    rows = StitchedRows((ends - finest_ns) // NS_PER_MS, starts, intervals, statistics, finest_ns, coarse=False)
+    stamps_ms = ((ends - finest_ns) if coarse else starts) // NS_PER_MS
+    rows = StitchedRows(stamps_ms, starts, intervals, statistics, finest_ns, coarse)
     return rows.rows(slice(0, int(ends.searchsorted(closed_ns, "right"))))
+
+
+@lru_cache(64)
+def _unread_consolidator(needs: Needs) -> Consolidator:
+    return Consolidator("source", KINDS, needs, _unread, of_one=True)
 
 
 def _unread(*_: Any) -> Any:
@@ -171,23 +185,27 @@ class Sampled:
     def __init__(
         self, stamps_ms: NDArray[np.int64], values: NDArray[np.float64], weights: NDArray[np.float64] | None = None
     ) -> None:
-        """Take values and weights, [rows, series]; NaN: no sample."""
+        """Take values and weights, [rows, series]; NaN: no sample. They are not written to."""
         self.stamps_ms = stamps_ms
-        self.values = np.ascontiguousarray(values.T)
+        self.values = values.T if values.strides[0] == values.itemsize else np.ascontiguousarray(values.T)
         self.weights = None if weights is None else np.ascontiguousarray(weights.T)
         self.there: Any = ~np.isnan(self.values)
-        self._real: Any = self.there.any(axis=1)
         self._dense: Any = self.there.all(axis=1)
+        self._real: Any = self._dense if len(stamps_ms) and self._dense.all() else self.there.any(axis=1)
 
     def add_zeroes(self, zeroes_ms: NDArray[np.int64]) -> None:
         """Let each series have a sample of 0 where its total was; negative: it has none."""
         has = np.flatnonzero(zeroes_ms >= 0)
         if len(has):
+            given = self.values
             self._widen(np.unique(zeroes_ms[has]))
             at = self.stamps_ms.searchsorted(zeroes_ms[has])
             free = ~self.there[has, at]
+            if self.values is given:
+                self.values = given.copy()
             self.values[has[free], at[free]] = 0.0
             self.there[has[free], at[free]] = True
+            self._real = self._real.copy()
             self._real[has] = True
             self._dense = self.there.all(axis=1)
 
@@ -197,7 +215,7 @@ class Sampled:
         if len(new):
             self._widen(new)
             at = self.stamps_ms.searchsorted(new)
-            self.values.view(np.uint64)[:, at] = STALE_BITS
+            self.values.view(np.uint64)[:, at] = STALE_BITS  # widened, it is a copy
             self.there[:, at] = True
             self._dense = self.there.all(axis=1)
 
@@ -223,6 +241,13 @@ class Sampled:
             weights[:, at] = self.weights
             self.weights = weights
         self.stamps_ms, self.values, self.there = whole, values, there
+
+    def block(self) -> tuple[Any, ...] | None:
+        """Give timestamps, values and weights, if any, of all series, [series, instants]; None: some have no sample."""
+        if not (len(self.stamps_ms) and self._dense.all()):
+            return None
+        found = self.stamps_ms, self.values
+        return found if self.weights is None else (*found, self.weights)
 
     def of(self, index: int) -> tuple[Any, ...] | None:
         """Give one series' timestamps, values and, where there are any, weights; None: it has no sample."""

@@ -22,11 +22,11 @@ from rondo_core.read.schema_query import Plan, SchemaQuery
 from rondo_core.read.series_index import SeriesIndex
 from rondo_core.storage.directory import Meta, read_meta
 from rondo_core.storage.events import Event, read_ring
-from rondo_core.storage.files import Closes, Folder
+from rondo_core.storage.files import Closeable, Folder
 from rondo_core.storage.lock import writer_pid
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
-from rondo_core.storage.runs import Run, newest_run, read_runs
+from rondo_core.storage.runs import Run, RunsFile
 from rondo_core.storage.slab import Slab
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class View:
         self._index = SeriesIndex(registry)
         self._prepared: dict[Any, PreparedQuery] = {}
         self._names: SourceNames | None = None
+        self._runs = RunsFile(folder / layout.RUNS_FILE)
+
+    def runs(self) -> list[Run]:
+        """Give who wrote the store and how each run ended, oldest first; the last 127."""
+        return list(self._runs.runs())
 
     def writer_pid(self) -> int | None:
         """Tell which process writes the store now; None where none does."""
@@ -306,7 +311,7 @@ class PreparedQuery:
         return asked.anchored(self._view.end_ns() - 1 if now_ns is None else now_ns)
 
 
-class StoreReader(Closes, View):
+class StoreReader(Closeable, View):
     """A store opened for reading only. Any number of processes may; the files may be read-only."""
 
     def __init__(self, path: str | Path | Folder) -> None:
@@ -337,13 +342,10 @@ class StoreReader(Closes, View):
         if not self.folder.is_at_its_path():
             return True
         try:
-            return _known_by(newest_run(self.folder / layout.RUNS_FILE)) != self._last
+            runs = self._runs.runs()
         except RondoError:
             return True
-
-    def runs(self) -> list[Run]:
-        """Give who wrote the store and how each run ended, oldest first; the last 127."""
-        return read_runs(self.folder / layout.RUNS_FILE)
+        return _known_by(runs[-1] if runs else None) != self._last
 
     def close(self) -> None:
         """Release the files."""

@@ -30,7 +30,7 @@ from rondo_core.read.folded import ended_stores, marks_of, still_counted
 from rondo_core.read.query import QueryResult
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
-from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closes
+from rondo_core.storage.files import NO_MORE_FILES, UNFINISHED, Closeable
 from rondo_core.storage.lock import writer_pid
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ _NONE = QueryResult((), ())
 
 
 @attrs.frozen
-class Below:
+class DirectoryScan:
     """What lies below a directory, at most four levels down.
 
     Attributes:
@@ -64,49 +64,49 @@ class Below:
     passed: list[str] = attrs.field(factory=list)
 
 
-def look_below(directory: Path, leave_out: os.stat_result | None = None) -> Below:
+def scan_directory(directory: Path, leave_out: os.stat_result | None = None) -> DirectoryScan:
     """Look for stores below the directory; links are not followed, and no entry ends the search.
 
     Args: `leave_out`: a directory, as os.stat gives it, that is passed over with all that is below it.
     Raises: OpenFilesError: this process may open no more files.
     """
-    below, level = Below(), [directory]
+    scan, level = DirectoryScan(), [directory]
     for _ in range(MAX_DEPTH):
-        level = [path for each in level for path in _look_into(each, below, leave_out)]
+        level = [path for each in level for path in _scan_entries(each, scan, leave_out)]
     for each in level:
-        deeper = Below()
-        if _look_into(each, deeper, None) or deeper.stores:
+        deeper = DirectoryScan()
+        if _scan_entries(each, deeper, None) or deeper.stores:
             what = f"it lies {MAX_DEPTH} levels down, and what is in it is not looked at"
-            below.passed.append(printable(f"{each}: {what}"))
-    return below
+            scan.passed.append(printable(f"{each}: {what}"))
+    return scan
 
 
 def find_stores(directory: Path) -> Iterator[Path]:
-    """Give every store below the directory, as `look_below` does."""
-    yield from look_below(directory).stores
+    """Give every store below the directory, as `scan_directory` does."""
+    yield from scan_directory(directory).stores
 
 
-def _look_into(directory: Path, below: Below, leave_out: os.stat_result | None) -> list[Path]:
+def _scan_entries(directory: Path, scan: DirectoryScan, leave_out: os.stat_result | None) -> list[Path]:
     """Sort the entries of one directory; give those that may have stores below them."""
     inner = []
-    for entry in _entries(directory, below):
+    for entry in _entries(directory, scan):
         path = directory / entry.name
         try:
             if entry.is_dir(follow_symlinks=False):
-                if _may_hold_stores(entry, path, below, leave_out):
+                if _may_hold_stores(entry, path, scan, leave_out):
                     inner.append(path)
             elif what := _passed_over(entry, path):
-                below.passed.append(printable(f"{path}: {what}"))
+                scan.passed.append(printable(f"{path}: {what}"))
         except FileNotFoundError:
             continue
         except OSError as error:
-            below.errors.append(_forbidden(path, error))
+            scan.errors.append(_forbidden(path, error))
         except StoreError as error:
-            below.errors.append(one_line(error))
+            scan.errors.append(one_line(error))
     return inner
 
 
-def _entries(directory: Path, below: Below) -> list[os.DirEntry[str]]:
+def _entries(directory: Path, scan: DirectoryScan) -> list[os.DirEntry[str]]:
     try:
         return sorted(os.scandir(directory), key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):  # it went meanwhile
@@ -114,20 +114,22 @@ def _entries(directory: Path, below: Below) -> list[os.DirEntry[str]]:
     except OSError as error:
         if error.errno in NO_MORE_FILES:
             raise OpenFilesError(str(directory)) from None
-        below.errors.append(_forbidden(directory, error))
+        scan.errors.append(_forbidden(directory, error))
         return []
 
 
-def _may_hold_stores(entry: os.DirEntry[str], path: Path, below: Below, leave_out: os.stat_result | None) -> bool:
+def _may_hold_stores(
+    entry: os.DirEntry[str], path: Path, scan: DirectoryScan, leave_out: os.stat_result | None
+) -> bool:
     """Note what a directory is; say whether it is none of all that, and is looked into."""
     if entry.name.endswith(UNFINISHED):
-        below.unfinished.append(path)
+        scan.unfinished.append(path)
     elif leave_out is not None and entry.inode() == leave_out.st_ino and os.path.samestat(os.lstat(path), leave_out):
         return False
     elif not _is_utf8(entry.name):
-        below.errors.append(printable(f"{path}: its name is not UTF-8; rename it"))
+        scan.errors.append(printable(f"{path}: its name is not UTF-8; rename it"))
     elif is_store(path):
-        below.stores.append(path)
+        scan.stores.append(path)
     else:
         return True
     return False
@@ -173,7 +175,7 @@ def _forbidden(path: Path, error: OSError) -> str:
     return printable(f"{path}: {os.strerror(error.errno or 0)}; check its owner and mode")
 
 
-class StoresReader(Closes):
+class StoresReader(Closeable):
     """Every store below a directory, opened for reading, as many at a time as the process may well have open.
 
     What cannot be read is left out and stands in `errors`, as does what was passed over. Threads may share it.
@@ -207,11 +209,11 @@ class StoresReader(Closes):
     def _open_all(self) -> None:
         """Open each store that is there, but for those that a store of the ended has taken in."""
         self.close()
-        below = look_below(self.path)
-        self._odd, self._failed = below.errors + below.passed, {}
-        self._ended = ended_stores(below.stores)
+        scan = scan_directory(self.path)
+        self._odd, self._failed = scan.errors + scan.passed, {}
+        self._ended = ended_stores(scan.stores)
         self._marks = marks_of(self._ended)
-        counts = still_counted(below.stores, self._odd)
+        counts = still_counted(scan.stores, self._odd)
         self.paths = {str(path.relative_to(self.path)): path for path in counts}
         readable = {name for name, _ in self.opened()}
         self.paths = {name: path for name, path in self.paths.items() if name in readable}
@@ -313,7 +315,7 @@ class StoresReader(Closes):
             now_ns = self.end_ns() - 1
 
         def read(name: str, reader: StoreReader) -> list[Event]:
-            return [attrs.evolve(event, store=name) for event in reader.events(asked, now_ns=now_ns)]
+            return [event._replace(store=name) for event in reader.events(asked, now_ns=now_ns)]
 
         return sorted((each for found in self.of_each(read) for each in found), key=lambda event: event.time_ns)
 
@@ -369,7 +371,7 @@ class StoresReader(Closes):
         """Give the directory as a source of PromQL, which looks for its stores by itself, and is to be closed."""
         from rondo_core.read.source_stores import StoresSource
 
-        return StoresSource(self.path, look_below, LABEL, clock=clock, budget=budget)
+        return StoresSource(self.path, scan_directory, LABEL, clock=clock, budget=budget)
 
     def of_each(self, read: Callable[[str, StoreReader], T]) -> list[T]:
         """Give what is read of each store; one that turns out to be damaged meanwhile is left out."""
@@ -473,7 +475,7 @@ def open_source(
         return StoreReader(path).source(clock=clock, budget=budget)
     from rondo_core.read.source_stores import StoresSource
 
-    return StoresSource(path, look_below, LABEL, clock=clock, budget=budget)
+    return StoresSource(path, scan_directory, LABEL, clock=clock, budget=budget)
 
 
 def open_reader(path: str | Path) -> StoreReader | StoresReader:
@@ -488,7 +490,7 @@ def _holds_stores(root: Path) -> bool:
     """Say whether a path is a directory of stores. Raises: StoreError: it may not be looked into."""
     try:
         many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing
-        below = look_below(root) if many else Below()
+        scan = scan_directory(root) if many else DirectoryScan()
     except OSError as error:
         raise StoreError(f"{root}: {os.strerror(error.errno or 0)}; check its owner and mode") from None
-    return bool(below.stores or below.errors)
+    return bool(scan.stores or scan.errors)

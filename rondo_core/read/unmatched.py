@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 from rondo_core.errors import UnknownSeriesError
 from rondo_core.model.labels import Series
 from rondo_core.model.selector import NAME_KEY, Matcher, Selector
 
+if TYPE_CHECKING:
+    from rondo_core.read.source_names import SourceMatcher
+
 _SHOWN = 5
 # Series and names that are looked at, and characters of one: a guess is not worth more, whoever asks.
 _COMPARED, _LONGEST_COMPARED = 1000, 128
+
+
+class _Source(Protocol):
+    """The label sets that matchers take, and the names of metrics; see `StoreSource`."""
+
+    def series(self, matchers: Sequence[SourceMatcher], /) -> list[dict[str, str]]: ...
+    def metadata(self) -> Mapping[str, tuple[str, str, str]]: ...
 
 
 def no_such_series(selector: Selector, series: Iterable[Series]) -> UnknownSeriesError:
@@ -28,6 +40,32 @@ def no_such_series(selector: Selector, series: Iterable[Series]) -> UnknownSerie
         nearest = _near(selector.name, names := sorted(known), 3) or names[:3]
         return UnknownSeriesError(selector.text, tuple(nearest))
     return UnknownSeriesError(selector.text, (), _why(selector, named))
+
+
+def why_unmatched(source: _Source, matchers: Sequence[SourceMatcher]) -> UnknownSeriesError | None:
+    """Make the error for matchers of PromQL that take no series of a source, which no one has to raise; None: they do.
+
+    Of matchers without a name nothing is said: that would be a look at every label of every series.
+    """
+    given = [(each.name, getattr(each, "op", ""), getattr(each, "value", "")) for each in matchers]
+    names = [value for key, op, value in given if key == NAME_KEY and op == "="]
+    if not names or source.series(matchers):
+        return None
+    rest = [(key, op, value) for key, op, value in given if key != NAME_KEY]
+    conditions = ",".join(f"{key}{op}{json.dumps(value, ensure_ascii=False)}" for key, op, value in rest)
+    text = names[0] + (f"{{{conditions}}}" if rest else "")
+    named = source.series([each for each in matchers if each.name == NAME_KEY])[:_COMPARED]
+    if not named:
+        known = sorted(source.metadata())[:_COMPARED]
+        if names[0] in known:  # of what is served, though not of what may be asked for now
+            return None
+        return UnknownSeriesError(text, tuple(_near(names[0], known, 3) or known[:3]))
+    tests = [each.matches for each in matchers if each.name != NAME_KEY]
+    asked = tuple(Matcher(*each, test) for each, test in zip(rest, tests, strict=True))
+    series = [
+        Series(names[0], tuple((k, v) for k, v in each.items() if k != NAME_KEY), "gauge", "", 0) for each in named
+    ]
+    return UnknownSeriesError(text, (), _why(Selector(text, names[0], asked), series))
 
 
 def _near(word: str, words: Sequence[str], most: int) -> list[str]:

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, get_args
 
 from rondo_core.clock import Clock
 from rondo_core.errors import RondoError, StoreClosedError, StoreForkedError, one_line
@@ -43,7 +43,7 @@ IF_LOCKED = get_args(IfLocked)
 Paths = Callable[[], Iterable[Path]]
 OFF, FORKED = "off", "forked"  # why nothing is kept
 FAR_NS = 1 << 62
-_live: weakref.WeakSet[Inherited] = weakref.WeakSet()
+_live: weakref.WeakSet[ForkableStore] = weakref.WeakSet()
 
 
 class Attachment(Protocol):
@@ -53,7 +53,7 @@ class Attachment(Protocol):
         """End, after the store was closed, which ended the run of this number."""
 
 
-class Inherited(Instruments, abc.ABC):
+class ForkableStore(Instruments, abc.ABC):
     """What a store is beyond one process.
 
     Attributes: `unkept`: why this process keeps nothing of what it records, a word; "": it keeps all.
@@ -72,6 +72,7 @@ class Inherited(Instruments, abc.ABC):
     _events: EventLog | None = None
     _faulthandler = False
     _from_children = -1  # an eventfd, by which children say how many of their samples were not kept
+    _entered = 0  # how many blocks are in it: `open_store` gives the same store to several
     _paths: Paths | None = None  # of stores of a process's own, where its children have such; None: they have none
     _strict: bool
     _tick_s: float | None
@@ -104,9 +105,19 @@ class Inherited(Instruments, abc.ABC):
         self._paths = paths
 
     def attach(self, make: Callable[[Any], Attachment]) -> None:
-        """Have what `make` gives, for this store, closed after it; in a child it is made anew for the child's own."""
-        self._attachment = make(self)
-        self._make_attachment = make
+        """Have what `make` gives, for this store, closed after it; in a child it is made anew for the child's own.
+
+        Where no thread is to be had for it, that is logged, and raised where the store is strict.
+        """
+        try:
+            self._attachment = make(self)
+        except RuntimeError as error:
+            if self._strict:
+                raise
+            self._make_attachment = None
+            self._warn_of_absence("exporters", error)
+        else:
+            self._make_attachment = make
 
     def _complete_in_child(self) -> None:
         """Do what a child's first record had no time for: write its new store to the disk, and make its companion."""
@@ -119,9 +130,17 @@ class Inherited(Instruments, abc.ABC):
         if self._make_attachment is not None and self._attachment is None:
             try:
                 self.attach(self._make_attachment)
-            except (RondoError, RuntimeError) as error:  # the latter: no thread is to be had at the interpreter's end
+            except (RondoError, RuntimeError) as error:  # the latter: no thread is to be had
                 self._make_attachment = None
-                self._notices.warn(f"recording goes on without exporters: {one_line(error)}")
+                self._warn_of_absence("exporters", error)
+
+    def _warn_of_absence(self, what: str, why: Exception) -> None:
+        """Log that recording goes on without `what`, exporters for example."""
+        self._notices.warn(f"recording goes on without {what}: {one_line(why)}")
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled. Raises: TypeError."""
+        raise TypeError(f"{self}: a store is of one process, and is not copied or pickled; open it where it is needed")
 
     def _is_own_process(self) -> bool:
         """Say whether this process is the one that the store was taken up in."""
@@ -193,9 +212,9 @@ class Inherited(Instruments, abc.ABC):
             try:
                 self._thread.start()
             except RuntimeError as error:  # the process may have no more threads: its records go on
-                if not later:
-                    raise
                 self._thread = None
+                if self._strict and not later:
+                    raise
                 self._notices.warn(f"not ticked in process {os.getpid()}: {one_line(error)}")
 
     def _open_in_child(self) -> None:

@@ -211,7 +211,7 @@ class CounterBatch(HandleBatch):
                 header, row = current.header, current.row + self._column
                 for index in range(count):
                     number = source[index]
-                    if not 0.0 <= number < 1e38:  # see `Counter.inc`
+                    if not 0.0 <= number < 1e270:  # see `Counter.inc`
                         return False
                 header[1] += 1
                 for index in range(count):

@@ -17,7 +17,7 @@ from rondo_core.model.labels import (
     cut_value,
     read_given,
 )
-from rondo_core.model.schema import Schema, home_among, home_of_given
+from rondo_core.model.schema import Schema, given_schema_lookup, schema_lookup
 from rondo_core.record.admission import FUNCTION_RAISED
 from rondo_core.record.families import Family
 from rondo_core.record.gauges import Gauge, PeakGauge
@@ -58,7 +58,7 @@ class Declarations:
         self.registry, self._writers, self._notices = registry, writers, notices
         self._before, self._after = before, after
         self._schemas = tuple(schemas)
-        self._home, self._home_of_own = home_of_given(schemas), home_among(schemas)
+        self._schema_for, self._own_schema_for = given_schema_lookup(schemas), schema_lookup(schemas)
         self._handles: dict[tuple[str, Labels], Any] = {}
         self._strict, self._full = strict, set[str]()
         self._beyond: dict[tuple[str, Labels], Any] = {}  # of overflow series, by some that have none of their own
@@ -215,7 +215,7 @@ class Declarations:
         Raises: SchemaError: no schema takes the kind; CapacityError: strict, or rondo's own, and there is no room.
         """
         own = asked.name in HELP
-        schema = (self._home_of_own if own else self._home)(asked, wants)
+        schema = (self._own_schema_for if own else self._schema_for)(asked, wants)
         if schema is None:
             raise SchemaError(f"{asked}: no schema of the store takes this {asked.kind}; make the store with one")
         if wants:

@@ -71,8 +71,7 @@ class Gauge(Handle):
                 now < current.until_ns
                 and now >= current.since_ns
                 and self._changes
-                and number < 1e38
-                and (number > -1e38) is True  # see `Counter.inc`
+                and (((number >= 0.0) is True and number < 1e270) or ((number < 0.0) is True and number > -1e270))
             ):
                 held: cython.double = current.row[self._column]
                 if held == held:  # noqa: PLR0124 - not absent
@@ -164,8 +163,7 @@ class PeakGauge(Gauge):
                 now < current.until_ns
                 and now >= current.since_ns
                 and self._changes
-                and number < 1e38
-                and (number > -1e38) is True  # see `Counter.inc`
+                and (((number >= 0.0) is True and number < 1e270) or ((number < 0.0) is True and number > -1e270))
             ):
                 row = current.row
                 place: cython.Py_ssize_t = self._column

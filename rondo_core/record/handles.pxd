@@ -52,7 +52,7 @@ cdef class Summary(Handle):
         current=Current, now=cython.longlong, row=cython.p_double, count=cython.double, bound=cython.double,
         n=Py_ssize_t, sum0=Py_ssize_t, sum1=Py_ssize_t, min0=Py_ssize_t, min1=Py_ssize_t, max0=Py_ssize_t,
         max1=Py_ssize_t, many=cython.longlong, summed=cython.double, least=cython.double,
-        most=cython.double
+        most=cython.double, mean=cython.double
     )
     cpdef merge(self, number, total, lowest, highest, now_ns=*)
     @cython.locals(

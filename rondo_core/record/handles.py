@@ -171,9 +171,9 @@ class Counter(Handle):
             if now_ns is not None:
                 now = now_ns
             number: cython.double = amount
-            # No finite total becomes infinite; what a float32 holds has numpy compare without a warning. True of
-            # Python's own only: a sum with numpy's may be of fewer digits.
-            if number < 1e38 and (number >= 0.0) is True and now < current.until_ns and now >= current.since_ns:
+            # True of Python's own numbers only: a sum with numpy's may be of fewer digits, and some of them warn of
+            # 1e270, which a float32 has not; no finite total becomes infinite.
+            if (number >= 0.0) is True and number < 1e270 and now < current.until_ns and now >= current.since_ns:
                 current.row[self._column] += number
                 return
         except Exception:  # noqa: BLE001 - whatever another's object does
@@ -211,8 +211,11 @@ class Summary(Handle):
             if now_ns is not None:
                 now = now_ns
             number = value
-            # See `Counter.inc`.
-            if number < 1e38 and (number > -1e38) is True and now < current.until_ns and now >= current.since_ns:
+            if (
+                (((number >= 0.0) is True and number < 1e270) or ((number < 0.0) is True and number > -1e270))
+                and now < current.until_ns
+                and now >= current.since_ns
+            ):  # see `Counter.inc`
                 row = current.row
                 n, sum0, sum1, min0, min1, max0, max1 = self._cells
                 count = row[n]
@@ -249,11 +252,13 @@ class Summary(Handle):
                 now = now_ns
             if (
                 type(number) is int
-                and 0 < (many := number) < 0x7FFFFFFF
-                and (-1e38 < (least := lowest) <= (most := highest)) is True  # see `Counter.inc`
-                and most < 1e38
-                and (many * least <= (summed := total)) is True
-                and summed <= many * most
+                and (many := number) > 0
+                and many < 0x3FFFFFFF
+                and ((least := lowest) <= (most := highest)) is True  # see `Counter.inc`
+                and least > -1e270
+                and most < 1e270
+                and ((mean := (summed := total) / many) >= least) is True
+                and mean <= most
                 and now < current.until_ns
                 and now >= current.since_ns
             ):
@@ -290,7 +295,7 @@ class Summary(Handle):
         numbers = current.writer.floats(values)
         if type(numbers) is array and not self.sketched:
             total, least, most = self._added_up(numbers) if len(numbers) else (0.0, 0.0, 0.0)
-            if -1e38 < least <= most < 1e38 and total - total == 0.0:  # finite, all of them
+            if -1e270 < least <= most < 1e270 and total - total == 0.0:  # finite, all of them
                 if len(numbers):
                     self.merge(len(numbers), total, least, most, now_ns)
                 return
@@ -357,7 +362,7 @@ class SketchedSummary(Summary):
         place = -1
         try:
             number = value
-            plain = number < 1e38 and (number > 0.0) is True  # see `Counter.inc`
+            plain = (number > 0.0) is True and number < 1e270  # see `Counter.inc`
             if not plain and (number == 0.0) is True:
                 place = self._zero
         except Exception:  # noqa: BLE001 - whatever another's object does

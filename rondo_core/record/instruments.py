@@ -204,15 +204,15 @@ class Instruments:
 
     def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
         """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError: others."""
-        forking.load("rondo_core.record.batches_apart")
-        from rondo_core.record.batches_apart import gauge_batch_of
+        forking.load("rondo_core.record.scattered_batches")
+        from rondo_core.record.scattered_batches import gauge_batch_of
 
         return gauge_batch_of(gauges, self._declarations.registry)
 
     def counter_batch(self, counters: Sequence[Counter]) -> CounterBatch:
         """Bind counters, declared one after the other, that one call adds to together. Raises: UsageError: others."""
-        forking.load("rondo_core.record.batches_apart")
-        from rondo_core.record.batches_apart import counter_batch_of
+        forking.load("rondo_core.record.scattered_batches")
+        from rondo_core.record.scattered_batches import counter_batch_of
 
         return counter_batch_of(counters, self._declarations.registry)
 

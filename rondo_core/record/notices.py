@@ -30,10 +30,12 @@ class Notices:
         self._said.clear()
 
     def warn(self, line: str) -> None:
-        """Log a line."""
-        forking.load("logging")
-        import logging
-
+        """Log a line, where the program can still load what logs: in another root or as another user it may not."""
+        try:
+            forking.load("logging")
+            import logging
+        except (ImportError, OSError):
+            return
         logging.getLogger("rondo.store").warning("%s: %s", self._store, line)
 
     def once(self, key: str, line: str) -> None:

@@ -89,7 +89,7 @@ class Overflow:
 
     def said(self, schema: Schema) -> str:
         """Say what becomes of what overflows."""
-        if self._home(schema).reserve:
+        if self._overflow_schema(schema).reserve:
             return f"is counted in {OVERFLOW[0]} series"
         return "is not recorded, as no schema of its kind has a reserve"
 
@@ -97,27 +97,27 @@ class Overflow:
         """Give the handle that takes a metric's label sets beyond those that the schema has series for."""
         found = self._handles.get((schema.name, name))
         if found is None:
-            found = self._found(self._home(schema), name, created_ns, help_text, unit)
+            found = self._found(self._overflow_schema(schema), name, created_ns, help_text, unit)
             if len(self._handles) < MAX_METRICS:
                 self._handles[schema.name, name] = found
         return found
 
-    def _home(self, schema: Schema) -> Schema:
+    def _overflow_schema(self, schema: Schema) -> Schema:
         """Give the schema that has overflow series: this one, or another one of the kind."""
         alike = (each for each in self._schemas if each.kind == schema.kind and each.reserve)
         return schema if schema.reserve else next(alike, schema)
 
-    def _found(self, home: Schema, name: str, created_ns: int, help_text: str, unit: str) -> Any:
-        tries = (*overflow_of(name), help_text, unit), (*overflow_of_all(home.kind, home.name), OVERFLOW_HELP, "")
+    def _found(self, schema: Schema, name: str, created_ns: int, help_text: str, unit: str) -> Any:
+        tries = (*overflow_of(name), help_text, unit), (*overflow_of_all(schema.kind, schema.name), OVERFLOW_HELP, "")
         for known_as, labels, words, measured_in in tries:
             try:
-                series = self._registry.get(known_as, labels, home.kind) or self._registry.declare(
-                    known_as, labels, home, help_text=words, unit=measured_in, created_ns=created_ns
+                series = self._registry.get(known_as, labels, schema.kind) or self._registry.declare(
+                    known_as, labels, schema, help_text=words, unit=measured_in, created_ns=created_ns
                 )
             except (CapacityError, LabelError):  # no room; or the name has an overflow series of another kind
                 continue
             return self._bind(series)
-        return _uncounted(home.kind, name)
+        return _uncounted(schema.kind, name)
 
 
 class _Refuses:

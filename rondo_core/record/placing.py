@@ -13,7 +13,7 @@ from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreLockedError
 from rondo_core.model.labels import Labels
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, check_schemas
-from rondo_core.record.after_fork import OFF, Inherited
+from rondo_core.record.after_fork import OFF, ForkableStore
 from rondo_core.record.growing import default_schemas, make_missing, open_grown
 from rondo_core.storage.directory import Meta
 from rondo_core.storage.own import create_own, sibling_paths, sync_own
@@ -21,7 +21,7 @@ from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import on_record, this_run
 
 
-class Placement(Inherited):
+class Placement(ForkableStore):
     """What a store does to have a directory, or to do without."""
 
     _made: bool  # by this opening

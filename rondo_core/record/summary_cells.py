@@ -42,13 +42,13 @@ class SummaryRows:
             first = cell * self.width + columns.start
             row[first : first + len(columns)] = array("d", [value]) * len(columns)
 
-    def is_born(self, row: Cells, column: int) -> bool:
+    def has_totals(self, row: Cells, column: int) -> bool:
         """Say whether the summary has totals in the row."""
         return not math.isnan(row[8 * self.width + column])
 
     def start(self, row: Cells, column: int, count_base: float = 0.0, sum_base: float = 0.0) -> None:
         """Give a summary that is not in the row yet its place there: empty, after these totals."""
-        if not math.isnan(row[column]) and self.is_born(row, column):
+        if not math.isnan(row[column]) and self.has_totals(row, column):
             return
         for cell, value in enumerate((*_EMPTY[1:], count_base, sum_base), start=1):
             row[cell * self.width + column] = value

@@ -166,7 +166,7 @@ class Writer(SlowPath):
         if renewed and hasattr(self, "steps"):
             del self.steps  # which looks at the parent's slab
 
-    def be_born(self) -> None:
+    def begin_totals(self) -> None:
         """Let the series of a store that is a child's own be there from now on: their totals begin at 0."""
         first_rows.begin_totals(self._schema, self._template, self.n_series)
         self._enter(self.clock())

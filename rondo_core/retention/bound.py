@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
-
-import attrs
+from typing import Any, NamedTuple, Self
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RondoError, UsageError, one_line
@@ -14,8 +12,7 @@ from rondo_core.units import parse_size_bytes, seconds
 KEYS = ("keep_last", "keep_for", "keep_bytes")
 
 
-@attrs.frozen
-class Bound:
+class Bound(NamedTuple):
     """How much is kept of stores whose processes are gone; None: any number.
 
     Attributes:

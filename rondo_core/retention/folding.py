@@ -18,8 +18,8 @@ import numpy as np
 
 from rondo_core import faults
 from rondo_core.errors import StoreError
-from rondo_core.export.fold import fold_slabs
-from rondo_core.export.held import remove
+from rondo_core.export.fold import recover_parts
+from rondo_core.export.store_state import remove
 from rondo_core.fold.tables import StatisticsTable, fine_cells, read_tier
 from rondo_core.model import layout, ring, sketch_bytes
 from rondo_core.model.labels import Labels
@@ -35,14 +35,13 @@ from rondo_core.storage.directory import (
     make_unfinished,
     meta_record,
     open_slabs,
-    read_meta,
     size_bytes,
     sync_made,
 )
 from rondo_core.storage.ended import FOLDED, Ended, create_ended, read_ended
 from rondo_core.storage.files import Folder, sync_directory
 from rondo_core.storage.lock import WriterLock
-from rondo_core.storage.recovery import recovery_of
+from rondo_core.storage.recovery import opened
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import newest_run, on_record, this_run, write_run
 from rondo_core.storage.slab import Slab
@@ -78,17 +77,9 @@ def taken(path: Path, *, fold: bool = True) -> Iterator[LockedStore]:
         folder = held.enter_context(Folder(path, follow=False))
         lock = WriterLock(folder / layout.LOCK_FILE)
         held.callback(lock.release)
-        meta, recovery = read_meta(folder), recovery_of(folder)
-        registry, slabs = recovery.open(folder, meta, writable=True)
-        held.callback(registry.close)
-        for slab in (each for many in slabs.values() for each in many):
-            held.callback(slab.close)
-        for schema in meta.schemas:
-            own, n_series = slabs[schema.name], registry.counts[schema.name]
-            lost = recovery.recover_rows(own, n_series)
-            if fold:
-                fold_slabs(schema, own, n_series, str(folder), anew=recovery.moved or lost > 0)
-        yield LockedStore(path, folder, meta, registry, slabs)
+        parts = held.enter_context(opened(folder, writable=True))
+        recover_parts(parts, str(folder), fold=fold)
+        yield LockedStore(path, folder, parts.meta, parts.registry, parts.slabs)
 
 
 @attrs.define
@@ -109,7 +100,7 @@ class MergedStore:
         for schema in store.meta.schemas:
             known = self.schemas.get(schema.name)
             kept = _as_kept(schema)
-            if known is not None and attrs.evolve(known, max_series=kept.max_series) != kept:
+            if known is not None and known._replace(max_series=kept.max_series) != kept:
                 return f"schema {schema.name} is kept otherwise"
         for each in store.registry:
             if self.homes.get((each.name, each.labels), each.schema) != each.schema:
@@ -134,7 +125,7 @@ class MergedStore:
             room = self.schemas[name].max_series
             while room < len(group) and room < MAX_SERIES:
                 room = min(2 * room, MAX_SERIES)
-            self.schemas[name] = attrs.evolve(self.schemas[name], max_series=room)
+            self.schemas[name] = self.schemas[name]._replace(max_series=room)
 
     def with_store(self, store: LockedStore) -> MergedStore:
         """Give what both hold."""
@@ -153,7 +144,7 @@ class MergedStore:
 def _as_kept(schema: Schema) -> Schema:
     """Give a store's schema as a store of the ended has it: nothing overflows there, and nothing grows by itself."""
     room = min(schema.n_columns, MAX_SERIES)
-    return attrs.evolve(schema, max_series=room, reserve=0, grown=0, sketch_layout=LAYOUT)
+    return schema._replace(max_series=room, reserve=0, grown=0, sketch_layout=LAYOUT)
 
 
 @attrs.frozen
@@ -184,10 +175,10 @@ def fold_into(
     try:
         members = [*([old] if old else []), *stores]
         schemas = tuple(merged_store.schemas.values())
-        meta = attrs.evolve((old or stores[0]).meta, schemas=schemas)
+        meta = (old or stores[0]).meta._replace(schemas=schemas)
         if old is None:
-            meta = attrs.evolve(meta, store_id=os.urandom(16).hex(), created_ns=on_record(now_ns), labels=())
-        make_files(new, meta_record(*attrs.astuple(meta, recurse=False)), schemas)
+            meta = meta._replace(store_id=os.urandom(16).hex(), created_ns=on_record(now_ns), labels=())
+        make_files(new, meta_record(*meta), schemas)
         _declare(new, merged_store)
         slabs = open_slabs(Folder(new), meta, writable=True)
         for schema in schemas:
@@ -197,7 +188,7 @@ def fold_into(
         create_ended(new, mark)
         last = newest_run(old.folder / layout.RUNS_FILE) if old else None
         run = this_run(last.number + 1 if last else 1, now_ns, WRITER, making.place)
-        write_run(new / layout.RUNS_FILE, attrs.evolve(run, ended_ns=on_record(now_ns), ended=CLOSED))
+        write_run(new / layout.RUNS_FILE, run._replace(ended_ns=on_record(now_ns), ended=CLOSED))
         sync_made(new)
         faults.point("retention.built")
         lock = WriterLock(making / layout.LOCK_FILE)

@@ -79,4 +79,7 @@ class InDirectory(Placement):
         if bound and not self.unkept:
             from rondo_core.retention.retention_thread import RetentionThread
 
-            self.retention_thread = RetentionThread(self.path.parent, bound, self.clock)
+            try:
+                self.retention_thread = RetentionThread(self.path.parent, bound, self.clock)
+            except RuntimeError as error:  # the process may have no more threads
+                self._warn_of_absence("a bound of its directory", error)

@@ -9,9 +9,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import msgpack
 
 from rondo_core import faults
@@ -44,8 +43,7 @@ DROP_RESIDENT_NS = 3600 * NS_PER_S  # how often a writer gives memory back
 SYNCED_AT_ONCE = 16  # files of a new store
 
 
-@attrs.frozen
-class Meta:
+class Meta(NamedTuple):
     """What a store says of itself: its id, when it was made (ns since the epoch), its schemas, and the labels that tell
     it apart from the others of a directory.
     """
@@ -338,7 +336,7 @@ def _decode_schemas(packed: bytes) -> tuple[Schema, ...]:
     return schemas
 
 
-@lru_cache(16)
+@lru_cache(1024)  # an agent looks at all stores of its directory in each walk
 def decode_meta(payload: bytes, file: str) -> Meta:
     """Read the record of what a store is.
 

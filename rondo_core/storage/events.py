@@ -12,9 +12,8 @@ import struct
 import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import msgpack
 
 from rondo_core import faults
@@ -29,8 +28,7 @@ _HEADER = layout.EVENTS_HEADER_BYTES
 _MAX_FACTS = 64
 
 
-@attrs.frozen
-class Event:
+class Event(NamedTuple):
     """Something that happened, at a moment of a store's time.
 
     Attributes:
@@ -44,7 +42,7 @@ class Event:
     time_ns: int
     kind: str
     text: str
-    facts: dict[str, str] = attrs.field(factory=dict)
+    facts: dict[str, str] = {}  # noqa: RUF012 - which no one changes
     number: int = 0
     run: int = 0
     store: str = ""
@@ -55,12 +53,11 @@ class Event:
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON has it; the keys are stable."""
-        plain = attrs.asdict(self)
+        plain = self._asdict() | {"facts": dict(self.facts)}
         return plain if self.store else {key: value for key, value in plain.items() if key != "store"}
 
 
-@attrs.frozen
-class Ring:
+class Ring(NamedTuple):
     """What the file of events holds: records with their places, oldest first, and how many bytes between are none.
 
     Attributes: `room`: how many bytes the ring has.
@@ -238,7 +235,7 @@ class EventFile:
 
     def append(self, event: Event) -> Event:
         """Write an event over the oldest; give it with its number. Raises: OSError: the file cannot be written."""
-        numbered = attrs.evolve(event, number=self._number + 1)
+        numbered = event._replace(number=self._number + 1)
         payload = encode_event(numbered)
         for offset, part in _parts(self._end, packed(self._end, payload), self._room):
             faults.pwrite("events.write", self.descriptor, part, offset)

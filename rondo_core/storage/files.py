@@ -28,7 +28,7 @@ _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
-class Closes:
+class Closeable:
     """What is closed at the end of a `with`; `close` may be called more than once."""
 
     __slots__ = ()
@@ -45,7 +45,7 @@ class Closes:
         self.close()
 
 
-class Folder(Closes):
+class Folder(Closeable):
     """A store's directory, held open: its files are had through it wherever it was moved to, and no others.
 
     Attributes: `path`, what it was opened as, for messages; `descriptor`; `identity`, device and inode.
@@ -87,9 +87,9 @@ class Folder(Closes):
             raise StoreError(f"{path}: {what}; check its owner and mode") from None
         self.identity = identity(os.fstat(self.descriptor))
 
-    def __truediv__(self, name: str) -> Place:
+    def __truediv__(self, name: str) -> FolderFile:
         """Name a file in it."""
-        return Place(self, name)
+        return FolderFile(self, name)
 
     def __str__(self) -> str:
         """Give the path that it was opened as."""
@@ -143,7 +143,7 @@ def _open_folder(path: StrPath, dir_fd: int | None = None, *, follow: bool = Tru
         return os.open(path, flags | os.O_PATH, dir_fd=dir_fd)
 
 
-class Place(NamedTuple):
+class FolderFile(NamedTuple):
     """A file of a folder that is held open."""
 
     folder: Folder
@@ -165,13 +165,13 @@ def identity(facts: os.stat_result) -> tuple[int, int]:
 
 def sibling(path: StrPath, name: str) -> StrPath:
     """Name another file of the same directory."""
-    return path.folder / name if isinstance(path, Place) else Path(path).with_name(name)
+    return path.folder / name if isinstance(path, FolderFile) else Path(path).with_name(name)
 
 
 def identity_at(path: StrPath) -> tuple[int, int] | None:
     """Tell which file has this name now; None: none has."""
     with contextlib.suppress(OSError):
-        if isinstance(path, Place):
+        if isinstance(path, FolderFile):
             return identity(os.stat(path.name, dir_fd=path.folder.descriptor, follow_symlinks=False))
         return identity(Path(path).lstat())
     return None
@@ -195,7 +195,7 @@ def open_known(path: StrPath, flags: int = os.O_RDONLY) -> tuple[int, os.stat_re
     OpenFilesError: too many files are open; StoreError: it may not be opened.
     """
     try:
-        if isinstance(path, Place):
+        if isinstance(path, FolderFile):
             descriptor = os.open(path.name, flags | _SAFE, 0o644, dir_fd=path.folder.descriptor)
         else:
             descriptor = os.open(path, flags | _SAFE, 0o644)
@@ -231,7 +231,7 @@ def replace_file(name: str, path: StrPath, data: bytes | Callable[[IO[bytes]], o
     Args: `name`: of its fault points; `data`: its bytes, or what writes them.
     Raises: OSError, and what `data` raises: the old one stays; but where the file's name does not get to the disk.
     """
-    place = path if isinstance(path, Place) else Folder(Path(path).parent) / Path(path).name
+    place = path if isinstance(path, FolderFile) else Folder(Path(path).parent) / Path(path).name
     folder = place.folder.descriptor
     faults.point(f"{name}.before")
     unfinished, descriptor = _make_unfinished(place, mode)
@@ -270,7 +270,7 @@ def sync_directory(path: StrPath) -> None:
             os.close(descriptor)
 
 
-def _make_unfinished(place: Place, mode: int = 0o644) -> tuple[str, int]:
+def _make_unfinished(place: FolderFile, mode: int = 0o644) -> tuple[str, int]:
     """Make a hidden file beside the one of that name, locked while its maker lives, by which `sweep` knows."""
     folder = place.folder.descriptor
     while True:
@@ -283,7 +283,7 @@ def _make_unfinished(place: Place, mode: int = 0o644) -> tuple[str, int]:
 
 def sweep(path: StrPath) -> None:
     """Remove what makers of this file left unfinished that were killed, on whatever host or in whatever container."""
-    place = path if isinstance(path, Place) else Folder(Path(path).parent) / Path(path).name
+    place = path if isinstance(path, FolderFile) else Folder(Path(path).parent) / Path(path).name
     stem = place.name.removesuffix(".json")
     with contextlib.suppress(OSError):
         for name in os.listdir(place.folder.descriptor):  # noqa: PTH208 - of a directory that is open

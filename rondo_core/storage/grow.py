@@ -28,7 +28,7 @@ from rondo_core.storage.directory import Meta, file_sizes, make_files, make_unfi
 from rondo_core.storage.events import carry_over
 from rondo_core.storage.files import UNFINISHED, Folder
 from rondo_core.storage.lock import WriterLock
-from rondo_core.storage.recovery import recovery_of
+from rondo_core.storage.recovery import opened
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import write_run
 from rondo_core.storage.slab import Slab
@@ -59,7 +59,7 @@ def grow(path: Path, old: WriterLock, meta: Meta, schemas: Sequence[Schema]) -> 
     Raises: StoreError and those below it: an export is running, the disk has no room, or the store is damaged; it is
         then as it was, and `old` is held.
     """
-    return rebuild(path, old, meta, attrs.evolve(meta, schemas=tuple(schemas)), _everything)
+    return rebuild(path, old, meta, meta._replace(schemas=tuple(schemas)), _everything)
 
 
 def rebuild(
@@ -101,25 +101,20 @@ def _build(
     old: Folder, meta: Meta, root: Path, new: Path, target: Meta, contents: Callable[[Registry], Contents]
 ) -> None:
     """Make every file of the new store, and have it on the disk."""
-    recovery = recovery_of(old)
-    registry, slabs = recovery.open(old, meta, writable=False)
-    try:
-        record = meta_record(*attrs.astuple(target, recurse=False))
-        wanted = contents(registry)
+    with opened(old, writable=False) as parts:
+        record = meta_record(*target)
+        wanted = contents(parts.registry)
         make_files(new, record, target.schemas, wanted.records)
         for after in target.schemas:
-            for tier, slab in enumerate(slabs.get(after.name, ())):
+            for tier, slab in enumerate(parts.slabs.get(after.name, ())):
                 faults.point("grow.slab")
                 made = Slab(new / after.slab_name(tier), after.slab_spec(tier), writable=True)
                 _copy_rows(slab, made, wanted.columns.get(after.name))
-    finally:
-        registry.close()
-        for slab in (each for tiers in slabs.values() for each in tiers):
-            slab.close()
+    last = parts.recovery.last
     shutil.copyfile(root / layout.RUNS_FILE, new / layout.RUNS_FILE)
-    if recovery.last is not None and recovery.last.place == old.place:
+    if last is not None and last.place == old.place:
         # It is not a copy: all that a killed process has recorded came along.
-        write_run(new / layout.RUNS_FILE, attrs.evolve(recovery.last, place=Folder(new).place))
+        write_run(new / layout.RUNS_FILE, last._replace(place=Folder(new).place))
     with contextlib.suppress(StoreError):  # their file is damaged: the numbers do not wait for it
         carry_over(root / layout.EVENTS_FILE, new / layout.EVENTS_FILE)
     known = set(file_sizes(meta.schemas))

@@ -22,7 +22,7 @@ from typing import Protocol
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, StoreError, StoreLockedError, StoreNotFoundError
 from rondo_core.model import layout
-from rondo_core.storage.files import Folder, Place, StrPath, open_file, sibling
+from rondo_core.storage.files import Folder, FolderFile, StrPath, open_file, sibling
 from rondo_core.storage.runs import newest_run
 
 # struct flock of the kernel's fcntl.h on 64-bit machines: type, whence, start, length, pid
@@ -75,7 +75,7 @@ class WriterLock:
 
         Raises: StoreLockedError: it is taken; StoreError: a file cannot be written.
         """
-        self.folder = path.folder if isinstance(path, Place) else Folder(Path(path).parent)
+        self.folder = path.folder if isinstance(path, FolderFile) else Folder(Path(path).parent)
         self._descriptors: list[int] = []
         abandon_after_fork(self)
         taken = False
@@ -132,7 +132,7 @@ def check_unwritten(path: StrPath) -> None:
     """Refuse a store that is written; `path` is that of its file `lock`. Raises: StoreLockedError."""
     pid = writer_pid(path)
     if pid is not None:
-        folder = path.folder if isinstance(path, Place) else Folder(Path(path).parent)
+        folder = path.folder if isinstance(path, FolderFile) else Folder(Path(path).parent)
         raise StoreLockedError(folder.path, pid, here=folder.identity in _held)
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
-from rondo_core.storage.directory import read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.lock import writer_pid
-from rondo_core.storage.recovery import recovery_of
+from rondo_core.storage.recovery import opened
 from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 
 _CELL = "last"  # of the finest tier, of counters and of gauges
@@ -27,21 +25,14 @@ def last_values(path: Path) -> list[Last]:
     process writes meanwhile may be in it: each value is whole, and no counter's is lower than at an earlier look.
     Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
     """
-    with contextlib.ExitStack() as held:
-        folder = Folder(path)
-        held.callback(folder.close)
-        meta, recovery = read_meta(folder), recovery_of(folder)
-        registry, slabs = recovery.open(folder, meta, writable=False)
-        held.callback(registry.close)
-        for each in (slab for many in slabs.values() for slab in many):
-            held.callback(each.close)
-        copied = recovery.copied if writer_pid(folder / layout.LOCK_FILE) is None else None
+    with Folder(path) as folder, opened(folder, writable=False) as parts:
+        copied = parts.recovery.copied if writer_pid(folder / layout.LOCK_FILE) is None else None
         found: list[Last] = []
-        for schema in meta.schemas:
+        for schema in parts.meta.schemas:
             if schema.kind != "summary":
-                slab = slabs[schema.name][0]
+                slab = parts.slabs[schema.name][0]
                 torn = slab.torn(slab.held(), copied=copied) if copied is not None else []
-                known = registry.by_schema.get(schema.name, ())
+                known = parts.registry.by_schema.get(schema.name, ())
                 found += sorted(_newest(slab, known, torn), key=lambda each: each[0].column)
         return found
 

@@ -5,16 +5,16 @@ One look serves all: the next writer, who folds in its place, and readers, who l
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
-
-import attrs
+from typing import NamedTuple
 
 from rondo_core.clock import NS_PER_S, boot_ns
 from rondo_core.model import layout
 from rondo_core.storage import runs
-from rondo_core.storage.directory import Meta, open_slabs
+from rondo_core.storage.directory import Meta, open_slabs, read_meta
 from rondo_core.storage.files import Folder
 from rondo_core.storage.registry import Registry
 from rondo_core.storage.runs import Run
@@ -29,8 +29,7 @@ class Survival(Enum):
     COPIED = "copied"  # another machine: a copy of what was there, or of what a restart had left
 
 
-@attrs.frozen
-class Recovery:
+class Recovery(NamedTuple):
     """How a store's last run ended, as far as its files go.
 
     Attributes: `last`, the newest run on record, None where there is none; `became`, what its files have gone through.
@@ -76,6 +75,31 @@ class Recovery:
         if self.copied is None and not self.killed:
             return 0
         return sum(recover_slab(slab, n_series, copied=self.copied) for slab in slabs)
+
+
+class StoreParts(NamedTuple):
+    """A store's parts while they are open: what it is, how its last run ended, its series, its slabs by schema."""
+
+    meta: Meta
+    recovery: Recovery
+    registry: Registry
+    slabs: dict[str, list[Slab]]
+
+
+@contextlib.contextmanager
+def opened(folder: Folder, *, writable: bool) -> Iterator[StoreParts]:
+    """Open a store's parts for as long as the block runs; who writes them holds its lock.
+
+    Raises: StoreNotFoundError, StoreError, FormatVersionError, CorruptStoreError.
+    """
+    meta, recovery = read_meta(folder), recovery_of(folder)
+    registry, slabs = recovery.open(folder, meta, writable=writable)
+    try:
+        yield StoreParts(meta, recovery, registry, slabs)
+    finally:
+        registry.close()
+        for slab in (each for tiers in slabs.values() for each in tiers):
+            slab.close()
 
 
 def recovery_of(folder: Folder) -> Recovery:

@@ -14,25 +14,25 @@ import os
 import zlib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import msgpack
 
 from rondo_core import faults
+from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import CorruptStoreError, FormatVersionError
 from rondo_core.model import layout
-from rondo_core.storage.files import StrPath, open_file, read_bytes, replace_file
+from rondo_core.storage.files import FolderFile, StrPath, open_file, read_bytes, replace_file
 from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
 _RECORD, _UNUSED = layout.JOURNAL_RECORD, bytes(layout.RUN_BYTES)
 MAX_ENDED_BYTES, _MAX_WRITER_BYTES = 160, 100
 _NUMBER_AT = _RECORD.size + 1 + len(b"\xa6number")  # in a record whose map has fewer than sixteen keys
+_SETTLED_NS = NS_PER_S  # a file's times move by ticks of a clock: two writes within one are not told apart
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}  # msgpack's, and the bytes that follow; others are the byte itself
 
 
-@attrs.frozen
-class Run:
+class Run(NamedTuple):
     """One opening for writing.
 
     Attributes:
@@ -61,9 +61,7 @@ class Run:
 
 _TEXTS = {"boot_id", "ended", "writer", "machine", "place", "faulthandler"}
 _LATER = {"place": "", "faulthandler": ""}  # what runs on record of older rondos do not have
-_FACTS: tuple[tuple[str, Any], ...] = tuple(
-    (each.name, str if each.name in _TEXTS else int) for each in attrs.fields(Run)
-)
+_FACTS: tuple[tuple[str, Any], ...] = tuple((name, str if name in _TEXTS else int) for name in Run._fields)
 
 
 def this_run(number: int, opened_ns: int, writer: str, place: str = "") -> Run:
@@ -170,6 +168,36 @@ def read_runs(path: StrPath) -> list[Run]:
     records = run_records(path)
     runs = [decode_run(record, slot, len(records)) for slot, record in enumerate(records) if record != _UNUSED]
     return sorted((run for run in runs if run is not None), key=lambda run: run.number)
+
+
+class RunsFile:
+    """The record of runs of a store that is read again and again: decoded anew once its file has changed.
+
+    Threads may share it.
+    """
+
+    def __init__(self, path: FolderFile) -> None:
+        """Look at nothing yet."""
+        self._path = path
+        self._known: tuple[tuple[int, ...], tuple[Run, ...]] = (), ()
+
+    def runs(self) -> tuple[Run, ...]:
+        """Give the runs on record, oldest first. Raises: as `read_runs`."""
+        before, known = self._known
+        version = self._version()
+        if version and version == before:
+            return known
+        runs = tuple(read_runs(self._path))
+        if version and max(version[:2]) < wall_ns() - _SETTLED_NS:
+            self._known = version, runs
+        return runs
+
+    def _version(self) -> tuple[int, ...]:
+        try:
+            found = os.stat(self._path.name, dir_fd=self._path.folder.descriptor, follow_symlinks=False)
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_dev, found.st_ino
 
 
 def newest_run(path: StrPath) -> Run | None:

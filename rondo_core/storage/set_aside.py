@@ -10,9 +10,7 @@ contradict that history. Rows that the clock passes without that are discarded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rondo_core import faults
 from rondo_core.model import layout, ring
@@ -129,8 +127,7 @@ def stepped_to(slab: Slab) -> int:
     return slab.step_words[_LOWEST]
 
 
-@attrs.frozen
-class Span:
+class Span(NamedTuple):
     """What a return goes over: `lowest`, the first bucket recorded since the clock stepped back; `old`, the last one
     before it went on; `bucket`, the one it went on to; `reach`: see `Step.reach`. All are a tier's own.
     """

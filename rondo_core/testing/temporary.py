@@ -10,8 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from rondo_core.clock import ManualClock
 from rondo_core.model.schema import DEFAULT_SCHEMAS, Schema, Tier, check_schemas
 from rondo_core.storage.directory import size_bytes
@@ -22,7 +20,7 @@ from rondo_core.testing.stores import START_NS
 MEMORY = Path("/dev/shm")  # noqa: S108 - a directory of one's own is made in it
 TIERS = (Tier("1s", "10m"), Tier("10s", "1h"))
 _SPARE = 4  # containers have a few MiB there, for all that run tests in them
-SCHEMAS = tuple(attrs.evolve(schema, tiers=TIERS) for schema in DEFAULT_SCHEMAS)
+SCHEMAS = tuple(schema._replace(tiers=TIERS) for schema in DEFAULT_SCHEMAS)
 
 
 class TemporaryStore(Store, StoreAssertions):

@@ -12,6 +12,7 @@ from rondo_core.storage import Event, Survival
 from rondo_job.autopsy.trends import Quantity
 from rondo_job.facts import Child, Evidence, ReceivedSignal, Usage
 
+CPU = "job_cpu_seconds_total"  # of the quantities of a job, in seconds, its modes added up
 Verdict = Literal["proven", "likely", "cannot tell"]
 Kind = Literal["job", "program", "machine"]
 
@@ -96,6 +97,8 @@ class Case:
         quantities: what was measured up to the end; activities: of live programs; flat_ns: for how long a program's
             series stay as they are before that is called a hang.
         oom_log: the kernel's log between start and end; None: it cannot be read.
+        oom_rose_ns: the end of the second in which the counter of the job's own group came to what it is now, ns since
+            the epoch; 0: it never rose, or was not seen to.
     """
 
     path: str
@@ -136,6 +139,7 @@ class Case:
     activities: tuple[Activity, ...] = ()
     flat_ns: int = 60_000_000_000
     oom_log: OomLog | None = None
+    oom_rose_ns: int = 0
 
     @property
     def exit_code(self) -> int | None:

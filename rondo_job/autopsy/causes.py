@@ -16,7 +16,7 @@ from rondo_core.units import format_duration, format_size
 from rondo_job.autopsy import living, machines, programs, sigkill
 from rondo_job.autopsy.case import Case, Diagnosis
 from rondo_job.autopsy.phrases import STOPS, sent_by, signal_name, waited
-from rondo_job.autopsy.said import fatal_error, last_lines, last_traceback, limit_in
+from rondo_job.autopsy.stderr_text import fatal_error, last_lines, last_traceback, limit_in
 
 Row = Callable[[Case], Diagnosis | None]
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}

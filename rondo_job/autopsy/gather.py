@@ -9,23 +9,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import numpy as np
 
 from rondo_core.clock import NS_PER_S, boot_ns, wall_ns
 from rondo_core.errors import RondoError
 from rondo_core.read import StoreReader
 from rondo_core.storage import Run, Survival, boot_id, read_dump, survival
 from rondo_job.autopsy import trends
-from rondo_job.autopsy.case import Activity, Case, ProgramEnd
+from rondo_job.autopsy.case import CPU, Activity, Case, ProgramEnd
 from rondo_job.autopsy.kernel_log import read_oom_log
 from rondo_job.files import names
 from rondo_job.life import LABEL, Life
 
 if TYPE_CHECKING:
     from rondo_job.autopsy.trends import Quantity
+    from rondo_job.facts import LifeEnd
 
 _STYLED = re.compile(r"\x1b(?:\[[0-9;?]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # colours and titles. Source: ECMA-48
 FLAT_NS = 60 * NS_PER_S
 _MARKS, _PROGRAMS = 20, 16
+_OOM_KILLS = "job_oom_kills_total"
 # Series of the end, the unit of their values, and how they are read.
 _MEASURED = (
     ("job_memory_bytes", "bytes", "max"),
@@ -33,7 +36,7 @@ _MEASURED = (
     ("job_open_files", "", "max"),
     ("job_threads", "", "max"),
     ("job_processes", "", "max"),
-    ("job_oom_kills_total", "", "last"),
+    (_OOM_KILLS, "", "last"),
     ("process_resident_memory_bytes", "bytes", "avg"),
     ("process_open_fds", "", "avg"),
     ("process_threads", "", "avg"),
@@ -62,6 +65,7 @@ def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
         limits = _limits_of_job(life)
         quantities = _quantities(reader, limits)
         marks = tuple(life.marks()[-_MARKS:])
+        oom_rose_ns = _oom_rose_ns(reader, end)
     stores = list[Path]()
     with contextlib.suppress(RondoError):
         stores = life.stores()[-_PROGRAMS:]
@@ -110,6 +114,7 @@ def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
         activities=tuple(activities),
         flat_ns=flat_ns,
         oom_log=read_oom_log(start.started_ns, ended_ns or newest_ns or now_ns) if same_boot else None,
+        oom_rose_ns=oom_rose_ns,
         **known,
     )
 
@@ -172,7 +177,7 @@ def _survival(run: Run, boot: str) -> Survival | None:
     """Say what the machine went through since; None: the boots have no names to compare."""
     if not boot.strip("0-") or not boot_id():
         return None
-    return survival(attrs.evolve(run, boot_id=boot))
+    return survival(run._replace(boot_id=boot))
 
 
 def _stderr(life: Life) -> str:
@@ -190,6 +195,18 @@ def _program_end(reader: StoreReader) -> ProgramEnd:
 
 
 # -- series
+
+
+def _oom_rose_ns(reader: StoreReader, end: LifeEnd | None) -> int:
+    """Give when the counter of OOM kills of a job's own group came to what it was after the end, see `Case`."""
+    levels = end.after.levels if end is not None and end.after is not None else ()
+    kills = next((each.oom_kill for each in levels if each.own), None)
+    for series in reader.series(_OOM_KILLS) if kills else ():
+        data = reader.query([series], "10m", fn="last")[0]
+        reached = np.flatnonzero(data.values == kills)
+        if len(reached):
+            return int(data.timestamps_ns[reached[0]] + data.interval_ns[reached[0]])
+    return 0
 
 
 def _newest_sample_ns(reader: StoreReader) -> int:
@@ -246,6 +263,11 @@ def _quantities(reader: StoreReader, limits: dict[str, list[tuple[float, str]]])
             made = trends.quantity(name, unit, points, limits.get(name, []))
             if made is not None:
                 found.append(made)
+    modes = [each for each in reader.query(CPU, "10m", fn="last") if len(each)] if reader.series(CPU) else []
+    if modes and all(np.array_equal(each.timestamps_ns, modes[0].timestamps_ns) for each in modes):
+        total: Any = sum(each.values for each in modes)
+        points = modes[0].timestamps_ns, total, int(modes[0].interval_ns[-1])
+        found += filter(None, [trends.quantity(CPU, "", points, [])])
     return tuple(found)
 
 

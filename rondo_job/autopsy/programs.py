@@ -7,7 +7,7 @@ from rondo_core.storage import Survival, in_short
 from rondo_core.units import format_duration, format_instant
 from rondo_job.autopsy.case import Case, Diagnosis
 from rondo_job.autopsy.oom import logged_kill
-from rondo_job.autopsy.said import limit_in
+from rondo_job.autopsy.stderr_text import limit_in
 
 REBOOT_NS = 300 * NS_PER_S  # from the newest sample to the next boot, where the one came from the other
 _IN_ORDER = ("closed", "returned", "exited")

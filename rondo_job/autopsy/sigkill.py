@@ -7,12 +7,14 @@ from collections.abc import Iterator
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.units import format_size
-from rondo_job.autopsy.case import Case, Diagnosis
+from rondo_job.autopsy.case import CPU, Case, Diagnosis
 from rondo_job.autopsy.oom import OomCounts, count_oom, killed_children, logged_kill, short_of_memory
 from rondo_job.autopsy.phrases import STOPS, after_start, logged_pids, sent_by, signal_name, waited
 from rondo_job.facts import status_words
 
+_IDLE_CPUS = 0.02  # below that a program waits, and looks now and then whether it still has to
 GRACE_S = 120.0  # between a SIGTERM and what follows from it: ten seconds to two minutes, as supervisors have it
+SETTLED_S = 2.0  # before the end, when the counter was last seen to rise: the job was seen alive after that
 
 
 def timed_out(case: Case) -> Diagnosis | None:
@@ -26,6 +28,11 @@ def timed_out(case: Case) -> Diagnosis | None:
     ]
     asked = f" of {case.timeout_s:g} s" if case.timeout_s is not None else ""
     how = "; it ended only by SIGKILL" if any(each.number == signal.SIGKILL for each in sent) else ""
+    used = next((each.slopes for each in case.quantities if each.name == CPU), {})
+    for window_s, cpus in list(used.items())[:1]:
+        what = "it waited for something" if cpus < _IDLE_CPUS else "it was at work"
+        span_s = min(window_s, round((case.ended_ns - case.started_ns) / NS_PER_S))
+        lines.append(f"over its last {span_s} s it used {cpus:.2g} CPUs: {what}")
     return Diagnosis("timeout", "proven", f"the timeout{asked} was over{how}", (*waited(case), *lines))
 
 
@@ -35,17 +42,43 @@ def killed(case: Case) -> Diagnosis | None:
         return None
     counts = count_oom(case.before, case.after)
     evidence = [*waited(case), *counts.lines]
-    return _by_oom_killer(case, counts, evidence) or _by_hand(case, counts, evidence) or _untold(case, counts, evidence)
+    found = _named_by_kernel(case, counts, evidence) or _by_hand(case, counts, evidence)
+    return found or _counted(case, counts, evidence) or _untold(case, counts, evidence)
 
 
-def _by_oom_killer(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
-    """Say so where the kernel names it, or its own group counts no more victims than were killed."""
+def _named_by_kernel(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
+    """Say so where the kernel's log has its pid."""
     logged = logged_kill(case, case.pid)
-    if logged is not None:
-        line = f"the kernel's log: its OOM killer killed process {logged.pid} ({logged.command})"
-        return _oom("proven", "it was killed for want of memory", [*evidence, line, *_whose(case, counts.limit)])
+    if logged is None:
+        return None
+    line = f"the kernel's log: its OOM killer killed process {logged.pid} ({logged.command})"
+    return _oom("proven", "it was killed for want of memory", [*evidence, line, *_whose(case, counts.limit)])
+
+
+def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
+    """Say so where every counter that would have risen is readable, and none has, or only for others."""
+    line, most = "", max([counts.own or 0, *counts.shared.values()])
+    if counts.own == 0:
+        line = "so no OOM killer killed a process of the job: its own group counts them all"
+    elif counts.own is None and counts.hidden:
+        return None
+    elif most:
+        if not case.oom_log_is_whole or len(case.oom_kills) < most:
+            return None
+        line = f"the kernel's log names whom the OOM killer killed then, {logged_pids(case)}: not this process"
+    lines = [*evidence, *([line] if line else [])]
+    return _after_grace(case, lines) or _by_someone(lines)
+
+
+def _counted(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
+    """Say so where its own group counts no more victims than were killed, unless they were counted while it lived."""
     if not counts.own:
         return None
+    settled_s = (case.ended_ns - case.oom_rose_ns) / NS_PER_S if case.oom_rose_ns else 0.0
+    if settled_s > SETTLED_S:
+        line = f"all of that was counted {settled_s:.1f} s before its end: another process of it was the victim"
+        what = "someone sent SIGKILL; the OOM killer had killed another process of it before"
+        return Diagnosis("killed", "likely", what, (*evidence, line))
     victims = killed_children(case)
     unknown = [each.pid for each in case.children if each.ended_ns and each.status is None and each.pid != case.pid]
     if counts.own >= len(victims) + len(unknown):
@@ -53,21 +86,6 @@ def _by_oom_killer(case: Case, counts: OomCounts, evidence: list[str]) -> Diagno
     what = f"{len(victims)} of its processes ended by SIGKILL, {len(unknown)} in ways nobody saw"
     line = f"{what}; the OOM killer killed {counts.own} of them"
     return _oom("likely", "it was killed, and the OOM killer was at work in it", [*evidence, line])
-
-
-def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
-    """Say so where every counter that would have risen is readable, and none has, or only for others."""
-    line = ""
-    if counts.own == 0:
-        line = "so no OOM killer killed a process of the job: its own group counts them all"
-    elif counts.hidden:
-        return None
-    elif counts.shared:
-        if not case.oom_log_is_whole or len(case.oom_kills) < max(counts.shared.values()):
-            return None
-        line = f"the kernel's log names whom the OOM killer killed then, {logged_pids(case)}: not this process"
-    lines = [*evidence, *([line] if line else [])]
-    return _after_grace(case, lines) or _by_someone(lines)
 
 
 def _untold(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis:

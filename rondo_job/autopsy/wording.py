@@ -13,10 +13,11 @@ from rondo_core.errors import printable
 from rondo_core.units import format_duration, format_instant, format_size
 from rondo_job.autopsy.case import Case
 from rondo_job.autopsy.examine import Autopsy
-from rondo_job.autopsy.said import fatal_error, last_lines, last_traceback
+from rondo_job.autopsy.stderr_text import fatal_error, last_lines, last_traceback
 from rondo_job.autopsy.trends import Quantity
 from rondo_job.facts import Child, status_words
 
+_REACHED = 0.99  # of a limit
 _STDERR_LINES, _CHILDREN, _MARKS, _TRACE_LINES, _COMMAND, _SOON_S = 15, 8, 8, 40, 200, 3600
 Section = tuple[str, list[str]]
 
@@ -148,7 +149,7 @@ def _quantity(each: Quantity, case: Case) -> str:
             else ""
         )
         left = each.seconds_left
-        if left is not None and left < _SOON_S:
+        if left is not None and left < _SOON_S and (each.share or 0.0) < _REACHED:
             text += f"; {left:.0f} s to {each.limit_name}"
     return text
 

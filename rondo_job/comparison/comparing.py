@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rondo_job.reports.content import TextTable, Unit, number_text
 from rondo_job.reports.figures import COMPARED, FIGURE_OF
 
 _SENSITIVITY: dict[str, Sensitivity] = {"seconds": TIME, "bytes": BYTES, "cpus": Sensitivity(resolution=0.02)}
+_MOST_COMMANDS = 3
 _WORDS = {"more": "▲ more", "less": "▼ less", "same": "same", "cannot tell": "cannot tell"}
 
 
@@ -93,6 +95,8 @@ def as_table(comparison: Comparison) -> TextTable:
 
 def as_lines(comparison: Comparison) -> Iterator[str]:
     """Write it for a terminal."""
+    if comparison.base:
+        yield printable(_title(comparison))
     for name, lives in (("base", comparison.base), ("new ", comparison.new)):
         if lives:
             yield f"{name}  {_group_words(lives)}"
@@ -142,8 +146,15 @@ def as_json(comparison: Comparison) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    changed = [f"{each.title} {each.change.verdict}" for each in comparison.figures if _is_changed(each)]
+    changed = [_change_words(each) for each in comparison.figures if _is_changed(each)]
     return f"{comparison.new[-1].name}: {', '.join(changed) if changed else 'no change that can be told from noise'}"
+
+
+def _change_words(each: FigureChange) -> str:
+    change = each.change
+    by = "" if change.ratio is None else f" by {100 * abs(change.ratio - 1):.1f} %"
+    values = [number_text(value, each.unit) for value in (change.base, change.new)]
+    return f"{each.title} {change.verdict}{by} ({values[0]}, now {values[1]})"
 
 
 def _is_changed(each: FigureChange) -> bool:
@@ -165,8 +176,24 @@ def _notes(comparison: Comparison) -> Iterator[str]:
     if min(len(comparison.base), len(comparison.new)) and len(comparison.base) + len(comparison.new) < 5:
         yield "rondo: of so few runs the noise is not known; five of each tell a change of 10 % in CPU from it"
     methods = {_method(each) for each in (*comparison.base, *comparison.new)}
+    if any(each.name == "cpu_seconds" and _is_changed(each) for each in comparison.figures):
+        yield from _commands(comparison)
     if len(methods) > 1:
         yield f"rondo: measured in several ways ({', '.join(sorted(methods))}): peaks of memory do not compare"
+
+
+def _commands(comparison: Comparison) -> Iterator[str]:
+    """Say whose CPU it was that changed: the commands whose medians differ most, by the processes that were seen."""
+    medians = []
+    for command in sorted({name for life in (*comparison.base, *comparison.new) for name in life.commands}):
+        sides = [[life.commands.get(command, 0.0) for life in lives] for lives in (comparison.base, comparison.new)]
+        before, after = (statistics.median(each) for each in sides)
+        medians.append((abs(after - before), command, before, after))
+    total = sum(each[0] for each in medians)
+    told = [each for each in sorted(medians, reverse=True)[:_MOST_COMMANDS] if each[0] > total / 10]
+    if told:
+        words = [f"{name} {number_text(a, 'seconds')}, now {number_text(b, 'seconds')}" for _, name, a, b in told]
+        yield f"CPU by command: {'; '.join(words)}"
 
 
 def _method(life: MeasuredLife) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,11 @@ MOST_LIVES = 50
 
 @attrs.frozen
 class MeasuredLife:
-    """The figures of one life. Attributes: path; name; outcome, ended: how; started_ns; values: by figure."""
+    """The figures of one life.
+
+    Attributes: path; name; outcome, ended: how; started_ns; values: by figure; commands: CPU of the processes of each
+    command that were seen, in seconds.
+    """
 
     path: Path
     name: str
@@ -30,6 +35,7 @@ class MeasuredLife:
     ended: str
     started_ns: int
     values: Mapping[str, float]
+    commands: Mapping[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -60,7 +66,17 @@ def measure(path: Path, expressions: Sequence[Expression] = ()) -> MeasuredLife:
             value = _evaluated(each, subject)
             if value is not None:
                 values[each.name] = value
-        return MeasuredLife(path, subject.name, subject.outcome, subject.ended, subject.start_ns, values)
+        commands = _by_command(subject)
+        return MeasuredLife(path, subject.name, subject.outcome, subject.ended, subject.start_ns, values, commands)
+
+
+def _by_command(subject: Subject) -> dict[str, float]:
+    found: dict[str, float] = {}
+    if subject.life is not None:
+        with contextlib.suppress(RondoError):
+            for child in subject.life.children()[0]:
+                found[child.command] = found.get(child.command, 0.0) + child.cpu_s
+    return found
 
 
 def _evaluated(expression: Expression, subject: Subject) -> float | None:

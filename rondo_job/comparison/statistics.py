@@ -36,13 +36,13 @@ class Sensitivity:
         resolution: the difference, in the figure's unit, below which nothing is one.
     """
 
-    least_change: float = 0.06
+    least_change: float = 0.055
     most_noise: float = 0.05
     resolution: float = 0.0
 
 
 TIME = Sensitivity(resolution=0.02)
-MEMORY = Sensitivity(0.03, 0.025, resolution=256 << 10)
+MEMORY = Sensitivity(0.0275, 0.025, resolution=256 << 10)
 BYTES = Sensitivity(resolution=1 << 20)
 COUNT = Sensitivity(resolution=0.5)
 
@@ -81,7 +81,7 @@ def compare_runs(base: Sequence[float], new: Sequence[float], sensitivity: Sensi
         ratio = after / before if before > 0 else None
         return Change(before, after, ratio, _noise(old, now), sensitivity.least_change, "same", *sizes)
     if min(old.min(), now.min()) <= 0:
-        return _of_noughts(old, now, sensitivity)
+        return _of_zeros(old, now, sensitivity)
     shift = float(np.median(np.log(now)[:, None] - np.log(old)[None, :]))
     noise = _noise(old, now)
     if noise is None:
@@ -110,7 +110,7 @@ def _widened(freedom: int) -> float:
     return math.sqrt((freedom / (freedom - 2)) / (_CHOSEN_AT / (_CHOSEN_AT - 2))) if freedom > 2 else 2.0
 
 
-def _of_noughts(old: NDArray[np.float64], now: NDArray[np.float64], sensitivity: Sensitivity) -> Change:
+def _of_zeros(old: NDArray[np.float64], now: NDArray[np.float64], sensitivity: Sensitivity) -> Change:
     """Compare where some values are nought, which have no ratio: a change is told where the groups do not overlap."""
     before, after = float(np.median(old)), float(np.median(now))
     ratio = after / before if before > 0 and after > 0 else None

@@ -36,8 +36,12 @@ def memory_group(groups: Mapping[str, Group]) -> tuple[Group, bool] | None:
     """Give the group that memory is accounted in, and whether it is of version 2; None: there is none."""
     if "memory" in groups:
         return groups["memory"], False
-    if V2 in groups and any((level / "memory.current").exists() for level in groups[V2].levels()):
-        return groups[V2], True
+    if V2 not in groups:
+        return None
+    group = groups[V2]
+    is_accounted = any((level / "memory.current").exists() for level in group.levels())
+    if is_accounted or "memory" in _text(group.mount / "cgroup.controllers").split():  # the machine's root has no files
+        return group, True
     return None
 
 

@@ -45,9 +45,8 @@ class Leaf:
     made: tuple[Path, ...] = ()
 
     def pids(self) -> list[int]:
-        """Give the processes in it. Raises: OSError: it is gone."""
-        with open(self._folder / "cgroup.procs", "rb", buffering=0) as file:  # noqa: PTH123 - quicker
-            return [int(pid) for pid in file.readall().split()]
+        """Give the processes in it, and in groups that the job made below. Raises: OSError: it is gone."""
+        return _processes(str(self._folder))
 
     @property
     def _folder(self) -> Path:
@@ -76,8 +75,7 @@ class Leaf:
     def remove(self) -> None:
         """Remove what was made; a group with a process in it stays, until a later run finds it empty."""
         for folder in reversed(self.made):
-            with contextlib.suppress(OSError):
-                folder.rmdir()
+            _remove(folder)
 
     def kill(self) -> None:
         """Send SIGKILL to every process in it, those too that are born meanwhile."""
@@ -220,13 +218,33 @@ def _make_v1(groups: Mapping[str, Group], pid: int, leaf: str) -> Leaf:
     return Leaf("cgroup1", "no controllers of version 2", own, own=True, made=tuple(made))
 
 
+def _processes(folder: str) -> list[int]:
+    """Give the processes of a group and of those below it. Raises: OSError: it is gone."""
+    with open(f"{folder}/cgroup.procs", "rb", buffering=0) as file:  # noqa: PTH123 - quicker
+        pids = [int(pid) for pid in file.readall().split()]
+    if os.stat(folder).st_nlink > 2:  # noqa: PTH116 - quicker; each group below is a link more
+        for each in os.scandir(folder):
+            if each.is_dir(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    pids += _processes(each.path)
+    return pids
+
+
+def _remove(folder: Path) -> None:
+    """Remove a group and those that the job made below it, as far as they are empty."""
+    with contextlib.suppress(OSError):
+        for each in os.scandir(folder):
+            if each.is_dir(follow_symlinks=False):
+                _remove(Path(each.path))
+        folder.rmdir()
+
+
 def _made(parent: Path, leaf: str, made: list[Path]) -> Path:
     """Make the leaf of this recorder below a group, and remove empty ones of recorders that are gone."""
     for name in _leaves(parent):
         match = _NAME.fullmatch(name)
         if match and not any(Path("/proc", pid).exists() for pid in match.groups()):
-            with contextlib.suppress(OSError):
-                (parent / name).rmdir()
+            _remove(parent / name)
     folder = parent / leaf
     folder.mkdir(exist_ok=True)
     made.append(folder)

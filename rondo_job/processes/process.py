@@ -24,6 +24,7 @@ class Process:
         read_bytes, written_bytes: from and to storage (what was dirtied in the page cache), waited children included.
         switches, forced_switches: of context, of its main thread, as of each fifth look.
         n_files: descriptors, -1: may not be read; is_zombie.
+        noted: what of it was last written into the table of processes.
         walked: its share of memory and of anonymous memory at the last walk through its page tables, and what was
             resident and anonymous then; None: there was none.
     """
@@ -31,7 +32,7 @@ class Process:
     __slots__ = (
         "_children", "_files", "_io", "_looks", "_stat", "_statm", "_status", "_threads_before", "anonymous_bytes",
         "command", "forced_switches", "is_zombie", "major_faults", "minor_faults", "n_files", "n_threads",
-        "parent_pid", "peak_bytes", "pid", "pidfd", "read_bytes", "resident_bytes", "seen", "started_ticks",
+        "noted", "parent_pid", "peak_bytes", "pid", "pidfd", "read_bytes", "resident_bytes", "seen", "started_ticks",
         "swap_bytes", "switches", "system_ticks", "user_ticks", "waited_system_ticks", "waited_user_ticks",
         "walked", "written_bytes",
     )  # fmt: skip
@@ -48,6 +49,7 @@ class Process:
         self.resident_bytes = self.anonymous_bytes = self.swap_bytes = 0
         self.peak_bytes = self.switches = self.forced_switches = 0
         self.n_files = -1
+        self.noted: tuple[int, int, str, int] | None = None
         self.walked: tuple[int, int, int, int] | None = None
         self._stat = _open(pid, "stat")
         try:

@@ -227,6 +227,10 @@ class Tree:
         """Write it into the table."""
         if self._table is None:
             return
+        known = process.user_ticks + process.system_ticks, process.peak_bytes, process.command, process.parent_pid
+        if known == process.noted and not ended_ns:
+            return
+        process.noted = known
         started_ns = self._epoch_ns + process.started_ticks * (NS_PER_S // TICKS)
         key = (process.started_ticks << 22) | process.pid
         peak = process.peak_bytes

@@ -129,10 +129,10 @@ class TestRecording:
 
 def _descriptors() -> Callable[[], int]:
     """Give what counts the open descriptors: from Linux 6.2 on that is the size of their directory."""
-    place = "/proc/self/fd"
-    if os.stat(place).st_size:  # noqa: PTH116 - quicker
-        return lambda: os.stat(place).st_size  # noqa: PTH116 - quicker
-    return lambda: len(os.listdir(place))  # noqa: PTH208 - quicker
+    descriptor = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    if os.fstat(descriptor).st_size:
+        return lambda: os.fstat(descriptor).st_size
+    return lambda: len(os.listdir(descriptor))  # noqa: PTH208 - quicker
 
 
 def _own_peak() -> Callable[[], int] | None:

@@ -24,7 +24,7 @@ _KEPT = 10  # sessions in a directory that nobody named
 
 
 @attrs.frozen
-class Fallen:
+class CrashedWorker:
     """A process that ended with a test under way.
 
     Attributes: `running`, the test; `culprit`, the test of that process after which the most memory was there that was
@@ -73,10 +73,10 @@ class Session:
         tests, left_out = self.tests()
         if not tests:
             return
-        fallen = find_fallen(tests)
-        (self.directory / "report.json").write_text(json.dumps(as_plain(tests, fallen)))
+        crashed = find_crashed(tests)
+        (self.directory / "report.json").write_text(json.dumps(as_plain(tests, crashed)))
         terminalreporter.section("rondo: what tests took")
-        for line in self._lines(tests, fallen, left_out):
+        for line in self._lines(tests, crashed, left_out):
             terminalreporter.write_line(line)
 
     def tests(self) -> tuple[list[Test], int]:
@@ -88,9 +88,9 @@ class Session:
             left_out += without
         return tests, left_out
 
-    def _lines(self, tests: list[Test], fallen: list[Fallen], left_out: int) -> Iterable[str]:
-        for each in fallen:
-            yield from _fall_lines(each)
+    def _lines(self, tests: list[Test], crashed: list[CrashedWorker], left_out: int) -> Iterable[str]:
+        for each in crashed:
+            yield from _crash_lines(each)
         yield from _list("slowest", tests, lambda test: test.duration_ns, self._top)
         hungry = [test for test in tests if test.growth_bytes >= 1 << 20]
         yield from _list("memory that stayed", hungry, lambda test: test.growth_bytes, self._top)
@@ -109,13 +109,15 @@ class Session:
         yield f"{len(tests)} tests in {where}; stores and report.json: {self.directory}"
 
 
-def find_fallen(tests: list[Test]) -> list[Fallen]:
+def find_crashed(tests: list[Test]) -> list[CrashedWorker]:
     """Find the processes that ended with a test under way, and the test of each that took the most memory."""
     found = []
     for running in (test for test in tests if test.state == "running"):
         own = [test for test in tests if (test.worker, test.pid) == (running.worker, running.pid)]
         culprit = max(own, key=_taken)
-        found.append(Fallen(running.worker, running.pid, running, culprit if _taken(culprit) >= _MUCH_BYTES else None))
+        found.append(
+            CrashedWorker(running.worker, running.pid, running, culprit if _taken(culprit) >= _MUCH_BYTES else None)
+        )
     return found
 
 
@@ -124,15 +126,15 @@ def _taken(test: Test) -> int:
     return (test.peak_bytes if test.state == "running" else test.after_bytes) - test.before_bytes
 
 
-def _fall_lines(fallen: Fallen) -> Iterable[str]:
-    who = f"process {fallen.worker} (pid {fallen.pid})"
-    if fallen.culprit is None:
-        yield f"{who} ended while {fallen.running.name} ran; no test of it took 16 MiB"
-    elif fallen.culprit is fallen.running:
-        yield f"{fallen.running.name} took {size_text(_taken(fallen.running))} until {who}, which ran it, ended"
+def _crash_lines(crashed: CrashedWorker) -> Iterable[str]:
+    who = f"process {crashed.worker} (pid {crashed.pid})"
+    if crashed.culprit is None:
+        yield f"{who} ended while {crashed.running.name} ran; no test of it took 16 MiB"
+    elif crashed.culprit is crashed.running:
+        yield f"{crashed.running.name} took {size_text(_taken(crashed.running))} until {who}, which ran it, ended"
     else:
-        yield f"{fallen.culprit.name} took {size_text(_taken(fallen.culprit))} and kept it, in {who},"
-        yield f"    which ended while {fallen.running.name} ran ({size_text(_taken(fallen.running))} of its own)"
+        yield f"{crashed.culprit.name} took {size_text(_taken(crashed.culprit))} and kept it, in {who},"
+        yield f"    which ended while {crashed.running.name} ran ({size_text(_taken(crashed.running))} of its own)"
     yield ""
 
 
@@ -152,13 +154,12 @@ def _list(title: str, tests: list[Test], of: Callable[[Test], int], top: int) ->
     yield ""
 
 
-def as_plain(tests: list[Test], fallen: list[Fallen]) -> dict[str, Any]:
+def as_plain(tests: list[Test], crashed: list[CrashedWorker]) -> dict[str, Any]:
     """Give what report.json says: every test's figures, how many ended how, and the processes that fell."""
-    names = [each.name for each in attrs.fields(Test)]
     return {
         "version": 1,
         "outcomes": dict(Counter(test.state for test in tests)),
-        "fallen": [
+        "crashed": [
             {
                 "worker": each.worker,
                 "pid": each.pid,
@@ -166,9 +167,9 @@ def as_plain(tests: list[Test], fallen: list[Fallen]) -> dict[str, Any]:
                 "culprit": each.culprit and each.culprit.name,
                 "culprit_bytes": each.culprit and _taken(each.culprit),
             }
-            for each in fallen
+            for each in crashed
         ],
-        "tests": [{name: getattr(test, name) for name in names} for test in tests],
+        "tests": [test._asdict() for test in tests],
     }
 
 

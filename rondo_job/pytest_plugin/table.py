@@ -9,11 +9,9 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-import attrs
+from typing import NamedTuple
 
 MAGIC = b"RONDOTST"
 VERSION = 1
@@ -25,12 +23,12 @@ ROW_BYTES = 320
 _WORDS = ROW_BYTES // 8
 _NUMBERS = 11
 NAME_BYTES = ROW_BYTES - 8 * _NUMBERS
+_ROW = struct.Struct(f"<{_NUMBERS}q")
 STATES = ("", "running", "passed", "failed", "skipped")
 RUNNING = STATES.index("running")
 
 
-@attrs.frozen
-class Test:
+class Test(NamedTuple):
     """What a test took, and left behind.
 
     Attributes: `worker`, the process's name, `gw0` and the like under xdist, and `pid`; `name`, the test's id, whose
@@ -39,8 +37,6 @@ class Test:
     `peak_bytes`, resident memory; `descriptors` and `threads`, how many more there were after it than before it. Of a
     test that was still running when its process ended, `after_bytes` is the last that was seen, at most 50 ms old.
     """
-
-    __test__ = False
 
     worker: str
     pid: int
@@ -140,11 +136,8 @@ def read_tests(path: Path) -> tuple[list[Test], int]:
 def _tests(data: bytes, used: int, worker: str, pid: int) -> Iterator[Test]:
     for row in range(used):
         at = HEADER_BYTES + row * ROW_BYTES
-        state, started, duration, cpu, before, after, peak, descriptors, threads, length, _ = struct.unpack_from(
-            f"<{_NUMBERS}q", data, at
-        )
+        state, *numbers, length, _ = _ROW.unpack_from(data, at)
         if 0 < state < len(STATES) and 0 <= length <= NAME_BYTES:
             start = at + 8 * _NUMBERS
             name = data[start : start + length].decode("utf-8", "replace")
-            word = sys.intern(STATES[state])
-            yield Test(worker, pid, name, word, started, duration, cpu, before, after, peak, descriptors, threads)
+            yield Test(worker, pid, name, STATES[state], *numbers)

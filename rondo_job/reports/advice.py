@@ -43,7 +43,7 @@ def advice(subject: Subject, known: Mapping[str, float]) -> list[str]:
     """Say what should be changed. Args: `known`: the figures of the life that there are, by name."""
     if subject.life is None:
         return []
-    return [*_of_cpu(subject, known), *_of_memory(subject, known), *_of_limits(subject, known)]
+    return [*_of_memory(subject, known), *_of_limits(subject, known), *_of_cpu(subject, known)]
 
 
 def _of_cpu(subject: Subject, known: Mapping[str, float]) -> Iterator[str]:
@@ -54,7 +54,8 @@ def _of_cpu(subject: Subject, known: Mapping[str, float]) -> Iterator[str]:
     held = known.get("cpu_throttled", 0.0)
     stalled = known.get("cpu_stalled", 0.0)
     waited = stalled > 0.2 * subject.duration_s  # who waits for CPUs used fewer than it could
-    if subject.duration_s >= _LONG_ENOUGH_S and asked >= 2 and busiest < asked * 0.6 and not waited:
+    is_whole = subject.outcome in {"well", "live"}  # of what ended early nobody knows what it would have used
+    if is_whole and subject.duration_s >= _LONG_ENOUGH_S and asked >= 2 and busiest < asked * 0.6 and not waited:
         enough = max(1, math.ceil(busiest * _ROOM))
         begin = f"Asked for {asked:g} CPUs" if is_asked else f"Had {asked:g} CPUs"
         words = f"{begin}, used {used:.2g} on average and {busiest:.2g} at most: "

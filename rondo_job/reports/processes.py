@@ -39,8 +39,9 @@ def rondo_report_define(subject: Subject) -> list[Section]:
 
 
 def _row(child: Child, subject: Subject) -> tuple[str, ...]:
-    began = max(0.0, (child.started_ns - subject.start_ns) / 1e9)
-    lasted = ((child.ended_ns or subject.end_ns) - child.started_ns) / 1e9
+    started_ns = max(child.started_ns, subject.start_ns)  # the job's own process is there before it begins
+    began = (started_ns - subject.start_ns) / 1e9
+    lasted = ((child.ended_ns or subject.end_ns) - started_ns) / 1e9
     ended = status_words(child.status) if child.status is not None else "ended" if child.ended_ns else "alive"
     return (
         child.command,

@@ -22,7 +22,7 @@ def rondo_report_define(subject: Subject) -> list[Section]:
     measures = [each.measured(subject) for each in FIGURES]
     shown = [each for each in measures if each.value or (each.value is not None and each.name in _SHOWN_AS_NOUGHT)]
     known = {each.name: each.value for each in measures if each.value is not None}
-    sections = [Section("What it took", 0, shown, list(_bars(subject, known)), advice=advice(subject, known))]
+    sections = [Section("What it took", 10, shown, list(_bars(subject, known)), advice=advice(subject, known))]
     said = _last_words(subject)
     if said:
         sections.append(Section("The end of what it said", 5, output=said))

@@ -16,6 +16,7 @@ _COLOURS = {"well": "32", "failed": "31", "stopped": "33", "gone": "31", "live":
 _BAR, _LABEL = 24, 14
 _FULL_SHARE, _HIGH_SHARE = 0.95, 0.8
 _MOST_ROWS = 6  # of a table: a screen is not a list
+_MOST_OUTPUT = 12  # lines of what it said
 
 
 class TerminalReport:
@@ -67,7 +68,8 @@ class TerminalReport:
             yield self._quiet(self._cut(f"  {printable(line)}"))
         if section.output:
             yield self._paint(printable(section.title), "1")
-            yield from (self._cut(f"  {printable(line)}") for line in section.output.split("\n")[-12:])
+            for line in section.output.split("\n")[-_MOST_OUTPUT:]:
+                yield from self._two_rows(printable(line))
 
     def _bar(self, title: str, share: float, note: str) -> str:
         colour = "31" if share > _FULL_SHARE else "33" if share > _HIGH_SHARE else "32"
@@ -127,6 +129,16 @@ class TerminalReport:
         lines = textwrap.wrap(text, self.width - 2) or [""]
         yield begin + lines[0]
         yield from (f"  {line}" for line in lines[1:])
+
+    def _two_rows(self, text: str) -> Iterator[str]:
+        """Give a line of output on as many as two rows of the screen, the second further in."""
+        indent = 2 + len(text) - len(text.lstrip(" "))
+        first = self.width - 2
+        if len(text) > first and " " in text[indent:first]:
+            first = text.rindex(" ", 0, first + 1)
+        yield f"  {text[:first]}"
+        if text[first:]:
+            yield self._cut(" " * (indent + 2) + text[first:].lstrip(" "))
 
     def _cut(self, text: str) -> str:
         return _shortened(text, self.width)

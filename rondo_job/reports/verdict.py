@@ -9,6 +9,7 @@ from rondo_job.reports.content import Section
 from rondo_job.reports.subject import Subject
 
 EVIDENCE_LINES = 5
+_UNCHANGED = ": unchanged at "  # of a counter: what proves what it was not, and is told after what it was
 
 
 @hookimpl
@@ -17,5 +18,5 @@ def rondo_report_define(subject: Subject) -> list[Section]:
     if subject.outcome in {"well", "live"}:
         return []
     found = examine(subject.path)
-    evidence = found.diagnosis.evidence[:EVIDENCE_LINES]
+    evidence = sorted(found.diagnosis.evidence, key=lambda line: _UNCHANGED in line)[:EVIDENCE_LINES]
     return [Section("How it ended", 3, output="\n".join([in_line(found), *(f"  {line}" for line in evidence)]))]

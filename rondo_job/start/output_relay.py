@@ -7,6 +7,7 @@ it is not the parent. It also tells whether a signal that came to the recorder c
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -28,6 +29,8 @@ from rondo_job.streams import write_all
 
 _GROUP_WAIT_S = 0.02  # a signal to a group comes to all of its members within microseconds
 _MESSAGE_BYTES = 1 << 16
+_BACKGROUND_S = 0.2  # between two looks whether the terminal is this process group's again
+_LOCAL, _CHARACTERS = 3, 6  # indexes among what tcgetattr gives
 
 
 class OutputRelay:
@@ -62,6 +65,10 @@ class OutputRelay:
     def was_for_group(self, number: int) -> bool:
         """Say whether a signal that has just come here came to the process group, and so to the job too."""
         return bool(self._ask({"signal": number}))
+
+    def note_signal(self, signal_facts: dict[str, Any]) -> None:
+        """Tell of a signal that is on record at the end: of whose recorder is killed the relay writes the end."""
+        self._ask({"noted": signal_facts})
 
     def drain(self) -> None:
         """Wait until what the job has written has gone out, and the terminal is as it was."""
@@ -113,6 +120,7 @@ class _RelayProcess:
         if self._output.session:
             self._modes = termios.tcgetattr(STDOUT)
             tty.setraw(STDOUT, termios.TCSADRAIN)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})  # which the thread of the input takes
             threading.Thread(target=self._copy_input, name="rondo-stdin", daemon=True).start()
         for copy in self._copies:
             copy.thread.start()
@@ -141,6 +149,8 @@ class _RelayProcess:
                     copy.keep_in(TailWriter(Path(self._told["life"], names.STREAMS[copy.stream.name])))
         elif "signal" in request:
             return signal.sigtimedwait([request["signal"]], _GROUP_WAIT_S) is not None
+        elif "noted" in request:
+            self._told.setdefault("signals", []).append(request["noted"])
         elif "drain" in request:
             self._drain()
         return True
@@ -166,11 +176,58 @@ class _RelayProcess:
                 signal.pidfd_send_signal(self._pidfd, signal.SIGWINCH)
 
     def _copy_input(self) -> None:
-        """Copy what is typed, as long as the terminal is this process group's."""
+        """Copy what is typed, and stop with the job where that is what was typed."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTSTP})
         inner = self._output.streams[0].inner
-        with contextlib.suppress(OSError):
-            while self._modes is not None and (data := os.read(STDIN, CHUNK_BYTES)):
+        with contextlib.suppress(OSError, termios.error):
+            while self._modes is not None and (data := self._read_typed()):
+                suspend = self._suspend_character(inner)
+                while suspend and suspend in data:
+                    before, _, data = data.partition(suspend)
+                    write_all(inner, before)
+                    self._stop_with_job()
                 write_all(inner, data)
+
+    def _read_typed(self) -> bytes:
+        """Read what is typed, once the terminal is this process group's. Raises: OSError: it is gone."""
+        while True:
+            try:
+                return os.read(STDIN, CHUNK_BYTES)
+            except OSError as error:
+                if error.errno != errno.EIO or self._is_foreground():
+                    raise
+            threading.Event().wait(_BACKGROUND_S)  # the shell's `bg`: nothing tells of its `fg`
+            self._begin_raw()
+
+    def _suspend_character(self, inner: int) -> bytes:
+        """Give the character that stops the job, as its terminal's modes are; empty: none does, or a shell of its own.
+
+        The kernel stops no session's leader whose parent is outside of the session. Source: credentials(7), orphaned
+        process groups.
+        """
+        modes = termios.tcgetattr(inner)
+        if not modes[_LOCAL] & termios.ISIG or os.tcgetpgrp(inner) != self._told.get("pid"):
+            return b""
+        character: bytes = modes[_CHARACTERS][termios.VSUSP]
+        return b"" if character == b"\0" else character
+
+    def _stop_with_job(self) -> None:
+        """Stop the job's processes and this process group, as its terminal would; go on when the shell says so."""
+        job, modes = self._told["pid"], self._modes
+        os.killpg(job, signal.SIGSTOP)
+        if modes is not None:
+            termios.tcsetattr(STDOUT, termios.TCSADRAIN, modes)
+        os.killpg(0, signal.SIGTSTP)  # returns when it is continued; at once where no shell is there that could do so
+        self._begin_raw()
+        os.killpg(job, signal.SIGCONT)
+
+    def _begin_raw(self) -> None:
+        if self._modes is not None and self._is_foreground():
+            tty.setraw(STDOUT, termios.TCSADRAIN)
+            self._resize()
+
+    def _is_foreground(self) -> bool:
+        return os.tcgetpgrp(STDIN) == os.getpgrp()
 
     def _note_group(self, title: str) -> None:
         if "life" in self._told:

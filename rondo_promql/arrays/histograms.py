@@ -74,6 +74,16 @@ class Histograms:
             count=self.count * factor,
         )
 
+    def where(self, keep: NDArray[np.bool_]) -> Histograms:
+        """Give each row that is kept, and of the others rows that count nothing, whatever is in them."""
+        return replace(
+            self,
+            zero_count=np.where(keep, self.zero_count, 0.0),
+            cells=np.where(keep[:, None], self.cells, 0.0),
+            sum=np.where(keep, self.sum, 0.0),
+            count=np.where(keep, self.count, 0.0),
+        )
+
     def divided(self, divisor: Floats) -> Histograms:
         """Give each row divided by its divisor: float64 [n]."""
         return replace(

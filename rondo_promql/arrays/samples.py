@@ -33,7 +33,7 @@ class SampleBlock:
 def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
     """Put what a source selected into blocks.
 
-    Returns: the blocks, in the order of their first series, and how many samples there are.
+    Returns: the blocks, and how many samples there are.
     Raises: QueryExecutionError: a series has not as many values, or weights, as timestamps, or these fall.
     """
     blocks: list[SampleBlock] = []
@@ -49,6 +49,10 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
             _check(stamps, [(read_labels(labels), histograms.sum, None)])
             blocks.append(SampleBlock([read_labels(labels)], stamps, np.empty((1, len(stamps))), histograms))
             continue
+        if getattr(values, "ndim", 1) == 2:
+            blocks.append(_read_block(labels, timestamps, values, weights))
+            n_samples += len(timestamps) * (len(values) - 1)
+            continue
         row = (read_labels(labels), np.asarray(values, dtype=np.float64), weights)
         if last is not None and last[0] is timestamps and last[1] is (weights is None):
             last[2].append(row)
@@ -63,6 +67,19 @@ def read_series(series: list[tuple[Any, ...]]) -> tuple[list[SampleBlock], int]:
         values = np.array([row[1] for row in rows]).reshape(len(rows), len(stamps))
         blocks.append(SampleBlock([row[0] for row in rows], stamps, values, None, weights))
     return blocks, n_samples
+
+
+def _read_block(labels: Any, timestamps: Any, values: Any, weights: Any) -> SampleBlock:
+    """Take series that came as a block, without a copy. Raises: as `read_series`."""
+    names = [read_labels(each) for each in labels]
+    stamps, floats = np.asarray(timestamps, dtype=np.int64), np.asarray(values, dtype=np.float64)
+    weighed = None if weights is None else np.asarray(weights, dtype=np.float64)
+    for each in (floats, floats if weighed is None else weighed):
+        if each.shape != (len(names), len(stamps)):
+            what = f"a block of {len(names)} series and {len(stamps)} timestamps, with {each.shape} values or weights"
+            raise QueryExecutionError(f"{what}; the source must give as many")
+    _check(stamps, [(names[0], floats[0], None)] if names else [])
+    return SampleBlock(names, stamps, floats, None, weighed)
 
 
 def _check(stamps: Times, rows: list[tuple[Labels, Floats, Any]]) -> None:

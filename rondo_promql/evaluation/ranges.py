@@ -22,8 +22,8 @@ from rondo_promql.language.nodes import Node, SeriesSelector, Subquery
 Floats = NDArray[np.float64]
 Evaluate = Callable[[Node, Context, Reader], Vector]
 FUNCTIONS: dict[str, Callable[[Windows, list[Floats]], Outcome]] = RANGE_FUNCTIONS | RATE_FUNCTIONS
-# Values, of samples or of steps, to which a function is applied at once: 256 KiB, which a processor's cache holds.
-_PART = 1 << 15
+# Values, of samples or of steps, to which a function is applied at once: 128 KiB, which a processor's cache holds.
+_PART = 1 << 14
 _KEEP_NAME = frozenset({"first_over_time", "last_over_time"})
 _COUNTER_SUFFIXES = ("_total", "_sum", "_count", "_bucket")
 
@@ -87,7 +87,9 @@ def _by_parts(function: Callable[[Windows, list[Floats]], Outcome], windows: Win
     n_rows = max(1, _PART // max(1, n_steps, windows.values.shape[1]))
     if n_series <= n_rows:
         return function(windows, scalars)
-    values = np.empty((n_series, n_steps))
+    samples = windows.values  # of no use once their part was applied: the values take their place where they fit
+    own = samples.flags.writeable and n_steps <= samples.shape[1]
+    values = samples[:, :n_steps] if own else np.empty((n_series, n_steps))
     present = np.zeros(n_steps, np.bool_)
     for first in range(0, n_series, n_rows):
         rows = slice(first, first + n_rows)

@@ -31,11 +31,11 @@ def select_blocks(selector: SeriesSelector, context: Context, reader: Reader) ->
     if not len(moments):
         return []
     hint = Hint(reader.function, selector.range_ms, context.step_ms, reader.by, context.annotations.inform)
-    start_ms = int(moments.min()) - (selector.range_ms or context.lookback_ms) + 1
+    start_ms = int(moments[0]) - (selector.range_ms or context.lookback_ms) + 1  # moments never fall
     context.budget.check()
-    series = list(context.source.select(selector.matchers, start_ms, int(moments.max()), hint))
-    context.budget.make(len(series) * len(moments))
+    series = list(context.source.select(selector.matchers, start_ms, int(moments[-1]), hint))
     blocks, n_samples = read_series(series)
+    context.budget.make(sum(len(block.labels) for block in blocks) * len(moments))
     context.budget.read(n_samples)
     return blocks
 
@@ -49,6 +49,9 @@ def select_instant(selector: SeriesSelector, context: Context, reader: Reader, *
     moments = context.moments(selector.moment)
     parts: list[Vector] = []
     for block in select_blocks(selector, context, reader):
+        if (sampled := _sampled_at(block, moments)) is not None and not gives_times:
+            parts.append(sampled)
+            continue
         places = np.searchsorted(block.timestamps, moments, side="right") - 1
         known = places >= 0
         places = np.where(known, places, 0)
@@ -69,6 +72,20 @@ def select_instant(selector: SeriesSelector, context: Context, reader: Reader, *
             values = np.broadcast_to(stamps / 1000.0, values.shape)
         parts.append(Vector(block.labels, values, present, histograms))
     return join_rows(parts, len(moments))
+
+
+def _sampled_at(block: SampleBlock, moments: Times) -> Vector | None:
+    """Give a block of floats as it is where there is a sample at every step and nowhere between; None: not so."""
+    if block.histograms is not None:
+        return None
+    first = int(block.timestamps.searchsorted(moments[0]))
+    held = slice(first, first + len(moments))
+    stamps = block.timestamps[held]
+    if len(stamps) != len(moments) or not (stamps == moments).all():
+        return None
+    values = block.values[:, held]
+    marks = np.isnan(values)
+    return Vector(block.labels, values, ~(is_stale(values) if marks.any() else marks))
 
 
 def join_rows(parts: list[Vector], n_steps: int) -> Vector:

@@ -27,7 +27,7 @@ def from_rows(like: Histograms, rows: Floats) -> Histograms:
     return replace(like, zero_count=rows[0], sum=rows[1], count=rows[2], cells=np.ascontiguousarray(rows[3:].T))
 
 
-def _falls(rows: Floats) -> Mask:
+def _counter_resets(rows: Floats) -> Mask:
     """Say where a histogram counts less than the one before: it began again."""
     counts = np.delete(rows, 1, axis=0)
     return np.asarray((counts[:, 1:] < counts[:, :-1]).any(axis=0))
@@ -40,7 +40,7 @@ def _growth(windows: Windows, *, counter: bool, per_second: bool) -> tuple[Float
     first, last, enough = edge_places(windows)
     grown = rows[:, last] - rows[:, first]
     if counter:
-        falls = _falls(rows)
+        falls = _counter_resets(rows)
         if falls.any():
             grown = grown + window_sums(np.where(falls, rows[:, :-1], 0.0), first, last)
     near_zero = (rows[2, first], grown[2]) if counter else None
@@ -56,7 +56,7 @@ def _instant(windows: Windows, *, per_second: bool) -> tuple[Floats, Mask]:
     last = np.where(enough, windows.high - 1, 1)
     if not per_second:
         return rows[:, last] - rows[:, last - 1], enough
-    grown = np.where(_falls(rows)[last - 1], rows[:, last], rows[:, last] - rows[:, last - 1])
+    grown = np.where(_counter_resets(rows)[last - 1], rows[:, last], rows[:, last] - rows[:, last - 1])
     return grown / ((windows.timestamps[last] - windows.timestamps[last - 1]) / 1000.0), enough
 
 
@@ -107,7 +107,7 @@ COUNTING_RANGES: dict[str, Callable[[Windows], tuple[Floats, Mask]]] = {
     "changes": _changes,
     "count_over_time": lambda windows: (windows.counts[None, :].astype(np.float64), windows.counts > 0),
     "present_over_time": lambda windows: (np.ones((1, len(windows.ends))), windows.counts > 0),
-    "resets": lambda windows: _pairs_that(windows, _falls(windows.values)),
+    "resets": lambda windows: _pairs_that(windows, _counter_resets(windows.values)),
 }
 
 

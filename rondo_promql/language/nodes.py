@@ -120,3 +120,20 @@ class Binary:
 
 
 Node: TypeAlias = Number | Text | SeriesSelector | Subquery | Call | Negation | Aggregation | Binary
+
+
+def selectors_of(node: Node) -> list[SeriesSelector]:
+    """Give the selectors of an expression, from left to right."""
+    match node:
+        case SeriesSelector():
+            return [node]
+        case Call(arguments=inner):
+            return [each for argument in inner for each in selectors_of(argument)]
+        case Binary():
+            return selectors_of(node.left) + selectors_of(node.right)
+        case Aggregation():
+            return selectors_of(node.inner) + (selectors_of(node.parameter) if node.parameter is not None else [])
+        case Subquery() | Negation():
+            return selectors_of(node.inner)
+        case _:
+            return []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rondo_promql.arrays.histograms import Histograms, added, chosen
+from rondo_promql.arrays.histograms import Histograms, added
 from rondo_promql.arrays.summation import group_sums
 from rondo_promql.arrays.vector import NAME, Labels, Vector, empty_vector
 from rondo_promql.functions.ranges import quantiles_of
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 Note = Callable[[str], None]
 # Values that are aggregated at once, and steps at least: what is made along the way stays small beside them all.
-_PART, _MIN_STEPS = 1 << 15, 32
+_PART, _MIN_STEPS = 1 << 13, 32
 _MIXED = "PromQL warning: encountered a mix of histograms and floats for aggregation"
 
 
@@ -154,8 +154,8 @@ def _aggregate_mixed(operator: str, vector: Vector, groups: Groups, warn: Note) 
         for row in rows.tolist():
             if row in vector.histograms:
                 present = vector.present[row]
-                shown = vector.histograms[row].scaled(np.ones(len(present)))
-                shown = chosen(present, shown, shown.scaled(np.zeros(len(present)))) if not present.all() else shown
+                shown = vector.histograms[row]
+                shown = shown if present.all() else shown.where(present)
                 total = shown if total is None else added(total, shown)
                 counts += present
         if total is None:

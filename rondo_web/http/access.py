@@ -40,11 +40,13 @@ class AccessControl:
         names: hosts that may be asked for besides this machine's loopback names and the address that was reached.
         token: what must stand in `Authorization: Bearer`, but where the page's own files are asked for; empty: nothing
             has to.
+        open_paths: what else is told without it.
     """
 
     app: ASGIApp
     names: frozenset[str] = frozenset()
     token: bytes = attrs.field(default=b"", repr=False)
+    open_paths: frozenset[str] = frozenset({"/"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand over."""
@@ -66,8 +68,9 @@ class AccessControl:
             given.setdefault(name, value)
         host = given.get(b"host", b"").decode("latin-1")
         if not self._knows(host, scope.get("server")):
-            return 421, f"host {host!r}: not known here; rondo serve --allow-host NAME lets it be asked for", []
-        needs_token = self.token and scope["path"] != "/" and not scope["path"].startswith(PAGE_FILES)
+            return 421, f"host {host!r}: not known here; --allow-host NAME lets it be asked for", []
+        is_open = scope["path"] in self.open_paths or scope["path"].startswith(PAGE_FILES)
+        needs_token = self.token and not is_open
         if needs_token and not hmac.compare_digest(given.get(b"authorization", b""), b"Bearer " + self.token):
             return 401, "a token is needed: Authorization: Bearer TOKEN", [(b"www-authenticate", b"Bearer")]
         has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0")

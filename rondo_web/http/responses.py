@@ -75,9 +75,9 @@ class BoundedResponse(Response):
             headers = [each for each in headers if each[0] != b"content-length"]
             headers.append((b"content-length", str(len(body)).encode()))
             await send({"type": "http.response.start", "status": 200, "headers": headers})
-            for at in range(0, len(body), _PIECE_BYTES):
-                await send({"type": "http.response.body", "body": body[at : at + _PIECE_BYTES], "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            for at in range(0, len(body) or 1, _PIECE_BYTES):
+                piece, more = body[at : at + _PIECE_BYTES], at + _PIECE_BYTES < len(body)
+                await send({"type": "http.response.body", "body": piece, "more_body": more})
         finally:
             workers.n_answers -= 1
             workers.n_large -= self._large

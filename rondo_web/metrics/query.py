@@ -52,7 +52,7 @@ def query(store: ServedStore, request: Request, limits: ReadLimits) -> PageRespo
 
 
 @attrs.frozen
-class Asked:
+class QueryRequest:
     """What a query asks for: see `StoreReader.query`."""
 
     selector: Selector
@@ -64,7 +64,7 @@ class Asked:
     open: bool = False
 
 
-def parse(parameters: Mapping[str, str]) -> Asked:
+def parse(parameters: Mapping[str, str]) -> QueryRequest:
     """Read the parameters, which are called as the command's are; `series` is the selector too.
 
     `start` and `end` are instants, in place of `range`.
@@ -85,7 +85,7 @@ def parse(parameters: Mapping[str, str]) -> Asked:
         raise UsageError(f"series: {selector.conditions()} conditions; at most {MAX_CONDITIONS}")
     span, xff = parse_range(_range(asked)), _share(asked.get("xff", "0"))
     flags = [_flag(name, asked.get(name, "0")) for name in ("agg", "open")]
-    return Asked(selector, span, asked.get("tier", "auto"), asked.get("fn"), xff, *flags)
+    return QueryRequest(selector, span, asked.get("tier", "auto"), asked.get("fn"), xff, *flags)
 
 
 def _range(asked: Mapping[str, str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rondo_core.clock import wall_ns
 from rondo_core.errors import QueryLimitError, RondoError, UsageError, one_line
 from rondo_core.model import REGISTRY_FILE, RUNS_FILE, Series
-from rondo_core.read import look_below, still_counted
+from rondo_core.read import scan_directory, still_counted
 from rondo_core.retention import Listed, look_at_store
 from rondo_core.storage import Meta, Registry, how_ended, outcome, read_meta
 from rondo_web.http.responses import PageResponse
@@ -48,14 +48,14 @@ class LifeDirectory:
         """Look at every one, by name.
 
         Args: `left_out`: takes a line for each that could not be looked at; `directory`: whether the path is one.
-        Raises: QueryLimitError: that takes longer than the limits allow; as `look_below`; where the path is a store,
-            as `look_at_store`.
+        Raises: QueryLimitError: that takes longer than the limits allow; as `scan_directory`; where the path is a
+            store, as `look_at_store`.
         """
         if not directory:
             return [self._look(self.path, "")]
-        below = look_below(self.path)
-        left_out += below.errors + below.passed
-        stores, found = still_counted(below.stores, left_out), []
+        scan = scan_directory(self.path)
+        left_out += scan.errors + scan.passed
+        stores, found = still_counted(scan.stores, left_out), []
         n_new = len(stores) - len(self._known)
         if n_new > MAX_LOOKED_AT_ONCE and not limits.may_reopen:
             raise QueryLimitError(f"{n_new} stores that were not looked at yet; at most {MAX_LOOKED_AT_ONCE} at once")
@@ -76,7 +76,7 @@ class LifeDirectory:
         """
         if not directory and not name:
             return self._look(self.path, "")
-        stores = still_counted(look_below(self.path).stores) if directory else ()
+        stores = still_counted(scan_directory(self.path).stores) if directory else ()
         path = next((each for each in stores if str(each.relative_to(self.path)) == name), None)
         if path is None:
             raise UsageError(f"store {name!r}: no such life here; /api/v1/rondo/lives names them")

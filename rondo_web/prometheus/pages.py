@@ -31,10 +31,15 @@ _ASKED: dict[str, ApiPage] = {
     "rules": status.rules,
     "alerts": status.alerts,
     "targets": status.targets,
+    "targets/metadata": status.target_metadata,
+    "scrape_pools": status.scrape_pools,
+    "alertmanagers": status.alertmanagers,
+    "notifications": status.notifications,
     "status/buildinfo": status.build,
     "status/config": status.config,
     "status/flags": status.flags,
     "status/tsdb": status.tsdb,
+    "status/walreplay": status.wal_replay,
 }
 
 

@@ -11,24 +11,27 @@ from rondo_web.http.responses import PageResponse
 from rondo_web.prometheus.endpoint import ApiRequest, success, success_of
 from rondo_web.prometheus.expression import checked, parsed, tree_of, within_range
 from rondo_web.prometheus.parameters import now_ms
-from rondo_web.prometheus.selection import evaluated
+from rondo_web.prometheus.selection import evaluated, why_nothing
 from rondo_web.prometheus.values import matrix_json, point, seconds, vector_json
 
 
 def query(asked: ApiRequest) -> PageResponse:
     """PageResponse an expression at an instant."""
     expression, at_ms = checked(asked.parameters.text("query")), asked.parameters.instant_ms("time", now_ms())
-    return _result_json(asked, evaluated(asked, expression, at_ms), at_ms)
+    return _result_json(asked, expression, evaluated(asked, expression, at_ms), at_ms)
 
 
 def query_range(asked: ApiRequest) -> PageResponse:
     """PageResponse an expression at each step of a range."""
     steps = asked.parameters.steps_ms()
-    return _result_json(asked, evaluated(asked, checked(asked.parameters.text("query")), *steps), 0)
+    expression = checked(asked.parameters.text("query"))
+    return _result_json(asked, expression, evaluated(asked, expression, *steps), 0)
 
 
-def _result_json(asked: ApiRequest, result: Any, at_ms: int) -> PageResponse:
-    found, warnings = result.plain(), list(result.warnings)
+def _result_json(asked: ApiRequest, expression: str, result: Any, at_ms: int) -> PageResponse:
+    found, warnings, infos = result.plain(), list(result.warnings), list(result.infos)
+    if result.kind in {"vector", "matrix"} and not found:
+        infos += why_nothing(asked, expression)
     limit = asked.parameters.limit()
     if result.kind in {"vector", "matrix"} and 0 < limit < len(found):
         found = found[:limit]
@@ -39,7 +42,7 @@ def _result_json(asked: ApiRequest, result: Any, at_ms: int) -> PageResponse:
         written = matrix_json(found)
     else:
         written = orjson.dumps(point(at_ms, found) if result.kind == "scalar" else [seconds(at_ms), found])
-    return success(b'{"resultType":"%b","result":%b}' % (result.kind.encode(), written), warnings, result.infos)
+    return success(b'{"resultType":"%b","result":%b}' % (result.kind.encode(), written), warnings, infos)
 
 
 def format_query(asked: ApiRequest) -> PageResponse:

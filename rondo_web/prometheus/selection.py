@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+
+import attrs
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import QueryLimitError, UsageError
-from rondo_core.read import Budget, StoreReader
+from rondo_core.read import Budget, StoreReader, why_unmatched
 from rondo_promql import (
     LOOKBACK_MS,
     LabelMatcher,
@@ -19,14 +22,17 @@ from rondo_promql import (
     evaluate,
     evaluate_instant,
     forget_parsed,
+    parse_query,
+    selectors_of,
 )
 from rondo_web.errors import BusyError, EvaluationError
 from rondo_web.prometheus.endpoint import ApiRequest
 from rondo_web.prometheus.expression import MAX_PATTERNS, SIGNS, check_patterns, is_large, parsed, within_range
 from rondo_web.reading.limits import LARGE, SMALL
 
-NAME = "__name__"
+NAME, EXTRA = "__name__", "extra_label"
 NS_PER_MS = 1_000_000
+_SELECTORS_EXPLAINED = 4
 MAX_TIMEOUT_MS = LARGE.max_ns // NS_PER_MS
 
 
@@ -42,7 +48,9 @@ def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
     lookback_ms = asked.parameters.duration_ms("lookback_delta", LOOKBACK_MS)
     answer = evaluate_instant if len(times_ms) == 1 else evaluate
     try:
-        result = answer(expression, ServedSource(asked), *times_ms, budget=budget, lookback_ms=lookback_ms)
+        source = ServedSource(asked)
+        result = answer(expression, source, *times_ms, budget=budget, lookback_ms=lookback_ms)
+        result.warnings += source.left_out
         check_points(sum(len(stamps) for _, stamps, _ in result.series))
     except (TooManySamplesError, QueryTimeoutError) as error:
         if limits is SMALL:
@@ -56,6 +64,18 @@ def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
     return result
 
 
+def why_nothing(asked: ApiRequest, expression: str) -> list[str]:
+    """Say of an expression's first selectors which name no series has and which are near, if a small read tells it."""
+    if is_large(expression):
+        return []
+    source, found = ServedSource(attrs.evolve(asked, limits=SMALL)), list[str]()
+    with suppress(QueryLimitError):
+        for each in selectors_of(parse_query(expression))[:_SELECTORS_EXPLAINED]:
+            error = why_unmatched(source, each.matchers)
+            found += [] if error is None else [str(error)]
+    return list(dict.fromkeys(found))
+
+
 def check_points(n_points: int) -> None:
     """Refuse an answer that is too long. Raises: EvaluationError: a line that says what to ask for instead."""
     if n_points > LARGE.max_points:
@@ -67,11 +87,13 @@ class ServedSource:
     """The source of one request. Of one thread."""
 
     def __init__(self, asked: ApiRequest) -> None:
-        """Begin its time now."""
+        """Begin its time now. Raises: UsageError: an extra label is none."""
         limits = asked.limits
         self._asked = asked
         # What an expression reads is no point of its answer yet: there is one bound, of what is read.
         self._budget = Budget(limits.max_values, limits.max_values, limits.max_ns)
+        self._extra = extra_matchers(asked.parameters.every(EXTRA))
+        self.left_out = dict[str, None]()  # a line for each store that could not be read
 
     def select(self, matchers: Sequence[Any], start_ms: int, end_ms: int, hint: Any = None) -> list[Any]:
         """Give the samples of the series that all matchers take, see `StoreReader.source`.
@@ -80,7 +102,10 @@ class ServedSource:
         """
         self.check()
         with self._asked.store.source(self._budget) as source:
-            return list(source.select(matchers, start_ms, end_ms, hint))
+            found = list(source.select([*matchers, *self._extra], start_ms, end_ms, hint))
+            for each in getattr(source, "unread", ()):  # of a directory
+                self.left_out[f"left out: {each}"] = None
+        return found
 
     def series(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
         """Give the label sets that all matchers take. Raises: QueryLimitError: there are many, of a small read."""
@@ -91,7 +116,7 @@ class ServedSource:
                 assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
                 limits.check_series(len(reader.registry))
         with store.source(self._budget) as source:
-            found = list(source.series(matchers))
+            found = list(source.series([*matchers, *self._extra]))
         limits.check_series(len(found))
         self.check()
         return found
@@ -111,6 +136,19 @@ class ServedSource:
         self._budget.check()
         if self._asked.gone():
             raise BusyError("nobody waits for the answer any more")
+
+
+def extra_matchers(given: Sequence[str]) -> list[LabelMatcher]:
+    """Give the matchers that hold for every selector of a request: each of them a label and its value.
+
+    Source: VictoriaMetrics, "Prometheus querying API enhancements", `extra_label`.
+    Raises: UsageError: one is not of the form NAME=VALUE.
+    """
+    pairs = [each.partition("=") for each in given]
+    for text, (name, sign, _) in zip(given, pairs, strict=True):
+        if not name or not sign:
+            raise UsageError(f'invalid parameter "{EXTRA}": {text[:64]!r} is not NAME=VALUE')
+    return [LabelMatcher(name, "=", value) for name, _, value in pairs]
 
 
 def matchers_of(selector: str) -> list[LabelMatcher]:

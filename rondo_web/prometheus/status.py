@@ -42,6 +42,11 @@ rules = fixed({"groups": []})
 alerts = fixed({"alerts": []})
 exemplars = fixed([])
 targets = fixed({"activeTargets": [], "droppedTargets": []})
+scrape_pools = fixed({"scrapePools": []})
+target_metadata = fixed([])
+alertmanagers = fixed({"activeAlertmanagers": [], "droppedAlertmanagers": []})
+notifications = fixed([])
+wal_replay = fixed({"min": 0, "max": 0, "current": 0})  # there is none, and so none that is still to be done
 
 
 def tsdb(asked: ApiRequest) -> PageResponse:

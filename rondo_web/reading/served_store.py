@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo_core.clock import wall_ns
-from rondo_core.read import LABEL, Budget, StoreReader, StoreSource, StoresSource, look_below
+from rondo_core.read import LABEL, Budget, StoreReader, StoreSource, StoresSource, scan_directory
 from rondo_web.errors import FAILURES, BusyError
 from rondo_web.reading.descriptions import Description, Descriptions
 from rondo_web.reading.health import Health, HealthCheck
@@ -32,7 +32,7 @@ class ServedStore:
         self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
-        self._sources = StoresSource(path, look_below, self.label)  # which looks at no store before it is asked
+        self._sources = StoresSource(path, scan_directory, self.label)  # which looks at no store before it is asked
 
     @contextmanager
     def reader(self, limits: ReadLimits) -> Iterator[Reader]:
@@ -71,9 +71,9 @@ class ServedStore:
 
         Returns: the stores by name, at most `max_series` series of each; a line for each that cannot be read.
         """
-        below = look_below(self.path)
-        left_out = below.errors + below.passed
-        paths = {str(path.relative_to(self.path)): path for path in below.stores}
+        scan = scan_directory(self.path)
+        left_out = scan.errors + scan.passed
+        paths = {str(path.relative_to(self.path)): path for path in scan.stores}
         return list(self._descriptions.of(paths, max_series, left_out)), left_out
 
     async def health(self) -> Health:

@@ -32,7 +32,7 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.setattr(client_values, "ValueClass", client_values.MutexValue)
     install(tmp_path / "m", max_totals=24, max_gauges=4)
     yield tmp_path / "m"
-    store = client_values.ValueClass._store
+    store = client_values.ValueClass.store
     if store is not None:
         store.close()
 
@@ -195,8 +195,8 @@ def test_values_are_made_and_recorded_by_many_threads(installed, registry):
             counter.labels(number % 20).inc()
             gauge.inc(2)
             gauge.dec()
-            if number % 100 == 0 and client_values.ValueClass._store is not None:
-                client_values.ValueClass._store.tick()
+            if number % 100 == 0 and client_values.ValueClass.store is not None:
+                client_values.ValueClass.store.tick()
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -206,4 +206,4 @@ def test_values_are_made_and_recorded_by_many_threads(installed, registry):
     found = scraped(installed)
     assert [found["jobs_total", str(number)] for number in range(20)] == [600] * 20
     assert found["level",] == 12_000
-    assert not client_values.ValueClass._store.view.series("rondo_plugin_failures_total")
+    assert not client_values.ValueClass.store.view.series("rondo_plugin_failures_total")

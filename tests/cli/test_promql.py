@@ -70,6 +70,50 @@ def test_an_expression_at_one_instant_is_a_row_for_each_series(store, capsys):
     assert said(capsys, "query", store, "--promql", "nothing_total")[1] == ["no series"]
 
 
+@pytest.mark.parametrize(
+    ("expression", "hint"),
+    [
+        ("sum(rate(request_total[1m]))", "request_total: no such series; nearest: requests_total"),
+        (
+            'requests_total{code="404"}',
+            'requests_total{code="404"}: no such series; code of requests_total is 200 or 500',
+        ),
+        ('rate(requests_total{cod=~"2.."}[1m])', "requests_total has no label cod; it has code"),
+        ("level / on() took_second_sum", "took_second_sum: no such series; nearest: took_seconds_sum"),
+    ],
+)
+def test_of_what_gives_no_series_is_said_what_there_is_instead(store, capsys, expression, hint):
+    """A name or a value that no series has is answered with those that are near, as for a selector."""
+    status, lines, errors = said(capsys, "query", store, "--promql", expression)
+    assert (status, lines) == (0, ["no series"])
+    assert hint in errors[-1]
+    assert len(errors) == 2
+    assert said(capsys, "query", store, "--promql", "level > 99")[2][1:] == []
+
+
+@pytest.mark.parametrize(
+    ("expression", "mend"),
+    [
+        ("rate(requests_total)", "give its metric a range, as in metric[5m]"),
+        ("abs(requests_total[1m])", "leave its range out, or put avg_over_time() around it"),
+        ("requests_total{code=500}", 'values stand in quotes, as in metric{label="value"}'),
+        ("p99(took_seconds)", "a quantile is histogram_quantile(0.99, sum(rate(metric[5m])))"),
+    ],
+)
+def test_a_first_mistake_is_answered_with_its_mend(store, capsys, expression, mend):
+    """After the words of Prometheus, which say what is wrong, in the same line."""
+    status, _, errors = said(capsys, "query", store, "--promql", expression)
+    assert (status, len(errors)) == (2, 1)
+    assert errors[0].startswith(f"rondo: {expression}: parse error: ")
+    assert errors[0].endswith(f"; {mend}")
+
+
+def test_a_plot_has_its_expression_once_for_a_title(store, capsys):
+    """Not the metric and the expression, which has it already."""
+    asked = ("query", store, "--promql", "level", "--range", "10s", "--format", "plot")
+    assert [line.strip() for line in said(capsys, *asked)[1] if "level" in line] == ["level"]
+
+
 def test_programs_get_csv_and_the_json_of_prometheus(store, capsys):
     """Floats in full; NaN and infinities can be told; a histogram has its buckets."""
     _, lines, _ = said(capsys, "query", store, "--promql", "level / 3", "--range", "2s", "--format", "csv")

@@ -389,6 +389,19 @@ def test_a_child_whose_store_cannot_be_made_goes_on_and_says_so_once(store, tmp_
     assert counter.value == 1.0
 
 
+def test_a_child_that_can_load_no_more_modules_goes_on_all_the_same(tmp_path):
+    """Under another root, or as a user who may not read the interpreter's files: what would be logged is left out."""
+    with Store(tmp_path / "s", SCHEMAS) as store:
+        counter = store.counter("c_total")
+
+        def without_modules():
+            sys.modules["logging"] = None
+            counter.inc()
+            assert store.unkept == "forked"
+
+        run_in_child(without_modules)
+
+
 def test_a_child_of_a_plain_store_keeps_nothing_counts_it_and_says_so_once(tmp_path, caplog):
     """Its parent's store is its parent's; nothing raises, and the store can be read."""
     with Store(tmp_path / "s", SCHEMAS) as store:

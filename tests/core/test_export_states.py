@@ -239,7 +239,7 @@ def test_a_series_that_is_never_taken_counts_as_refused_in_the_end(path, clock):
             for n in range(SERIES):
                 store.gauge("g", n=n).set(1.0)
             clock.advance(2)
-            runner._sender._apart._not_before.clear()
+            runner._sender._isolated._not_before.clear()
             runner.send_now(0, 30)
         cursor = runner.cursor
         runner.release()

@@ -159,6 +159,24 @@ def test_a_sketch_takes_numbers_of_any_kind_exactly(tmp_path, clock, given):
         assert newest(store, "m", fn="p50") == pytest.approx(place, rel=0.5)
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.longdouble, np.int8, np.uint64, np.bool_])
+def test_no_number_of_numpys_makes_it_warn(store, kind):
+    """A warning would be on the program's stderr, for a value that is taken as it is."""
+    given = [kind(each) for each in (0, 1, 100)] + ([kind(-100)] if kind(0.5) else [])
+    summary, sketched = store.summary("m"), store.summary("z", quantiles=True)
+    takes = [store.counter("c_total").inc, summary.observe, sketched.observe]
+    takes += [lambda value: summary.merge(2, value, value, value)]
+    for gauge in (store.gauge("g"), store.gauge("p", peaks=True)):
+        gauge.inc()
+        takes += [gauge.set, gauge.inc, gauge.dec]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for take, number in itertools.product(takes, given):
+            take(number), take(number)
+    assert [str(each.message) for each in warned] == []
+    assert newest(store, "m", fn="count") >= len(given)
+
+
 @pytest.mark.parametrize(("now_ns", "reason"), [(10**30, "future"), (-(10**30), "late"), (1 << 63, "future")])
 def test_an_instant_out_of_all_bounds_is_late_or_of_the_future(store, now_ns, reason):
     """It is counted as any other is that is too far off."""

@@ -2,13 +2,16 @@
 
 import csv
 import json
+import math
 import os
+import random
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from rondo_core import Batch, Plugins, Schema, Store, StoreReader, Tier
+from rondo_core import Batch, Part, Plugins, Schema, Series, Store, StoreReader, Tier
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.export.cursor import Cursor, cursor_names, save_cursor
 from rondo_core.export.drain import Drain
@@ -264,3 +267,58 @@ def test_standard_output_gets_all_of_it_each_time(tmp_path, recorded):
     assert (tmp_path / "once").read_text().splitlines() == first
     assert (tmp_path / "again").read_text() == ""
     assert (tmp_path / "whole").read_text().splitlines() == first
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_rows_of_any_shape_are_the_lines_of_their_samples(tmp_path, name):
+    """Holes, whole and other numbers, infinities, both zeroes, names full of marks: each sample, in order, to the bit."""
+    chance, file, want = random.Random(7), tmp_path / "out", []
+    kinds = {"whole": lambda: float(chance.randrange(-9, 10**6)), "any": lambda: chance.gauss(0, 1e9)}
+    kinds["odd"] = lambda: chance.choice([math.inf, -math.inf, 0.0, -0.0, 1e15, 1e16, -1e17, 5e-324, 1e300, 2.0**53])
+    exporter = open_with(name, path=str(file))
+    for start in range(0, 160, 4):
+        parts = []
+        for number in range(chance.randrange(1, 4)):
+            kind = chance.choice(("counter", "gauge", "summary"))
+            shape = chance.randrange(1, 5), chance.randrange(1, 4)
+            labels = [(("n", f"{start}.{number}.{n}"), ("text", chance.choice(NAMES))) for n in range(shape[1])]
+            series = tuple(Series(f"m{number}", label, kind, kind, n) for n, label in enumerate(labels))
+            draw, holes = kinds[chance.choice([*kinds])], chance.choice((0, 0.4))
+            names = ("count", "sum", "min", "max") if kind == "summary" else ("last",)
+            statistics = {each: np.array([[draw() for _ in series] for _ in range(shape[0])]) for each in names}
+            if kind == "summary":
+                statistics["count"] = np.array([[chance.randrange(3) for _ in series] for _ in range(shape[0])], float)
+            statistics[names[0]][np.array([[chance.random() < holes for _ in series] for _ in range(shape[0])])] = (
+                np.nan
+            )
+            stamps = np.arange(start, start + shape[0], dtype=np.int64) * 10**9
+            parts.append(Part(kind, 0, 10**9, kind, series, stamps, statistics))
+        exporter.send(Batch(tuple(parts)))
+        samples = [
+            (int(part.timestamps_ns[row]), called(name, part.series[column]), told(part, row, column))
+            for part in parts
+            for row, column in np.argwhere(part.there()).tolist()
+        ]
+        want += sorted(samples, key=lambda sample: sample[0])
+    exporter.close()
+    found = [
+        (at, who, [None if each is None else float(each) for each in values]) for at, who, values in read(name, file)
+    ]
+    assert repr(found) == repr(want)
+
+
+def called(name, series):
+    """The name of a series as `read` gives it."""
+    inner = ",".join(f"{key}={value}" for key, value in series.labels)
+    return str(series) if name == "csv" else f"{series.name}{{{inner}}}"
+
+
+NAMES = ["plain", "50 %", "%s%d", 'a "b", c\\d', "\r", "\x85", "\u2028é"]
+
+
+def told(part, row, column):
+    """What a sample holds: its value, and the four of a summary, without extremes where nothing was seen."""
+    if part.kind != "summary":
+        return [float(part.statistics["last"][row, column]), None, None, None, None]
+    count, total, low, high = (float(part.statistics[name][row, column]) for name in ("count", "sum", "min", "max"))
+    return [None, count, total, *((low, high) if count else (None, None))]

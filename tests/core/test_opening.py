@@ -1,7 +1,9 @@
 """`open_store`: a program's store by a name, as a value or in a block, and never in the program's way."""
 
+import copy
 import gc
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -91,6 +93,52 @@ def test_a_store_that_is_open_is_given_again(place):
         assert again is not first
         assert again.path.parent == place / "web"
     open_store("other").close()
+
+
+def test_a_block_in_another_leaves_the_store_open(place):
+    """A function that opens the program's store by itself closes it for no one else; the outermost block does."""
+
+    def job():
+        with open_store("web") as store:
+            store.counter("jobs_total").inc()
+
+    with open_store("web") as store:
+        done = store.counter("jobs_total")
+        job()
+        with pytest.raises(KeyError), store:
+            raise KeyError("a failure that the program knows of")
+        done.inc()
+        assert done.value == 2
+    assert store.closed
+    assert [each.ended for each in read_runs(store.path / "runs")] == ["closed"]
+
+
+@pytest.mark.parametrize("copies", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_store_is_not_copied_or_pickled(place, copies):
+    """A copy would write, and close, what is the store's."""
+    with open_store("web") as store, pytest.raises(TypeError, match="a store is of one process"):
+        copies(store)
+
+
+def test_a_program_that_may_have_no_more_threads_goes_on(place, monkeypatch, caplog):
+    """It records, and says of what it does without: ticks of its own, exporters, the bound of its directory."""
+
+    def none_left(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", none_left)
+    config = Config(exporters={"csv": {"path": "samples.csv"}})
+    with open_store(config, keep_last=3) as store:
+        store.counter("jobs_total").inc()
+    said = "\n".join(caplog.messages)
+    assert said.count("can't start new thread") == 3
+    assert "not ticked" in said
+    assert "without exporters" in said
+    assert "without a bound" in said
+    with StoreReader(store.path) as reader:
+        assert reader.query("jobs_total")[0].values[-1] == 1
+    with pytest.raises(RuntimeError):
+        open_store("strict", strict=True)
 
 
 def test_a_store_that_is_dropped_is_let_go(place):

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 
-import attrs
 import msgpack
 import pytest
 
@@ -165,7 +164,7 @@ def test_room_grows_for_the_labels_of_all(tmp_path):
 def test_what_would_grow_too_large_stays(tmp_path, monkeypatch):
     """The store of the ended grows within a bound; beyond it a store stays, and that is said."""
     monkeypatch.setattr("rondo_core.retention.pruning.MAX_ENDED_BYTES", 0)
-    few = [attrs.evolve(schema, reserve=0) for schema in SCHEMAS]
+    few = [schema._replace(reserve=0) for schema in SCHEMAS]
     for number in range(3):
         make(tmp_path / f"p{number}.rondo", few, worker=str(number))
         make(tmp_path / f"q{number}.rondo", few, worker="0")
@@ -331,8 +330,8 @@ def test_a_copy_of_a_store_of_the_ended_is_a_store(five, tmp_path_factory):
 
 def test_stores_that_have_grown_or_overflowed_are_folded_together(tmp_path):
     """Whatever room each has, and kept for overflow: what all of them counted is there, by its labels."""
-    make(tmp_path / "plain.rondo", [attrs.evolve(schema, reserve=0) for schema in SCHEMAS], worker="0")
-    make(tmp_path / "roomy.rondo", [attrs.evolve(schema, max_series=9) for schema in SCHEMAS], at_s=5, worker="0")
+    make(tmp_path / "plain.rondo", [schema._replace(reserve=0) for schema in SCHEMAS], worker="0")
+    make(tmp_path / "roomy.rondo", [schema._replace(max_series=9) for schema in SCHEMAS], at_s=5, worker="0")
     for at_s in (10, 20, 30):  # overflows, and grows by that at its next opening
         clock = after(at_s)
         with Store(tmp_path / "full.rondo", SCHEMAS, clock=clock) as store:

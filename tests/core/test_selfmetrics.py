@@ -79,7 +79,7 @@ def test_rondos_own_schema_is_as_it_is_on_disk_unless_it_is_named(tmp_path: Path
     """A store of another rondo, or with room for more exporters, opens with the program's schemas; a named one is held:
     with more room the store grows, and with less it is an error.
     """
-    (small,) = (attrs.evolve(schema, max_series=16) for schema in SELF_SCHEMAS)
+    (small,) = (schema._replace(max_series=16) for schema in SELF_SCHEMAS)
     gauges = Schema("gauges", "gauge")
     for name, schemas in {"older": [small, gauges], "larger": with_room([gauges], 4)}.items():
         Store(tmp_path / name, schemas).close()
@@ -96,7 +96,7 @@ def test_a_config_of_several_exporters_has_room_for_them_with_its_own_schemas_to
     with open_store(config, schemas=[Schema("gauges", "gauge")]) as store:
         (mine,) = (schema for schema in store.meta.schemas if schema.name == SELF_SCHEMA)
         assert mine.max_series == 53
-    (small,) = (attrs.evolve(schema, max_series=16) for schema in SELF_SCHEMAS)
-    named = attrs.evolve(config, store={"path": str(tmp_path / "t")})
+    (small,) = (schema._replace(max_series=16) for schema in SELF_SCHEMAS)
+    named = config._replace(store={"path": str(tmp_path / "t")})
     with open_store(named, schemas=[small, Schema("gauges", "gauge")]) as store:
         assert small in store.meta.schemas

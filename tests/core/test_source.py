@@ -1,15 +1,20 @@
 """Stores as sources of PromQL: what an expression answers is what was recorded, whatever tier or store it lies in."""
 
 import math
+import os
 import shutil
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core.clock import wall_ns
 from rondo_core.model.prometheus import STALE_BITS
 from rondo_core.read import StoreSource, open_source
+from rondo_core.storage import runs as runs_module
+from rondo_core.storage.runs import put_run, read_runs
 from rondo_promql import evaluate, evaluate_instant
 
 S, START_S = 10**9, 1_700_000_100
@@ -128,6 +133,20 @@ def test_a_coarser_tier_answers_with_the_statistic_that_the_function_is_of(path,
         assert len(infos) == 1
         assert "10s" in infos[0]
         assert at(source, "max_over_time(g[15s])", 59)[1] == []
+
+
+def test_a_range_of_a_single_coarse_point_is_said_to_be_too_short(path, clock):
+    """A rate needs two points: where the tier has them 10 s apart 15 s hold one, and the answer says what to give."""
+    live(path, clock, 60)
+    with StoreReader(path) as reader, open_source(path.parent) as stores:
+        for source in (reader.source(), stores):
+            found, infos = at(source, "rate(c_total[15s])", 25)
+            assert found == {}
+            assert infos[1:] == [
+                "rate needs two points: where these are 10s apart [15s] may have none; give [20s] or more"
+            ]
+            assert len(at(source, "rate(c_total[20s])", 25)[1]) == 1
+            assert at(source, "rate(c_total[2s])", 59)[1] == []
 
 
 def test_a_tier_that_keeps_sums_alone_answers_with_means(path, clock):
@@ -293,3 +312,26 @@ def test_a_label_that_must_be_equal_chooses_what_a_look_at_each_series_does(path
 def every_second():
     """Give the steps of the first seconds, in milliseconds."""
     return START_S * 1000, (START_S + 5) * 1000, 1000
+
+
+def test_runs_are_decoded_once_and_the_next_run_is_seen(path, monkeypatch):
+    """A reader that is asked again and again: what it remembers is of the file as it is, also of one of the same size.
+
+    What was written a moment ago is not remembered at all: a clock of files may stand still between two writes.
+    """
+    decoded = []
+    monkeypatch.setattr(runs_module, "read_runs", lambda place: decoded.append(place) or read_runs(place))
+    Store(path, writer="first").close()
+    with StoreReader(path) as reader:
+        assert [len(reader.runs()) for _ in range(3)] == [1, 1, 1]
+        assert len(decoded) == 3
+        monkeypatch.setattr(runs_module, "wall_ns", lambda: wall_ns() + 60 * S)
+        assert [len(reader.runs()) for _ in range(3)] == [1, 1, 1]
+        assert len(decoded) == 4
+        before = (path / "runs").stat()
+        put_run(path / "runs", attrs.evolve(reader.runs()[0], ended="signal 9"))
+        os.utime(path / "runs", ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert [run.ended for run in reader.runs()] == ["signal 9"]
+        Store(path, writer="second").close()
+        assert [run.writer for run in reader.runs()] == ["first", "second"]
+        assert reader.is_outdated()

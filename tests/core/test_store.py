@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import attrs
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
@@ -97,7 +96,7 @@ def test_more_runs_than_are_kept(path, clock, small_schemas):
     """The last 127 runs are there, in order, the newest found first."""
     Store(path, small_schemas, clock=clock).close()
     for number in range(2, 301):
-        put_run(path / "runs", attrs.evolve(read_runs(path / "runs")[-1], number=number))
+        put_run(path / "runs", read_runs(path / "runs")[-1]._replace(number=number))
         assert (path / "runs").stat().st_size == (4096 if number <= 7 else 65536)
         assert newest_run(path / "runs").number == number
     with StoreReader(path) as reader:
@@ -110,8 +109,7 @@ def test_the_longest_words_of_a_run_fit_its_record(path, clock, small_schemas):
     """A record keeps its size whatever is put into it, and reads back."""
     Store(path, small_schemas, clock=clock).close()
     (run,) = read_runs(path / "runs")
-    longest = attrs.evolve(
-        run,
+    longest = run._replace(
         number=(1 << 48) - 1,
         pid=1 << 31,
         process_start=1 << 62,
@@ -126,7 +124,7 @@ def test_the_longest_words_of_a_run_fit_its_record(path, clock, small_schemas):
     )
     write_run(path / "runs", longest)
     assert (path / "runs").stat().st_size == layout.FEW_RUNS_FILE_BYTES
-    assert newest_run(path / "runs") == attrs.evolve(longest, ended="é" * 80, writer="w" * 100)
+    assert newest_run(path / "runs") == longest._replace(ended="é" * 80, writer="w" * 100)
 
 
 def test_a_record_of_fifteen_runs_grows_with_the_next_one(path, clock, small_schemas):
@@ -136,7 +134,7 @@ def test_a_record_of_fifteen_runs_grows_with_the_next_one(path, clock, small_sch
     whole = (path / "runs").read_bytes()
     (path / "runs").write_bytes(whole[:512].ljust(8192, b"\0"))
     for number in range(1, 41):
-        write_run(path / "runs", attrs.evolve(run, number=number))
+        write_run(path / "runs", run._replace(number=number))
     assert (path / "runs").stat().st_size == 8192
     with StoreReader(path) as reader:
         assert [run.number for run in reader.runs()] == list(range(26, 41))

@@ -10,7 +10,7 @@ import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, StoresReader, Tier
 from rondo_core.errors import LabelError, OpenFilesError, StoreError, StoreNotFoundError, UnknownSeriesError
-from rondo_core.read.stores import look_below, open_reader
+from rondo_core.read.stores import open_reader, scan_directory
 
 
 def test_processes_are_read_together_the_dead_included(tmp_path):
@@ -235,7 +235,7 @@ def test_a_directory_can_be_left_out_wherever_it_lies(tmp_path):
     fill(tmp_path / "kept")
     fill(tmp_path / "x" / "done" / "one")
     (tmp_path / "way").symlink_to("x/done")
-    assert look_below(tmp_path, (tmp_path / "way").stat()).stores == [tmp_path / "kept"]
+    assert scan_directory(tmp_path, (tmp_path / "way").stat()).stores == [tmp_path / "kept"]
 
 
 def test_a_missing_or_forbidden_place_is_said_in_words(tmp_path):

@@ -43,7 +43,8 @@ def test_the_help_may_come_right_after_the_name(store, declare):
         ((), {"help": 5}, "help 5: not a text"),
         ((), {"unit": ["s"]}, "unit .*: not a text"),
         ((), {"labels": {"a": "b"}}, "labels=.*: not names of labels; write a list"),
-        ((), {"labelnames": ["a"]}, "labelnames=.*: not one value"),
+        ((), {"labelnames": ["a"]}, r"labelnames=.*: not one value; write labels=\["),
+        ((), {"buckets": (1, 2)}, "buckets=.*: not one value; a summary has none, and with quantiles=True"),
     ],
 )
 def test_what_are_no_labels_is_answered_with_how_to_write_them(store, given, named, said):

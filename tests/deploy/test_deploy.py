@@ -142,3 +142,48 @@ def test_services_and_units_name_files_and_commands_that_there_are():
     for unit in DEPLOY.glob("*.service"):
         started = re.search(r"^ExecStart=/usr/bin/env rondo (\S+)", unit.read_text(), re.MULTILINE)
         assert started[1] in COMMANDS, unit
+
+
+def agent_manifest(kind):
+    """The one of that kind that the agent's manifest holds."""
+    (found,) = [
+        each for each in yaml.safe_load_all((DEPLOY / "kubernetes" / "agent.yaml").read_text()) if each["kind"] == kind
+    ]
+    return found
+
+
+def test_the_agent_of_a_node_starts_as_its_manifest_says(tmp_path, monkeypatch, capsys):
+    """Its command is one of rondo's, its config is in order, and what it mounts, asks and is asked for is there."""
+    from rondo_cli.agent import command
+    from rondo_cli.main import run
+
+    pod = agent_manifest("DaemonSet")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    name, subcommand, *arguments = container["command"]
+    given = command.make_context(subcommand, arguments).params
+    assert name == "rondo"
+    assert container["ports"][0]["containerPort"] == given["port"]
+    mounts = {each["name"]: each["mountPath"] for each in container["volumeMounts"]}
+    assert mounts.keys() == {each["name"] for each in pod["volumes"]}
+    assert str(given["directory"]) == mounts["stores"]
+    assert given["config"].parent == Path(mounts["config"])
+    assert given["token_file"].parent == Path(mounts["token"])
+    (tmp_path / "rondo.toml").write_text(agent_manifest("ConfigMap")["data"][given["config"].name])
+    for each, value in {
+        "PUSH_URL": "http://push.example/api/v1/write",
+        "PUSH_TOKEN": "s3cret",
+        "NODE_NAME": "n1",
+    }.items():
+        monkeypatch.setenv(each, value)
+    assert run(["config", "check", "--config", str(tmp_path / "rondo.toml")]) == 0
+    assert "s3cret" not in capsys.readouterr().out
+    endpoint = agent_manifest("PodMonitor")["spec"]["podMetricsEndpoints"][0]
+    assert endpoint["port"] == container["livenessProbe"]["httpGet"]["port"] == container["ports"][0]["name"]
+    assert endpoint["authorization"]["credentials"]["name"] == pod["volumes"][2]["secret"]["secretName"]
+
+
+@pytest.mark.parametrize("kind", ["ConfigMap", "DaemonSet"])
+def test_the_agents_manifest_is_what_kubernetes_takes(kind):
+    """By Kubernetes's own schemas, no field beside those that they know."""
+    validator = pytest.importorskip("kubernetes_validate", reason="no kubernetes-validate; make test-systems")
+    validator.validate(agent_manifest(kind), "1.31", strict=True)

@@ -3,6 +3,7 @@
 import ast
 import http.client
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -21,7 +22,7 @@ from rondo_core.units import format_size
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "programs.md").read_text()
 SECTIONS = {part.partition("\n")[0]: part for part in PAGE.split("\n## ")[1:]}
-needs = {name: importlib.util.find_spec(name) is not None for name in ("gunicorn", "fastapi", "uvicorn", "IPython")}
+needs = {name: importlib.util.find_spec(name) is not None for name in ("gunicorn", "fastapi", "uvicorn")}
 
 
 def blocks(section, language="python"):
@@ -207,45 +208,42 @@ def test_an_asyncio_service_is_timed_to_the_end_of_its_coroutines(home):
     assert 0 < number(answers("asyncio")[0]) < 60
 
 
-RUN_CELLS = """
-import ast, sys
-shown = []
-def display(value):
-    rich = getattr(value, "_repr_html_", None)
-    shown.append(rich() if rich else repr(value))
-def run(cell, names):
-    tree = ast.parse(cell)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), names)
-    if last is not None and (value := eval(compile(ast.Expression(last.value), "cell", "eval"), names)) is not None:
-        display(value)
-"""
-RUN_IPYTHON = """
-from IPython.core.interactiveshell import InteractiveShell
-shell, shown = InteractiveShell.instance(), []
-def run(cell, names):
-    done = shell.run_cell(cell)
-    done.raise_error()
-    if done.result is not None:
-        formats, _ = shell.display_formatter.format(done.result)
-        shown.append(formats.get("text/html") or formats["text/plain"])
-"""
+def of_kernels(*turns):
+    """What the cells of each turn show in a real kernel, which is restarted in between, the last time by a kill."""
+    pytest.importorskip("ipykernel")
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("kernel_process.py")],
+        input=json.dumps(turns),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 def test_cells_of_a_notebook_run_twice_and_share_a_store(home):
-    """Through IPython where it is installed, else as it would: the last expression of a cell is shown."""
+    """In a real kernel: a result is shown as a table, a plot as a picture, and each kernel leaves the store of its life."""
     cells = blocks("A notebook")
     assert isinstance(ast.parse(cells[-1]).body[-1], ast.Expr)
-    code = (RUN_IPYTHON if needs["IPython"] else RUN_CELLS) + f"names = {{}}\nfor cell in {cells + cells!r}:\n"
-    code += "    run(cell, names)\nassert len(shown) >= 2 and all(shown), shown\n"
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    first, second, third = of_kernels([*cells, *cells, "store.query('loss').plot()"], cells, cells[:1])
+    plotted = first.pop()
+    assert [sorted(output) for output in plotted] == [["text/plain"], ["image/png", "text/plain"]], plotted
+    assert [[sorted(output) for output in outputs] for outputs in first] == 2 * [[], [], [["text/html", "text/plain"]]]
+    assert "epochs_total" in first[-1][0]["text/html"]
+    assert (second[:2], third) == ([[], []], [[]])
     training = home / "stores" / "training"
-    (store,) = training.glob("*.rondo")
-    with StoreReader(store) as reader:
-        assert reader.runs()[-1].ended == "returned"
-        assert len(reader.runs()) == 1
-        assert [event.text for event in reader.events() if "trained" in event.text]
-    assert total(training, "epochs_total") == 6
+    stores = [StoreReader(path) for path in training.glob("*.rondo")]
+    (one, *none), (two, *other), (last, *_) = sorted(
+        (store.runs() for store in stores), key=lambda runs: runs[0].opened_ns
+    )
+    assert (one.ended, none, two.ended, other) == ("returned", [], "", [])  # the second was killed
+    assert last.ended == "returned"
+    marks = [event.text for store in stores for event in store.events() if event.text == "trained"]
+    for store in stores:
+        store.close()
+    assert len(marks) == 3
+    assert total(training, "epochs_total") == 9
 
 
 def test_every_program_of_the_table_has_its_section():

@@ -255,17 +255,17 @@ def test_a_store_that_is_opened_again_is_sent_as_a_live_one(stores, agent, calls
 
 def test_an_export_by_hand_says_that_the_store_was_opened_again(site, calls, stores, samples, tmp_path):
     """`rondo export` keeps to the same: what may still change stays for the next call."""
-    from rondo_core.export.held import EndedReader, look_at
+    from rondo_core.export.store_state import EndedReader, read_store_state
     from rondo_core.storage.files import Folder
 
     path = record(stores / "b.rondo", 4, HOURS, step_s=3600)
     now, again = ManualClock(START + 3 * HOUR + 60 * S), []
     calls.append(lambda _batch: again or again.append(Store(path, clock=now)))
     with Folder(path) as held:
-        look = look_at(held)
-        with EndedReader(held, look.run) as reader:
+        state = read_store_state(held)
+        with EndedReader(held, state.run) as reader:
             table = {"path": str(tmp_path / "ledger"), "max_samples": 1}
-            outcome = open_runner(reader, "ledger", table, clock=now).finish(look.run, 10.0)
+            outcome = open_runner(reader, "ledger", table, clock=now).finish(state.run, 10.0)
         assert reader.reopened
     assert outcome.stopped
     assert "opened again while it was sent" in outcome.error

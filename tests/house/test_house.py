@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import os
 import re
 import subprocess
 import sys
@@ -96,6 +97,7 @@ FLOORS = {
         "metrics page prometheus",
         "application",
         "server",
+        "agent_server",
         "__main__",
     ),
     "rondo_bridges": (
@@ -189,6 +191,7 @@ def test_whatever_lists_the_packages_lists_them_all():
         targets["sdist"]["include"],
         tools["ruff"]["lint"]["isort"]["known-first-party"],
         tools["mypy"]["files"],
+        tools["coverage"]["run"]["source_pkgs"],
     ):
         assert set(PACKAGES) <= set(listed), listed
     page = (ROOT / "docs" / "contributing" / "architecture.md").read_text()
@@ -522,6 +525,18 @@ def test_the_command_starts_without_what_it_does_not_need(tmp_path):
     asked = loaded_by("query", tmp_path / "s", "level")
     assert not asked & serving
     assert "rondo_core.read.query" in asked
+
+
+def test_a_program_that_records_loads_nothing_else(tmp_path):
+    """Its store by name, its instruments and recorders load neither what reads and exports nor attrs with it."""
+    code = "import sys\nfrom rondo_core import open_store\nstore = open_store('web')\nstore.counter('a_total').inc()\n"
+    code += "with store.summary('s', quantiles=True).time(): store.tick()\nprint(store.unkept, *sys.modules)"
+    known = {**os.environ, "RONDO_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=known)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"numpy", "attr", "attrs", "asyncio", "json", "tomllib", "importlib.metadata", "subprocess"}
+    assert not {name for name in loaded if name.startswith(("rondo_core.read.", "rondo_core.export."))}
+    assert "rondo_core.builtin.process" in loaded
 
 
 def test_what_is_asked_of_serving_before_it_starts_imports_no_server():

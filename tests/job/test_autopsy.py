@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 import pytest
 
+from rondo_cli.main import run
 from rondo_core import Store
 from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_core.storage import Event, Survival
@@ -19,7 +20,7 @@ from rondo_job.autopsy.causes import find_causes
 from rondo_job.autopsy.examine import Autopsy, examine
 from rondo_job.autopsy.kernel_log import read_oom_log
 from rondo_job.autopsy.oom import count_oom
-from rondo_job.autopsy.said import last_traceback
+from rondo_job.autopsy.stderr_text import last_traceback
 from rondo_job.autopsy.trends import Quantity, quantity, robust_slope, slopes_of
 from rondo_job.autopsy.wording import as_markdown, as_table, as_text
 
@@ -94,6 +95,13 @@ OTHER = OomKill(99, "other", END)
         ({"after": v2(own=1), "children": (child(8, KILLED), child(9, KILLED))}, ("oom", "likely")),
         ({"after": v2(own=3), "children": (child(8, KILLED), child(9, KILLED))}, ("oom", "proven")),
         ({"after": v2(own=1), "children": (child(8, None),)}, ("oom", "likely")),
+        (
+            {"after": v2(own=1), "children": (child(8, None),), "oom_rose_ns": END - 9 * S},
+            ("killed", "likely"),
+        ),  # a process of it, seconds before: the job was alive after that
+        ({"after": v2(own=1), "oom_rose_ns": END - S // 2}, ("oom", "proven")),
+        ({"after": v2(own=1), "children": (child(8, None),), "oom_log": OomLog((OTHER,))}, ("killed", "proven")),
+        ({"after": v2(own=2), "oom_log": OomLog((OTHER,))}, ("oom", "proven")),
         ({"signals": (ReceivedSignal(15, END - 10 * S, 1, "passed on"),)}, ("stop-grace", "likely")),
         ({"signals": (ReceivedSignal(15, END - 900 * S, 1, "passed on"),)}, ("killed", "proven")),
         ({"timed_out": True, "after": None}, ("timeout", "proven")),
@@ -324,6 +332,15 @@ def test_a_program_without_a_run_is_examined_too(tmp_path):
         assert [each.text for each in live.case.marks] == ["ready"]
 
 
+@pytest.fixture(scope="module")
+def left_unclosed(tmp_path_factory):
+    """A directory with the store of a program that ended without a word."""
+    place = tmp_path_factory.mktemp("left")
+    code = f"import os\nfrom rondo_core import Store\nStore({str(place / 'p.rondo')!r}).counter('n_total').inc()\nos._exit(0)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return place
+
+
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
@@ -334,17 +351,16 @@ def test_a_program_without_a_run_is_examined_too(tmp_path):
         (("{here}",), 4, ""),
     ],
 )
-def test_the_command_has_the_verdicts_status(tmp_path, words, status, said):
+def test_the_command_has_the_verdicts_status(left_unclosed, monkeypatch, capsys, words, status, said):
     """0 proven, 3 likely, 4 cannot tell, of a directory the worst; 1 and 2 with one line that says why."""
-    code = f"import os\nfrom rondo_core import Store\nStore({str(tmp_path / 'p.rondo')!r}).counter('n_total').inc()\nos._exit(0)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    command = [sys.executable, "-m", "rondo_cli", "autopsy", *(word.format(here=tmp_path) for word in words)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    assert said in done.stderr
-    assert len(done.stderr.splitlines()) <= 1 or status == 2
+    monkeypatch.setenv("RONDO_DIR", str(left_unclosed / "none"))
+    monkeypatch.chdir(left_unclosed)
+    assert run(["autopsy", *(word.format(here=left_unclosed) for word in words)]) == status
+    told = capsys.readouterr()
+    assert said in told.err
+    assert len(told.err.splitlines()) <= 1 or status == 2
     if "json" in words:
-        assert json.loads(done.stdout)["cause"] == "unseen"
+        assert json.loads(told.out)["cause"] == "unseen"
 
 
 def test_signals_that_end_in_order_are_no_death_of_a_child():

@@ -83,6 +83,15 @@ def test_evidence_is_read_at_every_level(tmp_path):
     assert read_limits(groups) == (1000, 2.0, 50)
 
 
+def test_in_the_root_group_of_the_machine_the_machines_counter_is_all_that_there_is(tmp_path):
+    """No file of memory lies there, and none is missing: nothing is hidden."""
+    root = write(tmp_path / "cg", cgroup_controllers="cpu memory")
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/vmstat").write_text("oom_kill 8\n")
+    found = read_evidence({V2: Group(root, root)}, 3, own=False, proc=tmp_path / "proc")
+    assert ([each.path for each in found.levels], found.vmstat, found.hidden) == (["/"], 8, ())
+
+
 def test_what_cannot_be_read_is_said(tmp_path):
     """No zero is made of it."""
     found = read_evidence({}, 3, own=False, proc=tmp_path)

@@ -101,6 +101,24 @@ def test_marks_that_come_after_the_recorders_death_are_read(lives):
     wait_for_end(life)
 
 
+def test_signals_that_came_before_the_recorder_was_killed_are_on_record(lives):
+    """The relay knows them: a SIGTERM that the job did not heed is in the end that it writes."""
+    script = "trap 'echo told' TERM; echo ready; read x; read y; read z"
+    job = lives.start("-q", "--", "sh", "-c", script, stdin=subprocess.PIPE, bufsize=0)
+    assert job.stdout.readline() == b"ready\n"
+    job.terminate()
+    assert job.stdout.readline() == b"told\n"
+    life = lives.life()
+    job.stdin.write(b"1\n")  # a shell that a signal wakes from `read` goes on
+    os.kill(life.start.recorder_pid, signal.SIGKILL)
+    wait_gone(life.start.recorder_pid)
+    os.kill(life.start.pid, signal.SIGKILL)
+    wait_for_end(life)
+    job.communicate()
+    (received,) = life.end.signals
+    assert (received.number, received.sender, received.why) == (signal.SIGTERM, os.getpid(), "passed on")
+
+
 def test_a_job_that_is_stopped_by_a_dead_relay_is_told_so(lives, counting):
     """A killed relay is a reader that went away: the job's next write fails, and its life goes on to the end."""
     (relay,) = [pid for pid in children_of(counting.pid) if pid != lives.life().start.pid]

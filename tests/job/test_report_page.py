@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.clock import NS_PER_S
-from rondo_job.reports.content import Chart, ChartLine
+from rondo_job.reports.content import Chart, ChartLine, Section, TextTable
 from rondo_job.reports.making import make_report
 from rondo_job.reports.markdown import mermaid, to_markdown
 from rondo_job.reports.page import to_html
@@ -94,6 +95,21 @@ def test_the_charts_are_drawn_without_a_network_and_nothing_is_asked_for(report,
     assert page.locator("img").count() == 0
     assert page.title() != "1"
     assert HOSTILE in page.locator("body").inner_text()
+
+
+def test_on_a_phone_a_table_scrolls_and_no_word_is_broken_letter_by_letter(report, page, tmp_path):
+    """The report is as wide as the screen, and a row of the table of processes as high as one line."""
+    header = ("process", "pid", "began", "lasted", "CPU", "peak", "ended")
+    row = ("python3", "10237", "+183 ms", "8.05 s", "10 ms", "127.3 MiB", "exit status 137")
+    table = TextTable(header, [row], (False, True, True, True, True, True))
+    file = tmp_path / "report.html"
+    file.write_text(to_html(attrs.evolve(report, sections=[*report.sections, Section("Processes", 40, table=table)])))
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.goto(file.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 400
+    cell = page.locator(".rows tbody td", has_text="python3")
+    assert cell.evaluate("cell => cell.offsetHeight") < 60
+    assert cell.evaluate("cell => cell.offsetWidth") > 60
 
 
 def test_a_chart_is_zoomed_and_read_and_a_line_is_hidden(report, page, tmp_path):

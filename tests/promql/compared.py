@@ -1,6 +1,7 @@
 """Compare the engine with a real Prometheus: `compared.py SEED COUNT` prints each expression that they answer otherwise.
 
-Both have the same random series, Prometheus by remote-write. Where versions of Prometheus differ the comparison does
+Both have the same random series, Prometheus by remote-write; with `--stored` they are recorded in a store, which `rondo serve` shows
+and Prometheus reads remotely. Where versions of Prometheus differ the comparison does
 not look (VERSIONS). Examples are made in groups, each of data of its own and named by its number, so that one can be
 run again: `compared.py SEED 1 --from NUMBER`.
 """
@@ -21,6 +22,8 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections import Counter
+from contextlib import ExitStack, contextmanager, nullcontext
+from itertools import count as count_up
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +31,9 @@ import plain_source
 from expressions import Expressions
 
 import rondo_promql
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_promql.functions import rates
+from rondo_web import Sidecar, listen
 
 # What differs between Prometheus 2.42, which is compared with, and 3, whose semantics the engine has. Of the first three
 # nothing is asked; a counter's way to zero is reckoned as 2 does here; differences of the others are counted as excused.
@@ -39,8 +44,13 @@ from rondo_promql.functions import rates
 VERSIONS = (
     (r"\b(stddev|stdvar)\b", "values", "of NaN or infinities 2 gives 0; else it sums less exactly"),
     (r"\b(stddev|stdvar)_over_time\b", "values", "2 sums less exactly, and of infinities otherwise"),
-    (r"\btimestamp\b.*@.*offset -", "values", "2 sees no sample after the instant of @"),
+    (r"\btimestamp\b.*@.*offset -", "any", "2 sees no sample after the instant of @"),
     (r"\b(predict_linear|quantile_over_time)\b.*@", "any", "2 loses steps of what does not change"),
+)
+# What gives a last digit of its own: functions of the machine's library, and sums, by their order.
+INEXACT = (
+    r"e|exp|a?(?:sin|cos|tan)h?|ln|log2|log10|deg|rad|rate|increase|delta|deriv|predict_linear|histogram_quantile"
+    r"|(?:sum|avg|quantile|stddev|stdvar)(?:_over_time)?"
 )
 # What no version promises: which of equal values topk takes, and the last digits that a difference leaves of large numbers.
 UNSURE = (
@@ -48,10 +58,19 @@ UNSURE = (
     (r"\b(deriv|predict_linear)\b", "values", "the slope of large values"),
     (r"\b(rate|increase|delta)\((odd|\()", "values", "differences of numbers of all sizes, and what they equal"),
     (r"\b(rate|increase|delta)\(odd.*[=<>]|[=<>].*\b(rate|increase|delta)\(odd", "any", "what such differences equal"),
-    (r"%.*\^|\^.*%|%.*\be(xp)?\b|\bexp\b.*%|\b(sin|cos|tan)\b", "values", "the last digit of a large number's rest"),
+    (
+        rf"%.*\^|\^.*%|%.*\b({INEXACT})\b|\b({INEXACT})\b.*%|\b(sin|cos|tan)\b",
+        "values",
+        "the last digit of what leaves a rest, or of a large number's",
+    ),
+    (
+        r"(/|\^|\batan2\b).*\b(max|min)\b.*\bodd\b",
+        "values",
+        "the sign of a zero that is the greatest or the least of both",
+    ),
     (r"\bcount_values\b", "any", "the last digits of a value that became a label"),
     (
-        r"\b(minute|hour|month|year|day\w+)\b.*\b(exp|cosh|sinh)\b",
+        r"\b(minute|hour|month|year|day\w+)\b.*(\b(exp|cosh|sinh)\b|\^)",
         "values",
         "the seconds of what no float counts by seconds",
     ),
@@ -61,6 +80,7 @@ UNSURE = (
         "the side of a whole number on which a mean lies, by the order of its sum",
     ),
 )
+SUBQUERY = re.compile(r":\w*\]")
 TOGETHER = 500  # expressions to a set of series
 START_MS, LENGTH_S = 1_699_999_990_000, 1800
 TIMES = ((617, 1787, 10), (307, 1207, 30), (1207, 1207, 10), (7, 97, 10), (1777, 2397, 60))
@@ -69,13 +89,16 @@ TIMES = ((617, 1787, 10), (307, 1207, 30), (1207, 1207, 10), (7, 97, 10), (1777,
 class Prometheus:
     """A server on a free port of the loopback interface, with a directory that goes with it."""
 
+    def __init__(self, config="global: {}\n"):
+        self.config = config
+
     def __enter__(self):
         self.directory = Path(tempfile.mkdtemp())
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.url = f"http://127.0.0.1:{probe.getsockname()[1]}"
         config = self.directory / "prometheus.yml"
-        config.write_text("global: {}\n")
+        config.write_text(self.config)
         self.log = (self.directory / "log").open("wb")
         arguments = [f"--config.file={config}", f"--storage.tsdb.path={self.directory / 'data'}"]
         arguments += [f"--web.listen-address={self.url[7:]}", "--web.enable-remote-write-receiver"]
@@ -206,8 +229,71 @@ def shown(answer):
     )
 
 
-def compare(seed, first, count):
-    """Yield (number, expression, times, difference) of what differs, and count what was an error in both."""
+def pushed(chance):
+    """Give a Prometheus that was sent random series, and a source of the same."""
+    series = plain_source.random_series(chance, START_MS, LENGTH_S)
+    server = Prometheus().__enter__()
+    plain_source.push(server.url + "/api/v1/write", series)
+    return server, plain_source.PlainSource(series)
+
+
+@contextmanager
+def stored():
+    """Give what makes a Prometheus that reads a store of random series remotely, and the store as a source."""
+    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
+        numbers = count_up()
+
+        def begin(chance):
+            path = Path(directory) / str(next(numbers))
+            record(chance, path)
+            sidecar = stack.enter_context(Sidecar(path, listen("127.0.0.1", 0)))
+            url = sidecar.url.removesuffix("/metrics") + "/api/v1/read"
+            config = json.dumps({"remote_read": [{"url": url, "read_recent": True}]})
+            return Prometheus(config).__enter__(), stack.enter_context(StoreReader(path)).source()
+
+        yield begin
+
+
+def record(chance, path):
+    """Record counters, gauges, buckets and an info, with gaps, for as long as the series of `pushed`."""
+    clock = ManualClock(START_MS * 10**6 // 10**9 * 10**9)
+    schemas = [Schema(kind, kind, 64, (Tier("1s", "1h"),)) for kind in ("counter", "gauge")]
+    with Store(path, schemas, clock=clock) as store:
+        totals, levels, buckets = [], [], []
+        for instance in "ab":
+            for code in chance.sample(("200", "404", "500"), chance.randint(1, 3)):
+                labels = {"instance": instance, "job": chance.choice("xy"), "code": code}
+                totals += [store.counter(name, **labels) for name in ("c_total", "d_total")]
+                levels += [store.gauge(name, **labels) for name in ("g", "h", "odd")]
+            levels.append(store.gauge("info", instance=instance, version="1"))
+            buckets.append(
+                [store.counter("lat_bucket", instance=instance, le=le) for le in ("0.1", "0.5", "1", "5", "+Inf")]
+            )
+        step_s, still = chance.choice((1, 5, 15)), set()
+        for _ in range(0, LENGTH_S, step_s):
+            for each in totals:
+                each.inc(chance.choice((0, chance.randint(0, 9), chance.random())))
+            for each in levels:
+                if chance.random() < 0.02:
+                    still ^= {each}
+                if each not in still:
+                    each.set(
+                        chance.choice(
+                            (0.0, -0.0, 1.0, -1.5, math.inf, 1e300, 3.0, chance.gauss(3, 10), chance.gauss(3, 10))
+                        )
+                    )
+            for row in buckets:
+                for place in range(chance.randint(0, 4), 5):
+                    row[place].inc()
+            store.tick()
+            clock.advance(step_s)
+
+
+def compare(seed, first, count, begin=pushed, shift_s=0):
+    """Yield (number, expression, times, difference) of what differs, and count what was an error in both.
+
+    Where samples lie on whole seconds all times are shifted, so that none lies on an edge, and there are no subqueries.
+    """
     made, both, excused = None, [0, 0], Counter()
     rates.extrapolation = extrapolation_of_2
     server = None
@@ -217,14 +303,13 @@ def compare(seed, first, count):
                 made = number // TOGETHER
                 if server is not None:
                     server.__exit__()
-                series = plain_source.random_series(random.Random(f"{seed}/{made}"), START_MS, LENGTH_S)
-                source = plain_source.PlainSource(series)
-                server = Prometheus().__enter__()
-                plain_source.push(server.url + "/api/v1/write", series)
+                server, source = begin(random.Random(f"{seed}/{made}"))
             chance = random.Random(f"{seed}//{number}")
             expression = Expressions(chance).any()
             first_s, last_s, step_s = chance.choice(TIMES)
-            times = (START_MS // 1000 + first_s, START_MS // 1000 + last_s, step_s)
+            times = (START_MS // 1000 + first_s + shift_s, START_MS // 1000 + last_s + shift_s, step_s)
+            if shift_s and SUBQUERY.search(expression):
+                continue
             theirs = server.ask(expression, *times)
             try:
                 ours = answer(source, expression, *times)
@@ -249,11 +334,15 @@ def main():
     parser.add_argument("seed")
     parser.add_argument("count", type=int)
     parser.add_argument("--from", dest="first", type=int, default=0)
+    parser.add_argument("--stored", action="store_true", help="compare over a store that Prometheus reads remotely")
     asked = parser.parse_args()
     differ = 0
-    for number, expression, times, found in compare(asked.seed, asked.first, asked.count):
-        differ += 1
-        print(f"{number}: {expression}  {times}\n    {found}", flush=True)
+    with stored() if asked.stored else nullcontext(pushed) as begin:
+        for number, expression, times, found in compare(
+            asked.seed, asked.first, asked.count, begin, 0.5 * asked.stored
+        ):
+            differ += 1
+            print(f"{number}: {expression}  {times}\n    {found}", flush=True)
     print(f"different: {differ} of {asked.count}")
     sys.exit(bool(differ))
 

@@ -171,6 +171,27 @@ def test_a_native_histogram_is_answered_at_each_step(lists, stale):
     assert at_ms.tolist() == [2 * MINUTE]
 
 
+@pytest.mark.parametrize(
+    "query", ["sum(rate({}[3m]))", "sum by (job) (increase({}[3m]))", "avg(irate({}[3m]))", "sum({})"]
+)
+def test_a_series_that_has_ended_adds_nothing_to_those_that_go_on(lists, query):
+    """At no step after its end, and none before its begin: a sum over a fleet with a dead worker is that of the living."""
+    grown = [[each, 2 * each] for each in range(1, 21)]
+    living = native(grown, i="living")
+    labels, stamps, histograms = native(grown[:3], i="dead")
+    late = ({**labels, "i": "late"}, [each + 12 * MINUTE for each in stamps], histograms)
+    both = lists(living, (labels, stamps, histograms), late)
+    every, one = query.format("n"), query.format('n{i="living"}')
+
+    def asked(expression, first, last):
+        [(_, stamps, values)] = evaluate(expression, both, first * MINUTE, last * MINUTE, MINUTE).plain()
+        return stamps.tolist(), [round(each, 9) for each in values.tolist()]
+
+    # Of one shape all of them, and so of one quantile at every step.
+    assert asked(f"histogram_quantile(0.9, {every})", 0, 19) == asked(f"histogram_quantile(0.9, {one})", 0, 19)
+    assert asked(f"histogram_count({every})", 8, 11) == asked(f"histogram_count({one})", 8, 11)
+
+
 def test_a_native_histogram_lacks_no_bucket_label(lists):
     """Only a float that is there can lack its `le`: a quantile of native histograms alone warns of nothing."""
     source = lists(native([[1, 2], [2, 4]], i="0"), native([[3, 4], [5, 6]], i="1"))

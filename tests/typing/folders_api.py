@@ -7,8 +7,9 @@ from typing import Any, assert_type
 
 from rondo_core import Batch, Option, Part, Plugins, RondoError, StoreReader, StoresReader, Tier, hookimpl, hookspec
 from rondo_core.clock import NS_PER_S, Clock, boot_ns, wall_ns
-from rondo_core.errors import meant, one_line, printable
+from rondo_core.errors import UnknownSeriesError, meant, one_line, printable
 from rondo_core.export import (
+    AgentStatus,
     Connection,
     EndedReader,
     Exporters,
@@ -28,12 +29,12 @@ from rondo_core.export import (
     http,
     is_dump,
     load_cursor,
-    look_at,
     newest_of,
     open_dump,
     open_runner,
     protobuf,
     read_endpoint,
+    read_store_state,
     runner_options,
 )
 from rondo_core.hookspecs import Exporter
@@ -100,17 +101,18 @@ from rondo_core.plugins import (
 )
 from rondo_core.read import (
     LABEL,
-    Below,
     Budget,
+    DirectoryScan,
     QueryResult,
     StoreSource,
     StoresSource,
     find_stores,
-    look_below,
     open_reader,
     open_source,
+    scan_directory,
     still_counted,
     store_labels,
+    why_unmatched,
 )
 from rondo_core.record import cython_shadow, handles, load_fold
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
@@ -194,6 +196,12 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type(Tier("1s", "1m").retention_ns, int)
 
 
+def fares(status: AgentStatus) -> None:
+    """How an agent fares."""
+    assert_type(status.health().well, bool)
+    assert_type([series for series, _ in status.metrics()], list[Series])
+
+
 def stores(path: Path) -> None:
     """What lies on the disk, and who wrote it."""
     assert_type(read_meta(path).schemas, tuple[Schema, ...])
@@ -209,7 +217,7 @@ def stores(path: Path) -> None:
     assert_type([how_ended(run, None) + outcome(run, 1) for run in read_runs(path)], list[str])
     with Folder(path) as folder:
         replace_file("x", folder / UNFINISHED, b"")
-        look_at(folder)
+        read_store_state(folder)
     sync_directory(path)
     assert_type(Registry(path / REGISTRY_FILE, DEFAULT_SCHEMAS, writable=False).counts, dict[str, int])
     assert_type(last_values(path), list[tuple[Series, float, int]])
@@ -223,12 +231,13 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(reader, StoreReader | StoresReader)
     assert_type(open_source(path), StoreSource | StoresSource)
     assert_type(reader.query("g", range="2h..1h"), QueryResult)
-    assert_type(look_below(path), Below)
-    assert_type(look_below(path).stores, list[Path])
+    assert_type(scan_directory(path), DirectoryScan)
+    assert_type(scan_directory(path).stores, list[Path])
     assert_type(LABEL, str)
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
+    assert_type(why_unmatched(open_source(path), []), UnknownSeriesError | None)
     yield from find_stores(path)
 
 

@@ -4,7 +4,6 @@ import subprocess
 import sys
 import threading
 
-import attrs
 import pytest
 
 from rondo_core import Store, StoreReader, hookimpl
@@ -131,7 +130,7 @@ def test_hook_rondo_vmm_exits_bind_and_rondo_vmm_exit_bind(machine, path):
 @pytest.mark.parametrize("machine", MACHINES)
 def test_quantiles_of_exits_where_the_store_keeps_sketches(machine, path):
     """A store that was made with sketches has every exit in them."""
-    schemas = [attrs.evolve(each, sketch=each.kind == "summary") for each in VMM_SCHEMAS]
+    schemas = [each._replace(sketch=each.kind == "summary") for each in VMM_SCHEMAS]
     with Store(path, schemas) as store:
         result = Monitor(VmConfig(machine=machine, cmdline="workload_duration=1"), store).run()
     with StoreReader(path) as reader:

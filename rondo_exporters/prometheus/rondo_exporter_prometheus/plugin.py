@@ -12,8 +12,10 @@ from rondo_core.errors import LabelError, UsageError
 from rondo_core.export import ReceiverSettings, read_endpoint
 from rondo_core.export.http import Endpoint, check_header_value, check_headers, check_tls
 from rondo_core.model import Labels, canonical_labels
+from rondo_exporter_prometheus.limits import RECEIVERS, read_limits
 
 if TYPE_CHECKING:
+    from rondo_exporter_prometheus.dry_run import RemoteWriteDryRun
     from rondo_exporter_prometheus.remote_write import RemoteWrite
 
 OPTIONS = (
@@ -24,6 +26,8 @@ OPTIONS = (
     Option("tenant", help="sent as X-Scope-OrgID"),
     Option("timeout", "duration", "for the connection, and for the whole answer", default=10.0),
     Option("max_bytes", "size", "the largest message, before it is compressed", default=16 << 20),
+    Option("receiver", help="what the receiver is: whose limits a dry run checks", choices=tuple(RECEIVERS)),
+    Option("limits", "table", "what it takes instead of its defaults, for a dry run: window, labels, value_bytes ..."),
     Option("headers", "table", "further headers; the protocol's own are refused", secret=True),
     Option("username", help="for basic authentication", secret=True),
     Option("password", help="for basic authentication", secret=True),
@@ -69,8 +73,9 @@ def rondo_options_define() -> list[Option]:
 
 @hookimpl
 def rondo_options_check(config: Mapping[str, Any]) -> None:
-    """Look at URL, certificates, credentials and the token's file. Raises: UsageError."""
+    """Look at URL, certificates, credentials, the token's file and limits. Raises: UsageError."""
     read_settings(config).check_authorization()
+    read_limits(config)
 
 
 @hookimpl
@@ -83,6 +88,18 @@ def rondo_exporter_open(config: Mapping[str, Any]) -> RemoteWrite:
     from rondo_exporter_prometheus.remote_write import RemoteWrite
 
     return RemoteWrite(settings)
+
+
+@hookimpl
+def rondo_dry_run_open(config: Mapping[str, Any]) -> RemoteWriteDryRun:
+    """Open what looks at batches as they would be sent to the receiver that `config` names; it is not asked.
+
+    Raises: UsageError: a value cannot be used, or two contradict each other.
+    """
+    settings, limits = read_settings(config), read_limits(config)
+    from rondo_exporter_prometheus.dry_run import RemoteWriteDryRun
+
+    return RemoteWriteDryRun(settings, limits)
 
 
 def read_settings(config: Mapping[str, Any]) -> Settings:

@@ -70,15 +70,18 @@ export const lives = async (signal) => (await ask("rondo/lives", {}, signal)).da
 /** Give what is known of one life beside its points. */
 export const life = async (store, signal) => (await ask("rondo/life", { store }, signal)).data;
 
-/** Evaluate an expression over a range, at each step: series with their points; times in ms. */
-export async function queryRange(query, { start, end, step }, signal) {
-  const asked = { query, start: start / 1000, end: end / 1000, step: step / 1000 };
+/** Write labels as the matchers that hold for every selector of a request. */
+const extra = (labels) => ({ extra_label: Object.entries(labels).map(([name, text]) => `${name}=${text}`) });
+
+/** Evaluate an expression over a range, at each step: series with their points; times in ms. `labels`: of these only. */
+export async function queryRange(query, { start, end, step }, signal, labels = {}) {
+  const asked = { query, start: start / 1000, end: end / 1000, step: step / 1000, ...extra(labels) };
   const body = await ask("query_range", asked, signal);
   return { series: body.data.result, notes: [...(body.warnings ?? []), ...(body.infos ?? [])] };
 }
 
-/** Give the names of labels, or the values of one, of the series that a selector matches. */
-export const labelNames = async (match, signal) => (await ask("labels", match ? { "match[]": match } : {}, signal)).data;
-export const labelValues = async (name, match, signal) =>
-  (await ask(`label/${encodeURIComponent(name)}/values`, match ? { "match[]": match } : {}, signal)).data;
-export const metadata = async (signal) => (await ask("metadata", {}, signal)).data;
+/** Give the names of labels, or the values of one, of the series that a selector matches and that have `labels`. */
+const matching = (match, labels) => ({ ...(match ? { "match[]": match } : {}), ...extra(labels) });
+export const labelNames = async (match, labels) => (await ask("labels", matching(match, labels))).data;
+export const labelValues = async (name, match, labels) => (await ask(`label/${encodeURIComponent(name)}/values`, matching(match, labels))).data;
+export const metadata = async () => (await ask("metadata")).data;

@@ -10,10 +10,10 @@ const POINTS = 900, POINTS_NARROW = 400;
 export class Board {
   /**
    * `nav`; `interval(source, from)`: how fine what a source shows is kept; `matchers`: of the life that is shown;
-   * `overlay()`; `explore(q)`; `relative`.
+   * `overlay()`; `explore(q)`; `scope()`: of which lives expressions are asked, see `expressionSource`; `relative`.
    */
-  constructor({ nav, interval, matchers = {}, overlay = () => ({}), explore, relative = false }) {
-    Object.assign(this, { nav, interval, matchers, explore, relative });
+  constructor({ nav, interval, matchers = {}, overlay = () => ({}), explore, scope = () => null, relative = false }) {
+    Object.assign(this, { nav, interval, matchers, explore, scope, relative });
     this.overlay = overlay;
     this.panels = [];
     this.asked = [];
@@ -74,10 +74,11 @@ export class Board {
 
   /** Show these expressions, and no others. */
   ask(expressions) {
-    const kept = this.asked.filter((each) => expressions.includes(each.source.title));
+    const scope = this.scope();
+    const kept = this.asked.filter(({ source }) => expressions.includes(source.title) && source.help === (scope?.words ?? ""));
     this.#letGo(this.asked.filter((each) => !kept.includes(each)));
     this.asked = expressions.map((text) => kept.find((each) => each.source.title === text) ?? new Panel(
-      expressionSource(text, { onRemove: () => this.nav.go({ q: this.nav.view.q.filter((each) => each !== text) }) }), this));
+      expressionSource(text, { onRemove: () => this.nav.go({ q: this.nav.view.q.filter((each) => each !== text) }), scope }), this));
     fill(this.questions, ...this.asked.map((panel) => panel.element));
     this.questions.hidden = !this.asked.length;
     this.nearQuestions?.disconnect();

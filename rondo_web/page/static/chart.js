@@ -1,6 +1,7 @@
 // A chart: uPlot with gaps, bands, runs and marks drawn in, zoomed by dragging, with cursors that move in step.
 
 import { duration, instant, value } from "./format.js";
+import { zoomByTouch } from "./touch.js";
 
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
 const COLOURS = 8;
@@ -46,6 +47,7 @@ export class Chart {
       this.destroyPlot();
       this.#shape = shape;
       this.#plot = new uPlot(this.#options(), data, this.host);
+      this.#touch(this.#plot);
     }
     lines.forEach((line, index) => {
       if (this.#plot.series[index + 1].show === Boolean(line.hidden)) this.#plot.setSeries(index + 1, { show: !line.hidden });
@@ -77,6 +79,22 @@ export class Chart {
     return index;
   }
 
+  #touch(plot) {
+    let shown = null;
+    zoomByTouch(plot, {
+      preview: (from, to) => {
+        shown ??= this.range;
+        this.range = from === null ? shown : [from, to];
+        if (from === null) shown = null;
+        plot.redraw();
+      },
+      zoom: (from, to) => {
+        shown = null;
+        this.options.onZoom(from, to);
+      },
+    });
+  }
+
   destroyPlot() {
     this.#plot?.destroy();
     this.#plot = null;
@@ -103,7 +121,7 @@ export class Chart {
     return {
       width: this.host.clientWidth || 300,
       height,
-      padding: [10, 28, 0, 0], // on the right half a time is written, beyond where the points end
+      padding: [10, 40, 0, 0], // on the right half a time is written, beyond where the points end
       legend: { show: false },
       cursor: {
         sync: { key: sync, setSeries: false, scales: ["x", null], filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } },
@@ -121,7 +139,7 @@ export class Chart {
         { stroke: quiet, font, size: 28, gap: 4, space: 76, grid: { stroke: rule, width: 1 }, ticks: { show: false },
           incrs: INCREMENTS, values: (_plot, splits, _axis, _space, step) => splits.map((each) => timeText(each, step, relative)),
           splits: (plot, _axis, least, greatest, step) => timeSplits(least, greatest, step, relative) },
-        { stroke: quiet, font, gap: 6, space: 34,
+        { stroke: quiet, font, gap: 6, space: 34, ...(unit === "bytes" ? { incrs: BINARY } : {}),
           size: (_plot, texts) => Math.max(60, 14 + 7 * Math.max(0, ...(texts ?? []).map((each) => each.length))),
           grid: { stroke: rule, width: 1 }, ticks: { show: false },
           values: (_plot, splits) => splits.map((each) => value(each, unit, perSecond)) },
@@ -185,6 +203,7 @@ function verticalRange(least, greatest) {
   return [low, greatest > 0 || least < 0 && greatest !== 0 ? greatest + room : greatest];
 }
 
+const BINARY = Array.from({ length: 60 }, (_, power) => 2 ** power); // as bytes are written
 const INCREMENTS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 172800, 604800, 1209600, 2592000];
 
 /** Give the times that are written on an axis: round ones in the browser's time zone. */

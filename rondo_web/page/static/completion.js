@@ -56,9 +56,9 @@ export function contextAt(text, caret) {
 export class Completion {
   #kept = new Map();
 
-  /** `matchers()`: what a metric is completed with, so that an expression is of the life that is shown. */
-  constructor(matchers) {
-    this.matchers = matchers;
+  /** `labels()`: of which series names, labels and values are, so that they are those of the life that is asked. */
+  constructor(labels) {
+    this.labels = labels;
   }
 
   /** Give what may stand at the caret: each with `text`, `kind`, `help`, and `back`: where the caret then is, from its end. */
@@ -75,22 +75,21 @@ export class Completion {
   async #candidates({ kind, metric, label }, after) {
     if (kind === "duration") return DURATIONS.map((each) => ({ shown: each, text: each + (after === "]" ? "" : "]"), kind: "duration" }));
     if (kind === "label" || kind === "grouping") {
-      const names = await this.#ask(`labels ${metric}`, () => labelNames(metric));
+      const names = await this.#ask(`labels ${metric}`, (labels) => labelNames(metric, labels));
       const found = names.filter((each) => each !== "__name__");
       return found.map((each) => (kind === "label" ? { shown: each, text: `${each}=""`, back: 1, kind: "label" } : { shown: each, text: each, kind: "label" }));
     }
     if (kind === "value") {
-      const values = await this.#ask(`values ${label} ${metric}`, () => labelValues(label, metric));
+      const values = await this.#ask(`values ${label} ${metric}`, (labels) => labelValues(label, metric, labels));
       return values.map((each) => ({ shown: each, text: quoted(each).slice(1), over: after === '"' ? 1 : 0, kind: "value" }));
     }
     const [names, told] = await Promise.all([
-      this.#ask("names", () => labelValues("__name__")),
+      this.#ask("names", (labels) => labelValues("__name__", "", labels)),
       this.#ask("metadata", metadata).catch(() => ({})),
     ]);
-    const inner = Object.entries(this.matchers()).map(([name, text]) => `${name}=${quoted(text)}`).join(",");
     const call = (each, kindOf, help) => ({ shown: each, text: `${each}(${after === "(" ? "" : ")"}`, back: after === "(" ? 0 : 1, kind: kindOf, help });
     return [
-      ...names.map((each) => ({ shown: each, text: inner && after !== "{" ? `${each}{${inner}}` : each, kind: "metric", help: helpOf(told, each) })),
+      ...names.map((each) => ({ shown: each, text: each, kind: "metric", help: helpOf(told, each) })),
       ...AGGREGATIONS.map((each) => call(each, "aggregation", "over series; by (label) keeps labels apart")),
       ...WITH_RANGE.map((each) => call(each, "function", "of a range: metric[1m]")),
       ...PLAIN.map((each) => call(each, "function", "")),
@@ -98,10 +97,11 @@ export class Completion {
     ];
   }
 
-  async #ask(key, call) {
+  async #ask(what, call) {
+    const labels = this.labels(), key = `${what} ${JSON.stringify(labels)}`;
     const kept = this.#kept.get(key);
     if (kept && Date.now() - kept.at < 30_000) return kept.answer;
-    const answer = call();
+    const answer = call(labels);
     this.#kept.set(key, { at: Date.now(), answer });
     answer.catch(() => this.#kept.delete(key));
     return answer;

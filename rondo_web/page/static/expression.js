@@ -15,9 +15,9 @@ const asked = () => {
 };
 
 export class ExpressionBox {
-  /** `onRun(expression)`; `matchers()`: see Completion. */
-  constructor({ onRun, matchers }) {
-    this.completion = new Completion(matchers);
+  /** `onRun(expression)`; `labels()`: see Completion; `scope`: an element that says which lives are asked. */
+  constructor({ onRun, labels, scope = null }) {
+    this.completion = new Completion(labels);
     this.onRun = onRun;
     this.found = [];
     this.chosen = -1;
@@ -31,7 +31,7 @@ export class ExpressionBox {
       "aria-label": "Expression in PromQL", oninput: look, onkeydown: (event) => this.#onKey(event), onfocus: look, onblur: () => this.#close(),
     });
     this.element = el("form", { class: "expression", role: "search", "aria-label": "Ask", onsubmit: (event) => { event.preventDefault(); this.#run(); } },
-      el("div", { class: "combo" }, this.input, this.list),
+      el("div", { class: "combo" }, this.input, this.list), scope,
       el("button", { class: "primary", type: "submit" }, "Chart"));
   }
 

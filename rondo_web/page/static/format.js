@@ -107,8 +107,18 @@ export const counted = (count, one, many) => `${count.toLocaleString("en")} ${co
 export function shortLabels(sets) {
   const names = [...new Set(sets.flatMap((labels) => Object.keys(labels)))].filter((name) => name !== "__name__");
   const differing = names.filter((name) => sets.some((labels) => labels[name] !== sets[0][name]));
-  if (differing.length === 1) return sets.map((labels) => labels[differing[0]] || `no ${differing[0]}`);
+  if (differing.length === 1) return withoutPrefix(sets.map((labels) => labels[differing[0]] || `no ${differing[0]}`));
   return sets.map((labels) => labelText(Object.fromEntries(Object.entries(labels).filter(([name]) => differing.includes(name)))));
+}
+
+const LONG_PREFIX = 8;
+
+/** Leave out what long texts begin with alike, up to the end of a word: a narrow legend would show nothing else. */
+function withoutPrefix(texts) {
+  let length = 0;
+  while (length < texts[0].length && texts.every((each) => each[length] === texts[0][length])) length += 1;
+  while (length && /[\p{L}\p{N}]/u.test(texts[0][length - 1])) length -= 1;
+  return length < LONG_PREFIX ? texts : texts.map((each) => `…${each.slice(length)}`);
 }
 
 /** Give labels as PromQL writes them, without the name and those left out. */

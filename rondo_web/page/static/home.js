@@ -38,7 +38,7 @@ export class HomeView {
     this.leftOut = el("details", { class: "left-out", hidden: true });
     this.compare = el("button", { class: "primary", hidden: true, onclick: () => this.#compare() });
     this.ranges = new RangeBar(nav);
-    this.box = new ExpressionBox({ matchers: () => ({}), onRun: (text) => nav.go({ q: [text, ...nav.view.q.filter((each) => each !== text)] }) });
+    this.box = new ExpressionBox({ labels: () => ({}), scope: el("span", { class: "scope quiet" }, "of all lives"), onRun: (text) => nav.go({ q: [text, ...nav.view.q.filter((each) => each !== text)] }) });
     this.board = new Board({ nav, interval: (_source, from) => (this.app.now() - from > 600e3 ? 10_000 : 1000), explore: (text) => this.box.edit(text) });
     const heads = [["Life", "name"], ["", "spark"], ["Started", "started"], ["Lasted", "lasted"], ["Writer", "writer"], ["Series", "series"], ["Size", "size"], ["Compare", "pick"]];
     fill(this.element,
@@ -79,7 +79,7 @@ export class HomeView {
   #row(life) {
     let row = this.rows.get(life.store);
     if (!row) {
-      const link = el("a", { href: format({ ...this.app.nav.view, life: life.store, with: null, q: [], find: "", from: null, to: null, range: null, read: {} }) }, life.name);
+      const link = el("a", { href: format({ ...this.app.nav.view, life: life.store, with: null, q: [], of: null, find: "", from: null, to: null, range: null, read: {} }) }, life.name);
       const pick = el("input", { type: "checkbox", "aria-label": `Compare ${life.name}`, onchange: () => this.#pick(life.store, pick) });
       row = { spark: el("td", { class: "spark" }), started: el("td", { class: "started" }), lasted: el("td", { class: "lasted" }), series: el("td", { class: "series" }), size: el("td", { class: "size" }), writer: el("td", { class: "writer" }), end: el("p", { class: "end" }) };
       row.element = el("tr", {}, el("th", { scope: "row", class: "name" }, link, row.end), row.spark, row.started, row.lasted, row.writer, row.series, row.size, el("td", { class: "pick" }, pick));

@@ -42,13 +42,14 @@ export class LifeView {
     this.state = el("p", { class: "state" });
     this.ranges = new RangeBar(nav);
     this.timeline = new Timeline((from, to) => this.board.zoom(from, to));
-    this.box = new ExpressionBox({ matchers: () => life.matchers, onRun: (text) => nav.go({ q: [text, ...nav.view.q.filter((each) => each !== text)] }) });
+    this.box = new ExpressionBox({ labels: () => this.#scope()?.labels ?? {}, scope: this.#scopeChoice(), onRun: (text) => nav.go({ q: [text, ...nav.view.q.filter((each) => each !== text)] }) });
     this.search = el("input", { type: "search", id: "search", placeholder: "Find charts", "aria-label": "Find charts by name or help", oninput: debounced(150, () => nav.go({ find: this.search.value.trim() }, { replace: true })) });
     this.found = el("p", { class: "message", hidden: true });
     this.board = new Board({
       nav, matchers: life.matchers,
       interval: (source, from) => (source.metric ? intervalAt(source.metric, from, this.#newest()) : finestOf(life, from, this.#newest())),
       overlay: () => this.overlay,
+      scope: () => this.#scope(),
       explore: (text) => this.box.edit(text),
     });
     fill(this.element,
@@ -59,6 +60,20 @@ export class LifeView {
       this.board.questions, this.found, this.board.sections);
     this.#show();
     this.#tell();
+  }
+
+  /** Of which lives expressions are asked: of the one that is shown, or of all; null: there is no other. */
+  #scope() {
+    const { life } = this;
+    if (!Object.keys(life.matchers).length) return null;
+    return this.app.nav.view.of === "all" ? { labels: {}, words: "of all lives" } : { labels: life.matchers, words: `of ${life.name}` };
+  }
+
+  #scopeChoice() {
+    if (!this.#scope()) return null;
+    this.of = el("select", { class: "scope", "aria-label": "Of which lives to ask", onchange: () => this.app.nav.go({ of: this.of.value || null }) },
+      el("option", { value: "" }, "of this life"), el("option", { value: "all" }, "of all lives"));
+    return this.of;
   }
 
   /** A choice of the life to lay beside this one. */
@@ -118,7 +133,8 @@ export class LifeView {
   update(view, before) {
     const changed = (name) => before === null || JSON.stringify(view[name]) !== JSON.stringify(before[name]);
     this.#place(view);
-    if (changed("q")) this.board.ask(view.q);
+    if (this.of) this.of.value = view.of ?? "";
+    if (changed("q") || changed("of")) this.board.ask(view.q);
     if (changed("find")) this.#find(view.find);
     if (before && changed("read")) {
       for (const panel of [...this.board.panels]) {

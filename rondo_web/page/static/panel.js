@@ -6,6 +6,7 @@ import { announce, download, el, fill } from "./dom.js";
 import { counted, duration, instant, shortLabels, value } from "./format.js";
 import { extended, frameOf, summary } from "./frame.js";
 import { Legend } from "./legend.js";
+import { edgesOf, hide, lineInWords, moved, toggled, valuesInWords, withoutEdges } from "./lines.js";
 import { csv, json, pointsTable } from "./points.js";
 
 const HEIGHT = 190;
@@ -50,7 +51,7 @@ export class Panel {
       source.onRemove ? el("button", { class: "small", title: "Remove this chart", onclick: source.onRemove }, "Remove") : null,
     );
     this.element = el("article", { class: "panel", "aria-labelledby": heading },
-      el("header", {}, el("h3", { id: heading, class: source.isQuery ? "query" : null, title: source.title }, source.title), source.isQuery ? null : el("p", { class: "help", title: source.help || null }, source.help || "\u00a0")),
+      el("header", {}, el("h3", { id: heading, class: source.isQuery ? "query" : null, title: source.title }, source.title), source.isQuery && !source.help ? null : el("p", { class: "help", title: source.help || null }, source.help || "\u00a0")),
       this.actions,
       el("div", { class: "picture" }, this.plot, this.message, this.points),
       this.legend.element,
@@ -119,8 +120,8 @@ export class Panel {
   }
 
   /** Ask for one query's points. One with a `shift`, in ms, counts times from there. */
-  async #ask({ expression, shift = 0 }, grid, signal) {
-    const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal);
+  async #ask({ expression, shift = 0, only = {} }, grid, signal) {
+    const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal, only);
     const moved = shift ? series.map((each) => ({ ...each, values: each.values.map(([time, text]) => [time - shift / 1000, text]) })) : series;
     const isHistogram = series.some((each) => each.histograms && !each.values?.length);
     return { frame: frameOf(moved, grid), notes: isHistogram ? [...notes, "Histograms are no lines: histogram_quantile(0.9, …) reads one."] : notes };
@@ -129,7 +130,7 @@ export class Panel {
   #draw(context, notes) {
     this.times = this.frames[0].times;
     this.lines = this.#linesOf();
-    const drawn = this.lines.filter((line) => line.role === "line");
+    const drawn = withoutEdges(this.lines);
     const isEmpty = !drawn.length;
     this.#say(isEmpty ? this.source.emptyText ?? "No points in this range." : "", false);
     this.chart.draw({ times: this.times, lines: this.lines, from: context.from / 1000, to: context.to / 1000, step: context.step / 1000 });
@@ -141,7 +142,7 @@ export class Panel {
     if (!this.points.hidden) this.#fillTable();
   }
 
-  /** Put the series of all queries into lines: those with a band have its edges right after them. */
+  /** Put the series of all queries into lines: the edges of bands after all of them. */
   #linesOf() {
     const lines = [], edges = new Map();
     this.frames.forEach((frame, index) => {
@@ -158,19 +159,15 @@ export class Panel {
     if (!this.colours.size) lines.sort((a, b) => (a.tag || b.tag ? 0 : (b.summary.avg ?? 0) - (a.summary.avg ?? 0)));
     for (const { key } of lines) if (!this.colours.has(key)) this.colours.set(key, this.colours.size);
     lines.sort((a, b) => this.colours.get(a.key) - this.colours.get(b.key));
-    const found = [];
+    const bands = [];
     for (const line of lines) {
-      const colour = this.colours.get(line.key);
+      const colour = this.colours.get(line.key), low = edges.get(`low${line.key}`), high = edges.get(`high${line.key}`);
       Object.assign(line, { colour, dash: dashOf(colour, lines.length * line.values.length), hidden: this.hidden.has(line.key) });
-      found.push(line);
-    }
-    for (const line of lines) {
-      const low = edges.get(`low${line.key}`), high = edges.get(`high${line.key}`);
       if (!low || !high) continue;
       line.summary = { ...line.summary, min: summary(low).min, max: summary(high).max };
-      found.push({ ...line, of: line.key, key: `low${line.key}`, role: "low", values: low }, { ...line, of: line.key, key: `high${line.key}`, role: "high", values: high });
+      bands.push(...edgesOf(line, low, high));
     }
-    return found;
+    return [...lines, ...bands];
   }
 
   #say(text, isError) {
@@ -182,24 +179,16 @@ export class Panel {
   }
 
   #inWords(lines, context) {
-    const { unit, perSecond } = this.source.unit();
-    const told = lines.slice(0, 5).map(({ label, summary: { min, avg, max, last } }) =>
-      `${label || this.source.title}: least ${value(min, unit, perSecond)}, average ${value(avg, unit, perSecond)}, greatest ${value(max, unit, perSecond)}, last ${value(last, unit, perSecond)}`);
+    const unit = this.source.unit();
+    const told = lines.slice(0, 5).map(({ label, summary }) =>
+      `${lineInWords(label || this.source.title, summary, unit)}, last ${value(summary.last, unit.unit, unit.perSecond)}`);
     const when = this.host.relative ? `the first ${duration(context.to)}` : `${instant(context.from)} to ${instant(context.to)}`;
     return `${this.source.title}: chart of ${counted(lines.length, "line", "lines")}, ${when}. ${told.join(". ")}`;
   }
 
   #toggle(key, only) {
-    const keys = this.lines.filter((line) => line.role === "line").map((line) => line.key);
-    if (only) {
-      const alone = keys.every((each) => this.hidden.has(each) === (each !== key));
-      this.hidden = new Set(alone ? [] : keys.filter((each) => each !== key));
-    } else if (!this.hidden.delete(key)) this.hidden.add(key);
-    this.lines.forEach((line, index) => {
-      line.hidden = this.hidden.has(line.of ?? line.key);
-      this.chart.show(index, !line.hidden);
-    });
-    this.legend.mark(this.hidden);
+    this.hidden = toggled(this.hidden, withoutEdges(this.lines).map((line) => line.key), key, only);
+    hide(this.lines, this.hidden, this.chart, this.legend);
   }
 
   #toggleTable() {
@@ -211,7 +200,7 @@ export class Panel {
   }
 
   #fillTable() {
-    fill(this.points, pointsTable(this.source.title, this.lines.filter((line) => line.role === "line"), this.times ?? [], this.source.unit(), this.host.relative));
+    fill(this.points, pointsTable(this.source.title, withoutEdges(this.lines), this.times ?? [], this.source.unit(), this.host.relative));
   }
 
   #atCursor(index) {
@@ -224,14 +213,10 @@ export class Panel {
   }
 
   #onKey(event) {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by || event.altKey || event.ctrlKey || event.metaKey) return;
-    event.preventDefault();
-    const index = this.chart.move(event.shiftKey ? by * 10 : by);
+    const index = moved(this.chart, event);
     if (index === null) return;
-    const { unit, perSecond } = this.source.unit();
-    const told = this.lines.filter((line) => line.role === "line" && !line.hidden).slice(0, 5);
-    announce(`${this.#timeText(this.times[index])}: ${told.map((line) => `${line.label} ${value(line.values[index], unit, perSecond)}`).join(", ")}`);
+    const told = withoutEdges(this.lines).filter((line) => !line.hidden).slice(0, 5);
+    announce(`${this.#timeText(this.times[index])}: ${valuesInWords(told, index, this.source.unit())}`);
   }
 
   #mainQuery() {

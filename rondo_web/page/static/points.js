@@ -37,5 +37,5 @@ export function json(asked = [], lines = [], times = []) {
     labels, reading: role === "line" ? tag : `${tag} ${role}`.trim(),
     points: times.map((time, index) => [time, values[index]]).filter(([, number]) => number !== null),
   }));
-  return `${JSON.stringify({ expressions: asked.map((each) => each.expression), series }, null, 1)}\n`;
+  return `${JSON.stringify({ expressions: asked.map((each) => each.expression), labels: asked[0]?.only ?? {}, series }, null, 1)}\n`;
 }

@@ -35,18 +35,18 @@ export function metricSource(metric, { shown = "", onShown, leftOut }) {
   };
 }
 
-/** The chart of an expression. */
-export function expressionSource(expression, { onRemove }) {
+/** The chart of an expression. `scope`: labels, of which lives it is asked, and `words` for that; null: there is one. */
+export function expressionSource(expression, { onRemove, scope }) {
   return {
     title: expression,
     isQuery: true,
     shortens: true,
-    help: "",
+    help: scope?.words ?? "",
     onRemove,
-    emptyText: "The expression gives no series in this range.",
+    emptyText: `The expression gives no series in this range${scope ? `, ${scope.words}` : ""}.`,
     expected: () => 3,
     unit: () => ({ unit: "", perSecond: false }),
-    queries: () => [{ role: "line", expression, tag: "" }],
+    queries: () => [{ role: "line", expression, tag: "", only: scope?.labels ?? {} }],
     label: (labels) => {
       const inner = labelText(labels);
       return `${labels.__name__ ?? ""}${inner ? `{${inner}}` : ""}` || expression;

@@ -12,7 +12,7 @@ from rondo_core.model.schema import (
     SELF_SCHEMAS,
     Schema,
     Tier,
-    home_of_given,
+    given_schema_lookup,
     reserve_for,
     room_taken,
 )
@@ -51,6 +51,7 @@ def test_what_is_there_stays_where_no_more_is_asked_for():
 def test_more_is_made_and_is_then_what_is_held():
     """A larger room counts as asked for; the larger reserve of both stays."""
     assert room([counters(17)], [counters(16, grown=12)]) == {"counters": (17, 0)}
+    assert room([counters(20)], [counters(4)], max_bytes=100 + 200) == {"counters": (20, 0)}  # to the last byte
     for asked, there, kept in ((3, 1, 3), (1, 3, 3)):
         (found,) = wanted([counters(9, reserve=asked)], [counters(8, reserve=there)], {}, MAX_BYTES, size_of)
         assert found.reserve == kept
@@ -66,7 +67,13 @@ def test_a_schema_more_comes_where_it_is_asked_for():
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ([counters(3)], "schema counters: max_series 3 asked for, 16 on disk; rondo migrate"),
+        (
+            [counters(3)],
+            (
+                "max_series 3 asked for, 16 on disk; rondo migrate changes a store; or open it without schemas,"
+                " or choose another path$"
+            ),
+        ),
         ([gauges(4)], "schema gauges is not on disk|schema counters is on disk only; rondo migrate"),
         ([Schema("counters", "counter", 20, TIERS[:1])], "schema counters: tiers 1s/2m asked for"),
         (
@@ -84,6 +91,7 @@ def test_what_is_less_or_other_or_too_large_is_refused(asked, said):
 def test_what_overflowed_has_room_doubled_as_often_as_that_takes():
     """Exactly as many as fit, where a doubling does not."""
     assert room(None, [counters(4)], {"counters": 1}) == {"counters": (8, 4)}
+    assert room(None, [counters(4)], {"counters": 4}) == {"counters": (8, 4)}
     assert room(None, [counters(4, grown=1)], {"counters": 9}) == {"counters": (16, 13)}
     assert room([counters(20)], [counters(4)], {"counters": 9}) == {"counters": (20, 0)}
     assert room(None, [counters(4)], {"counters": 4}, 100 + 75) == {"counters": (7, 3)}
@@ -92,7 +100,12 @@ def test_what_overflowed_has_room_doubled_as_often_as_that_takes():
 
 
 def test_all_have_what_they_lacked_before_one_has_more():
-    """What takes the fewest bytes first."""
+    """What takes the fewest bytes first, however many series they are of, or there are already."""
+    wide = Schema("wide", "summary", 4, TIERS, sketch=True)
+    found = room(None, [wide, gauges(4)], {"wide": 2, "gauges": 20}, 200 + 80 + 200)
+    assert found == {"wide": (4, 0), "gauges": (24, 20)}
+    found = room(None, [counters(100), gauges(4)], {"counters": 1, "gauges": 16}, 200 + 1040 + 150)
+    assert found == {"counters": (101, 1), "gauges": (18, 14)}
     found = room(None, [counters(4), gauges(4)], {"counters": 900, "gauges": 3}, 200 + 500)
     assert found == {"counters": (43, 39), "gauges": (7, 3)}
 
@@ -121,6 +134,8 @@ def test_a_bound_below_the_schemas_shares_their_room_out():
     exactly = whole - 10 * 62
     assert rooms(exactly) == half
     assert rooms(exactly - 1) == half | {"counters": 49, "gauges": 9, "peaks": 1}
+    assert {each.max_series for each in shared_out([counters(1000)], 0, size_of)} == {10}  # a percent at the least
+    assert MAX_BYTES == 64 * 1024**2
     assert rooms(0) == own | {"counters": 3, "gauges": 3}
     assert [each.reserve for each in shared_out(given, 0, size_of)] == [0, 2, 2]
     (few,) = shared_out([counters(2, reserve=0)], 0, size_of)
@@ -166,6 +181,6 @@ def test_overflow_series_are_known_by_their_label():
 def test_a_users_series_goes_to_rondos_own_schema_only_where_no_other_takes_it():
     """So that none of its own counts is left out."""
     series = Series("rondo_mine_total", (), "counter", "", 0)
-    assert home_of_given([*SELF_SCHEMAS, counters(4)])(series) == counters(4)
-    assert home_of_given([*SELF_SCHEMAS, gauges(4)])(series) == SELF_SCHEMAS[0]
-    assert home_of_given([gauges(4)])(series) is None
+    assert given_schema_lookup([*SELF_SCHEMAS, counters(4)])(series) == counters(4)
+    assert given_schema_lookup([*SELF_SCHEMAS, gauges(4)])(series) == SELF_SCHEMAS[0]
+    assert given_schema_lookup([gauges(4)])(series) is None

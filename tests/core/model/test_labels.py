@@ -1,13 +1,17 @@
 """Names and label sets: what is taken, what is refused and how, and how a series is written."""
 
+import enum
+
 import pytest
 
 from rondo_core.errors import LabelError
 from rondo_core.model.labels import (
+    KINDS,
     Series,
     canonical_labels,
     check_metric_name,
     check_text,
+    cut_value,
     format_series,
     overridden,
     read_given,
@@ -88,7 +92,7 @@ def test_what_follows_a_name_is_sorted_by_what_it_is(given, labels, help_text, r
         (("words", "more"), "", "m: 'more': the help is given already"),
         (("words",), "there", "m: 'words': the help is given already"),
         ((["verb"],), "", r'm: \[\'verb\'\]: labels come with their values.* write verb="...", or {"verb": "..."}'),
-        (([5, "verb"],), "", r'write verb="..."'),
+        (([5, "no name", "verb"],), "", r'write verb="..."'),
         ((["no name"],), "", r'write method="..."'),
         (([],), "", r'write method="..."'),
         ((5,), "", r'm: 5: labels come with their values, a series for each: write method="..."'),
@@ -98,6 +102,38 @@ def test_what_is_neither_help_nor_labels_is_answered_with_how_to_write_them(give
     """With the caller's own word where it can be a label's name."""
     with pytest.raises(LabelError, match=said):
         read_given("m", given, {}, help_text)
+
+
+class Colour(str, enum.Enum):  # noqa: UP042 - StrEnum writes itself as its text
+    """A text that writes itself as Colour.RED."""
+
+    RED = "red"
+
+
+@pytest.mark.parametrize(
+    ("value", "cut"),
+    [
+        ("x", "x"),
+        ("x" * 1025, "x" * 1024),
+        ("x" * 1023 + "ä", "x" * 1023),
+        ("a\ud800b", "a?b"),
+        (5, "5"),
+        (None, "None"),
+        (Colour.RED, "red"),
+        (["a"], ["a"]),
+        (("a",), ("a",)),
+        ({"a"}, {"a"}),
+        ({"a": "b"}, {"a": "b"}),
+    ],
+)
+def test_a_value_that_is_too_long_is_cut_at_a_whole_letter(value, cut):
+    """In a program that runs: 1024 bytes of UTF-8, ? for what is none; what cannot be a value is refused later."""
+    assert cut_value(value) == cut
+
+
+def test_a_series_is_of_one_of_three_kinds():
+    """They are on the disk of every store by these names."""
+    assert KINDS == ("counter", "gauge", "summary")
 
 
 def test_a_text_is_a_text_or_nothing():

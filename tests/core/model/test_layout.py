@@ -31,6 +31,7 @@ def test_what_is_on_the_disk_of_every_store_never_changes():
     sizes = {0: 4096, (2 << 20) - 1: 4096, 2 << 20: 8192, 3 << 20: 12288, 16 << 20: 65536, 1 << 40: 65536}
     assert {slabs: layout.events_file_bytes(slabs) for slabs in sizes} == sizes
     assert layout.EVENT_BYTES == 4096
+    assert (layout.LIFE_PREFIX, layout.ENDED_STEM, layout.SLAB_OVERFLOWED) == ("life.", "ended", 2128)
 
 
 def test_a_row_is_its_header_and_then_a_block_a_cell_each_on_eight_bytes():

@@ -1,6 +1,5 @@
 """Tiers and schemas: what is taken, and the line that says what contradicts what."""
 
-import attrs
 import pytest
 
 from rondo_core.errors import SchemaError
@@ -178,14 +177,14 @@ def test_a_schema_is_kept_in_plain_values_and_read_back():
         "tiers": [[S, 120 * S, []], [10 * S, 600 * S, ["sum", "coverage"]]],
     }  # fmt: skip
     assert Schema.from_dict(plain) == schema
-    old = attrs.evolve(schema, sketch_layout=1)
+    old = schema._replace(sketch_layout=1)
     assert Schema.from_dict(old.to_dict()) == old
     assert old.to_dict()["sketch"] == 1
     assert difference([schema], [old]) == ""
     with pytest.raises(SchemaError, match="open the store with a newer rondo"):
         Schema.from_dict({**plain, "sketch": 3})
     del plain["sketch"], plain["reserve"], plain["grown"]
-    assert Schema.from_dict(plain) == attrs.evolve(schema, max_series=3, reserve=0, sketch=False)
+    assert Schema.from_dict(plain) == schema._replace(max_series=3, reserve=0, sketch=False)
 
 
 @pytest.mark.parametrize(
@@ -246,18 +245,17 @@ def test_a_difference_names_the_schema_and_both_sides():
     assert difference([mine], [other]) == "schema g is not on disk"
     assert difference([], [other]) == "schema h is on disk only"
     assert difference([mine], [mine, other]) == "schema h is on disk only"
-    assert difference([attrs.evolve(mine, max_series=2)], [mine]) == "schema g: max_series 2 asked for, 1 on disk"
-    assert difference([attrs.evolve(mine, match="a")], [mine]) == "schema g: match 'a' asked for, '' on disk"
-    assert difference([attrs.evolve(mine, kind="counter", tiers=(FINE,))], [mine]) == (
+    assert difference([mine._replace(max_series=2)], [mine]) == "schema g: max_series 2 asked for, 1 on disk"
+    assert difference([mine._replace(match="a")], [mine]) == "schema g: match 'a' asked for, '' on disk"
+    assert difference([mine._replace(kind="counter", tiers=(FINE,))], [mine]) == (
         "schema g: kind 'counter' asked for, 'gauge' on disk"
     )
     assert (
-        difference([attrs.evolve(mine, tiers=(FINE,))], [mine])
-        == "schema g: tiers 1s/2m asked for, 1s/2m 10s/10m on disk"
+        difference([mine._replace(tiers=(FINE,))], [mine]) == "schema g: tiers 1s/2m asked for, 1s/2m 10s/10m on disk"
     )
-    kept = attrs.evolve(mine, tiers=(FINE, Tier("10s", "10m", ["min"])))
+    kept = mine._replace(tiers=(FINE, Tier("10s", "10m", ["min"])))
     assert difference([kept], [mine]) == (
         "schema g: tier 1 (10s/10m): statistics min, coverage asked for, first, last, min, max, sum, coverage on disk"
     )
-    near = attrs.evolve(mine, tiers=(Tier(S, 120 * S), Tier(10 * S, 600 * S + 10 * S)))
+    near = mine._replace(tiers=(Tier(S, 120 * S), Tier(10 * S, 600 * S + 10 * S)))
     assert difference([near], [mine]) == "schema g: tiers 1s/2m 10s/10m10s asked for, 1s/2m 10s/10m on disk"

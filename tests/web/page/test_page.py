@@ -178,6 +178,67 @@ def test_an_expression_is_completed_and_charted(page, address):
     page.wait_for_function("() => !document.querySelector('.questions .panel')")
 
 
+def test_an_expression_is_of_the_life_that_is_shown_unless_all_are_asked(page, address):
+    """Which lives are asked stands beside the box and above the chart, and lies in the address; completion follows."""
+    show(page, address, life="web-1.rondo", q='count by (route) (last_over_time(http_requests_total{route="/1"}[3h]))')
+    page.get_by_role("button", name="all", exact=True).click()
+    found = panel(page, 'count by (route) (last_over_time(http_requests_total{route="/1"}[3h]))')
+    assert found.locator(".help").inner_text() == "of web-1.rondo"
+    assert {each[2] for each in legend(found).values()} == {"1"}
+    box = page.get_by_role("combobox", name="Expression in PromQL")
+    box.press_sequentially("http_re")
+    option = page.get_by_role("option").filter(has=page.get_by_text("http_requests_total", exact=True))
+    option.wait_for()
+    option.click()
+    assert box.input_value() == "http_requests_total"
+    page.get_by_label("Of which lives to ask").select_option("of all lives")
+    found = panel(page, 'count by (route) (last_over_time(http_requests_total{route="/1"}[3h]))')
+    found.locator(".help").get_by_text("of all lives", exact=True).wait_for()
+    page.wait_for_function(
+        "() => document.querySelector('.questions .legend tbody tr td:nth-of-type(3)')?.textContent >= '3'"
+    )
+    assert where(page)["of"] == "all"
+    box.fill("")
+    box.press_sequentially("m000_le")
+    page.get_by_role("option").filter(has=page.get_by_text("m000_level", exact=True)).wait_for()
+
+
+def test_fingers_zoom_a_chart(chromium, address):
+    """One that is drawn across chooses a span, two that spread show less of it; a double tap leads back."""
+    context = chromium.new_context(viewport={"width": 400, "height": 800}, has_touch=True)
+    page = context.new_page()
+    show(page, address, life="web-1.rondo")
+    plot = panel(page, "http_requests_total").locator(".u-over")
+    box = plot.bounding_box()
+    session = context.new_cdp_session(page)
+    middle = box["y"] + box["height"] / 2
+
+    def touch(kind, *places):
+        points = [{"x": box["x"] + box["width"] * each, "y": middle, "id": at} for at, each in enumerate(places)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    def span():
+        page.wait_for_function("() => location.hash.includes('from=')")
+        return int(where(page)["to"]) - int(where(page)["from"])
+
+    touch("touchStart", 0.25)
+    for each in (0.3, 0.4, 0.5, 0.6, 0.75):
+        touch("touchMove", each)
+    touch("touchEnd")
+    drawn = span()
+    assert 55_000 < drawn < 66_000  # half of two minutes
+    panel(page, "http_requests_total")
+    before = page.url
+    touch("touchStart", 0.4, 0.6)
+    for each in (0.05, 0.1, 0.15, 0.2):
+        touch("touchMove", 0.4 - each, 0.6 + each)
+    touch("touchEnd", 0.2)
+    touch("touchEnd")
+    page.wait_for_function("before => location.href !== before", arg=before)
+    assert drawn / 3.4 < span() < drawn / 2.6  # what lay in a fifth of the chart lies in three fifths
+    context.close()
+
+
 def test_a_wrong_expression_says_what_is_wrong_beside_the_others(page, address):
     """The server's words stand where the chart would; nothing else changes."""
     show(page, address, life="web-1.rondo", q="sum(")

@@ -1,8 +1,9 @@
 """Limits of a query: it ends when its client goes or its time is over, and what it may read is counted before."""
 
+import shutil
+
 import pytest
 
-from rondo_core import Schema, Store, Tier
 from rondo_core.errors import QueryLimitError
 from rondo_web.errors import FAILURES, EvaluationError
 from rondo_web.prometheus.endpoint import ApiRequest
@@ -16,15 +17,9 @@ START_MS = 1_700_000_000_000
 
 
 @pytest.fixture
-def served(path, clock):
-    """400 gauges of ten minutes: more than a small read takes."""
-    with Store(path, [Schema("g", "gauge", 400, (Tier("1s", "10m"),))], clock=clock) as store:
-        batch = store.batch([store.gauge("g", i=n) for n in range(400)])
-        for second in range(600):
-            batch.set([float(second)] * 400)
-            store.tick()
-            clock.advance(1)
-    served = ServedStore(path, Workers())
+def served(large_store):
+    """More than a small read takes."""
+    served = ServedStore(large_store, Workers())
     yield served
     served.close()
 
@@ -66,6 +61,31 @@ def test_what_is_too_much_for_a_small_read_is_asked_again_as_a_large_one(served)
     with pytest.raises(EvaluationError) as caught:
         evaluated(request(served, LARGE), "max_over_time(sum(g)[10m:1ms])", *steps)
     assert caught.value.kind in {"execution", "timeout"}
+
+
+def test_no_store_of_a_directory_is_left_out_where_a_read_is_too_large(tmp_path, clock):
+    """What is more than a small read takes is asked again whole: a sum is of all stores, or there is none."""
+    for name in ("a", "b", "c"):
+        with Store(tmp_path / name, [Schema("g", "gauge", 80, (Tier("1s", "10m"),))], clock=clock) as store:
+            batch = store.batch([store.gauge("g", i=n) for n in range(80)])
+            for _ in range(600):
+                batch.set([1.0] * 80)
+                store.tick()
+                clock.advance(1)
+        clock.advance(-600)
+    served = ServedStore(tmp_path, Workers())
+    steps = (START_MS + 599_000, START_MS + 599_000, 1000)
+    with pytest.raises(QueryLimitError):
+        evaluated(request(served, SMALL), "sum(sum_over_time(g[10m]))", *steps)
+    [(_, _, values)] = evaluated(request(served, LARGE), "sum(sum_over_time(g[10m]))", *steps).series
+    assert values.tolist() == [3 * 80 * 600]
+    shutil.copytree(tmp_path / "b", tmp_path / "d")
+    (tmp_path / "d" / "series").write_bytes(b"damaged")
+    result = evaluated(request(served, LARGE), "count(g)", *steps)
+    assert result.series[0][2].tolist() == [240]
+    assert len(result.warnings) == 1
+    assert result.warnings[0].startswith("left out: ")
+    served.close()
 
 
 def test_the_time_of_a_query_is_what_it_asks_for_and_no_more_than_may_be(served):

@@ -52,6 +52,20 @@ def test_a_range_query_answers_each_step(api):
     assert scalar == {"resultType": "matrix", "result": [{"metric": {}, "values": [[1, "1"], [2, "2"], [3, "3"]]}]}
 
 
+def test_a_name_that_no_series_has_is_answered_with_those_near(api):
+    """As an info beside the empty answer; of what is there and only has no value now nothing is said."""
+    told = api.get("query", query="sum(rate(job_total[1m]))")[1]
+    assert told["data"]["result"] == []
+    assert told["infos"] == ["job_total: no such series; nearest: jobs_total"]
+    told = api.get("query", query='jobs_total{queue="wep"}')[1]
+    assert told["infos"][0].startswith('jobs_total{queue="wep"}: no such series; queue of jobs_total is web or ')
+    assert "infos" not in api.get("query", query="jobs_total > 1e9")[1]
+    assert api.get("query", query="level", time=5)[1] == {
+        "status": "success",
+        "data": {"resultType": "vector", "result": []},
+    }
+
+
 def test_what_is_to_be_said_beside_an_answer_is_said(api):
     """Infos and warnings, which clients show as notices; a limit that cut something off."""
     status, told = api.get("query", query="rate(level[1m])", time=END_S)
@@ -141,20 +155,25 @@ def test_a_directory_answers_for_all_its_stores(tmp_path, clock, client):
         assert api.data("series", **{"match[]": 'level{rondo_store="c"}'}) == [
             {"__name__": "level", "rondo_store": "c"}
         ]
+        one = {"extra_label": "rondo_store=c"}
+        assert api.data("query", query="sum(level) + count(level)", time=at, **one)["result"][0]["value"][1] == "4"
+        assert api.data("query_range", query="level", start=at, end=at, step=1, **one)["result"][0]["metric"] == {
+            "__name__": "level",
+            "rondo_store": "c",
+        }
+        assert api.data("label/rondo_store/values", **one) == ["c"]
+        assert api.data("query", query='level{rondo_store="a"}', time=at, **one)["result"] == []
+        for wrong in ("rondo_store", "=c"):
+            status, told = api.get("query", query="level", time=at, extra_label=wrong)
+            assert (status, told["error"]) == (400, f"""invalid parameter "extra_label": '{wrong}' is not NAME=VALUE""")
         assert api.data("metadata")["level"][0]["type"] == "gauge"
         assert api.data("status/tsdb")["headStats"]["numSeries"] >= 3
 
 
-def test_a_large_answer_is_refused_with_what_to_ask_instead(path, clock, client):
+def test_a_large_answer_is_refused_with_what_to_ask_instead(large_store, clock, client):
     """More points than are told at once: 422 and a mend; what is read for a small answer may be more than that."""
-    with Store(path, [Schema("g", "gauge", 400, (Tier("1s", "10m"),))], clock=clock) as store:
-        batch = store.batch([store.gauge("g", i=n) for n in range(400)])
-        for second in range(600):
-            batch.set([float(second)] * 400)
-            store.tick()
-            clock.advance(1)
     end = clock() // 10**9 - 1
-    with Sidecar(path, listen("127.0.0.1", 0)) as sidecar:
+    with Sidecar(large_store, listen("127.0.0.1", 0)) as sidecar:
         api = client(sidecar.url)
         span = {"start": end - 599, "end": end, "step": 1}
         status, told = api.post("query_range", query="g", **span)

@@ -11,6 +11,12 @@ def test_grafana_takes_it_for_a_prometheus(api):
     assert "features" not in told
     assert api.data("rules") == {"groups": []}
     assert api.data("alerts") == {"alerts": []}
+    assert api.data("rules", type="alert", group_limit="40", exclude_alerts="true") == {"groups": []}
+    assert api.data("scrape_pools") == {"scrapePools": []}
+    assert api.data("targets/metadata") == api.data("notifications") == []
+    assert api.data("alertmanagers") == {"activeAlertmanagers": [], "droppedAlertmanagers": []}
+    assert api.data("status/walreplay") == {"min": 0, "max": 0, "current": 0}
+    assert api.get("features")[0] == 404  # as of a Prometheus of the version that is told
     for ask in (api.get, api.post):
         status, told = ask("query_exemplars", query="level", start="1700000000000", end="1700000100000")
         assert (status, told) == (200, {"status": "success", "data": []})

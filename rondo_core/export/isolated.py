@@ -26,7 +26,7 @@ WAIT_FIRST_S, WAIT_LAST_S = 1.0, 60.0
 _READ_AHEAD = 10
 
 
-class Apart:
+class IsolatedSeries:
     """The series of one store that are sent apart."""
 
     def __init__(self, name: str, drain: Drain, ledger: Ledger, delivery: Delivery) -> None:

@@ -1,4 +1,4 @@
-"""Batches of handles as they come: side by side in a row, or apart where overflow series have come between them."""
+"""Batches of handles as they come: side by side in a row, or scattered where overflow series have come between them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rondo_core.storage.registry import Registry
 
 
-class GaugesApart(GaugeBatch):
+class ScatteredGauges(GaugeBatch):
     """Gauges that are set together and do not lie side by side, as where one is an overflow series: one by one."""
 
     def __init__(self, gauges: Sequence[Gauge]) -> None:
@@ -37,10 +37,10 @@ class GaugesApart(GaugeBatch):
 
     def __repr__(self) -> str:
         """Say how many and which."""
-        return f"<GaugesApart of {len(self.gauges)}: {self.gauges[0].series} ...>"
+        return f"<ScatteredGauges of {len(self.gauges)}: {self.gauges[0].series} ...>"
 
 
-class CountersApart(CounterBatch):
+class ScatteredCounters(CounterBatch):
     """Counters that grow together and do not lie side by side, as where one is an overflow series: one by one."""
 
     def __init__(self, counters: Sequence[Counter]) -> None:
@@ -62,19 +62,19 @@ class CountersApart(CounterBatch):
 
     def __repr__(self) -> str:
         """Say how many and which."""
-        return f"<CountersApart of {len(self.counters)}: {self.counters[0].series} ...>"
+        return f"<ScatteredCounters of {len(self.counters)}: {self.counters[0].series} ...>"
 
 
 def gauge_batch_of(gauges: Iterable[Gauge], registry: Registry) -> GaugeBatch:
-    """Bind gauges for a batch; apart where overflow series have come between them. Raises: UsageError."""
-    taken, apart = _taken(gauges, registry)
-    return GaugesApart(taken) if apart else GaugeBatch(taken)
+    """Bind gauges for a batch; scattered where overflow series have come between them. Raises: UsageError."""
+    taken, scattered = _taken(gauges, registry)
+    return ScatteredGauges(taken) if scattered else GaugeBatch(taken)
 
 
 def counter_batch_of(counters: Iterable[Counter], registry: Registry) -> CounterBatch:
     """Bind counters for a batch, likewise. Raises: UsageError."""
-    taken, apart = _taken(counters, registry)
-    return CountersApart(taken) if apart else CounterBatch(taken)
+    taken, scattered = _taken(counters, registry)
+    return ScatteredCounters(taken) if scattered else CounterBatch(taken)
 
 
 def _taken(handles: Iterable[Any], registry: Registry) -> tuple[list[Any], bool]:
