@@ -41,6 +41,7 @@ demo-grafana: $(VENV)/.installed ## Lay out what a Grafana needs to show the dem
 tools: ## Fetch what the integration tests start: servers of Prometheus and VictoriaMetrics, QEMU and Chromium (as root only), a Linux guest.
 	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
 	@sh scripts/deb.sh $(TOOLS) victoria-metrics /usr/bin/victoria-metrics
+	@sh scripts/deb.sh $(TOOLS) influxdb /usr/bin/influxd
 	@sh scripts/qemu.sh
 	@sh scripts/chromium.sh $(TOOLS)
 	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
@@ -61,7 +62,8 @@ $(VENV)/.systems: $(VENV)/.tested
 test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/job/test_report_page.py
-	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_engines.py
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_answers.py
 	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py tests/deploy
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
@@ -131,8 +133,15 @@ soak-strict: $(VENV)/.tested ## Send 10,000 requests of random stores to a recei
 soak-export: $(VENV)/.tested tools ## Export ten minutes to real servers through every fault, and print what arrived.
 	@RONDO_EXPORT_FULL=1 $(BIN)/python -m pytest -q -s tests/integration/test_faults.py -o timeout=3600
 
+soak-late: $(VENV)/.tested tools ## Send 1,000 lives that ended up to a day ago to real receivers, through faults, and compare what each has.
+	@RONDO_LATE_LIVES=$${RONDO_LATE_LIVES:-1000} $(BIN)/python -m pytest -q -s tests/integration/test_late_lives.py -o timeout=3600
+
 soak-agent: $(VENV)/.tested ## Make, rename, swap, forbid, damage and kill 1,000 stores under two agents, and compare what their receivers took.
 	@RONDO_AGENT_STORES=$${RONDO_AGENT_STORES:-1000} $(BIN)/python -m pytest -q -s tests/export/test_chaos.py -o timeout=3600
+
+soak-lake: $(VENV)/.tested ## Fill a lake in an object store that errs and answers late, through agents that are killed 100 times, and check it.
+	@RONDO_LAKE_ROUNDS=$${RONDO_LAKE_ROUNDS:-100} RONDO_LAKE_SEED=$${RONDO_LAKE_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
+	  $(BIN)/python -m pytest -q -s rondo_exporters/parquet/tests/test_chaos.py -k nothing_is_lost -o timeout=3600
 
 soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus; and again over remote read.
 	@RONDO_PROMQL_EXPRESSIONS=$${RONDO_PROMQL_EXPRESSIONS:-10000} RONDO_PROMQL_SEED=$${RONDO_PROMQL_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
@@ -192,6 +201,9 @@ bench-bridges: $(VENV)/.tested ## What a request costs in the middleware, beside
 bench-multiprocess: $(VENV)/.tested ## Let 10,000 workers retire, with rondo's stores and prometheus_client's own files.
 	@$(BIN)/python bench/multiprocess.py
 
+bench-lake: $(VENV)/.tested ## What a lake of 1,000 lives takes and answers, and the p95 of peak memory over a year of CI.
+	@$(BIN)/python bench/lake.py
+
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
 	@$(BIN)/python bench/known.py --out bench/results/known.json
 
@@ -212,6 +224,9 @@ bench-stalls: $(VENV)/.installed ## How late a record can be while another proce
 
 bench-export: $(VENV)/.benched ## Export to a receiver that only acknowledges, beside two other senders.
 	@$(BIN)/python bench/export.py
+
+bench-ways: $(VENV)/.systems tools ## Hand 1,000 ended lives to each system that keeps them, compare and ask it, and write the tables of docs/scale.md.
+	@$(BIN)/python bench/ways.py
 
 bench-report: $(VENV)/.tested vmm-bench-exits ## Measure recording, reading and scale, and write docs/benchmarks.md from that.
 	@$(BIN)/python bench/write_path.py --out bench/results/write_path_pure.json

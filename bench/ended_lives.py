@@ -1,4 +1,4 @@
-"""Ended lives as `rondo run` leaves them, made in simulated time, and what a receiver must have of them, sample by sample.
+"""Ended lives as `rondo run` leaves them, made in simulated time, and each sample that a receiver must have of them.
 
 What is expected is computed here, by numpy, and not read back from the stores. No value has more than 12 significant
 digits: VictoriaMetrics keeps no more.

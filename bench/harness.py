@@ -86,11 +86,16 @@ class Report:
         sys.stdout.flush()
         return found["ratio"] or 0.0
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether it goes to bench/results, which pages are made of."""
+        return self._out.parent.resolve() == RESULTS
+
     def save(self) -> None:
         """Write everything to bench/results, and the page that is made of it; or to the file of --out."""
         self._out.parent.mkdir(parents=True, exist_ok=True)
         self._out.write_text(json.dumps(self._whole, indent=1) + "\n")
-        if self._out.parent.resolve() == RESULTS:
+        if self.is_kept:
             import report
 
             report.write(report.files())

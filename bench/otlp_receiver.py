@@ -1,4 +1,4 @@
-"""A receiver of OTLP over HTTP that keeps each number's time and value, read by opentelemetry-proto; its argument: a port."""
+"""A receiver of OTLP over HTTP, on the port that is its argument; it keeps the points that it reads by its classes."""
 
 from __future__ import annotations
 

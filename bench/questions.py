@@ -92,7 +92,7 @@ class Questions:
         def ranged() -> Answer:
             start, end = round(self.start_s * 1000), round(self.end_s * 1000)
             with open_source(folder) as source:
-                found = rondo_promql.evaluate_range(expressions[2], source, start, end, 60_000)
+                found = rondo_promql.evaluate(expressions[2], source, start, end, 60_000)
             _, stamps, values = found.series[0]
             return {self._minute(ms / 1000): float(value) for ms, value in zip(stamps, values, strict=True)}
 

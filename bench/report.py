@@ -42,6 +42,7 @@ COMMANDS = {
     "vmm_capture": "make vmm-bench-capture",
     "vmm_exits": "make vmm-bench-exits",
     "vmm_scale": "make vmm-bench-scale",
+    "ways": "make bench-ways",
     "whole_life": "make bench-life",
     "write_peers": "make bench-records",
 }

@@ -1,4 +1,4 @@
-"""What it takes to hand ended lives to a system that keeps them: each way with real lives, and on paper for a million a day.
+"""What it takes to hand ended lives to a system that keeps them: real lives, and on paper a million of them a day.
 
 Lives as `rondo run` leaves them ended within the last 24 hours; one agent sends them. What a way's receiver has is
 compared with what was recorded, sample by sample. A sender's bytes and CPU time, without a receiver's, are measured at
@@ -12,14 +12,12 @@ import csv
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +29,16 @@ from harness import Report, finish, machine, options
 from questions import NAMES, Answer, Questions
 
 DAY_S = 86_400
-FIT_LIVES, FIT_SECONDS = 200, (30, 120)
-ASKED = 10  # times in a row: the CPU time of a server is told in hundredths of a second
+FIT_LIVES, FIT_SECONDS = 100, (30, 120)
+ASKED, IN_A_ROW = 3, 2  # the CPU time of a server is told in hundredths of a second
 FILES = ("CSV", "JSON lines", "Parquet")
-SENDERS = ("remote-write 1.0", "remote-write 2.0", "OTLP", *FILES)
+SENDERS = ("remote-write", "OTLP", *FILES)
 REAL = (receivers.VictoriaMetrics, receivers.Prometheus, receivers.InfluxDB, receivers.OtlpReceiver)
 
 
 @attrs.frozen
 class Sent:
-    """What one agent did. Attributes: `cpu_s`, of its process; `requests`, or files; `size_bytes`, of bodies, or files."""
+    """What one agent did. Attributes: `cpu_s`, of its process; `requests`, or files; `size_bytes`, of these."""
 
     lives: int
     samples: int
@@ -109,9 +107,7 @@ def sender(way: str, acknowledging: str, root: Path) -> Callable[[Path], Sent]:
         return lambda folder: sent_by(folder, file_table(way, root / way), root / way)
     if way == "OTLP":
         return lambda folder: sent_by(folder, {"plugin": "otlp", "endpoint": f"{acknowledging}/1"})
-    version = way.split()[-1]
-    table = {"plugin": "prometheus", "protocol": version, "url": f"{acknowledging}/{version[0]}"}
-    return lambda folder: sent_by(folder, table)
+    return lambda folder: sent_by(folder, {"plugin": "prometheus", "protocol": "1.0", "url": f"{acknowledging}/1"})
 
 
 @contextmanager
@@ -142,7 +138,8 @@ def from_json_lines(path: Path) -> receivers.Points:
     with path.open() as lines:
         for line in lines:
             row = json.loads(line)
-            stamps, values = found.setdefault(key_of(row["series"]), ([], []))
+            key = frozenset({**row["labels"], "__name__": row["name"]}.items())
+            stamps, values = found.setdefault(key, ([], []))
             stamps.append(row["timestamp_ns"] // 1_000_000)
             values.append(row["value"])
     return found
@@ -164,7 +161,7 @@ def from_lake(folder: Path) -> receivers.Points:
         lake.execute("SET TimeZone = 'UTC'")
         rows = lake.execute(
             f"SELECT name, instance, labels, list(epoch_ms(time) ORDER BY time), list(value ORDER BY time)"
-            f" FROM read_parquet('{folder}/**/*.parquet', hive_partitioning = true) GROUP BY ALL"
+            f" FROM read_parquet('{folder}/day=*/*/*.parquet', hive_partitioning = true) GROUP BY ALL"
         )
         for name, instance, labels, stamps, values in rows.fetchall():
             found[frozenset({**dict(labels), "__name__": name, "instance": instance}.items())] = stamps, values
@@ -186,18 +183,21 @@ def cpu_of(pid: int) -> Callable[[], float]:
 
 
 def ask(
-    report: Report, way: str, questions: Questions, asked: list[Callable[[], Answer]], cpu_s: Callable[[], float], n: int
+    report: Report, way: str, questions: Questions, asked: list[Callable[[], Answer]], cpu_s: Callable[[], float]
 ) -> None:
-    """Ask each question once, hold the answer against numpy's, then measure it."""
+    """Ask each question once, hold the answer against numpy's, then measure it.
+
+    Raises: RuntimeError: an answer is another.
+    """
     if differ := questions.differ([each() for each in asked]):
         raise RuntimeError(f"{way}: other answers than numpy's: {', '.join(differ)}")
     for name, each in zip(NAMES, asked, strict=True):
         spent = []
-        for _ in range(n):
+        for _ in range(ASKED):
             began = cpu_s()
-            for _ in range(ASKED):
+            for _ in range(IN_A_ROW):
                 each()
-            spent.append((cpu_s() - began) / ASKED * 1000)
+            spent.append((cpu_s() - began) / IN_A_ROW * 1000)
         report.case(f"{way}: {name}", spent, "ms")
 
 
@@ -208,6 +208,7 @@ def spark(lake: Path) -> Iterator[tuple[Callable[[str], list[Any]], int]]:
 
     os.environ["PYSPARK_SUBMIT_ARGS"] = "--master local[2] --driver-memory 1g pyspark-shell"
     settings = {"spark.ui.enabled": "false", "spark.sql.session.timeZone": "UTC", "spark.sql.shuffle.partitions": "2"}
+    settings["spark.ui.showConsoleProgress"] = "false"
     builder = SparkSession.builder.appName("rondo")
     for key, value in settings.items():
         builder = builder.config(key, value)
@@ -215,7 +216,7 @@ def spark(lake: Path) -> Iterator[tuple[Callable[[str], list[Any]], int]]:
     session.sparkContext.setLogLevel("ERROR")
     try:
         session.read.parquet(str(lake)).createOrReplaceTempView("lake")
-        yield lambda text: [tuple(row) for row in session.sql(text).collect()], session.sparkContext._gateway.proc.pid  # noqa: SLF001
+        yield lambda text: [tuple(row) for row in session.sql(text).collect()], session.sparkContext._gateway.proc.pid
     finally:
         session.stop()
 
@@ -223,7 +224,7 @@ def spark(lake: Path) -> Iterator[tuple[Callable[[str], list[Any]], int]]:
 # -- the benchmark
 
 
-def real(report: Report, root: Path, lives: list[EndedLife], repeat: int) -> None:
+def real(report: Report, root: Path, lives: list[EndedLife]) -> None:
     """Hand the lives to each receiver that can be started here, compare what it has, and ask it."""
     folder, questions = root / "lives", Questions(lives)
     end_s, window_s = round(questions.end_s) + 3600, questions.window_s + 7200
@@ -240,13 +241,15 @@ def real(report: Report, root: Path, lives: list[EndedLife], repeat: int) -> Non
             otlp = kind is receivers.OtlpReceiver
             points = receiver.points(end_s, window_s)
             told(report, kind.name, lives, points, sent, zeroes=not otlp, shift_ms=1000 * otlp)
+            if kind in (receivers.VictoriaMetrics, receivers.OtlpReceiver):
+                cost(report, "OTLP" if otlp else "remote-write", f"{len(lives)} lives", [sent])
             if otlp:
                 continue
             report.case(f"{kind.name}: stored", [stored / sent.samples], "B/sample")
             report.case(f"{kind.name}: receiver's CPU", [spent / sent.samples * 1e6], "s/million")
             if kind is not receivers.InfluxDB:
                 more = {"nocache": 1} if kind is receivers.VictoriaMetrics else {}
-                ask(report, kind.name, questions, questions.over_http(receiver.get, **more), cpu_s, repeat)
+                ask(report, kind.name, questions, questions.over_http(receiver.get, **more), cpu_s)
         shutil.rmtree(root / kind.name)
     read = {"CSV": from_csv, "JSON lines": from_json_lines, "Parquet": from_lake}
     for way in FILES:
@@ -254,33 +257,32 @@ def real(report: Report, root: Path, lives: list[EndedLife], repeat: int) -> Non
         path = root / way if way == "Parquet" else next((root / way).glob("lives.*"))
         told(report, way, lives, read[way](path), sent, zeroes=False)
         report.case(f"{way}: stored", [sent.size_bytes / sent.samples], "B/sample")
+        cost(report, way, f"{len(lives)} lives", [sent])
     lake = root / "Parquet"
-    ask_lake(report, lake, questions, repeat)
-    ask(report, "rondo, the stores", questions, questions.by_rondo(folder), time.process_time, repeat)
+    ask_lake(report, lake, questions)
+    ask(report, "rondo, the stores", questions, questions.by_rondo(folder), time.process_time)
 
 
-def ask_lake(report: Report, lake: Path, questions: Questions, repeat: int) -> None:
+def ask_lake(report: Report, lake: Path, questions: Questions) -> None:
     """Ask DuckDB and Spark, where there is Java, over the same files."""
     import duckdb
 
     with duckdb.connect() as engine:
         engine.execute("SET TimeZone = 'UTC'")
         engine.execute("SET threads = 2")
-        whole = f"read_parquet('{lake}/**/*.parquet', hive_partitioning = true)"
+        whole = f"read_parquet('{lake}/day=*/*/*.parquet', hive_partitioning = true)"
         engine.execute(f"CREATE VIEW lake AS SELECT * FROM {whole}")
         asked = questions.by_sql(lambda text: engine.execute(text).fetchall(), "quantile_cont", "epoch")
-        ask(report, "DuckDB, Parquet", questions, asked, time.process_time, repeat)
+        ask(report, "DuckDB, Parquet", questions, asked, time.process_time)
     if not shutil.which("java") or not __import__("importlib.util").util.find_spec("pyspark"):
         print("ways: Spark is left out: Java or the package pyspark is not there", file=sys.stderr)
         return
     with spark(lake) as (rows, pid):
         asked = questions.by_sql(rows, "percentile", "1e-6 * unix_micros")
-        ask(report, "Spark, Parquet", questions, asked, cpu_of(pid), repeat)
+        ask(report, "Spark, Parquet", questions, asked, cpu_of(pid))
 
 
-def told(
-    report: Report, way: str, lives: list[EndedLife], points: receivers.Points, sent: Sent, **how: Any
-) -> None:
+def told(report: Report, way: str, lives: list[EndedLife], points: receivers.Points, sent: Sent, **how: Any) -> None:
     """Report what a receiver has beside what was recorded. Raises: RuntimeError: a point is missing or another."""
     found = compare(lives, points, **how)
     if found.missing or found.different or sent.lives != len(lives):
@@ -292,8 +294,8 @@ def told(
     report.case(f"{way}: stored twice, equal", [found.again], "")
 
 
-def paper(report: Report, root: Path, count: int, repeat: int) -> None:
-    """Measure what each way costs its sender, at two lengths of lives and at a third measurement that checks them."""
+def paper(report: Report, root: Path, repeat: int) -> None:
+    """Measure what each way costs its sender, at two lengths of lives; what is sent for real is held against it."""
     end_s = int(time.time()) - 120
     for seconds in FIT_SECONDS:
         record_all(root / f"fit{seconds}", plan(FIT_LIVES, end_s, DAY_S - 3600, seconds))
@@ -301,12 +303,21 @@ def paper(report: Report, root: Path, count: int, repeat: int) -> None:
         for way in SENDERS:
             run = sender(way, url, root)
             run(root / f"fit{FIT_SECONDS[0]}")  # to warm up
-            for case, folder in (*((f"{FIT_LIVES} lives of {s} s", root / f"fit{s}") for s in FIT_SECONDS), (f"{count} lives", root / "lives")):
-                found = [run(folder) for _ in range(repeat)]
-                report.case(f"{way}: samples, {case}", [found[0].samples], "")
-                report.case(f"{way}: sent, {case}", [each.size_bytes for each in found], "B")
-                report.case(f"{way}: requests, {case}", [each.requests for each in found], "")
-                report.case(f"{way}: CPU, {case}", [each.cpu_s for each in found], "s")
+            for seconds in FIT_SECONDS:
+                cost(
+                    report,
+                    way,
+                    f"{FIT_LIVES} lives of {seconds} s",
+                    [run(root / f"fit{seconds}") for _ in range(repeat)],
+                )
+
+
+def cost(report: Report, way: str, case: str, found: list[Sent]) -> None:
+    """Report what an agent did."""
+    report.case(f"{way}: samples, {case}", [found[0].samples], "")
+    report.case(f"{way}: sent, {case}", [each.size_bytes for each in found], "B")
+    report.case(f"{way}: requests, {case}", [each.requests for each in found], "")
+    report.case(f"{way}: CPU, {case}", [each.cpu_s for each in found], "s")
 
 
 def record_all(folder: Path, lives: list[EndedLife]) -> None:
@@ -323,11 +334,15 @@ def main() -> int:
     report = Report("ways", asked, heading, __doc__ or "")
     with tempfile.TemporaryDirectory(prefix="rondo-ways-") as directory:
         root = Path(directory)
+        paper(report, root, asked.repeat)
         lives = plan(asked.lives, int(time.time()) - 120, DAY_S - 3600)
         record_all(root / "lives", lives)
-        real(report, root, lives, asked.repeat)
-        paper(report, root, asked.lives, asked.repeat)
+        real(report, root, lives)
     report.save()
+    if report.is_kept:
+        import ways_page
+
+        ways_page.main()
     return 0
 
 

@@ -9,7 +9,7 @@ import click
 from click.core import ParameterSource
 
 from rondo_cli import render_result
-from rondo_cli.expressions import expressions_over, say_where_it_ends, step_for, step_ms
+from rondo_cli.expressions import Expressions, expressions_over, say_where_it_ends, step_for, step_ms
 from rondo_cli.printing import data, say, show
 from rondo_core.errors import UsageError
 from rondo_core.model import parse_range
@@ -41,26 +41,44 @@ def show_answer(
     for name, shown in _OF_SELECTORS.items():
         if _is_given(name):
             raise UsageError(f"{shown}: not with --promql, which says all of that itself; leave it out")
+    with expressions_over(store) as expressions:
+        show_answer_of(expressions, expression, span, step, at, form, zone)
+
+
+def show_answer_of(
+    expressions: Expressions,
+    expression: str,
+    span: str | None,
+    step: int | None,
+    at: str | None,
+    form: str,
+    zone: dt.tzinfo,
+    *,
+    says_end: bool = True,
+) -> None:
+    """Show what an expression answers over what is open already. Args: `says_end`: whether to say where it ends.
+
+    Raises: as `show_answer`.
+    """
     if span is not None and at is not None:
         raise UsageError("--at: given with --range; keep one of them")
     if step is not None and span is None:
         raise UsageError("--step: one instant has none; give --range too")
     asked = parse_range(span or "all", zone)
-    with expressions_over(store) as expressions:
-        end_ms = expressions.end_ms()
-        if span is not None:
-            start_ms, end_ms = expressions.bounds_of(asked, end_ms)
-            every_ms = step_for(end_ms - start_ms, step_ms(step))
-            # Steps are counted back from the end, which has a point whatever the step is.
-            start_ms = end_ms - max(0, end_ms - start_ms) // every_ms * every_ms
-            result = expressions.over(expression, start_ms, end_ms, every_ms)
-        else:
-            end_ms = end_ms if at is None else expressions.instant_of(at, zone)
-            result = expressions.instant(expression, end_ms)
-        if at is None and asked.end_ns >= 1 << 62:
-            say_where_it_ends(expressions, end_ms, zone)
-        is_empty = result.kind in {"vector", "matrix"} and not result.series
-        reasons = expressions.why_nothing(expression) if is_empty else []
+    end_ms = expressions.end_ms()
+    if span is not None:
+        start_ms, end_ms = expressions.bounds_of(asked, end_ms)
+        every_ms = step_for(end_ms - start_ms, step_ms(step))
+        # Steps are counted back from the end, which has a point whatever the step is.
+        start_ms = end_ms - max(0, end_ms - start_ms) // every_ms * every_ms
+        result = expressions.over(expression, start_ms, end_ms, every_ms)
+    else:
+        end_ms = end_ms if at is None else expressions.instant_of(at, zone)
+        result = expressions.instant(expression, end_ms)
+    if says_end and at is None and asked.end_ns >= 1 << 62:
+        say_where_it_ends(expressions, end_ms, zone)
+    is_empty = result.kind in {"vector", "matrix"} and not result.series
+    reasons = expressions.why_nothing(expression) if is_empty else []
     if form in render_result.DATA:
         data(render_result.DATA[form](result))
     elif form == "plot":

@@ -12,6 +12,7 @@ from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, of_each, stores_
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import ExportError, RondoError, UsageError, make_logs_printable, one_line
+from rondo_core.model import META_FILE, is_there
 
 if TYPE_CHECKING:
     from rondo_core.export import Outcome
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     Labels = dict[str, str] | None
     Through = dict[str, Exporter] | None  # dumps that are open, by name
 
+OF_THE_ENDED = "a store of the ended, whose parts were sent as they were; send the others"
 INSTANCE = "instance"  # the label that tells the stores of a directory apart, as an agent's
 
 
@@ -93,7 +95,7 @@ def command(
     if below:
         return _export_each(store, below, tables, label, from_start=from_start)
     if _is_ended(store) and not all(is_dump(name, table) for name, table in tables.items()):
-        raise UsageError(f"{store}: a store of the ended, whose parts were sent as they were; send the others")
+        raise UsageError(f"{store}: {OF_THE_ENDED}")
     if len(tables) == 1:
         ((name, table),) = tables.items()
         outcome = _export(store, name, table, from_start=from_start)
@@ -155,8 +157,13 @@ def _tables(
 
 
 def _named(store: Path, below: list[Path], label: str) -> list[tuple[Path, Labels]]:
-    """Give a store, or those of a directory but for stores of the ended, each with what its series all get."""
+    """Give a store, or those of a directory but for stores of the ended, each with what its series all get.
+
+    Raises: UsageError: it is a store of the ended itself.
+    """
     if not below:
+        if is_there(store / META_FILE) and _is_ended(store):
+            raise UsageError(f"{store}: {OF_THE_ENDED}")
         return [(store, None)]
     return [(each, {label: _instance(each, store)} if label else None) for each in below if not _is_ended(each)]
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rondo_cli.printing import say
 from rondo_core.clock import wall_ns
@@ -43,15 +43,15 @@ class QueryError(RondoError):
 class Expressions:
     """What evaluates expressions, at instants in milliseconds since the epoch."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: Callable[[Path], Any] | None = None) -> None:
         """Open a store or a directory of stores; the engine is imported by the first expression.
 
-        Raises: as `open_source`.
+        Args: `opened`: what opens the path in the place of `open_source`. Raises: as that.
         """
         from rondo_core.read import open_source
 
-        self._path, self._open = path, open_source
-        self.source: StoreSource | StoresSource = open_source(path)
+        self._path, self._open = path, opened or open_source
+        self.source: StoreSource | StoresSource = self._open(path)
 
     def follow(self) -> None:
         """Open what lies at the path by now, where that is not what it was; what is gone stays open."""

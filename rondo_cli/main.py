@@ -37,6 +37,7 @@ COMMANDS = {
     "come, and what it could not send.",
     "info": "Show what STORE is: size, tiers, who wrote it and how that ended, every series with its points, unit and "
     "help.",
+    "lake": "Ask a lake of Parquet files, and keep it in order.",
     "ls": "List the stores of DIRECTORY: who writes each or how that ended, its age, series and "
     "size, and its export lag.",
     "mark": "Put on record that something happened, in the life that this shell is part of: that of `rondo run`.",

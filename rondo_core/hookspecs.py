@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
@@ -143,6 +144,41 @@ def rondo_exporter_open(config: Config) -> Exporter:  # type: ignore[empty-body]
     Args: `config` is this plugin's own table, checked by it.
     Returns: an object with `send(batch)` and `close()`.
     Errors: a raise here disables this exporter alone; the store keeps what it has, and its cursor stays.
+    """
+
+
+class LakeAccess(Protocol):
+    """What `rondo lake` asks of a lake that an exporter fills; every error is a RondoError of one line."""
+
+    def is_sql(self, question: str) -> bool:
+        """Say whether a question is SQL; else it is PromQL."""
+
+    def query(self, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Answer a question in SQL: the columns' names, and rows."""
+
+    def source(self) -> Any:
+        """Give what PromQL is evaluated over: see `rondo_promql.Source`."""
+
+    def compact(
+        self, days: Sequence[str] = (), *, rows_per_file: int | None = None, whole: bool = False
+    ) -> dict[str, Any]:
+        """Join small files, of some days or all; give what was done."""
+
+    def expire(self, keep_for_ns: int, keep_lives_for_ns: int | None = None) -> dict[str, Any]:
+        """Remove what is older; give what was done."""
+
+    def check(self, stores: Path | None = None, exporter: str = "parquet") -> dict[str, Any]:
+        """Count what is there twice, missing or different; `faults` are lines."""
+
+
+@hookspec
+def rondo_lake_open(location: str) -> LakeAccess:  # type: ignore[empty-body]
+    """Open a lake, the files that an exporter has written, for `rondo lake`.
+
+    Called: once for each command, of the exporter that the command names.
+    Args: `location` is the directory, or whatever else the exporter takes in its place.
+    Returns: an object that queries, compacts, expires and checks it.
+    Errors: a RondoError says in a line that there is none, or that a package is missing; nothing is changed.
     """
 
 

@@ -37,6 +37,7 @@ def pytest_collection_modifyitems(items):
         "victoria_metrics": None
         if shutil.which("victoria-metrics")
         else "no VictoriaMetrics; install the package victoria-metrics",
+        "influxdb": None if shutil.which("influxd") else "no InfluxDB; install the package influxdb",
         "qemu": None if shutil.which("qemu-system-x86_64") and importlib.util.find_spec("qemu") else NO_QEMU,
         "linux_guest": None if (TOOLS / "guest" / "initramfs.cpio").exists() else "no Linux guest; make guest-linux",
         "chromium": _no_chromium(),

@@ -72,6 +72,19 @@ class Part:
         return int(np.count_nonzero(self.there()))
 
 
+@attrs.frozen
+class RunEnd:
+    """The run whose end a batch tells.
+
+    Attributes: `store`: the path of its store, which is there while the batch is sent; `number`: of the run; `samples`:
+        acknowledged of the store so far, by the exporter that is sent the batch.
+    """
+
+    store: str
+    number: int
+    samples: int
+
+
 @attrs.frozen(eq=False)
 class Batch:
     """What leaves in one request: parts that together cover one span of time, oldest first.
@@ -83,6 +96,9 @@ class Batch:
         ended_ns: the newest sample's timestamp of that run, ns since the epoch; 0 where nothing has ended.
         ended_until_ns: when the bucket of that sample, and every other of the run, was over; 0 where nothing has ended.
         sketched: the schemas, of the series that have ended, whose summaries keep a sketch.
+        resent: whether it may have arrived before: no answer came to it, or the process that sent it was killed. It is
+            then equal to the first try, or a share of it.
+        run: which run has ended, and where its store is; None: none has.
     """
 
     parts: tuple[Part, ...]
@@ -90,6 +106,8 @@ class Batch:
     ended_ns: int = 0
     sketched: frozenset[str] = frozenset()
     ended_until_ns: int = 0
+    resent: bool = False
+    run: RunEnd | None = None
 
     @property
     def n_samples(self) -> int:
@@ -113,7 +131,7 @@ class Batch:
                 parts.append(part)
             elif columns:
                 parts.append(part.picked(columns))
-        return Batch(tuple(parts))
+        return Batch(tuple(parts), resent=self.resent)
 
     def filled(self) -> Batch:
         """Leave out the series that hold no value in it."""
@@ -137,7 +155,7 @@ class Batch:
         cuts = [int(np.searchsorted(part.timestamps_ns, middle)) for part in self.parts]
         early = [part.rows(slice(0, cut)) for part, cut in zip(self.parts, cuts, strict=True)]
         late = [part.rows(slice(cut, None)) for part, cut in zip(self.parts, cuts, strict=True)]
-        first = Batch(tuple(part for part in early if part.n_rows))
+        first = Batch(tuple(part for part in early if part.n_rows), resent=self.resent)
         return first, attrs.evolve(self, parts=tuple(part for part in late if part.n_rows))
 
     def split_series(self) -> tuple[Batch, Batch] | None:
@@ -153,4 +171,4 @@ class Batch:
                 first.append(part.columns(slice(0, mine)))
             if mine < len(part.series):
                 second.append(part.columns(slice(mine, None)))
-        return Batch(tuple(first)), attrs.evolve(self, parts=tuple(second))
+        return Batch(tuple(first), resent=self.resent), attrs.evolve(self, parts=tuple(second))

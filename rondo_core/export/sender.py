@@ -14,7 +14,7 @@ import attrs
 
 from rondo_core import faults
 from rondo_core.errors import ReceiverAwayError, UsageError
-from rondo_core.export.batch import Batch
+from rondo_core.export.batch import Batch, RunEnd
 from rondo_core.export.delivery import Delivery, RefusesAllError, Verdict
 from rondo_core.export.drain import FOR_EVER, Drain, Drained
 from rondo_core.export.isolated import IsolatedSeries
@@ -88,16 +88,17 @@ class Sender:
         self._isolated.send_waiting(self._max_samples, all_of_them=ended_run > 0)
         if ended_run > ledger.cursor.ended_run:
             if ledger.cursor.positions:
-                self._end()
+                self._end(ended_run)
             if not (ledger.cursor.held or self._drain.is_nameless()):
                 ledger.end_run(ended_run)
         ledger.save()
 
-    def _end(self) -> None:
+    def _end(self, run: int) -> None:
         """Say of every series that it has ended, of suspects in requests apart; those that wait have not."""
         cursor = self._ledger.cursor
         done = self._ended | set(cursor.held)
         end = self._drain.ended(self._view.newest_ns(), lambda series: str(series) not in done)
+        end = attrs.evolve(end, run=RunEnd(str(self._view.path), run, cursor.samples))
         suspects = set(cursor.suspects)
         rest = tuple(series for series in end.ended if str(series) not in suspects)
         self._delivery.begin()
@@ -133,6 +134,9 @@ class Sender:
         """Send what was drained; the ledger moves if it is counted, else it is drained again, and shorter."""
         ledger, delivery, batch = self._ledger, self._delivery, drained.batch
         doubtful = bound is not None and bound.doubtful
+        if doubtful:
+            batch = attrs.evolve(batch, resent=True)
+            drained = attrs.evolve(drained, batch=batch)
         whole = batch.n_samples
         if not whole:
             ledger.account_for(drained, Share())

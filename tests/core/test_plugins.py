@@ -103,6 +103,22 @@ def test_hook_rondo_exporter_open():
         plugins.open("rondo_exporter_open", "other")
 
 
+def test_hook_rondo_lake_open():
+    """A lake is opened by the exporter that is named, at a location; one that fills none is refused in words."""
+
+    class Mine:
+        @hookimpl
+        def rondo_lake_open(self, location):
+            return f"lake at {location}"
+
+    plugins = Plugins()
+    plugins.register(Mine(), "mine")
+    plugins.register(Recorder(), "other")
+    assert plugins.open("rondo_lake_open", "mine", location="/x") == "lake at /x"
+    with pytest.raises(PluginError, match="other: does not implement rondo_lake_open"):
+        plugins.open("rondo_lake_open", "other", location="/x")
+
+
 def test_a_misspelt_hook_is_refused():
     """A hook that no specification knows, or an argument that it does not have, is an error that names the plugin."""
 

@@ -104,6 +104,19 @@ def test_dead_stores_are_folded_and_sent_to_their_end(stores, agent, ledger, hel
         assert [run.ended for run in reader.runs()] == [""]
 
 
+def test_the_dead_are_sent_oldest_first_whatever_they_are_called(stores, agent, ledger):
+    """So a receiver that takes nothing an hour behind its newest sample takes a backlog whole."""
+    for name, late_s in (("b", 7200), ("a", 14400), ("d", 0), ("c", 3600)):
+        clock = ManualClock((START_S + late_s) * 10**9)
+        with Store(stores / f"{name}.rondo", SCHEMAS, clock=clock) as store:
+            store.gauge("g").set(1.0)
+            clock.advance(3)
+    agent().run_once()
+    order = [series.partition('instance="')[2][0] for request in ledger() for series, *_ in request]
+    assert list(dict.fromkeys(order)) == ["d", "c", "b", "a"]
+    assert sorted(order, key="dcba".index) == order
+
+
 def test_of_a_live_store_closed_buckets_leave_and_nothing_is_written(stores, agent, ledger, held):
     """The open bucket stays; the store's own files are as they were; when it ends, the rest follows."""
     store, clock = record(stores / "live.rondo", close=False)

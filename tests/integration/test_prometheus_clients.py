@@ -3,15 +3,19 @@
 Grafana's own calls are written by hand in tests/web/prometheus: there is no Grafana where these tests run.
 """
 
+import contextlib
 import json
 import subprocess
+import sys
+import time
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
 
 import pytest
 
-from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
+from rondo_core.export import open_runner
 from rondo_web import Sidecar, listen
 
 START_S = 1_700_000_000
@@ -118,3 +122,44 @@ def test_prometheus_api_client_asks(url):
     assert len(api.get_metric_range_data("jobs_total", start_time=start, end_time=end)) == 4
     with pytest.raises(client.PrometheusApiClientException, match="parse error"):
         api.custom_query("sum(")
+
+
+@contextlib.contextmanager
+def serving(path):
+    """Run `rondo serve` over a directory, as a user starts it; gives its URL."""
+    command = [sys.executable, "-m", "rondo_cli", "serve", str(path), "--port", "0", "--store-label", "instance"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            said = process.stderr.readline()
+            assert " on http" in said, said
+            yield said.split(" on ")[1].strip().removesuffix("/")
+        finally:
+            process.terminate()
+
+
+@pytest.mark.prometheus
+def test_a_prometheus_asks_the_living_where_they_run_and_has_the_dead(tmp_path, prometheus):
+    """Two hosts that serve their stores by remote read, and one that was sent: one query of one Prometheus has all.
+
+    It has external labels, which no store carries.
+    """
+    start_s = int(time.time()) - 120
+    for host, name in (("a", "one"), ("a", "two"), ("b", "three"), ("sent", "dead")):
+        clock = ManualClock(start_s * 10**9)
+        with Store(tmp_path / host / f"{name}.rondo", [Schema("c", "counter", 4, TIERS)], clock=clock) as store:
+            work = store.counter("work_total")
+            for _ in range(60):
+                work.inc(len(name))
+                store.tick()
+                clock.advance(1)
+    with serving(tmp_path / "a") as a, serving(tmp_path / "b") as b:
+        asked_by = {"read_recent": True, "filter_external_labels": False}
+        hosts = [{"url": f"{host}/api/v1/read", **asked_by} for host in (a, b)]
+        prometheus.configure(json.dumps({"global": {"external_labels": {"cluster": "c"}}, "remote_read": hosts}))
+        with StoreReader(tmp_path / "sent" / "dead.rondo") as reader:
+            table = {"url": prometheus.write_url, "external_labels": "instance=dead"}
+            outcome = open_runner(reader, "prometheus", table, clock=time.time_ns).finish(1, 60)
+        assert (outcome.refused_samples, outcome.error) == (0, "")
+        found = prometheus.instant("sum by (instance) (max_over_time(work_total[2m]))", start_s + 61)
+    named = {dict(each)["instance"]: value for each, value in found.items()}
+    assert named == {"one.rondo": 180, "two.rondo": 180, "three.rondo": 300, "dead": 240}

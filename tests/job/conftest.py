@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_job import Life
 
 RONDO = (sys.executable, "-m", "rondo_cli")

@@ -13,16 +13,19 @@ from rondo_core.export import (
     Connection,
     EndedReader,
     Exporters,
+    Forecast,
     HttpResponse,
     Newest,
     NewestSample,
     Outcome,
     ReceiverSettings,
+    Refusal,
     Runner,
     check_exporters,
     check_runner_table,
     cursor_names,
     cursor_path,
+    dry_run,
     dump,
     exposition,
     fold_dead,
@@ -30,6 +33,7 @@ from rondo_core.export import (
     is_dump,
     load_cursor,
     newest_of,
+    open_dry_run,
     open_dump,
     open_runner,
     protobuf,
@@ -37,7 +41,7 @@ from rondo_core.export import (
     read_store_state,
     runner_options,
 )
-from rondo_core.hookspecs import Exporter
+from rondo_core.hookspecs import DryRun, Exporter
 from rondo_core.maintain import (
     Edit,
     StorePlan,
@@ -277,6 +281,11 @@ def exports(path: Path, exporters: Exporters, found: NewestSample, config: Mappi
         assert_type(is_dump("csv", {}), bool)
         assert_type(open_dump("csv", {}), Exporter)
         assert_type(dump(reader, "csv", {}, ended=True), Outcome)
+        looking = open_dry_run("csv", {})
+        assert_type(looking, DryRun)
+        assert_type(dry_run(reader, "csv", {}, looking, ended_run=1), Outcome)
+        assert_type(looking.forecast(), Forecast)
+        assert_type(looking.forecast().refusals, tuple[Refusal, ...])
         assert_type([each[1] for each in newest_of(reader)], list[int])
     with EndedReader(path, 1) as ended:
         assert_type(ended.series(), list[Series])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import attrs
 import pyarrow as pa
@@ -15,9 +15,11 @@ import pyarrow.parquet as pq
 
 from rondo_core.errors import ExportError
 from rondo_core.storage import UNFINISHED, replace_file, sync_directory
-from rondo_exporter_parquet.rows import INSTANCE, schema_of, spans, times_ns
+from rondo_exporter_parquet.rows import INSTANCE, digest, schema_of, spans, times_ns, widened
 
-VERSION = 2
+VERSION = 3
+# Rows of a group within a file: what an engine reads, or passes over, at a time.
+ROWS_PER_GROUP = 16_384
 # What a footer says beside the columns: the version of this layout, the times and instances that are in the file, and
 # the files whose rows were joined into it.
 _VERSION, _FIRST, _LAST, _SPANS, _JOINED = (
@@ -76,15 +78,15 @@ class LakeFolder:
         """Read a file whole. Raises: ExportError: it cannot be."""
         with _readable(file.path):
             # One file as it is: what its folders are called is no column of it.
-            return pq.ParquetFile(file.path).read().replace_schema_metadata()
+            table = pq.ParquetFile(file.path).read().replace_schema_metadata()
+        return table if table.schema.equals(schema_of(self._unit)) else widened(table, self._unit)
 
     def add(self, table: pa.Table, joined: Sequence[File] = ()) -> None:
         """Write a new file; those whose rows it has taken go once it is on the disk."""
-        taken, first, number = self._taken() | self._files.keys(), int(times_ns(table)[0]), 1
-        name = f"{first}.parquet"
+        taken, name, number = self._taken() | self._files.keys(), file_name(table), 1
         while name in taken:  # also one that a file says is joined: it would be taken for what is left of a kill
             number += 1
-            name = f"{first}-{number}.parquet"
+            name = file_name(table, number)
         self._write(self._path / name, table, joined)
         for file in joined:
             file.path.unlink()
@@ -97,10 +99,10 @@ class LakeFolder:
     def _write(self, path: Path, table: pa.Table, joined: Sequence[File], kept: frozenset[str] = frozenset()) -> None:
         """Put a file in place; it is on the disk, whole, before it has its name."""
         names = kept | {file.path.name for file in joined}
-        told = _metadata(table, names)
+        told = metadata_of(table, names)
 
         def write(file: IO[bytes]) -> None:
-            pq.write_table(table.replace_schema_metadata(told), file, compression=self._compression)
+            write_rows(table, file, self._compression, told)
 
         replace_file("parquet", path, write, mode=0o666)
         for folder in (path.parent.parent, path.parent.parent.parent):  # which may be new
@@ -118,9 +120,22 @@ def read_version_1(path: Path) -> pa.Table:
     raise ExportError(f"{path}: not written by this exporter; move it away")
 
 
-def _metadata(table: pa.Table, joined: frozenset[str]) -> dict[bytes, str]:
+def file_name(table: pa.Table, number: int = 1) -> str:
+    """Name a file by its first time and by which samples are in it: of the same samples it has the same name."""
+    first = int(times_ns(table).min())
+    return f"{first}-{digest(table)}{f'-{number}' if number > 1 else ''}.parquet"
+
+
+def write_rows(table: pa.Table, file: Any, compression: str, told: Mapping[bytes, str]) -> None:
+    """Write rows as a Parquet file, with what its footer says beside the columns."""
+    table = table.replace_schema_metadata(dict(told))
+    pq.write_table(table, file, compression=compression, row_group_size=ROWS_PER_GROUP)
+
+
+def metadata_of(table: pa.Table, joined: Iterable[str]) -> dict[bytes, str]:
+    """Give what a footer says of rows, and of the files that were joined into them."""
     stamps, each = times_ns(table), spans(table)
-    told = {_VERSION: str(VERSION), _FIRST: str(stamps[0]), _LAST: str(stamps[-1])}
+    told = {_VERSION: str(VERSION), _FIRST: str(stamps.min()), _LAST: str(stamps.max())}
     if len(each) <= _MAX_SPANS:
         told[_SPANS] = json.dumps(each, ensure_ascii=False, separators=(",", ":"))
     if joined:
@@ -140,17 +155,29 @@ def _look(path: Path, unit: str, *_status: int) -> File:
     with _readable(path):
         held = pq.read_metadata(path)
         told, columns = held.metadata or {}, held.schema.to_arrow_schema()
-    version = int(told.get(_VERSION, b"0"))
-    if version > VERSION:
-        raise ExportError(f"{path}: layout {version}, and {VERSION} is known; upgrade rondo-exporter-parquet")
-    if version < VERSION or not {_FIRST, _LAST} <= told.keys() or INSTANCE not in columns.names:
+    version = version_of(told, path)
+    if not {_FIRST, _LAST} <= told.keys() or INSTANCE not in columns.names:
         raise ExportError(f"{path}: not written by this exporter; choose another directory")
-    if not columns.equals(schema_of(unit)):
+    if not columns.equals(schema_of(unit, version)):
         there = columns.field("time").type.unit
         raise ExportError(f'{path}: its times are in {there}; set timestamps = "{there}", or choose another directory')
     each = json.loads(told[_SPANS]) if _SPANS in told else None
-    joined = frozenset(json.loads(told.get(_JOINED, b"[]")))
-    return File(path, held.num_rows, (int(told[_FIRST]), int(told[_LAST])), each, joined)
+    return File(path, held.num_rows, (int(told[_FIRST]), int(told[_LAST])), each, joined_of(told))
+
+
+def version_of(told: Mapping[bytes, bytes], name: object) -> int:
+    """Give the version of a file's layout, 2 or 3, of what its footer says. Raises: ExportError: it is another."""
+    version = int(told.get(_VERSION, b"0"))
+    if version > VERSION:
+        raise ExportError(f"{name}: layout {version}, and {VERSION} is known; upgrade rondo-exporter-parquet")
+    if version < 2:
+        raise ExportError(f"{name}: not written by this exporter; choose another directory")
+    return version
+
+
+def joined_of(told: Mapping[bytes, bytes]) -> frozenset[str]:
+    """Give the names of the files whose rows were joined into one, of what its footer says."""
+    return frozenset(json.loads(told.get(_JOINED, b"[]")))
 
 
 @contextlib.contextmanager

@@ -24,8 +24,15 @@ import pyarrow as pa
 from rondo_core import Batch
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.storage import UNFINISHED
+from rondo_exporter_parquet.compaction import join_lives
 from rondo_exporter_parquet.files import File, LakeFolder, read_version_1
+from rondo_exporter_parquet.lives import put_life
+from rondo_exporter_parquet.objects import keys_there
+from rondo_exporter_parquet.place import open_place
 from rondo_exporter_parquet.rows import VALUES, days, in_order, of_version_1, shared, spans, without
+
+# So many files of a life each, which this exporter has written, become one.
+LIVES_AT_ONCE = 64
 
 
 class Lake:
@@ -45,6 +52,7 @@ class Lake:
         self._part, self._part_of_version_1 = f"from-{quoted}", f"instance={quoted}"
         self._sending = threading.RLock()
         self._up_to_date = False
+        self._place, self._lives = open_place(directory), list[str]()
         # Hidden, so that what reads the directory passes over it.
         self._descriptor = _lock(directory, f".{self._part_of_version_1}.lock")
 
@@ -62,9 +70,14 @@ class Lake:
             if self._descriptor < 0:
                 raise ExportError(f"{self._directory}: this exporter was closed; open another")
             self.upgrade_layout()
-            for day, table in days(batch, self._unit, self._instance):
-                with self._disk():
+            with self._disk():
+                for day, table in days(batch, self._unit, self._instance):
+                    if batch.resent:  # another agent may have sent it before, or it has been compacted
+                        there = keys_there(self._place, day, table, self._unit, self._part)
+                        table = without(table, there)  # noqa: PLW2901 - what is left of it
                     self._put(day, table)
+                if batch.run is not None:
+                    self._end_life(batch)
 
     def close(self) -> None:
         """Release the files, once a batch that is being written is on the disk."""
@@ -105,8 +118,16 @@ class Lake:
             what = os.strerror(error.errno) if error.errno else str(error)
             raise RetryableExportError(f"{where}{what}; what was not written stays in the store") from None
 
+    def _end_life(self, batch: Batch) -> None:
+        self._lives.append(put_life(self._place, batch, self._instance))
+        if len(self._lives) >= LIVES_AT_ONCE:
+            join_lives(self._place, self._lives)
+            self._lives = []
+
     def _put(self, day: str, table: pa.Table) -> None:
         """Write a day's rows. Raises: as `send`."""
+        if not table.num_rows:
+            return
         folder = LakeFolder(self._directory / f"day={day}" / self._part, self._unit, self._compression)
         fresh = _replace_known(folder, table)
         if fresh.num_rows:

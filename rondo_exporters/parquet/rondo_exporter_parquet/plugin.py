@@ -12,10 +12,12 @@ from rondo_core.storage import check_directory
 
 if TYPE_CHECKING:
     from rondo_exporter_parquet.lake import Lake
+    from rondo_exporter_parquet.objects import ObjectLake
+    from rondo_exporter_parquet.tools import LakeTools
 
 UNITS = ("us", "ns")
 OPTIONS = [
-    Option("directory", help="where the files go; made where it is missing", required=True),
+    Option("directory", help="where the files go, or s3://BUCKET/PREFIX; made where it is missing", required=True),
     Option("instance", help="whose samples they are: one for each store, or for an agent", required=True),
     Option("rows_per_file", "integer", "how many rows a file has at most; small ones are joined", default=100_000),
     Option("timestamps", help="unit of the times: us, which every engine reads, or ns", default="us", choices=UNITS),
@@ -40,22 +42,31 @@ def rondo_options_check(config: Mapping[str, Any]) -> None:
         config["directory"].encode()
     except UnicodeEncodeError:  # Arrow takes no other path
         raise UsageError(f"directory: {config['directory']}: its name is not UTF-8; choose another") from None
-    check_directory("directory", config["directory"])
+    if "://" not in config["directory"]:
+        check_directory("directory", config["directory"])
 
 
 @hookimpl
-def rondo_exporter_open(config: Mapping[str, Any]) -> Lake:
-    """Make the directory, and take the instance's part of it.
+def rondo_exporter_open(config: Mapping[str, Any]) -> Lake | ObjectLake:
+    """Make the directory, and take the instance's part of it; or open the object store.
 
     Raises: UsageError: the directory cannot be used, or another process writes this instance's files.
     """
     rondo_options_check(config)
+    where, settings = config["directory"], [config[name] for name in ("rows_per_file", "compression", "timestamps")]
+    if "://" in where:
+        from rondo_exporter_parquet.objects import ObjectLake
+        from rondo_exporter_parquet.place import open_place
+
+        return ObjectLake(open_place(where), config["instance"], *settings)
     from rondo_exporter_parquet.lake import Lake
 
-    return Lake(
-        Path(config["directory"]),
-        config["instance"],
-        config["rows_per_file"],
-        config["compression"],
-        config["timestamps"],
-    )
+    return Lake(Path(where), config["instance"], *settings)
+
+
+@hookimpl
+def rondo_lake_open(location: str) -> LakeTools:
+    """Open the lake that lies at a path or in an object store."""
+    from rondo_exporter_parquet.tools import LakeTools
+
+    return LakeTools(location)

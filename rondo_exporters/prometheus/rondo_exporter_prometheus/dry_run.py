@@ -130,7 +130,9 @@ class RemoteWriteDryRun:
             for column in sample_columns(series.kind, sketched=sketched):
                 labels = self._label_sets.of(series, column)
                 n_series += bool(labels)
-                known = known or (self._beyond(labels) if labels else "left out: another series is sent under its name")
+                known = known or (
+                    self._beyond(labels) if labels else "left out: another series has its name, or none may"
+                )
             self._reasons[key], self._n_series = known, self._n_series + n_series
         return known
 

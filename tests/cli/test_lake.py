@@ -1,0 +1,102 @@
+"""`rondo lake`: what it says and how it ends, over a lake that `rondo agent` made."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rondo_cli.main import run
+from rondo_core import ManualClock, Schema, Store, Tier
+
+S = 10**9
+START_NS = 1_700_000_000 * S
+
+
+@pytest.fixture(scope="module")
+def lake(tmp_path_factory):
+    """Two ended lives of a minute, exported."""
+    pytest.importorskip("pyarrow", reason="no exporter parquet")
+    directory = tmp_path_factory.mktemp("lake")
+    for number in range(2):
+        clock = ManualClock(START_NS)
+        schemas = [Schema("counters", "counter", 4, (Tier("1s", "10m"),))]
+        (directory / "lives").mkdir(exist_ok=True)
+        with Store(directory / "lives" / f"job-{number}.rondo", schemas, clock=clock, writer="job") as store:
+            for _ in range(60):
+                store.counter("done_total").inc(number + 1)
+                store.tick()
+                clock.advance(1)
+    config = directory / "rondo.toml"
+    table = f'[exporters.parquet]\ndirectory = "{directory}/lake"\ninstance = "host-1"\n'
+    config.write_text(table + '[agent]\ninstance_label = "instance"\n')
+    assert run(["agent", str(directory / "lives"), "--once", "--config", str(config)]) == 0
+    return directory
+
+
+def test_sql_and_promql_are_told_apart_and_answered(lake, capsys):
+    """What begins like SQL is SQL, in each format; all else is PromQL, at the newest sample unless said otherwise."""
+    where = str(lake / "lake")
+    question = "SELECT instance, outcome, samples > 100 AS many, ended FROM lives ORDER BY instance"
+    assert run(["lake", "query", where, question, "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["instance"], row["outcome"], row["many"]) for row in rows] == [
+        ("job-0", "well", True),
+        ("job-1", "well", True),
+    ]
+    assert rows[0]["ended"].startswith("2023-11-14T22:14:")
+    assert run(["lake", "query", where, question, "--format", "csv"]) == 0
+    assert len(list(csv.reader(io.StringIO(capsys.readouterr().out)))) == 3
+    assert run(["lake", "query", where, "SELECT 0.5 AS half, 'a\x1b[2J' AS odd"]) == 0
+    said = capsys.readouterr().out
+    assert "0.5" in said
+    assert "\x1b" not in said
+    assert run(["lake", "query", where, "sum by (instance) (increase(done_total[2m]))"]) == 0
+    said = capsys.readouterr().out
+    assert '{instance="job-0"}' in said
+    assert run(["lake", "query", where, "done_total", "--at", "-30s", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)["result"]
+    assert {each["metric"]["instance"]: each["value"][1] for each in found} == {"job-0": "30", "job-1": "60"}
+
+
+def test_a_lake_is_compacted_checked_and_expired(lake, capsys):
+    """Each says what it did or found, and ends with 1 where something is wrong."""
+    where = str(lake / "lake")
+    assert run(["lake", "compact", where]) == 0
+    assert "files became" in capsys.readouterr().out
+    assert run(["lake", "check", where, "--stores", str(lake / "lives")]) == 0
+    said = capsys.readouterr().out
+    assert "2 instances, 2 lives" in said
+    assert "0 twice, 0 missing, 0 different; 2 stores compared, 0 samples not sent yet" in said
+    file = next((lake / "lake").glob("day=*/*/*.parquet"))
+    whole = file.read_bytes()
+    file.unlink()
+    assert run(["lake", "check", where, "--stores", str(lake / "lives"), "--format", "json"]) == 1
+    assert json.loads(capsys.readouterr().out)["missing"] > 100
+    file.write_bytes(whole)
+    assert run(["lake", "expire", where, "--keep-for", "20000d"]) == 0
+    assert capsys.readouterr().out.startswith("0 days before")
+    assert run(["lake", "expire", where, "--keep-for", "1d"]) == 0
+    assert capsys.readouterr().out.startswith("1 days before")
+    assert not list((lake / "lake").glob("day=*/*/*.parquet"))
+
+
+def test_a_question_that_cannot_be_asked_ends_in_a_line(tmp_path, capsys):
+    """No lake, a day that is none, options of the other language; and without the exporter, what to install."""
+    assert run(["lake", "query", str(tmp_path / "none"), "SELECT 1"]) == 1
+    assert "no lake there; check the path" in capsys.readouterr().err
+    assert run(["lake", "query", str(tmp_path), "SELECT 1", "--at", "-3m"]) == 2
+    assert "--at: of PromQL" in capsys.readouterr().err
+    assert run(["lake", "compact", str(tmp_path), "--day", "monday"]) == 2
+    assert "monday: no day; write 2026-11-25" in capsys.readouterr().err
+    code = (
+        "import sys\nfrom rondo_core.plugins import entrypoints\nentrypoints.find = lambda group: {}\n"
+        "from rondo_cli.main import run\nsys.exit(run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "lake", "check", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.returncode == 2
+    assert "the exporter parquet is not installed; install the extra rondo-tsdb[parquet]" in done.stderr
