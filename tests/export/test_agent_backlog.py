@@ -80,7 +80,7 @@ def test_the_living_lose_nothing_to_a_backlog_of_the_dead(world, tmp_path):
 
 def test_what_is_deleted_leaves_nothing_behind(world, tmp_path):
     """An agent that has deleted a thousand lives remembers none of them."""
-    agent, _, live, clock = world
+    agent, _, live, _ = world
     agent._finish._after = "delete"
     for _ in range(4 * N_ENDED):
         if agent.run_once().deleted:

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from rondo_core import Schema, Store, Tier
 from rondo_core.errors import QueryLimitError
 from rondo_web.errors import FAILURES, EvaluationError
 from rondo_web.prometheus.endpoint import ApiRequest
