@@ -121,16 +121,21 @@ def as_anyone():
 
 @pytest.fixture
 def forbid():
-    """Make a file or directory someone else's, who lets others do so much."""
+    """Make a file or directory someone else's, who lets others do so much; until the test ends, which is to remove it."""
+    modes = {}
 
     def forbid(path, mode=0o700):
         if os.geteuid():
+            modes[path] = path.stat().st_mode
             path.chmod(mode & 0o7 and 0o400)
         else:
             os.chown(path, 65534, 65534)
             path.chmod(mode)
 
-    return forbid
+    yield forbid
+    for path, mode in modes.items():
+        if path.exists():
+            path.chmod(mode)
 
 
 @pytest.fixture

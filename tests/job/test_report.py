@@ -71,7 +71,7 @@ def test_a_run_that_failed_says_so_first_and_what_it_took_and_its_last_words(fai
     assert re.search(r"CPU time +\d+ ms|CPU time +[123]", text)
     assert "60 s (--timeout)" in text
     peak = next(each.value for each in make_report(failed).measures if each.name == "memory_peak")
-    assert 64 << 20 < peak < 128 << 20
+    assert 64 << 20 < peak < 192 << 20  # by tree, a look between a fork and its exec counts the parent's pages twice
 
 
 def test_the_processes_of_a_run_are_listed_with_how_each_ended(failed):
