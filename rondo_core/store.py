@@ -194,7 +194,7 @@ class Store(InDirectory, Marks):
             for slab in slabs:
                 slab.blank = False
             if new and n_series:
-                writes.begin_totals()
+                writes.begin_totals(meta.created_ns)
         self._new = recovery.last is None
         number = recovery.last.number + 1 if recovery.last else 1
         self.run: Run = this_run(number, self.clock(), self._writer, root.place)

@@ -194,7 +194,7 @@ class Declarations:
             return found
         writer = self._writers[series.schema]
         writer.assign_column(series.column)
-        writer.add_series(series.column)
+        writer.add_series(series.column, series.created_ns)
         return self._handles.setdefault((series.name, series.labels), self._handle(writer, series))
 
     def _handle(self, writer: Writer, series: Series) -> Any:

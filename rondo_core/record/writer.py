@@ -102,15 +102,18 @@ class Writer(SlowPath):
         if not self.unkept:
             self.slab.given = max(self.slab.given, column + 1)
 
-    def add_series(self, column: int) -> None:
+    def add_series(self, column: int, declared_ns: int) -> None:
         """Make room for a series that was just declared: zero for a counter or a summary, absent for a gauge.
 
+        Its first row is that of the bucket in which it was declared, though putting it on record may end in the next.
         Raises: StoreClosedError, StoreForkedError.
         """
         if self.unkept:
             self._make_room(column + 1)
         else:
-            self._alone(self._add_series, column, NAN, self.clock())
+            now_ns = self.clock()
+            just_now = 0 <= now_ns - declared_ns < self.interval_ns
+            self._alone(self._add_series, column, NAN, declared_ns if just_now else now_ns)
 
     def _add_series(self, column: int, _value: float, now_ns: int) -> None:
         self._make_room(column + 1)
@@ -166,10 +169,13 @@ class Writer(SlowPath):
         if renewed and hasattr(self, "steps"):
             del self.steps  # which looks at the parent's slab
 
-    def begin_totals(self) -> None:
-        """Let the series of a store that is a child's own be there from now on: their totals begin at 0."""
+    def begin_totals(self, declared_ns: int) -> None:
+        """Let the series of a store that is a child's own be there since they were declared: their totals begin at 0.
+
+        To make its files may have taken longer than that bucket lasted, which has a row for all that.
+        """
         first_rows.begin_totals(self._schema, self._template, self.n_series)
-        self._enter(self.clock())
+        self._enter(declared_ns)
 
     # -- what the slow path records, once it is known what: see `Admission`
 

@@ -124,6 +124,37 @@ def test_a_childs_store_has_its_series_from_its_birth_on(tmp_path):
     store.close()
 
 
+def test_growth_is_whole_however_long_a_declaration_or_a_childs_store_takes(tmp_path):
+    """Seconds may go by before either is on record: what is counted first has grown from 0, in parent and child."""
+
+    class Slow(ManualClock):
+        def __call__(self):
+            self.advance(0.3)
+            return super().__call__()
+
+    def work():
+        for handle in handles:
+            handle.inc()
+        wait_two_seconds()
+
+    def wait_two_seconds():
+        clock.advance(2)
+        store.tick()
+
+    clock = Slow(1_700_000_000 * 10**9)
+    with Store.for_process(tmp_path, SCHEMAS, clock=clock) as store:
+        handles = []
+        for number in range(8):
+            handles.append(store.counter("c_total", number=number))
+            handles[-1].inc()
+        wait_two_seconds()
+        run_in_child(work)
+    with StoresReader(tmp_path) as reader:
+        assert len(reader.paths) == 2
+        grown = reader.query("c_total", fn="increase", agg=True)
+    assert [data.values.tolist() for data in grown] == [[2.0]] * 8
+
+
 def test_a_fork_of_a_fork_has_a_store_of_its_own(store, tmp_path):
     """Whether or not the generation between has recorded."""
     counter = store.counter("c_total")
