@@ -82,7 +82,7 @@ def compact(
         for month in sorted({_month(name) for name in names}):
             mine = [name for name in names if _month(name) == month]
             if len(mine) > 1:
-                done.lives += join_lives(place, mine)
+                done.lives += join_lives(place, mine)[0]
     done.busy = sorted(set(done.busy))
     return done
 
@@ -219,17 +219,17 @@ def _join(place: Place, day: str, several: Sequence[Footer], done: Compaction) -
     done.same += whole.num_rows - table.num_rows
 
 
-def join_lives(place: Place, names: Sequence[str]) -> int:
+def join_lives(place: Place, names: Sequence[str]) -> tuple[int, str]:
     """Write the rows of several files of lives as one, and remove them; of a run that is there twice the first stays.
 
-    Returns: how many files there were.
+    Returns: how many files became one, 0 where there are not two any more, and the name of that which has their rows.
     """
     tables = []
     for name in sorted(names):
         with contextlib.suppress(FileNotFoundError), place.parquet(name) as file:
             tables.append(file.read().select(LIVES_SCHEMA.names).cast(LIVES_SCHEMA))
     if len(tables) < 2:
-        return 0
+        return 0, max(names)
     table = pa.concat_tables(tables)
     table = table.append_column("row", pa.array(np.arange(table.num_rows)))
     kept = table.group_by(LIFE_KEYS).aggregate([("row", "min")])["row_min"].combine_chunks()
@@ -239,7 +239,7 @@ def join_lives(place: Place, names: Sequence[str]) -> int:
     for name in names:
         if name != target:
             place.remove(name)
-    return len(tables)
+    return len(tables), target
 
 
 def expire(place: Place, before_day: str, lives_before: str | None = None) -> tuple[int, int]:

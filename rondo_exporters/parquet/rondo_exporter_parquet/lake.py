@@ -31,8 +31,8 @@ from rondo_exporter_parquet.objects import keys_there
 from rondo_exporter_parquet.place import open_place
 from rondo_exporter_parquet.rows import VALUES, days, in_order, of_version_1, shared, spans, without
 
-# So many files of a life each, which this exporter has written, become one.
-LIVES_AT_ONCE = 64
+# So many files of a life each, which this exporter has written, become one, and so many of those one again.
+LIVES_AT_ONCE = 8
 
 
 class Lake:
@@ -52,7 +52,8 @@ class Lake:
         self._part, self._part_of_version_1 = f"from-{quoted}", f"instance={quoted}"
         self._sending = threading.RLock()
         self._up_to_date = False
-        self._place, self._lives = open_place(directory), list[str]()
+        self._place = open_place(directory)
+        self._lives = list[str](), list[str]()  # names of files, of one life each and of several
         # Hidden, so that what reads the directory passes over it.
         self._descriptor = _lock(directory, f".{self._part_of_version_1}.lock")
 
@@ -119,10 +120,13 @@ class Lake:
             raise RetryableExportError(f"{where}{what}; what was not written stays in the store") from None
 
     def _end_life(self, batch: Batch) -> None:
-        self._lives.append(put_life(self._place, batch, self._instance))
-        if len(self._lives) >= LIVES_AT_ONCE:
-            join_lives(self._place, self._lives)
-            self._lives = []
+        name = put_life(self._place, batch, self._instance)
+        for alike in self._lives:
+            alike.append(name)
+            if len(alike) < LIVES_AT_ONCE:
+                return
+            _, name = join_lives(self._place, alike)
+            alike.clear()
 
     def _put(self, day: str, table: pa.Table) -> None:
         """Write a day's rows. Raises: as `send`."""

@@ -469,3 +469,23 @@ def test_the_plugin_is_cheap_to_import():
     code = "import sys, rondo_exporter_parquet.plugin\nprint(sorted({'pyarrow', 'numpy'} & set(sys.modules)))"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+def test_the_table_of_lives_has_few_files_however_many_one_agent_sends(tmp_path):
+    """Eight files of a life become one and eight of those one again; each life is in them once."""
+    n_lives = 75
+    for number in range(n_lives):
+        clock = ManualClock(MIDNIGHT_NS)
+        with Store(tmp_path / f"lives/job{number}.rondo", [Schema("c", "counter", 1, TIERS)], clock=clock) as store:
+            store.counter("done_total").inc()
+            clock.advance(2)
+    lake = tmp_path / "lake"
+    config = Config(
+        exporters={"parquet": {"directory": str(lake), "instance": "host"}}, agent={"instance_label": "instance"}
+    )
+    agent = Agent(tmp_path / "lives", config)
+    assert not agent.run_once().failures
+    agent.close()
+    sizes = sorted(pq.ParquetFile(file).metadata.num_rows for file in (lake / "_lives").glob("*.parquet"))
+    assert sizes == [1, 1, 1, 8, 64]
+    assert len(set(pd.read_parquet(lake / "_lives")["instance"])) == n_lives
