@@ -1,10 +1,13 @@
 """What all tests share: a clock that stands still, a store path, and markers that skip by name."""
 
+import contextlib
 import gc
 import importlib.util
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -168,3 +171,21 @@ def fill_once():
         return store
 
     return made
+
+
+@pytest.fixture
+def serving():
+    """`rondo serve` in a process of its own, as a user starts it: gives its URL."""
+
+    @contextlib.contextmanager
+    def started(path, *options):
+        command = [sys.executable, "-m", "rondo_cli", "serve", str(path), "--port", "0", *options]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                said = process.stderr.readline()
+                assert " on http" in said, said
+                yield said.split(" on ")[1].strip().removesuffix("/metrics/info").removesuffix("/")
+            finally:
+                process.terminate()
+
+    return started

@@ -3,10 +3,8 @@
 Grafana's own calls are written by hand in tests/web/prometheus: there is no Grafana where these tests run.
 """
 
-import contextlib
 import json
 import subprocess
-import sys
 import time
 import urllib.parse
 import urllib.request
@@ -124,21 +122,8 @@ def test_prometheus_api_client_asks(url):
         api.custom_query("sum(")
 
 
-@contextlib.contextmanager
-def serving(path):
-    """Run `rondo serve` over a directory, as a user starts it; gives its URL."""
-    command = [sys.executable, "-m", "rondo_cli", "serve", str(path), "--port", "0", "--store-label", "instance"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            said = process.stderr.readline()
-            assert " on http" in said, said
-            yield said.split(" on ")[1].strip().removesuffix("/")
-        finally:
-            process.terminate()
-
-
 @pytest.mark.prometheus
-def test_a_prometheus_asks_the_living_where_they_run_and_has_the_dead(tmp_path, prometheus):
+def test_a_prometheus_asks_the_living_where_they_run_and_has_the_dead(tmp_path, prometheus, serving):
     """Two hosts that serve their stores by remote read, and one that was sent: one query of one Prometheus has all.
 
     It has external labels, which no store carries.
@@ -152,7 +137,8 @@ def test_a_prometheus_asks_the_living_where_they_run_and_has_the_dead(tmp_path, 
                 work.inc(len(name))
                 store.tick()
                 clock.advance(1)
-    with serving(tmp_path / "a") as a, serving(tmp_path / "b") as b:
+    label = ("--store-label", "instance")
+    with serving(tmp_path / "a", *label) as a, serving(tmp_path / "b", *label) as b:
         asked_by = {"read_recent": True, "filter_external_labels": False}
         hosts = [{"url": f"{host}/api/v1/read", **asked_by} for host in (a, b)]
         prometheus.configure(json.dumps({"global": {"external_labels": {"cluster": "c"}}, "remote_read": hosts}))

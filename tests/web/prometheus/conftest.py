@@ -4,8 +4,6 @@ import contextlib
 import gzip
 import http.client
 import json
-import subprocess
-import sys
 import types
 from urllib.parse import urlencode
 
@@ -80,21 +78,3 @@ def api(tmp_path_factory):
 def client():
     """What makes a client of a URL."""
     return Client
-
-
-@pytest.fixture
-def serving():
-    """`rondo serve` in a process of its own, as a user starts it: gives its URL."""
-
-    @contextlib.contextmanager
-    def started(path, *options):
-        command = [sys.executable, "-m", "rondo_cli", "serve", str(path), "--port", "0", *options]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-            try:
-                said = process.stderr.readline()
-                assert " on http" in said, said
-                yield said.split(" on ")[1].strip().removesuffix("/metrics/info")
-            finally:
-                process.terminate()
-
-    return started
