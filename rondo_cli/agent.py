@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import CONFIG, PATH
+from rondo_cli.params import ALLOW_HOST, CONFIG, PATH
 from rondo_cli.printing import say
 from rondo_core.errors import ExportError, UsageError, make_logs_printable
 from rondo_web import HOST, check_installed, listen, read_token
@@ -36,9 +36,7 @@ if TYPE_CHECKING:
     default=None,
     help="Tell the metrics only to who sends the text in this file, as Authorization: Bearer TEXT.",
 )
-@click.option(
-    "--allow-host", "names", multiple=True, metavar="NAME", help="A name by which clients ask; may be given again."
-)
+@ALLOW_HOST
 def command(
     directory: Path,
     config: Path | None,

@@ -89,6 +89,9 @@ class LabelSet(click.ParamType):  # type: ignore[type-arg]
             self.fail(one_line(error), param, ctx)
 
 
+ALLOW_HOST = click.option(
+    "--allow-host", "names", multiple=True, metavar="NAME", help="A name by which clients ask; may be given again."
+)
 CONFIG = click.option(
     "--config",
     "config",

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import PATH, STORE
+from rondo_cli.params import ALLOW_HOST, PATH, STORE
 from rondo_cli.printing import say
 from rondo_core.errors import LabelError, UsageError, make_logs_printable
 from rondo_core.model import canonical_labels
@@ -27,9 +27,7 @@ from rondo_web import HOST, PORT, check_installed, listen, read_token, tls_conte
     default=None,
     help="Answer only who sends the text in this file, as Authorization: Bearer TEXT.",
 )
-@click.option(
-    "--allow-host", "names", multiple=True, metavar="NAME", help="A name by which clients ask; may be given again."
-)
+@ALLOW_HOST
 @click.option(
     "--store-label",
     default="",
