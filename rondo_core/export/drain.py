@@ -12,7 +12,7 @@ from rondo_core.errors import RangeError, UsageError
 from rondo_core.export.batch import Batch, Part
 from rondo_core.export.cursor import Spans
 from rondo_core.export.rollup import RollupSource
-from rondo_core.export.sources import Columns, RawSource, SchemaSource, Segment
+from rondo_core.export.sources import FOR_EVER, Columns, RawSource, SchemaSource, Segment
 from rondo_core.model.labels import Series
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 # Receivers refuse what is an hour behind the newest that they have; what is sent apart must not come so late.
 MAX_SPAN_NS = 1800 * NS_PER_S
-FOR_EVER = 1 << 62
 NOTHING: Mapping[str, Spans] = {}
 
 

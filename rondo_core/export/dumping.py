@@ -14,6 +14,7 @@ from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import MAX_SAMPLES, SETTLE_NS
+from rondo_core.export.sources import FOR_EVER
 from rondo_core.plugins.inventory import declared_options
 from rondo_core.plugins.manager import EXPORTERS
 
@@ -60,7 +61,7 @@ def dump(
     drain = Drain(view, **{key: value for key, value in mine.items() if key in _OF_A_DUMP}, backfill=ended)
     opened = exporter or open_dump(name, table)
     into = Labelled(opened, labels) if labels else opened
-    closed_ns = 1 << 62 if ended else clock() - SETTLE_NS
+    closed_ns = FOR_EVER if ended else clock() - SETTLE_NS
     positions: dict[str, int] = {}
     samples = requests = 0
     try:

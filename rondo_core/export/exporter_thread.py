@@ -15,12 +15,12 @@ from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.export.cursor import cursor_held, cursor_path, load_cursor
 from rondo_core.export.delivery import RefusesAllError
-from rondo_core.export.drain import FOR_EVER
 from rondo_core.export.fold import fold_dead
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
+from rondo_core.export.sources import FOR_EVER
 from rondo_core.export.store_state import EndedReader, Key, StoreState, read_store_state
 from rondo_core.hookspecs import Exporter
 from rondo_core.read.store_reader import StoreReader

@@ -18,6 +18,7 @@ from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import MAX_SAMPLES, SETTLE_NS
+from rondo_core.export.sources import FOR_EVER
 
 if TYPE_CHECKING:
     from rondo_core.export.batch import Batch
@@ -107,7 +108,7 @@ def dry_run(
     drain = Drain(view, **{key: mine[key] for key in _OF_A_DRAIN if key in mine})
     cursor = Cursor(name) if from_start else load_cursor(view.folder, name)
     through = Labelled(into, labels) if labels else into
-    closed_ns = 1 << 62 if ended_run else clock() - SETTLE_NS
+    closed_ns = FOR_EVER if ended_run else clock() - SETTLE_NS
     positions = dict(cursor.positions)
     samples = requests = overwritten = 0
     most = mine.get("max_samples", MAX_SAMPLES)

@@ -9,6 +9,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.export.batch import Batch, Part
 from rondo_core.export.drain import Drain
 from rondo_core.export.exposition import SummaryValue, Value
+from rondo_core.export.sources import FOR_EVER
 from rondo_core.model import sketch
 from rondo_core.model.labels import Series
 from rondo_core.read.store_reader import View
@@ -77,7 +78,7 @@ def newest_of(view: View) -> list[NewestSample]:
     first_ns = max(0, view.newest_ns() - STALE_AFTER_NS)
     positions = {f"{schema.name}.0": first_ns // schema.tiers[0].interval_ns for schema in view.meta.schemas}
     newest, drain = Newest(), Drain(view)
-    while (drained := drain.next(positions, 1 << 62, MAX_SAMPLES)) is not None:
+    while (drained := drain.next(positions, FOR_EVER, MAX_SAMPLES)) is not None:
         newest.take(drained.batch)
         positions |= drained.positions
     return newest.values()

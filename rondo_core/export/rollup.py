@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rondo_core.errors import ConsolidatorError
 from rondo_core.export.batch import Part
 from rondo_core.export.cursor import Spans
-from rondo_core.export.sources import FOR_EVER_NS, Columns, Segment, stepped_behind, unsent
+from rondo_core.export.sources import FOR_EVER, Columns, Segment, stepped_behind, unsent
 from rondo_core.model.consolidator import DEFAULT_FN
 from rondo_core.model.labels import Kind, Series
 from rondo_core.model.ranges import Range
@@ -71,7 +71,7 @@ class RollupSource:
         if index.last <= 0 or not self.width():
             return None
         end = min(closed_ns // self.interval_ns, index.last + 1)
-        if self._tier and closed_ns < FOR_EVER_NS:
+        if self._tier and closed_ns < FOR_EVER:
             end = min(end, self._view.slabs[self.schema.name][self._tier].next_window)
         held = index.buckets[(index.buckets >= max(position or 0, 1)) & (index.buckets < end)]
         held, is_last = unsent(held, sent)

@@ -19,13 +19,14 @@ from rondo_core.errors import ExportError, RetryableExportError, RondoError, Usa
 from rondo_core.export.batch import Batch
 from rondo_core.export.cursor import Cursor, CursorLock, note_failure, resumed_tiers
 from rondo_core.export.delivery import Delivery, RefusesAllError
-from rondo_core.export.drain import FOR_EVER, Drain
+from rondo_core.export.drain import Drain
 from rondo_core.export.isolated import wait_asked_s
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.ledger import Ledger
 from rondo_core.export.options import MISTAKES, check_exporters, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.sender import Sender
+from rondo_core.export.sources import FOR_EVER
 from rondo_core.hookspecs import Exporter
 
 if TYPE_CHECKING:

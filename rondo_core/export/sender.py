@@ -16,9 +16,10 @@ from rondo_core import faults
 from rondo_core.errors import ReceiverAwayError, UsageError
 from rondo_core.export.batch import Batch, RunEnd
 from rondo_core.export.delivery import Delivery, RefusesAllError, Verdict
-from rondo_core.export.drain import FOR_EVER, Drain, Drained
+from rondo_core.export.drain import Drain, Drained
 from rondo_core.export.isolated import IsolatedSeries
 from rondo_core.export.ledger import Ledger, RequestBound, Share
+from rondo_core.export.sources import FOR_EVER
 
 if TYPE_CHECKING:
     from rondo_core.read.store_reader import View

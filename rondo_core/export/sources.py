@@ -25,7 +25,7 @@ SENT = {
     "gauge": ("last",),
     "summary": ("count", "sum", "min", "max", "count_base", "sum_base"),
 }
-FOR_EVER_NS = 1 << 62
+FOR_EVER = 1 << 62
 
 
 @attrs.frozen(eq=False)
@@ -250,7 +250,7 @@ def unsent(buckets: NDArray[np.int64], sent: Spans) -> tuple[NDArray[np.int64], 
         buckets = buckets[(buckets < first) | (buckets >= end)]
     if not len(buckets):
         return buckets, True
-    until = min((first for first, _ in sent if first > buckets[0]), default=FOR_EVER_NS)
+    until = min((first for first, _ in sent if first > buckets[0]), default=FOR_EVER)
     there = buckets[buckets < until]
     return there, len(there) == len(buckets)
 
