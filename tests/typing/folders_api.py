@@ -85,6 +85,7 @@ from rondo_core.model import (
     read_secret,
     sketch,
     state_directory,
+    store_name,
     with_room,
     write_schemas,
 )
@@ -215,6 +216,7 @@ def stores(path: Path) -> None:
     assert_type(boot_id(), str)
     assert_type(is_abandoned(path), bool)
     assert_type(size_bytes(DEFAULT_SCHEMAS), int)
+    assert_type(store_name(path, path.parent, LABEL), str)
     assert_type(read_meta(path), Meta)
     assert_type(create_own(own_paths(path), SELF_SCHEMAS, (), 0, ()), Path)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
