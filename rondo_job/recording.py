@@ -38,7 +38,7 @@ from rondo_job.schemas import job_schemas
 
 if TYPE_CHECKING:
     from rondo_core import Gauge
-    from rondo_job.run import RunRequest
+    from rondo_job.request import RunRequest
     from rondo_job.start.output import Output
 
 RECORDERS = ("job_group", "job_processes", "job_commands", "job_network")
