@@ -161,6 +161,7 @@ from rondo_core.testing import (
     TemporaryStore,
     fill_store,
     make_part,
+    read_batches,
 )
 from rondo_core.units import (
     format_duration,
@@ -362,6 +363,7 @@ class TestConsolidator(ConsolidatorTests):
 def tests(path: Path, receiver: Receiver) -> None:
     """What plugin authors test with."""
     assert_type(fill_store(path), dict[str, list[tuple[int, float]]])
+    assert_type(len(read_batches(path)[0].parts), int)
     assert_type(make_part("gauge", ["a"], [[1.0]], START_NS), Part)
     assert_type(HttpReceiver("/v1").url, str)
 

@@ -21,10 +21,10 @@ from rondo_core import Batch, ManualClock, Plugins, Schema, Store, StoreReader, 
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.export.agent import Agent
 from rondo_core.export.cursor import Cursor, save_cursor
-from rondo_core.export.runner import Runner, open_runner
+from rondo_core.export.runner import open_runner
 from rondo_core.plugins.config_file import Config
 from rondo_core.plugins.manager import EXPORTERS
-from rondo_core.testing import make_part
+from rondo_core.testing import make_part, read_batches
 
 S = 10**9
 MIDNIGHT_NS = 19_700 * 86_400 * S
@@ -427,17 +427,7 @@ def test_a_full_disk_is_tried_again(path, tmp_path):
     lake = tmp_path / "lake"
     lake.mkdir()
     (lake / "day=2023-12-08").write_text("in the way")
-    with StoreReader(path) as reader:
-        batches = []
-
-        class Keep:
-            def send(self, batch):
-                batches.append(batch)
-
-            def close(self):
-                pass
-
-        Runner(reader, Keep(), "keep").finish(0, 0)
+    batches = read_batches(path)
     plugins = Plugins(config={"parquet": {"directory": str(lake), "instance": "a"}})
     plugins.load(EXPORTERS, ["parquet"])
     exporter = plugins.open("rondo_exporter_open", "parquet")
