@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
+import importlib.util
 import json
 import os
 import random
@@ -78,6 +79,8 @@ def main() -> int:
     work = [(module, number) for module in modules for number in range(len(_of(module)))]
     if options.sample:
         work = sorted(random.Random(options.seed).sample(work, min(options.sample, len(work))))  # noqa: S311 - which
+    if importlib.util.find_spec("coverage") is None:
+        sys.exit("mutants: coverage is not installed, which says whose lines a test passes over; use make mutants")
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     trial = Trial(work, reasons())
@@ -115,11 +118,13 @@ class Trial:
         self.caches: list[Any] = []
 
     def pytest_configure(self) -> None:
-        """Let the first example that fails be enough, before a test is made with what hypothesis does by itself."""
+        """Let the first example that fails be enough, and no test fail by how long an example takes."""
         import hypothesis
 
-        found = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
-        hypothesis.settings.register_profile("mutants", phases=found, database=None)
+        found, slow = [hypothesis.Phase.explicit, hypothesis.Phase.generate], [hypothesis.HealthCheck.too_slow]
+        hypothesis.settings.register_profile(
+            "mutants", phases=found, database=None, deadline=None, suppress_health_check=slow
+        )
         hypothesis.settings.load_profile("mutants")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
