@@ -121,6 +121,12 @@ def test_a_store_from_before_has_a_reserve_once_it_grows():
     assert found.reserve == 0
 
 
+def test_a_store_that_has_no_bytes_for_more_stays_as_it_is():
+    """Its reserve too, which comes with growth alone."""
+    before = (counters(4, reserve=0),)
+    assert wanted(None, before, {"counters": 9}, 0, size_of) == before
+
+
 def test_a_bound_below_the_schemas_shares_their_room_out():
     """The largest percentage that fits, the same of each, three of each kind at the least; extras only as whole ones."""
     given = (*SELF_SCHEMAS, counters(100), gauges(20), Schema("peaks", "gauge", 4, TIERS, peaks=True))
