@@ -1,14 +1,15 @@
 """A lake as a source of PromQL: the series that matchers choose, from the row groups that may hold them.
 
 It has the shape that `rondo_promql` asks for, and gives what the stores would that were exported: a counter begins at
-0, a life's series end with it, a summary is `_count`, `_sum`, `_min`, `_max`, its quantiles, and a native histogram.
+0, a life's series end with it, a summary is `_count`, `_sum`, `_min`, `_max`, its quantiles, a native histogram, and
+where that is asked for by name `_bucket`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -17,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rondo_core.model import prometheus
+from rondo_core.read import MAX_BUCKET_SCALE, BucketTotals, Cells, Choice, buckets_of
 from rondo_exporter_parquet.cells import Sketches
 from rondo_exporter_parquet.lives import FOLDER as LIVES
 from rondo_exporter_parquet.lives import SCHEMA as LIVES_SCHEMA
@@ -24,6 +26,7 @@ from rondo_exporter_parquet.place import Place
 from rondo_exporter_parquet.rows import INSTANCE, NS_PER_UNIT, schema_of
 
 NAME, QUANTILE = "__name__", "quantile"
+_SUFFIXES = ("_count", "_sum", "_min", "_max", prometheus.BUCKETS.suffix)
 _TOTALS = frozenset({"rate", "increase", "irate"})
 _HIGHEST = prometheus.MAX_HISTOGRAM_SCHEMA
 _PLAIN = ["time", INSTANCE, "series", "name", "labels", "kind", "interval_ns", "value", "zero_time"]
@@ -75,35 +78,40 @@ class LakeSource:
         known = self._names(choice, start_ms, end_ms)
         if not known:
             return []
-        sketched = any(column in (prometheus.HISTOGRAM, *prometheus.QUANTILES) for _, _, column in known)
+        of_sketches = (prometheus.HISTOGRAM, prometheus.BUCKETS, *prometheus.QUANTILES)
+        sketched = any(column in of_sketches for _, _, column in known)
         summaries = any(kind == "summary" for _, kind, _ in known)
         columns = [*_PLAIN, *(_SUMMARY if summaries else ()), *(_SKETCH if sketched else ())]
         # Histograms' running totals are of all that is kept, so that they do not depend on where the span begins.
-        running = func in _TOTALS and sketched
+        running = sketched and (func in _TOTALS or any(column == prometheus.BUCKETS for _, _, column in known))
         table = self._read(columns, {name for name, _, _ in known}, choice, 0 if running else start_ms, end_ms)
         ends = self._ends(start_ms, end_ms)
         found: list[Selected] = []
+        buckets: list[BucketTotals] = []
+        span = start_ms, end_ms
         for rows in _by_series(table):
             name, kind = rows["name"][0].as_py(), rows["kind"][0].as_py()
             for column in [column for other, of, column in known if (other, of) == (name, kind)]:
                 labels = _labels(rows, column)
-                if choice.takes(labels):
-                    stale = ends.get(rows[INSTANCE][0].as_py(), _NONE)
-                    read = self._series(rows, kind, column, func, (start_ms, end_ms), stale)
-                    if read is not None:
-                        found.append((labels, *read))
-        return found
+                if not choice.takes(labels, column):
+                    continue
+                stale = ends.get(rows[INSTANCE][0].as_py(), _NONE)
+                if column == prometheus.BUCKETS:
+                    buckets += self._buckets(rows, labels, span, stale)
+                elif (read := self._series(rows, kind, column, func, span, stale)) is not None:
+                    found.append((labels, *read))
+        return [*found, *buckets_of(buckets, choice)] if buckets else found
 
     def series(self, matchers: Sequence[Any] = ()) -> list[dict[str, str]]:
-        """Give the labels of the series that all matchers take."""
-        choice = _Choice(matchers, "")
+        """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
+        choice = _Choice(matchers)
         known = self._names(choice, 0, 1 << 52)
         table = self._read(_PLAIN[1:6], {name for name, _, _ in known}, choice, 0, 1 << 52)
         found = []
         for row in table.group_by(["name", "kind", INSTANCE, "series"]).aggregate([("labels", "first")]).to_pylist():
             for name, kind, column in known:
                 labels = prometheus_labels(dict(row["labels_first"]), row[INSTANCE], name, column)
-                if (name, kind) == (row["name"], row["kind"]) and choice.takes(labels):
+                if (name, kind) == (row["name"], row["kind"]) and choice.takes(labels, column):
                     found.append(labels)
         return found
 
@@ -153,7 +161,7 @@ class LakeSource:
             (name, kind, column)
             for name, kind in sorted(pairs)
             for column in columns[kind]
-            if column != prometheus.BUCKETS and choice.takes_name(name, column)
+            if choice.takes_name(name, column)
         ]
 
     def _read(self, columns: list[str], names: set[str], choice: _Choice, start_ms: int, end_ms: int) -> pa.Table:
@@ -193,9 +201,8 @@ class LakeSource:
         per_unit = NS_PER_UNIT[self._unit]
         stamps = rows["time"].cast(pa.int64()).to_numpy() * per_unit // prometheus.NS_PER_MS
         counts_on = column.cumulative or (column == prometheus.HISTOGRAM and func in _TOTALS)
-        zero_ms = _zero_ms(rows, stamps, per_unit) if counts_on else -1
-        zero_ms = zero_ms if span[0] <= zero_ms <= span[1] else -1
-        within = slice(*stamps.searchsorted((span[0], span[1] + 1)).tolist())
+        zero_ms = _zero_ms(rows, stamps, per_unit, span) if counts_on else -1
+        within = _within(stamps, span)
         if column == prometheus.HISTOGRAM:
             return _histograms(rows, stamps, within, func, zero_ms, stale)
         values = _values(rows, kind, column)[within]
@@ -211,6 +218,21 @@ class LakeSource:
             values.view(np.uint64)[np.isin(stamps, new)] = prometheus.STALE_BITS
         return stamps, values
 
+    def _buckets(
+        self, rows: pa.Table, labels: dict[str, str], span: tuple[int, int], stale: Any
+    ) -> Iterator[BucketTotals]:
+        """Give one series' running totals within a span, which `buckets_of` makes classic buckets of."""
+        if not rows["scale"].is_valid().to_numpy().any():
+            return
+        per_unit = NS_PER_UNIT[self._unit]
+        stamps = rows["time"].cast(pa.int64()).to_numpy() * per_unit // prometheus.NS_PER_MS
+        sketches = Sketches.of(rows)
+        scale, first, counts = sketches.dense(MAX_BUCKET_SCALE)
+        within = _within(stamps, span)
+        cells = Cells(scale, sketches.zeroes.astype(np.float64), first, counts).running().rows(within)
+        there = np.ones(len(stamps[within]), np.bool_)
+        yield BucketTotals(labels, stamps[within], cells, there, _zero_ms(rows, stamps, per_unit, span), stale)
+
 
 _NONE = np.empty(0, np.int64)
 
@@ -223,31 +245,15 @@ def unit_of(place: Place, names: Sequence[str]) -> str:
     return "us"
 
 
-class _Choice:
-    """The matchers of one selector."""
+class _Choice(Choice):
+    """The matchers of one selector. Attributes: what a file may be asked for: `names` and `instance`; None: any."""
 
-    def __init__(self, matchers: Sequence[Any], func: str) -> None:
-        self._matchers = [each for each in matchers if each.name != NAME]
-        self._names = [each for each in matchers if each.name == NAME]
-        asked = any(each.name == QUANTILE for each in matchers)
-        self._histograms_only = not asked and (func in _TOTALS or func.startswith("histogram_"))
-        self._quantiles_only = asked
-        equal = {each.name: each.value for each in matchers if getattr(each, "op", "") == "="}
-        self.instance = equal.get(INSTANCE) or None
+    def __init__(self, matchers: Sequence[Any], func: str = "") -> None:
+        super().__init__(matchers, func)
+        self.instance = self.equal.get(INSTANCE)
         self.names: set[str] | None = None
-        if equal.get(NAME):
-            name = equal[NAME]
-            self.names = {name, *(name.removesuffix(suffix) for suffix in ("_count", "_sum", "_min", "_max"))}
-
-    def takes_name(self, name: str, column: prometheus.Column) -> bool:
-        """Say whether a column's name is chosen."""
-        if column.quantile and self._histograms_only:
-            return False
-        return all(each.matches(name + column.suffix) for each in self._names)
-
-    def takes(self, labels: Mapping[str, str]) -> bool:
-        """Say whether the other labels are chosen."""
-        return all(each.matches(labels.get(each.name, "")) for each in self._matchers)
+        if self.name:
+            self.names = {self.name, *(self.name.removesuffix(suffix) for suffix in _SUFFIXES)}
 
 
 def _day(stamp_ms: int) -> str:
@@ -288,14 +294,21 @@ def _labels(rows: pa.Table, column: prometheus.Column) -> dict[str, str]:
     return prometheus_labels(dict(rows["labels"][0].as_py()), instance, name, column)
 
 
-def _zero_ms(rows: pa.Table, stamps: Any, per_unit: int) -> int:
-    """Give when a series' total was 0, where the sample of the bucket in which it was declared is among the rows."""
+def _within(stamps: Any, span: tuple[int, int]) -> slice:
+    return slice(*stamps.searchsorted((span[0], span[1] + 1)).tolist())
+
+
+def _zero_ms(rows: pa.Table, stamps: Any, per_unit: int, span: tuple[int, int]) -> int:
+    """Give when a series' total was 0, where the sample of the bucket in which it was declared is among the rows.
+
+    -1: it was not within the span.
+    """
     zeroes = rows["zero_time"].drop_null()
     if not len(zeroes):
         return -1
     zero_ms = int(zeroes[0].cast(pa.int64()).as_py()) * per_unit // prometheus.NS_PER_MS
     born = zero_ms + rows["interval_ns"].to_numpy() // prometheus.NS_PER_MS
-    return zero_ms if bool((stamps == born).any()) else -1
+    return zero_ms if span[0] <= zero_ms <= span[1] and bool((stamps == born).any()) else -1
 
 
 def _values(rows: pa.Table, kind: str, column: prometheus.Column) -> Any:
