@@ -117,7 +117,8 @@ def _written(values: NDArray[np.float64], format: LineFormat) -> list[Any]:
 
     orjson, sizes = _orjson(), np.abs(values)
     if orjson is None:
-        texts, odd = values.tolist(), ~np.isfinite(values)
+        texts: list[Any] = values.tolist()
+        odd = ~np.isfinite(values)
     else:
         texts = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",") if len(values) else []
         odd = ~((sizes >= _SHORTEST_FROM) & (sizes < _SHORTEST_TO) | (sizes == 0))

@@ -15,7 +15,7 @@ import pandas as pd
 import polars as pl
 import pytest
 import snappy
-from rondo_exporter_parquet import frames, sql
+from rondo_exporter_parquet import frames, listing, sql
 from rondo_exporter_parquet.compaction import compact
 from rondo_exporter_parquet.place import open_place
 from rondo_exporter_parquet.source import LakeSource
@@ -200,13 +200,13 @@ def test_a_lake_has_all_that_remote_write_sends_under_the_same_names(stores, lak
 def test_a_question_of_one_life_reads_little_of_a_lake(lake, monkeypatch):
     """A matcher of the instance and the time of the question choose days; the other days' files are not opened."""
     place = open_place(lake)
-    source, opened, dataset = LakeSource(place), [], type(place).dataset
+    source, opened, samples = LakeSource(place), [], listing.samples
 
-    def watched(self, names, schema):
+    def watched(place, names):
         opened.extend(names)
-        return dataset(self, names, schema)
+        return samples(place, names)
 
-    monkeypatch.setattr(type(place), "dataset", watched)
+    monkeypatch.setattr(listing, "samples", watched)
     at_ms = MIDNIGHT_NS // 10**6 - 40_000 + 20_000
     query = 'max_over_time(memory_bytes{instance="job-0"}[10s])'
     assert evaluate_instant(query, source, at_ms).plain()[0][0] == {"instance": "job-0"}
