@@ -103,8 +103,8 @@ def compact(lake: str, days: tuple[str, ...], rows: int | None, whole: bool, for
     """Join the small files of each day of LAKE, and those of lives.
 
     A file is removed once another has its rows, so a kill at any moment loses nothing. Files that an exporter on this
-    machine writes now stay as they are; in an object store exporters and compactions go on side by side. What is no file
-    of this exporter's, or damaged, is named, stays as it is, and makes the exit status 1.
+    machine writes now stay as they are; in an object store exporters and compactions go on side by side. What is no
+    file of the lake's, or damaged, is named and stays as it is; the exit status is then 1.
     """
     for day in days:
         _check_day(day)
