@@ -117,7 +117,7 @@ def _reader(slab: Slab, n_series: int, wanted: Collection[str]) -> Callable[[int
             others.append(cell.name)
 
     def read(bucket: int) -> Columns:
-        row = slab.row_cells(ring.slot_of(bucket, slots))
+        row = slab.row_cells(bucket % slots)
         columns: Columns = {name: row[where].tolist() for name, where in floats}
         for name in others:
             columns[name] = _block(slab, bucket, name)[:n_series].tolist()
