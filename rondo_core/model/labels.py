@@ -73,8 +73,8 @@ def check_keywords(name: str, labels: Mapping[str, object]) -> None:
     """Refuse the word of another library for a help, which would be a label. Raises: LabelError; it says the mend."""
     for word in _OTHERS_HELP:
         if word in labels:
-            mend = f'write help="...", or the text right after the name; a label of that name comes as {{"{word}": "..."}}'
-            raise LabelError(f"{name}: {word}={labels[word]!r}: {mend}")
+            mend = f'a label of that name comes as {{"{word}": "..."}}'
+            raise LabelError(f'{name}: {word}={labels[word]!r}: write help="...", or the text after the name; {mend}')
 
 
 def cut_value(value: object) -> object:

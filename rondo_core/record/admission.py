@@ -234,7 +234,7 @@ class Admission:
 
 
 def real(value: Any) -> Any:
-    """Give a value back that has no imaginary part, which numpy's numbers leave out with a warning. Raises: TypeError."""
+    """Give a value back; one of numpy's complex numbers would become a float by half. Raises: TypeError."""
     if type(value) is not float and getattr(getattr(value, "dtype", None), "kind", "") == "c":
         raise TypeError("a complex number")
     return value

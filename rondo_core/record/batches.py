@@ -98,17 +98,11 @@ class GaugeBatch(HandleBatch):
             if not self._set_compiled(values, now_ns):
                 self._set_slow(values, now_ns)
             return
-        if self._width:
+        if self._width or (now_ns is not None and type(now_ns) is not int):
             self._set_slow(values, now_ns)
             return
         current = self._current
-        if now_ns is None:
-            now = time.time_ns() if current.system_clock else current.read()
-        elif type(now_ns) is int:
-            now = now_ns
-        else:
-            self._set_slow(values, now_ns)
-            return
+        now = (time.time_ns() if current.system_clock else current.read()) if now_ns is None else now_ns
         kind = values.__class__
         try:
             if kind is list or kind is tuple:

@@ -203,6 +203,13 @@ class Instruments:
         gauge.set_function(_one)  # and in those of a forked child
         return gauge
 
+    def is_declared(self, name: str, /, **labels: object) -> bool:
+        """Say whether the program, or a recorder, has declared this very series since the store was opened.
+
+        Raises: LabelError: no labels.
+        """
+        return self._declarations.is_declared(name, labels)
+
     def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
         """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError: others."""
         forking.load("rondo_core.record.scattered_batches")
