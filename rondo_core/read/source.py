@@ -79,13 +79,17 @@ class StoreSource(Closeable):
         Returns: (labels, timestamps_ms, values) for each series, `__name__` among the labels; see docs/querying.md.
         Raises: QueryLimitError: it is more than the `budget` allows; StoreError: the store cannot be read.
         """
-        view = self._view
+        view, span_ms = self._view, (start_ms, end_ms)
         view.refresh()
-        choice = Choice(matchers, getattr(hint, "func", "") or "")
-        chosen = view.names.choose(choice, self._winning)
-        lives = lives_of(view, None if self._clock is None else self._clock())
+        func = getattr(hint, "func", "") or ""
+        if self._winning:
+            choice = Choice(matchers, func)
+            chosen = view.names.choose(choice, self._winning)
+        else:
+            choice, chosen = view.names.choose_again(matchers, func)
+        lives = lives_of(view, None if self._clock is None else self._clock(), span_ms)
         buckets = list[BucketTotals]()
-        found = read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint, buckets)
+        found = read_chosen(OpenRows(view, lives, self._budget), chosen, choice, span_ms, hint, buckets)
         return [*found, *buckets_of(buckets, choice)] if buckets else found
 
     def series(self, matchers: Sequence[SourceMatcher] = ()) -> list[dict[str, str]]:
@@ -135,19 +139,36 @@ def metadata_of(several: Iterable[SourceNames]) -> dict[str, tuple[str, str, str
     return found
 
 
-def lives_of(view: View, now_ns: int | None) -> Lives:
-    """Find when the lives that a store recorded ended."""
+def lives_of(view: View, now_ns: int | None, span_ms: Bounds) -> Lives:
+    """Find when the lives that a store recorded ended, as far as that matters to a span of time.
+
+    Whether a process writes the store is not asked where the span is over and ends before the newest sample.
+    """
     newest_ns = view.newest_ns()
     runs = view.runs()
-    opened = np.array([run.opened_ns for run in runs[1:]], np.int64)
+    before = _newest_before(view, [run.opened_ns for run in runs[1:]]) if len(runs) > 1 else []
+    if now_ns is not None and span_ms[1] < newest_ns // NS_PER_MS and _is_over(view, span_ms[1], now_ns):
+        return Lives(np.array([stale_ms(each) for each in before], np.int64), FOR_EVER_NS)
+    closed_ns = view.closed_ns(now_ns)
+    newest = {*before, *([newest_ns] if closed_ns == FOR_EVER_NS and newest_ns else ())}
+    return Lives(np.array([stale_ms(each) for each in sorted(newest)], np.int64), closed_ns)
+
+
+def _newest_before(view: View, opened_ns: Sequence[int]) -> list[int]:
+    """Give the newest sample before each of the openings, ascending, each once; those without one have none."""
+    opened = np.array(opened_ns, np.int64)
     before = np.zeros(len(opened), np.int64)
-    for schema in view.meta.schemas if len(opened) else ():
+    for schema in view.meta.schemas:
         stamps = view.reader(schema.name).index().stamps
         at = stamps.searchsorted(opened)
         before[at > 0] = np.maximum(before[at > 0], stamps[at[at > 0] - 1])
-    closed_ns = view.closed_ns(now_ns)
-    newest = {*before[before > 0].tolist(), *([newest_ns] if closed_ns == FOR_EVER_NS and newest_ns else ())}
-    return Lives(np.array([stale_ms(each) for each in sorted(newest)], np.int64), closed_ns)
+    return sorted(set(before[before > 0].tolist()))
+
+
+def _is_over(view: View, end_ms: int, now_ns: int) -> bool:
+    """Say whether every bucket of every tier that has the instant, or one before it, is over."""
+    longest_ns = max(schema.tiers[-1].interval_ns for schema in view.meta.schemas)
+    return (end_ms + 1) * NS_PER_MS + 2 * longest_ns <= now_ns
 
 
 class OpenRows:
@@ -230,9 +251,9 @@ def _read_samples(
         sampled.add_zeroes(zeroes)
     sampled.end_lives(store.lives.within(span_ms))
     if blocks and (block := sampled.block()) is not None:
-        return [([each.labels for each in several], *block)]
+        return [([each.labels.copy() for each in several], *block)]
     found = []
     for index, each in enumerate(several):
         if (read := sampled.of(index)) is not None:
-            found.append((each.labels, *read))
+            found.append((each.labels.copy(), *read))
     return found

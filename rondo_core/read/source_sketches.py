@@ -38,7 +38,7 @@ def read_native(
         whole = np.insert(stamps, places, extra)
         ends = np.flatnonzero(np.isin(whole, store.lives.within(span_ms)))
         histograms = native(cells.rows(kept).with_empty(places), np.insert(sums[kept], places, 0.0), ends)
-        found.append((each.labels, whole, histograms))
+        found.append((each.labels.copy(), whole, histograms))
     return found
 
 

@@ -109,7 +109,7 @@ class StoresSource(Closeable):
             if isinstance(store, DeadStore):
                 rows: DeadRows | OpenRows = DeadRows(store, self._budget)
             else:
-                rows = OpenRows(store, lives_of(store, now_ns), self._budget)
+                rows = OpenRows(store, lives_of(store, now_ns, span), self._budget)
             found.extend(read_chosen(rows, chosen, choice, span, notes, buckets))
 
         self._each(read)
