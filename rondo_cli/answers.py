@@ -78,7 +78,7 @@ def show_answer_of(
     if says_end and at is None and asked.end_ns >= 1 << 62:
         say_where_it_ends(expressions, end_ms, zone)
     is_empty = result.kind in {"vector", "matrix"} and not result.series
-    reasons = expressions.why_nothing(expression) if is_empty else []
+    reasons = expressions.why_nothing() if is_empty else []
     if form in render_result.DATA:
         data(render_result.DATA[form](result))
     elif form == "plot":

@@ -16,7 +16,7 @@ from rondo_core.units import format_instant, parse_duration_ns, parse_instant_ns
 
 if TYPE_CHECKING:
     from rondo_core import Range
-    from rondo_core.read import StoreSource, StoresSource
+    from rondo_core.read import RememberedReads, StoreSource, StoresSource
     from rondo_promql import Result
 
 NS_PER_MS = 1_000_000
@@ -52,6 +52,7 @@ class Expressions:
 
         self._path, self._open = path, opened or open_source
         self.source: StoreSource | StoresSource = self._open(path)
+        self._reads: RememberedReads | None = None
 
     def follow(self) -> None:
         """Open what lies at the path by now, where that is not what it was; what is gone stays open."""
@@ -68,7 +69,7 @@ class Expressions:
         """Evaluate at one instant. Raises: UsageError: no such expression; QueryError: the data do not allow it."""
         from rondo_promql import evaluate_instant
 
-        return _evaluated(query, lambda: evaluate_instant(query, self.source, at_ms))
+        return _evaluated(query, lambda: evaluate_instant(query, self._remembered(), at_ms))
 
     def over(self, query: str, start_ms: int, end_ms: int, step_ms: int) -> Result:
         """Evaluate at each step from start to end, both included. Raises: as `instant`; UsageError: too many steps."""
@@ -77,15 +78,17 @@ class Expressions:
             raise UsageError(f"{n_steps} steps, of at most {MAX_STEPS}; give a longer --step or a shorter --range")
         from rondo_promql import evaluate
 
-        return _evaluated(query, lambda: evaluate(query, self.source, start_ms, end_ms, step_ms))
+        return _evaluated(query, lambda: evaluate(query, self._remembered(), start_ms, end_ms, step_ms))
 
-    def why_nothing(self, query: str) -> list[str]:
-        """Say of each selector of an expression that chooses no series of a name why, and which ones are near."""
-        from rondo_core.read import why_unmatched
-        from rondo_promql import parse_query, selectors_of
+    def why_nothing(self) -> list[str]:
+        """Say of the last expression, which gave nothing, which names are near, or when its series have samples."""
+        return self._reads.why_empty() if self._reads is not None else []
 
-        found = [why_unmatched(self.source, each.matchers) for each in selectors_of(parse_query(query))]
-        return list(dict.fromkeys(str(each) for each in found if each is not None))
+    def _remembered(self) -> RememberedReads:
+        from rondo_core.read import RememberedReads
+
+        self._reads = RememberedReads(self.source)
+        return self._reads
 
     def end_ms(self) -> int:
         """Give the present where a process writes a store; else when the newest sample was, 0 if there is none.

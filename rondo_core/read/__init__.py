@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rondo_core.read.query import QueryResult as QueryResult
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.source import StoreSource as StoreSource
+    from rondo_core.read.source_notes import RememberedReads as RememberedReads
     from rondo_core.read.source_stores import StoresSource as StoresSource
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
@@ -29,6 +30,7 @@ _HOME = {
     "Budget": "budget",
     "LABEL": "stores",
     "QueryResult": "query",
+    "RememberedReads": "source_notes",
     "SeriesData": "query",
     "StoreReader": "store_reader",
     "StoreSource": "source",

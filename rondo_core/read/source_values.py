@@ -47,6 +47,11 @@ class Lives:
     stale_ms: NDArray[np.int64]
     closed_ns: int
 
+    @classmethod
+    def unknown(cls) -> Lives:
+        """Give what is known of lives that no one asks about."""
+        return cls(np.empty(0, np.int64), FOR_EVER_NS)
+
     def reach(self, start_ms: int) -> bool:
         """Say whether a dead store's last life ended at an instant or after it."""
         return bool(len(self.stale_ms)) and int(self.stale_ms[-1]) >= start_ms
@@ -63,6 +68,9 @@ class StoreRows(Protocol):
 
     def schema(self, name: str) -> Schema:
         """Give a schema by its name."""
+
+    def newest_ns(self, schema: str) -> int:
+        """Give when the newest bucket begins in which a schema may have a sample, ns since the epoch; 0: none."""
 
     def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
         """Read statistics of a schema's series; see `read_rows`. Raises: QueryLimitError; StoreError."""
@@ -103,11 +111,14 @@ class StitchedRows:
         """Give the places of the rows that are neither before the start nor after the end."""
         return slice(*self.stamps_ms.searchsorted((start_ms, end_ms + 1)).tolist())
 
-    def coarse_ns(self) -> dict[int, int]:
-        """Give the lengths of the buckets that coarser tiers gave, and how much time those of each length cover."""
+    def coarse_ns(self, span_ms: Bounds) -> dict[int, int]:
+        """Give the lengths of coarser tiers' buckets that overlap a span, and how much time those of each cover."""
         if not self.coarse:
             return {}
-        lengths, counts = np.unique(self.intervals_ns[self.intervals_ns > self.finest_ns], return_counts=True)
+        overlaps = self.starts_ns <= span_ms[1] * NS_PER_MS
+        overlaps &= self.starts_ns + self.intervals_ns > span_ms[0] * NS_PER_MS
+        overlaps &= self.intervals_ns > self.finest_ns
+        lengths, counts = np.unique(self.intervals_ns[overlaps], return_counts=True)
         return dict(zip(lengths.tolist(), (lengths * counts).tolist(), strict=True))
 
 

@@ -108,6 +108,7 @@ from rondo_core.read import (
     Budget,
     DirectoryScan,
     QueryResult,
+    RememberedReads,
     StoreSource,
     StoresSource,
     find_stores,
@@ -241,6 +242,7 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
+    assert_type(RememberedReads(open_source(path)).why_empty(), list[str])
     assert_type(why_unmatched(open_source(path), []), UnknownSeriesError | None)
     yield from find_stores(path)
 
