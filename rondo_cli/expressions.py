@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from rondo_core.units import format_instant, parse_duration_ns, parse_instant_ns
 
 if TYPE_CHECKING:
     from rondo_core import Range
-    from rondo_core.read import RememberedReads, StoreSource, StoresSource
+    from rondo_core.read import RememberedReads, StoreChoice, StoreSource, StoresSource
     from rondo_promql import Result
 
 NS_PER_MS = 1_000_000
@@ -148,12 +149,15 @@ def step_ms(step_ns: int | None) -> int:
 
 
 @contextmanager
-def expressions_over(path: Path) -> Iterator[Expressions]:
+def expressions_over(path: Path, choice: StoreChoice | None = None) -> Iterator[Expressions]:
     """Open a store or a directory of stores for expressions; at the end say which stores were left out.
 
-    Raises: as `open_source`.
+    Args: `choice`: only these of a directory. Raises: as `open_source`.
     """
-    with closing(Expressions(path)) as expressions:
+    from rondo_core.read import open_source
+
+    opened = None if choice is None else partial(open_source, choice=choice)
+    with closing(Expressions(path, opened)) as expressions:
         try:
             yield expressions
         finally:

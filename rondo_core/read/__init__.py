@@ -9,6 +9,9 @@ from rondo_core.lazy import names_of
 if TYPE_CHECKING:
     from rondo_core.read.budget import Budget as Budget
     from rondo_core.read.folded import still_counted as still_counted
+    from rondo_core.read.newest_stores import ALL_STORES as ALL_STORES
+    from rondo_core.read.newest_stores import NewestStores as NewestStores
+    from rondo_core.read.newest_stores import StoreChoice as StoreChoice
     from rondo_core.read.query import QueryResult as QueryResult
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.source import StoreSource as StoreSource
@@ -26,7 +29,10 @@ if TYPE_CHECKING:
     from rondo_core.read.unmatched import why_unmatched as why_unmatched
 
 _HOME = {
+    "ALL_STORES": "newest_stores",
     "DirectoryScan": "stores",
+    "NewestStores": "newest_stores",
+    "StoreChoice": "newest_stores",
     "Budget": "budget",
     "LABEL": "stores",
     "QueryResult": "query",

@@ -14,6 +14,7 @@ from rondo_core.errors import OpenFilesError, QueryLimitError, StoreError, one_l
 from rondo_core.model import layout
 from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
+from rondo_core.read.newest_stores import ALL_STORES, NewestStores, StoreChoice
 from rondo_core.read.source import OpenRows, ReadHint, Selected, lives_of, metadata_of, read_chosen, sampled_ms
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
 from rondo_core.read.source_histograms import SketchHistograms, joined
@@ -64,25 +65,33 @@ class StoresSource(Closeable):
         *,
         clock: Callable[[], int] = wall_ns,
         budget: Budget | None = None,
+        choice: StoreChoice = ALL_STORES,
     ) -> None:
         """Look at no store yet; `open_source` and `StoresReader.source` make one.
 
-        Args: `scan_directory` finds the stores; `label` is that which tells them apart; others: as `StoreSource`.
+        Args: `scan_directory` finds the stores; `label` is that which tells them apart; `choice`: which of them are
+            asked; others: as `StoreSource`.
         """
         self.path, self._scan_directory, self._label = Path(directory), scan_directory, label
         self.errors: list[str] = []
         self.unread: list[str] = []
         self._clock, self._budget = clock, budget
+        self._choices = [choice] if choice else []
+        self._newest = NewestStores()
         self._kept = KeptRows()
         self._dead: dict[Path, DeadStore] = {}
         self._open: dict[Path, StoreReader] = {}
         self._lock = threading.RLock()
 
-    def with_budget(self, budget: Budget | None) -> StoresSource:
-        """Give the same source for one query that may read so much; what is known of the stores is shared."""
+    def with_budget(self, budget: Budget | None, choice: StoreChoice = ALL_STORES) -> StoresSource:
+        """Give the same source for one query that may read so much; what is known of the stores is shared.
+
+        Args: `choice`: which stores it asks, of those that this one does.
+        """
         other = StoresSource.__new__(StoresSource)
         other.__dict__.update(self.__dict__)
         other._budget = budget  # noqa: SLF001 - of the same class
+        other._choices = [*self._choices, choice] if choice else self._choices  # noqa: SLF001
         return other
 
     def select(
@@ -174,7 +183,8 @@ class StoresSource(Closeable):
 
     def is_live(self) -> bool:
         """Say whether a process writes one of the stores."""
-        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._scan_directory(self.path).stores)
+        chosen = self._chosen(self._scan_directory(self.path).stores)
+        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in chosen)
 
     def is_outdated(self) -> bool:
         """Say that it is not: each question is asked of the stores that are there."""
@@ -189,7 +199,7 @@ class StoresSource(Closeable):
             there = set(paths)
             for path in [each for each in self._dead if each not in there]:
                 del self._dead[path]
-            for path in paths:
+            for path in self._chosen(paths):
                 name = str(path.relative_to(self.path))
                 try:
                     store = self._store(path)
@@ -200,6 +210,11 @@ class StoresSource(Closeable):
                 except (StoreError, OSError, ValueError) as error:
                     self.errors.append(one_line(error))
                     self.unread.append(self.errors[-1])
+
+    def _chosen(self, paths: Sequence[Path]) -> Sequence[Path]:
+        for choice in self._choices:
+            paths = self._newest.choose(choice, paths)
+        return paths
 
     def _store(self, path: Path) -> DeadStore | StoreReader:
         version = version_of(path)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import attrs
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import QueryLimitError, UsageError
-from rondo_core.read import Budget, RememberedReads, StoreReader
+from rondo_core.read import Budget, RememberedReads, StoreChoice, StoreReader
 from rondo_promql import (
     LOOKBACK_MS,
     LabelMatcher,
@@ -87,7 +87,11 @@ class ServedSource:
         # What an expression reads is no point of its answer yet: there is one bound, of what is read.
         self._budget = Budget(limits.max_values, limits.max_values, limits.max_ns)
         self._extra = extra_matchers(asked.parameters.every(EXTRA))
+        self._choice = StoreChoice(asked.parameters.limit("last"), asked.parameters.text("job"))
         self.left_out = dict[str, None]()  # a line for each store that could not be read
+
+    def _source(self) -> AbstractContextManager[Any]:
+        return self._asked.store.source(self._budget, self._choice)
 
     def select(self, matchers: Sequence[Any], start_ms: int, end_ms: int, hint: Any = None) -> list[Any]:
         """Give the samples of the series that all matchers take, see `StoreReader.source`.
@@ -95,7 +99,7 @@ class ServedSource:
         Raises: QueryLimitError: they are more than may be read; BusyError: nobody waits for them any more.
         """
         self.check()
-        with self._asked.store.source(self._budget) as source:
+        with self._source() as source:
             found = list(source.select([*matchers, *self._extra], start_ms, end_ms, hint))
             for each in getattr(source, "unread", ()):  # of a directory
                 self.left_out[f"left out: {each}"] = None
@@ -109,7 +113,7 @@ class ServedSource:
             with store.reader(limits) as reader:
                 assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
                 limits.check_series(len(reader.registry))
-        with store.source(self._budget) as source:
+        with self._source() as source:
             found = list(source.series([*matchers, *self._extra]))
         limits.check_series(len(found))
         self.check()
@@ -117,18 +121,18 @@ class ServedSource:
 
     def span_ms(self) -> tuple[int, int]:
         """Give the instants of the first sample and of the newest; 0 where there is none."""
-        with self._asked.store.source(self._budget) as source:
+        with self._source() as source:
             return source.oldest_ms() or 0, source.newest_ms() or 0
 
     def sampled_ms(self, matchers: Sequence[Any]) -> tuple[int, int] | None:
         """Give between which instants the series that all matchers take may have samples; None: they have none."""
-        with self._asked.store.source(self._budget) as source:
+        with self._source() as source:
             found: tuple[int, int] | None = source.sampled_ms([*matchers, *self._extra])
         return found
 
     def metadata(self) -> dict[str, tuple[str, str, str]]:
         """Give the type, the help and the unit of each metric."""
-        with self._asked.store.source(self._budget) as source:
+        with self._source() as source:
             return dict(source.metadata())
 
     def check(self) -> None:

@@ -46,6 +46,7 @@ from rondo_web import Sidecar, listen
 VERSIONS = (
     (r"\b(stddev|stdvar)\b", "values", "of NaN or infinities 2 gives 0; else it sums less exactly"),
     (r"\b(stddev|stdvar)_over_time\b", "values", "2 sums less exactly, and of infinities otherwise"),
+    (r"\b(stddev|stdvar)\b.*[=<>]|[=<>].*\b(stddev|stdvar)\b", "any", "what such a difference leaves of a comparison"),
     (r"\btimestamp\b.*@.*offset", "any", "2 sees no sample but near the step's own instant"),
     (r"\b(predict_linear|quantile_over_time)\b.*@", "any", "2 loses steps of what does not change"),
 )

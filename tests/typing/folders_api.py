@@ -104,11 +104,14 @@ from rondo_core.plugins import (
     recorders_asked,
 )
 from rondo_core.read import (
+    ALL_STORES,
     LABEL,
     Budget,
     DirectoryScan,
+    NewestStores,
     QueryResult,
     RememberedReads,
+    StoreChoice,
     StoreSource,
     StoresSource,
     find_stores,
@@ -242,6 +245,8 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
+    assert_type(NewestStores().choose(ALL_STORES, [path]), list[Path])
+    assert_type(StoreChoice(last=5, job="train").last, int)
     assert_type(RememberedReads(open_source(path)).why_empty(), list[str])
     assert_type(why_unmatched(open_source(path), []), UnknownSeriesError | None)
     yield from find_stores(path)

@@ -120,8 +120,8 @@ export class Panel {
   }
 
   /** Ask for one query's points. One with a `shift`, in ms, counts times from there. */
-  async #ask({ expression, shift = 0, only = {} }, grid, signal) {
-    const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal, only);
+  async #ask({ expression, shift = 0, only = {}, chosen = {} }, grid, signal) {
+    const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal, only, chosen);
     const moved = shift ? series.map((each) => ({ ...each, values: each.values.map(([time, text]) => [time - shift / 1000, text]) })) : series;
     const isHistogram = series.some((each) => each.histograms && !each.values?.length);
     return { frame: frameOf(moved, grid), notes: isHistogram ? [...notes, "Histograms are no lines: histogram_quantile(0.9, …) reads one."] : notes };

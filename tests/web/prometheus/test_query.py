@@ -176,6 +176,10 @@ def test_a_directory_answers_for_all_its_stores(tmp_path, clock, client):
         for wrong in ("rondo_store", "=c"):
             status, told = api.get("query", query="level", time=at, extra_label=wrong)
             assert (status, told["error"]) == (400, f"""invalid parameter "extra_label": '{wrong}' is not NAME=VALUE""")
+        named = api.data("query", query="level", time=at, last=1)["result"]
+        assert [each["metric"]["rondo_store"] for each in named] == ["c"]
+        status, told = api.get("query", query="level", time=at, job="x")
+        assert (status, told["error"]) == (400, "x: no store here has a writer of this name")
         assert api.data("metadata")["level"][0]["type"] == "gauge"
         assert api.data("status/tsdb")["headStats"]["numSeries"] >= 3
 
