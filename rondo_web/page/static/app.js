@@ -71,7 +71,7 @@ class App {
   /** Say that the address asks for lives that there are not, and lead to all of them. */
   #refuse(error) {
     this.refused = true;
-    fill(this.main, el("p", { class: "message error", role: "alert" }, error.message), el("p", {}, el("a", { href: format(EMPTY) }, "All lives")));
+    fill(this.main, el("p", { class: "message error", role: "alert" }, error.message), el("p", { class: "message" }, el("a", { href: format(EMPTY) }, "All lives")));
     this.main.setAttribute("aria-busy", "false");
   }
 
@@ -112,7 +112,7 @@ class App {
       this.trouble(null);
     } catch (error) {
       if (error.name === "AbortError" || view !== this.view) return;
-      fill(view.element, el("p", { class: "message error", role: "alert" }, error.message), el("p", {}, el("a", { href: format(EMPTY) }, "All lives")));
+      fill(view.element, el("p", { class: "message error", role: "alert" }, error.message), el("p", { class: "message" }, el("a", { href: format(EMPTY) }, "All lives")));
     }
     if (view !== this.view) return;
     fill(this.main, view.element);

@@ -132,12 +132,13 @@ export class Panel {
     this.lines = this.#linesOf();
     const drawn = withoutEdges(this.lines);
     const isEmpty = !drawn.length;
-    this.#say(isEmpty ? this.source.emptyText ?? "No points in this range." : "", false);
+    // Why there is nothing stands where one looks for it; what is to be said of lines stands below them.
+    this.#say(isEmpty ? [this.source.emptyText ?? "No points in this range.", ...notes].join("\n") : "", false);
     this.chart.draw({ times: this.times, lines: this.lines, from: context.from / 1000, to: context.to / 1000, step: context.step / 1000 });
     this.drawn = true;
     this.element.dataset.drawn = String((Number(this.element.dataset.drawn) || 0) + 1);
     this.legend.show(drawn, this.source.unit());
-    fill(this.note, this.source.note?.(drawn.length) ?? null, ...notes.map((note) => el("span", {}, note)));
+    fill(this.note, this.source.note?.(drawn.length) ?? null, ...(isEmpty ? [] : notes).map((note) => el("span", {}, note)));
     this.plot.setAttribute("aria-label", this.#inWords(drawn, context));
     if (!this.points.hidden) this.#fillTable();
   }
