@@ -258,7 +258,7 @@ def _read_samples(
     if rows.coarse:
         notes.coarse |= rows.coarse_ns(span_ms)
     oldest_ns = int(rows.starts_ns[0]) if len(rows.starts_ns) else FOR_EVER_NS
-    if oldest_ns > span_ms[0] * NS_PER_MS:
+    if oldest_ns > notes.asked_ns:
         notes.look_at_begin(schema, series, oldest_ns, store.newest_ns(schema.name))
     sampled = Sampled(kept.stamps_ms, values[within], weights_of(schema.kind, func, kept))
     del rows, kept, values  # what was read is not held beside both of its copies

@@ -50,16 +50,19 @@ class ReadNotes:
         """Begin the notes of a read whose hint may know less than all."""
         return cls(func, getattr(hint, "range_ms", 0), getattr(hint, "lookback_ms", 0), span_ms)
 
+    @property
+    def asked_ns(self) -> int:
+        """The instant of the first step, before which windows and the lookback reach."""
+        return (self.span_ms[0] + max(0, (self.range_ms or self.lookback_ms) - 1)) * NS_PER_MS
+
     def look_at_begin(self, schema: Schema, series: Sequence[Series], oldest_ns: int, newest_ns: int) -> None:
         """Note that samples which were asked for are kept no more, where that is so.
 
         Args: `oldest_ns`: of the rows that were read; `newest_ns`: of the schema.
         """
-        window_ms = self.range_ms or self.lookback_ms
-        asked_ns = (self.span_ms[0] + max(0, window_ms - 1)) * NS_PER_MS  # of the first step
         kept_ns = max(tier.retention_ns for tier in schema.tiers)
         gone_ns = min(newest_ns - kept_ns, oldest_ns)
-        if asked_ns < gone_ns and any(0 < each.created_ns < gone_ns for each in series):
+        if self.asked_ns < gone_ns and any(0 < each.created_ns < gone_ns for each in series):
             self.kept_ns.add(kept_ns)
 
     def texts(self) -> list[str]:
