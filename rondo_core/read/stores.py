@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from rondo_core.clock import wall_ns
+from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import OpenFilesError, RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
@@ -465,11 +465,7 @@ class _Opened:
 
 
 def open_source(
-    path: str | Path,
-    *,
-    clock: Callable[[], int] = wall_ns,
-    budget: Budget | None = None,
-    choice: StoreChoice = ALL_STORES,
+    path: str | Path, *, clock: Clock = wall_ns, budget: Budget | None = None, choice: StoreChoice = ALL_STORES
 ) -> StoreSource | StoresSource:
     """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
 
