@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rondo_cli.expressions import NS_PER_MS, Expressions, QueryError, expressions_over, step_for, step_ms
-from rondo_cli.params import STORE, Duration
+from rondo_cli.params import JOB, LAST, STORE, Duration, store_choice
 from rondo_cli.printing import data, say
 from rondo_cli.render_result import label_text, texts
 from rondo_core.errors import RondoError, UsageError, one_line
@@ -25,8 +25,19 @@ FIRES, UNKNOWN = 1, 3
 @click.option("--for", "lasting", type=Duration(), default=0, help="How long a series must have been there: 2m.")
 @click.option("--at", help="An instant, or how long before the end: -3m; by default the end.")
 @click.option("--step", type=Duration(), help="With --for: how often it is looked at; by default as fits.")
+@LAST
+@JOB
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def command(store: Path, expression: str, lasting: int, at: str | None, step: int | None, form: str) -> int:
+def command(
+    store: Path,
+    expression: str,
+    lasting: int,
+    at: str | None,
+    step: int | None,
+    last: int | None,
+    job: str,
+    form: str,
+) -> int:
     """Tell by the exit status whether EXPRESSION, in PromQL, gives a series: 0 none, 1 some do, which are printed.
 
     With --for a series must have been there at every step of that time. Status 2 is a command line that is wrong, 3
@@ -38,8 +49,9 @@ def command(store: Path, expression: str, lasting: int, at: str | None, step: in
     rondo alert demo.rondo 'rate(vcpu_exits_total{reason="io"}[10s]) > 1000' --for 1m
     rondo alert workers 'sum(rate(errors_total[5m])) / sum(rate(requests_total[5m])) > 0.01' || notify-send errors
     """
+    choice = store_choice(store, last, job)
     try:
-        with expressions_over(store) as expressions:
+        with expressions_over(store, choice) as expressions:
             found = _firing(expressions, expression, lasting, at, step)
             if not found and expressions.source.errors:
                 return UNKNOWN  # what was left out may fire

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 from click.core import ParameterSource
@@ -13,6 +14,9 @@ from rondo_cli.expressions import Expressions, expressions_over, say_where_it_en
 from rondo_cli.printing import data, say, show
 from rondo_core.errors import UsageError
 from rondo_core.model import parse_range
+
+if TYPE_CHECKING:
+    from rondo_core.read import StoreChoice
 
 _OF_SELECTORS = {
     "selector": "SELECTOR",
@@ -31,7 +35,14 @@ def _is_given(name: str) -> bool:
 
 
 def show_answer(
-    store: Path, expression: str, span: str | None, step: int | None, at: str | None, form: str, zone: dt.tzinfo
+    store: Path,
+    choice: StoreChoice,
+    expression: str,
+    span: str | None,
+    step: int | None,
+    at: str | None,
+    form: str,
+    zone: dt.tzinfo,
 ) -> None:
     """Show what an expression answers: over a range where one is given, else at one instant.
 
@@ -41,7 +52,7 @@ def show_answer(
     for name, shown in _OF_SELECTORS.items():
         if _is_given(name):
             raise UsageError(f"{shown}: not with --promql, which says all of that itself; leave it out")
-    with expressions_over(store) as expressions:
+    with expressions_over(store, choice) as expressions:
         show_answer_of(expressions, expression, span, step, at, form, zone)
 
 
@@ -78,7 +89,7 @@ def show_answer_of(
     if says_end and at is None and asked.end_ns >= 1 << 62:
         say_where_it_ends(expressions, end_ms, zone)
     is_empty = result.kind in {"vector", "matrix"} and not result.series
-    reasons = expressions.why_nothing(expression) if is_empty else []
+    reasons = expressions.why_nothing() if is_empty else []
     if form in render_result.DATA:
         data(render_result.DATA[form](result))
     elif form == "plot":

@@ -6,6 +6,7 @@ import datetime as dt
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from rondo_core.units import format_instant, parse_duration_ns, parse_instant_ns
 
 if TYPE_CHECKING:
     from rondo_core import Range
-    from rondo_core.read import StoreSource, StoresSource
+    from rondo_core.read import RememberedReads, StoreChoice, StoreSource, StoresSource
     from rondo_promql import Result
 
 NS_PER_MS = 1_000_000
@@ -52,6 +53,7 @@ class Expressions:
 
         self._path, self._open = path, opened or open_source
         self.source: StoreSource | StoresSource = self._open(path)
+        self._reads: RememberedReads | None = None
 
     def follow(self) -> None:
         """Open what lies at the path by now, where that is not what it was; what is gone stays open."""
@@ -68,7 +70,7 @@ class Expressions:
         """Evaluate at one instant. Raises: UsageError: no such expression; QueryError: the data do not allow it."""
         from rondo_promql import evaluate_instant
 
-        return _evaluated(query, lambda: evaluate_instant(query, self.source, at_ms))
+        return _evaluated(query, lambda: evaluate_instant(query, self._remembered(), at_ms))
 
     def over(self, query: str, start_ms: int, end_ms: int, step_ms: int) -> Result:
         """Evaluate at each step from start to end, both included. Raises: as `instant`; UsageError: too many steps."""
@@ -77,15 +79,17 @@ class Expressions:
             raise UsageError(f"{n_steps} steps, of at most {MAX_STEPS}; give a longer --step or a shorter --range")
         from rondo_promql import evaluate
 
-        return _evaluated(query, lambda: evaluate(query, self.source, start_ms, end_ms, step_ms))
+        return _evaluated(query, lambda: evaluate(query, self._remembered(), start_ms, end_ms, step_ms))
 
-    def why_nothing(self, query: str) -> list[str]:
-        """Say of each selector of an expression that chooses no series of a name why, and which ones are near."""
-        from rondo_core.read import why_unmatched
-        from rondo_promql import parse_query, selectors_of
+    def why_nothing(self) -> list[str]:
+        """Say of the last expression, which gave nothing, which names are near, or when its series have samples."""
+        return self._reads.why_empty() if self._reads is not None else []
 
-        found = [why_unmatched(self.source, each.matchers) for each in selectors_of(parse_query(query))]
-        return list(dict.fromkeys(str(each) for each in found if each is not None))
+    def _remembered(self) -> RememberedReads:
+        from rondo_core.read import RememberedReads
+
+        self._reads = RememberedReads(self.source)
+        return self._reads
 
     def end_ms(self) -> int:
         """Give the present where a process writes a store; else when the newest sample was, 0 if there is none.
@@ -145,12 +149,15 @@ def step_ms(step_ns: int | None) -> int:
 
 
 @contextmanager
-def expressions_over(path: Path) -> Iterator[Expressions]:
+def expressions_over(path: Path, choice: StoreChoice | None = None) -> Iterator[Expressions]:
     """Open a store or a directory of stores for expressions; at the end say which stores were left out.
 
-    Raises: as `open_source`.
+    Args: `choice`: only these of a directory. Raises: as `open_source`.
     """
-    with closing(Expressions(path)) as expressions:
+    from rondo_core.read import open_source
+
+    opened = None if choice is None else partial(open_source, choice=choice)
+    with closing(Expressions(path, opened)) as expressions:
         try:
             yield expressions
         finally:

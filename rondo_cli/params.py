@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,10 +13,29 @@ from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.model import META_FILE, canonical_labels, is_directory, is_there
 from rondo_core.units import parse_duration_ns
 
+if TYPE_CHECKING:
+    from rondo_core.read import StoreChoice
+
 # What lies there, and whether it may be read, whoever opens it says best.
 PATH = click.Path(path_type=Path, readable=False)
 STORE = click.argument("store", type=PATH)
+LAST = click.option(
+    "--last", type=click.IntRange(1), default=None, metavar="N", help="Of a directory: the N stores that began last."
+)
+JOB = click.option(
+    "--job", default="", metavar="NAME", help="Of a directory: stores of this writer, or job of rondo run; * is any."
+)
 _SHOWN = 5
+
+
+def store_choice(path: Path, last: int | None, job: str) -> StoreChoice:
+    """Give which stores are asked. Raises: UsageError: the path is a store, of which there is one."""
+    from rondo_core.read import StoreChoice
+
+    choice = StoreChoice(last or 0, job)
+    if choice and is_there(path / META_FILE):
+        raise UsageError(f"{path}: one store, and --{'last' if last else 'job'} is of a directory; leave it out")
+    return choice
 
 
 def stores_below(path: Path) -> list[Path]:

@@ -13,7 +13,7 @@ import click
 
 from rondo_cli import render
 from rondo_cli.answers import show_answer
-from rondo_cli.params import STORE, Duration
+from rondo_cli.params import JOB, LAST, STORE, Duration, store_choice
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RangeError, StoreError, UsageError, one_line
@@ -22,7 +22,7 @@ from rondo_core.units import format_instant, parse_zone
 
 if TYPE_CHECKING:
     from rondo_core import Range
-    from rondo_core.read import SeriesData, StoreReader, StoresReader
+    from rondo_core.read import SeriesData, StoreChoice, StoreReader, StoresReader
     from rondo_core.storage import Event
 
 _FOLLOWED = "10s"
@@ -38,6 +38,8 @@ _INTERRUPTED = 130
 )
 @click.option("--step", type=Duration(), help="With --promql: the time between two points; by default as fits.")
 @click.option("--at", help="With --promql: one instant, or how long before the end: -3m; without --range: the end.")
+@LAST
+@JOB
 @click.option("--tier", default="auto", show_default=True, help="A tier's number; auto: the finest that has each part.")
 @click.option("--fn", default=None, help="Consolidator: avg, min, max, sum, count, first, last, rate, increase ...")
 @click.option("--agg", is_flag=True, help="One value for the whole range; equal series of several stores are one.")
@@ -58,6 +60,8 @@ def command(
     span: str | None,
     step: int | None,
     at: str | None,
+    last: int | None,
+    job: str,
     tier: str,
     fn: str | None,
     agg: bool,
@@ -81,20 +85,22 @@ def command(
     rondo query demo.rondo vmm_rss_bytes --range 2h..1h --tier 1 --fn max --format csv
     rondo query demo.rondo vmm_rss_bytes --tier 1 --coverage --xff 0.5
     rondo query workers --promql 'sum by (route) (rate(http_requests_total[1m]))' --range 15m --step 1s
+    rondo query lives --last 5 --job nightly --promql 'max_over_time(job_memory_peak_bytes[1d])'
     rondo query demo.rondo vmm_uptime_seconds --range 2026-11-23T12:00..2026-11-23T12:05 --tz Europe/Berlin
     rondo query demo.rondo vcpu_exits_total --fn rate --follow
     """
-    zone = shown_zone(tz)
+    zone, choice = shown_zone(tz), store_choice(store, last, job)
     if expression is not None:
-        show_answer(store, expression, span, step, at, form, zone)
+        show_answer(store, choice, expression, span, step, at, form, zone)
         return None
     if step is not None or at is not None:
         raise UsageError(f"--{'step' if at is None else 'at'}: only with --promql; a selector has the points of a tier")
-    return _select(store, selector, span, tier, fn, agg, coverage, xff, is_open, zone, follow, form)
+    return _select(store, choice, selector, span, tier, fn, agg, coverage, xff, is_open, zone, follow, form)
 
 
 def _select(
     store: Path,
+    choice: StoreChoice,
     selector: str | None,
     span: str | None,
     tier: str,
@@ -117,10 +123,10 @@ def _select(
         raise UsageError(f"--follow: shows points as they come; leave out {'--agg' if agg else '--format plot'}")
     if follow:
         query = {"selector": selector, "tier": tier, "fn": fn, "xff": xff}
-        return _follow(store, asked, query, form, zone, coverage=coverage)
+        return _follow(store, choice, asked, query, form, zone, coverage=coverage)
     from rondo_core.read import open_reader
 
-    with open_reader(store) as reader:
+    with open_reader(store, choice) as reader:
         now_ns = _anchor(reader, zone) if asked.is_relative else None
         try:
             found = reader.query(selector, asked, tier=tier, fn=fn, now_ns=now_ns, xff=xff, agg=agg, open=is_open)
@@ -157,7 +163,7 @@ def shown_zone(asked: str | None) -> dt.tzinfo:
 
 
 def _follow(
-    store: Path, asked: Range, query: dict[str, Any], form: str, zone: dt.tzinfo, *, coverage: bool
+    store: Path, choice: StoreChoice, asked: Range, query: dict[str, Any], form: str, zone: dt.tzinfo, *, coverage: bool
 ) -> int | None:
     """Show points as they come; give the status of an interrupt, which is how this is ended by hand."""
     from rondo_cli.follow import CSV_HEAD, LiveQuery, as_lines, follow
@@ -168,7 +174,8 @@ def _follow(
         data(CSV_HEAD)
     left_out: set[str] = set()
     try:
-        for fresh in follow(LiveQuery(asked, wall_ns, **query), lambda: open_reader(store), threading.Event().wait):
+        live = LiveQuery(asked, wall_ns, **query)
+        for fresh in follow(live, lambda: open_reader(store, choice), threading.Event().wait):
             if lines := as_lines(fresh, form, zone, coverage=coverage):
                 write("\n".join(lines))
             for error in sorted({*fresh.left_out} - left_out):

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import ALLOW_HOST, PATH, STORE
+from rondo_cli.params import ALLOW_HOST, JOB, LAST, PATH, STORE, store_choice
 from rondo_cli.printing import say
 from rondo_core.errors import LabelError, UsageError, make_logs_printable
 from rondo_core.model import canonical_labels
@@ -36,6 +36,8 @@ from rondo_web import HOST, PORT, check_installed, listen, read_token, tls_conte
     help="The label that has a store's name in PromQL, as dashboards want it: instance. "
     "Default: rondo_store, of a directory of stores.",
 )
+@LAST
+@JOB
 @click.option("--tls-cert", type=PATH, default=None, help="Speak HTTPS by this certificate, in PEM.")
 @click.option("--tls-key", type=PATH, default=None, help="Its key, where the file of the certificate has it not.")
 @click.option("--open", "opens", is_flag=True, help="Open it in a browser.")
@@ -46,6 +48,8 @@ def command(
     token_file: Path | None,
     names: tuple[str, ...],
     store_label: str,
+    last: int | None,
+    job: str,
     tls_cert: Path | None,
     tls_key: Path | None,
     opens: bool,
@@ -61,11 +65,12 @@ def command(
     \b
     rondo serve demo.rondo
     rondo serve demo.rondo --open
+    rondo serve lives --last 20 --job nightly
     curl 'http://127.0.0.1:9464/metrics/query?series=vcpu_exits_total{reason=io}&fn=rate'
     curl 127.0.0.1:9464/api/v1/query --data-urlencode 'query=sum by (reason)(rate(vcpu_exits_total[1m]))'
     """
     check_installed()
-    tls = tls_context(tls_cert, tls_key)
+    tls, choice = tls_context(tls_cert, tls_key), store_choice(store, last, job)
     with listen(host, port, token_file) as listening:
         token = read_token(token_file)
         from rondo_web import serve
@@ -78,6 +83,7 @@ def command(
             names=names,
             tls=tls,
             store_label=store_label,
+            choice=choice,
             on_open=partial(_opened, opens=opens),
         )
 

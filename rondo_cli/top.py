@@ -10,7 +10,7 @@ import click
 
 from rondo_cli import run_long
 from rondo_cli.expressions import NS_PER_MS, Expressions, expressions_over
-from rondo_cli.params import STORE, Duration
+from rondo_cli.params import JOB, LAST, STORE, Duration, store_choice
 from rondo_cli.printing import say
 from rondo_cli.terminal import STDOUT, keys_of_terminal, own_terminal, to_descriptor
 from rondo_cli.top_table import TopTable, TopView, frame, read_table
@@ -26,9 +26,19 @@ _ENTER, _LEAVE, _HOME, _BELOW = b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l"
 @click.option("--range", "span", type=Duration(), default="1m", show_default=True, help="What the sparklines show.")
 @click.option("--interval", type=Duration(), default="1s", show_default=True, help="How often it is looked at.")
 @click.option("--sort", "by", type=int, default=None, help="The column that sorts, from 1; 0: the labels.")
+@LAST
+@JOB
 @click.option("--once", is_flag=True, help="Print one table, and end; so it is too where output is no terminal.")
 def command(
-    store: Path, expressions: tuple[str, ...], at: str | None, span: int, interval: int, by: int | None, once: bool
+    store: Path,
+    expressions: tuple[str, ...],
+    at: str | None,
+    span: int,
+    interval: int,
+    by: int | None,
+    last: int | None,
+    job: str,
+    once: bool,
 ) -> None:
     """Show each EXPRESSION of PromQL as a column, series by series, with a sparkline of the one that sorts.
 
@@ -48,7 +58,7 @@ def command(
         raise UsageError(f"--sort {by}: there are columns 1 to {columns}; 0 sorts by the labels")
     # What has expressions is looked at for its largest; a list of all metrics for its names.
     view = TopView(sort=(1 if expressions else 0) if by is None else by)
-    with expressions_over(store) as opened:
+    with expressions_over(store, store_choice(store, last, job)) as opened:
         at_ms = None if at is None else opened.instant_of(at)
         table = _read(opened, expressions, at_ms, span)
         if once or not sys.stdout.isatty() or not own_terminal():

@@ -36,6 +36,7 @@ class Hint:
         note: called with a text that becomes one of the result's infos.
         takes_blocks: series with the same timestamps may be given as one: a list of as many labels, and values and
             weights float64 [series, n]. The engine may write into what is not read-only.
+        lookback_ms: how old a sample may be that an instant selector sees; a range has nothing to do with it.
     """
 
     func: str
@@ -44,6 +45,7 @@ class Hint:
     by: tuple[str, ...] | None
     note: Callable[[str], None]
     takes_blocks: bool = True
+    lookback_ms: int = 300_000
 
 
 class Source(Protocol):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from rondo_core.read import ALL_STORES, StoreChoice
 from rondo_web.application import application, by_port
 from rondo_web.http.access import AccessControl, allowed
 from rondo_web.http.connection import HEAD_S, MAX_CONNECTIONS, MAX_HEAD_BYTES, BoundedProtocol
@@ -37,13 +38,14 @@ def serve(
     names: Sequence[str] = (),
     tls: ssl.SSLContext | None = None,
     store_label: str = "",
+    choice: StoreChoice = ALL_STORES,
     on_open: Callable[[Path, str], object] | None = None,
 ) -> None:
     """Serve each store on its socket until SIGINT or SIGTERM.
 
     Args: `token`: what each request must carry; `names`: hosts that may be asked for, besides this machine's own;
-        `tls`: see `tls_context`; None: plain HTTP; `store_label`: see `ServedStore`; `on_open` is called with each
-            store and its URL when it is open.
+        `tls`: see `tls_context`; None: plain HTTP; `store_label`, `choice`: see `ServedStore`; `on_open` is called with
+            each store and its URL when it is open.
     Raises: StoreError: there is nothing to read.
     """
     with ExitStack() as stack:
@@ -51,7 +53,7 @@ def serve(
         workers = Workers()
         max_descriptors = _raise_descriptor_limit()
         for path, listening in places:
-            store = ServedStore(path, workers, store_label)
+            store = ServedStore(path, workers, store_label, choice)
             stack.callback(store.close)
             apps[listening.getsockname()[1]] = application(store)
             if on_open is not None:

@@ -157,11 +157,11 @@ def zeroes_ns(
     found = np.full(len(created_ns), -1, np.int64)
     if not len(starts_ns) or not len(created_ns) or int(created_ns.max()) < int(starts_ns[0]):
         return found
-    lengths = np.broadcast_to(intervals_ns, starts_ns.shape)
     row = starts_ns.searchsorted(created_ns, "right") - 1
     born = (row >= 0) & (created_ns > 0)
-    row = np.maximum(row, 0)
-    born &= (created_ns < starts_ns[row] + lengths[row]) & there[row, np.arange(len(created_ns))]
+    row[row < 0] = 0
+    lengths = intervals_ns if isinstance(intervals_ns, int) else intervals_ns[row]
+    born &= (created_ns < starts_ns[row] + lengths) & there[row, np.arange(len(created_ns))]
     for index in np.flatnonzero(born).tolist():
         found[index] = zero_ns(int(created_ns[index]), finest_ns)
     return found

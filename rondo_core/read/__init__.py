@@ -9,12 +9,16 @@ from rondo_core.lazy import names_of
 if TYPE_CHECKING:
     from rondo_core.read.budget import Budget as Budget
     from rondo_core.read.folded import still_counted as still_counted
+    from rondo_core.read.newest_stores import ALL_STORES as ALL_STORES
+    from rondo_core.read.newest_stores import NewestStores as NewestStores
+    from rondo_core.read.newest_stores import StoreChoice as StoreChoice
     from rondo_core.read.query import QueryResult as QueryResult
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.source import StoreSource as StoreSource
     from rondo_core.read.source_histograms import MAX_BUCKET_SCALE as MAX_BUCKET_SCALE
     from rondo_core.read.source_histograms import Cells as Cells
     from rondo_core.read.source_names import Choice as Choice
+    from rondo_core.read.source_notes import RememberedReads as RememberedReads
     from rondo_core.read.source_sketches import BucketTotals as BucketTotals
     from rondo_core.read.source_sketches import buckets_of as buckets_of
     from rondo_core.read.source_stores import StoresSource as StoresSource
@@ -33,11 +37,15 @@ _HOME = {
     "BucketTotals": "source_sketches",
     "Cells": "source_histograms",
     "Choice": "source_names",
+    "ALL_STORES": "newest_stores",
     "DirectoryScan": "stores",
+    "NewestStores": "newest_stores",
+    "StoreChoice": "newest_stores",
     "Budget": "budget",
     "LABEL": "stores",
     "MAX_BUCKET_SCALE": "source_histograms",
     "QueryResult": "query",
+    "RememberedReads": "source_notes",
     "SeriesData": "query",
     "StoreReader": "store_reader",
     "StoreSource": "source",

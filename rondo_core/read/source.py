@@ -13,7 +13,8 @@ import numpy as np
 
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.prometheus import BUCKETS, HISTOGRAM, NS_PER_MS, TYPES, Column, stale_ms
-from rondo_core.read.source_names import OF_GROWTH, Choice, Chosen, SourceMatcher, SourceNames
+from rondo_core.read.source_names import Choice, Chosen, SourceMatcher, SourceNames
+from rondo_core.read.source_notes import ReadNotes
 from rondo_core.read.source_sketches import BucketTotals, buckets_of, read_buckets, read_native
 from rondo_core.read.source_values import (
     FOR_EVER_NS,
@@ -30,14 +31,12 @@ from rondo_core.read.source_values import (
     zeroes_ms,
 )
 from rondo_core.storage.files import Closeable
-from rondo_core.units import format_duration
 
 if TYPE_CHECKING:
     from rondo_core.model.schema import Schema
     from rondo_core.read.budget import Budget
     from rondo_core.read.store_reader import View
 
-_WORTH_A_WORD = 0.1  # of the time that is asked for, where points are too far apart
 # Labels, timestamps_ms int64 [n], float64 [n] or histograms, and where a coarser tier answers weights, float64 [n]. To
 # whose hint `takes_blocks` series with the same timestamps may be one: a list of labels, and float64 [series, n].
 Selected = tuple[Any, ...]
@@ -79,13 +78,22 @@ class StoreSource(Closeable):
         Returns: (labels, timestamps_ms, values) for each series, `__name__` among the labels; see docs/querying.md.
         Raises: QueryLimitError: it is more than the `budget` allows; StoreError: the store cannot be read.
         """
-        view = self._view
+        view, span_ms = self._view, (start_ms, end_ms)
         view.refresh()
-        choice = Choice(matchers, getattr(hint, "func", "") or "")
-        chosen = view.names.choose(choice, self._winning)
-        lives = lives_of(view, None if self._clock is None else self._clock())
+        func = getattr(hint, "func", "") or ""
+        if self._winning:
+            choice = Choice(matchers, func)
+            chosen = view.names.choose(choice, self._winning)
+        else:
+            choice, chosen = view.names.choose_again(matchers, func)
+        lives = lives_of(view, None if self._clock is None else self._clock(), span_ms)
         buckets = list[BucketTotals]()
-        found = read_chosen(OpenRows(view, lives, self._budget), chosen, choice, (start_ms, end_ms), hint, buckets)
+        notes = ReadNotes.of(hint, func, span_ms)
+        blocks = bool(getattr(hint, "takes_blocks", False))
+        found = read_chosen(OpenRows(view, lives, self._budget), chosen, choice, notes, buckets, blocks=blocks)
+        if hint is not None and chosen:
+            for text in notes.texts():
+                hint.note(text)
         return [*found, *buckets_of(buckets, choice)] if buckets else found
 
     def series(self, matchers: Sequence[SourceMatcher] = ()) -> list[dict[str, str]]:
@@ -97,6 +105,12 @@ class StoreSource(Closeable):
         """Give the type, the help and the unit of each metric, by its name."""
         self._view.refresh()
         return metadata_of([self._view.names])
+
+    def sampled_ms(self, matchers: Sequence[SourceMatcher]) -> tuple[int, int] | None:
+        """Give between which instants the series that all matchers take may have samples, in ms; None: none has."""
+        self._view.refresh()
+        chosen = self._view.names.choose(Choice(matchers), self._winning)
+        return sampled_ms(OpenRows(self._view, Lives.unknown(), None), chosen)
 
     def oldest_ms(self) -> int | None:
         """Give the oldest instant that has a sample, in milliseconds since the epoch; None: none has."""
@@ -135,19 +149,49 @@ def metadata_of(several: Iterable[SourceNames]) -> dict[str, tuple[str, str, str
     return found
 
 
-def lives_of(view: View, now_ns: int | None) -> Lives:
-    """Find when the lives that a store recorded ended."""
+def lives_of(view: View, now_ns: int | None, span_ms: Bounds) -> Lives:
+    """Find when the lives that a store recorded ended, as far as that matters to a span of time.
+
+    Whether a process writes the store is not asked where the span is over and ends before the newest sample.
+    """
     newest_ns = view.newest_ns()
     runs = view.runs()
-    opened = np.array([run.opened_ns for run in runs[1:]], np.int64)
+    before = _newest_before(view, [run.opened_ns for run in runs[1:]]) if len(runs) > 1 else []
+    if now_ns is not None and span_ms[1] < newest_ns // NS_PER_MS and _is_over(view, span_ms[1], now_ns):
+        return Lives(np.array([stale_ms(each) for each in before], np.int64), FOR_EVER_NS)
+    closed_ns = view.closed_ns(now_ns)
+    newest = {*before, *([newest_ns] if closed_ns == FOR_EVER_NS and newest_ns else ())}
+    return Lives(np.array([stale_ms(each) for each in sorted(newest)], np.int64), closed_ns)
+
+
+def _newest_before(view: View, opened_ns: Sequence[int]) -> list[int]:
+    """Give the newest sample before each of the openings, ascending, each once; those without one have none."""
+    opened = np.array(opened_ns, np.int64)
     before = np.zeros(len(opened), np.int64)
-    for schema in view.meta.schemas if len(opened) else ():
+    for schema in view.meta.schemas:
         stamps = view.reader(schema.name).index().stamps
         at = stamps.searchsorted(opened)
         before[at > 0] = np.maximum(before[at > 0], stamps[at[at > 0] - 1])
-    closed_ns = view.closed_ns(now_ns)
-    newest = {*before[before > 0].tolist(), *([newest_ns] if closed_ns == FOR_EVER_NS and newest_ns else ())}
-    return Lives(np.array([stale_ms(each) for each in sorted(newest)], np.int64), closed_ns)
+    return sorted(set(before[before > 0].tolist()))
+
+
+def _is_over(view: View, end_ms: int, now_ns: int) -> bool:
+    """Say whether every bucket of every tier that has the instant, or one before it, is over."""
+    longest_ns = max(schema.tiers[-1].interval_ns for schema in view.meta.schemas)
+    return (end_ms + 1) * NS_PER_MS + 2 * longest_ns <= now_ns
+
+
+def sampled_ms(store: StoreRows, chosen: Iterable[Chosen]) -> tuple[int, int] | None:
+    """Give between which instants series of a store may have samples, in ms since the epoch; None: they have none."""
+    found = []
+    for name in {each.series.schema for each in chosen}:
+        if newest_ns := store.newest_ns(name):
+            declared = [each.series.created_ns for each in chosen if each.series.schema == name]
+            kept_ns = max(tier.retention_ns for tier in store.schema(name).tiers)
+            found.append((max(min(declared), newest_ns - kept_ns), newest_ns))
+    if not found:
+        return None
+    return min(first for first, _ in found) // NS_PER_MS, max(last for _, last in found) // NS_PER_MS
 
 
 class OpenRows:
@@ -161,6 +205,10 @@ class OpenRows:
         """Give a schema by its name."""
         return self._view.schema_query(name).schema
 
+    def newest_ns(self, schema: str) -> int:
+        """Give when the newest bucket of a schema begins, ns since the epoch; 0: there is none."""
+        return self._view.schema_query(schema).newest_ns()
+
     def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
         """Read statistics of a schema's series."""
         return read_rows(self._view.schema_query(schema), series, needs, span_ms, self.lives.closed_ns, self._budget)
@@ -170,51 +218,35 @@ def read_chosen(
     store: StoreRows,
     chosen: Sequence[Chosen],
     choice: Choice,
-    span_ms: Bounds,
-    hint: ReadHint | None,
+    notes: ReadNotes,
     buckets: list[BucketTotals],
+    *,
+    blocks: bool = False,
 ) -> list[Selected]:
     """Read the samples of a store's series that were chosen, those of equal columns together.
 
-    Args: `buckets` takes what classic buckets are made of, once all stores were read.
+    Args: `notes` has the span, and takes what is to be said of the read; `buckets` takes what classic buckets are made
+        of, once all stores were read; `blocks`: series with the same timestamps may be given as one.
     """
     groups: dict[tuple[str, Column], list[Chosen]] = {}
     for each in chosen:
         groups.setdefault((each.series.schema, each.column), []).append(each)
     found: list[Selected] = []
-    coarse: dict[int, int] = {}
-    for (_, column), several in groups.items():
+    for (schema, column), several in groups.items():
+        notes.finest_ns.add(store.schema(schema).tiers[0].interval_ns)
         if column == HISTOGRAM:
-            found += read_native(store, several, choice.func, span_ms, coarse)
+            found += read_native(store, several, choice.func, notes.span_ms, notes.coarse)
         elif column == BUCKETS:
-            buckets += read_buckets(store, several, span_ms, coarse)
+            buckets += read_buckets(store, several, notes.span_ms, notes.coarse)
         else:
-            blocks = bool(getattr(hint, "takes_blocks", False))
-            found += _read_samples(store, several, choice.func, span_ms, coarse, blocks=blocks)
-    if coarse and hint is not None:
-        hint.note(coarse_words(coarse))
-        range_ns, span_ns = getattr(hint, "range_ms", 0) * NS_PER_MS, (span_ms[1] - span_ms[0]) * NS_PER_MS
-        too_long = {length: covered for length, covered in coarse.items() if range_ns < 2 * length}
-        if choice.func in OF_GROWTH and sum(too_long.values()) > span_ns * _WORTH_A_WORD:
-            hint.note(short_range_words(choice.func, range_ns, max(too_long)))
+            found += _read_samples(store, several, choice.func, notes, blocks=blocks)
     return found
 
 
-def coarse_words(lengths_ns: Iterable[int]) -> str:
-    """Say that coarser tiers answered, and what they cannot tell."""
-    lengths = ", ".join(map(format_duration, sorted(lengths_ns)))
-    return f"older points stand for {lengths} each: they hold its last value, sums and extremes, not the time of each"
-
-
-def short_range_words(func: str, range_ns: int, length_ns: int) -> str:
-    """Say why a function of two points has no value where a range holds one of them at most."""
-    wanted, given, length = map(format_duration, (2 * length_ns, range_ns, length_ns))
-    return f"{func} needs two points: where these are {length} apart [{given}] may have none; give [{wanted}] or more"
-
-
 def _read_samples(
-    store: StoreRows, several: Sequence[Chosen], func: str, span_ms: Bounds, coarse: dict[int, int], *, blocks: bool
+    store: StoreRows, several: Sequence[Chosen], func: str, notes: ReadNotes, *, blocks: bool
 ) -> list[Selected]:
+    span_ms = notes.span_ms
     schema, column = store.schema(several[0].series.schema), several[0].column
     series = [each.series for each in several]
     needs = needs_for(schema, column, func)
@@ -223,16 +255,20 @@ def _read_samples(
     zeroes = zeroes_ms(series, rows, ~np.isnan(values), span_ms) if column.cumulative else None
     within = rows.between(*span_ms)
     kept = rows.rows(within)
-    coarse |= kept.coarse_ns()
+    if rows.coarse:
+        notes.coarse |= rows.coarse_ns(span_ms)
+    oldest_ns = int(rows.starts_ns[0]) if len(rows.starts_ns) else FOR_EVER_NS
+    if oldest_ns > notes.asked_ns:
+        notes.look_at_begin(schema, series, oldest_ns, store.newest_ns(schema.name))
     sampled = Sampled(kept.stamps_ms, values[within], weights_of(schema.kind, func, kept))
     del rows, kept, values  # what was read is not held beside both of its copies
     if zeroes is not None:
         sampled.add_zeroes(zeroes)
     sampled.end_lives(store.lives.within(span_ms))
     if blocks and (block := sampled.block()) is not None:
-        return [([each.labels for each in several], *block)]
+        return [([each.labels.copy() for each in several], *block)]
     found = []
     for index, each in enumerate(several):
         if (read := sampled.of(index)) is not None:
-            found.append((each.labels, *read))
+            found.append((each.labels.copy(), *read))
     return found

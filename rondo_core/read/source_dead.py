@@ -18,7 +18,7 @@ import numpy as np
 from rondo_core.errors import StoreError
 from rondo_core.model import layout
 from rondo_core.model.labels import Series
-from rondo_core.model.prometheus import stale_ms
+from rondo_core.model.prometheus import NS_PER_MS, stale_ms
 from rondo_core.model.schema import Schema
 from rondo_core.model.statistics import SKETCH
 from rondo_core.read.budget import Budget
@@ -152,6 +152,11 @@ class DeadRows:
         """Read a store, as much as the budget allows."""
         self._store, self._budget = store, budget
         self.lives, self.schema = store.lives, store.schema
+
+    def newest_ns(self, _schema: str) -> int:
+        """Give when the newest bucket of the store begins; see `StoreRows`."""
+        ends = self.lives.stale_ms
+        return (int(ends[-1]) - 1) * NS_PER_MS if len(ends) else 0
 
     def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
         """Read statistics of a schema's series."""

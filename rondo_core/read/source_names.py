@@ -18,6 +18,8 @@ OF_TOTALS = frozenset({"rate", "increase", "irate"})
 # Functions that need two points of a range.
 OF_GROWTH = OF_TOTALS | {"delta", "idelta", "deriv", "predict_linear"}
 _INDEXED = 16  # series of a name; of fewer each is looked at
+# Choices that a store remembers, how many series one of these may have, and characters of its matchers: 2 MiB at most.
+_CHOICES_KEPT, _SERIES_KEPT, _TEXT_KEPT = 32, 128, 512
 
 
 class SourceMatcher(Protocol):
@@ -108,6 +110,7 @@ class SourceNames:
         self._sent: dict[str, list[tuple[str, Column, list[Series]]]] = {}
         self._owners: dict[str, int] = {}
         self._by_value: dict[tuple[str, str, str], tuple[int, dict[str, list[Series]]]] = {}
+        self._choices: dict[tuple[str, ...], tuple[int, Choice, list[Chosen]]] = {}
 
     def declared_ns(self) -> list[int]:
         """Give when the oldest series was declared; nothing, where there is none, or where it is not known."""
@@ -121,6 +124,23 @@ class SourceNames:
         for (schema, name), series in tuple(self._groups.items()):
             for column in self._columns[schema]:
                 yield name, column, series
+
+    def choose_again(self, matchers: Sequence[SourceMatcher], func: str) -> tuple[Choice, list[Chosen]]:
+        """Choose as `choose` does, with no winning labels; what was chosen by equality is remembered.
+
+        Nobody may write to what is given.
+        """
+        key, n_series = _key(matchers, func), len(self._registry)
+        known = self._choices.get(key)
+        if known is not None and known[0] == n_series:
+            return known[1:]
+        choice = Choice(matchers, func)
+        chosen = self.choose(choice, {})
+        if key and len(chosen) <= _SERIES_KEPT:
+            if len(self._choices) >= _CHOICES_KEPT:
+                self._choices.clear()
+            self._choices[key] = n_series, choice, chosen
+        return choice, chosen
 
     def choose(self, choice: Choice, winning: Mapping[str, str]) -> list[Chosen]:
         """Give the series that are chosen, under labels that win over their own.
@@ -184,3 +204,14 @@ class SourceNames:
                         self._sent.setdefault(sent, []).append((series.name, column, several))
                         self._owners[sent] = self._owners.get(sent, 0) + (column != HISTOGRAM and not column.quantile)
                 several.append(series)
+
+
+def _key(matchers: Sequence[SourceMatcher], func: str) -> tuple[str, ...]:
+    """Tell a choice by equality from every other; empty: it is not worth remembering."""
+    key = [func]
+    for each in matchers:
+        operator = getattr(each, "op", "")
+        if operator not in {"=", "!="}:
+            return ()
+        key += (each.name, operator, getattr(each, "value", ""))
+    return tuple(key) if sum(map(len, key)) <= _TEXT_KEPT else ()

@@ -28,7 +28,7 @@ def read_native(
         there = ~np.isnan(sums) if running else cells.zeroes + cells.counts.sum(axis=1) > 0
         kept = np.flatnonzero(there[within]) + within.start
         stamps = rows.stamps_ms[kept]
-        coarse |= rows.rows(kept).coarse_ns()
+        coarse |= rows.coarse_ns(span_ms)
         extra = store.lives.within(span_ms)
         if zero_ms >= 0:
             extra = np.union1d(extra, [zero_ms])
@@ -38,7 +38,7 @@ def read_native(
         whole = np.insert(stamps, places, extra)
         ends = np.flatnonzero(np.isin(whole, store.lives.within(span_ms)))
         histograms = native(cells.rows(kept).with_empty(places), np.insert(sums[kept], places, 0.0), ends)
-        found.append((each.labels, whole, histograms))
+        found.append((each.labels.copy(), whole, histograms))
     return found
 
 
@@ -66,7 +66,7 @@ def read_buckets(
     """Read sketches as running totals, for `buckets_of` together with those of other stores."""
     for each, rows, cells, sums, zero_ms in _read(store, several, span_ms, MAX_BUCKET_SCALE, running=True):
         within = rows.between(*span_ms)
-        coarse |= rows.rows(within).coarse_ns()
+        coarse |= rows.coarse_ns(span_ms)
         there = ~np.isnan(sums[within])
         yield BucketTotals(
             each.labels, rows.stamps_ms[within], cells.rows(within), there, zero_ms, store.lives.within(span_ms)

@@ -14,11 +14,14 @@ from rondo_core.errors import OpenFilesError, QueryLimitError, StoreError, one_l
 from rondo_core.model import layout
 from rondo_core.model.prometheus import NS_PER_MS, sorted_labels
 from rondo_core.read.folded import still_counted
-from rondo_core.read.source import OpenRows, ReadHint, Selected, lives_of, metadata_of, read_chosen
+from rondo_core.read.newest_stores import ALL_STORES, NewestStores, StoreChoice
+from rondo_core.read.source import OpenRows, ReadHint, Selected, lives_of, metadata_of, read_chosen, sampled_ms
 from rondo_core.read.source_dead import DeadRows, DeadStore, KeptRows, version_of
 from rondo_core.read.source_histograms import SketchHistograms, joined
 from rondo_core.read.source_names import Choice, SourceMatcher, SourceNames
+from rondo_core.read.source_notes import ReadNotes
 from rondo_core.read.source_sketches import BucketTotals, buckets_of
+from rondo_core.read.source_values import Lives
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.files import Closeable
 from rondo_core.storage.lock import writer_pid
@@ -62,25 +65,33 @@ class StoresSource(Closeable):
         *,
         clock: Callable[[], int] = wall_ns,
         budget: Budget | None = None,
+        choice: StoreChoice = ALL_STORES,
     ) -> None:
         """Look at no store yet; `open_source` and `StoresReader.source` make one.
 
-        Args: `scan_directory` finds the stores; `label` is that which tells them apart; others: as `StoreSource`.
+        Args: `scan_directory` finds the stores; `label` is that which tells them apart; `choice`: which of them are
+            asked; others: as `StoreSource`.
         """
         self.path, self._scan_directory, self._label = Path(directory), scan_directory, label
         self.errors: list[str] = []
         self.unread: list[str] = []
         self._clock, self._budget = clock, budget
+        self._choices = [choice] if choice else []
+        self._newest = NewestStores()
         self._kept = KeptRows()
         self._dead: dict[Path, DeadStore] = {}
         self._open: dict[Path, StoreReader] = {}
         self._lock = threading.RLock()
 
-    def with_budget(self, budget: Budget | None) -> StoresSource:
-        """Give the same source for one query that may read so much; what is known of the stores is shared."""
+    def with_budget(self, budget: Budget | None, choice: StoreChoice = ALL_STORES) -> StoresSource:
+        """Give the same source for one query that may read so much; what is known of the stores is shared.
+
+        Args: `choice`: which stores it asks, of those that this one does.
+        """
         other = StoresSource.__new__(StoresSource)
         other.__dict__.update(self.__dict__)
         other._budget = budget  # noqa: SLF001 - of the same class
+        other._choices = [*self._choices, choice] if choice else self._choices  # noqa: SLF001
         return other
 
     def select(
@@ -90,8 +101,9 @@ class StoresSource(Closeable):
 
         Series of several stores that are told apart by no label are one. Raises: as `StoreSource.select`.
         """
-        notes = _Notes(getattr(hint, "func", "") or "", getattr(hint, "range_ms", 0))
-        choice, span, found = Choice(matchers, notes.func), (start_ms, end_ms), list[Selected]()
+        span, found = (start_ms, end_ms), list[Selected]()
+        choice = Choice(matchers, getattr(hint, "func", "") or "")
+        notes = ReadNotes.of(hint, choice.func, span)
         now_ns = self._clock()
         buckets = list[BucketTotals]()
         apart, shared = set[tuple[tuple[str, str], ...]](), False
@@ -109,12 +121,12 @@ class StoresSource(Closeable):
             if isinstance(store, DeadStore):
                 rows: DeadRows | OpenRows = DeadRows(store, self._budget)
             else:
-                rows = OpenRows(store, lives_of(store, now_ns), self._budget)
-            found.extend(read_chosen(rows, chosen, choice, span, notes, buckets))
+                rows = OpenRows(store, lives_of(store, now_ns, span), self._budget)
+            found.extend(read_chosen(rows, chosen, choice, notes, buckets))
 
         self._each(read)
-        if notes.texts and hint is not None:
-            for text in notes.texts:
+        if hint is not None:
+            for text in notes.texts():
                 hint.note(text)
         found += buckets_of(buckets, choice) if buckets else ()
         return _merged(found) if shared else found
@@ -130,6 +142,22 @@ class StoresSource(Closeable):
         names = list[SourceNames]()
         self._each(lambda _, store, __: names.append(store.names))
         return metadata_of(names)
+
+    def sampled_ms(self, matchers: Sequence[SourceMatcher]) -> tuple[int, int] | None:
+        """Give between which instants series of any store may have samples; see `StoreSource.sampled_ms`."""
+        choice, found = Choice(matchers), list[tuple[int, int]]()
+
+        def look(_: str, store: DeadStore | StoreReader, labels: dict[str, str]) -> None:
+            chosen = store.names.choose(choice, labels)
+            if isinstance(store, DeadStore):
+                rows: DeadRows | OpenRows = DeadRows(store, None)
+            else:
+                rows = OpenRows(store, Lives.unknown(), None)
+            if chosen and (bounds := sampled_ms(rows, chosen)) is not None:
+                found.append(bounds)
+
+        self._each(look)
+        return (min(first for first, _ in found), max(last for _, last in found)) if found else None
 
     def oldest_ms(self) -> int | None:
         """Give when the oldest series of any store was declared, in milliseconds since the epoch; None: there is none.
@@ -155,7 +183,8 @@ class StoresSource(Closeable):
 
     def is_live(self) -> bool:
         """Say whether a process writes one of the stores."""
-        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in self._scan_directory(self.path).stores)
+        chosen = self._chosen(self._scan_directory(self.path).stores)
+        return any(writer_pid(path / layout.LOCK_FILE) is not None for path in chosen)
 
     def is_outdated(self) -> bool:
         """Say that it is not: each question is asked of the stores that are there."""
@@ -165,12 +194,12 @@ class StoresSource(Closeable):
         """Call with each store that is there by now, its name and the labels that tell it from the others."""
         with self._lock:
             below = self._scan_directory(self.path)
-            self.errors, self.unread = below.errors + below.passed, []
+            self.errors, self.unread = below.errors + below.passed, list(below.errors)
             paths = still_counted(below.stores, self.errors)
             there = set(paths)
             for path in [each for each in self._dead if each not in there]:
                 del self._dead[path]
-            for path in paths:
+            for path in self._chosen(paths):
                 name = layout.store_name(path, self.path, self._label)
                 try:
                     store = self._store(path)
@@ -181,6 +210,11 @@ class StoresSource(Closeable):
                 except (StoreError, OSError, ValueError) as error:
                     self.errors.append(one_line(error))
                     self.unread.append(self.errors[-1])
+
+    def _chosen(self, paths: Sequence[Path]) -> Sequence[Path]:
+        for choice in self._choices:
+            paths = self._newest.choose(choice, paths)
+        return paths
 
     def _store(self, path: Path) -> DeadStore | StoreReader:
         version = version_of(path)
@@ -214,16 +248,6 @@ class StoresSource(Closeable):
     def __repr__(self) -> str:
         """Say where it is."""
         return f"<StoresSource {self.path}>"
-
-
-class _Notes:
-    """What was noted of many stores, each text once."""
-
-    def __init__(self, func: str, range_ms: int) -> None:
-        self.func, self.range_ms, self.texts = func, range_ms, dict[str, None]()
-
-    def note(self, text: str, /) -> None:
-        self.texts[text] = None
 
 
 def _merged(found: list[Selected]) -> list[Selected]:

@@ -47,6 +47,11 @@ class Lives:
     stale_ms: NDArray[np.int64]
     closed_ns: int
 
+    @classmethod
+    def unknown(cls) -> Lives:
+        """Give what is known of lives that no one asks about."""
+        return cls(np.empty(0, np.int64), FOR_EVER_NS)
+
     def reach(self, start_ms: int) -> bool:
         """Say whether a dead store's last life ended at an instant or after it."""
         return bool(len(self.stale_ms)) and int(self.stale_ms[-1]) >= start_ms
@@ -63,6 +68,9 @@ class StoreRows(Protocol):
 
     def schema(self, name: str) -> Schema:
         """Give a schema by its name."""
+
+    def newest_ns(self, schema: str) -> int:
+        """Give when the newest bucket begins in which a schema may have a sample, ns since the epoch; 0: none."""
 
     def read(self, schema: str, series: Sequence[Series], needs: Needs, span_ms: Bounds) -> StitchedRows:
         """Read statistics of a schema's series; see `read_rows`. Raises: QueryLimitError; StoreError."""
@@ -103,11 +111,14 @@ class StitchedRows:
         """Give the places of the rows that are neither before the start nor after the end."""
         return slice(*self.stamps_ms.searchsorted((start_ms, end_ms + 1)).tolist())
 
-    def coarse_ns(self) -> dict[int, int]:
-        """Give the lengths of the buckets that coarser tiers gave, and how much time those of each length cover."""
+    def coarse_ns(self, span_ms: Bounds) -> dict[int, int]:
+        """Give the lengths of coarser tiers' buckets that overlap a span, and how much time those of each cover."""
         if not self.coarse:
             return {}
-        lengths, counts = np.unique(self.intervals_ns[self.intervals_ns > self.finest_ns], return_counts=True)
+        overlaps = self.starts_ns <= span_ms[1] * NS_PER_MS
+        overlaps &= self.starts_ns + self.intervals_ns > span_ms[0] * NS_PER_MS
+        overlaps &= self.intervals_ns > self.finest_ns
+        lengths, counts = np.unique(self.intervals_ns[overlaps], return_counts=True)
         return dict(zip(lengths.tolist(), (lengths * counts).tolist(), strict=True))
 
 
@@ -123,11 +134,13 @@ def read_rows(
     span = Range(max(0, first * NS_PER_MS - finest_ns), (last + 1) * NS_PER_MS + finest_ns)
     plan = query.plan(series, None, _unread_consolidator(needs), by_series=True)
     starts, intervals, statistics = query.statistics(plan, span, budget)
-    coarse = bool((intervals > finest_ns).any())
-    ends = starts + intervals
-    stamps_ms = ((ends - finest_ns) if coarse else starts) // NS_PER_MS
+    # Where all lengths are one number in memory they are those of the finest tier; see `rows.Index`.
+    coarse = intervals.strides != (0,) and bool((intervals > finest_ns).any())
+    stamps_ms = (starts + intervals - finest_ns if coarse else starts) // NS_PER_MS
     rows = StitchedRows(stamps_ms, starts, intervals, statistics, finest_ns, coarse)
-    return rows.rows(slice(0, int(ends.searchsorted(closed_ns, "right"))))
+    if not len(starts) or int(starts[-1]) + int(intervals[-1]) <= closed_ns:
+        return rows
+    return rows.rows(slice(0, int((starts + intervals).searchsorted(closed_ns, "right"))))
 
 
 @lru_cache(64)
@@ -198,7 +211,8 @@ class Sampled:
         has = np.flatnonzero(zeroes_ms >= 0)
         if len(has):
             given = self.values
-            self._widen(np.unique(zeroes_ms[has]))
+            zeroes = zeroes_ms[has]
+            self._widen(zeroes[:1] if (zeroes == zeroes[0]).all() else np.unique(zeroes))
             at = self.stamps_ms.searchsorted(zeroes_ms[has])
             free = ~self.there[has, at]
             if self.values is given:
@@ -225,9 +239,9 @@ class Sampled:
             place = int(self.stamps_ms.searchsorted(stamps_ms[0]))
             if place < len(self.stamps_ms) and self.stamps_ms[place] == stamps_ms[0]:
                 return
-            self.values, self.there = np.insert(self.values, place, np.nan, 1), np.insert(self.there, place, False, 1)
-            self.weights = None if self.weights is None else np.insert(self.weights, place, 1.0, 1)
-            self.stamps_ms = np.insert(self.stamps_ms, place, stamps_ms)
+            self.values, self.there = _inserted(self.values, place, np.nan), _inserted(self.there, place, False)
+            self.weights = None if self.weights is None else _inserted(self.weights, place, 1.0)
+            self.stamps_ms = _inserted(self.stamps_ms, place, stamps_ms[0])
             return
         whole = np.union1d(self.stamps_ms, stamps_ms)
         if len(whole) == len(self.stamps_ms):
@@ -262,6 +276,13 @@ class Sampled:
         return (stamps, values) if weights is None else (stamps, values, weights)
 
 
+def _inserted(array: NDArray[Any], place: int, value: Any) -> NDArray[Any]:
+    """Copy an array with one more place in its last dimension: `np.insert` for one, at a tenth of its time."""
+    whole = np.empty((*array.shape[:-1], array.shape[-1] + 1), array.dtype)
+    whole[..., :place], whole[..., place], whole[..., place + 1 :] = array[..., :place], value, array[..., place:]
+    return whole
+
+
 def zeroes_ms(
     series: Sequence[Series], rows: StitchedRows, there: NDArray[np.bool_], span_ms: Bounds
 ) -> NDArray[np.int64]:
@@ -271,5 +292,5 @@ def zeroes_ms(
     """
     created = np.fromiter((each.created_ns for each in series), np.int64, len(series))
     zeroes = zeroes_ns(created, rows.starts_ns, rows.intervals_ns, rows.finest_ns, there)
-    found = np.where(zeroes >= 0, zeroes // NS_PER_MS, -1)
-    return np.where((found >= span_ms[0]) & (found <= span_ms[1]), found, -1)
+    found = zeroes // NS_PER_MS  # -1 where it is -1
+    return np.where((found >= max(0, span_ms[0])) & (found <= span_ms[1]), found, -1)

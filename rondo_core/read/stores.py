@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
-from rondo_core.clock import wall_ns
+from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import OpenFilesError, RondoError, StoreError, StoreNotFoundError, one_line, printable
 from rondo_core.model import layout
 from rondo_core.model.labels import Series, overridden
@@ -27,6 +27,7 @@ from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.read.aggregate import Aggregate, over_series
 from rondo_core.read.budget import Budget
 from rondo_core.read.folded import ended_stores, marks_of, still_counted
+from rondo_core.read.newest_stores import ALL_STORES, NewestStores, StoreChoice
 from rondo_core.read.query import QueryResult
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.events import Event
@@ -181,13 +182,13 @@ class StoresReader(Closeable):
     What cannot be read is left out and stands in `errors`, as does what was passed over. Threads may share it.
     """
 
-    def __init__(self, directory: str | Path) -> None:
-        """Open each of them once.
+    def __init__(self, directory: str | Path, choice: StoreChoice = ALL_STORES) -> None:
+        """Open each of them once. Args: `choice`: only these.
 
         Raises: StoreNotFoundError: there is none below the directory, or no such directory; OpenFilesError: not even
             one of them at a time can be opened, since other files are.
         """
-        self.path = Path(directory)
+        self.path, self._choice = Path(directory), choice
         self._odd, self._failed = list[str](), dict[str, str]()
         self._open: OrderedDict[str, _Opened] = OrderedDict()
         self._lock = threading.Lock()
@@ -213,7 +214,7 @@ class StoresReader(Closeable):
         self._odd, self._failed = scan.errors + scan.passed, {}
         self._ended = ended_stores(scan.stores)
         self._marks = marks_of(self._ended)
-        counts = still_counted(scan.stores, self._odd)
+        counts = NewestStores().choose(self._choice, still_counted(scan.stores, self._odd))
         self.paths = {str(path.relative_to(self.path)): path for path in counts}
         readable = {name for name, _ in self.opened()}
         self.paths = {name: path for name, path in self.paths.items() if name in readable}
@@ -464,26 +465,26 @@ class _Opened:
 
 
 def open_source(
-    path: str | Path, *, clock: Callable[[], int] = wall_ns, budget: Budget | None = None
+    path: str | Path, *, clock: Clock = wall_ns, budget: Budget | None = None, choice: StoreChoice = ALL_STORES
 ) -> StoreSource | StoresSource:
     """Open the store at `path`, or a directory of stores, as a source of PromQL, to be closed.
 
-    Args: as `StoreSource`.
+    Args: `choice`: only these stores of a directory; others: as `StoreSource`.
     Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
     """
     if not _holds_stores(Path(path)):
         return StoreReader(path).source(clock=clock, budget=budget)
     from rondo_core.read.source_stores import StoresSource
 
-    return StoresSource(path, scan_directory, LABEL, clock=clock, budget=budget)
+    return StoresSource(path, scan_directory, LABEL, clock=clock, budget=budget, choice=choice)
 
 
-def open_reader(path: str | Path) -> StoreReader | StoresReader:
-    """Open the store at `path`, or, where it is a directory of stores, all of them.
+def open_reader(path: str | Path, choice: StoreChoice = ALL_STORES) -> StoreReader | StoresReader:
+    """Open the store at `path`, or, where it is a directory of stores, those of the choice.
 
     Raises: as StoreReader and StoresReader.
     """
-    return StoresReader(path) if _holds_stores(Path(path)) else StoreReader(path)
+    return StoresReader(path, choice) if _holds_stores(Path(path)) else StoreReader(path)
 
 
 def _holds_stores(root: Path) -> bool:

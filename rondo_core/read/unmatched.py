@@ -42,30 +42,51 @@ def no_such_series(selector: Selector, series: Iterable[Series]) -> UnknownSerie
     return UnknownSeriesError(selector.text, (), _why(selector, named))
 
 
-def why_unmatched(source: _Source, matchers: Sequence[SourceMatcher]) -> UnknownSeriesError | None:
-    """Make the error for matchers of PromQL that take no series of a source, which no one has to raise; None: they do.
-
-    Of matchers without a name nothing is said: that would be a look at every label of every series.
-    """
+def matchers_text(matchers: Sequence[SourceMatcher]) -> str:
+    """Write matchers as PromQL has them."""
     given = [(each.name, getattr(each, "op", ""), getattr(each, "value", "")) for each in matchers]
-    names = [value for key, op, value in given if key == NAME_KEY and op == "="]
-    if not names or source.series(matchers):
-        return None
-    rest = [(key, op, value) for key, op, value in given if key != NAME_KEY]
+    name = next((value for key, op, value in given if key == NAME_KEY and op == "="), "")
+    rest = [each for each in given if each != (NAME_KEY, "=", name)]
     conditions = ",".join(f"{key}{op}{json.dumps(value, ensure_ascii=False)}" for key, op, value in rest)
-    text = names[0] + (f"{{{conditions}}}" if rest else "")
-    named = source.series([each for each in matchers if each.name == NAME_KEY])[:_COMPARED]
+    return name + (f"{{{conditions}}}" if rest else "")
+
+
+def why_unmatched(source: _Source, matchers: Sequence[SourceMatcher]) -> UnknownSeriesError | None:
+    """Make the error, which no one has to raise, for matchers of PromQL that take no series; None: they take some."""
+    if source.series(matchers):
+        return None
+    text = matchers_text(matchers)
+    names = [each for each in matchers if each.name == NAME_KEY]
+    name = next((getattr(each, "value", "") for each in names if getattr(each, "op", "") == "="), "")
+    if name:
+        named = source.series(names)[:_COMPARED]
+    else:
+        taken = [each for each in sorted(source.metadata())[:_COMPARED] if all(test.matches(each) for test in names)]
+        named = [each for found in taken[:_SHOWN] for each in source.series([*names, _Named(found)])][:_COMPARED]
     if not named:
         known = sorted(source.metadata())[:_COMPARED]
-        if names[0] in known:  # of what is served, though not of what may be asked for now
+        if name in known:  # of what is served, though not of what may be asked for now
             return None
-        return UnknownSeriesError(text, tuple(_near(names[0], known, 3) or known[:3]))
-    tests = [each.matches for each in matchers if each.name != NAME_KEY]
-    asked = tuple(Matcher(*each, test) for each, test in zip(rest, tests, strict=True))
+        wanted = name or next((getattr(each, "value", "") for each in names), "")
+        return UnknownSeriesError(text, tuple(_near(wanted, known, 3) or known[:3]))
+    others = [each for each in matchers if each.name != NAME_KEY]
+    asked = tuple(
+        Matcher(each.name, getattr(each, "op", ""), getattr(each, "value", ""), each.matches) for each in others
+    )
     series = [
-        Series(names[0], tuple((k, v) for k, v in each.items() if k != NAME_KEY), "gauge", "", 0) for each in named
+        Series(each[NAME_KEY], tuple((k, v) for k, v in each.items() if k != NAME_KEY), "gauge", "", 0)
+        for each in named
     ]
-    return UnknownSeriesError(text, (), _why(Selector(text, names[0], asked), series))
+    return UnknownSeriesError(text, (), _why(Selector(text, name, asked), series))
+
+
+class _Named:
+    """The matcher of one metric's name."""
+
+    name, op = NAME_KEY, "="
+
+    def __init__(self, value: str) -> None:
+        self.value, self.matches = value, value.__eq__
 
 
 def _near(word: str, words: Sequence[str], most: int) -> list[str]:

@@ -44,8 +44,10 @@ def nameless(vector: Vector, *, strict: bool = False) -> Vector:
 def to_scalar(vector: Vector) -> Floats:
     """Give the value of the only series at each step; NaN where there are none or several."""
     floats = vector.float_rows()
+    if not floats.labels:
+        return np.full(floats.values.shape[1], np.nan)
     alone = floats.present.sum(axis=0) == 1
-    values = np.where(floats.present, floats.values, 0.0).sum(axis=0)
+    values = np.take_along_axis(floats.values, floats.present.argmax(axis=0)[None, :], axis=0)[0]
     return np.where(alone, values, np.nan)
 
 

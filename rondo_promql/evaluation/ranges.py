@@ -41,14 +41,19 @@ def read_range(
     n_times = max(0, (high - first) // step_ms + 1)
     context.budget.make(n_times)
     times = first + step_ms * np.arange(n_times, dtype=np.int64)
-    ends = np.searchsorted(moments, times, side="left")
-    times = times[moments[np.minimum(ends, len(moments) - 1)] - node.range_ms < times]
+    times = within_windows(times, moments, node.range_ms)
     if not len(times):
         return []
     inner = evaluate(node.inner, context.at_times(times, step_ms), Reader())
     blocks = blocks_of(inner, times)
     context.budget.read(int(inner.present.sum()))
     return blocks
+
+
+def within_windows(times: NDArray[np.int64], moments: NDArray[np.int64], range_ms: int) -> NDArray[np.int64]:
+    """Give the times that lie in a window that ends at one of the moments: what others hold nobody reads."""
+    ends = np.searchsorted(moments, times, side="left")
+    return times[moments[np.minimum(ends, len(moments) - 1)] - range_ms < times]
 
 
 def apply_range(

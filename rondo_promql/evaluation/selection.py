@@ -30,8 +30,9 @@ def select_blocks(selector: SeriesSelector, context: Context, reader: Reader) ->
     moments = context.moments(selector.moment)
     if not len(moments):
         return []
-    hint = Hint(reader.function, selector.range_ms, context.step_ms, reader.by, context.annotations.inform)
-    start_ms = int(moments[0]) - (selector.range_ms or context.lookback_ms) + 1  # moments never fall
+    inform, lookback_ms = context.annotations.inform, context.lookback_ms
+    hint = Hint(reader.function, selector.range_ms, context.step_ms, reader.by, inform, lookback_ms=lookback_ms)
+    start_ms = int(moments[0]) - (selector.range_ms or lookback_ms) + 1  # moments never fall
     context.budget.check()
     series = list(context.source.select(selector.matchers, start_ms, int(moments[-1]), hint))
     blocks, n_samples = read_series(series)

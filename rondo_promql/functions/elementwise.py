@@ -24,13 +24,21 @@ def _round(values: Floats, nearest: Floats | None = None) -> Floats:
 def _clamp_min(values: Floats, lowest: Floats) -> Floats:
     """Give the greater of both: NaN if either is, but infinity if the other one is that."""
     endless = np.isposinf(values) | np.isposinf(lowest)
-    return np.where(endless, np.inf, np.maximum(values, lowest))
+    below_zero = np.signbit(values) & np.signbit(lowest)  # of two zeros the positive one is the greater
+    greater = np.where(
+        values == lowest, np.copysign(values, np.where(below_zero, -1.0, 1.0)), np.maximum(values, lowest)
+    )
+    return np.where(endless, np.inf, greater)
 
 
 def _clamp_max(values: Floats, highest: Floats) -> Floats:
     """Give the lesser of both: NaN if either is, but minus infinity if the other one is that."""
     endless = np.isneginf(values) | np.isneginf(highest)
-    return np.where(endless, -np.inf, np.minimum(values, highest))
+    below_zero = np.signbit(values) | np.signbit(highest)  # of two zeros the negative one is the lesser
+    lesser = np.where(
+        values == highest, np.copysign(values, np.where(below_zero, -1.0, 1.0)), np.minimum(values, highest)
+    )
+    return np.where(endless, -np.inf, lesser)
 
 
 def _clamp(values: Floats, lowest: Floats, highest: Floats) -> Floats:

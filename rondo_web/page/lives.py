@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rondo_core.clock import wall_ns
 from rondo_core.errors import QueryLimitError, RondoError, UsageError, one_line
 from rondo_core.model import REGISTRY_FILE, RUNS_FILE, Series, store_name
-from rondo_core.read import scan_directory, still_counted
+from rondo_core.read import NewestStores, StoreChoice, scan_directory, still_counted
 from rondo_core.retention import Listed, look_at_store
 from rondo_core.storage import Meta, Registry, how_ended, outcome, read_meta
 from rondo_web.http.responses import PageResponse
+from rondo_web.prometheus.parameters import Parameters
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
 
@@ -42,21 +43,35 @@ class LifeDirectory:
         """Know none of them. Args: `label`: which has a life's name, where there are several."""
         self.path, self._label = path, label
         self._known: dict[Path, tuple[tuple[int, ...], ListedLife]] = {}
+        self._newest = NewestStores()
         self._lock = threading.Lock()
 
-    def find(self, left_out: list[str], limits: ReadLimits, *, directory: bool) -> list[ListedLife]:
-        """Look at every one, by name.
+    def find(
+        self,
+        left_out: list[str],
+        limits: ReadLimits,
+        *,
+        directory: bool,
+        choices: Sequence[StoreChoice] = (),
+        most: int = MAX_LIVES,
+    ) -> tuple[list[ListedLife], int]:
+        """Look at those that live and the newest of the others, and say how many there are.
 
-        Args: `left_out`: takes a line for each that could not be looked at; `directory`: whether the path is one.
+        Args: `left_out`: takes a line for each that could not be looked at; `directory`: whether the path is one;
+            `choices`: only these; `most`: how many are looked at.
         Raises: QueryLimitError: that takes longer than the limits allow; as `scan_directory`; where the path is a
             store, as `look_at_store`.
         """
         if not directory:
-            return [self._look(self.path, "")]
+            return [self._look(self.path, "")], 1
         scan = scan_directory(self.path)
         left_out += scan.errors + scan.passed
-        stores, found = still_counted(scan.stores, left_out), []
-        n_new = len(stores) - len(self._known)
+        every, found = still_counted(scan.stores, left_out), list[ListedLife]()
+        chosen = every
+        for choice in choices:
+            chosen = self._newest.choose(choice, chosen)
+        stores = self._newest.newest_first(chosen, most)
+        n_new = sum(path not in self._known for path in stores)
         if n_new > MAX_LOOKED_AT_ONCE and not limits.may_reopen:
             raise QueryLimitError(f"{n_new} stores that were not looked at yet; at most {MAX_LOOKED_AT_ONCE} at once")
         for path in stores:
@@ -65,9 +80,9 @@ class LifeDirectory:
             except (RondoError, OSError, ValueError) as error:
                 left_out.append(one_line(error))
         with self._lock:
-            there = {life.listed.path for life in found}
+            there = set(every)
             self._known = {path: known for path, known in self._known.items() if path in there}
-        return found
+        return found, len(chosen)
 
     def one(self, name: str, *, directory: bool) -> ListedLife:
         """Look at the one of this name, its path below the directory; empty: at the only one.
@@ -103,18 +118,24 @@ class LifeDirectory:
         return life
 
 
-def lives(known: LifeDirectory, store: ServedStore, _request: Request, limits: ReadLimits) -> PageResponse:
-    """Give the lives, the living first and then the newest, and a line for each store that could not be read."""
+def lives(known: LifeDirectory, store: ServedStore, request: Request, limits: ReadLimits) -> PageResponse:
+    """Give the lives, the living first and then the newest, and a line for each store that could not be read.
+
+    Its parameters are `limit`, how many; `last` and `job`, of which; see `StoreChoice`.
+    """
+    asked = Parameters(request.scope["query_string"])
+    choices = store.choice, StoreChoice(asked.limit("last"), asked.text("job"))
+    most = min(asked.limit() or MAX_LIVES, MAX_LIVES)
     left_out: list[str] = []
-    found = known.find(left_out, limits, directory=store.is_directory())
+    found, n_lives = known.find(left_out, limits, directory=store.is_directory(), choices=choices, most=most)
     limits.check_series(len(found))
     found.sort(key=lambda life: (life.facts["outcome"] != "live", -(life.facts["start_ms"] or 0), life.facts["name"]))
     told = {
         "place": known.path.resolve().name,
         "directory": store.is_directory(),
         "now_ms": wall_ns() // NS_PER_MS,
-        "n_lives": len(found),
-        "lives": [life.facts for life in found[:MAX_LIVES]],
+        "n_lives": n_lives,
+        "lives": [life.facts for life in found],
         "left_out": left_out,
     }
     return success(told)

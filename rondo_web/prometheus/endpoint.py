@@ -80,9 +80,15 @@ def page_of(store: ServedStore, page: ApiPage) -> Callable[[Request], Awaitable[
 
 def success(data: bytes, warnings: Sequence[str] = (), infos: Sequence[str] = ()) -> PageResponse:
     """Give the answer that something went well. Args: `data`: JSON."""
-    told = [(name, list(texts)[:_MAX_TOLD]) for name, texts in (("warnings", warnings), ("infos", infos)) if texts]
+    told = [(name, _first(texts)) for name, texts in (("warnings", warnings), ("infos", infos)) if texts]
     notes = b"".join(b',"%b":%b' % (name.encode(), orjson.dumps(texts)) for name, texts in told)
     return PageResponse(b'{"status":"success","data":%b%b}' % (data, notes), JSON)
+
+
+def _first(texts: Sequence[str]) -> list[str]:
+    """Give the first of many lines, and how many more there are."""
+    more = len(texts) - _MAX_TOLD
+    return [*texts[:_MAX_TOLD], f"and {more} more"] if more > 0 else list(texts)
 
 
 def success_of(data: Any, warnings: Sequence[str] = ()) -> PageResponse:

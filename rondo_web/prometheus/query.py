@@ -11,27 +11,25 @@ from rondo_web.http.responses import PageResponse
 from rondo_web.prometheus.endpoint import ApiRequest, success, success_of
 from rondo_web.prometheus.expression import checked, parsed, tree_of, within_range
 from rondo_web.prometheus.parameters import now_ms
-from rondo_web.prometheus.selection import evaluated, why_nothing
+from rondo_web.prometheus.selection import evaluated
 from rondo_web.prometheus.values import matrix_json, point, seconds, vector_json
 
 
 def query(asked: ApiRequest) -> PageResponse:
     """PageResponse an expression at an instant."""
     expression, at_ms = checked(asked.parameters.text("query")), asked.parameters.instant_ms("time", now_ms())
-    return _result_json(asked, expression, evaluated(asked, expression, at_ms), at_ms)
+    return _result_json(asked, *evaluated(asked, expression, at_ms), at_ms)
 
 
 def query_range(asked: ApiRequest) -> PageResponse:
     """PageResponse an expression at each step of a range."""
     steps = asked.parameters.steps_ms()
     expression = checked(asked.parameters.text("query"))
-    return _result_json(asked, expression, evaluated(asked, expression, *steps), 0)
+    return _result_json(asked, *evaluated(asked, expression, *steps), 0)
 
 
-def _result_json(asked: ApiRequest, expression: str, result: Any, at_ms: int) -> PageResponse:
-    found, warnings, infos = result.plain(), list(result.warnings), list(result.infos)
-    if result.kind in {"vector", "matrix"} and not found:
-        infos += why_nothing(asked, expression)
+def _result_json(asked: ApiRequest, result: Any, reasons: list[str], at_ms: int) -> PageResponse:
+    found, warnings, infos = result.plain(), list(result.warnings), [*result.infos, *reasons]
     limit = asked.parameters.limit()
     if result.kind in {"vector", "matrix"} and 0 < limit < len(found):
         found = found[:limit]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import attrs
 
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import QueryLimitError, UsageError
-from rondo_core.read import Budget, StoreReader, why_unmatched
+from rondo_core.read import Budget, RememberedReads, StoreChoice, StoreReader
 from rondo_promql import (
     LOOKBACK_MS,
     LabelMatcher,
@@ -22,8 +22,6 @@ from rondo_promql import (
     evaluate,
     evaluate_instant,
     forget_parsed,
-    parse_query,
-    selectors_of,
 )
 from rondo_web.errors import BusyError, EvaluationError
 from rondo_web.prometheus.endpoint import ApiRequest
@@ -32,14 +30,13 @@ from rondo_web.reading.limits import LARGE, SMALL
 
 NAME, EXTRA = "__name__", "extra_label"
 NS_PER_MS = 1_000_000
-_SELECTORS_EXPLAINED = 4
 MAX_TIMEOUT_MS = LARGE.max_ns // NS_PER_MS
 
 
-def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
+def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> tuple[Any, list[str]]:
     """PageResponse an expression: at an instant, or from a start to an end by a step.
 
-    Returns: the engine's result, see docs/promql.md.
+    Returns: the engine's result, see docs/promql.md; where it has nothing why, a line each, if a small read tells.
     Raises: QueryLimitError: a small read is not enough for it; EvaluationError: why there is no answer.
     """
     limits = asked.limits
@@ -49,9 +46,12 @@ def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
     answer = evaluate_instant if len(times_ms) == 1 else evaluate
     try:
         source = ServedSource(asked)
-        result = answer(expression, source, *times_ms, budget=budget, lookback_ms=lookback_ms)
+        reads = RememberedReads(source)
+        result = answer(expression, reads, *times_ms, budget=budget, lookback_ms=lookback_ms)
         result.warnings += source.left_out
         check_points(sum(len(stamps) for _, stamps, _ in result.series))
+        is_empty = result.kind in {"vector", "matrix"} and not result.series
+        reasons = _why_empty(reads, asked) if is_empty and not is_large(expression) else []
     except (TooManySamplesError, QueryTimeoutError) as error:
         if limits is SMALL:
             raise QueryLimitError(str(error)) from None
@@ -61,19 +61,13 @@ def evaluated(asked: ApiRequest, expression: str, *times_ms: int) -> Any:
     finally:
         if is_large(expression):
             forget_parsed()
-    return result
+    return result, reasons
 
 
-def why_nothing(asked: ApiRequest, expression: str) -> list[str]:
-    """Say of an expression's first selectors which name no series has and which are near, if a small read tells it."""
-    if is_large(expression):
-        return []
-    source, found = ServedSource(attrs.evolve(asked, limits=SMALL)), list[str]()
+def _why_empty(reads: RememberedReads, asked: ApiRequest) -> list[str]:
     with suppress(QueryLimitError):
-        for each in selectors_of(parse_query(expression))[:_SELECTORS_EXPLAINED]:
-            error = why_unmatched(source, each.matchers)
-            found += [] if error is None else [str(error)]
-    return list(dict.fromkeys(found))
+        return reads.why_empty(ServedSource(attrs.evolve(asked, limits=SMALL)))
+    return []
 
 
 def check_points(n_points: int) -> None:
@@ -93,7 +87,11 @@ class ServedSource:
         # What an expression reads is no point of its answer yet: there is one bound, of what is read.
         self._budget = Budget(limits.max_values, limits.max_values, limits.max_ns)
         self._extra = extra_matchers(asked.parameters.every(EXTRA))
+        self._choice = StoreChoice(asked.parameters.limit("last"), asked.parameters.text("job"))
         self.left_out = dict[str, None]()  # a line for each store that could not be read
+
+    def _source(self) -> AbstractContextManager[Any]:
+        return self._asked.store.source(self._budget, self._choice)
 
     def select(self, matchers: Sequence[Any], start_ms: int, end_ms: int, hint: Any = None) -> list[Any]:
         """Give the samples of the series that all matchers take, see `StoreReader.source`.
@@ -101,7 +99,7 @@ class ServedSource:
         Raises: QueryLimitError: they are more than may be read; BusyError: nobody waits for them any more.
         """
         self.check()
-        with self._asked.store.source(self._budget) as source:
+        with self._source() as source:
             found = list(source.select([*matchers, *self._extra], start_ms, end_ms, hint))
             for each in getattr(source, "unread", ()):  # of a directory
                 self.left_out[f"left out: {each}"] = None
@@ -115,7 +113,7 @@ class ServedSource:
             with store.reader(limits) as reader:
                 assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker
                 limits.check_series(len(reader.registry))
-        with store.source(self._budget) as source:
+        with self._source() as source:
             found = list(source.series([*matchers, *self._extra]))
         limits.check_series(len(found))
         self.check()
@@ -123,12 +121,18 @@ class ServedSource:
 
     def span_ms(self) -> tuple[int, int]:
         """Give the instants of the first sample and of the newest; 0 where there is none."""
-        with self._asked.store.source(self._budget) as source:
+        with self._source() as source:
             return source.oldest_ms() or 0, source.newest_ms() or 0
+
+    def sampled_ms(self, matchers: Sequence[Any]) -> tuple[int, int] | None:
+        """Give between which instants the series that all matchers take may have samples; None: they have none."""
+        with self._source() as source:
+            found: tuple[int, int] | None = source.sampled_ms([*matchers, *self._extra])
+        return found
 
     def metadata(self) -> dict[str, tuple[str, str, str]]:
         """Give the type, the help and the unit of each metric."""
-        with self._asked.store.source(self._budget) as source:
+        with self._source() as source:
             return dict(source.metadata())
 
     def check(self) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 
 from rondo_core.clock import wall_ns
 from rondo_core.model import store_name
-from rondo_core.read import LABEL, Budget, StoreReader, StoreSource, StoresSource, scan_directory
+from rondo_core.read import (
+    ALL_STORES,
+    LABEL,
+    Budget,
+    StoreChoice,
+    StoreReader,
+    StoreSource,
+    StoresSource,
+    scan_directory,
+)
 from rondo_web.errors import FAILURES, BusyError
 from rondo_web.reading.descriptions import Description, Descriptions
 from rondo_web.reading.health import Health, HealthCheck
@@ -21,19 +30,22 @@ from rondo_web.reading.workers import Workers
 class ServedStore:
     """What a page asks; pages below every path and every family go through here, and share its `workers`."""
 
-    def __init__(self, path: Path, workers: Workers, label: str = "") -> None:
+    def __init__(self, path: Path, workers: Workers, label: str = "", choice: StoreChoice = ALL_STORES) -> None:
         """Open the store or the stores at `path`.
 
-        Args: `label`: which in PromQL has the name of a store; empty: `rondo_store`, where there may be several.
+        Args: `label`: which in PromQL has the name of a store; empty: `rondo_store`, where there may be several;
+            `choice`: which stores of a directory expressions and the page are of.
         Raises: as `open_reader`.
         """
         self.workers = workers
         self._labels = ((label, store_name(path)),) if label else ()
-        self.label = label or LABEL
+        self.label, self.choice = label or LABEL, choice
         self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
         self._health = HealthCheck(self._shared)
-        self._sources = StoresSource(path, scan_directory, self.label)  # which looks at no store before it is asked
+        self._sources = StoresSource(
+            path, scan_directory, self.label, choice=choice
+        )  # which looks at no store before it is asked
 
     @contextmanager
     def reader(self, limits: ReadLimits) -> Iterator[Reader]:
@@ -51,13 +63,13 @@ class ServedStore:
             yield reader
 
     @contextmanager
-    def source(self, budget: Budget) -> Iterator[Any]:
+    def source(self, budget: Budget, choice: StoreChoice = ALL_STORES) -> Iterator[Any]:
         """Give what is there as a source of PromQL that reads within a budget; on a worker's thread.
 
-        Raises: as `reader`.
+        Args: `choice`: only these stores of a directory. Raises: as `reader`.
         """
         if self.is_directory():
-            yield self._sources.with_budget(budget)
+            yield self._sources.with_budget(budget, choice)
             return
         with self._shared.reader(reopen=True) as reader:  # a source looks for what was declared since by itself
             assert isinstance(reader, StoreReader)  # noqa: S101 - for the type checker

@@ -199,6 +199,11 @@ def test_a_directory_is_asked_as_one_store(store, capsys):
     assert [line for line in errors if "c.rondo" in line] == [
         f"rondo: left out: {store.parent}/c.rondo: a link; links are not followed"
     ]
+    asked = ("--promql", "sum(requests_total)", "--at", START_S + 19, "--format", "csv", "--last", 1)
+    status, lines, _ = said(capsys, "query", store.parent, *asked)
+    assert (status, lines[-1].rpartition(",")[2]) == (0, "100.0")
+    status, _, errors = said(capsys, "query", store, *asked)
+    assert (status, errors) == (2, [f"rondo: {store}: one store, and --last is of a directory; leave it out"])
     lines = said(capsys, "top", store.parent, "max by (rondo_store) (level)", "--at", START_S + 19, "--once")[1]
     assert [line.split()[:2] for line in lines[3:]] == [
         ['{rondo_store="a.rondo"}', "19"],

@@ -11,7 +11,7 @@ import pytest
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.model.prometheus import STALE_BITS
-from rondo_core.read import StoreSource, open_source
+from rondo_core.read import RememberedReads, StoreSource, open_source
 from rondo_core.storage import runs as runs_module
 from rondo_core.storage.runs import put_run, read_runs
 from rondo_promql import evaluate, evaluate_instant
@@ -146,6 +146,99 @@ def test_a_range_of_a_single_coarse_point_is_said_to_be_too_short(path, clock):
             ]
             assert len(at(source, "rate(c_total[20s])", 25)[1]) == 1
             assert at(source, "rate(c_total[2s])", 59)[1] == []
+
+
+@pytest.mark.parametrize(
+    ("query", "lookback_ms", "second", "info"),
+    [
+        (
+            "rate(c_total[1s])",
+            300_000,
+            59,
+            "rate needs two points: where these are 1s apart [1s] may have none; give [2s]",
+        ),
+        ("max_over_time(c_total[500ms])", 300_000, 58.9, "where points are 1s apart [500ms] may hold none of them"),
+        (
+            "max_over_time(c_total[5s])",
+            300_000,
+            17,
+            "where points are 10s apart [5s] may hold none of them; give [10s]",
+        ),
+        (
+            "c_total",
+            5_000,
+            17,
+            "where points are 10s apart a selector, which looks back 5s, may see none of them; ask for ",
+        ),
+    ],
+)
+def test_a_window_shorter_than_the_way_between_two_points_is_said_to_be(path, clock, query, lookback_ms, second, info):
+    """Of the finest tier and of a coarser one, of ranges and of the lookback: nothing is empty without a word."""
+    live(path, clock, 60)
+    with StoreReader(path) as reader, open_source(path.parent) as stores:
+        for source in (reader.source(), stores):
+            at_ms = round((START_S + second) * 1000)
+            result = evaluate_instant(query, source, at_ms, lookback_ms=lookback_ms)
+            assert result.plain() == []
+            assert result.infos[-1].startswith(info)
+
+
+def test_a_range_that_begins_before_what_is_kept_says_so(path, clock):
+    """What was overwritten is gone without a gap to be seen; what was not recorded yet is none of that."""
+    kept = "samples are kept for 1m: the range begins earlier, and there is nothing of its begin"
+    schemas = [Schema("counters", "counter", 8, (Tier("1s", "20s"), Tier("10s", "1m")))]
+    with Store(path, schemas, clock=clock) as store:
+        total = store.counter("c_total")
+        for _ in range(200):
+            total.inc()
+            store.tick()
+            clock.advance(1)
+    with StoreReader(path) as reader, open_source(path.parent) as stores:
+        for source in (reader.source(), stores):
+            for first, infos in ((20, [kept]), (170, [])):
+                asked = (START_S + first) * 1000, (START_S + 199) * 1000, 10_000
+                found = evaluate("increase(c_total[30s])", source, *asked)
+                assert found.series
+                assert [each for each in found.infos if each == kept] == infos
+            asked = (START_S - 100) * 1000, (START_S + 10) * 1000, 10_000
+            assert kept in evaluate("c_total", source, *asked).infos
+    live(path.with_name("young.rondo"), clock, 30)
+    with StoreReader(path.with_name("young.rondo")) as reader:
+        asked = (clock() // S - 600) * 1000, (clock() // S) * 1000, 10_000
+        assert kept not in evaluate("c_total", reader.source(), *asked).infos
+
+
+def test_an_empty_answer_says_when_there_are_samples(path, clock):
+    """Of one store and of a directory: before, after, not yet, or not where it was asked; what a condition leaves out is none."""
+    begun_s = clock() // S
+    with Store(path, SCHEMAS, clock=clock) as store:
+        for second in range(60):
+            store.counter("c_total").inc()
+            if not 10 <= second < 40:
+                store.gauge("g").set(1)
+            store.tick()
+            clock.advance(1)
+    with StoreReader(path) as reader, open_source(path.parent) as stores:
+        for source in (reader.source(), stores):
+            for query, second, said in (
+                ("c_total", -5, "c_total: the oldest sample is of 2023-11-14T22:15:00Z, after what was asked for"),
+                ("c_total", 70, "c_total: the newest sample is of 2023-11-14T22:15:59Z, before what was asked for"),
+                ("max_over_time(g[5s])", 30, "g: no sample in the time that was asked for, though there may be from"),
+                (
+                    '{__name__=~"c_.*",queue="x"}',
+                    30,
+                    '{__name__=~"c_.*",queue="x"}: no such series; a series here has no',
+                ),
+                ('{job="x"}', 30, '{job="x"}: no such series; a series here has no label job'),
+                ("c_totl", 30, "c_totl: no such series; nearest: c_total"),
+            ):
+                reads = RememberedReads(source)
+                assert evaluate_instant(query, reads, (begun_s + second) * 1000).plain() == []
+                [text] = reads.why_empty()
+                assert text.startswith(said)
+            reads = RememberedReads(source)
+            assert evaluate_instant("c_total > 1e9", reads, (begun_s + 30) * 1000).plain() == []
+            assert reads.why_empty() == []
 
 
 def test_a_tier_that_keeps_sums_alone_answers_with_means(path, clock):

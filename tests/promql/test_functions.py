@@ -22,6 +22,11 @@ NAN, INF = math.nan, math.inf
         ("sgn(vector(-3))", -1),
         ("sgn(vector(0))", 0),
         ("sgn(vector(NaN))", NAN),
+        ("1 / clamp_max(vector(-0), 0)", -INF),  # a zero has a sign, which a division shows
+        ("1 / clamp_max(vector(0), -0)", -INF),
+        ("1 / clamp_min(vector(-0), 0)", INF),
+        ("1 / clamp_min(vector(-0), -0)", -INF),
+        ("1 / vector(scalar(vector(-0)))", -INF),
         ("sqrt(vector(-1))", NAN),
         ("exp(vector(1))", math.e),
         ("ln(vector(0))", -INF),

@@ -107,6 +107,7 @@ from rondo_core.plugins import (
     recorders_asked,
 )
 from rondo_core.read import (
+    ALL_STORES,
     LABEL,
     MAX_BUCKET_SCALE,
     BucketTotals,
@@ -114,7 +115,10 @@ from rondo_core.read import (
     Cells,
     Choice,
     DirectoryScan,
+    NewestStores,
     QueryResult,
+    RememberedReads,
+    StoreChoice,
     StoreSource,
     StoresSource,
     buckets_of,
@@ -251,6 +255,9 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(store_labels("a", StoreReader(path)), dict[str, str])
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
+    assert_type(NewestStores().choose(ALL_STORES, [path]), list[Path])
+    assert_type(StoreChoice(last=5, job="train").last, int)
+    assert_type(RememberedReads(open_source(path)).why_empty(), list[str])
     assert_type(why_unmatched(open_source(path), []), UnknownSeriesError | None)
     zeroes = np.zeros(1, np.int64)
     cells = Cells(MAX_BUCKET_SCALE, zeroes.astype(np.float64), 0, np.zeros((1, 0)))

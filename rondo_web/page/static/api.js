@@ -64,8 +64,11 @@ async function answer(path, parameters, signal) {
   return body;
 }
 
-/** Give the lives, and where they lie. */
-export const lives = async (signal) => (await ask("rondo/lives", {}, signal)).data;
+/** Which lives are asked: the `last` so many of them, those of one `job`; null: all. */
+const which = ({ last = null, job = null }) => ({ ...(last ? { last } : {}), ...(job ? { job } : {}) });
+
+/** Give the lives, at most so many, and where they lie. `chosen`: which of them. */
+export const lives = async (limit, chosen) => (await ask("rondo/lives", { limit, ...which(chosen) })).data;
 
 /** Give what is known of one life beside its points. */
 export const life = async (store, signal) => (await ask("rondo/life", { store }, signal)).data;
@@ -73,9 +76,9 @@ export const life = async (store, signal) => (await ask("rondo/life", { store },
 /** Write labels as the matchers that hold for every selector of a request. */
 const extra = (labels) => ({ extra_label: Object.entries(labels).map(([name, text]) => `${name}=${text}`) });
 
-/** Evaluate an expression over a range, at each step: series with their points; times in ms. `labels`: of these only. */
-export async function queryRange(query, { start, end, step }, signal, labels = {}) {
-  const asked = { query, start: start / 1000, end: end / 1000, step: step / 1000, ...extra(labels) };
+/** Evaluate an expression over a range, at each step: series with their points; times in ms. `labels`: of these only; `chosen`: of these lives. */
+export async function queryRange(query, { start, end, step }, signal, labels = {}, chosen = {}) {
+  const asked = { query, start: start / 1000, end: end / 1000, step: step / 1000, ...extra(labels), ...which(chosen) };
   const body = await ask("query_range", asked, signal);
   return { series: body.data.result, notes: [...(body.warnings ?? []), ...(body.infos ?? [])] };
 }

@@ -9,9 +9,11 @@ import { EMPTY, Navigation, format } from "./state.js";
 import { Theme } from "./theme.js";
 
 const TICK_MS = 1000;
+const FEW = 100; // lives that are asked for at first
 
 class App {
   constructor() {
+    this.most = FEW;
     this.main = document.getElementById("main");
     this.path = document.getElementById("path");
     this.alert = document.getElementById("trouble");
@@ -29,7 +31,7 @@ class App {
 
   async lookAgain() {
     try {
-      this.known = await lives();
+      this.known = await lives(this.most, this.nav.view);
       this.offset = this.known.now_ms - Date.now();
       this.trouble(null);
     } catch (error) {
@@ -50,6 +52,7 @@ class App {
       await this.lookAgain();
     } catch (error) {
       if (error instanceof AskError && error.status === 401) return this.#askToken();
+      if (error.status === 400) return this.#refuse(error);
       this.trouble(error);
       setTimeout(() => this.start(), 2000);
       return undefined;
@@ -63,6 +66,13 @@ class App {
     };
     setTimeout(beat, TICK_MS);
     return undefined;
+  }
+
+  /** Say that the address asks for lives that there are not, and lead to all of them. */
+  #refuse(error) {
+    this.refused = true;
+    fill(this.main, el("p", { class: "message error", role: "alert" }, error.message), el("p", { class: "message" }, el("a", { href: format(EMPTY) }, "All lives")));
+    this.main.setAttribute("aria-busy", "false");
   }
 
   #askToken() {
@@ -82,9 +92,14 @@ class App {
   }
 
   async #change(view, before) {
-    if (!this.known) return;
+    if (!this.known && this.refused) {
+      this.refused = false;
+      return this.start();
+    }
+    if (!this.known) return undefined;
     if (JSON.stringify(this.#kindOf(view)) === JSON.stringify(this.#kindOf(before))) this.view.update(view, before);
     else await this.#show();
+    return undefined;
   }
 
   async #show() {
@@ -97,7 +112,7 @@ class App {
       this.trouble(null);
     } catch (error) {
       if (error.name === "AbortError" || view !== this.view) return;
-      fill(view.element, el("p", { class: "message error", role: "alert" }, error.message), el("p", {}, el("a", { href: format(EMPTY) }, "All lives")));
+      fill(view.element, el("p", { class: "message error", role: "alert" }, error.message), el("p", { class: "message" }, el("a", { href: format(EMPTY) }, "All lives")));
     }
     if (view !== this.view) return;
     fill(this.main, view.element);

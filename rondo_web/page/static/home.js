@@ -15,13 +15,16 @@ const SORTS = {
   longest: ["longest first", (a, b) => (lasted(b, Date.now()) ?? 0) - (lasted(a, Date.now()) ?? 0)],
   largest: ["largest first", (a, b) => b.size_bytes - a.size_bytes],
 };
-const AT_ONCE = 100;
+const AT_ONCE = 100, FEW = 100, MANY = 2000; // rows that are shown, and lives that are asked for
+const LAST = [5, 20, 100];
+const jobOf = (life) => life.writer.replace(/^run /, "");
 
 export class HomeView {
   constructor(app) {
     this.app = app;
     this.title = app.place();
     this.rows = new Map();
+    this.jobs = new Set();
     this.chosen = new Set();
     this.most = AT_ONCE;
     this.element = el("div", { class: "view home" });
@@ -31,20 +34,23 @@ export class HomeView {
     const { nav } = this.app;
     this.sparklines = new Sparklines(() => this.app.now());
     this.search = el("input", { type: "search", id: "search", placeholder: "Find lives", "aria-label": "Find lives by name, writer or end", oninput: debounced(120, () => nav.go({ find: this.search.value.trim() }, { replace: true })) });
-    this.sort = el("select", { "aria-label": "Order", onchange: () => this.#list() }, Object.entries(SORTS).map(([name, [words]]) => el("option", { value: name }, words)));
+    this.sort = el("select", { "aria-label": "Order", onchange: () => this.#look() }, Object.entries(SORTS).map(([name, [words]]) => el("option", { value: name }, words)));
     this.counts = el("p", { class: "counts" });
     this.body = el("tbody");
-    this.more = el("button", { class: "link", onclick: () => { this.most += AT_ONCE; this.#list(); } });
+    this.more = el("button", { class: "link", onclick: () => { this.most += AT_ONCE; this.#look(); } });
     this.leftOut = el("details", { class: "left-out", hidden: true });
     this.compare = el("button", { class: "primary", hidden: true, onclick: () => this.#compare() });
     this.ranges = new RangeBar(nav);
-    this.box = new ExpressionBox({ labels: () => ({}), scope: el("span", { class: "scope quiet" }, "of all lives"), onRun: (text) => nav.go({ q: [text, ...nav.view.q.filter((each) => each !== text)] }) });
-    this.board = new Board({ nav, interval: (_source, from) => (this.app.now() - from > 600e3 ? 10_000 : 1000), explore: (text) => this.box.edit(text) });
+    this.last = el("select", { "aria-label": "How many lives", onchange: () => nav.go({ last: Number(this.last.value) || null }) });
+    this.job = el("select", { "aria-label": "Of which job", onchange: () => nav.go({ job: this.job.value || null }) });
+    this.scope = el("span", { class: "scope quiet" });
+    this.box = new ExpressionBox({ labels: () => ({}), scope: this.scope, onRun: (text) => nav.go({ q: [text, ...nav.view.q.filter((each) => each !== text)] }) });
+    this.board = new Board({ nav, scope: () => this.#scope(), interval: (_source, from) => (this.app.now() - from > 600e3 ? 10_000 : 1000), explore: (text) => this.box.edit(text) });
     const heads = [["Life", "name"], ["", "spark"], ["Started", "started"], ["Lasted", "lasted"], ["Writer", "writer"], ["Series", "series"], ["Size", "size"], ["Compare", "pick"]];
     fill(this.element,
       el("header", { class: "head" }, el("div", { class: "who" }, el("h1", {}, this.title), this.counts)),
       this.box.element, el("div", { class: "bar asked" }, this.ranges.element), this.board.questions,
-      el("div", { class: "bar" }, this.search, this.sort, this.compare),
+      el("div", { class: "bar" }, this.search, this.last, this.job, this.sort, this.compare),
       el("table", { class: "lives" }, el("thead", {}, el("tr", {}, heads.map(([words, name]) => el("th", { scope: "col", class: name }, words || el("span", { class: "unseen" }, "Activity"))))), this.body),
       el("p", { class: "message", hidden: true }), this.more, this.leftOut);
     this.none = this.element.querySelector("p.message");
@@ -56,11 +62,48 @@ export class HomeView {
   show() {
     const lives = this.app.lives();
     const counts = Object.entries(OUTCOMES).map(([outcome, { sign, word }]) => [outcome, sign, word, lives.filter((each) => each.outcome === outcome).length]).filter(([, , , count]) => count);
-    fill(this.counts, counts.map(([outcome, sign, word, count]) => el("span", { class: `badge ${outcome}` }, el("span", { class: "sign", "aria-hidden": "true" }, sign), `${count} ${word}`)));
+    const { n_lives: all } = this.app.known;
+    fill(this.counts, counts.map(([outcome, sign, word, count]) => el("span", { class: `badge ${outcome}` }, el("span", { class: "sign", "aria-hidden": "true" }, sign), `${count} ${word}`)),
+      lives.length < all ? el("span", { class: "quiet" }, `of the newest ${lives.length} of ${all}`) : null);
+    this.#choices(lives);
     const leftOut = this.app.known.left_out;
     this.leftOut.hidden = !leftOut.length;
     fill(this.leftOut, el("summary", {}, `${counted(leftOut.length, "place was", "places were")} left out`), el("ul", {}, leftOut.map((line) => el("li", {}, line))));
     this.#list();
+  }
+
+  /** Offer how many lives there may be, and the jobs that were seen. */
+  #choices(lives) {
+    for (const each of lives) if (each.writer) this.jobs.add(jobOf(each));
+    const { last, job } = this.app.nav.view;
+    if (job) this.jobs.add(job);
+    const options = (select, pairs, chosen) => {
+      if ([...select.children].map((each) => each.value).join("\n") !== pairs.map(([value]) => value).join("\n")) fill(select, pairs.map(([value, words]) => el("option", { value }, words)));
+      select.value = String(chosen ?? "");
+    };
+    const counts = [...new Set([...LAST, ...(last ? [last] : [])])].sort((a, b) => a - b);
+    options(this.last, [["", "all lives"], ...counts.map((each) => [String(each), `the last ${each}`])], last);
+    options(this.job, [["", "of any job"], ...[...this.jobs].sort().map((each) => [each, `of ${each}`])], job);
+    this.job.hidden = this.jobs.size < 2 && !job;
+    this.scope.textContent = this.#scope()?.words ?? "of all lives";
+  }
+
+  /** Of which lives expressions are asked; null: of all. */
+  #scope() {
+    const { last, job } = this.app.nav.view;
+    if (!last && !job) return null;
+    return { labels: {}, chosen: { last, job }, words: `of ${last ? `the last ${last}` : "all"}${job ? ` of ${job}` : " lives"}` };
+  }
+
+  /** Ask for as many lives as are to be seen: all of them, where they are searched or in another order. */
+  async #look({ anew = false } = {}) {
+    const everyOne = this.app.nav.view.find || this.sort.value !== "newest";
+    this.app.most = everyOne ? MANY : Math.min(MANY, Math.max(FEW, this.most));
+    const { lives, n_lives: all } = this.app.known;
+    if (anew || lives.length < Math.min(all, this.app.most)) {
+      await this.app.lookAgain();
+      this.show();
+    } else this.#list();
   }
 
   #list() {
@@ -72,8 +115,10 @@ export class HomeView {
     if (elements.length !== this.body.children.length || elements.some((each, index) => this.body.children[index] !== each)) this.body.replaceChildren(...elements);
     this.none.hidden = found.length > 0;
     this.none.textContent = words.length ? `No life has “${this.app.nav.view.find}” in its name, writer or end.` : "No lives here yet.";
-    this.more.hidden = found.length <= this.most;
-    this.more.textContent = `Show more: ${found.length - shown.length} of ${counted(found.length, "life", "lives")} are left`;
+    const { lives, n_lives: all } = this.app.known;
+    const there = found.length + Math.max(0, Math.min(all, MANY) - lives.length); // those that were not asked for yet
+    this.more.hidden = there <= shown.length;
+    this.more.textContent = `Show more: ${there - shown.length} of ${counted(there, "life", "lives")} are left`;
   }
 
   #row(life) {
@@ -123,7 +168,11 @@ export class HomeView {
     if (changed("find")) {
       if (this.search.value.trim() !== view.find) this.search.value = view.find;
       this.most = AT_ONCE;
-      this.#list();
+      this.#look();
+    }
+    if (before && (changed("last") || changed("job"))) {
+      this.most = AT_ONCE;
+      this.#look({ anew: true }).then(() => this.board.ask(view.q));
     }
     if (changed("q")) {
       this.board.ask(view.q);
@@ -141,7 +190,7 @@ export class HomeView {
     if (!this.board) return;
     this.#place(this.app.nav.view);
     if (this.board.span.following) this.board.refresh();
-    if (count % 5 === 0) {
+    if (count % (this.app.known.lives.length > FEW ? 30 : 5) === 0) {
       await this.app.lookAgain();
       this.show();
     }

@@ -120,8 +120,8 @@ export class Panel {
   }
 
   /** Ask for one query's points. One with a `shift`, in ms, counts times from there. */
-  async #ask({ expression, shift = 0, only = {} }, grid, signal) {
-    const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal, only);
+  async #ask({ expression, shift = 0, only = {}, chosen = {} }, grid, signal) {
+    const { series, notes } = await queryRange(expression, { ...grid, start: grid.start + shift, end: grid.end + shift }, signal, only, chosen);
     const moved = shift ? series.map((each) => ({ ...each, values: each.values.map(([time, text]) => [time - shift / 1000, text]) })) : series;
     const isHistogram = series.some((each) => each.histograms && !each.values?.length);
     return { frame: frameOf(moved, grid), notes: isHistogram ? [...notes, "Histograms are no lines: histogram_quantile(0.9, …) reads one."] : notes };
@@ -132,12 +132,13 @@ export class Panel {
     this.lines = this.#linesOf();
     const drawn = withoutEdges(this.lines);
     const isEmpty = !drawn.length;
-    this.#say(isEmpty ? this.source.emptyText ?? "No points in this range." : "", false);
+    // Why there is nothing stands where one looks for it; what is to be said of lines stands below them.
+    this.#say(isEmpty ? [this.source.emptyText ?? "No points in this range.", ...notes].join("\n") : "", false);
     this.chart.draw({ times: this.times, lines: this.lines, from: context.from / 1000, to: context.to / 1000, step: context.step / 1000 });
     this.drawn = true;
     this.element.dataset.drawn = String((Number(this.element.dataset.drawn) || 0) + 1);
     this.legend.show(drawn, this.source.unit());
-    fill(this.note, this.source.note?.(drawn.length) ?? null, ...notes.map((note) => el("span", {}, note)));
+    fill(this.note, this.source.note?.(drawn.length) ?? null, ...(isEmpty ? [] : notes).map((note) => el("span", {}, note)));
     this.plot.setAttribute("aria-label", this.#inWords(drawn, context));
     if (!this.points.hidden) this.#fillTable();
   }

@@ -35,7 +35,7 @@ export function metricSource(metric, { shown = "", onShown, leftOut }) {
   };
 }
 
-/** The chart of an expression. `scope`: labels, of which lives it is asked, and `words` for that; null: there is one. */
+/** The chart of an expression. `scope`: of which lives it is asked, by `labels` or as `chosen`, and `words` for that; null: of all. */
 export function expressionSource(expression, { onRemove, scope }) {
   return {
     title: expression,
@@ -46,7 +46,7 @@ export function expressionSource(expression, { onRemove, scope }) {
     emptyText: `The expression gives no series in this range${scope ? `, ${scope.words}` : ""}.`,
     expected: () => 3,
     unit: () => ({ unit: "", perSecond: false }),
-    queries: () => [{ role: "line", expression, tag: "", only: scope?.labels ?? {} }],
+    queries: () => [{ role: "line", expression, tag: "", only: scope?.labels ?? {}, chosen: scope?.chosen }],
     label: (labels) => {
       const inner = labelText(labels);
       return `${labels.__name__ ?? ""}${inner ? `{${inner}}` : ""}` || expression;

@@ -5,6 +5,7 @@ import { compact, parseDuration } from "./format.js";
 /**
  * What is shown. `life`: a store's name, "" of the only one, null: none; `with`: the one it is compared with;
  * `range`: a duration that ends now, or with the life; `from`, `to`: instants in ms; `q`: expressions;
+ * `last`, `job`: of which lives the list and its expressions are, the newest so many, those of one job; null: all;
  * `of`: "all", if they are asked of all lives, null: of that one; `find`: what the list or the charts are searched for; `read`: how charts are read, by metric.
  */
 export function parse(hash) {
@@ -23,6 +24,8 @@ export function parse(hash) {
     range: parseDuration(given.get("range") ?? "") ?? (given.get("range") === "all" ? "all" : null),
     from: whole ? from : null,
     to: whole ? to : null,
+    last: number("last") || null,
+    job: given.get("job") || null,
     of: given.get("of") === "all" ? "all" : null,
     q: given.getAll("q").filter((each) => each.trim()).slice(0, 20),
     find: given.get("find") ?? "",
@@ -40,6 +43,8 @@ export function format(view) {
     said.set("to", Math.round(view.to));
   } else if (view.range) said.set("range", view.range === "all" ? "all" : compact(view.range));
   for (const each of view.q) said.append("q", each);
+  if (view.last) said.set("last", view.last);
+  if (view.job) said.set("job", view.job);
   if (view.of) said.set("of", view.of);
   if (view.find) said.set("find", view.find);
   for (const [metric, how] of Object.entries(view.read)) said.append("read", `${metric}:${how}`);

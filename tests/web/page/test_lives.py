@@ -47,6 +47,25 @@ def fleet(tmp_path, small_schemas):
         yield root, live
 
 
+def test_the_list_is_as_long_as_is_asked_for(fleet):
+    """The living come first, however old; how many there are is said; of one job, or the last, likewise."""
+    root, _ = fleet
+    with serve(root) as sidecar:
+        address = sidecar.url.removesuffix("/metrics")
+        found = {
+            asked: get(address, f"lives?{asked}") for asked in ("limit=1", "last=2", "job=job*", "job=x", "last=x")
+        }
+    for asked, n_lives, names in (
+        ("limit=1", 3, ["third.rondo"]),
+        ("last=2", 2, ["third.rondo", "ci/second.rondo"]),
+        ("job=job*", 1, ["first.rondo"]),
+    ):
+        data = found[asked][1]["data"]
+        assert (data["n_lives"], [each["store"] for each in data["lives"]]) == (n_lives, names), asked
+    assert (found["job=x"][0], found["last=x"][0]) == (400, 400)
+    assert "no store here has a writer of this name; there are job <b>1</b>" in found["job=x"][1]["error"]
+
+
 def test_the_list_says_of_each_life_whose_it_is_and_how_it_ended(fleet, capsys):
     """The living first, the others by their age; the words for an end are those of `rondo ls` and `rondo info`."""
     root, _ = fleet

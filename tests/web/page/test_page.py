@@ -416,3 +416,21 @@ def test_the_theme_is_kept_and_keys_are_told(page, address):
     page.keyboard.press("?")
     page.get_by_role("dialog").get_by_text("find lives or charts").wait_for()
     page.keyboard.press("Escape")
+
+
+def test_the_list_and_its_expressions_are_of_the_last_lives_of_a_job(page, address):
+    """By two choices that lie in the address; an empty chart says in its middle why it is."""
+    show(page, address, last=1, job="web", q="count by (rondo_store) (http_requests_total)")
+    rows = page.locator(".lives tbody tr")
+    assert [each.locator("a").inner_text() for each in rows.all()] == ["web-2.rondo"]
+    found = panel(page, "count by (rondo_store) (http_requests_total)")
+    assert list(legend(found)) == ['{rondo_store="web-2.rondo"}']
+    page.get_by_label("How many lives").select_option("")
+    page.wait_for_function("() => document.querySelectorAll('.lives tbody tr').length === 3")
+    assert where(page)["job"] == "web"
+    assert "last" not in where(page)
+    page.get_by_label("Of which job").select_option("")
+    page.wait_for_function("() => document.querySelectorAll('.lives tbody tr').length >= 5")
+    show(page, address, q="sum(http_requests_totl)")
+    found = panel(page, "sum(http_requests_totl)")
+    assert "nearest: http_requests_total" in found.locator(".picture .message").inner_text()

@@ -38,7 +38,7 @@ def test_a_query_ends_when_its_client_is_gone(served):
         looks.append(None)
         return False
 
-    result = evaluated(request(served, LARGE, count), expression, START_MS + 300_000)
+    result = evaluated(request(served, LARGE, count), expression, START_MS + 300_000)[0]
     assert result.plain() == [({}, 360_000.0)]
     assert len(looks) > 6
     for last in (0, 2, len(looks) - 1):
@@ -53,7 +53,7 @@ def test_what_is_too_much_for_a_small_read_is_asked_again_as_a_large_one(served)
     steps = (START_MS, START_MS + 599_000, 1000)
     with pytest.raises(QueryLimitError):
         evaluated(request(served, SMALL), "sum(g)", *steps)
-    assert len(evaluated(request(served, LARGE), "sum(g)", *steps).series) == 1
+    assert len(evaluated(request(served, LARGE), "sum(g)", *steps)[0].series) == 1
     with pytest.raises(
         EvaluationError, match=r"240000 points; at most 200000 are told at once: ask for fewer"
     ) as caught:
@@ -78,11 +78,11 @@ def test_no_store_of_a_directory_is_left_out_where_a_read_is_too_large(tmp_path,
     steps = (START_MS + 599_000, START_MS + 599_000, 1000)
     with pytest.raises(QueryLimitError):
         evaluated(request(served, SMALL), "sum(sum_over_time(g[10m]))", *steps)
-    [(_, _, values)] = evaluated(request(served, LARGE), "sum(sum_over_time(g[10m]))", *steps).series
+    [(_, _, values)] = evaluated(request(served, LARGE), "sum(sum_over_time(g[10m]))", *steps)[0].series
     assert values.tolist() == [3 * 80 * 600]
     shutil.copytree(tmp_path / "b", tmp_path / "d")
     (tmp_path / "d" / "series").write_bytes(b"damaged")
-    result = evaluated(request(served, LARGE), "count(g)", *steps)
+    result, _ = evaluated(request(served, LARGE), "count(g)", *steps)
     assert result.series[0][2].tolist() == [240]
     assert len(result.warnings) == 1
     assert result.warnings[0].startswith("left out: ")
@@ -94,4 +94,4 @@ def test_the_time_of_a_query_is_what_it_asks_for_and_no_more_than_may_be(served)
     with pytest.raises(EvaluationError) as caught:
         evaluated(request(served, LARGE, text=b"timeout=0"), "sum(g)", START_MS + 300_000)
     assert caught.value.kind == "timeout"
-    assert evaluated(request(served, LARGE, text=b"timeout=1y"), "sum(g)", START_MS + 300_000).plain()
+    assert evaluated(request(served, LARGE, text=b"timeout=1y"), "sum(g)", START_MS + 300_000)[0].plain()

@@ -53,17 +53,27 @@ def test_a_range_query_answers_each_step(api):
 
 
 def test_a_name_that_no_series_has_is_answered_with_those_near(api):
-    """As an info beside the empty answer; of what is there and only has no value now nothing is said."""
+    """As an info beside the empty answer; of what is there and only fulfils no condition nothing is said."""
     told = api.get("query", query="sum(rate(job_total[1m]))")[1]
     assert told["data"]["result"] == []
     assert told["infos"] == ["job_total: no such series; nearest: jobs_total"]
     told = api.get("query", query='jobs_total{queue="wep"}')[1]
     assert told["infos"][0].startswith('jobs_total{queue="wep"}: no such series; queue of jobs_total is web or ')
-    assert "infos" not in api.get("query", query="jobs_total > 1e9")[1]
-    assert api.get("query", query="level", time=5)[1] == {
+    assert api.get("query", query="jobs_total > 1e9", time=END_S - 1)[1] == {
         "status": "success",
         "data": {"resultType": "vector", "result": []},
     }
+
+
+def test_a_time_that_has_no_sample_is_answered_with_that_which_has(api):
+    """Before the first of them, after the last, and where a store's life has ended."""
+    [info] = api.get("query", query="level", time=5)[1]["infos"]
+    assert info.startswith("level: the oldest sample is of ")
+    assert info.endswith(", after what was asked for; ask for a later time")
+    for expression in ("jobs_total", "rate(jobs_total[1m])"):
+        [info] = api.get("query", query=expression, time=END_S + 100)[1]["infos"]
+        assert info.startswith("jobs_total: the newest sample is of ")
+        assert info.endswith(", before what was asked for; ask for an earlier time")
 
 
 def test_what_is_to_be_said_beside_an_answer_is_said(api):
@@ -166,6 +176,10 @@ def test_a_directory_answers_for_all_its_stores(tmp_path, clock, client):
         for wrong in ("rondo_store", "=c"):
             status, told = api.get("query", query="level", time=at, extra_label=wrong)
             assert (status, told["error"]) == (400, f"""invalid parameter "extra_label": '{wrong}' is not NAME=VALUE""")
+        named = api.data("query", query="level", time=at, last=1)["result"]
+        assert [each["metric"]["rondo_store"] for each in named] == ["c"]
+        status, told = api.get("query", query="level", time=at, job="x")
+        assert (status, told["error"]) == (400, "x: no store here has a writer of this name")
         assert api.data("metadata")["level"][0]["type"] == "gauge"
         assert api.data("status/tsdb")["headStats"]["numSeries"] >= 3
 
