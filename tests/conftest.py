@@ -24,12 +24,21 @@ SMALL_TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))
 
 
 def pytest_configure():
-    """Whoever runs the tests in the background, or under nohup, ignores signals, and so would all that they start."""
+    """Whoever runs the tests in the background, or under nohup, ignores signals, and so would all that they start.
+
+    Examples of hypothesis have no deadline.
+    """
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if importlib.util.find_spec("hypothesis"):
+        from hypothesis import HealthCheck, settings
+
+        # How long an example takes says how busy the machine is, not whether a promise holds.
+        settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items):

@@ -56,6 +56,15 @@ sys.exit(temporary.interruptible(main))
 """
 
 
+def test_benchmarks_have_their_folders_from_there():
+    """No benchmark makes a temporary folder by itself, and each is run by what can be interrupted."""
+    for path in BENCH.glob("*.py"):
+        text = path.read_text()
+        assert "TemporaryDirectory(" not in text, path
+        assert "mkdtemp(" not in text, path
+        assert ("temporary_folder(" in text) <= ("finish(main)" in text or path.name == "temporary.py"), path
+
+
 @pytest.mark.parametrize(
     ("moment", "status"),
     [
