@@ -183,6 +183,20 @@ def fill_once():
 
 
 @pytest.fixture
+def open_paths():
+    """What this process has open, once for each descriptor, whose path has a text in it: not what others have."""
+
+    def found(text):
+        paths = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):  # another thread's, which has been closed
+                paths += [str(entry.readlink())]
+        return sorted(path for path in paths if str(text) in path)
+
+    return found
+
+
+@pytest.fixture
 def serving():
     """`rondo serve` in a process of its own, as a user starts it: gives its URL."""
 

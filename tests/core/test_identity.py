@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from pathlib import Path
 from unittest.mock import Mock, patch
 
 import pytest
@@ -450,7 +449,7 @@ def test_a_registry_with_a_hole_refuses_to_be_a_copy(path, tmp_path, clock):
 
 
 @pytest.mark.parametrize("ticking", [None, 0.001, 3600])
-def test_a_store_that_was_dropped_lets_go_of_all_that_it_held(path, ticking):
+def test_a_store_that_was_dropped_lets_go_of_all_that_it_held(path, ticking, open_paths):
     """The lock, its thread and its descriptors, with a ResourceWarning; the next one goes on with its totals."""
 
     def use():
@@ -464,20 +463,13 @@ def test_a_store_that_was_dropped_lets_go_of_all_that_it_held(path, ticking):
             pass
         return seen
 
-    def descriptors():
-        found = set()
-        for each in Path("/proc/self/fd").iterdir():
-            with contextlib.suppress(OSError):  # another thread's, closed meanwhile
-                found.add(str(each.readlink()))
-        return {each for each in found if each.startswith(str(path))}
-
     gc.collect()
     others = set(threading.enumerate())
     for expected in (1.0, 2.0):
         with pytest.warns(ResourceWarning, match="dropped without close; use it in a with statement"):
             assert use_and_drop() == expected
         assert writer_pid(path / "lock") is None
-        assert descriptors() == set()
+        assert open_paths(path) == []
     with StoreReader(path) as reader:
         assert [run.ended for run in reader.runs()] == ["dropped without close"] * 2
 
