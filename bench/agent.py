@@ -6,10 +6,9 @@ another process, so what is measured is the agent's alone; both go by one clock,
 
 import multiprocessing
 import resource
-import tempfile
 from pathlib import Path
 
-from harness import Report, finish, machine, options, process_ns
+from harness import Report, finish, machine, options, process_ns, temporary_folder
 
 from rondo_core import ManualClock, Store
 from rondo_core.export import agent as agents
@@ -65,7 +64,7 @@ class Written:
 
 def write(pipe, folder, count, live):
     """Make the stores, and hold those that are to be live until they are asked for more, or for their end."""
-    held = [Written(Path(folder) / f"vm{number}.rondo", ManualClock(BEGIN_NS)) for number in range(count)]
+    held = [Written(folder / f"vm{number}.rondo", ManualClock(BEGIN_NS)) for number in range(count)]
     while True:
         if not live:
             for each in held:
@@ -107,7 +106,7 @@ def walk(report, agent, case, repeat=1):
 def measure(report, asked, live):
     """Walk over stores of one kind."""
     context, now_s = multiprocessing.get_context("fork"), [SECONDS + SETTLED_S]
-    with tempfile.TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         ours, theirs = context.Pipe()
         writer = context.Process(target=write, args=(theirs, folder, asked.stores, live), daemon=True)
         writer.start()

@@ -8,14 +8,12 @@ route and of all, requests in progress.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter, process_time_ns
 from typing import Any
 
 from flask import Flask, request, request_started
-from harness import Report, finish, in_turn, machine, options
+from harness import Report, finish, in_turn, machine, options, temporary_folder
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
@@ -180,7 +178,7 @@ def main() -> None:
         Schema("gauges", "gauge", 8),
         Schema("summaries", "summary", 8),
     ]
-    with tempfile.TemporaryDirectory() as directory, Store(Path(directory) / "s", schemas, tick_interval_s=1) as store:
+    with temporary_folder() as directory, Store(directory / "s", schemas, tick_interval_s=1) as store:
         plain, number = Flask.wsgi_app, asked.number
         told = flask(peer=True)
         route = {"route": lambda _scope: "/items"}

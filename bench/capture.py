@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
-import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Report, finish, machine, outputs
+from harness import Report, finish, machine, outputs, temporary_folder
 
 from rondo_core import Store, StoreReader
 from rondo_vmm import VMM_SCHEMAS, VmConfig, run_vm
@@ -63,8 +62,8 @@ def main() -> int:
     report = Report("capture", asked, machine("rondo-tsdb"), __doc__ or "")
     failed = 0
     for seconds in asked.seconds:
-        with tempfile.TemporaryDirectory() as directory:
-            found = check(Path(directory) / "vm.rondo", seconds, asked.machine)
+        with temporary_folder() as directory:
+            found = check(directory / "vm.rondo", seconds, asked.machine)
         case = f"{seconds} s VM on {found['machine']}"
         report.case(case, [found["points"]], "points", "seconds lived", [found["possible"]])
         if not asked.json:

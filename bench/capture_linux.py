@@ -5,10 +5,9 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import tempfile
 from pathlib import Path
 
-from harness import Report, finish, machine, outputs, unless_interrupted
+from harness import Report, finish, machine, outputs, temporary_folder, unless_interrupted
 
 from rondo_core import Store, StoreReader
 from rondo_vmm import VmConfig
@@ -53,8 +52,8 @@ def main() -> int:
     whole = 0
     points, possible = [], []
     for _ in range(asked.runs):
-        with tempfile.TemporaryDirectory() as directory:
-            found = check(Path(directory), asked.seconds)
+        with temporary_folder() as directory:
+            found = check(directory, asked.seconds)
         points.append(found["points"])
         possible.append(found["possible"])
         whole += not found["wrong"]

@@ -41,6 +41,9 @@ def child(command: Sequence[str | Path], sign: int = signal.SIGTERM, **options: 
         yield process
     finally:
         end([process], sign)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            if stream:
+                stream.close()
 
 
 def end(processes: Sequence[subprocess.Popen[Any]], sign: int = signal.SIGTERM) -> int:

@@ -9,9 +9,10 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 from collections import Counter
 from pathlib import Path
+
+from harness import finish, temporary_folder
 
 from rondo_job.comparison.comparing import compare_lives
 from rondo_job.comparison.groups import lives_at, measure
@@ -43,7 +44,7 @@ def record(directory: Path, rounds: int, mib: int) -> None:
 
 def compare_once(changed: tuple[int, int]) -> dict[str, tuple[str, float | None, float | None]]:
     """Record ten runs in turn and give each figure's verdict, ratio and noise."""
-    with tempfile.TemporaryDirectory() as directory:
+    with temporary_folder() as directory:
         base, new = Path(directory, "base"), Path(directory, "new")
         for _ in range(RUNS):
             record(base, ROUNDS, MIB)
@@ -84,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

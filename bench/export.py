@@ -10,13 +10,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from pathlib import Path
 
 from children import child
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 
 SERIES, SECONDS, S = 100, 2000, 10**9
 BACKLOG_SECONDS = 20_000
@@ -158,7 +157,7 @@ def main() -> None:
     """Measure every sender in turn, then what a backlog ten times as large costs in memory."""
     asked = options(__doc__ or "")
     with (
-        tempfile.TemporaryDirectory() as directory,
+        temporary_folder() as directory,
         child(
             [sys.executable, Path(__file__).with_name("acknowledge.py")],
             stdin=subprocess.PIPE,
@@ -167,7 +166,7 @@ def main() -> None:
         ) as receiver,
     ):
         url = f"http://127.0.0.1:{receiver.stdout.readline().strip()}"
-        store, backlog = Path(directory) / "store.rondo", Path(directory) / "backlog.rondo"
+        store, backlog = directory / "store.rondo", directory / "backlog.rondo"
         make_store(store, SECONDS)
         make_store(backlog, BACKLOG_SECONDS)
         found: dict[str, list[tuple[float, float, float, list[float]]]] = {sender: [] for sender in SENDERS}

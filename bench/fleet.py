@@ -12,13 +12,12 @@ import os
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 from children import child
-from harness import Report, finish, machine, options, process_ns
+from harness import Report, finish, machine, options, process_ns, temporary_folder
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.export import Agent, exporter_thread
@@ -158,14 +157,14 @@ def main() -> None:
     # What a disk takes is not the agent's.
     shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with (
-        tempfile.TemporaryDirectory(dir=shared) as directory,
+        temporary_folder(shared) as directory,
         child(acknowledge, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as receiver,
     ):
         url = f"http://127.0.0.1:{receiver.stdout.readline().strip()}/1"  # type: ignore[union-attr]
-        stores = Path(directory) / "stores"
+        stores = directory / "stores"
         stores.mkdir()
         day(report, stores, {"url": url}, asked.lives)
-        start(report, Path(directory), url, asked.repeat)
+        start(report, directory, url, asked.repeat)
     report.save()
 
 

@@ -11,9 +11,8 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 
 LIMIT_MIB = 8.0
 # As an installed program: its modules are compiled already, by the first run, which does not count.
@@ -85,8 +84,8 @@ PROGRAMS = {
 
 def measure(program, facts, seconds):
     """Run a program and give its PSS in MiB: that of the store's own mapping, and all the rest."""
-    with tempfile.TemporaryDirectory() as folder:
-        known = facts | {"folder": folder, "seconds": seconds}
+    with temporary_folder() as folder:
+        known = facts | {"folder": str(folder), "seconds": seconds}
         given = "".join(f"{name} = {value!r}\n" for name, value in known.items())
         code = f"{WAIT}{MEASURE}{given}{program}\nprint(measured(folder), len(sys.modules))"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=ENVIRONMENT)

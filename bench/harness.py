@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from temporary import interruptible, save, temporary_folder
+
 from rondo_cli.measure import case_of, in_turn, machine, now_ns, per_call_ns, process_ns, ratios
 
 __all__ = [
@@ -22,6 +24,7 @@ __all__ = [
     "per_call_ns",
     "process_ns",
     "ratios",
+    "temporary_folder",
 ]
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -94,7 +97,7 @@ class Report:
     def save(self) -> None:
         """Write everything to bench/results, and the page that is made of it; or to the file of --out."""
         self._out.parent.mkdir(parents=True, exist_ok=True)
-        self._out.write_text(json.dumps(self._whole, indent=1) + "\n")
+        save(self._out, json.dumps(self._whole, indent=1) + "\n")
         if self.is_kept:
             import report
 
@@ -109,8 +112,4 @@ def unless_interrupted(ended: str) -> None:
 
 def finish(main: Callable[[], int | None]) -> None:
     """Run a benchmark and end the process with its status; an interrupt is a line and the status 130."""
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print(f"{Path(sys.argv[0]).stem}: interrupted", file=sys.stderr)
-        sys.exit(130)
+    sys.exit(interruptible(main))

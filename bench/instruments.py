@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import tempfile
 from array import array
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
-from harness import Report, finish, in_turn, machine, options, per_call_ns
+from harness import Report, finish, in_turn, machine, options, per_call_ns, temporary_folder
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as PeerCounter
 from prometheus_client import Gauge as PeerGauge
@@ -40,7 +38,7 @@ def main() -> None:
     tiers = (Tier("1s", "1m"),)
     schemas = [Schema("c", "counter", 64, tiers), Schema("g", "gauge", 64, tiers)]
     schemas += [Schema("p", "gauge", 64, tiers, peaks=True), Schema("s", "summary", 64, tiers)]
-    with tempfile.TemporaryDirectory() as directory, Store(Path(directory) / "s", schemas) as store:
+    with temporary_folder() as directory, Store(directory / "s", schemas) as store:
         requests = store.counter("requests_total", labels=["route", "code"])
         jobs, peak, summary = store.gauge("jobs"), store.gauge("peak", peaks=True), store.summary("seconds")
         counters = store.counter_batch([store.counter("batch_total", n=n) for n in range(30)])

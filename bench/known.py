@@ -14,8 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+
+from harness import finish, temporary_folder
 
 from rondo_job import Life
 
@@ -276,8 +277,8 @@ def main():
         if asked.only and name not in asked.only:
             continue
         for tool, measure in tools.items():
-            with tempfile.TemporaryDirectory() as folder:
-                found, said = measure(code, Path(folder)), Path(folder, "said")
+            with temporary_folder() as folder:
+                found, said = measure(code, folder), Path(folder, "said")
                 wanted = {key: float(said.read_text()) if value is None else value for key, value in known.items()}
             base_s = 0.0 if None in known.values() else idle_s
             verdict = judge(wanted, found, base_s)
@@ -299,4 +300,4 @@ def _shown(value, key, base_s):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    finish(main)

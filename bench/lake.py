@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import statistics
-import tempfile
 import time
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from harness import finish, temporary_folder
 from rondo_exporter_parquet import sql
 from rondo_exporter_parquet.compaction import compact
 from rondo_exporter_parquet.lake import Lake
@@ -212,9 +212,9 @@ def main() -> None:
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
         builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
         session = builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
-    with tempfile.TemporaryDirectory() as here:
-        found = {"lake": measure(asked.lives, Path(here) / "lake", spark=session)}
-        found["year"] = measure_year(asked.year, Path(here) / "year")
+    with temporary_folder() as here:
+        found = {"lake": measure(asked.lives, here / "lake", spark=session)}
+        found["year"] = measure_year(asked.year, here / "year")
     found["max_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     if session is not None:
         session.stop()
@@ -225,4 +225,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    finish(main)

@@ -6,10 +6,8 @@ measured times do, of which Python's own `repr` takes most; a summary's line car
 
 import os
 import random
-import tempfile
-from pathlib import Path
 
-from harness import Report, finish, machine, options, process_ns
+from harness import Report, finish, machine, options, process_ns, temporary_folder
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.export import open_runner
@@ -49,7 +47,7 @@ def main():
     asked = options(__doc__ or "")
     report = Report("lines", asked, machine("rondo-tsdb"), __doc__ or "")
     chance = random.Random(1)
-    with tempfile.TemporaryDirectory(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:  # noqa: PTH112
+    with temporary_folder("/dev/shm" if os.path.isdir("/dev/shm") else None) as folder:  # noqa: PTH112
         for title, kind, draw in (
             ("counters of whole numbers", "counter", lambda: chance.randrange(100)),
             ("gauges of whole numbers", "gauge", lambda: chance.randrange(1 << 34)),
@@ -57,10 +55,10 @@ def main():
             ("summaries of whole numbers", "summary", lambda: chance.randrange(1000)),
             ("summaries of 17 digits", "summary", chance.random),
         ):
-            store = Path(folder) / f"{title.replace(' ', '_')}.rondo"
+            store = folder / f"{title.replace(' ', '_')}.rondo"
             make(store, kind, draw)
             for name in ("csv", "jsonl"):
-                runs = [send(store, name, Path(folder) / "out") for _ in range(asked.repeat + 1)]
+                runs = [send(store, name, folder / "out") for _ in range(asked.repeat + 1)]
                 report.case(f"{name}, {title}", runs[1:], "ns")
     report.save()
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from itertools import pairwise
 from pathlib import Path
 from time import process_time
 
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 
 WORKERS, REQUESTS = 4, 50
 LOOKS = 10  # along the way
@@ -109,12 +107,9 @@ def program(kind: str, directory: Path, recycles: int) -> None:
 
 def life(kind: str, recycles: int) -> tuple[list[dict[str, float]], float]:
     """Run it in a process of its own, in a directory that is removed afterwards."""
-    directory = Path(tempfile.mkdtemp(prefix="rondo-multiprocess-"))
-    try:
+    with temporary_folder() as directory:
         command = [sys.executable, "-W", "ignore", __file__, "--life", kind, str(directory), str(recycles)]
         said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
     *looks, last = map(json.loads, said.splitlines())
     return looks, last["recycle_ms"]
 

@@ -7,10 +7,8 @@ after the one in which the chart was drawn; and beside it what the page's main t
 """
 
 import sys
-import tempfile
-from pathlib import Path
 
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 
 from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.clock import NS_PER_S, wall_ns
@@ -63,8 +61,8 @@ def main():
 
     asked = options(__doc__ or "", chromium={"default": "/usr/bin/chromium", "help": "the browser"})
     report = Report("page", asked, machine("rondo-tsdb", "playwright"), __doc__ or "")
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
-        store = Path(folder) / "jobs.rondo"
+    with temporary_folder() as folder, sync_playwright() as driver:
+        store = folder / "jobs.rondo"
         record(store)
         with Sidecar(store, listen("127.0.0.1", 0)) as sidecar:
             browser = driver.chromium.launch(executable_path=asked.chromium, args=FLAGS)

@@ -37,18 +37,18 @@ class Usage:
         return Usage(*(a + b for a, b in zip(vars(self).values(), vars(other).values(), strict=True)))
 
 
+def children(pid: int) -> list[int]:
+    """Give the living children of a process."""
+    return _living()[1].get(pid, [])
+
+
 def family(pid: int) -> list[int]:
     """Give a process and all that descend from it; none where it is gone."""
-    children: dict[int, list[int]] = {}
-    there = False
-    for entry in PROC.iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
-            children.setdefault(int(fields[1]), []).append(int(entry.name))
-            there = there or int(entry.name) == pid
-    found, waiting = [], [pid] if there else []
+    living, below = _living()
+    found, waiting = [], [pid] if pid in living else []
     while waiting:
         found.append(waiting.pop())
-        waiting += children.get(found[-1], [])
+        waiting += below.get(found[-1], [])
     return found
 
 
@@ -97,6 +97,16 @@ def own_network() -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
     return True
+
+
+def _living() -> tuple[set[int], dict[int, list[int]]]:
+    """Read which processes there are, and the children of each."""
+    living, below = set[int](), dict[int, list[int]]()
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+            living.add(int(entry.name))
+            below.setdefault(int(fields[1]), []).append(int(entry.name))
+    return living, below
 
 
 def _stat(pid: int) -> list[str] | None:

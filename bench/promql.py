@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from harness import Report, finish, in_turn, machine, options, process_ns
+from harness import Report, finish, in_turn, machine, options, process_ns, temporary_folder
 
 import rondo_promql
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
@@ -53,8 +52,7 @@ def main() -> int:
     if shutil.which("prometheus") is None:
         print("promql: no Prometheus here; make tools", file=sys.stderr)
         return 1
-    with tempfile.TemporaryDirectory() as directory, ExitStack() as stack:
-        root = Path(directory)
+    with temporary_folder() as root, ExitStack() as stack:
         store = filled(root / "s")
         theirs = stack.enter_context(Prometheus(root))
         with StoreReader(store) as reader:

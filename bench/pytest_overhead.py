@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 
 N_TESTS = 5_000
 
@@ -40,9 +38,9 @@ def main() -> None:
     more = {"type": int, "default": N_TESTS, "help": "empty tests of a session"}
     asked = options(__doc__ or "", tests=more)
     report = Report("pytest_overhead", asked, machine(), __doc__ or "")
-    with tempfile.TemporaryDirectory() as directory:
+    with temporary_folder() as directory:
         text = f"import pytest\n\n@pytest.mark.parametrize('n', range({asked.tests}))\ndef test_empty(n):\n    pass\n"
-        (Path(directory) / "test_empty.py").write_text(text)
+        (directory / "test_empty.py").write_text(text)
         plain, recorded = [], []
         for turn in range(asked.repeat):
             pair = [(plain, ()), (recorded, ("--rondo",))]

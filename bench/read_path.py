@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import gc
 import mmap
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import msgpack
 import numpy as np
-from harness import Report, finish, in_turn, machine, now_ns, options, per_call_ns
+from harness import Report, finish, in_turn, machine, now_ns, options, per_call_ns, temporary_folder
 from peers import readers
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
@@ -36,8 +35,8 @@ TARGETS_US = (
 def main() -> None:
     """Run the cases and print them."""
     asked = options(__doc__ or "", number={"type": int, "default": 2000, "help": "reads of a run"})
-    with tempfile.TemporaryDirectory() as directory:
-        root, number = Path(directory), asked.number
+    with temporary_folder() as root:
+        number = asked.number
         store, peers = filled(root / "s", 128), readers(root, 128, START_NS // 10**9, SECONDS)
         view, block = store.view, store.slabs["g"][0].block("last")
         one, hundred = view.series("g{n=5}"), view.series("g")[:100]

@@ -8,11 +8,9 @@ import asyncio
 import gc
 import statistics
 import sys
-import tempfile
 import threading
-from pathlib import Path
 
-from harness import Report, finish, machine, now_ns, options
+from harness import Report, finish, machine, now_ns, options, temporary_folder
 
 from rondo_core import Schema, Store, watch_loop
 from rondo_core.builtin import event_loop
@@ -25,7 +23,7 @@ TARGET_US = 200.0
 
 def recorder_us(name, ticks):
     """Give the CPU time of one tick of the recorder, its records included, and how many series it has."""
-    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "s", SCHEMAS) as store:
+    with temporary_folder() as folder, Store(folder / "s", SCHEMAS) as store:
         plugins = open_recorders({name: {}})
         if store.bind_recorders(plugins) != [name]:
             return None
@@ -51,7 +49,7 @@ def paced_us(seconds):
     The store's own tick comes first, and enters the second: whoever records first in it would pay for that.
     """
     found = {name: [] for name in ("the store", *NAMES)}
-    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "s", SCHEMAS) as store:
+    with temporary_folder() as folder, Store(folder / "s", SCHEMAS) as store:
         for name in NAMES:
             store.bind_recorders(open_recorders({name: {}}))
         ticks = dict(zip(found, (store.tick, *store._ticks), strict=True))
@@ -70,7 +68,7 @@ def paced_us(seconds):
 
 def timers_us(number=1000):
     """Give what the timers of `asyncio` take of a loop in a second: four runs, measured as many one after the other."""
-    with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "s", SCHEMAS) as store:
+    with temporary_folder() as folder, Store(folder / "s", SCHEMAS) as store:
         store.bind_recorders(open_recorders({"asyncio": {}}))
         loop, left = asyncio.new_event_loop(), number
         watch_loop(loop)
@@ -100,7 +98,7 @@ def collections_us(pairs):
     found = []
     for _ in range(pairs):
         plain = per_collection_us()
-        with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "s", SCHEMAS) as store:
+        with temporary_folder() as folder, Store(folder / "s", SCHEMAS) as store:
             store.bind_recorders(open_recorders({"python": {}}))
             found.append(per_collection_us() - plain)
     return found

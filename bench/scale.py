@@ -11,9 +11,8 @@ import sys
 import tempfile
 from array import array
 from collections.abc import Callable
-from pathlib import Path
 
-from harness import Report, finish, machine, now_ns, options
+from harness import Report, finish, machine, now_ns, options, temporary_folder
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 
@@ -40,8 +39,8 @@ def measure(n_series: int, repeat: int) -> dict[str, tuple[float, str]]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     clock = ManualClock(1_700_000_100 * 10**9)
     found: dict[str, tuple[float, str]] = {}
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "s"
+    with temporary_folder() as directory:
+        path = directory / "s"
         store = Store(path, [Schema("g", "gauge", n_series, (Tier("1s", "30s"), Tier("10s", "1m")))], clock=clock)
         start = now_ns()
         gauges = [store.gauge("metric", shard=n % 316, item=n // 316, job="node") for n in range(n_series)]

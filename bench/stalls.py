@@ -12,18 +12,19 @@ record's page may still be written back, and be protected, in between; then the 
 
 import ctypes
 import mmap
-import multiprocessing
 import os
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from array import array
+from contextlib import contextmanager
 from pathlib import Path
 
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 
 from rondo_core import Store
 
@@ -33,20 +34,30 @@ LIMIT_TMPFS_US = 1000.0
 BLOCK = 1 << 20
 
 
-def disturb(folder, size_mb, began, ended):
-    """Write and sync files, each in place of the one before, until told to stop."""
-    block, path = os.urandom(BLOCK), Path(folder) / "large"
-    try:
-        while not ended.is_set():
-            with path.open("wb", buffering=0) as file:
-                for _ in range(size_mb):
-                    file.write(block)
-                    began.set()
-                    if ended.is_set():
-                        break
-                os.fsync(file.fileno())
-    finally:
-        path.unlink(missing_ok=True)
+def disturb(folder, size_mb):
+    """Write and sync files, each in place of the one before, until killed; print a line when the first is begun."""
+    block, told = os.urandom(BLOCK), False
+    while True:
+        with Path(folder, "large").open("wb", buffering=0) as file:
+            for _ in range(size_mb):
+                file.write(block)
+                if not told:
+                    print("writing", flush=True)
+                told = True
+            os.fsync(file.fileno())
+
+
+@contextmanager
+def disturbing(folder, size_mb):
+    """Disturb by a process of its own, from when it has begun."""
+    with subprocess.Popen(
+        [sys.executable, __file__, "--disturb", folder, str(size_mb)], stdout=subprocess.PIPE
+    ) as child:
+        try:
+            child.stdout.readline()
+            yield
+        finally:
+            child.kill()
 
 
 class Touching(threading.Thread):
@@ -97,37 +108,32 @@ def late_us(record, number):
 
 def one_run(place, kind, number, size_mb, disk):
     """Record while a child disturbs; give what `late_us` does."""
-    spawning = multiprocessing.get_context("spawn")
-    began, ended = spawning.Event(), spawning.Event()
-    with tempfile.TemporaryDirectory(dir=disk) as folder, tempfile.TemporaryDirectory(dir=place) as home:
-        child = spawning.Process(target=disturb, args=(folder, size_mb, began, ended))
-        child.start()
-        try:
-            began.wait()
-            if kind == "memory":
-                cells = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
+    with (
+        temporary_folder(disk) as folder,
+        temporary_folder(place) as home,
+        disturbing(folder, size_mb),
+    ):
+        if kind == "memory":
+            cells = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("d")
 
-                def record(amount):
-                    cells[0] += amount
+            def record(amount):
+                cells[0] += amount
 
-                return late_us(record, number)
-            with Store(Path(home) / "s", tick_interval_s=1.0) as store:
-                record = store.counter("records_total").inc
-                touching = Touching(store) if kind == "touched" else None
+            return late_us(record, number)
+        with Store(home / "s", tick_interval_s=1.0) as store:
+            record = store.counter("records_total").inc
+            touching = Touching(store) if kind == "touched" else None
+            if touching:
+                touching.start()
+            try:
+                found = late_us(record, number)
+            finally:
                 if touching:
-                    touching.start()
-                try:
-                    found = late_us(record, number)
-                finally:
-                    if touching:
-                        touching.over.set()
-                        touching.join()
-                if record.__self__.value != number:
-                    raise RuntimeError(f"{place}: {record.__self__.value} of {number} records are there")
-                return found
-        finally:
-            ended.set()
-            child.join()
+                    touching.over.set()
+                    touching.join()
+            if record.__self__.value != number:
+                raise RuntimeError(f"{place}: {record.__self__.value} of {number} records are there")
+            return found
 
 
 def main():
@@ -167,4 +173,7 @@ def main():
 
 
 if __name__ == "__main__":
-    finish(main)
+    if sys.argv[1:2] == ["--disturb"]:
+        disturb(sys.argv[2], int(sys.argv[3]))
+    else:
+        finish(main)

@@ -12,7 +12,6 @@ import argparse
 import json
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import capture
 from children import Prometheus, child, free_ports, prometheus
-from harness import Report, finish, machine, outputs
+from harness import Report, finish, machine, outputs, temporary_folder
 
 from rondo_cli.render import table
 from rondo_web import listen
@@ -46,8 +45,8 @@ def main() -> int:
         print(json.dumps(be(Path(path), int(seconds), int(port), asked.machine)))
         return 0
     report = Report("vmm_capture", asked, machine("rondo-tsdb"), __doc__ or "", lines=False)
-    with tempfile.TemporaryDirectory() as directory:
-        found = run(Path(directory), list(asked.seconds), asked.vms, asked.machine)
+    with temporary_folder() as directory:
+        found = run(directory, list(asked.seconds), asked.vms, asked.machine)
     rows = summarise(report, found)
     if not asked.json:
         print(table(HEADS, rows, [True, False, *[True] * 4]))

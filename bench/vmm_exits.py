@@ -12,14 +12,13 @@ import os
 import struct
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from harness import Report, finish, in_turn, machine, now_ns, outputs, per_call_ns, unless_interrupted
+from harness import Report, finish, in_turn, machine, now_ns, outputs, per_call_ns, temporary_folder, unless_interrupted
 from prometheus_client import Counter
 
 from rondo_core import Store
@@ -157,8 +156,7 @@ def main() -> int:
     report = Report("vmm_exits", asked, machine("rondo-tsdb", "prometheus_client", "click"), __doc__ or "")
     machines = asked.machine or [choice for choice in MOST_START if choice == "soft" or not usable()]
     pure = handles.__file__.endswith(".py")
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+    with temporary_folder() as work:
         stores = (work / f"{number}.rondo" for number in range(1 << 30))
         found = in_turn(
             {"exit": lambda: recording_ns(next(stores), 200_000), "counter": lambda: counting_ns(200_000)}, asked.repeat

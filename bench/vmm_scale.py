@@ -16,7 +16,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from children import Prometheus, child, end, node_exporters, prometheus
-from harness import Report, finish, machine, outputs
+from harness import Report, finish, machine, outputs, temporary_folder
 from paced import paced_guest
 from procfs import Usage, family, loopback_bytes, own_network, usages
 
@@ -192,7 +191,7 @@ def measure(asked: argparse.Namespace, count: int, mode: str, kinds: tuple[str, 
         if not asked.json and sys.stderr.isatty():
             print(f"{count} VMs, {mode}: {kind}", file=sys.stderr)
         with ExitStack() as stack:
-            directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            directory = stack.enter_context(temporary_folder())
             fleet = Fleet(directory, asked, count, mode, recorded=kind == RECORDED)
             roots: list[subprocess.Popen[Any]] = []
             if kind in STACKS:

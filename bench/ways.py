@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +24,7 @@ import attrs
 import receivers
 from children import child
 from ended_lives import MATCH, EndedLife, compare, plan, record
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 from questions import NAMES, Answer, Questions
 
 DAY_S = 86_400
@@ -332,8 +331,7 @@ def main() -> int:
     asked = options(__doc__ or "", lives={"type": int, "default": 1000, "help": "how many are sent for real"})
     heading = machine("rondo-tsdb", "duckdb", "pyspark", "pyarrow")
     report = Report("ways", asked, heading, __doc__ or "")
-    with tempfile.TemporaryDirectory(prefix="rondo-ways-") as directory:
-        root = Path(directory)
+    with temporary_folder() as root:
         paper(report, root, asked.repeat)
         lives = plan(asked.lives, int(time.time()) - 120, DAY_S - 3600)
         record_all(root / "lives", lives)

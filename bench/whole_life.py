@@ -12,14 +12,13 @@ import gc
 import resource
 import statistics
 import sys
-import tempfile
 import time
 from array import array
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 from numpy.typing import NDArray
 
 from rondo_core import ManualClock, Schema, Store
@@ -37,8 +36,8 @@ def main() -> int:
     asked = options(__doc__ or "", days={"type": float, "default": 7.0, "help": "simulated days"})
     seconds = int(asked.days * DAY_S)
     report = Report("whole_life", asked, machine("rondo-tsdb", "numpy"), __doc__ or "")
-    with tempfile.TemporaryDirectory() as directory:
-        failed = replay(Path(directory) / "life.rondo", seconds, report, quiet=asked.json)
+    with temporary_folder() as directory:
+        failed = replay(directory / "life.rondo", seconds, report, quiet=asked.json)
     report.save()
     for line in failed:
         print(f"whole_life: {line}", file=sys.stderr)

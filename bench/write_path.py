@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from array import array
 from functools import partial
-from pathlib import Path
 
-from harness import Report, finish, in_turn, machine, options, per_call_ns
+from harness import Report, finish, in_turn, machine, options, per_call_ns, temporary_folder
 from prometheus_client import CollectorRegistry
 from prometheus_client import Counter as PeerCounter
 from prometheus_client import Gauge as PeerGauge
@@ -30,9 +28,9 @@ def main() -> None:
     peer_gauges = [PeerGauge(f"g{n}", "g", registry=registry) for n in range(30)]
     number = asked.number
     with (
-        tempfile.TemporaryDirectory() as directory,
-        Store(Path(directory) / "s") as store,
-        Store(Path(directory) / "wide", [Schema("g", "gauge", MANY, (Tier("1s", "10s"),))]) as wide,
+        temporary_folder() as directory,
+        Store(directory / "s") as store,
+        Store(directory / "wide", [Schema("g", "gauge", MANY, (Tier("1s", "10s"),))]) as wide,
     ):
         batch = store.batch([store.gauge("tick", n=n) for n in range(30)])
         many, values = wide.batch([wide.gauge("tick", n=n) for n in range(MANY)]), array("d", range(MANY))

@@ -18,7 +18,6 @@ import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from array import array
 from collections.abc import Callable, Iterator
@@ -28,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import Report, finish, machine, options
+from harness import Report, finish, machine, options, temporary_folder
 
 ROUNDS = 5
 SETTINGS = ("compiled", "pure", "multiprocess")
@@ -47,8 +46,8 @@ def main() -> None:
     if asked.worker:
         work(asked.worker)
         return
-    with tempfile.TemporaryDirectory() as directory:
-        workers = {setting: start(setting, Path(directory)) for setting in SETTINGS}
+    with temporary_folder() as directory:
+        workers = {setting: start(setting, directory) for setting in SETTINGS}
         try:
             contenders = [(setting, name) for setting, worker in workers.items() for name in ask(worker, "list")]
             found: dict[tuple[str, str], list[dict[str, Any]]] = {each: [] for each in contenders}
@@ -120,8 +119,8 @@ def work(setting: str) -> None:
     """Answer until the input ends."""
     if setting == "pure":
         run_as_python()
-    with tempfile.TemporaryDirectory() as directory:
-        contenders = dict(CONTENDERS[setting](Path(directory)))
+    with temporary_folder() as directory:
+        contenders = dict(CONTENDERS[setting](directory))
         for line in sys.stdin:
             name, *share = json.loads(line)
             answer = list(contenders) if name == "list" else measure(contenders[name], *share)

@@ -27,6 +27,7 @@ TIMED_OUT = 124  # the exit status of timeout(1)
 KILL_AFTER_S = 10.0  # after a SIGTERM for the timeout
 MAX_SIGNALS = 32  # that are put on record
 DENSE_S, DENSE_NS = 10, 100_000_000  # how long a job is measured more often at first, and how often
+_SHORTEST_S = 1e-6  # of a timer: 0 would be none
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal sent it, to the whole process group. Source: sigaction(2)
 
 
@@ -41,10 +42,12 @@ def run_job(request: RunRequest) -> RunResult:
 
     job_schemas(request.every_ns)
     watched = {number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD, signal.SIGALRM})
     try:
         return _Run(request, watched, mask).run()
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.sigtimedwait([signal.SIGALRM], 0)  # one that came meanwhile
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
@@ -129,7 +132,7 @@ class _Run:
 
     def _wait(self, began_ns: int) -> tuple[int, Any]:
         """Measure, and pass signals on, until the job has ended; give its wait status and `wait4`'s usage."""
-        watched = [*self._watched, signal.SIGCHLD]
+        watched = [*self._watched, signal.SIGCHLD, signal.SIGALRM]
         dense_until_ns = began_ns + DENSE_S * NS_PER_S
         timeout_s = self.request.timeout_s
         timeout_ns = None if timeout_s is None else began_ns + round(timeout_s * NS_PER_S)
@@ -150,8 +153,10 @@ class _Run:
                     timeout_ns = self._time_out()
                     continue
                 wait_ns = min(wait_ns, left_ns)
-            info = signal.sigtimedwait(watched, wait_ns / NS_PER_S)
-            if info is None:
+            # Not sigtimedwait: stopped, and continued after its time, Python's gives any number for that of a signal.
+            signal.setitimer(signal.ITIMER_REAL, max(wait_ns / NS_PER_S, _SHORTEST_S))
+            info = signal.sigwaitinfo(watched)
+            if info.si_signo == signal.SIGALRM:
                 continue
             if info.si_signo == signal.SIGCHLD:
                 ended = self._reap()
@@ -197,9 +202,9 @@ class _Run:
         why = "passed on"
         if info.si_code == _FROM_KERNEL or self._relay.was_for_group(number):
             why = "passed on" if self._output.session else "group"
-        if why == "passed on":
-            self._send(number)
         self._note_signal(number, info.si_pid if info.si_code != _FROM_KERNEL else 0, why)
+        if why == "passed on":  # after it is noted: what it does to the job may be the end of this process
+            self._send(number)
 
     def _note_signal(self, number: int, sender: int, why: str) -> None:
         if len(self._signals) < MAX_SIGNALS:

@@ -86,6 +86,7 @@ def prometheus(directory: Path) -> Iterator[str]:
             yield f"http://{address}"
         finally:
             server.terminate()
+            server.wait()  # as `with` does not after a Ctrl-C: it writes into the directory until it has ended
 
 
 def _await_ready(url: str, server: subprocess.Popen[bytes]) -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import hypothesis
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
@@ -29,15 +28,17 @@ def pytest_configure():
 
     Whoever runs the tests in the background, or under nohup, ignores signals, and so would all that they start.
     """
-    hypothesis.settings.register_profile(
-        "rondo", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
-    )
-    hypothesis.settings.load_profile("rondo")
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if importlib.util.find_spec("hypothesis"):
+        from hypothesis import HealthCheck, settings
+
+        # How long an example takes says how busy the machine is, not whether a promise holds.
+        settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        settings.load_profile("untimed")
 
 
 def pytest_collection_modifyitems(items):
@@ -179,6 +180,20 @@ def fill_once():
         return store
 
     return made
+
+
+@pytest.fixture
+def open_paths():
+    """What this process has open, once for each descriptor, whose path has a text in it: not what others have."""
+
+    def found(text):
+        paths = []
+        for entry in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):  # another thread's, which has been closed
+                paths += [str(entry.readlink())]
+        return sorted(path for path in paths if str(text) in path)
+
+    return found
 
 
 @pytest.fixture

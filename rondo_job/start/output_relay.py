@@ -126,10 +126,11 @@ class _RelayProcess:
             copy.thread.start()
         over = False
         try:
-            while not over and (message := self._channel.recv(_MESSAGE_BYTES)):
-                request = json.loads(message)
-                over = "over" in request
-                self._channel.send(json.dumps(self._answer(request)).encode())
+            with contextlib.suppress(ConnectionError):  # the recorder was killed between a request and its answer
+                while not over and (message := self._channel.recv(_MESSAGE_BYTES)):
+                    request = json.loads(message)
+                    over = "over" in request
+                    self._channel.send(json.dumps(self._answer(request)).encode())
             if not over and self._pidfd >= 0:
                 select.select([self._pidfd], [], [])
                 self._drain()
@@ -148,7 +149,8 @@ class _RelayProcess:
                 with contextlib.suppress(OSError):  # a full disk: no tail is kept
                     copy.keep_in(TailWriter(Path(self._told["life"], names.STREAMS[copy.stream.name])))
         elif "signal" in request:
-            return signal.sigtimedwait([request["signal"]], _GROUP_WAIT_S) is not None
+            select.select([], [], [], _GROUP_WAIT_S)
+            return signal.sigtimedwait([request["signal"]], 0) is not None
         elif "noted" in request:
             self._told.setdefault("signals", []).append(request["noted"])
         elif "drain" in request:
@@ -194,9 +196,10 @@ class _RelayProcess:
             try:
                 return os.read(STDIN, CHUNK_BYTES)
             except OSError as error:
-                if error.errno != errno.EIO or self._is_foreground():
+                if error.errno != errno.EIO:
                     raise
-            threading.Event().wait(_BACKGROUND_S)  # the shell's `bg`: nothing tells of its `fg`
+            while not self._is_foreground():
+                threading.Event().wait(_BACKGROUND_S)  # the shell's `bg`: nothing tells of its `fg`
             self._begin_raw()
 
     def _suspend_character(self, inner: int) -> bytes:

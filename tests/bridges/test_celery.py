@@ -1,8 +1,11 @@
 """Tasks of Celery: eager ones, and those of a worker of several processes."""
 
+import contextlib
 import os
+import select
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -105,6 +108,27 @@ else:
 """
 
 
+def living_children(pid):
+    """The processes that a process has started and that go on."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            state, parent = (
+                (entry / "stat").read_text().rpartition(")")[2].split()[:2] if entry.name.isdigit() else "Z0"
+            )
+            found += [int(entry.name)] if state != "Z" and int(parent) == pid else []
+    return found
+
+
+def wait_for_children(pid):
+    """Wait until a process has none that goes on."""
+    while children := living_children(pid):
+        with contextlib.suppress(ProcessLookupError):
+            descriptor = os.pidfd_open(children[0])
+            select.select([descriptor], [], [])
+            os.close(descriptor)
+
+
 def test_each_process_of_a_worker_counts_what_it_ran(tmp_path):
     """Processes that retire after five tasks included: the sum over their stores is what was sent, exactly.
 
@@ -120,12 +144,11 @@ def test_each_process_of_a_worker_counts_what_it_ran(tmp_path):
         [*command, "worker"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as worker:
         try:
-            sent = subprocess.run(
-                [*command, "send"], env=environment, capture_output=True, text=True, check=False, timeout=150
-            )
-            said, _ = worker.communicate(timeout=60)
+            sent = subprocess.run([*command, "send"], env=environment, capture_output=True, text=True, check=False)
+            wait_for_children(worker.pid)
         finally:
-            worker.kill()
+            worker.kill()  # its pool can wait for ever for a lock that a process of it had when it ended
+        said, _ = worker.communicate()
     assert sent.returncode == 0, sent.stderr + said
     with StoresReader(tmp_path / "metrics") as stores:
         assert len(stores.paths) >= 2

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -16,8 +17,14 @@ S = 10**9
 START_NS = 1_700_000_000 * S
 
 
+@pytest.fixture
+def lake(exported, tmp_path):
+    """A copy of them, for a test to change."""
+    return shutil.copytree(exported, tmp_path / "lake")
+
+
 @pytest.fixture(scope="module")
-def lake(tmp_path_factory):
+def exported(tmp_path_factory):
     """Two ended lives of a minute, exported."""
     pytest.importorskip("pyarrow", reason="no exporter parquet")
     directory = tmp_path_factory.mktemp("lake")

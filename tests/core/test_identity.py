@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from pathlib import Path
 from unittest.mock import Mock, patch
 
 import pytest
@@ -20,6 +19,7 @@ from rondo_core.export.cursor import CursorLock, load_cursor
 from rondo_core.export.runner import open_runner
 from rondo_core.maintain.check import check_store
 from rondo_core.maintain.migrate import migrate_store
+from rondo_core.record.ticking import TickThread
 from rondo_core.record.writer import Writer
 from rondo_core.storage import replace
 from rondo_core.storage.directory import is_abandoned, make_unfinished
@@ -449,7 +449,7 @@ def test_a_registry_with_a_hole_refuses_to_be_a_copy(path, tmp_path, clock):
 
 
 @pytest.mark.parametrize("ticking", [None, 0.001, 3600])
-def test_a_store_that_was_dropped_lets_go_of_all_that_it_held(path, ticking):
+def test_a_store_that_was_dropped_lets_go_of_all_that_it_held(path, ticking, open_paths):
     """The lock, its thread and its descriptors, with a ResourceWarning; the next one goes on with its totals."""
 
     def use():
@@ -459,20 +459,17 @@ def test_a_store_that_was_dropped_lets_go_of_all_that_it_held(path, ticking):
 
     def use_and_drop():
         seen = use()
-        while gc.collect() or threading.active_count() > threads:
+        while gc.collect() or any(isinstance(each, TickThread) for each in set(threading.enumerate()) - others):
             pass
         return seen
 
-    def descriptors():
-        return sorted(each.name for each in Path("/proc/self/fd").iterdir())
-
     gc.collect()
-    open_before, threads = descriptors(), threading.active_count()
+    others = set(threading.enumerate())
     for expected in (1.0, 2.0):
         with pytest.warns(ResourceWarning, match="dropped without close; use it in a with statement"):
             assert use_and_drop() == expected
         assert writer_pid(path / "lock") is None
-        assert descriptors() == open_before
+        assert open_paths(path) == []
     with StoreReader(path) as reader:
         assert [run.ended for run in reader.runs()] == ["dropped without close"] * 2
 

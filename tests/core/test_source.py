@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,11 +281,7 @@ def test_the_quantiles_of_a_sketch_are_near_the_exact_ones(path, clock):
         assert value(source, "histogram_count(increase(w_seconds[1m]))", 49) == pytest.approx(2500, rel=0.05)
 
 
-def n_files():
-    return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def test_a_directory_is_one_source_of_the_living_and_the_dead(tmp_path, clock):
+def test_a_directory_is_one_source_of_the_living_and_the_dead(tmp_path, clock, open_paths):
     """Each series has the label of its store; sums go over all of them; no file of a dead store stays open."""
     for name, seconds in (("a", 5), ("b/c", 8)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -297,7 +292,7 @@ def test_a_directory_is_one_source_of_the_living_and_the_dead(tmp_path, clock):
         clock.advance(3)
         store.tick()
         with open_source(tmp_path, clock=clock) as source:
-            held = n_files()
+            held = len(open_paths(tmp_path))
             assert at(source, "c_total", 2)[0] == {
                 "__name__=c_total,rondo_store=a.rondo": 3,
                 "__name__=c_total,rondo_store=b/c.rondo": 3,
@@ -306,10 +301,10 @@ def test_a_directory_is_one_source_of_the_living_and_the_dead(tmp_path, clock):
             assert value(source, "sum(c_total)", 2) == 106
             assert value(source, 'sum(c_total{rondo_store!="d.rondo"})', 6) == 7
             slabs = sum(len(each) for each in store.slabs.values())
-            assert n_files() - held <= slabs + 3  # the living one's
+            assert len(open_paths(tmp_path)) - held <= slabs + 3  # the living one's
             assert source.is_live()
             assert (source.oldest_ms(), source.newest_ms()) == (START_S * 1000, (START_S + 7) * 1000)
-    assert n_files() < held
+    assert len(open_paths(tmp_path)) < held
 
 
 def test_a_source_of_a_directory_sees_what_becomes_of_its_stores(tmp_path, clock):

@@ -119,6 +119,36 @@ def test_signals_that_came_before_the_recorder_was_killed_are_on_record(lives):
     assert (received.number, received.sender, received.why) == (signal.SIGTERM, os.getpid(), "passed on")
 
 
+# A recorder that is gone before the relay's answer has been sent, or before it has been read.
+ASKING = """
+import os, select, signal, subprocess, sys
+from rondo_job.start.output import plan_output
+from rondo_job.start.output_relay import OutputRelay
+job = subprocess.Popen(["sleep", "600"])
+said, say = os.pipe()
+relay = OutputRelay(plan_output(copied=False), (), lambda told, _pidfd: os.write(say, str(told).encode()))
+os.close(say)
+relay.send_facts({"life": "none", "pid": job.pid})
+if sys.argv[1] == "sent":
+    os.kill(relay.pid, signal.SIGSTOP)
+    os.waitpid(relay.pid, os.WUNTRACED)
+relay._channel.send(b'{"drain": true}')
+if sys.argv[1] == "read":
+    select.select([relay._channel], [], [])
+relay._channel.close()
+os.kill(relay.pid, signal.SIGCONT)
+job.kill()
+print(os.read(said, 4096).decode() == str({"life": "none", "pid": job.pid}), os.waitpid(relay.pid, 0)[1])
+"""
+
+
+@pytest.mark.parametrize("before", ["sent", "read"])
+def test_a_recorder_that_is_killed_while_it_asks_leaves_the_end_to_the_relay(before):
+    """Whether the answer to its last request found nobody, or was found by nobody."""
+    asking = subprocess.run([sys.executable, "-c", ASKING, before], capture_output=True, text=True, check=False)
+    assert asking.stdout == "True 0\n", asking.stderr
+
+
 def test_a_job_that_is_stopped_by_a_dead_relay_is_told_so(lives, counting):
     """A killed relay is a reader that went away: the job's next write fails, and its life goes on to the end."""
     (relay,) = [pid for pid in children_of(counting.pid) if pid != lives.life().start.pid]

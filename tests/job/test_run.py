@@ -5,10 +5,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from rondo_job import Life
+from rondo_job.run import DENSE_NS
 from tests.job.conftest import last, wait_gone, wait_until
 
 METHODS = ("auto", "tree")
@@ -143,6 +145,27 @@ def test_a_signal_to_the_group_comes_once(lives):
     out, _ = job.communicate(b"one\n", timeout=60)
     assert (out, job.returncode) == (b"line\n", 0)
     assert [each.why for each in lives.life().end.signals] == ["group"]
+
+
+def test_a_recorder_that_was_stopped_goes_on(lives):
+    """Stopped for longer than until the next measurement, it sends the job nothing, nor the last signal once more."""
+    code = (
+        "import signal; signal.signal(signal.SIGUSR1, lambda *_: print('told', flush=True)); "
+        "print('ready', flush=True); input(); raise SystemExit(7)"
+    )
+    job = lives.start("-q", "--", sys.executable, "-c", code, stdin=subprocess.PIPE)
+    assert job.stdout.readline() == b"ready\n"
+    job.send_signal(signal.SIGUSR1)
+    assert job.stdout.readline() == b"told\n"
+    for _ in range(20):
+        os.kill(job.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, job.pid, os.WSTOPPED)
+        time.sleep(DENSE_NS / 1e9 * 1.5)
+        os.kill(job.pid, signal.SIGCONT)
+        os.waitid(os.P_PID, job.pid, os.WCONTINUED)
+    said, words = job.communicate(b"\n")
+    assert (job.returncode, said) == (7, b""), words
+    assert len(lives.life().end.signals) == 1
 
 
 def test_a_timeout_ends_the_whole_tree(lives):

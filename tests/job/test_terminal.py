@@ -36,7 +36,10 @@ class Terminal:
         """Read until a text has come."""
         while text not in self.seen:
             assert select.select([self.descriptor], [], [], 60)[0], self.seen
-            self.seen += os.read(self.descriptor, 4096)
+            try:
+                self.seen += os.read(self.descriptor, 4096)
+            except OSError as error:  # nobody has the terminal open any more
+                raise AssertionError(f"{text!r} has not come: {self.seen!r}") from error
 
     def end(self):
         """Read to the end, and give what was read and the exit status."""
