@@ -14,7 +14,7 @@ from rondo_cli.main import run
 from rondo_core import Store
 from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_core.storage import Event, Survival
-from rondo_job import Child, Evidence, GroupLevel, ReceivedSignal
+from rondo_job import Child, Evidence, GroupLevel, ReceivedSignal, Usage
 from rondo_job.autopsy.case import Activity, Case, OomKill, OomLog, ProgramEnd
 from rondo_job.autopsy.causes import find_causes
 from rondo_job.autopsy.examine import Autopsy, examine
@@ -48,6 +48,11 @@ def verdict(case):
     first = find_causes(case)[0]
     assert first.evidence, first
     return first.cause, first.verdict
+
+
+def used(user_s):
+    """What the kernel says that a job took."""
+    return Usage(user_s, 0.0, None, 0, 0, 0, 0, 0, 0)
 
 
 def child(pid, status, peak=0):
@@ -105,6 +110,10 @@ OTHER = OomKill(99, "other", END)
         ({"signals": (ReceivedSignal(15, END - 10 * S, 1, "passed on"),)}, ("stop-grace", "likely")),
         ({"signals": (ReceivedSignal(15, END - 900 * S, 1, "passed on"),)}, ("killed", "proven")),
         ({"timed_out": True, "after": None}, ("timeout", "proven")),
+        ({"rlimits": {"CPU": (1, 2)}, "usage": used(2.0)}, ("limit", "likely")),
+        ({"rlimits": {"CPU": (1, 2)}, "usage": used(1.5)}, ("killed", "proven")),
+        ({"rlimits": {"CPU": (1, -1)}, "usage": used(2.0)}, ("killed", "proven")),
+        ({"rlimits": {"CPU": (1, 2)}, "usage": used(2.0), "after": v2(own=1)}, ("oom", "proven")),
     ],
 )
 def test_a_sigkill_is_memory_only_where_counters_or_the_kernel_say_so(facts, expected):
@@ -139,6 +148,10 @@ TRACE = (
         ({"status": 137 << 8, "children": (child(8, KILLED),)}, ("child-died", "proven")),
         ({"status": 2 << 8, "children": (child(8, SEGV),)}, ("exit", "proven")),
         ({"status": SEGV}, ("crash", "proven")),
+        ({"status": 124 << 8, "command": ("/usr/bin/timeout", "1", "make")}, ("timeout", "likely")),
+        ({"status": 124 << 8, "command": ("make",)}, ("exit", "proven")),
+        ({"status": 1 << 8, "stderr": "Exception in thread Thread-1:\n" + TRACE.format("b")}, ("exit", "proven")),
+        ({"status": 1 << 8, "stderr": "Exception ignored in: <f>\n" + TRACE.format("b")}, ("exit", "proven")),
         ({"status": 6 | 0x80}, ("crash", "proven")),
         ({"status": TERMED}, ("signal", "proven")),
         ({"status": 13}, ("signal", "proven")),
@@ -274,6 +287,26 @@ def test_the_last_traceback_is_read_whole():
     found = last_traceback(f"{text}tail\n")
     assert (found.error, found.place, found.at_end) == ("mod.Error: two: words", "b.py:9", True)
     assert last_traceback('Traceback (most recent call last):\n  File "b.py", line 9, in g\n') is None
+
+
+def test_the_traceback_of_a_group_is_its_own_error_and_no_part_of_it():
+    """An ExceptionGroup's lines have a margin, and each part of it a traceback of its own."""
+    code = "def f(): raise ExceptionGroup('many', [ValueError(1), ExceptionGroup('few', [TypeError(2)])])\nf()"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
+    found = last_traceback(f"before\n{said}after\n")
+    assert (found.error, found.place, found.at_end) == (
+        "ExceptionGroup: many (2 sub-exceptions)",
+        "<string>:1",
+        True,
+    )
+    assert last_traceback(said + TRACE.format("later")).error.startswith("OSError")
+
+
+def test_what_was_said_before_an_abort_is_told():
+    """An assertion, a double free, an exception of C++: what calls abort() has said why."""
+    said = "prog: a.c:3: main: Assertion `n == 3' failed.\n"
+    found = find_causes(job(status=6, stderr=said))[0]
+    assert (found.cause, found.summary) == ("crash", f"SIGABRT; before it: {said.strip()}")
 
 
 def test_the_kernels_log_names_whom_it_killed(tmp_path):
