@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
 from rondo_core.clock import NS_PER_S
-from rondo_core.storage import in_short
+from rondo_core.storage import Survival, in_short
 from rondo_core.units import format_duration, format_size
 from rondo_job.autopsy import living, machines, programs, sigkill
 from rondo_job.autopsy.case import Case, Diagnosis
@@ -23,6 +23,7 @@ Row = Callable[[Case], Diagnosis | None]
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 _NO_DUMP = "no faulthandler wrote where; a signal of that number that someone sent would look the same"
 _TIMED_OUT = 124  # Source: coreutils, timeout
+_IN_SUMMARY = 100
 _LINE = 200  # of what is quoted of standard error
 _BY_LIMIT = {signal.SIGXCPU: ("CPU", "CPU time"), signal.SIGXFSZ: ("FSIZE", "the size of a file")}
 
@@ -206,7 +207,8 @@ def exited(case: Case) -> Diagnosis | None:
     lines += [f"standard error ends in: {line.strip()[:_LINE]}" for line in said]
     if code == 0:
         return Diagnosis("finished", "proven", "it ended by itself, exit status 0", tuple(lines))
-    return Diagnosis("exit", "proven", f"it ended by itself, exit status {code}", tuple(lines))
+    ends = "".join(f"; standard error ends in: {line.strip()[:_IN_SUMMARY]}" for line in said)
+    return Diagnosis("exit", "proven", f"it ended by itself, exit status {code}{ends}", tuple(lines))
 
 
 def _unseen(case: Case) -> Diagnosis:
@@ -217,6 +219,9 @@ def _unseen(case: Case) -> Diagnosis:
     lines = [f"the end was seen by {_SEEN.get(case.seen_by, 'nobody')}"]
     if case.kind == "job" and not case.seen_by:
         lines.append("its recorder wrote no end: recorder, relay and job were all killed, or lost their machine")
+        if case.survival is Survival.SAME_BOOT:
+            lines.append("the machine was not restarted since: they were killed, as one who kills a whole group does")
+        lines += programs.other_oom_kills(case)
     what = "nobody who could say how it ended was there to see it"
     return Diagnosis("unseen", "cannot tell", what, (*lines, *programs.last_seen(case)))
 
@@ -238,5 +243,6 @@ JOB: tuple[Row, ...] = (
     exited,
     sigkill.child_killed_in_passing,
     child_died_before,
+    programs.oom_killed,
     programs.machine_stopped,
 )

@@ -1,4 +1,4 @@
-"""SIGKILL: by the OOM killer, by a timeout, by a limit of CPU time, or nobody can tell; of the job, or of its processes."""
+"""SIGKILL: by the OOM killer, a timeout, a limit of CPU time, or nobody can tell; of the job, or of a process of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from rondo_core.clock import NS_PER_S
 from rondo_core.units import format_size
 from rondo_job.autopsy.case import CPU, Case, Diagnosis
-from rondo_job.autopsy.oom import OomCounts, count_oom, killed_children, logged_kill, short_of_memory
+from rondo_job.autopsy.oom import MACHINE, OomCounts, count_oom, killed_children, logged_kill, short_of_memory
 from rondo_job.autopsy.phrases import STOPS, after_start, logged_pids, sent_by, signal_name, waited
 from rondo_job.facts import status_words
 
@@ -32,7 +32,7 @@ def timed_out(case: Case) -> Diagnosis | None:
         for each in sent
     ]
     asked = f" of {case.timeout_s:g} s" if case.timeout_s is not None else ""
-    how = "; it ended only by SIGKILL" if any(each.number == signal.SIGKILL for each in sent) else ""
+    how = "; it ended only by SIGKILL" if case.signal == signal.SIGKILL else ""
     used = next((each.slopes for each in case.quantities if each.name == CPU), {})
     for window_s, cpus in list(used.items())[:1]:
         what = "it waited for something" if cpus < _IDLE_CPUS else "it was at work"
@@ -65,6 +65,8 @@ def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | 
     line, most = "", max([counts.own or 0, *counts.shared.values()])
     if counts.own == 0:
         line = "so no OOM killer killed a process of the job: its own group counts them all"
+    elif counts.own is None and counts.machine == 0 and not most:
+        line = f"so no OOM killer killed a process of {MACHINE}: its counter has those of all control groups"
     elif counts.own is None and counts.hidden:
         return None
     elif most:

@@ -75,7 +75,7 @@ OTHER = OomKill(99, "other", END)
         ),  # a neighbour's: its own group counts all of the job's
         ({"after": None}, ("sigkill", "cannot tell")),
         ({"before": None}, ("sigkill", "cannot tell")),
-        ({"before": v2(own=None), "after": v2(own=None)}, ("sigkill", "cannot tell")),
+        ({"before": v2(own=None, vmstat=None), "after": v2(own=None, vmstat=None)}, ("sigkill", "cannot tell")),
         ({"before": v2(shared=True), "after": v2(shared=True)}, ("killed", "proven")),
         ({"before": v2(shared=True), "after": v2(shared=True, hidden=("x",))}, ("sigkill", "cannot tell")),
         ({"before": v2(shared=True), "after": v2(1, shared=True)}, ("sigkill", "cannot tell")),
@@ -110,6 +110,20 @@ OTHER = OomKill(99, "other", END)
         ({"signals": (ReceivedSignal(15, END - 10 * S, 1, "passed on"),)}, ("stop-grace", "likely")),
         ({"signals": (ReceivedSignal(15, END - 900 * S, 1, "passed on"),)}, ("killed", "proven")),
         ({"timed_out": True, "after": None}, ("timeout", "proven")),
+        (
+            {
+                "before": Evidence(START, (), 7, ("/sys/fs/cgroup: no",)),
+                "after": Evidence(END, (), 7, ("/sys/fs/cgroup: no",)),
+            },
+            ("killed", "proven"),
+        ),  # in a container without the files of its group the machine's counter is there
+        (
+            {
+                "before": Evidence(START, (), 7, ("/sys/fs/cgroup: no",)),
+                "after": Evidence(END, (), 8, ("/sys/fs/cgroup: no",)),
+            },
+            ("sigkill", "cannot tell"),
+        ),
         ({"rlimits": {"CPU": (1, 2)}, "usage": used(2.0)}, ("limit", "likely")),
         ({"rlimits": {"CPU": (1, 2)}, "usage": used(1.5)}, ("killed", "proven")),
         ({"rlimits": {"CPU": (1, -1)}, "usage": used(2.0)}, ("killed", "proven")),
@@ -128,7 +142,7 @@ def test_a_counter_that_began_anew_is_no_difference():
     gone = count_oom(v2(), Evidence(END, (), 0))
     assert gone.own is None
     assert any("cannot be compared" in line for line in gone.hidden)
-    assert verdict(job(status=KILLED, after=Evidence(END, (), 0))) == ("sigkill", "cannot tell")
+    assert verdict(job(status=KILLED, after=Evidence(END, (), None))) == ("sigkill", "cannot tell")
 
 
 TRACE = (
@@ -300,6 +314,33 @@ def test_the_traceback_of_a_group_is_its_own_error_and_no_part_of_it():
         True,
     )
     assert last_traceback(said + TRACE.format("later")).error.startswith("OSError")
+
+
+def test_a_timeout_tells_of_sigkill_only_where_it_was_that():
+    """The recorder may send SIGKILL to what is just ending by SIGTERM."""
+    sent = (ReceivedSignal(15, END - 9 * S, 0, "timeout"), ReceivedSignal(9, END, 0, "timeout"))
+    told = [find_causes(job(status=each, timed_out=True, timeout_s=3.0, signals=sent))[0].summary for each in (15, 9)]
+    assert told == ["the timeout of 3 s was over", "the timeout of 3 s was over; it ended only by SIGKILL"]
+
+
+def test_a_job_that_went_with_its_recorder_is_out_of_memory_only_where_the_kernel_names_it():
+    """A group that is killed whole leaves no end: the boot and the kernel's log say what is known."""
+    gone = {"seen_by": "", "ended_ns": 0, "after": None, "newest_ns": END}
+    assert verdict(job(**gone, oom_log=OomLog((OomKill(PID, "job", END),)))) == ("oom", "proven")
+    found = find_causes(job(**gone, oom_log=OomLog((OTHER,))))[0]
+    assert (found.cause, found.verdict) == ("unseen", "cannot tell")
+    assert (
+        "the machine was not restarted since: they were killed, as one who kills a whole group does" in found.evidence
+    )
+    assert "the kernel's log names 1 OOM kills of that time, and not this process" in found.evidence
+    unknown = find_causes(job(**gone, survival=None))[0]
+    assert not any("restarted" in line for line in unknown.evidence)
+
+
+def test_the_first_line_of_a_failure_has_what_it_said_last():
+    """In a list of lives a status alone tells them not apart."""
+    found = find_causes(job(status=1 << 8, stderr="starting\ncannot bind :8080\n"))[0]
+    assert found.summary == "it ended by itself, exit status 1; standard error ends in: cannot bind :8080"
 
 
 def test_what_was_said_before_an_abort_is_told():
