@@ -113,7 +113,11 @@ def _oom(verdict: str, summary: str, evidence: list[str]) -> Diagnosis:
 
 def _whose(case: Case, limit: str | None) -> Iterator[str]:
     """Say whose limit it was, as far as that is known, and that the victim need not be the culprit."""
-    yield f"memory ran out at {limit}" if limit else "whose limit it was is not known: the machine's, or one above"
+    own = {case.pid, *(child.pid for child in case.children)}
+    if any(each.of_machine for each in case.oom_kills if each.pid in own):
+        yield "the memory of the whole machine ran out, and no limit of a control group was met: the kernel's log"
+    else:
+        yield f"memory ran out at {limit}" if limit else "whose limit it was is not known: the machine's, or one above"
     most = max(case.children, key=lambda child: child.peak_bytes, default=None)
     if most is not None and most.pid != case.pid and most.peak_bytes:
         size = format_size(most.peak_bytes)

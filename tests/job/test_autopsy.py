@@ -135,6 +135,14 @@ def test_a_sigkill_is_memory_only_where_counters_or_the_kernel_say_so(facts, exp
     assert verdict(job(status=KILLED, **facts)) == expected
 
 
+def test_whose_memory_ran_out_is_told_by_the_kernels_log():
+    """The machine's, or a group's: the kernel names the one and the other in words of their own."""
+    kills = [OomLog((OomKill(PID, "job", END, of_machine),)) for of_machine in (True, False)]
+    told = [find_causes(job(status=KILLED, after=v2(own=1), oom_log=each))[0].evidence for each in kills]
+    assert any(line.startswith("the memory of the whole machine ran out") for line in told[0])
+    assert not any("whole machine" in line for line in told[1])
+
+
 def test_a_counter_that_began_anew_is_no_difference():
     """A level that is gone, or lower than before, is hidden: never a zero."""
     counts = count_oom(v2(own=5), v2(own=1))
@@ -359,10 +367,13 @@ def test_the_kernels_log_names_whom_it_killed(tmp_path):
     assert read_oom_log(now_ns, now_ns, path=tmp_path / "none") is None
     if str(Path("/proc/self/ns/pid").readlink()) == "pid:[4026531836]":
         found = read_oom_log(now_ns + S, now_ns + 2 * S, path=log)
-        assert [(each.pid, each.command) for each in found.kills] == [(12, "a (b)")]
+        assert [each[:2] for each in map(attrs.astuple, found.kills)] == [(12, "a (b)")]
+        assert not found.kills[0].of_machine
         assert found.whole
         assert not read_oom_log(now_ns - 60 * S, now_ns, path=log).whole
         assert read_oom_log(now_ns + 60 * S, now_ns + 90 * S, path=log).kills == ()
+        log.write_text(f"3,1,{monotonic_ns() // 1000},-;Out of memory: Killed process 13 (b) total-vm:3kB\n")
+        assert read_oom_log(now_ns + S, now_ns + 2 * S, path=log).kills[0].of_machine
 
 
 def test_the_words_hold_all_there_is(tmp_path):
