@@ -17,6 +17,7 @@ from rondo_core.export.cursor import Cursor, cursor_names, save_cursor
 from rondo_core.export.drain import Drain
 from rondo_core.export.runner import Runner, open_runner
 from rondo_core.plugins.manager import EXPORTERS
+from rondo_core.testing import read_batches
 
 FORMATS = ("csv", "jsonl")
 TIERS = (Tier("1s", "10m"), Tier("10s", "1h"))
@@ -109,18 +110,7 @@ def test_lines_read_as_they_are_said_to(recorded, tmp_path):
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_crash_at_any_byte_of_a_batch_loses_and_doubles_no_line(recorded, tmp_path, name):
     """Cut anywhere in the last batch, the file is whole again after that batch was sent again."""
-    with StoreReader(recorded) as reader:
-        batches = []
-
-        class Keep:
-            def send(self, batch):
-                batches.append(batch)
-
-            def close(self):
-                pass
-
-        runner = Runner(reader, Keep(), "keep", max_samples=60)
-        runner.finish(0, 0)
+    batches = read_batches(recorded, max_samples=60)
     assert len(batches) > 2
     file = tmp_path / "out"
 

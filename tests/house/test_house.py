@@ -76,7 +76,7 @@ FLOORS = {
         "engine",
     ),
     "rondo_job": (
-        "facts streams",
+        "facts request streams",
         "files",
         "life",
         "groups",

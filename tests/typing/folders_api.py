@@ -85,6 +85,7 @@ from rondo_core.model import (
     read_secret,
     sketch,
     state_directory,
+    store_name,
     with_room,
     write_schemas,
 )
@@ -160,6 +161,7 @@ from rondo_core.testing import (
     TemporaryStore,
     fill_store,
     make_part,
+    read_batches,
 )
 from rondo_core.units import (
     format_duration,
@@ -215,6 +217,7 @@ def stores(path: Path) -> None:
     assert_type(boot_id(), str)
     assert_type(is_abandoned(path), bool)
     assert_type(size_bytes(DEFAULT_SCHEMAS), int)
+    assert_type(store_name(path, path.parent, LABEL), str)
     assert_type(read_meta(path), Meta)
     assert_type(create_own(own_paths(path), SELF_SCHEMAS, (), 0, ()), Path)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
@@ -360,6 +363,7 @@ class TestConsolidator(ConsolidatorTests):
 def tests(path: Path, receiver: Receiver) -> None:
     """What plugin authors test with."""
     assert_type(fill_store(path), dict[str, list[tuple[int, float]]])
+    assert_type(len(read_batches(path)[0].parts), int)
     assert_type(make_part("gauge", ["a"], [[1.0]], START_NS), Part)
     assert_type(HttpReceiver("/v1").url, str)
 

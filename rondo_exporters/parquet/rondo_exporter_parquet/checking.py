@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from rondo_core import Batch, StoreReader
 from rondo_core.errors import RondoError, one_line
 from rondo_core.export import dump, load_cursor
+from rondo_core.model import store_name
 from rondo_core.read import find_stores
 from rondo_exporter_parquet.compaction import Footer, footer_of
 from rondo_exporter_parquet.lives import FOLDER as LIVES
@@ -169,7 +170,7 @@ def _check_store(
     place: Place, names: list[str], unit: str, root: Path, path: Path, exporter: str, found: LakeCheck
 ) -> None:
     """Compare what a store holds with what the lake has of it."""
-    instance = str(path.relative_to(root)).removesuffix(".rondo")
+    instance = store_name(path, root)
     collector = _Collector(unit, instance)
     try:
         with StoreReader(path) as reader:

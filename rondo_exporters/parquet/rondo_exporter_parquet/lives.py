@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from rondo_core import Batch, StoreReader
 from rondo_core.errors import RondoError
-from rondo_core.model import RUNS_FILE
+from rondo_core.model import RUNS_FILE, store_name
 from rondo_core.storage import Run, outcome, read_runs
 from rondo_exporter_parquet.place import Place
 from rondo_exporter_parquet.rows import instance_of
@@ -101,7 +101,7 @@ def life_row(batch: Batch, instance: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "instance": own,
         "run": ended.number,
-        "name": store.name.removesuffix(".rondo"),
+        "name": store_name(store),
         "newest": newest_ns // 1000,
         "end": "",
         "outcome": "gone",

@@ -194,20 +194,8 @@ def open_exporter(where, **config):
 
 
 COMPACTOR = """
-import os, signal, sys
 from rondo_exporter_parquet import compaction
 from rondo_exporter_parquet.place import Place, open_place
-
-fatal, count = int(sys.argv[2]), 0
-
-def dying(call):
-    def inner(*args, **options):
-        global count
-        count += 1
-        if count == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*args, **options)
-    return inner
 
 Place.put, Place.remove, os.replace = dying(Place.put), dying(Place.remove), dying(os.replace)
 compaction.compact(open_place(sys.argv[1]), rows_per_file=1000)
@@ -215,11 +203,10 @@ compaction.compact(open_place(sys.argv[1]), rows_per_file=1000)
 
 
 @pytest.mark.parametrize("fatal", [2, 3, 6])
-def test_a_compaction_that_is_killed_loses_and_doubles_nothing(tmp_path, fatal):
+def test_a_compaction_that_is_killed_loses_and_doubles_nothing(tmp_path, killed_at, fatal):
     """SIGKILL before a file is written, before it has its name, and between the files that are removed."""
     lake, before = small_files(tmp_path)
-    run = subprocess.run([sys.executable, "-c", COMPACTOR, str(lake), str(fatal)], check=False)
-    assert run.returncode == -signal.SIGKILL
+    killed_at(fatal, COMPACTOR, lake)
     assert check(open_place(lake)).rows >= before
     done = compact(open_place(lake), rows_per_file=1000)
     found = check(open_place(lake))
