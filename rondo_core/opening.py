@@ -114,7 +114,8 @@ def open_store(
         except (StoreError, OSError) as error:
             if options["strict"]:
                 raise
-            store = Store.nowhere(place, made, clock=clock, why=one_line(error))
+            mend = "" if fixed or life else "; RONDO_DIR names another place"
+            store = Store.nowhere(place, made, clock=clock, why=one_line(error) + mend)
         if life is None:
             store.set_child_paths(partial(sibling_paths if fixed else own_paths, place))
         if not store.unkept:

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, assert_type
 
+import numpy as np
+
 from rondo_core import Batch, Option, Part, Plugins, RondoError, StoreReader, StoresReader, Tier, hookimpl, hookspec
 from rondo_core.clock import NS_PER_S, Clock, boot_ns, wall_ns
 from rondo_core.errors import UnknownSeriesError, meant, one_line, printable
@@ -106,11 +108,16 @@ from rondo_core.plugins import (
 )
 from rondo_core.read import (
     LABEL,
+    MAX_BUCKET_SCALE,
+    BucketTotals,
     Budget,
+    Cells,
+    Choice,
     DirectoryScan,
     QueryResult,
     StoreSource,
     StoresSource,
+    buckets_of,
     find_stores,
     open_reader,
     open_source,
@@ -245,6 +252,10 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
     assert_type(why_unmatched(open_source(path), []), UnknownSeriesError | None)
+    zeroes = np.zeros(1, np.int64)
+    cells = Cells(MAX_BUCKET_SCALE, zeroes.astype(np.float64), 0, np.zeros((1, 0)))
+    totals = BucketTotals({}, zeroes, cells.running(), zeroes == 0, -1, zeroes)
+    assert_type([labels for labels, *_ in buckets_of([totals], Choice([]))], list[Any])
     yield from find_stores(path)
 
 

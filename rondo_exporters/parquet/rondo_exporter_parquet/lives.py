@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rondo_core import Batch, StoreReader
-from rondo_core.errors import RondoError
+from rondo_core.errors import ExportError, RondoError
 from rondo_core.model import RUNS_FILE, store_name
 from rondo_core.storage import Run, outcome, read_runs
 from rondo_exporter_parquet.place import Place
@@ -69,6 +69,18 @@ _BRANCHES = ("GITHUB_REF_NAME", "CI_COMMIT_REF_NAME", "BUILDKITE_BRANCH", "CIRCL
 # What a program's own store tells of it, where nobody recorded it from outside.
 _MEMORY = ("job_memory_bytes", "process_resident_memory_bytes")
 _CPU = "process_cpu_seconds_total"
+
+
+def check_version(told: Mapping[bytes, bytes], columns: pa.Schema, name: str) -> None:
+    """Look whether a file holds lives of the layout that is known. Raises: ExportError: it does not."""
+    whole = set(KEYS) <= set(columns.names) and columns.field("run").type == pa.int64()
+    version = int(told.get(b"rondo.lives", LIVES_VERSION if whole else 0))
+    if version > LIVES_VERSION:
+        raise ExportError(
+            f"{name}: lives of layout {version}, and {LIVES_VERSION} is known; upgrade rondo-exporter-parquet"
+        )
+    if version < 1 or not whole:
+        raise ExportError(f"{name}: no lives that this exporter wrote; move it away")
 
 
 def put_life(place: Place, batch: Batch, instance: str) -> str:
