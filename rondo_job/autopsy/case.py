@@ -21,12 +21,14 @@ Kind = Literal["job", "program", "machine"]
 class OomKill:
     """A line of the kernel's log: whom its OOM killer killed.
 
-    Attributes: `pid`: as the kernel's first namespace of pids has it; `command`; `time_ns`: since the epoch.
+    Attributes: `pid`: as the kernel's first namespace of pids has it; `command`; `time_ns`: since the epoch;
+        `of_machine`: whether it was the machine's memory that ran out, and no limit of a control group.
     """
 
     pid: int
     command: str
     time_ns: int
+    of_machine: bool = False
 
 
 @attrs.frozen

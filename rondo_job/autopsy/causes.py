@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 
 from rondo_core.clock import NS_PER_S
-from rondo_core.storage import in_short
+from rondo_core.storage import Survival, in_short
 from rondo_core.units import format_duration, format_size
 from rondo_job.autopsy import living, machines, programs, sigkill
 from rondo_job.autopsy.case import Case, Diagnosis
@@ -21,6 +22,8 @@ from rondo_job.autopsy.stderr_text import fatal_error, last_lines, last_tracebac
 Row = Callable[[Case], Diagnosis | None]
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
 _NO_DUMP = "no faulthandler wrote where; a signal of that number that someone sent would look the same"
+_TIMED_OUT = 124  # Source: coreutils, timeout
+_IN_SUMMARY = 100
 _LINE = 200  # of what is quoted of standard error
 _BY_LIMIT = {signal.SIGXCPU: ("CPU", "CPU time"), signal.SIGXFSZ: ("FSIZE", "the size of a file")}
 
@@ -47,6 +50,8 @@ def crashed(case: Case) -> Diagnosis | None:
     where = f": {in_short(dump)}" if dump else ""
     core = ("a core was dumped",) if case.status is not None and os.WCOREDUMP(case.status) else ()
     said = (f"faulthandler: {in_short(dump)}",) if dump else (_NO_DUMP,)
+    if case.signal == signal.SIGABRT and not dump:  # abort() is called by what has just said why
+        where = "".join(f"; before it: {line.strip()[:_LINE]}" for line in last_lines(case.stderr, 1))
     return Diagnosis("crash", "proven", f"{signal_name(case.signal)}{where}", (*waited(case), *core, *said))
 
 
@@ -66,6 +71,15 @@ def limit_by_signal(case: Case) -> Diagnosis | None:
     line = f"{name} was {size} at the start"
     summary = f"{signal_name(case.signal)}: {what} came to {name}, {size}"
     return Diagnosis("limit", "proven", summary, (*waited(case), line))
+
+
+def timed_out_by_command(case: Case) -> Diagnosis | None:
+    """Tell of timeout(1), where the job is one and gives the status that it has for that."""
+    if case.exit_code != _TIMED_OUT or not case.command or PurePath(case.command[0]).name != "timeout":
+        return None
+    line = "the job is timeout(1), which gives 124 where the time was over, or where what it ran gave 124 itself"
+    summary = f"the time of `{' '.join(case.command)[:60]}` was over"
+    return Diagnosis("timeout", "likely", summary, (*waited(case), line))
 
 
 def stopped(case: Case) -> Diagnosis | None:
@@ -145,7 +159,7 @@ def raised(case: Case) -> Diagnosis | None:
         what = own.words.removeprefix("raised ")
         return Diagnosis("exception", "proven", what, (*waited(case), f"{own.store}: pid {own.pid} {own.words}"))
     trace = last_traceback(case.stderr)
-    if trace is None or not trace.at_end or case.exit_code != 1:
+    if trace is None or not trace.at_end or not trace.ends_program or case.exit_code != 1:
         return None
     line = f"standard error ends in a traceback: {trace.error} ({trace.place})"
     beware = "a traceback may also be printed of an exception that was caught"
@@ -163,6 +177,14 @@ def child_died_before(case: Case) -> Diagnosis | None:
     return living.child_died(case) if living.dead_children(case) and case.status is not None else None
 
 
+# Source: POSIX, Shell Command Language, 2.8.2; coreutils, timeout.
+_CONVENTIONS = {
+    124: "timeout(1) gives 124 where the time that it was given was over",
+    126: "a shell gives 126 where what it was to run cannot be executed: its mode, its format, its interpreter",
+    127: "a shell gives 127 where what it was to run was not found: its name, its interpreter",
+}
+
+
 def exited(case: Case) -> Diagnosis | None:
     """It ended by itself: `waitid` says so."""
     code = case.exit_code
@@ -173,14 +195,20 @@ def exited(case: Case) -> Diagnosis | None:
         lines.append(
             f"a shell gives {code} where what it ran was ended by {signal_name(code - 128)}; that alone proves nothing"
         )
+    if code in _CONVENTIONS:
+        lines.append(f"{_CONVENTIONS[code]}; that alone proves nothing")
     remaining = [pid for pid in case.remaining if pid != case.pid]
     if remaining:
         lines.append(f"of its processes lived on: {', '.join(map(str, remaining[:8]))}")
+    trace = last_traceback(case.stderr) if code else None
+    if trace is not None and not trace.ends_program:
+        lines.append(f"the last traceback is of a thread, or was ignored, which ends no program: {trace.error}")
     said = last_lines(case.stderr, 1) if code else []
     lines += [f"standard error ends in: {line.strip()[:_LINE]}" for line in said]
     if code == 0:
         return Diagnosis("finished", "proven", "it ended by itself, exit status 0", tuple(lines))
-    return Diagnosis("exit", "proven", f"it ended by itself, exit status {code}", tuple(lines))
+    ends = "".join(f"; standard error ends in: {line.strip()[:_IN_SUMMARY]}" for line in said)
+    return Diagnosis("exit", "proven", f"it ended by itself, exit status {code}{ends}", tuple(lines))
 
 
 def _unseen(case: Case) -> Diagnosis:
@@ -191,6 +219,9 @@ def _unseen(case: Case) -> Diagnosis:
     lines = [f"the end was seen by {_SEEN.get(case.seen_by, 'nobody')}"]
     if case.kind == "job" and not case.seen_by:
         lines.append("its recorder wrote no end: recorder, relay and job were all killed, or lost their machine")
+        if case.survival is Survival.SAME_BOOT:
+            lines.append("the machine was not restarted since: they were killed, as one who kills a whole group does")
+        lines += programs.other_oom_kills(case)
     what = "nobody who could say how it ended was there to see it"
     return Diagnosis("unseen", "cannot tell", what, (*lines, *programs.last_seen(case)))
 
@@ -205,11 +236,13 @@ JOB: tuple[Row, ...] = (
     stopped,
     other_signal,
     sigkill.child_killed,
+    timed_out_by_command,
     failed_of_a_limit,
     raised,
     child_took_it_along,
     exited,
     sigkill.child_killed_in_passing,
     child_died_before,
+    programs.oom_killed,
     programs.machine_stopped,
 )

@@ -16,6 +16,7 @@ from rondo_job.autopsy.case import OomKill, OomLog
 
 _FIRST_NAMESPACE = "pid:[4026531836]"  # PROC_PID_INIT_INO. Source: include/linux/proc_ns.h
 _KILLED = re.compile(r"Killed process (?P<pid>\d+) \((?P<command>.*?)\),? ")
+_OF_MACHINE = "Out of memory: "  # a control group's begins otherwise. Source: mm/oom_kill.c, out_of_memory
 _SLACK_NS = 5_000_000_000  # its clock is that of the scheduler, which is not set right as others are
 _MOST_RECORDS = 200_000
 
@@ -36,7 +37,7 @@ def read_oom_log(started_ns: int, ended_ns: int, *, path: Path = Path("/dev/kmsg
         time_ns = stamp_us * 1000 + offset_ns
         killed = _KILLED.search(text) if started_ns - _SLACK_NS <= time_ns <= ended_ns + _SLACK_NS else None
         if killed is not None:
-            found.append(OomKill(int(killed["pid"]), killed["command"], time_ns))
+            found.append(OomKill(int(killed["pid"]), killed["command"], time_ns, text.startswith(_OF_MACHINE)))
     return OomLog(tuple(found), bool(records) and records[0][0] * 1000 + offset_ns <= started_ns)
 
 

@@ -25,6 +25,7 @@ class OomCounts:
         shared: level, or "the machine" -> by how much it rose, where it rose; others' kills raise these too.
         hidden: what could not be read or compared; lines: all of it in words.
         limit: the level whose limit was met with nothing left, as far as the counters say; None: they do not.
+        machine: how many processes of the whole machine were killed, control groups' included; None: it cannot be read.
     """
 
     own: int | None
@@ -32,6 +33,7 @@ class OomCounts:
     hidden: tuple[str, ...]
     lines: tuple[str, ...]
     limit: str | None = None
+    machine: int | None = None
 
 
 def count_oom(before: Evidence | None, after: Evidence | None) -> OomCounts:
@@ -61,7 +63,7 @@ def count_oom(before: Evidence | None, after: Evidence | None) -> OomCounts:
         if grown:
             shared[MACHINE] = grown
     lines += [f"hidden: {each}" for each in hidden]
-    return OomCounts(own, shared, tuple(hidden), tuple(lines), limits[0] if limits else None)
+    return OomCounts(own, shared, tuple(hidden), tuple(lines), limits[0] if limits else None, grown)
 
 
 def _grown(before: int | None, after: int | None) -> int | None:

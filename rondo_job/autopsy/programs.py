@@ -111,6 +111,14 @@ def oom_killed(case: Case) -> Diagnosis | None:
     return Diagnosis("oom", "proven", "out of memory: it was killed for want of memory", lines)
 
 
+def other_oom_kills(case: Case) -> tuple[str, ...]:
+    """Say what the kernel's log has of OOM kills, where it goes back so far and does not name this process."""
+    if not case.oom_log_is_whole:
+        return ()
+    others = f"names {len(case.oom_kills)} OOM kills of that time, and not this process"
+    return (f"the kernel's log {others if case.oom_kills else 'has no OOM kill of that time'}",)
+
+
 def gone(case: Case) -> Diagnosis | None:
     """Gone without a word: SIGKILL, a signal without a handler, os._exit, exec; nothing can tell them apart."""
     if not _is_gone(case) or case.kind == "job":
@@ -123,9 +131,7 @@ def gone(case: Case) -> Diagnosis | None:
             "elsewhere": "faulthandler is the program's own: see its standard error",
         }.get(handler, "faulthandler was not set up: a crash is as likely as a kill")
     )
-    if case.oom_log_is_whole:
-        others = f"names {len(case.oom_kills)} OOM kills of that time, and not this process"
-        lines.append(f"the kernel's log {others if case.oom_kills else 'has no OOM kill of that time'}")
+    lines += other_oom_kills(case)
     if case.survival is None:
         lines.append("whether the machine was restarted since is not known: boots have no names here")
     elif case.survival is Survival.COPIED:

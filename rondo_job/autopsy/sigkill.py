@@ -1,4 +1,4 @@
-"""SIGKILL: by the OOM killer, by a timeout, by someone, or nobody can tell; of the job, or of a process of it."""
+"""SIGKILL: by the OOM killer, a timeout, a limit of CPU time, or nobody can tell; of the job, or of a process of it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,17 @@ from collections.abc import Iterator
 from rondo_core.clock import NS_PER_S
 from rondo_core.units import format_size
 from rondo_job.autopsy.case import CPU, Case, Diagnosis
-from rondo_job.autopsy.oom import OomCounts, count_oom, killed_children, logged_kill, short_of_memory
+from rondo_job.autopsy.oom import MACHINE, OomCounts, count_oom, killed_children, logged_kill, short_of_memory
 from rondo_job.autopsy.phrases import STOPS, after_start, logged_pids, sent_by, signal_name, waited
 from rondo_job.facts import status_words
 
 _IDLE_CPUS = 0.02  # below that a program waits, and looks now and then whether it still has to
 GRACE_S = 120.0  # between a SIGTERM and what follows from it: ten seconds to two minutes, as supervisors have it
+# Source: setrlimit(2), RLIMIT_CPU; seccomp(2), SECCOMP_SET_MODE_STRICT; pr_set_pdeathsig(2const)
+_SENDER = (
+    "who sent it is not on record, the kernel tells nobody: someone, one of its own, or the kernel itself (a hard "
+    "limit of CPU time that was set later, as by ulimit -t; seccomp's strict mode; the death of its parent)"
+)
 SETTLED_S = 2.0  # before the end, when the counter was last seen to rise: the job was seen alive after that
 
 
@@ -27,7 +32,7 @@ def timed_out(case: Case) -> Diagnosis | None:
         for each in sent
     ]
     asked = f" of {case.timeout_s:g} s" if case.timeout_s is not None else ""
-    how = "; it ended only by SIGKILL" if any(each.number == signal.SIGKILL for each in sent) else ""
+    how = "; it ended only by SIGKILL" if case.signal == signal.SIGKILL else ""
     used = next((each.slopes for each in case.quantities if each.name == CPU), {})
     for window_s, cpus in list(used.items())[:1]:
         what = "it waited for something" if cpus < _IDLE_CPUS else "it was at work"
@@ -60,6 +65,8 @@ def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | 
     line, most = "", max([counts.own or 0, *counts.shared.values()])
     if counts.own == 0:
         line = "so no OOM killer killed a process of the job: its own group counts them all"
+    elif counts.own is None and counts.machine == 0 and not most:
+        line = f"so no OOM killer killed a process of {MACHINE}: its counter has those of all control groups"
     elif counts.own is None and counts.hidden:
         return None
     elif most:
@@ -67,7 +74,7 @@ def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | 
             return None
         line = f"the kernel's log names whom the OOM killer killed then, {logged_pids(case)}: not this process"
     lines = [*evidence, *([line] if line else [])]
-    return _after_grace(case, lines) or _by_someone(lines)
+    return _of_cpu_limit(case, lines) or _after_grace(case, lines) or _by_no_oom_killer(lines)
 
 
 def _counted(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
@@ -77,7 +84,7 @@ def _counted(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | 
     settled_s = (case.ended_ns - case.oom_rose_ns) / NS_PER_S if case.oom_rose_ns else 0.0
     if settled_s > SETTLED_S:
         line = f"all of that was counted {settled_s:.1f} s before its end: another process of it was the victim"
-        what = "someone sent SIGKILL; the OOM killer had killed another process of it before"
+        what = "SIGKILL ended it; the OOM killer had killed another process of it before"
         return Diagnosis("killed", "likely", what, (*evidence, line))
     victims = killed_children(case)
     unknown = [each.pid for each in case.children if each.ended_ns and each.status is None and each.pid != case.pid]
@@ -106,16 +113,31 @@ def _oom(verdict: str, summary: str, evidence: list[str]) -> Diagnosis:
 
 def _whose(case: Case, limit: str | None) -> Iterator[str]:
     """Say whose limit it was, as far as that is known, and that the victim need not be the culprit."""
-    yield f"memory ran out at {limit}" if limit else "whose limit it was is not known: the machine's, or one above"
+    own = {case.pid, *(child.pid for child in case.children)}
+    if any(each.of_machine for each in case.oom_kills if each.pid in own):
+        yield "the memory of the whole machine ran out, and no limit of a control group was met: the kernel's log"
+    else:
+        yield f"memory ran out at {limit}" if limit else "whose limit it was is not known: the machine's, or one above"
     most = max(case.children, key=lambda child: child.peak_bytes, default=None)
     if most is not None and most.pid != case.pid and most.peak_bytes:
         size = format_size(most.peak_bytes)
         yield f"the largest process was {most.command} (pid {most.pid}), {size}; a victim is no culprit"
 
 
-def _by_someone(evidence: list[str]) -> Diagnosis:
-    what = "someone sent SIGKILL; no OOM killer was at work"
-    return Diagnosis("killed", "proven", what, (*evidence, "who sent it is not on record: the kernel tells nobody"))
+def _by_no_oom_killer(evidence: list[str]) -> Diagnosis:
+    what = "SIGKILL ended it; no OOM killer was at work"
+    return Diagnosis("killed", "proven", what, (*evidence, _SENDER))
+
+
+def _of_cpu_limit(case: Case, evidence: list[str]) -> Diagnosis | None:
+    """Say so where the CPU that it used came to the hard limit of the start: the kernel then sends SIGKILL."""
+    hard = case.rlimits.get("CPU", (-1, -1))[1]
+    used_s = 0.0 if case.usage is None else case.usage.user_s + case.usage.system_s
+    if hard < 0 or used_s < hard:
+        return None
+    line = f"RLIMIT_CPU could be raised to {hard} s at the start, and {used_s:.1f} s were used: the kernel kills there"
+    what = f"SIGKILL: CPU time came to RLIMIT_CPU's hard limit, {hard} s"
+    return Diagnosis("limit", "likely", what, (*evidence, line, "someone who sent SIGKILL then would look the same"))
 
 
 def _after_grace(case: Case, evidence: list[str]) -> Diagnosis | None:

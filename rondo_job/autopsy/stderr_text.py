@@ -8,7 +8,10 @@ import attrs
 
 _HEAD = "Traceback (most recent call last):"
 _ERROR = re.compile(r"(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
+_GROUP = "  + Exception Group Traceback (most recent call last):"
+_GROUP_ERROR = re.compile(r"  \| (?P<error>[A-Za-z_][\w.]*: .*)$")
 _PLACE = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+)')
+_ENDS_NOTHING = ("Exception in thread", "Exception ignored in")  # said before the traceback of such an exception
 _NEAR_END = 8  # lines of output that may follow the traceback that ended a program: of its parent, or a build tool
 _FATAL = "Fatal Python error: "
 # What strerror says, the limit that it means, and of which one has to be of a fork: others say it too.
@@ -28,18 +31,23 @@ class Traceback:
     """The last traceback of a text.
 
     Attributes: `error`: type and message; `place`: FILE:LINE of its innermost frame; `text`: all of it, as it was
-        written; `at_end`: whether little was written after it.
+        written; `at_end`: whether little was written after it; `ends_program`: no, where it is said to be a thread's or
+        to be ignored.
     """
 
     error: str
     place: str
     text: str
     at_end: bool
+    ends_program: bool = True
 
 
 def last_traceback(text: str) -> Traceback | None:
     """Find the last whole traceback; None where there is none."""
     lines = text.splitlines()
+    group = max((index for index, line in enumerate(lines) if line == _GROUP), default=None)
+    if group is not None and (found := _last_group(lines, group)) is not None:
+        return found
     heads = [index for index, line in enumerate(lines) if line.strip().endswith(_HEAD)]
     for head in reversed(heads):
         for index in range(head + 1, len(lines)):
@@ -51,8 +59,22 @@ def last_traceback(text: str) -> Traceback | None:
             places = [f"{found['file']}:{found['line']}" for found in map(_PLACE.search, lines[head:index]) if found]
             after = [each for each in lines[index + 1 :] if each.strip()]
             block = "\n".join(lines[head : index + 1])
-            return Traceback(line.strip(), places[-1] if places else "", block, len(after) <= _NEAR_END)
+            place, near = places[-1] if places else "", len(after) <= _NEAR_END
+            ends = not (head and lines[head - 1].lstrip().startswith(_ENDS_NOTHING))
+            return Traceback(line.strip(), place, block, near, ends)
     return None
+
+
+def _last_group(lines: list[str], head: int) -> Traceback | None:
+    """Read the traceback of an ExceptionGroup, whose lines have a margin, if no other follows it."""
+    end = next((index for index in range(head, len(lines)) if not lines[index].startswith(" ")), len(lines))
+    error = next((index for index in range(head, end) if _GROUP_ERROR.match(lines[index])), None)
+    if error is None or any(line.startswith(_HEAD) for line in lines[end:]):
+        return None
+    places = [f"{found['file']}:{found['line']}" for found in map(_PLACE.search, lines[head:error]) if found]
+    after = [each for each in lines[end:] if each.strip()]
+    text = "\n".join(lines[head:end])
+    return Traceback(lines[error][4:].strip(), places[-1] if places else "", text, len(after) <= _NEAR_END)
 
 
 def limit_in(text: str) -> tuple[str, str, str] | None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
-
-import attrs
+from typing import NamedTuple
 
 from rondo_core.errors import UsageError
 from rondo_core.units import format_duration, format_size, parse_duration_ns, parse_size_bytes
@@ -16,8 +15,7 @@ _SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.
 _TEXT = re.compile(r"\s*(?:test\.)?([a-z_]+)\s*(>=|<=|>|<)\s*(\S.*?)\s*")
 
 
-@attrs.frozen
-class Figure:
+class Figure(NamedTuple):
     """One figure of a test: how it is had, read and written."""
 
     of: Callable[[Test], int]
@@ -49,8 +47,7 @@ FIGURES = {
 }
 
 
-@attrs.frozen
-class Condition:
+class Condition(NamedTuple):
     """A figure that a test is not to have."""
 
     text: str

@@ -6,6 +6,7 @@ import os
 import resource
 import threading
 import time
+from _thread import _count as n_threads  # of Python's, less the first; threading.active_count takes a lock
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -58,20 +59,30 @@ class TestRecording:
         self._durations = self._store.summary(
             "pytest_test_duration_seconds", "What tests took.", quantiles=True
         ).observe
-        self._threads = threading.active_count() + 1
         self._looking = threading.Thread(target=self._look, name="rondo-pytest", daemon=True)
         self._looking.start()
         self._count_descriptors, self._peak_of = _descriptors(), _own_peak()
-        self._descriptors = self._count_descriptors()
+        self._descriptors, self._threads = self._count_descriptors(), n_threads()
         self._measure()
 
     def _look(self) -> None:
-        """Note the memory of the test that is running, twenty times a second."""
+        """Note the memory of the test that is running, and count those that have ended, twenty times a second."""
         table = self._table
         while not self._ended.wait(_LOOK_S):
             row = self._row
             if row >= 0 and table is not None:
                 table.see(row, time.time_ns(), self._read_resident())
+            self._count_ended()
+
+    def _count_ended(self) -> None:
+        """Count into the store the tests that have ended since: many at once take a fraction of one after each."""
+        if self._table is not None:
+            for state, took_ns in self._table.take_ended():
+                self._count(state, took_ns)
+
+    def _count(self, state: int, took_ns: int) -> None:
+        self._ended_as[state]()  # type: ignore[misc]
+        self._durations(took_ns / 1e9)
 
     def _read_resident(self) -> int:
         return int(os.pread(self._statm, 64, 0).split(None, 2)[1]) * _PAGE_BYTES
@@ -89,14 +100,14 @@ class TestRecording:
         self._row = -1
         took = time.time_ns() - started
         self._measure()
-        descriptors, threads, state = self._count_descriptors(), threading.active_count(), self._state
+        descriptors, threads = self._count_descriptors(), n_threads()
         if row >= 0:
             highest = self._peak if self._peak > peak else self._resident
             more = (descriptors - self._descriptors, threads - self._threads)
-            table.end(row, state, (took, round((self._cpu_s - cpu) * 1e9), self._resident, highest, *more))
+            table.end(row, self._state, (took, round((self._cpu_s - cpu) * 1e9), self._resident, highest, *more))
+        else:
+            self._count(self._state, took)
         self._descriptors, self._threads = descriptors, threads
-        self._ended_as[state]()  # type: ignore[misc]
-        self._durations(took / 1e9)
         return done
 
     def _measure(self) -> None:
@@ -108,11 +119,14 @@ class TestRecording:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keep the worst that a test's setup, call or teardown came to."""
-        if report.failed:
+        outcome = report.outcome
+        if outcome == "passed":
+            return
+        if outcome == "failed":
             self._state = 3
             if self._store is not None and report.when != "teardown":
                 self._store.mark("failed", test=report.nodeid[-200:])
-        elif report.skipped and self._state != 3:
+        elif self._state != 3:
             self._state = 4
 
     def pytest_sessionfinish(self) -> None:
@@ -121,6 +135,7 @@ class TestRecording:
             return
         self._ended.set()
         self._looking.join()
+        self._count_ended()
         table, self._table = self._table, None
         self._store.tick()  # its recorders see the process at its end
         self._store.close()

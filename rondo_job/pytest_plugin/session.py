@@ -8,9 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import attrs
 import pytest
 
 from rondo_core.errors import UsageError
@@ -23,8 +22,7 @@ _MUCH_BYTES = 16 << 20  # less than that takes no worker down
 _KEPT = 10  # sessions in a directory that nobody named
 
 
-@attrs.frozen
-class CrashedWorker:
+class CrashedWorker(NamedTuple):
     """A process that ended with a test under way.
 
     Attributes: `running`, the test; `culprit`, the test of that process after which the most memory was there that was

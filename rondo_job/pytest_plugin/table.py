@@ -23,7 +23,7 @@ ROW_BYTES = 320
 _WORDS = ROW_BYTES // 8
 _NUMBERS = 11
 NAME_BYTES = ROW_BYTES - 8 * _NUMBERS
-_ROW = struct.Struct(f"<{_NUMBERS}q")
+_ROW = struct.Struct(f"<{_NUMBERS}q{NAME_BYTES}s")
 STATES = ("", "running", "passed", "failed", "skipped")
 RUNNING = STATES.index("running")
 
@@ -74,7 +74,7 @@ class TestsTable:
             os.close(descriptor)
         _HEADER.pack_into(self._map, 0, MAGIC, VERSION, self.rows, 0, os.getpid(), 0)
         self._words = memoryview(self._map).cast("q")
-        self._used = 0
+        self._used = self._taken = 0
 
     def begin(self, name: str, started_ns: int, before_bytes: int) -> int:
         """Take a row for a test that starts. Returns: where its numbers lie, in words; -1: there is no room."""
@@ -111,6 +111,17 @@ class TestsTable:
             words[at + 6] = peak
         words[at] = state
 
+    def take_ended(self) -> Iterator[tuple[int, int]]:
+        """Give the state and the duration, in ns, of each test that has ended and was not given before."""
+        words = self._words
+        while self._taken < self._used:
+            at = HEADER_BYTES // 8 + self._taken * _WORDS
+            state, took_ns = words[at], words[at + 2]
+            if state == RUNNING:
+                return
+            self._taken += 1
+            yield state, took_ns
+
     def close(self) -> None:
         """Release the map; what was written stays."""
         self._words.release()
@@ -134,10 +145,7 @@ def read_tests(path: Path) -> tuple[list[Test], int]:
 
 
 def _tests(data: bytes, used: int, worker: str, pid: int) -> Iterator[Test]:
-    for row in range(used):
-        at = HEADER_BYTES + row * ROW_BYTES
-        state, *numbers, length, _ = _ROW.unpack_from(data, at)
+    rows = memoryview(data)[HEADER_BYTES : HEADER_BYTES + used * ROW_BYTES]
+    for state, *numbers, length, _, name in _ROW.iter_unpack(rows):
         if 0 < state < len(STATES) and 0 <= length <= NAME_BYTES:
-            start = at + 8 * _NUMBERS
-            name = data[start : start + length].decode("utf-8", "replace")
-            yield Test(worker, pid, name, STATES[state], *numbers)
+            yield Test(worker, pid, name[:length].decode("utf-8", "replace"), STATES[state], *numbers)

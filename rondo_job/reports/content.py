@@ -67,7 +67,7 @@ class Chart:
     """Lines over the time of a life.
 
     Attributes: title; unit; times_s: since the epoch, float64 [points], where each bucket begins; step_s: its length;
-        lines; limit: what the values are held against, in their unit.
+        lines; limit: what the values are held against, in their unit; limit_label: whose it is.
     """
 
     title: str
@@ -76,6 +76,7 @@ class Chart:
     step_s: float
     lines: Sequence[ChartLine]
     limit: float | None = None
+    limit_label: str = "limit"
 
 
 @attrs.frozen
@@ -116,7 +117,7 @@ class Report:
         name, command: of the life; ended: in words; outcome: as `rondo_core.storage.outcome` sorts ends.
         start_ns, end_ns: since the epoch; method: how it was measured; path: of its store; labels: facts that name it.
         sections: by their order; marks_ns: when something was marked, since the epoch.
-        left_out: plugins that failed, in words.
+        left_out: plugins that failed, in words; timeout_s: after which it was to be ended, 0: none.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Report:
     sections: Sequence[Section]
     marks_ns: Sequence[int] = ()
     left_out: Sequence[str] = ()
+    timeout_s: float = 0.0
 
     @property
     def measures(self) -> list[Measure]:

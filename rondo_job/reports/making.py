@@ -46,4 +46,5 @@ def make_report(path: str | Path) -> Report:
             sections=sections,
             marks_ns=[each.time_ns for each in subject.marks() if each.kind == "mark"][-MOST_MARKS:],
             left_out=left_out,
+            timeout_s=(life.start.timeout_s or 0.0) if life is not None else 0.0,
         )

@@ -111,6 +111,7 @@ def mermaid(chart: Chart) -> str:
     lines = [(label, values) for label, values in lines if len(values) > 0]
     most = max((max(values) for _, values in lines), default=0.0)
     if chart.limit is not None:
+        lines.append((chart.limit_label, [chart.limit / scale] * 2))
         most = max(most, chart.limit / scale)
     over, per = ("seconds", 1.0) if span < 600 else ("minutes", 60.0) if span < 36_000 else ("hours", 3600.0)
     title = chart.title + (f": {', '.join(label for label, _ in lines)}" if len(lines) > 1 else "")

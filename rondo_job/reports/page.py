@@ -165,6 +165,8 @@ def _points(report: Report, charts: list[Chart], fewer: int) -> str:
     colour = {"well": "--well", "failed": "--failed", "gone": "--failed"}.get(report.outcome, "--stopped")
     length_s = (report.end_ns - report.start_ns) / 1e9
     marks.append({"at": length_s, "colour": colour})
+    if 0 < report.timeout_s <= length_s:
+        marks.append({"at": report.timeout_s, "colour": "--stopped", "dashed": True})
     marks += [{"at": (each - report.start_ns) / 1e9, "colour": "--mark", "dashed": True} for each in report.marks_ns]
     plain = {"length_s": length_s, "instants": marks, "charts": [_chart(each, start_s, fewer) for each in charts]}
     return json.dumps(plain, separators=(",", ":")).replace("<", "\\u003c")
@@ -173,13 +175,16 @@ def _points(report: Report, charts: list[Chart], fewer: int) -> str:
 def _chart(chart: Chart, start_s: float, fewer: int) -> dict[str, Any]:
     unit, per_second = _UNITS.get(chart.unit, (chart.unit, False))
     times = np.maximum(chart.times_s[::fewer] - start_s, 0.0)
+    lines = [_line(each, fewer) for each in chart.lines]
+    if chart.limit is not None:
+        lines.append({"label": chart.limit_label, "values": [chart.limit] * len(times), "dash": 1})
     return {
         "title": chart.title,
         "unit": unit,
         "perSecond": per_second,
         "step_s": chart.step_s * fewer,
         "times": [round(each, 3) for each in times.tolist()],
-        "lines": [_line(each, fewer) for each in chart.lines],
+        "lines": lines,
     }
 
 

@@ -108,7 +108,7 @@ def _chart_of(subject: Subject, spec: _ChartSpec) -> Chart | None:
             lines.append(ChartLine(line.label, values, low))
     if not lines:
         return None
-    return Chart(spec.title, spec.unit, times, step_s, lines, _limit(subject, spec, lines))
+    return Chart(spec.title, spec.unit, times, step_s, lines, *_limit(subject, spec, lines))
 
 
 def _resampled(times: np.ndarray, step_s: float, stamps: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -120,10 +120,8 @@ def _resampled(times: np.ndarray, step_s: float, stamps: np.ndarray, values: np.
     return out
 
 
-def _limit(subject: Subject, spec: _ChartSpec, lines: Sequence[ChartLine]) -> float | None:
+def _limit(subject: Subject, spec: _ChartSpec, lines: Sequence[ChartLine]) -> tuple[float | None, str]:
     asked = {"cpus": cpus_asked, "bytes": memory_asked}.get(spec.unit)
-    if asked is None:
-        return None
-    limit, _ = asked(subject)
+    limit, whose = asked(subject) if asked is not None else (0.0, "")
     peak = max(float(np.nanmax(each.values, initial=0.0)) for each in lines)
-    return limit if limit and limit <= peak * _LIMIT_SHOWN else None
+    return limit if 0 < limit <= peak * _LIMIT_SHOWN else None, f"limit ({whose})"

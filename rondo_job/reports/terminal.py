@@ -98,10 +98,11 @@ class TerminalReport:
             peak = float(np.nanmax(line.values, initial=0.0))
             if not peak:
                 continue
-            words = f"  {number_text(peak, chart.unit)} at most"
+            limit = f" of {number_text(chart.limit, chart.unit)}" if chart.limit else ""
+            words = f"  {number_text(peak, chart.unit)}{limit} at most"
             title = line.label if chart.unit == "bytes per second" else chart.title
             top = chart.limit if chart.limit and chart.limit >= peak else None
-            drawn = sparkline(line.values, max(10, room - 26), top)
+            drawn = sparkline(line.values, max(10, room - 30), top)
             yield f"{_shortened(printable(title), _LABEL - 1):<{_LABEL}}{self._paint(drawn, '36')}{words}"
 
     def _table(self, table: TextTable) -> Iterator[str]:

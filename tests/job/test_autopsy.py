@@ -14,7 +14,7 @@ from rondo_cli.main import run
 from rondo_core import Store
 from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_core.storage import Event, Survival
-from rondo_job import Child, Evidence, GroupLevel, ReceivedSignal
+from rondo_job import Child, Evidence, GroupLevel, ReceivedSignal, Usage
 from rondo_job.autopsy.case import Activity, Case, OomKill, OomLog, ProgramEnd
 from rondo_job.autopsy.causes import find_causes
 from rondo_job.autopsy.examine import Autopsy, examine
@@ -50,6 +50,11 @@ def verdict(case):
     return first.cause, first.verdict
 
 
+def used(user_s):
+    """What the kernel says that a job took."""
+    return Usage(user_s, 0.0, None, 0, 0, 0, 0, 0, 0)
+
+
 def child(pid, status, peak=0):
     return Child(pid, PID, "worker", START, END - S, 1.0, peak, status)
 
@@ -70,7 +75,7 @@ OTHER = OomKill(99, "other", END)
         ),  # a neighbour's: its own group counts all of the job's
         ({"after": None}, ("sigkill", "cannot tell")),
         ({"before": None}, ("sigkill", "cannot tell")),
-        ({"before": v2(own=None), "after": v2(own=None)}, ("sigkill", "cannot tell")),
+        ({"before": v2(own=None, vmstat=None), "after": v2(own=None, vmstat=None)}, ("sigkill", "cannot tell")),
         ({"before": v2(shared=True), "after": v2(shared=True)}, ("killed", "proven")),
         ({"before": v2(shared=True), "after": v2(shared=True, hidden=("x",))}, ("sigkill", "cannot tell")),
         ({"before": v2(shared=True), "after": v2(1, shared=True)}, ("sigkill", "cannot tell")),
@@ -105,11 +110,37 @@ OTHER = OomKill(99, "other", END)
         ({"signals": (ReceivedSignal(15, END - 10 * S, 1, "passed on"),)}, ("stop-grace", "likely")),
         ({"signals": (ReceivedSignal(15, END - 900 * S, 1, "passed on"),)}, ("killed", "proven")),
         ({"timed_out": True, "after": None}, ("timeout", "proven")),
+        (
+            {
+                "before": Evidence(START, (), 7, ("/sys/fs/cgroup: no",)),
+                "after": Evidence(END, (), 7, ("/sys/fs/cgroup: no",)),
+            },
+            ("killed", "proven"),
+        ),  # in a container without the files of its group the machine's counter is there
+        (
+            {
+                "before": Evidence(START, (), 7, ("/sys/fs/cgroup: no",)),
+                "after": Evidence(END, (), 8, ("/sys/fs/cgroup: no",)),
+            },
+            ("sigkill", "cannot tell"),
+        ),
+        ({"rlimits": {"CPU": (1, 2)}, "usage": used(2.0)}, ("limit", "likely")),
+        ({"rlimits": {"CPU": (1, 2)}, "usage": used(1.5)}, ("killed", "proven")),
+        ({"rlimits": {"CPU": (1, -1)}, "usage": used(2.0)}, ("killed", "proven")),
+        ({"rlimits": {"CPU": (1, 2)}, "usage": used(2.0), "after": v2(own=1)}, ("oom", "proven")),
     ],
 )
 def test_a_sigkill_is_memory_only_where_counters_or_the_kernel_say_so(facts, expected):
     """Proven by the job's own group or by the kernel's name of it; likely at most in a shared one; never for 137 alone."""
     assert verdict(job(status=KILLED, **facts)) == expected
+
+
+def test_whose_memory_ran_out_is_told_by_the_kernels_log():
+    """The machine's, or a group's: the kernel names the one and the other in words of their own."""
+    kills = [OomLog((OomKill(PID, "job", END, of_machine),)) for of_machine in (True, False)]
+    told = [find_causes(job(status=KILLED, after=v2(own=1), oom_log=each))[0].evidence for each in kills]
+    assert any(line.startswith("the memory of the whole machine ran out") for line in told[0])
+    assert not any("whole machine" in line for line in told[1])
 
 
 def test_a_counter_that_began_anew_is_no_difference():
@@ -119,7 +150,7 @@ def test_a_counter_that_began_anew_is_no_difference():
     gone = count_oom(v2(), Evidence(END, (), 0))
     assert gone.own is None
     assert any("cannot be compared" in line for line in gone.hidden)
-    assert verdict(job(status=KILLED, after=Evidence(END, (), 0))) == ("sigkill", "cannot tell")
+    assert verdict(job(status=KILLED, after=Evidence(END, (), None))) == ("sigkill", "cannot tell")
 
 
 TRACE = (
@@ -139,6 +170,10 @@ TRACE = (
         ({"status": 137 << 8, "children": (child(8, KILLED),)}, ("child-died", "proven")),
         ({"status": 2 << 8, "children": (child(8, SEGV),)}, ("exit", "proven")),
         ({"status": SEGV}, ("crash", "proven")),
+        ({"status": 124 << 8, "command": ("/usr/bin/timeout", "1", "make")}, ("timeout", "likely")),
+        ({"status": 124 << 8, "command": ("make",)}, ("exit", "proven")),
+        ({"status": 1 << 8, "stderr": "Exception in thread Thread-1:\n" + TRACE.format("b")}, ("exit", "proven")),
+        ({"status": 1 << 8, "stderr": "Exception ignored in: <f>\n" + TRACE.format("b")}, ("exit", "proven")),
         ({"status": 6 | 0x80}, ("crash", "proven")),
         ({"status": TERMED}, ("signal", "proven")),
         ({"status": 13}, ("signal", "proven")),
@@ -276,6 +311,53 @@ def test_the_last_traceback_is_read_whole():
     assert last_traceback('Traceback (most recent call last):\n  File "b.py", line 9, in g\n') is None
 
 
+def test_the_traceback_of_a_group_is_its_own_error_and_no_part_of_it():
+    """An ExceptionGroup's lines have a margin, and each part of it a traceback of its own."""
+    code = "def f(): raise ExceptionGroup('many', [ValueError(1), ExceptionGroup('few', [TypeError(2)])])\nf()"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False).stderr
+    found = last_traceback(f"before\n{said}after\n")
+    assert (found.error, found.place, found.at_end) == (
+        "ExceptionGroup: many (2 sub-exceptions)",
+        "<string>:1",
+        True,
+    )
+    assert last_traceback(said + TRACE.format("later")).error.startswith("OSError")
+
+
+def test_a_timeout_tells_of_sigkill_only_where_it_was_that():
+    """The recorder may send SIGKILL to what is just ending by SIGTERM."""
+    sent = (ReceivedSignal(15, END - 9 * S, 0, "timeout"), ReceivedSignal(9, END, 0, "timeout"))
+    told = [find_causes(job(status=each, timed_out=True, timeout_s=3.0, signals=sent))[0].summary for each in (15, 9)]
+    assert told == ["the timeout of 3 s was over", "the timeout of 3 s was over; it ended only by SIGKILL"]
+
+
+def test_a_job_that_went_with_its_recorder_is_out_of_memory_only_where_the_kernel_names_it():
+    """A group that is killed whole leaves no end: the boot and the kernel's log say what is known."""
+    gone = {"seen_by": "", "ended_ns": 0, "after": None, "newest_ns": END}
+    assert verdict(job(**gone, oom_log=OomLog((OomKill(PID, "job", END),)))) == ("oom", "proven")
+    found = find_causes(job(**gone, oom_log=OomLog((OTHER,))))[0]
+    assert (found.cause, found.verdict) == ("unseen", "cannot tell")
+    assert (
+        "the machine was not restarted since: they were killed, as one who kills a whole group does" in found.evidence
+    )
+    assert "the kernel's log names 1 OOM kills of that time, and not this process" in found.evidence
+    unknown = find_causes(job(**gone, survival=None))[0]
+    assert not any("restarted" in line for line in unknown.evidence)
+
+
+def test_the_first_line_of_a_failure_has_what_it_said_last():
+    """In a list of lives a status alone tells them not apart."""
+    found = find_causes(job(status=1 << 8, stderr="starting\ncannot bind :8080\n"))[0]
+    assert found.summary == "it ended by itself, exit status 1; standard error ends in: cannot bind :8080"
+
+
+def test_what_was_said_before_an_abort_is_told():
+    """An assertion, a double free, an exception of C++: what calls abort() has said why."""
+    said = "prog: a.c:3: main: Assertion `n == 3' failed.\n"
+    found = find_causes(job(status=6, stderr=said))[0]
+    assert (found.cause, found.summary) == ("crash", f"SIGABRT; before it: {said.strip()}")
+
+
 def test_the_kernels_log_names_whom_it_killed(tmp_path):
     """Only of the span that is asked for; one that does not go back that far proves no absence; unreadable, it says nothing."""
     log, now_ns = tmp_path / "kmsg", wall_ns()
@@ -285,10 +367,13 @@ def test_the_kernels_log_names_whom_it_killed(tmp_path):
     assert read_oom_log(now_ns, now_ns, path=tmp_path / "none") is None
     if str(Path("/proc/self/ns/pid").readlink()) == "pid:[4026531836]":
         found = read_oom_log(now_ns + S, now_ns + 2 * S, path=log)
-        assert [(each.pid, each.command) for each in found.kills] == [(12, "a (b)")]
+        assert [each[:2] for each in map(attrs.astuple, found.kills)] == [(12, "a (b)")]
+        assert not found.kills[0].of_machine
         assert found.whole
         assert not read_oom_log(now_ns - 60 * S, now_ns, path=log).whole
         assert read_oom_log(now_ns + 60 * S, now_ns + 90 * S, path=log).kills == ()
+        log.write_text(f"3,1,{monotonic_ns() // 1000},-;Out of memory: Killed process 13 (b) total-vm:3kB\n")
+        assert read_oom_log(now_ns + S, now_ns + 2 * S, path=log).kills[0].of_machine
 
 
 def test_the_words_hold_all_there_is(tmp_path):

@@ -101,7 +101,7 @@ def test_who_took_the_memory_is_named_and_not_who_was_running(tmp_path, seed):
     chance.shuffle(others)
     others.insert(chance.randrange(len(others)), leak)
     suite = "\n\n".join([head, *others]) + "\n" + VICTIM
-    status, said = run(tmp_path, "--rondo", "-n1", suite=suite, order=seed)
+    status, said = run(tmp_path, "--rondo", "-n1", "--max-worker-restart=0", suite=suite, order=seed)
     assert status == 1, said
     first = said[said.index("rondo: what tests took") :].splitlines()[1]
     assert first.startswith("test_it.py::test_leaks took 1"), said
@@ -111,7 +111,7 @@ def test_who_took_the_memory_is_named_and_not_who_was_running(tmp_path, seed):
 def test_one_that_took_it_all_itself_is_named(tmp_path):
     """The test that was running may be the culprit."""
     suite = "\n\n".join(SUITE.split("\n\n")[:2]) + "\n    be_looked_at()\n    os.kill(os.getpid(), 9)\n"
-    _, said = run(tmp_path, "--rondo", "-n1", "--dist=loadfile", suite=suite)
+    _, said = run(tmp_path, "--rondo", "-n1", "--max-worker-restart=0", "--dist=loadfile", suite=suite)
     assert "test_it.py::test_leaks took 1" in said, said
     assert "which ran it, ended" in said
 

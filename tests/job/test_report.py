@@ -74,6 +74,22 @@ def test_a_run_that_failed_says_so_first_and_what_it_took_and_its_last_words(fai
     assert 64 << 20 < peak < 192 << 20  # by tree, a look between a fork and its exec counts the parent's pages twice
 
 
+def test_a_limit_is_a_line_of_each_chart_that_is_held_against_it():
+    """In the page and in Mermaid a line of its own at its height; on a screen what the most is told to be of."""
+    times = np.arange(4.0)
+    used = [ChartLine("in use", np.array([1.0, 3.0, 2.0, 1.0]) * (1 << 20))]
+    chart = Chart("Memory", "bytes", times, 1.0, used, 4.0 * (1 << 20), "limit (its limit)")
+    report = a_report(sections=[Section("Over its time", charts=[chart])], end_ns=4 * NS_PER_S, timeout_s=3.0)
+    drawn = json.loads(re.search(r'id="points">(.*?)</script>', to_html(report))[1])
+    *_, limit = drawn["charts"][0]["lines"]
+    assert (limit["label"], limit["values"]) == ("limit (its limit)", [4 << 20] * 4)
+    assert [each["at"] for each in drawn["instants"] if each.get("dashed")] == [3.0]
+    assert "line [4, 4]" in to_markdown(report)
+    assert "Memory: in use, limit (its limit)" in to_markdown(report)
+    assert "3.0 MiB of 4.0 MiB at most" in TerminalReport(report, width=80).text()
+    assert max(map(len, TerminalReport(report, width=80).text().splitlines())) <= 80
+
+
 def test_the_processes_of_a_run_are_listed_with_how_each_ended(failed):
     """A child that failed is found by its status, whatever became of its parent."""
     tables = [each.table for each in make_report(failed).sections if each.title == "Processes"]

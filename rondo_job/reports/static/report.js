@@ -16,9 +16,9 @@ let shown = [0, told.length_s];
 /** Put a chart's lines in the order in which they are drawn: the edges of bands after all of them. */
 function linesOf({ lines }) {
   const count = lines.length * (lines[0]?.values.length ?? 0);
-  const made = lines.map(({ label, low, values }, index) => {
+  const made = lines.map(({ label, low, values, dash }, index) => {
     const whole = low ? { ...summary(values), min: summary(low).min } : summary(values);
-    return { key: label, label, values, role: "line", colour: index, dash: dashOf(index, count), hidden: false, summary: whole };
+    return { key: label, label, values, role: "line", colour: index, dash: dash ?? dashOf(index, count), hidden: false, summary: whole };
   });
   return [...made, ...lines.flatMap(({ low, values }, index) => (low ? edgesOf(made[index], low, values) : []))];
 }

@@ -169,7 +169,7 @@ export class Chart {
       label: line.key,
       stroke,
       width: edge ? 0 : points > FEW_POINTS ? 1 : line.values.length > 400 ? 1.25 : 1.75,
-      dash: DASHES[dashOf(line.colour, points)],
+      dash: DASHES[line.dash ?? dashOf(line.colour, points)],
       show: !line.hidden,
       points: edge ? { show: false } : { size: 4, fill: stroke },
       gaps: (plot, index, _first, _last, gaps) => wideGaps(plot, index, gaps, this.step),
