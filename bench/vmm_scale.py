@@ -1,10 +1,12 @@
 """What monitoring adds to each of N VMs: rondo within them, or a Prometheus that scrapes a node_exporter for each.
 
 The same VMs run unrecorded, recorded, and unrecorded beside a real Prometheus with N real node_exporters at 15 s and
-at 1 s; /proc is read every second. rondo's share is the recorded run less the unrecorded one. The others' share is what
-their own processes take, and what they cost the VMs besides is left out. Memory is the median while all VMs live, CPU
-"while all live" is of that time alone, and "start to end" has the start of every VM, store, exporter and server in it.
-The loopback interface is the benchmark's own where that is allowed, else the machine's, with what others do on it.
+at 1 s; /proc is read every second. rondo's share is the recorded run less the unrecorded one before it, the median of
+--pairs of both: what VMs take by themselves differs between runs by nearly as much as recording adds. The others' share
+is what their own processes take, and what they cost the VMs besides is left out. Memory is the median while all VMs
+live, CPU "while all live" is of that time alone, and "start to end" has the start of every VM, store, exporter and
+server in it. The loopback interface is the benchmark's own where that is allowed, else the machine's, with what others
+do on it.
 """
 
 from __future__ import annotations
@@ -62,6 +64,9 @@ class MonitorRun:
         """Give CPU seconds per second, of the processes that were there all of the time."""
         (began, first), (ended, last) = self.seconds[0], self.seconds[-1]
         return sum(last[pid].cpu_s - first[pid].cpu_s for pid in first.keys() & last.keys()) / (ended - began)
+
+
+Found = dict[str, tuple[MonitorRun, MonitorRun]]  # by the kind of monitoring: of the VMs, of what runs beside them
 
 
 class Fleet:
@@ -151,6 +156,7 @@ def main() -> int:
         "counts", type=int, nargs="*", default=[10, 50, 100], help="how many VMs, one run after another"
     )
     parser.add_argument("--duration", type=float, default=15.0, help="seconds that all VMs live at once")
+    parser.add_argument("--pairs", type=int, default=3, help="of unrecorded and recorded runs of each count")
     parser.add_argument("--machine", choices=["auto", "kvm", "soft"], default="auto")
     parser.add_argument("--guest", choices=["paced", "bundled"], default="paced", help="bundled takes all CPU there is")
     parser.add_argument("--modes", nargs="*", choices=list(MODES), default=list(MODES))
@@ -162,10 +168,11 @@ def main() -> int:
     failed, rows = 0, []
     for count in asked.counts:
         for mode in asked.modes:
-            found = measure(asked, count, mode, quiet=asked.json)
-            failed += wrong(found, count, mode)
-            if all(len(run.seconds) >= FEWEST_SAMPLES for run, _ in found.values()):
-                rows += summarise(report, count, mode, found)
+            runs = [measure(asked, count, mode, (BARE, RECORDED, *STACKS))]
+            runs += [measure(asked, count, mode, (BARE, RECORDED)) for _ in range(asked.pairs - 1)]
+            failed += sum(wrong(found, count, mode) for found in runs)
+            if all(len(run.seconds) >= FEWEST_SAMPLES for found in runs for run, _ in found.values()):
+                rows += summarise(report, count, mode, runs)
             report.save()  # what is known stays, should a later count be interrupted
     if not asked.json:
         print("Added per VM, by rondo and by a real Prometheus with a node_exporter for each VM")
@@ -178,13 +185,11 @@ def where(choice: str) -> str:
     return f"VMs on {'kvm' if choice == 'kvm' or (choice == 'auto' and not usable()) else 'soft'}"
 
 
-def measure(
-    asked: argparse.Namespace, count: int, mode: str, *, quiet: bool
-) -> dict[str, tuple[MonitorRun, MonitorRun]]:
-    """Run the same VMs with each kind of monitoring, and with none."""
+def measure(asked: argparse.Namespace, count: int, mode: str, kinds: tuple[str, ...]) -> Found:
+    """Run the same VMs with each kind of monitoring."""
     found = {}
-    for kind in (BARE, RECORDED, *STACKS):
-        if not quiet and sys.stderr.isatty():
+    for kind in kinds:
+        if not asked.json and sys.stderr.isatty():
             print(f"{count} VMs, {mode}: {kind}", file=sys.stderr)
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -205,7 +210,7 @@ def measure(
     return found
 
 
-def wrong(found: dict[str, tuple[MonitorRun, MonitorRun]], count: int, mode: str) -> int:
+def wrong(found: Found, count: int, mode: str) -> int:
     """Say where VMs did not come to their end, or never lived all at once; give how many such runs there were."""
     failed = 0
     for kind, (vms, _) in found.items():
@@ -219,7 +224,7 @@ def wrong(found: dict[str, tuple[MonitorRun, MonitorRun]], count: int, mode: str
     return failed
 
 
-def shares(found: dict[str, tuple[MonitorRun, MonitorRun]], kind: str, count: int) -> dict[str, tuple[float, str]]:
+def shares(found: Found, kind: str, count: int) -> dict[str, tuple[float, str]]:
     """Give what a kind of monitoring adds per VM: name -> (amount, unit)."""
     bare = found[BARE][0]
     if kind == RECORDED:
@@ -243,26 +248,25 @@ def shares(found: dict[str, tuple[MonitorRun, MonitorRun]], kind: str, count: in
     }
 
 
-def summarise(
-    report: Report, count: int, mode: str, found: dict[str, tuple[MonitorRun, MonitorRun]]
-) -> list[list[str]]:
+def summarise(report: Report, count: int, mode: str, runs: list[Found]) -> list[list[str]]:
     """Report what each kind of monitoring adds, rondo's beside the others'; give it as rows of the closing table."""
     where, rows = f"{count} VMs, {mode}", []
-    ours = shares(found, RECORDED, count)
-    theirs = {kind: shares(found, kind, count) for kind in STACKS}
+    ours = [shares(found, RECORDED, count) for found in runs]
+    theirs = {kind: shares(runs[0], kind, count) for kind in STACKS}
     for kind, share in theirs.items():
         for name, (amount, unit) in share.items():
             report.case(f"{where}: {kind}: {name}", [amount], unit)
-    for name, (amount, unit) in ours.items():
-        cells = []
+    for name, (_, unit) in ours[0].items():
+        cells, amounts = [], [each[name][0] for each in ours]
         for kind, share in theirs.items():
             peer = share[name][0]
             target = MEMORY[mode] if name == "memory (PSS)" else CPU[kind] if name == "CPU while all live" else None
-            beside = (kind, [peer], target) if peer > 0 else ()
-            ratio = report.case(f"{where}: rondo: {name}", [amount], unit, *beside)
+            beside = (kind, [peer] * len(runs), target) if peer > 0 else ()
+            ratio = report.case(f"{where}: rondo: {name}", amounts, unit, *beside)
             cells += [f"{peer:,.1f}", f"{ratio:.1%}" if beside else "", f"{target:.0%}" if target and beside else ""]
-        rows.append([str(count), mode, f"{name}, {unit}".rstrip(", "), f"{amount:,.1f}", *cells])
-    report.case(f"{where}: VMs that came to their end, of {count}", [vms.ended for vms, _ in found.values()], "VMs")
+        rows.append([str(count), mode, f"{name}, {unit}".rstrip(", "), f"{statistics.median(amounts):,.1f}", *cells])
+    ended = [vms.ended for found in runs for vms, _ in found.values()]
+    report.case(f"{where}: VMs that came to their end, of {count}", ended, "VMs")
     return rows
 
 

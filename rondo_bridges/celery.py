@@ -21,6 +21,7 @@ from rondo_bridges.failures import Failures
 from rondo_bridges.process_store import ProcessStore, Source
 from rondo_bridges.readings import Readings
 
+RECYCLED = 155  # the status of a pool's process that has had its share of tasks; source: billiard.pool, EX_RECYCLE
 MAX_STARTED = 10_000  # tasks whose begin is remembered: one that was killed has no end
 
 
@@ -48,6 +49,7 @@ class TaskSignals:
             (signals.task_postrun, self._ended),
             (signals.task_retry, self._retried),
             (signals.task_revoked, self._revoked),
+            (signals.worker_process_shutdown, self._process_ended),
         ]
         for signal, listener in self._connected:
             signal.connect(listener, weak=False)
@@ -129,3 +131,10 @@ class TaskSignals:
                 readings, "celery_tasks_total", "Tasks that ended.", task=str(sender.name), state="REVOKED"
             )
         )
+
+    def _process_ended(self, exitcode: int = 0, **_: Any) -> None:
+        """Put the end of a pool's process on record, which runs none of the interpreter's callbacks after this."""
+        try:
+            self._process.end("returned" if exitcode in {0, RECYCLED} else f"exit status {exitcode}")
+        except Exception as error:  # noqa: BLE001 - the process ends whatever becomes of its record
+            self.failures.take(error)

@@ -52,6 +52,14 @@ class ProcessStore:
             self._failed = monotonic() + RETRY_S, error
             raise
 
+    def end(self, ended: str) -> None:
+        """Close the store that this process has, as it ends in a way that the interpreter does not tell.
+
+        Args: `ended`: how, in the words of the record of runs.
+        """
+        if self._store is not None:
+            self._store.end_with_process(ended)
+
     def forked(self) -> None:
         """Forget what is the parent's."""
         self.lock, self._failed = threading.RLock(), None

@@ -26,8 +26,9 @@ def record_registry(
 ) -> Failures:
     """Record whatever a registry holds, and will hold, at each tick of the store.
 
-    A registry that raises is counted as any recorder's failure is, in rondo_plugin_failures_total; the next tick reads
-    it again.
+    A series that the program or a recorder of the store has declared itself, as rondo's own do of the process, is left
+    to them: it would count twice. A registry that raises is counted as any recorder's failure is, in
+    rondo_plugin_failures_total; the next tick reads it again.
 
     Args: `store`: one that is ticked, once a second as it should be; a callable that gives one; None: `open_store`'s.
         `max_series`: what is beyond is left out.
@@ -35,7 +36,7 @@ def record_registry(
     Raises: whatever opening the store raises.
     """
     opened, failures = ProcessStore(store).get(), Failures(PLUGIN)
-    readings = Readings(opened, failures, max_series)
+    readings = Readings(opened, failures, max_series, leave_declared=True)
 
     class RegistryRecorder:
         @hookimpl

@@ -21,8 +21,12 @@ class Readings:
     series, and left out from then on.
     """
 
-    def __init__(self, store: Store, failures: Failures, max_series: int) -> None:
-        """Know no series yet."""
+    def __init__(self, store: Store, failures: Failures, max_series: int, *, leave_declared: bool = False) -> None:
+        """Know no series yet.
+
+        Args: `leave_declared`: leave alone what the program or a recorder has declared, which would count twice.
+        """
+        self._leave_declared = leave_declared
         self._store, self._failures, self._max_series = store, failures, max_series
         self._handles: dict[Key, Any] = {}
         self._totals: dict[Key, float] = {}
@@ -45,8 +49,10 @@ class Readings:
             return None
         try:
             plain = {_plain(_NOT_IN_A_LABEL, each): value for each, value in labels}
-            declare = getattr(self._store, kind)
-            handle = declare(_plain(_NOT_IN_A_NAME, name), plain, help=help_text, unit=unit)
+            written = _plain(_NOT_IN_A_NAME, name)
+            handle = None
+            if not (self._leave_declared and self._store.is_declared(written, **plain)):
+                handle = getattr(self._store, kind)(written, plain, help=help_text, unit=unit)
         except Exception as error:  # noqa: BLE001 - one series that cannot be is not the others' fault
             self._failures.take(error, "left out")
             handle = None

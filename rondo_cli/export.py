@@ -12,7 +12,7 @@ from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, of_each, stores_
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import ExportError, RondoError, UsageError, make_logs_printable, one_line
-from rondo_core.model import META_FILE, is_there
+from rondo_core.model import META_FILE, is_there, store_name
 
 if TYPE_CHECKING:
     from rondo_core.export import Outcome
@@ -130,7 +130,7 @@ def _export_each(
         if not mine:
             return 0
         say(f"{name}:", err=True)
-        labels = {label: _instance(store, root)} if label else None
+        labels = {label: store_name(store, root)} if label else None
         mine = {each: dict(table) for each, table in mine.items()}
         return _export_all(store, mine, from_start=from_start, labels=labels, through=through)
 
@@ -165,12 +165,7 @@ def _named(store: Path, below: list[Path], label: str) -> list[tuple[Path, Label
         if is_there(store / META_FILE) and _is_ended(store):
             raise UsageError(f"{store}: {OF_THE_ENDED}")
         return [(store, None)]
-    return [(each, {label: _instance(each, store)} if label else None) for each in below if not _is_ended(each)]
-
-
-def _instance(store: Path, root: Path) -> str:
-    """Name a store of a directory, as an agent's label has it."""
-    return str(store.relative_to(root)).removesuffix(".rondo")
+    return [(each, {label: store_name(each, store)} if label else None) for each in below if not _is_ended(each)]
 
 
 def _given(named: dict[str, Any], options: tuple[str, ...]) -> dict[str, Any]:

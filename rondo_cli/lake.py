@@ -103,20 +103,23 @@ def compact(lake: str, days: tuple[str, ...], rows: int | None, whole: bool, for
     """Join the small files of each day of LAKE, and those of lives.
 
     A file is removed once another has its rows, so a kill at any moment loses nothing. Files that an exporter on this
-    machine writes now stay as they are; in an object store exporters and compactions go on side by side.
+    machine writes now stay as they are; in an object store exporters and compactions go on side by side. What is no
+    file of the lake's, or damaged, is named and stays as it is; the exit status is then 1.
     """
     for day in days:
         _check_day(day)
     done = open_lake(lake).compact(days, rows_per_file=rows, whole=whole)
     if form == "json":
         data(json.dumps(done))
-        return 0
+        return int(bool(done["faults"]))
+    for line in done["faults"]:
+        say(f"rondo: {line}", err=True)
     for name in done["busy"]:
         say(f"rondo: {name}: its exporter writes now; its files stay as they are", err=True)
     more = f", {done['same']} samples that were there twice" if done["same"] else ""
     lives = f", {done['lives']} files of lives" if done["lives"] else ""
     say(f"{done['before']} files became {done['after']}: {done['rows']} rows of {done['days']} days{more}{lives}")
-    return 0
+    return int(bool(done["faults"]))
 
 
 @command.command("expire")

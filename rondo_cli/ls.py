@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ HEADER = ["store", "process", "age", "series", "size", "export lag"]
 def command(directory: Path | None, sort: str, form: str) -> int:
     """List the stores of DIRECTORY: who writes each or how that ended, its age, series and size, and its export lag.
 
-    Without a DIRECTORY, the lives of `rondo run`.
+    Without a DIRECTORY, the lives of `rondo run`. Where none lies in it, those in the directories right below it.
 
     The age is that of the newest run; the store of the ended, `ended.rondo`, says how many stores were folded into it.
 
@@ -42,10 +43,15 @@ def command(directory: Path | None, sort: str, form: str) -> int:
 
     directory = directory or state_directory() / "lives"
     stores, errors = list_stores(directory)
+    places = {"": stores}
+    if not stores and not errors:  # a directory of programs, as the one that open_store makes
+        for each in sorted(entry.name for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)):
+            places[f"{each}/"], wrong = list_stores(directory / each)
+            errors += wrong
     now_ns, rows = wall_ns(), list[dict[str, Any]]()
-    for store in stores:
+    for place, store in ((place, store) for place, found in places.items() for store in found):
         try:
-            rows.append(_facts(store, now_ns))
+            rows.append(_facts(store, now_ns) | {"name": place + store.name})
         except RondoError as error:
             errors.append(one_line(error))
     keys = {"name": lambda row: row["name"], "age": lambda row: row["age_s"] or 0, "size": lambda row: -row["bytes"]}

@@ -45,7 +45,8 @@ def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **op
     rondo run --timeout 30m --memory-max 4GiB -- ./batch.sh
     """
     from rondo_core.plugins import read_config
-    from rondo_job.run import RunRequest, run_job
+    from rondo_job.request import RunRequest
+    from rondo_job.run import run_job
 
     known = read_config(config)
     keep = {key: options[key] if options[key] is not None else known.store.get(key) for key in _KEYS}

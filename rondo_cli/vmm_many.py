@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import importlib
 import os
 import resource
 import shutil
@@ -71,7 +72,7 @@ def run_many(
     """
     _make_room(len(machines))
     directory = machines[0][1].store
-    fleet = _ForkedVms(listening, recorded=directory is not None) if processes else _ThreadedVms()
+    fleet = _ForkedVms(listening, machines[0][1]) if processes else _ThreadedVms()
     with stopped_by_signals(fleet.stop) as signalled, unstalled_stderr():
         if directory is not None:
             _clear(directory.parent, {name for name, _ in machines})
@@ -138,12 +139,11 @@ class _ThreadedVms:
 class _ForkedVms:
     """Machines in processes of their own, which end in order when this one is killed."""
 
-    def __init__(self, listening: list[socket.socket], *, recorded: bool) -> None:
+    def __init__(self, listening: list[socket.socket], request: VmRequest) -> None:
         self.stopping = threading.Event()
         self._listening = listening
         self._running: dict[int, str] = {}
-        if recorded:
-            _load()
+        _load(request)
         gc.collect()
         gc.freeze()  # the children share what is there: their collections are not to touch it
 
@@ -210,22 +210,28 @@ class _ForkedVms:
         return failed
 
 
-def _load() -> None:
-    """Import what recording needs once, before the first fork: the machines' processes share it, in memory and in time.
+def _load(request: VmRequest) -> None:
+    """Import what the machines need once, before the first fork: their processes share it, in memory and in time.
 
-    numpy's own threads are not started: a process that only records computes nothing with them.
+    numpy only where an exporter does with it: recording and folding do without. Its own threads are not started.
     """
-    import gc
-    import importlib
-
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ.setdefault(name, "1")
-    for module in ("numpy", "rondo_core.store", "rondo_vmm.schemas", "rondo_vmm.plugins.exits"):
+    modules = ["rondo_vmm.observe.result"]
+    if request.config.machine in {"auto", "kvm"}:
+        modules += ["rondo_vmm.kvm.machine"]
+    if request.exporters:
+        for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+        modules += ["numpy"]
+    if request.store is not None:
+        modules += ["rondo_core.store", "rondo_core.plugins.options", "rondo_vmm.schemas"]
+    for module in modules:
         importlib.import_module(module)
-    from rondo_vmm.observe.recording import monitor_plugins
+    if request.store is not None:
+        from rondo_core.record import load_fold
+        from rondo_vmm.observe.recording import monitor_plugins
 
-    monitor_plugins()
-    gc.freeze()  # what is collected in a child would be written to, and be the child's own
+        load_fold()
+        monitor_plugins()
 
 
 class _NamedLines:

@@ -105,7 +105,7 @@ def open_store(
         try:
             if life is not None:
                 name = re.sub(r"[^A-Za-z0-9-]+", "-", named)[:60].strip("-") or "python"
-                options["labels"] = {LIFE_LABEL: life.stem}
+                options["labels"] = {LIFE_LABEL: layout.store_name(life)}
                 store = Store.for_process(place.parent, asked, name=name, **options)
             else:
                 store = Store(fixed, asked, **options) if fixed else Store.for_process(place, asked, **options)
@@ -114,7 +114,8 @@ def open_store(
         except (StoreError, OSError) as error:
             if options["strict"]:
                 raise
-            store = Store.nowhere(place, made, clock=clock, why=one_line(error))
+            mend = "" if fixed or life else "; RONDO_DIR names another place"
+            store = Store.nowhere(place, made, clock=clock, why=one_line(error) + mend)
         if life is None:
             store.set_child_paths(partial(sibling_paths if fixed else own_paths, place))
         if not store.unkept:
@@ -187,7 +188,7 @@ def _exporters(config: Config, unlabelled_in: int, store: Store) -> Any:
     """Open the exporters of a store; where one of many goes through them, the label `instance` says which."""
     from rondo_core.export.exporters import Exporters
 
-    labels = {} if unlabelled_in == os.getpid() else {"instance": store.path.stem}
+    labels = {} if unlabelled_in == os.getpid() else {"instance": layout.store_name(store.path)}
     return Exporters(store, config.exporters, labels)
 
 

@@ -401,6 +401,7 @@ class Store(InDirectory, Marks):
         try:
             if self._thread is not None and self._is_own_process():
                 self._thread.end(_END_WAIT_S)
+                self._thread = None  # a tick that it is in yet is waited for below, with a bound
             if self._ticking.acquire(timeout=_END_WAIT_S):
                 self._ticking.release()
                 self.close(ended)

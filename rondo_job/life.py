@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from rondo_core.errors import CorruptStoreError, StoreNotFoundError, one_line
+from rondo_core.model import store_name
 from rondo_core.retention import list_stores
 from rondo_core.storage import Event, Run, read_meta, read_runs, writer_pid
 from rondo_job.facts import MAX_FACTS_BYTES, Child, LifeEnd, LifeStart, decode_end, decode_start
@@ -51,7 +52,7 @@ class Life:
     def __init__(self, path: str | Path) -> None:
         """Read what ran. Raises: StoreNotFoundError: no life lies there; CorruptStoreError: its facts do not read."""
         self.path = Path(path)
-        self.name = self.path.name.removesuffix(".rondo")
+        self.name = store_name(self.path)
         data = self._read(names.START)
         if data is None:
             raise StoreNotFoundError(f"{path}: no life of rondo run; name one, or see rondo ls")

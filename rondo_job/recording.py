@@ -13,7 +13,7 @@ import attrs
 from rondo_core import Store
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_core.model import check_schemas
+from rondo_core.model import check_schemas, store_name
 from rondo_core.plugins import open_recorders
 from rondo_core.storage import create_own, own_paths
 from rondo_job import hookspecs
@@ -38,7 +38,7 @@ from rondo_job.schemas import job_schemas
 
 if TYPE_CHECKING:
     from rondo_core import Gauge
-    from rondo_job.run import RunRequest
+    from rondo_job.request import RunRequest
     from rondo_job.start.output import Output
 
 RECORDERS = ("job_group", "job_processes", "job_commands", "job_network")
@@ -142,7 +142,7 @@ class JobRecording:
 
             tables = self._request.config.exporters
             try:
-                self._store.attach(lambda store: Exporters(store, tables, {"instance": store.path.stem}))
+                self._store.attach(lambda store: Exporters(store, tables, {"instance": store_name(store.path)}))
             except RondoError as error:
                 self._stop(error)
 

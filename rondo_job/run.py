@@ -6,7 +6,6 @@ import contextlib
 import os
 import resource
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +13,8 @@ import attrs
 
 from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_core.plugins import Config
-from rondo_core.units import format_size
-from rondo_job.facts import LifeEnd, Method, ReceivedSignal
+from rondo_job.facts import LifeEnd, ReceivedSignal
+from rondo_job.request import RunRequest, RunResult
 from rondo_job.start.launch import NOT_EXECUTABLE, NOT_FOUND, Launch
 from rondo_job.start.output import plan_output
 from rondo_job.start.output_relay import OutputRelay
@@ -30,73 +28,6 @@ KILL_AFTER_S = 10.0  # after a SIGTERM for the timeout
 MAX_SIGNALS = 32  # that are put on record
 DENSE_S, DENSE_NS = 10, 100_000_000  # how long a job is measured more often at first, and how often
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal sent it, to the whole process group. Source: sigaction(2)
-
-
-@attrs.frozen
-class RunRequest:
-    """What was asked for.
-
-    Attributes:
-        command: what is run; directory: of lives; name: of the life, empty: by the command.
-        every_ns: how often it is measured after the first ten seconds.
-        timeout_s: after which it is ended; memory_max: bytes that it may have, None: as ever.
-        copied: whether its output is copied, so that there is a tail of it.
-        methods: of measuring that may be used, before the tree.
-        config: of the file; keep: the bound of the directory, see `Bound.read`.
-    """
-
-    command: tuple[str, ...]
-    directory: Path
-    name: str = ""
-    every_ns: int = NS_PER_S
-    timeout_s: float | None = None
-    memory_max: int | None = None
-    copied: bool = True
-    methods: tuple[Method, ...] = ("cgroup2", "cgroup1")
-    config: Config = attrs.field(factory=Config)
-    keep: Mapping[str, Any] = attrs.field(factory=dict)
-
-
-@attrs.frozen
-class RunResult:
-    """What became of it.
-
-    Attributes:
-        exit_status: the job's own; 128 and the signal that ended it; 124: the timeout; 127, 126: it could not be begun.
-        end: None: it could not be begun, and `error` says why.
-        life: where its store is; None: it was not recorded, and `unrecorded` says why.
-        wall_s; method.
-    """
-
-    exit_status: int
-    wall_s: float
-    end: LifeEnd | None = None
-    life: Path | None = None
-    method: str = ""
-    error: str = ""
-    unrecorded: str = ""
-
-    def summary(self) -> str:
-        """Say on one line how it ended, what it took, where its life lies, and what to ask where it went wrong."""
-        end = self.end
-        if end is None:
-            return self.error
-        timed_out = " (timed out)" if end.timed_out else ""
-        parts = [f"{end}{timed_out} after {self.wall_s:.2f} s"]
-        if end.cpu_s is not None:
-            parts.append(f"{end.cpu_s:.2f} s CPU")
-        if end.memory_peak_bytes is not None:
-            parts.append(f"peak {format_size(end.memory_peak_bytes)} with page cache")
-        elif end.usage is not None and end.usage.max_rss_bytes and self.life is not None:
-            parts.append(f"largest process {format_size(end.usage.max_rss_bytes)}")
-        own = next((each for each in end.after.levels if each.own), None) if end.after is not None else None
-        if own is not None and own.oom_kill:
-            limit = f" (limit {format_size(own.limit_bytes)})" if own.limit_bytes else ""
-            parts.append(f"{own.oom_kill} of its processes killed for want of memory{limit}")
-        if self.life is None:
-            return ", ".join(parts)
-        what = "life" if self.exit_status == 0 else "see rondo autopsy"
-        return f"{', '.join(parts)} ({self.method}); {what} {self.life}"
 
 
 def run_job(request: RunRequest) -> RunResult:

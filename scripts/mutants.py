@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import functools
 import gc
+import importlib.util
 import json
 import os
 import random
@@ -43,7 +44,7 @@ BESIDE = ("labels", "sketch", "sketch_bytes", "small_fold", "whole_windows", "te
 TESTS = ["tests/core/model", *(f"tests/core/test_{name}.py" for name in BESIDE)]
 AT_ONCE = 2
 BUDGET_S = 8.0  # CPU time of the tests that a change is tried by
-CPU_S = 40  # after which it counts as noticed: something never ends
+CPU_S = 20  # after which it counts as noticed: something never ends
 TIMEOUT_S = 300.0  # and something waits for ever
 PYTEST = ["-q", "-x", "-s", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
 NOTHING = -1  # the number of no change: the tests have to pass then, or all would be noticed
@@ -78,6 +79,8 @@ def main() -> int:
     work = [(module, number) for module in modules for number in range(len(_of(module)))]
     if options.sample:
         work = sorted(random.Random(options.seed).sample(work, min(options.sample, len(work))))  # noqa: S311 - which
+    if importlib.util.find_spec("coverage") is None:
+        sys.exit("mutants: coverage is not installed, which says whose lines a test passes over; use make mutants")
     shutil.rmtree(WORK, ignore_errors=True)
     WORK.mkdir(parents=True)
     trial = Trial(work, reasons())
@@ -115,11 +118,13 @@ class Trial:
         self.caches: list[Any] = []
 
     def pytest_configure(self) -> None:
-        """Let the first example that fails be enough, before a test is made with what hypothesis does by itself."""
+        """Let the first example that fails be enough, and no test fail by how long an example takes."""
         import hypothesis
 
-        found = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
-        hypothesis.settings.register_profile("mutants", phases=found, database=None)
+        found, slow = [hypothesis.Phase.explicit, hypothesis.Phase.generate], [hypothesis.HealthCheck.too_slow]
+        hypothesis.settings.register_profile(
+            "mutants", phases=found, database=None, deadline=None, suppress_health_check=slow
+        )
         hypothesis.settings.load_profile("mutants")
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
@@ -146,9 +151,11 @@ class Trial:
         while waiting or running:
             while waiting and len(running) < AT_ONCE:
                 self._begin(*waiting.pop(), running)
-            for pid, (module, mutant, until) in list(running.items())[:1]:
-                del running[pid]
-                self._note(module, mutant, "survived" if _ended(pid, until) else "noticed")
+            for pid, (module, mutant, until) in list(running.items()):
+                if _is_over(pid, until):  # one that never ends holds up no other
+                    del running[pid]
+                    self._note(module, mutant, "survived" if _ended(pid, until) else "noticed")
+            time.sleep(0.005)
         return True
 
     def _begin(self, module: str, number: int, running: dict[int, tuple[str, Mutant, float]]) -> None:
@@ -310,6 +317,12 @@ def _alone(module: str, number: int, tests: list[str]) -> int:
         if part and (status := int(pytest.main([*PYTEST, f"--basetemp={WORK / str(os.getpid())}", *part]))):
             return status
     return 0
+
+
+def _is_over(pid: int, until: float) -> bool:
+    """Say whether a child has ended, which is left to be waited for, or its time is up."""
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    return found is not None or time.monotonic() >= until
 
 
 def _ended(pid: int, until: float) -> bool:

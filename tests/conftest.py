@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
@@ -24,7 +25,14 @@ SMALL_TIERS = (Tier("1s", "60s"), Tier("10s", "10m"), Tier("1m", "1h"))
 
 
 def pytest_configure():
-    """Whoever runs the tests in the background, or under nohup, ignores signals, and so would all that they start."""
+    """No example fails for how long it takes, which a busy machine decides.
+
+    Whoever runs the tests in the background, or under nohup, ignores signals, and so would all that they start.
+    """
+    hypothesis.settings.register_profile(
+        "rondo", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+    )
+    hypothesis.settings.load_profile("rondo")
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
         if signal.getsignal(number) == signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)

@@ -28,7 +28,7 @@ def _rest(series: Series, marks: tuple[str, ...]) -> str:
     if any(character in name for character in '",\r'):
         name = '"' + name.replace('"', '""') + '"'
     values = ["", *marks] if series.kind == "summary" else [*marks, "", "", "", ""]
-    return ",".join(("", name.replace("%", "%%"), series.kind, *values))
+    return ",".join(("", name, series.kind, *values))
 
 
 def _number(value: float | None) -> str:

@@ -28,7 +28,7 @@ def _rest(series: Series, marks: tuple[str, ...]) -> str:
     facts = {"name": series.name, "labels": dict(series.labels), "kind": series.kind}
     names = ("count", "sum", "min", "max") if series.kind == "summary" else ("value",)
     told = ", ".join(f'"{name}": {mark}' for name, mark in zip(names, marks, strict=True))
-    return f", {json.dumps(facts)[1:-1].replace('%', '%%')}, {told}}}"
+    return f", {json.dumps(facts)[1:-1]}, {told}}}"
 
 
 def _number(value: float | None) -> str:

@@ -81,7 +81,7 @@ class Lines:
                 self._print(self._stdout, "".join(texts).encode())
                 return
             if self._there is None:
-                self._there = self._tail(max(TAIL_LINES, 2 * sum(text.count("\n") for text in texts)))
+                self._there = self._tail(max(TAIL_LINES, 2 * batch.n_samples))
             new = [_without(text, self._there) for text in texts] if self._there else texts
             self._append(new)
             if new == texts:

@@ -26,7 +26,7 @@ from rondo_core.export.store_state import Key, read_store_state
 from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
 from rondo_core.plugins.config_file import Config
-from rondo_core.read.stores import SUFFIX, scan_directory
+from rondo_core.read.stores import scan_directory
 from rondo_core.storage.ended import read_ended
 from rondo_core.storage.files import Folder
 from rondo_core.storage.write_check import check_directory
@@ -228,9 +228,7 @@ class Agent:
             return None
         if state.unknown:
             result.failures.append(state.unknown)
-        label = prefix + str(path.relative_to(directory))
-        label = label.removesuffix(SUFFIX) if path.name != SUFFIX else label
-        return StoreEntry(path, state, label, in_container=bool(prefix))
+        return StoreEntry(path, state, prefix + layout.store_name(path, directory), in_container=bool(prefix))
 
     def _finish_store(self, store: StoreEntry, result: Pass) -> None:
         """Finish a store that is through all threads, and say what of it was not acknowledged."""

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=1 << 12)  # lengths and places come again; instants, of ever new lives, do not
 def varint(number: int) -> bytes:
     """Write a number of at least 0, seven bits a byte, lowest first."""
     written = bytearray()

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rondo_core.model.layout import META_FILE as META_FILE
     from rondo_core.model.layout import REGISTRY_FILE as REGISTRY_FILE
     from rondo_core.model.layout import RUNS_FILE as RUNS_FILE
+    from rondo_core.model.layout import store_name as store_name
     from rondo_core.model.overflow import OVERFLOW as OVERFLOW
     from rondo_core.model.paths import is_directory as is_directory
     from rondo_core.model.paths import is_there as is_there
@@ -76,6 +77,7 @@ _HOME = {
     "read_schemas": "schema_file",
     "sketch": "",
     "state_directory": "paths",
+    "store_name": "layout",
     "check_schemas": "schema",
     "with_room": "schema",
     "write_schemas": "schema_file",

@@ -23,6 +23,7 @@ _OTHERS_WORDS = {
     "buckets": "a summary has none, and with quantiles=True any quantile is read from it",
     "labelnames": 'write labels=["method"]',
 }
+_OTHERS_HELP = ("documentation", "description")  # the words of prometheus_client and of OpenTelemetry
 MAX_VALUE_BYTES = 1024
 DISPLACED = "exported_"  # before the name of a label that gave way to one that wins
 
@@ -41,7 +42,7 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
     """Sort a label set by name, values as text; an empty value is the same as no label and is left out.
 
     Raises: LabelError: a name is not `[a-zA-Z_][a-zA-Z0-9_]*`, begins with __ or comes twice, or a value is
-    longer than 1024 bytes of UTF-8 or cannot be encoded.
+    longer than 1024 bytes of UTF-8, cannot be encoded, or has no text of its own.
     """
     pairs = labels.items() if isinstance(labels, Mapping) else labels
     seen: dict[str, str] = {}
@@ -55,6 +56,8 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
         if isinstance(raw, (Mapping, list, tuple, set)):
             mend = _OTHERS_WORDS.get(name, 'write each label with its own, such as method="get"')
             raise LabelError(f"{name}={raw!r}: not one value; {mend}")
+        if _is_wordless(raw):
+            raise LabelError(f"{name}={raw!r}: an object without a text of its own; leave it out, or write a text")
         value = raw if isinstance(raw, str) else str(raw)
         try:
             size = len(value.encode())
@@ -66,12 +69,25 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
     return tuple(sorted((name, value) for name, value in seen.items() if value))
 
 
+def check_keywords(name: str, labels: Mapping[str, object]) -> None:
+    """Refuse the word of another library for a help, which would be a label. Raises: LabelError; it says the mend."""
+    for word in _OTHERS_HELP:
+        if word in labels:
+            mend = f'a label of that name comes as {{"{word}": "..."}}'
+            raise LabelError(f'{name}: {word}={labels[word]!r}: write help="...", or the text after the name; {mend}')
+
+
 def cut_value(value: object) -> object:
     """Cut a label's value, as text, at 1024 bytes, with ? where it is no Unicode; what is not one value stays."""
-    if isinstance(value, (Mapping, list, tuple, set)):
+    if isinstance(value, (Mapping, list, tuple, set)) or _is_wordless(value):
         return value
     data = (value if isinstance(value, str) else str(value)).encode(errors="replace")
     return data[:MAX_VALUE_BYTES].decode(errors="ignore")
+
+
+def _is_wordless(value: object) -> bool:
+    """Say whether a value's text is but its class and its address, other ones in each process."""
+    return type(value).__str__ is object.__str__ and type(value).__repr__ is object.__repr__
 
 
 def overridden(own: Labels, winning: Mapping[str, str]) -> Labels:

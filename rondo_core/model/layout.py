@@ -10,7 +10,10 @@ import struct
 import sys
 import zlib
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FORMAT_VERSION = 1
 PAGE_BYTES = 4096
@@ -22,6 +25,8 @@ RUNS_FILE = "runs"
 LIFE_PREFIX = "life."  # of files that `rondo run` keeps in a store beside the store's own
 EVENTS_FILE = "events"
 LOCK_FILE = "lock"
+SUFFIX = ".rondo"  # of a store's directory; it needs none
+STORE_LABEL = "rondo_store"  # which tells stores apart that are read together
 ENDED_STEM = "ended"  # what stores of the ended are called, and no process's own
 
 SLAB_MAGIC = b"RONDOSLB"
@@ -62,6 +67,16 @@ EVENTS_HEADER_BYTES = 512
 EVENT_RECORD = struct.Struct("<qII")  # place, length, crc32 of the payload seeded with the place
 EVENT_STEP = 8  # what a record's size is rounded up to
 EVENT_BYTES = 4096  # of a payload, at most
+
+
+def store_name(store: Path, directory: Path | None = None, label: str = "instance") -> str:
+    """Name a store for the label that tells it from others: by its directory's name, without `.rondo`.
+
+    Args: `directory`: that it lies below, whose path to it is then the name; `label`: `rondo_store` has it as it lies
+    there, to be found by it, and any other label without `.rondo`.
+    """
+    name = store.absolute().name if directory is None else str(store.relative_to(directory))
+    return name if label == STORE_LABEL or store.name == SUFFIX else name.removesuffix(SUFFIX)
 
 
 def events_file_bytes(slab_bytes: int) -> int:

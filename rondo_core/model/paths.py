@@ -41,7 +41,7 @@ def read_named(path: str | Path, limit: int) -> bytes:
     writes, or is longer than `limit` bytes, as what has no end is.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-    parts, size = list[bytes](), 0
+    parts = list[bytes]()
     try:
         found = os.fstat(descriptor)
         piece = min(limit + 1, max(_PIECE, found.st_size + 1))

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from rondo_core.storage.slab import Cells
+    Cells = memoryview[float]  # of a row
 
 # How many cells a sketch has, by the layout of its schema; 1 is that of stores made before 2 was there.
 CELLS_OF = {1: 160, 2: 108}

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from rondo_core.read.query import QueryResult as QueryResult
     from rondo_core.read.query import SeriesData as SeriesData
     from rondo_core.read.source import StoreSource as StoreSource
+    from rondo_core.read.source_histograms import MAX_BUCKET_SCALE as MAX_BUCKET_SCALE
+    from rondo_core.read.source_histograms import Cells as Cells
+    from rondo_core.read.source_names import Choice as Choice
+    from rondo_core.read.source_sketches import BucketTotals as BucketTotals
+    from rondo_core.read.source_sketches import buckets_of as buckets_of
     from rondo_core.read.source_stores import StoresSource as StoresSource
     from rondo_core.read.store_reader import StoreReader as StoreReader
     from rondo_core.read.stores import LABEL as LABEL
@@ -25,14 +30,19 @@ if TYPE_CHECKING:
     from rondo_core.read.unmatched import why_unmatched as why_unmatched
 
 _HOME = {
+    "BucketTotals": "source_sketches",
+    "Cells": "source_histograms",
+    "Choice": "source_names",
     "DirectoryScan": "stores",
     "Budget": "budget",
     "LABEL": "stores",
+    "MAX_BUCKET_SCALE": "source_histograms",
     "QueryResult": "query",
     "SeriesData": "query",
     "StoreReader": "store_reader",
     "StoreSource": "source",
     "StoresSource": "source_stores",
+    "buckets_of": "source_sketches",
     "open_source": "stores",
     "StoresReader": "stores",
     "find_stores": "stores",

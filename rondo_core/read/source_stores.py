@@ -171,7 +171,7 @@ class StoresSource(Closeable):
             for path in [each for each in self._dead if each not in there]:
                 del self._dead[path]
             for path in paths:
-                name = str(path.relative_to(self.path))
+                name = layout.store_name(path, self.path, self._label)
                 try:
                     store = self._store(path)
                     own = store.labels if isinstance(store, DeadStore) else store.meta.labels

@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from rondo_core.read.source_stores import StoresSource
 
 T = TypeVar("T")
-LABEL = "rondo_store"
+LABEL = layout.STORE_LABEL
 MAX_DEPTH = 4
-SUFFIX = ".rondo"
+SUFFIX = layout.SUFFIX
 # Of the files that a process may open, the share that stays with stores between two looks at them, and the most of it:
 # each is a map too, of which a process may have 65,530.
 _SHARE, _MOST_OPEN = 4, 4096

@@ -132,7 +132,7 @@ class Admission:
         if now_ns is None:
             return self._clock()
         try:
-            instant = index(now_ns) if hasattr(now_ns, "__index__") else index(now_ns.__int__())
+            instant = index(now_ns) if hasattr(now_ns, "__index__") else index(real(now_ns).__int__())
         except Exception:  # noqa: BLE001 - whatever another's object does
             self.refuse(NO_INSTANT, n_samples)
             return None
@@ -143,7 +143,7 @@ class Admission:
         if type(value) is float:
             return value
         try:
-            return float(value) if type(value) is int else array("d", (value,))[0]
+            return float(value) if type(value) is int else array("d", (real(value),))[0]
         except OverflowError:
             self.refuse(OVERFLOW)
         except Exception:  # noqa: BLE001 - whatever another's object does
@@ -165,7 +165,7 @@ class Admission:
         try:
             given = values.tolist() if hasattr(values, "tolist") else values
             items = tuple(given if hasattr(given, "__len__") else islice(given, MOST_AT_ONCE))
-            return array("d", items)
+            return array("d", _reals(items))
         except Exception:  # noqa: BLE001 - whatever another's object does
             if not items:
                 self.refuse(NO_NUMBER)
@@ -194,7 +194,7 @@ class Admission:
         if len(items) != n_values:
             raise ValueError(f"batch of {n_values} {what}: {given} values")
         try:
-            return array("d", items)
+            return array("d", _reals(items))
         except OverflowError:
             self.refuse(OVERFLOW, n_values)
         except Exception:  # noqa: BLE001 - whatever another's object does
@@ -231,6 +231,20 @@ class Admission:
         else:
             self.refuse(CONTRADICTORY)
         return None
+
+
+def real(value: Any) -> Any:
+    """Give a value back; one of numpy's complex numbers would become a float by half. Raises: TypeError."""
+    if type(value) is not float and getattr(getattr(value, "dtype", None), "kind", "") == "c":
+        raise TypeError("a complex number")
+    return value
+
+
+def _reals(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Give values back, one of each type looked at. Raises: TypeError: as `real`."""
+    for each in {type(value): value for value in values}.values():
+        real(each)
+    return values
 
 
 def _cause(number: float) -> str:

@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Callable
 from operator import gt, lt
 
 from rondo_core import faults, forking
 from rondo_core.model import ring
+from rondo_core.model.labels import Kind
 from rondo_core.model.schema import Schema
 from rondo_core.record.writer import Writer
 from rondo_core.storage import set_aside
 from rondo_core.storage.slab import Slab
+
+FoldSmall = Callable[[Kind, tuple[Slab, Slab], int, int, int], int | None]
 
 
 class Consolidation:
@@ -38,6 +42,7 @@ class Consolidation:
         self._schema, self._slabs, self._writer = schema, slabs, writer
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
+        self._fold_small: FoldSmall | None = None
         self._due = 0  # before this bucket of the finest tier nothing is to be folded
         if copied:
             self._drop_later()
@@ -235,11 +240,10 @@ class Consolidation:
             return 0
         n_series = self._writer.n_series
         if without_numpy():
-            load_fold()
-            from rondo_core.record.fold_small import fold_small
-
+            if self._fold_small is None:
+                self._fold_small = load_fold()
             slabs = self._slabs[tier - 1], self._slabs[tier]
-            written = fold_small(self._schema.kind, slabs, n_series, first, end)
+            written = self._fold_small(self._schema.kind, slabs, n_series, first, end)
             if written is not None:
                 return written
         forking.load("rondo_core.fold.windows")
@@ -248,9 +252,15 @@ class Consolidation:
         return fold_windows(self._schema, tier, self._slabs[tier - 1], self._slabs[tier], n_series, first, end)
 
 
-def load_fold() -> None:
-    """Load what folds a few rows, which the first window to close does else: no other thread runs in those 2 ms."""
-    forking.load("rondo_core.record.fold_small")
+def load_fold() -> FoldSmall:
+    """Load what folds, which the first window to close does else: no other thread runs in those 2 ms.
+
+    What folds with numpy too, in a process that has numpy.
+    """
+    forking.load("rondo_core.record.fold_small", *(() if without_numpy() else ("rondo_core.fold.windows",)))
+    from rondo_core.record.fold_small import fold_small
+
+    return fold_small
 
 
 def without_numpy() -> bool:

@@ -71,6 +71,10 @@ class Declarations:
         """How many label sets found no series of their own: exact while they are few, then about."""
         return self._overflow.count()
 
+    def is_declared(self, name: str, labels: Mapping[str, object]) -> bool:
+        """Say whether the series has a handle: it was asked for in this run, here or before a fork."""
+        return (name, self._canonical(labels.items())) in self._handles
+
     def declare(
         self,
         kind: Kind,

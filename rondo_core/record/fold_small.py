@@ -6,7 +6,7 @@ The same rows as consolidation makes with numpy: primitives merged over the buck
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import reduce
 from itertools import groupby
 from math import isfinite, isinf, isnan, nan
@@ -62,7 +62,7 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
         return None
     if not n_series:
         return 0
-    read = _reader(fine, n_series, sketched=SKETCH in kept)
+    read = _reader(fine, n_series, _read_for(kept))
     rows = [(bucket, _statistics(kind, read(bucket))) for bucket in buckets]
     if _held(fine, max(1, first) * ratio, end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
         return fold_small(kind, slabs, n_series, first, end)
@@ -94,12 +94,21 @@ def _block(slab: Slab, bucket: int, name: str) -> Any:
     return row.cast("B")[begin:end].cast(kind)  # type: ignore[call-overload]
 
 
-def _reader(slab: Slab, n_series: int, *, sketched: bool) -> Callable[[int], Columns]:
-    """Give what reads a bucket's row, the first `n_series` of each cell; sketches where they are asked for."""
+def _read_for(kept: Iterable[str]) -> set[str]:
+    """Give the cells that these statistics of a coarser row come from, by names of all kinds and tiers."""
+    found = {"count", "last", COVERAGE}
+    for name in kept:
+        found |= {name, MERGED_AS.get(name, name), f"{name}0", f"{name}1"}
+        found |= {"first"} if name == "min" else set()  # of a counter
+    return found
+
+
+def _reader(slab: Slab, n_series: int, wanted: Collection[str]) -> Callable[[int], Columns]:
+    """Give what reads a bucket's row, the first `n_series` of each cell that is wanted; sketches as such."""
     slots, floats, others = slab.spec.slot_count, [], []
-    sketches = fold_sketches.reader(slab, n_series) if sketched else None
+    sketches = fold_sketches.reader(slab, n_series) if SKETCH in wanted else None
     for cell in slab.spec.cells:
-        if cell.name == SKETCH or cell.name in SKETCH_CELLS:
+        if cell.name == SKETCH or cell.name in SKETCH_CELLS or cell.name not in wanted:
             continue
         if cell.format == "d":
             begin = slab.cell_words(cell.name)
@@ -108,7 +117,7 @@ def _reader(slab: Slab, n_series: int, *, sketched: bool) -> Callable[[int], Col
             others.append(cell.name)
 
     def read(bucket: int) -> Columns:
-        row = slab.row_cells(ring.slot_of(bucket, slots))
+        row = slab.row_cells(bucket % slots)
         columns: Columns = {name: row[where].tolist() for name, where in floats}
         for name in others:
             columns[name] = _block(slab, bucket, name)[:n_series].tolist()
@@ -136,19 +145,26 @@ def _statistics(kind: Kind, cells: Columns) -> Columns:
     if kind != "summary":
         last = cells["last"]
         statistics: Columns = dict.fromkeys(("first", "last", "min", "max", "sum"), last)
-        statistics[COVERAGE] = [int(not isnan(v)) for v in last]
+        statistics[COVERAGE] = _held_samples(last)
         for name, further in (("min", min), ("max", max)):  # NaN in the second place is never further
             if name in cells:
                 statistics[name] = [further(v, peak) for v, peak in zip(last, cells[name], strict=True)]
         return statistics
-    counts = [abs(count) for count in cells["count"]]
-    whole: Columns = {"count": counts, COVERAGE: [int(not isnan(count)) for count in counts]}
+    counts = list(map(abs, cells["count"]))
+    whole: Columns = {"count": counts, COVERAGE: _held_samples(counts)}
     for name, empty in (("sum", 0.0), ("min", nan), ("max", nan)):
+        if f"{name}0" not in cells:
+            continue
         copies = zip(cells["count"], cells[f"{name}0"], cells[f"{name}1"], strict=True)
         whole[name] = [
             (second if count < 0 else one) if count else empty if count == 0 else nan for count, one, second in copies
         ]
     return whole | {name: cells[name] for name in ("count_base", "sum_base", SKETCH) if name in cells}
+
+
+def _held_samples(values: list[float]) -> list[int]:
+    """Count the samples, 0 or 1, of each series in a row of the finest tier."""
+    return [int(not isnan(v)) for v in values] if isnan(sum(values)) else [1] * len(values)
 
 
 def _merged(name: str, rows: list[list[Any]], covered: list[list[int]]) -> list[Any]:
@@ -158,7 +174,7 @@ def _merged(name: str, rows: list[list[Any]], covered: list[list[int]]) -> list[
     if len(rows) == 1:
         return rows[0]
     if name == COVERAGE:
-        return [sum(column) for column in zip(*rows, strict=True)]
+        return list(map(sum, zip(*rows, strict=True)))
     merged_as = MERGED_AS.get(name, name)
     if isfinite(sum(map(sum, rows))):  # so none is absent: the interpreter's own loops do it
         whole = _MERGE_WHOLE[merged_as](rows)

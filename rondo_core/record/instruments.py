@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from rondo_core import forking
+from rondo_core.model.labels import check_keywords
 from rondo_core.record.gauges import Gauge
 from rondo_core.record.handles import Counter, Summary
 
@@ -196,11 +197,18 @@ class Instruments:
         Raises: as `counter`.
         """
         whole = name if name.endswith("_info") else f"{name}_info"
-        gauge: Gauge = self._declare("gauge", whole, given, None, help, "", facts)
+        gauge: Gauge = self._declarations.declare("gauge", whole, given, facts, help, "")
         gauge.set(1.0)
         gauge.inc(0.0)  # it goes on in the next buckets
         gauge.set_function(_one)  # and in those of a forked child
         return gauge
+
+    def is_declared(self, name: str, /, **labels: object) -> bool:
+        """Say whether the program, or a recorder, has declared this very series since the store was opened.
+
+        Raises: LabelError: no labels.
+        """
+        return self._declarations.is_declared(name, labels)
 
     def batch(self, gauges: Sequence[Gauge]) -> GaugeBatch:
         """Bind gauges, declared one after the other, that one call sets together. Raises: UsageError: others."""
@@ -227,6 +235,7 @@ class Instruments:
         fixed: Mapping[str, object],
         wants: str = "",
     ) -> Any:
+        check_keywords(name, fixed)
         if labels is None:
             return self._declarations.declare(kind, name, given, fixed, help_text, unit, wants)
         return self._declarations.family(kind, name, given, labels, fixed, help_text, unit, wants)

@@ -73,18 +73,16 @@ class SelfMetrics:
         self._totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._moved: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._left_out = self._told = False
-        self._counted: list[int] = []
+        self._counted: tuple[int, list[Mapping[str, int]]] = (0, [])
 
     def count(
         self, refused: Sequence[Mapping[str, int]], series_refused: int, failures: Sequence[Mapping[str, int]]
     ) -> None:
         """Say what the store counts: samples refused, by reason, of each schema; series; plugins' failures, by name."""
-        counted = [series_refused]
-        for counts in (*refused, *failures):
-            counted += counts.values()
+        counted = (series_refused, [*refused, *failures])
         if counted == self._counted:
             return
-        self._counted = counted
+        self._counted = series_refused, [dict(counts) for counts in counted[1]]
         totals: dict[str, int] = {}
         for counts in refused:
             for reason, count in counts.items():

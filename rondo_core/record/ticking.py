@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from typing import TYPE_CHECKING, Protocol
@@ -75,6 +76,11 @@ class TickThread(threading.Thread):
             line = one_line(error)
             self._notices.once(line, f"tick: {line}")
         return True
+
+    def _delete(self) -> None:
+        """Leave the list of threads, where it still has this one under its number: gevent gives threads others."""
+        with contextlib.suppress(KeyError):
+            super()._delete()  # type: ignore[misc]
 
     def end(self, wait_s: float | None = None) -> None:
         """Tell it to end, and wait for that, unless it is this very thread that asks."""

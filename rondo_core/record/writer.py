@@ -85,6 +85,7 @@ class Writer(SlowPath):
         self._gauges.begin_run(self.bucket)
         if self.bucket:
             slab.change()
+            slab.unseal(self.bucket % self._slots)
             self.publish(self.bucket)
             slab.changed()
         if killed:
@@ -186,8 +187,10 @@ class Writer(SlowPath):
 
     def _seal_touched(self) -> None:
         for bucket in self._touched:
-            if bucket != self.bucket and self.holds(bucket):
-                self.slab.seal(ring.slot_of(bucket, self._slots))
+            if bucket != self.bucket:
+                slab, slot = self.slab, bucket % self._slots
+                if slab.words[slab.row_word(slot)] == bucket:  # as `holds`
+                    slab.seal(slot)
         self._touched.clear()
 
     def seal(self, provisional: int = 0) -> None:
@@ -275,12 +278,11 @@ class Writer(SlowPath):
         return held == bucket
 
     def publish(self, bucket: int) -> None:
-        """Let records go into the bucket's row."""
+        """Let records go into the bucket's row, which has no seal."""
         slab, slot, start_ns = self.slab, bucket % self._slots, bucket * self.interval_ns
         self.bucket = bucket
         self.row = slab.row_cells(slot)
         self.header = slab.row_header(slot)
-        slab.unseal(slot)
         end_ns = start_ns if bucket == self._gauges.found else start_ns + self.interval_ns
         self.current.point_at(self.row, self.header, start_ns, end_ns)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-import threading
+from _thread import LockType, allocate_lock, start_new_thread
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -231,15 +231,23 @@ def sync_files(paths: Iterable[Path]) -> None:
             except OSError as error:
                 failed.append(error)
 
-    threads: list[threading.Thread] = []
+    def sync_beside(at_end: LockType) -> None:
+        try:
+            sync()
+        finally:
+            at_end.release()
+
+    # Not of threading, whose functions and locks a library that takes threads' place (gevent) may just be changing.
+    ends = list[LockType]()
     with contextlib.suppress(RuntimeError):  # no more threads are to be had: this one does it
         for _ in range(SYNCED_AT_ONCE - 1):
-            thread = threading.Thread(target=sync, name="rondo-sync", daemon=True)
-            thread.start()
-            threads.append(thread)
+            at_end = allocate_lock()
+            at_end.acquire()
+            start_new_thread(sync_beside, (at_end,))
+            ends.append(at_end)
     sync()
-    for thread in threads:
-        thread.join()
+    for at_end in ends:
+        at_end.acquire()
     if failed:
         raise failed[0]
 

@@ -79,7 +79,12 @@ class Folder(Closeable):
         except FileNotFoundError:
             raise StoreNotFoundError(f"{path}: no such store; check the path") from None
         except NotADirectoryError:
-            raise StoreError(f"{path}: a file, not a store; a store is a directory") from None
+            what = (
+                "a link, which is not followed; name what it leads to"
+                if Path(self.path).is_symlink()
+                else "a file, not a store; a store is a directory"
+            )
+            raise StoreError(f"{path}: {what}") from None
         except (OSError, ValueError) as error:
             if isinstance(error, OSError) and error.errno in NO_MORE_FILES:
                 raise OpenFilesError(self.path) from None

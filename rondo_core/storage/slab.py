@@ -209,7 +209,7 @@ class Slab:
         return True if fits else None if kept & layout.PROVISIONAL else False
 
     def _checksum(self, slot: int) -> int:
-        word = self.row_word(slot)
+        word = _FIRST_WORD + slot * self.row_words
         cells = self._bytes[word * _WORD + layout.ROW_HEADER_BYTES : (word + self.row_words) * _WORD]
         return int(layout.seal_from(zlib.crc32(cells, ring.occupant(self.words[word]) & layout.SEQUENCE_MASK)))
 

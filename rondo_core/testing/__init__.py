@@ -19,6 +19,7 @@ from rondo_core.testing.recorder import RecorderTests as RecorderTests
 from rondo_core.testing.stores import START_NS as START_NS
 from rondo_core.testing.stores import fill_store as fill_store
 from rondo_core.testing.stores import make_part as make_part
+from rondo_core.testing.stores import read_batches as read_batches
 from rondo_core.testing.temporary import TemporaryStore as TemporaryStore
 
 __all__ = [
@@ -32,4 +33,5 @@ __all__ = [
     "TemporaryStore",
     "fill_store",
     "make_part",
+    "read_batches",
 ]

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from rondo_core.clock import NS_PER_S, ManualClock
-from rondo_core.export.batch import Part
+from rondo_core.export.batch import Batch, Part
+from rondo_core.export.runner import MAX_SAMPLES, Runner
 from rondo_core.model.labels import Kind, Series, canonical_labels
 from rondo_core.model.schema import Schema, Tier
+from rondo_core.read.store_reader import StoreReader
 from rondo_core.store import Store
 
 # 2023-11-14T22:15:00Z: where a bucket of every usual tier begins.
@@ -74,3 +76,27 @@ def fill_store(path: Path, seconds: int = 30) -> dict[str, list[tuple[int, float
             store.tick()
             clock.advance(1)
     return left
+
+
+def read_batches(path: Path, max_samples: int = MAX_SAMPLES) -> list[Batch]:
+    """Give the batches that an exporter is handed of a store that nobody writes, the oldest first.
+
+    Args: `max_samples`: of one batch, at most.
+    """
+    kept = _Batches()
+    with StoreReader(path) as reader:
+        Runner(reader, kept, "batches", max_samples=max_samples).finish(0, 0)
+    return kept.batches
+
+
+class _Batches:
+    """An exporter that keeps what it is handed."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+
+    def send(self, batch: Batch, /) -> None:
+        self.batches.append(batch)
+
+    def close(self) -> None:
+        pass

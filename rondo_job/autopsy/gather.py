@@ -13,6 +13,7 @@ import numpy as np
 
 from rondo_core.clock import NS_PER_S, boot_ns, wall_ns
 from rondo_core.errors import RondoError
+from rondo_core.model import store_name
 from rondo_core.read import StoreReader
 from rondo_core.storage import Run, Survival, boot_id, read_dump, survival
 from rondo_job.autopsy import trends
@@ -133,7 +134,7 @@ def _of_store(path: Path, now_ns: int, flat_ns: int) -> Case:
         running = writer is not None
         case = Case(
             path=str(path),
-            name=path.name.removesuffix(".rondo"),
+            name=store_name(path),
             kind="machine" if machine else "program",
             pid=writer or run.pid,
             now_ns=now_ns,

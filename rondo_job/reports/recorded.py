@@ -6,7 +6,7 @@ import numpy as np
 
 from rondo_core import StoreReader, hookimpl
 from rondo_core.errors import RondoError
-from rondo_core.model import SELF_SCHEMA, format_series
+from rondo_core.model import SELF_SCHEMA, format_series, store_name
 from rondo_job.reports.content import Section, TextTable, Unit, number_text
 from rondo_job.reports.subject import Subject
 
@@ -31,7 +31,7 @@ def rondo_report_define(subject: Subject) -> list[Section]:
     for path in subject.life.stores() if subject.life is not None else ():
         try:
             with StoreReader(path) as reader:
-                recorded += _series_rows(reader, path.name.removesuffix(".rondo"))
+                recorded += _series_rows(reader, store_name(path))
         except RondoError:
             continue
     if recorded:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from rondo_core import Range, StoreReader
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import CorruptStoreError, RondoError, StoreNotFoundError, UnknownSeriesError
+from rondo_core.model import store_name
 from rondo_core.storage import Event, Run, how_ended, outcome
 from rondo_job.life import Life
 
@@ -55,7 +56,7 @@ class Subject:
     @property
     def name(self) -> str:
         """What the life is called: lives of one name are compared with each other."""
-        return self.life.start.name if self.life is not None else self.path.name.removesuffix(".rondo")
+        return self.life.start.name if self.life is not None else store_name(self.path)
 
     @property
     def duration_s(self) -> float:

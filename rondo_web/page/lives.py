@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rondo_core.clock import wall_ns
 from rondo_core.errors import QueryLimitError, RondoError, UsageError, one_line
-from rondo_core.model import REGISTRY_FILE, RUNS_FILE, Series
+from rondo_core.model import REGISTRY_FILE, RUNS_FILE, Series, store_name
 from rondo_core.read import scan_directory, still_counted
 from rondo_core.retention import Listed, look_at_store
 from rondo_core.storage import Meta, Registry, how_ended, outcome, read_meta
@@ -70,7 +70,7 @@ class LifeDirectory:
         return found
 
     def one(self, name: str, *, directory: bool) -> ListedLife:
-        """Look at the one of this name, which is that of its series' label; empty: at the only one.
+        """Look at the one of this name, its path below the directory; empty: at the only one.
 
         Raises: UsageError: there is none; else as `look_at_store`.
         """
@@ -92,7 +92,8 @@ class LifeDirectory:
         meta = read_meta(path)
         registry = Registry(path / REGISTRY_FILE, meta.schemas, writable=False)
         try:
-            facts = _facts(listed, meta, {self._label: name} if name else {}, list(registry))
+            telling = {self._label: store_name(path, self.path, self._label)} if name else {}
+            facts = _facts(listed, meta, name, telling, list(registry))
         finally:
             registry.close()
         life = ListedLife(listed, facts)
@@ -130,7 +131,7 @@ def _mark(path: Path) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
-def _facts(listed: Listed, meta: Meta, telling: dict[str, str], series: Sequence[Series]) -> dict[str, Any]:
+def _facts(listed: Listed, meta: Meta, name: str, telling: dict[str, str], series: Sequence[Series]) -> dict[str, Any]:
     run = listed.run
     said, sort = "never written", "unclear"
     if listed.folded is not None:
@@ -139,7 +140,7 @@ def _facts(listed: Listed, meta: Meta, telling: dict[str, str], series: Sequence
         said = f"whether it is written is not known: {listed.unknown}"
     elif run is not None:
         said, sort = how_ended(run, listed.pid), outcome(run, listed.pid)
-    name, labels = next(iter(telling.values()), ""), telling and telling | dict(meta.labels)
+    labels = telling and telling | dict(meta.labels)
     return {
         "store": name,
         "name": name or listed.path.resolve().name,

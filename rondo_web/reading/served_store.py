@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo_core.clock import wall_ns
+from rondo_core.model import store_name
 from rondo_core.read import LABEL, Budget, StoreReader, StoreSource, StoresSource, scan_directory
 from rondo_web.errors import FAILURES, BusyError
 from rondo_web.reading.descriptions import Description, Descriptions
@@ -27,7 +28,7 @@ class ServedStore:
         Raises: as `open_reader`.
         """
         self.workers = workers
-        self._labels = ((label, path.stem),) if label else ()
+        self._labels = ((label, store_name(path)),) if label else ()
         self.label = label or LABEL
         self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from rondo_core import StoresReader
+from rondo_core.storage.runs import read_runs
 
 celery = pytest.importorskip("celery")
 TaskSignals = pytest.importorskip("rondo_bridges.celery").TaskSignals
@@ -105,7 +106,10 @@ else:
 
 
 def test_each_process_of_a_worker_counts_what_it_ran(tmp_path):
-    """Processes that retire after five tasks included: the sum over their stores is what was sent, exactly."""
+    """Processes that retire after five tasks included: the sum over their stores is what was sent, exactly.
+
+    How these ended is on record, though they leave by os._exit.
+    """
     for name in ("queue", "control", "results"):
         (tmp_path / name).mkdir()
     script = tmp_path / "w.py"
@@ -127,3 +131,5 @@ def test_each_process_of_a_worker_counts_what_it_ran(tmp_path):
         assert len(stores.paths) >= 2
         counts = stores.query("celery_tasks_total{state=SUCCESS,task=work}")
         assert sum(float(each.values[-1]) for each in counts) == 40
+    ends = [read_runs(path / "runs")[-1].ended for path in (tmp_path / "metrics").glob("*.rondo")]
+    assert ends.count("returned") >= 40 // 5 - 2  # but for the pool's last, which the worker may kill

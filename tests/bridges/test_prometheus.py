@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Enum, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, SummaryMetricFamily
 
 from rondo_bridges.prometheus import record_registry
+from rondo_core import Store
 
 
 @pytest.fixture
@@ -47,6 +48,31 @@ def test_every_kind_keeps_its_names_labels_and_values(store, recorded, clock, re
     assert kinds["took_seconds_bucket"] == kinds["jobs_total"] == kinds["wait_seconds_sum"] == "counter"
     assert kinds["depth"] == kinds["build_info"] == kinds["stage"] == "gauge"
     assert store.view.series("jobs_total")[0].help == "Jobs."
+
+
+def test_what_a_recorder_of_the_store_records_already_is_left_to_it(store, recorded, clock, registry, caplog):
+    """As rondo's own of the process, which are on by default: nothing counts twice, and nothing is said of other words.
+
+    So it is where a registry is given twice, and where a store is opened again the registry's totals go on.
+    """
+    cpu, jobs = (
+        Counter("process_cpu_seconds", "Their words.", registry=registry),
+        Counter("jobs", "J", registry=registry),
+    )
+    own = store.counter("process_cpu_seconds_total", "The recorder's words.")
+    for _ in range(2):
+        record_registry(store, registry)
+    own.inc(2), cpu.inc(2), jobs.inc(3)
+    tick(store, clock)
+    assert recorded.total("process_cpu_seconds_total") == 2
+    assert recorded.total("jobs_total") == 3
+    assert [each for each in caplog.records if "Their words" in each.getMessage()] == []
+    path = store.path
+    store.close()
+    with Store(path, clock=clock) as again:
+        record_registry(again, registry)
+        tick(again, clock)
+        assert again.counter("jobs_total").value == 6
 
 
 def test_totals_grow_as_the_registry_does_and_go_on_where_it_begins_anew(store, recorded, clock, registry):

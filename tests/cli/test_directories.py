@@ -51,6 +51,15 @@ def test_ls_says_who_writes_each_store_or_how_that_ended(stores):
     assert last["series"] > 0
 
 
+def test_ls_of_a_directory_of_programs_lists_the_stores_of_each(stores):
+    """As below RONDO_DIR, where open_store makes a directory for each program; one level, and no link is followed."""
+    (stores.parent / "link").symlink_to(stores)
+    lines = rondo("ls", stores.parent).stdout.splitlines()
+    names = [f"stores/{name}.rondo" for name in ("a", "b", "c", "live")]
+    assert [line.split()[0] for line in lines[2:-1]] == names
+    assert [each["name"] for each in json.loads(rondo("ls", stores.parent, "--format", "json").stdout)] == names
+
+
 def test_prune_folds_what_is_beyond_the_bound(stores):
     """First said, then done; what the directory answers stays; the live store is not touched."""
     before = total(stores)

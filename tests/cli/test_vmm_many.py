@@ -222,3 +222,23 @@ def test_a_further_machine_in_the_process_costs_little(tmp_path, machine):
             said[count] = max(rss.values)
     assert said[1] < 45e6
     assert said[9] - said[1] < 8 * 2e6
+
+
+def test_a_machine_in_a_process_of_its_own_imports_nothing_to_record_and_fold(tmp_path):
+    """All of it is there before the first fork, once for all; without an exporter numpy is not."""
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from rondo_cli.vmm_many import _ForkedVms\nfrom rondo_cli.vmm_run import VmRequest, VmRun\n"
+        "from rondo_core.plugins import Config\nfrom rondo_vmm.config import VmConfig\n"
+        "config = VmConfig(machine='soft', cmdline='workload_duration=1')\n"
+        "request = VmRequest(config, Path(sys.argv[1]), Config())\n"
+        "_ForkedVms([], request)\nbefore = set(sys.modules)\n"
+        "status = VmRun(request, lambda data: None, '', on_recording=lambda path: None).run().exit_status\n"
+        "more = sorted(each for each in set(sys.modules) - before if each.startswith('rondo_core'))\n"
+        "print('loaded', status, more, 'numpy' in before)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "vm")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+    assert said.splitlines()[-1] == "loaded 0 [] False"
+    with StoreReader(tmp_path / "vm") as reader:  # a window was folded, as the store closed
+        assert reader.query("vcpu_exits_total{reason=io}", tier=1)[0].values[-1] > 100

@@ -177,6 +177,44 @@ def test_no_number_of_numpys_makes_it_warn(store, kind):
     assert newest(store, "m", fn="count") >= len(given)
 
 
+@pytest.mark.parametrize("entered", [False, True])
+@pytest.mark.parametrize("given", [1 + 2j, np.complex64(1), np.complex128(1 + 2j)])
+def test_no_complex_number_is_recorded_without_its_other_half(store, given, entered):
+    """Each call's is counted as no number, and warns of nothing: one by one, many at once, of a batch, as an instant."""
+    counter, gauge, summary = store.counter("c_total"), store.gauge("g"), store.summary("m")
+    sketched, batch, peaks = store.summary("z", quantiles=True), store.batch([gauge]), store.gauge("p", peaks=True)
+    if entered:
+        gauge.set(0.0), gauge.inc(), peaks.set(0.0), summary.observe(0.0), sketched.observe(0.0)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        counter.inc(given), gauge.set(given), summary.observe(given), sketched.observe(given)
+        gauge.inc(given), gauge.dec(given), peaks.set(given)
+        summary.observe_many([given, 1.0]), summary.observe_many(np.array([given])), batch.set(np.array([given]))
+        store.counter_batch([counter]).inc(np.array([given]))
+        gauge.set(1.0, given), counter.inc(1.0, given), summary.observe(1.0, given), batch.set([1.0], given)
+    assert [str(each.message) for each in warned] == []
+    assert causes(store) == {"not_a_number": 11.0, "not_a_time": 4.0}
+    assert counter.value == 0
+    assert newest(store, "m", fn="sum") == 1.0
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.longdouble, np.int8])
+def test_no_instant_of_numpys_makes_it_warn(store, kind):
+    """One of few digits lies in 1970, and is late: it is counted, in a bucket that is entered already too."""
+    gauge, summary, sketched = store.gauge("g"), store.summary("m"), store.summary("z", quantiles=True)
+    counter, peaks, batch = store.counter("c_total"), store.gauge("p", peaks=True), store.batch([gauge])
+    takes = [gauge.set, summary.observe, sketched.observe, counter.inc, peaks.set]
+    takes += [lambda value, now_ns: summary.merge(1, value, value, value, now_ns)]
+    takes += [lambda value, now_ns: batch.set([value], now_ns)]
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for take in takes:
+            take(1.0, None), take(2.0, kind(100))
+    store.tick()
+    assert [str(each.message) for each in warned] == []
+    assert newest(store, "rondo_samples_refused_total{reason=late}") == len(takes)
+
+
 @pytest.mark.parametrize(("now_ns", "reason"), [(10**30, "future"), (-(10**30), "late"), (1 << 63, "future")])
 def test_an_instant_out_of_all_bounds_is_late_or_of_the_future(store, now_ns, reason):
     """It is counted as any other is that is too far off."""

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import random
+import struct
 import subprocess
 import sys
 
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 
 from rondo_core import Batch, Part, Plugins, Schema, Series, Store, StoreReader, Tier
+from rondo_core.builtin import row_text
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.export.cursor import Cursor, cursor_names, save_cursor
 from rondo_core.export.drain import Drain
 from rondo_core.export.runner import Runner, open_runner
 from rondo_core.plugins.manager import EXPORTERS
+from rondo_core.testing import read_batches
 
 FORMATS = ("csv", "jsonl")
 TIERS = (Tier("1s", "10m"), Tier("10s", "1h"))
@@ -109,18 +112,7 @@ def test_lines_read_as_they_are_said_to(recorded, tmp_path):
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_crash_at_any_byte_of_a_batch_loses_and_doubles_no_line(recorded, tmp_path, name):
     """Cut anywhere in the last batch, the file is whole again after that batch was sent again."""
-    with StoreReader(recorded) as reader:
-        batches = []
-
-        class Keep:
-            def send(self, batch):
-                batches.append(batch)
-
-            def close(self):
-                pass
-
-        runner = Runner(reader, Keep(), "keep", max_samples=60)
-        runner.finish(0, 0)
+    batches = read_batches(recorded, max_samples=60)
     assert len(batches) > 2
     file = tmp_path / "out"
 
@@ -269,12 +261,36 @@ def test_standard_output_gets_all_of_it_each_time(tmp_path, recorded):
     assert (tmp_path / "whole").read_text().splitlines() == first
 
 
+@pytest.mark.parametrize("orjson", ["with orjson", "without orjson"])
 @pytest.mark.parametrize("name", FORMATS)
-def test_rows_of_any_shape_are_the_lines_of_their_samples(tmp_path, name):
-    """Holes, whole and other numbers, infinities, both zeroes, names full of marks: each sample, in order, to the bit."""
+def test_rows_of_any_shape_are_the_lines_of_their_samples(tmp_path, name, orjson, monkeypatch):
+    """Holes, whole and other numbers, infinities, both zeroes, names full of marks: each sample, in order, to the bit; and
+    each number as Python writes it, whatever library does so: a line that is sent again is known by its text."""
+    if orjson == "without orjson":
+        monkeypatch.setattr(row_text, "_orjson", lambda: None)
     chance, file, want = random.Random(7), tmp_path / "out", []
     kinds = {"whole": lambda: float(chance.randrange(-9, 10**6)), "any": lambda: chance.gauss(0, 1e9)}
-    kinds["odd"] = lambda: chance.choice([math.inf, -math.inf, 0.0, -0.0, 1e15, 1e16, -1e17, 5e-324, 1e300, 2.0**53])
+    odd = [
+        math.inf,
+        -math.inf,
+        0.0,
+        -0.0,
+        1e15,
+        1e16,
+        -1e17,
+        5e-324,
+        1e300,
+        2.0**53,
+        1e-4,
+        -9.999e-5,
+        2.5e-7,
+        0.1,
+        1e22,
+    ]
+    kinds["odd"] = lambda: chance.choice(odd)
+    kinds["bits"] = lambda: struct.unpack(
+        "<d", struct.pack("<Q", chance.randrange(0x7FF) << 52 | chance.getrandbits(52))
+    )[0]
     exporter = open_with(name, path=str(file))
     for start in range(0, 160, 4):
         parts = []
@@ -305,6 +321,21 @@ def test_rows_of_any_shape_are_the_lines_of_their_samples(tmp_path, name):
         (at, who, [None if each is None else float(each) for each in values]) for at, who, values in read(name, file)
     ]
     assert repr(found) == repr(want)
+    texts = number_texts(name, file)
+    assert len(texts) > 200
+    assert texts == [repr(float(text)) for text in texts]
+
+
+def number_texts(name, file):
+    """What is written of each float64 that is finite, but for counts."""
+    if name == "csv":
+        with file.open(newline="") as lines:
+            rows = [[row[key] for key in ("value", "sum", "min", "max") if row[key]] for row in csv.DictReader(lines)]
+        return [text for row in rows for text in row]
+    found = []
+    for line in file.read_text().split("\n")[:-1]:
+        json.loads(line, parse_float=lambda text: found.append(text) or 0.0)
+    return found
 
 
 def called(name, series):

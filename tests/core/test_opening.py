@@ -243,6 +243,7 @@ print("ended")
     assert len(done.stderr.splitlines()) == 1
     assert "keeps nothing of what it records" in done.stderr
     assert directory in done.stderr
+    assert done.stderr.endswith("; RONDO_DIR names another place\n")
     strict = run(code, fault, "strict", RONDO_DIR=directory)
     assert strict.returncode == 1
     assert "StoreError" in strict.stderr

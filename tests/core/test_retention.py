@@ -55,6 +55,16 @@ def five(tmp_path):
     return tmp_path
 
 
+def test_a_link_is_no_store_of_the_directory(five):
+    """It is called what it is, stays, and what it leads to is left alone."""
+    (five / "inside").mkdir()
+    (five / "inside" / "latest.rondo").symlink_to("../p0.rondo")
+    done = prune(five / "inside", Bound(keep_last=0))
+    assert (names(five / "inside"), done.folded) == (["latest.rondo"], [])
+    assert done.left == [f"{five}/inside/latest.rondo: a link, which is not followed; name what it leads to"]
+    assert len(list_stores(five)[0]) == 5
+
+
 def test_keep_last_keeps_the_newest(five):
     """By their ends, not by their names."""
     make(five / "a.rondo", at_s=100)

@@ -45,6 +45,9 @@ def test_the_help_may_come_right_after_the_name(store, declare):
         ((), {"labels": {"a": "b"}}, "labels=.*: not names of labels; write a list"),
         ((), {"labelnames": ["a"]}, r"labelnames=.*: not one value; write labels=\["),
         ((), {"buckets": (1, 2)}, "buckets=.*: not one value; a summary has none, and with quantiles=True"),
+        ((), {"documentation": "Doc."}, 'x_total: documentation=.Doc.*write help="...".*comes as {"documentation":'),
+        ((), {"description": "Doc.", "labels": ["code"]}, 'description=.*: write help="..."'),
+        ((), {"registry": object()}, "registry=<object.*: an object without a text of its own; leave it out"),
     ],
 )
 def test_what_are_no_labels_is_answered_with_how_to_write_them(store, given, named, said):
@@ -52,6 +55,13 @@ def test_what_are_no_labels_is_answered_with_how_to_write_them(store, given, nam
     with pytest.raises(LabelError, match=said):
         store.counter("x_total", *given, **named)
     assert store.view.series("x_total") == []
+
+
+def test_a_label_may_be_called_like_another_librarys_help(store):
+    """It comes in a mapping, by its name among names, or as a fact of an info."""
+    assert store.counter("a_total", {"documentation": "x"}).series.labels == (("documentation", "x"),)
+    assert store.gauge("a", labels=["description"]).labels("x").series.labels == (("description", "x"),)
+    assert store.info("build", description="x").series.labels == (("description", "x"),)
 
 
 def test_another_help_or_unit_is_said_once_for_a_metric(tmp_path, caplog):

@@ -93,6 +93,19 @@ def test_the_alerts_fire_when_they_should():
         assert said.returncode == 0, said.stdout + said.stderr
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze; install the package systemd")
+def test_systemd_takes_the_unit_without_a_word():
+    """`systemd-analyze verify` knows every setting of it, and finds nothing to say."""
+
+    def verified(unit):
+        said = subprocess.run(
+            ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False
+        )
+        return said.returncode, said.stdout + said.stderr
+
+    assert verified(DEPLOY / "rondo-agent.service") == (0, "")
+
+
 def test_every_alert_is_tested_and_tells_what_to_do():
     """A summary, a description and a severity, and a place in the unit tests."""
     tested = (DEPLOY / "alerts.test.yaml").read_text()

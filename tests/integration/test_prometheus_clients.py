@@ -148,4 +148,4 @@ def test_a_prometheus_asks_the_living_where_they_run_and_has_the_dead(tmp_path, 
         assert (outcome.refused_samples, outcome.error) == (0, "")
         found = prometheus.instant("sum by (instance) (max_over_time(work_total[2m]))", start_s + 61)
     named = {dict(each)["instance"]: value for each, value in found.items()}
-    assert named == {"one.rondo": 180, "two.rondo": 180, "three.rondo": 300, "dead": 240}
+    assert named == {"one": 180, "two": 180, "three": 300, "dead": 240}

@@ -5,6 +5,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, assert_type
 
+import numpy as np
+
 from rondo_core import Batch, Option, Part, Plugins, RondoError, StoreReader, StoresReader, Tier, hookimpl, hookspec
 from rondo_core.clock import NS_PER_S, Clock, boot_ns, wall_ns
 from rondo_core.errors import UnknownSeriesError, meant, one_line, printable
@@ -85,6 +87,7 @@ from rondo_core.model import (
     read_secret,
     sketch,
     state_directory,
+    store_name,
     with_room,
     write_schemas,
 )
@@ -105,11 +108,16 @@ from rondo_core.plugins import (
 )
 from rondo_core.read import (
     LABEL,
+    MAX_BUCKET_SCALE,
+    BucketTotals,
     Budget,
+    Cells,
+    Choice,
     DirectoryScan,
     QueryResult,
     StoreSource,
     StoresSource,
+    buckets_of,
     find_stores,
     open_reader,
     open_source,
@@ -160,6 +168,7 @@ from rondo_core.testing import (
     TemporaryStore,
     fill_store,
     make_part,
+    read_batches,
 )
 from rondo_core.units import (
     format_duration,
@@ -215,6 +224,7 @@ def stores(path: Path) -> None:
     assert_type(boot_id(), str)
     assert_type(is_abandoned(path), bool)
     assert_type(size_bytes(DEFAULT_SCHEMAS), int)
+    assert_type(store_name(path, path.parent, LABEL), str)
     assert_type(read_meta(path), Meta)
     assert_type(create_own(own_paths(path), SELF_SCHEMAS, (), 0, ()), Path)
     assert_type([survival(run) for run in read_runs(path)], list[Survival])
@@ -242,6 +252,10 @@ def reads(path: Path) -> Iterator[Path]:
     assert_type(Budget(1, 1, 1).max_points, int)
     assert_type(still_counted([path]), list[Path])
     assert_type(why_unmatched(open_source(path), []), UnknownSeriesError | None)
+    zeroes = np.zeros(1, np.int64)
+    cells = Cells(MAX_BUCKET_SCALE, zeroes.astype(np.float64), 0, np.zeros((1, 0)))
+    totals = BucketTotals({}, zeroes, cells.running(), zeroes == 0, -1, zeroes)
+    assert_type([labels for labels, *_ in buckets_of([totals], Choice([]))], list[Any])
     yield from find_stores(path)
 
 
@@ -360,6 +374,7 @@ class TestConsolidator(ConsolidatorTests):
 def tests(path: Path, receiver: Receiver) -> None:
     """What plugin authors test with."""
     assert_type(fill_store(path), dict[str, list[tuple[int, float]]])
+    assert_type(len(read_batches(path)[0].parts), int)
     assert_type(make_part("gauge", ["a"], [[1.0]], START_NS), Part)
     assert_type(HttpReceiver("/v1").url, str)
 

@@ -7,7 +7,8 @@ from rondo_exporter_otlp.encode import Encoder
 
 from rondo_core import Batch, ManualClock, Part, Schema, Series, Store, StoreReader, Tier
 from rondo_core.export.cursor import Cursor, save_cursor
-from rondo_core.export.runner import Runner, open_runner
+from rondo_core.export.runner import open_runner
+from rondo_core.testing import read_batches
 
 S = 10**9
 START_NS = 1_700_000_000 * S
@@ -185,17 +186,7 @@ def test_resource_and_scope_say_who_sends(path, receiver):
 
 def test_a_clock_that_stepped_back_starts_histograms_anew(path, receiver, clock, schemas):
     """Buckets that come again are a new total with a new start, never a total that runs backwards."""
-    with StoreReader(path) as reader:
-        batches = []
-
-        class Keep:
-            def send(self, batch):
-                batches.append(batch)
-
-            def close(self):
-                pass
-
-        Runner(reader, Keep(), "keep").finish(0, 0)
+    batches = read_batches(path)
     part = next(part for part in batches[0].parts if part.schema == "sketched")
     encoder = Encoder({})
     moved = {}

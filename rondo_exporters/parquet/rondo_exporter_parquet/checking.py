@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,13 @@ import pyarrow.compute as pc
 from rondo_core import Batch, StoreReader
 from rondo_core.errors import RondoError, one_line
 from rondo_core.export import dump, load_cursor
+from rondo_core.model import store_name
 from rondo_core.read import find_stores
-from rondo_exporter_parquet.compaction import Footer, footer_of
+from rondo_exporter_parquet import listing
 from rondo_exporter_parquet.lives import FOLDER as LIVES
 from rondo_exporter_parquet.lives import SCHEMA as LIVES_SCHEMA
 from rondo_exporter_parquet.place import Place
 from rondo_exporter_parquet.rows import INSTANCE, KEYS, NS_PER_UNIT, VALUES, days, schema_of, shared
-from rondo_exporter_parquet.source import unit_of
 
 _SHOWN = 20
 
@@ -65,32 +66,33 @@ def check(place: Place, stores: Path | None = None, exporter: str = "parquet") -
     """
     found = LakeCheck()
     counts: dict[str, int] = {}
-    names = [name for name in place.names() if name.startswith("day=")]
-    by_day: dict[str, list[str]] = {}
-    for name in names:
-        by_day.setdefault(name[4:14], []).append(name)
-    for day, several in sorted(by_day.items()):
-        _check_day(place, day, several, counts, found)
+    by_day, strange = listing.by_day(place.names())
+    for line in strange:
+        found.fault(line)
+    for day in sorted(by_day):
+        listing.again(partial(_check_day, place, day, counts, found), place)
     found.days, found.instances = len(by_day), len(counts)
-    _check_lives(place, counts, min(by_day, default=""), found)
+    listing.again(partial(_check_lives, place, counts, min(by_day, default=""), found), place)
     if stores is not None:
-        unit = unit_of(place, names[:1])
         for path in find_stores(stores):
-            _check_store(place, names, unit, stores, path, exporter, found)
+            listing.again(partial(_check_store, place, stores, path, exporter, found), place)
     return found
 
 
-def _check_day(place: Place, day: str, names: list[str], counts: dict[str, int], found: LakeCheck) -> None:
-    footers = list(_readable(place, names, found))
-    units = {each.unit for each in footers}
+def _check_day(place: Place, day: str, counts: dict[str, int], found: LakeCheck) -> None:
+    there = listing.samples(place, listing.day_of(place, day))
+    units = {str(each.physical_schema.field("time").type.unit) for each in there.fragments.values()}
     if len(units) > 1:
         found.fault(f"day={day}: times in {' and '.join(sorted(units))}; a lake has one unit")
         return
-    if not footers:
+    unit = next(iter(units), "us")
+    tables = list(_keys(there, unit))
+    for line in there.faults:
+        found.fault(line)
+    if not tables:
         return
-    unit = footers[0].unit
-    table = place.dataset([each.name for each in footers], schema_of(unit)).to_table(columns=KEYS)
-    found.files, found.rows = found.files + len(footers), found.rows + table.num_rows
+    table = pa.concat_tables(tables)
+    found.files, found.rows = found.files + len(tables), found.rows + table.num_rows
     stamps = table["time"].cast(pa.int64()).to_numpy() * NS_PER_UNIT[unit]
     outside = int((stamps // (86_400 * 10**9) != np.datetime64(day, "D").astype(np.int64)).sum())
     if outside:
@@ -114,14 +116,15 @@ def _check_day(place: Place, day: str, names: list[str], counts: dict[str, int],
         counts[name] = counts.get(name, 0) + int(count)
 
 
-def _readable(place: Place, names: list[str], found: LakeCheck) -> Iterator[Footer]:
-    for name in names:
+def _keys(there: listing.Listing, unit: str) -> Iterator[pa.Table]:
+    """Read which samples each file has; one whose rows cannot be read is a fault. Raises: FileNotFoundError."""
+    for name, fragment in there.fragments.items():
         try:
-            yield footer_of(place, name)
-        except (RondoError, KeyError) as error:
-            found.fault(one_line(error))
+            yield fragment.to_table(schema=schema_of(unit), columns=KEYS)
         except FileNotFoundError:
-            continue  # compacted since
+            raise
+        except (pa.ArrowInvalid, OSError) as error:
+            there.faults.append(f"{name}: its rows cannot be read ({one_line(error)[:120]}); move it away")
 
 
 def _check_lives(place: Place, counts: dict[str, int], first_day: str, found: LakeCheck) -> None:
@@ -129,7 +132,10 @@ def _check_lives(place: Place, counts: dict[str, int], first_day: str, found: La
     if not names:
         return
     columns = [INSTANCE, "run", "started", "samples"]
-    table = place.dataset(names, LIVES_SCHEMA).to_table(columns=columns)
+    there = listing.lives(place, names)
+    table = listing.dataset(place, there.fragments.values(), LIVES_SCHEMA).to_table(columns=columns)
+    for line in there.faults:
+        found.fault(line)
     found.lives = table.num_rows
     runs = table.group_by([INSTANCE, "run"]).aggregate([([], "count_all")])
     more = int(pc.sum(pc.subtract(runs["count_all"], 1)).as_py() or 0)
@@ -165,11 +171,11 @@ class _Collector:
         """Keep what there is."""
 
 
-def _check_store(
-    place: Place, names: list[str], unit: str, root: Path, path: Path, exporter: str, found: LakeCheck
-) -> None:
+def _check_store(place: Place, root: Path, path: Path, exporter: str, found: LakeCheck) -> None:
     """Compare what a store holds with what the lake has of it."""
-    instance = str(path.relative_to(root)).removesuffix(".rondo")
+    files = listing.samples(place, [name for names in listing.by_day(place.names())[0].values() for name in names])
+    unit = listing.unit_of(files)
+    instance = store_name(path, root)
     collector = _Collector(unit, instance)
     try:
         with StoreReader(path) as reader:
@@ -183,7 +189,7 @@ def _check_store(
     if not collector.tables:
         return
     own = pa.concat_tables(collector.tables)
-    there = place.dataset(names, schema_of(unit)).to_table(
+    there = listing.dataset(place, files.fragments.values(), schema_of(unit)).to_table(
         columns=[*KEYS, *VALUES], filter=pc.field(INSTANCE) == instance
     )
     both, again = shared(there, own.select(there.schema.names))

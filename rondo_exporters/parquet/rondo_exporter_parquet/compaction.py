@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
@@ -20,13 +21,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rondo_core.errors import ExportError
+from rondo_core.errors import ExportError, one_line
 from rondo_core.storage import UNFINISHED
+from rondo_exporter_parquet import listing
 from rondo_exporter_parquet.files import VERSION, file_name, joined_of, metadata_of, version_of, write_rows
 from rondo_exporter_parquet.lives import FOLDER as LIVES
 from rondo_exporter_parquet.lives import KEYS as LIFE_KEYS
 from rondo_exporter_parquet.lives import SCHEMA as LIVES_SCHEMA
-from rondo_exporter_parquet.lives import life_name
+from rondo_exporter_parquet.lives import check_version, life_name
 from rondo_exporter_parquet.place import Place
 from rondo_exporter_parquet.rows import distinct, schema_of, widened
 
@@ -34,6 +36,7 @@ COMPACTED = "compacted"
 ROWS_PER_FILE = 1_000_000
 _UNFINISHED_S = 3600
 _FILES_AT_ONCE = 4096  # whose names one footer holds
+_DAY = re.compile(r"day=\d{4}-\d\d-\d\d")
 
 
 @attrs.define
@@ -42,7 +45,7 @@ class Compaction:
 
     Attributes: `days`, that changed; `before`, `after`: files of all days that were looked at; `rows`: written; `same`:
         samples that were there more than once; `lives`: files of the table of lives that were joined; `busy`: names of
-        exporters that write their files now, which stay as they are.
+        exporters that write their files now, which stay as they are; `faults`: what else stays as it is, a line each.
     """
 
     days: int = 0
@@ -52,6 +55,7 @@ class Compaction:
     same: int = 0
     lives: int = 0
     busy: list[str] = attrs.field(factory=list)
+    faults: list[str] = attrs.field(factory=list)
 
 
 @attrs.frozen
@@ -70,15 +74,20 @@ def compact(
 ) -> Compaction:
     """Join the small files of each day, and those of lives.
 
+    A file that is damaged, newer or a stranger's is named, and holds up no other; one that is gone meanwhile, as
+    another compaction of an object store joined it or its day expired, is left to whoever took it.
+
     Args: `days`: as "2026-11-25"; None: all. `whole`: large files too, so that samples that are there twice become one.
-    Raises: ExportError: a file is none of this exporter's, or damaged; OSError.
+    Raises: ExportError: another process compacts it; OSError.
     """
     done = Compaction()
     with _locked(place, "compact"):
-        there = [name.removeprefix("day=") for name in place.folders() if name.startswith("day=")]
-        for day in there if days is None else sorted(set(days)):
+        there, done.faults = listing.by_day(place.names())
+        for day in sorted(there if days is None else set(days)):
             _compact_day(place, day, rows_per_file, done, whole=whole)
-        names = place.names(LIVES, recursive=False)
+        lives = listing.again(lambda: listing.lives(place, place.names(LIVES, recursive=False)), place)
+        done.faults += lives.faults
+        names = list(lives.fragments)
         for month in sorted({_month(name) for name in names}):
             mine = [name for name in names if _month(name) == month]
             if len(mine) > 1:
@@ -92,20 +101,20 @@ def _month(name: str) -> str:
 
 
 def _compact_day(place: Place, day: str, rows_per_file: int, done: Compaction, *, whole: bool) -> None:
-    names = place.names(f"day={day}")
+    names = listing.day_of(place, day)
     done.before += len(names)
     with contextlib.ExitStack() as held:
         names = _free(place, names, held, done)
-        footers = [footer_of(place, name) for name in names]
+        footers = list(readable(place, names, done.faults))
         footers = _without_superseded(place, footers)
         small = [each for each in footers if whole or 2 * each.n_rows <= rows_per_file or each.version < VERSION]
+        twice, once = ([], small) if whole else _overlapping(footers, small)
         changed = 0
-        for several in [small] if whole and small else _groups(small, rows_per_file):
+        for several in [small] if whole and small else (*twice, *_groups(once, rows_per_file)):
             if len(several) > 1 or several[0].version < VERSION:
-                changed += 1
-                _join(place, day, several, done)
+                changed += _join(place, day, several, done)
     done.days += bool(changed)
-    done.after += len(place.names(f"day={day}"))
+    done.after += len(listing.day_of(place, day))
 
 
 def _free(place: Place, names: Sequence[str], held: contextlib.ExitStack, done: Compaction) -> list[str]:
@@ -168,6 +177,34 @@ def footer_of(place: Place, name: str) -> Footer:
         return Footer(name, file.metadata.num_rows, joined_of(told), version, unit)
 
 
+def readable(place: Place, names: Iterable[str], faults: list[str]) -> Iterator[Footer]:
+    """Read the footers of files, but of those that are gone; `faults` takes a line of each that is none of these."""
+    for name in names:
+        try:
+            yield footer_of(place, name)
+        except (ExportError, KeyError) as error:
+            faults.append(one_line(error))
+        except FileNotFoundError:
+            continue
+
+
+def _overlapping(footers: list[Footer], small: list[Footer]) -> tuple[list[list[Footer]], list[Footer]]:
+    """Find files that took the rows of the same one: two compactions of an object store met, and rows are there twice.
+
+    Returns: those that have rows in common, together, and the small files that have not.
+    """
+    groups: list[tuple[set[str], list[Footer]]] = []
+    for each in footers:
+        mine, several = set(each.joined), [each]
+        for group in [group for group in groups if group[0] & mine]:
+            groups.remove(group)
+            mine, several = mine | group[0], group[1] + several
+        groups.append((mine, several))
+    twice = [several for _, several in groups if len(several) > 1]
+    known = {each.name for several in twice for each in several}
+    return twice, [each for each in small if each.name not in known]
+
+
 def _without_superseded(place: Place, footers: list[Footer]) -> list[Footer]:
     """Remove the files whose rows another one took, and that a kill or a late request left there."""
     taken = {name for each in footers for name in each.joined}
@@ -198,13 +235,21 @@ def _groups(small: list[Footer], rows_per_file: int) -> Iterator[list[Footer]]:
         yield group
 
 
-def _join(place: Place, day: str, several: Sequence[Footer], done: Compaction) -> None:
-    """Write the rows of several files as one, and remove them."""
+def _join(place: Place, day: str, several: Sequence[Footer], done: Compaction) -> bool:
+    """Write the rows of several files as one, and remove them; False: one is gone, and all stays as it is."""
     unit = several[0].unit
     tables = []
     for each in sorted(several, key=lambda each: each.name.split("/")[1] != COMPACTED):
-        with place.parquet(each.name) as file:
-            read = file.read().replace_schema_metadata()
+        try:
+            with place.parquet(each.name) as file:
+                read = file.read().replace_schema_metadata()
+        except FileNotFoundError:
+            return False
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, OSError) and place.directory is None:
+                raise
+            done.faults.append(f"{each.name}: its rows cannot be read ({one_line(error)[:120]}); move it away")
+            return False
         tables.append(read if read.schema.equals(schema_of(unit)) else widened(read, each.unit))
     whole = pa.concat_tables(tables)
     table = distinct(whole)
@@ -217,17 +262,25 @@ def _join(place: Place, day: str, several: Sequence[Footer], done: Compaction) -
             place.remove(each.name)
     done.rows += table.num_rows
     done.same += whole.num_rows - table.num_rows
+    return True
 
 
 def join_lives(place: Place, names: Sequence[str]) -> tuple[int, str]:
     """Write the rows of several files of lives as one, and remove them; of a run that is there twice the first stays.
 
+    What is damaged, newer or a stranger's stays as it is.
+
     Returns: how many files became one, 0 where there are not two any more, and the name of that which has their rows.
     """
-    tables = []
+    tables, taken = [], list[str]()
     for name in sorted(names):
-        with contextlib.suppress(FileNotFoundError), place.parquet(name) as file:
-            tables.append(file.read().select(LIVES_SCHEMA.names).cast(LIVES_SCHEMA))
+        try:
+            with place.parquet(name) as file:
+                check_version(file.metadata.metadata or {}, file.schema_arrow, name)
+                tables.append(file.read().select(LIVES_SCHEMA.names).cast(LIVES_SCHEMA))
+        except (FileNotFoundError, ExportError, pa.ArrowInvalid):
+            continue
+        taken.append(name)
     if len(tables) < 2:
         return 0, max(names)
     table = pa.concat_tables(tables)
@@ -236,7 +289,7 @@ def join_lives(place: Place, names: Sequence[str]) -> tuple[int, str]:
     table = table.take(kept.sort()).drop_columns(["row"]).sort_by([("newest", "ascending"), ("instance", "ascending")])
     target = life_name(table)
     place.put(target, lambda file: pq.write_table(table, file, compression="zstd", row_group_size=1 << 17))
-    for name in names:
+    for name in taken:
         if name != target:
             place.remove(name)
     return len(tables), target
@@ -247,13 +300,13 @@ def expire(place: Place, before_day: str, lives_before: str | None = None) -> tu
 
     Returns: how many days, and how many files of lives.
     """
-    old = [name for name in place.folders() if name.startswith("day=") and name.removeprefix("day=") < before_day]
+    old = [name for name in place.folders() if _DAY.fullmatch(name) and name.removeprefix("day=") < before_day]
     for name in old:
         place.remove_folder(name)
     gone = 0
-    for name in place.names(LIVES, recursive=False) if lives_before else ():
-        with place.parquet(name) as file:
-            newest = file.read(["newest"])["newest"].cast(pa.int64()).to_numpy().max() // 86_400_000_000
+    there = listing.lives(place, place.names(LIVES, recursive=False) if lives_before else ())
+    for name, fragment in there.fragments.items():
+        newest = fragment.to_table(columns=["newest"])["newest"].cast(pa.int64()).to_numpy().max() // 86_400_000_000
         if str(np.datetime64(int(newest), "D")) < str(lives_before):
             place.remove(name)
             gone += 1

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from rondo_core import Batch, StoreReader
-from rondo_core.errors import RondoError
-from rondo_core.model import RUNS_FILE
+from rondo_core.errors import ExportError, RondoError
+from rondo_core.model import RUNS_FILE, store_name
 from rondo_core.storage import Run, outcome, read_runs
 from rondo_exporter_parquet.place import Place
 from rondo_exporter_parquet.rows import instance_of
@@ -71,6 +71,18 @@ _MEMORY = ("job_memory_bytes", "process_resident_memory_bytes")
 _CPU = "process_cpu_seconds_total"
 
 
+def check_version(told: Mapping[bytes, bytes], columns: pa.Schema, name: str) -> None:
+    """Look whether a file holds lives of the layout that is known. Raises: ExportError: it does not."""
+    whole = set(KEYS) <= set(columns.names) and columns.field("run").type == pa.int64()
+    version = int(told.get(b"rondo.lives", LIVES_VERSION if whole else 0))
+    if version > LIVES_VERSION:
+        raise ExportError(
+            f"{name}: lives of layout {version}, and {LIVES_VERSION} is known; upgrade rondo-exporter-parquet"
+        )
+    if version < 1 or not whole:
+        raise ExportError(f"{name}: no lives that this exporter wrote; move it away")
+
+
 def put_life(place: Place, batch: Batch, instance: str) -> str:
     """Write the row of the run that a batch tells the end of, in a file of its own; give the file's name.
 
@@ -101,7 +113,7 @@ def life_row(batch: Batch, instance: str) -> dict[str, Any]:
     row: dict[str, Any] = {
         "instance": own,
         "run": ended.number,
-        "name": store.name.removesuffix(".rondo"),
+        "name": store_name(store),
         "newest": newest_ns // 1000,
         "end": "",
         "outcome": "gone",

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from rondo_core import Batch
 from rondo_core.errors import AnswerLostError, ExportError, one_line
+from rondo_exporter_parquet import listing
 from rondo_exporter_parquet.files import file_name, metadata_of, write_rows
 from rondo_exporter_parquet.lives import put_life
 from rondo_exporter_parquet.place import Place
@@ -80,10 +81,15 @@ class ObjectLake:
 def keys_there(place: Place, day: str, table: pa.Table, unit: str, but: str = "") -> pa.Table:
     """Give the keys of the samples that a day's files have, of the instances and times of a table.
 
-    Args: `but`: a folder of the day that is left out.
+    What is damaged, newer or a stranger's has none. Args: `but`: a folder of the day that is left out.
     """
-    names = [name for name in place.names(f"day={day}") if not but or PurePosixPath(name).parent.name != but]
+    return listing.again(lambda: _keys_there(place, day, table, unit, but), place)
+
+
+def _keys_there(place: Place, day: str, table: pa.Table, unit: str, but: str) -> pa.Table:
+    names = [name for name in listing.day_of(place, day) if not but or PurePosixPath(name).parent.name != but]
     bounds = pc.min_max(table["time"]).as_py()
     wanted = pc.field(INSTANCE).isin(pc.unique(table[INSTANCE]))
     wanted &= (pc.field("time") >= bounds["min"]) & (pc.field("time") <= bounds["max"])
-    return place.dataset(names, schema_of(unit)).to_table(columns=KEYS, filter=wanted)
+    there = listing.samples(place, names).fragments.values()
+    return listing.dataset(place, there, schema_of(unit)).to_table(columns=KEYS, filter=wanted)

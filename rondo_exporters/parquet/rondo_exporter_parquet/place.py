@@ -6,14 +6,13 @@ import contextlib
 import io
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -74,11 +73,6 @@ class Place:
             except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
                 raise ExportError(f"{name}: not a whole Parquet file ({one_line(error)[:120]}); move it away") from None
             yield opened
-
-    def dataset(self, names: Sequence[str], schema: pa.Schema) -> Any:
-        """Give files as one table that is read as far as it is asked for."""
-        paths = [self.full(name) for name in names]
-        return ds.dataset(paths, schema=schema, format="parquet", filesystem=self.fs)
 
     def put(self, name: str, write: Callable[[Any], object]) -> int:
         """Write a file, which is there whole or not at all, in the place of one of that name; give its size in bytes.

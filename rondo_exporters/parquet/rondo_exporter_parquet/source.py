@@ -1,22 +1,26 @@
 """A lake as a source of PromQL: the series that matchers choose, from the row groups that may hold them.
 
 It has the shape that `rondo_promql` asks for, and gives what the stores would that were exported: a counter begins at
-0, a life's series end with it, a summary is `_count`, `_sum`, `_min`, `_max`, its quantiles, and a native histogram.
+0, a life's series end with it, a summary is `_count`, `_sum`, `_min`, `_max`, its quantiles, a native histogram, and
+where that is asked for by name `_bucket`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from rondo_core.errors import ExportError, one_line
 from rondo_core.model import prometheus
+from rondo_core.read import MAX_BUCKET_SCALE, BucketTotals, Cells, Choice, buckets_of
+from rondo_exporter_parquet import listing
 from rondo_exporter_parquet.cells import Sketches
 from rondo_exporter_parquet.lives import FOLDER as LIVES
 from rondo_exporter_parquet.lives import SCHEMA as LIVES_SCHEMA
@@ -24,6 +28,7 @@ from rondo_exporter_parquet.place import Place
 from rondo_exporter_parquet.rows import INSTANCE, NS_PER_UNIT, schema_of
 
 NAME, QUANTILE = "__name__", "quantile"
+_SUFFIXES = ("_count", "_sum", "_min", "_max", prometheus.BUCKETS.suffix)
 _TOTALS = frozenset({"rate", "increase", "irate"})
 _HIGHEST = prometheus.MAX_HISTOGRAM_SCHEMA
 _PLAIN = ["time", INSTANCE, "series", "name", "labels", "kind", "interval_ns", "value", "zero_time"]
@@ -33,6 +38,7 @@ _US_PER_MS = 1000
 _MS_PER_DAY = 86_400_000
 _BIRTH_MS = 3_600_000  # how long after its zero a series' first sample may lie: the longest finest bucket
 Selected = tuple[dict[str, str], Any, Any]
+_T = TypeVar("_T")
 
 
 @attrs.frozen(eq=False)
@@ -52,86 +58,137 @@ class CellHistograms:
 
 
 class LakeSource:
-    """The series of a lake, as it was when this was made. Attributes: `errors`: what was left out, a line each."""
+    """The series of a lake. What a compaction joins meanwhile is listed anew.
+
+    Attributes: `errors`: files that were left out, damaged or a stranger's, a line each.
+    """
 
     def __init__(self, place: Place) -> None:
-        """List the lake's files; none is opened yet. Raises: OSError; StoreNotFoundError: as `open_place`."""
+        """List the lake's files; of these one is opened. Raises: OSError; StoreNotFoundError: as `open_place`."""
         self._place = place
         self.errors: list[str] = []
-        self._by_day: dict[str, list[str]] = {}
-        for name in place.names():
-            if name.startswith("day="):
-                self._by_day.setdefault(name[4:14], []).append(name)
-        self._lives = place.names(LIVES, recursive=False)
-        self._unit = unit_of(place, [name for names in self._by_day.values() for name in names[:1]][:1])
+        self._read_once(lambda: None)
 
     def select(self, matchers: Sequence[Any], start_ms: int, end_ms: int, hint: Any = None) -> list[Selected]:
         """Give the samples, from start to end, both included, of the series that all matchers take.
 
-        Returns: (labels, timestamps_ms, values) for each, `__name__` among the labels. Raises: OSError.
+        Returns: (labels, timestamps_ms, values) for each, `__name__` among the labels. Raises: OSError; ExportError:
+        the rows of a file cannot be read.
         """
+        return self._read_once(lambda: self._select(matchers, start_ms, end_ms, hint))
+
+    def _select(self, matchers: Sequence[Any], start_ms: int, end_ms: int, hint: Any) -> list[Selected]:
         func = getattr(hint, "func", "") or ""
         choice = _Choice(matchers, func)
         known = self._names(choice, start_ms, end_ms)
         if not known:
             return []
-        sketched = any(column in (prometheus.HISTOGRAM, *prometheus.QUANTILES) for _, _, column in known)
+        of_sketches = (prometheus.HISTOGRAM, prometheus.BUCKETS, *prometheus.QUANTILES)
+        sketched = any(column in of_sketches for _, _, column in known)
         summaries = any(kind == "summary" for _, kind, _ in known)
         columns = [*_PLAIN, *(_SUMMARY if summaries else ()), *(_SKETCH if sketched else ())]
         # Histograms' running totals are of all that is kept, so that they do not depend on where the span begins.
-        running = func in _TOTALS and sketched
+        running = sketched and (func in _TOTALS or any(column == prometheus.BUCKETS for _, _, column in known))
         table = self._read(columns, {name for name, _, _ in known}, choice, 0 if running else start_ms, end_ms)
         ends = self._ends(start_ms, end_ms)
         found: list[Selected] = []
+        buckets: list[BucketTotals] = []
+        span = start_ms, end_ms
         for rows in _by_series(table):
             name, kind = rows["name"][0].as_py(), rows["kind"][0].as_py()
             for column in [column for other, of, column in known if (other, of) == (name, kind)]:
                 labels = _labels(rows, column)
-                if choice.takes(labels):
-                    stale = ends.get(rows[INSTANCE][0].as_py(), _NONE)
-                    read = self._series(rows, kind, column, func, (start_ms, end_ms), stale)
-                    if read is not None:
-                        found.append((labels, *read))
-        return found
+                if not choice.takes(labels, column):
+                    continue
+                stale = ends.get(rows[INSTANCE][0].as_py(), _NONE)
+                if column == prometheus.BUCKETS:
+                    buckets += self._buckets(rows, labels, span, stale)
+                elif (read := self._series(rows, kind, column, func, span, stale)) is not None:
+                    found.append((labels, *read))
+        return [*found, *buckets_of(buckets, choice)] if buckets else found
 
     def series(self, matchers: Sequence[Any] = ()) -> list[dict[str, str]]:
-        """Give the labels of the series that all matchers take."""
-        choice = _Choice(matchers, "")
+        """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
+        return self._read_once(lambda: self._series_of(matchers))
+
+    def _series_of(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
+        choice = _Choice(matchers)
         known = self._names(choice, 0, 1 << 52)
         table = self._read(_PLAIN[1:6], {name for name, _, _ in known}, choice, 0, 1 << 52)
         found = []
         for row in table.group_by(["name", "kind", INSTANCE, "series"]).aggregate([("labels", "first")]).to_pylist():
             for name, kind, column in known:
                 labels = prometheus_labels(dict(row["labels_first"]), row[INSTANCE], name, column)
-                if (name, kind) == (row["name"], row["kind"]) and choice.takes(labels):
+                if (name, kind) == (row["name"], row["kind"]) and choice.takes(labels, column):
                     found.append(labels)
         return found
 
     def oldest_ms(self) -> int | None:
         """Give the oldest instant that has a sample, in milliseconds since the epoch; None: none has."""
-        return self._extreme(min(self._by_day, default=None), "min")
+        return self._read_once(lambda: self._extreme(sorted(self._by_day), "min"))
 
     def newest_ms(self) -> int | None:
         """Give the newest instant that has a sample, in milliseconds since the epoch; None: none has."""
-        return self._extreme(max(self._by_day, default=None), "max")
+        return self._read_once(lambda: self._extreme(sorted(self._by_day, reverse=True), "max"))
 
     def is_live(self) -> bool:
         """Say that nobody writes what is there: its end is where its samples end."""
         return False
 
     def is_outdated(self) -> bool:
-        """Say that what was listed stays."""
+        """Say that it is not: what is gone is listed anew where it is read."""
         return False
 
     def close(self) -> None:
         """Do nothing: no file is held open."""
 
-    def _extreme(self, day: str | None, which: str) -> int | None:
-        if day is None:
-            return None
-        times = self._place.dataset(self._by_day[day], schema_of(self._unit)).to_table(columns=["time"])["time"]
-        stamp = pc.min_max(times.cast(pa.int64()))[which].as_py()
-        return None if stamp is None else int(stamp) * NS_PER_UNIT[self._unit] // prometheus.NS_PER_MS
+    def _list(self) -> None:
+        self._by_day, strange = listing.by_day(self._place.names())
+        self._lives = self._place.names(LIVES, recursive=False)
+        self.errors += [line for line in strange if line not in self.errors]
+        self._unit = "us"
+        for name in sorted(name for names in self._by_day.values() for name in names):
+            if there := self._fragments([name], listing.samples):
+                self._unit = str(there[0].physical_schema.field("time").type.unit)
+                return
+
+    def _read_once(self, read: Callable[[], _T]) -> _T:
+        """Read, and again where a file went, or was written anew, meanwhile: another process compacts or sends."""
+        tries = itertools.count()
+
+        def read_all() -> _T:
+            tried = next(tries)
+            self._known: dict[str, Any] = {}  # for one read: an exporter may write a file anew under its name
+            if tried or not hasattr(self, "_lives"):
+                self._list()
+            try:
+                return read()
+            except pa.ArrowInvalid as error:
+                if not tried:
+                    raise FileNotFoundError from None
+                what = f"{self._place.location}: {one_line(error)[:200]}; rondo lake check names the file"
+                raise ExportError(what) from None
+
+        return listing.again(read_all, self._place)
+
+    def _fragments(self, names: Sequence[str], look: Callable[[Place, list[str]], listing.Listing]) -> list[Any]:
+        """Give those of some files that can be read, each footer read once."""
+        found = look(self._place, [name for name in names if name not in self._known])
+        self._known |= dict.fromkeys(names) | {name: self._known[name] for name in names if name in self._known}
+        self._known |= found.fragments
+        self.errors += [line for line in found.faults if line not in self.errors]
+        return [fragment for name in names if (fragment := self._known[name]) is not None]
+
+    def _samples(self, names: Sequence[str]) -> Any:
+        return listing.dataset(self._place, self._fragments(names, listing.samples), schema_of(self._unit))
+
+    def _extreme(self, days: Sequence[str], which: str) -> int | None:
+        for day in days:
+            times = self._samples(self._by_day[day]).to_table(columns=["time"])["time"]
+            stamp = pc.min_max(times.cast(pa.int64()))[which].as_py()
+            if stamp is not None:
+                return int(stamp) * NS_PER_UNIT[self._unit] // prometheus.NS_PER_MS
+        return None
 
     def _files(self, start_ms: int, end_ms: int) -> list[str]:
         first, last = (_day(each) for each in (start_ms, end_ms))
@@ -142,7 +199,7 @@ class LakeSource:
         files = self._files(start_ms, end_ms + _BIRTH_MS)
         if not files:
             return []
-        dataset = self._place.dataset(files, schema_of(self._unit))
+        dataset = self._samples(files)
         wanted = None if choice.names is None else pc.field("name").isin(sorted(choice.names))
         pairs = set()
         for batch in dataset.to_batches(columns=["name", "kind"], filter=wanted):
@@ -153,7 +210,7 @@ class LakeSource:
             (name, kind, column)
             for name, kind in sorted(pairs)
             for column in columns[kind]
-            if column != prometheus.BUCKETS and choice.takes_name(name, column)
+            if choice.takes_name(name, column)
         ]
 
     def _read(self, columns: list[str], names: set[str], choice: _Choice, start_ms: int, end_ms: int) -> pa.Table:
@@ -168,7 +225,7 @@ class LakeSource:
         wanted &= (pc.field("time") < last) | born
         if choice.instance is not None:
             wanted &= pc.field(INSTANCE) == choice.instance
-        dataset = self._place.dataset(self._files(start_ms, end_ms + _BIRTH_MS), schema_of(self._unit))
+        dataset = self._samples(self._files(start_ms, end_ms + _BIRTH_MS))
         return dataset.to_table(columns=columns, filter=wanted)
 
     def _ends(self, start_ms: int, end_ms: int) -> dict[str, Any]:
@@ -177,7 +234,8 @@ class LakeSource:
             return {}
         bounds = [pa.scalar(each * _US_PER_MS, pa.timestamp("us", "UTC")) for each in (start_ms - 1, end_ms + 1)]
         within = (pc.field("newest") >= bounds[0]) & (pc.field("newest") <= bounds[1])
-        table = self._place.dataset(self._lives, LIVES_SCHEMA).to_table(columns=[INSTANCE, "newest"], filter=within)
+        there = listing.dataset(self._place, self._fragments(self._lives, listing.lives), LIVES_SCHEMA)
+        table = there.to_table(columns=[INSTANCE, "newest"], filter=within)
         found: dict[str, set[int]] = {}
         newest_us = table["newest"].cast(pa.int64()).to_pylist()
         for instance, stamp in zip(table[INSTANCE].to_pylist(), newest_us, strict=True):
@@ -193,9 +251,8 @@ class LakeSource:
         per_unit = NS_PER_UNIT[self._unit]
         stamps = rows["time"].cast(pa.int64()).to_numpy() * per_unit // prometheus.NS_PER_MS
         counts_on = column.cumulative or (column == prometheus.HISTOGRAM and func in _TOTALS)
-        zero_ms = _zero_ms(rows, stamps, per_unit) if counts_on else -1
-        zero_ms = zero_ms if span[0] <= zero_ms <= span[1] else -1
-        within = slice(*stamps.searchsorted((span[0], span[1] + 1)).tolist())
+        zero_ms = _zero_ms(rows, stamps, per_unit, span) if counts_on else -1
+        within = _within(stamps, span)
         if column == prometheus.HISTOGRAM:
             return _histograms(rows, stamps, within, func, zero_ms, stale)
         values = _values(rows, kind, column)[within]
@@ -211,43 +268,34 @@ class LakeSource:
             values.view(np.uint64)[np.isin(stamps, new)] = prometheus.STALE_BITS
         return stamps, values
 
+    def _buckets(
+        self, rows: pa.Table, labels: dict[str, str], span: tuple[int, int], stale: Any
+    ) -> Iterator[BucketTotals]:
+        """Give one series' running totals within a span, which `buckets_of` makes classic buckets of."""
+        if not rows["scale"].is_valid().to_numpy().any():
+            return
+        per_unit = NS_PER_UNIT[self._unit]
+        stamps = rows["time"].cast(pa.int64()).to_numpy() * per_unit // prometheus.NS_PER_MS
+        sketches = Sketches.of(rows)
+        scale, first, counts = sketches.dense(MAX_BUCKET_SCALE)
+        within = _within(stamps, span)
+        cells = Cells(scale, sketches.zeroes.astype(np.float64), first, counts).running().rows(within)
+        there = np.ones(len(stamps[within]), np.bool_)
+        yield BucketTotals(labels, stamps[within], cells, there, _zero_ms(rows, stamps, per_unit, span), stale)
+
 
 _NONE = np.empty(0, np.int64)
 
 
-def unit_of(place: Place, names: Sequence[str]) -> str:
-    """Give the unit of a lake's times, by one of its files; us where there is none."""
-    for name in names:
-        with place.parquet(name) as file:
-            return str(file.schema_arrow.field("time").type.unit)
-    return "us"
+class _Choice(Choice):
+    """The matchers of one selector. Attributes: what a file may be asked for: `names` and `instance`; None: any."""
 
-
-class _Choice:
-    """The matchers of one selector."""
-
-    def __init__(self, matchers: Sequence[Any], func: str) -> None:
-        self._matchers = [each for each in matchers if each.name != NAME]
-        self._names = [each for each in matchers if each.name == NAME]
-        asked = any(each.name == QUANTILE for each in matchers)
-        self._histograms_only = not asked and (func in _TOTALS or func.startswith("histogram_"))
-        self._quantiles_only = asked
-        equal = {each.name: each.value for each in matchers if getattr(each, "op", "") == "="}
-        self.instance = equal.get(INSTANCE) or None
+    def __init__(self, matchers: Sequence[Any], func: str = "") -> None:
+        super().__init__(matchers, func)
+        self.instance = self.equal.get(INSTANCE)
         self.names: set[str] | None = None
-        if equal.get(NAME):
-            name = equal[NAME]
-            self.names = {name, *(name.removesuffix(suffix) for suffix in ("_count", "_sum", "_min", "_max"))}
-
-    def takes_name(self, name: str, column: prometheus.Column) -> bool:
-        """Say whether a column's name is chosen."""
-        if column.quantile and self._histograms_only:
-            return False
-        return all(each.matches(name + column.suffix) for each in self._names)
-
-    def takes(self, labels: Mapping[str, str]) -> bool:
-        """Say whether the other labels are chosen."""
-        return all(each.matches(labels.get(each.name, "")) for each in self._matchers)
+        if self.name:
+            self.names = {self.name, *(self.name.removesuffix(suffix) for suffix in _SUFFIXES)}
 
 
 def _day(stamp_ms: int) -> str:
@@ -288,14 +336,21 @@ def _labels(rows: pa.Table, column: prometheus.Column) -> dict[str, str]:
     return prometheus_labels(dict(rows["labels"][0].as_py()), instance, name, column)
 
 
-def _zero_ms(rows: pa.Table, stamps: Any, per_unit: int) -> int:
-    """Give when a series' total was 0, where the sample of the bucket in which it was declared is among the rows."""
+def _within(stamps: Any, span: tuple[int, int]) -> slice:
+    return slice(*stamps.searchsorted((span[0], span[1] + 1)).tolist())
+
+
+def _zero_ms(rows: pa.Table, stamps: Any, per_unit: int, span: tuple[int, int]) -> int:
+    """Give when a series' total was 0, where the sample of the bucket in which it was declared is among the rows.
+
+    -1: it was not within the span.
+    """
     zeroes = rows["zero_time"].drop_null()
     if not len(zeroes):
         return -1
     zero_ms = int(zeroes[0].cast(pa.int64()).as_py()) * per_unit // prometheus.NS_PER_MS
     born = zero_ms + rows["interval_ns"].to_numpy() // prometheus.NS_PER_MS
-    return zero_ms if bool((stamps == born).any()) else -1
+    return zero_ms if span[0] <= zero_ms <= span[1] and bool((stamps == born).any()) else -1
 
 
 def _values(rows: pa.Table, kind: str, column: prometheus.Column) -> Any:

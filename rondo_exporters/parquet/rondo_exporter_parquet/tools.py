@@ -11,12 +11,12 @@ import attrs
 import pyarrow.dataset as ds
 
 from rondo_core.errors import RondoError, UsageError, one_line
-from rondo_exporter_parquet import sql
+from rondo_exporter_parquet import listing, sql
 from rondo_exporter_parquet.lives import FOLDER as LIVES
 from rondo_exporter_parquet.lives import SCHEMA as LIVES_SCHEMA
 from rondo_exporter_parquet.place import open_place
 from rondo_exporter_parquet.rows import schema_of
-from rondo_exporter_parquet.source import LakeSource, unit_of
+from rondo_exporter_parquet.source import LakeSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,7 +49,7 @@ class LakeTools:
     def connection(self) -> Any:
         """Give a connection of DuckDB that has the lake's views, times in UTC.
 
-        Raises: UsageError: DuckDB is not installed; LakeError.
+        Raises: UsageError: DuckDB is not installed; LakeError: as `query`.
         """
         try:
             import duckdb
@@ -69,20 +69,33 @@ class LakeTools:
             if not lives:
                 connection.register("lives", LIVES_SCHEMA.empty_table())
             elif self.place.directory is None:
-                connection.register("lives", self.place.dataset(lives, LIVES_SCHEMA))
-        for statement in made:
-            connection.execute(statement)
+                known = listing.lives(self.place, lives).fragments.values()
+                connection.register("lives", listing.dataset(self.place, known, LIVES_SCHEMA))
+        try:
+            for statement in made:
+                connection.execute(statement)
+        except duckdb.Error as error:
+            connection.close()
+            raise self._unread(error) from None
         return connection
 
+    def _unread(self, error: Exception) -> Exception:
+        """Give what is raised where files cannot be read: one may be gone, as another process compacts, or damaged."""
+        text = one_line(error)
+        if "No such file" in text:
+            return FileNotFoundError(text)
+        return LakeError(f"{self.place.location}: {text[:300]}; rondo lake check names files that do not read")
+
     def _samples(self) -> Any:
-        names = [name for name in self.place.names() if name.startswith("day=")]
-        if not names:
+        by_day, _ = listing.by_day(self.place.names())
+        there = listing.samples(self.place, [name for names in by_day.values() for name in names])
+        if not there.fragments:
             raise LakeError(f"{self.place.location}: no samples there; an exporter `parquet` brings them")
         import pyarrow as pa
 
-        schema = schema_of(unit_of(self.place, names[:1])).append(pa.field("day", pa.string()))
+        schema = schema_of(listing.unit_of(there)).append(pa.field("day", pa.string()))
         hive = ds.partitioning(pa.schema([pa.field("day", pa.string())]), flavor="hive")
-        paths = [self.place.full(name) for name in names]
+        paths = [self.place.full(name) for name in there.fragments]
         return ds.dataset(
             paths, schema=schema, format="parquet", filesystem=self.place.fs, partitioning=hive,
             partition_base_dir=self.place.root,
@@ -93,14 +106,20 @@ class LakeTools:
 
         Raises: UsageError: DuckDB does not take it; LakeError: the lake does not answer.
         """
+        with _reached(self.place.location):
+            return listing.again(lambda: self._answer(question), self.place)
+
+    def _answer(self, question: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+        connection = self.connection()
         import duckdb
 
-        connection = self.connection()
         try:
             answer = connection.execute(question)
             return [each[0] for each in answer.description], answer.fetchall()
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
             raise UsageError(f"lake query: {one_line(error)}") from None
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise self._unread(error) from None
         except duckdb.Error as error:
             raise LakeError(f"{self.place.location}: {one_line(error)}") from None
         finally:
@@ -140,6 +159,8 @@ def _reached(location: str) -> AbstractContextManager[None]:
     def reached() -> Iterator[None]:
         try:
             yield
+        except FileNotFoundError:
+            raise
         except OSError as error:
             what = one_line(error)
             raise LakeError(what if location in what else f"{location}: {what}") from None

@@ -7,13 +7,15 @@ import shutil
 import subprocess
 import threading
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from rondo_exporter_parquet import frames, sql
+import snappy
+from rondo_exporter_parquet import frames, listing, sql
 from rondo_exporter_parquet.compaction import compact
 from rondo_exporter_parquet.place import open_place
 from rondo_exporter_parquet.source import LakeSource
@@ -22,6 +24,7 @@ from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.export.agent import Agent
 from rondo_core.plugins.config_file import Config
 from rondo_core.read import open_reader, open_source
+from rondo_core.testing import HttpReceiver
 from rondo_promql import evaluate, evaluate_instant
 
 S = 10**9
@@ -87,6 +90,13 @@ EXPRESSIONS = [
     "histogram_quantile(0.9, sum by (phase) (rate(step_seconds[30s])))",
     "histogram_quantile(0.5, sum(increase(step_seconds[45s])))",
     "histogram_count(step_seconds)",
+    "step_seconds_bucket",
+    'step_seconds_bucket{le="+Inf",phase="test"}',
+    "histogram_quantile(0.9, sum by (le) (rate(step_seconds_bucket[30s])))",
+    "sum without (phase) (increase(step_seconds_bucket[20s] offset 10s))",
+    'sum by (__name__) ({__name__=~"(step|wait)_seconds_(sum|count|min|max|bucket)"})',
+    "increase(step_seconds_count[45s])",
+    '{__name__=~".*_seconds.*",quantile!=""}',
     'count({__name__=~"done_.*|late_total"})',
     "count_over_time(memory_bytes[1m])",
     "absent(nothing_total)",
@@ -117,16 +127,86 @@ def test_promql_over_a_lake_gives_what_it_gives_over_the_stores(stores, lake, qu
         np.testing.assert_allclose(found[labels][1], values, rtol=1e-12, err_msg=str(labels))
 
 
+class Received(HttpReceiver):
+    """What remote-write 1.0 brought: the samples of each label set, ms to 64 bits."""
+
+    def __init__(self):
+        super().__init__("/api/v1/write")
+        self.found = {}
+
+    def take(self, path, headers, body):
+        for number, series in wire_fields(snappy.uncompress(body)):
+            assert number == 1
+            inner = [(number, dict(wire_fields(part))) for number, part in wire_fields(series)]
+            labels = {part[1].decode(): part[2].decode() for number, part in inner if number == 1}
+            samples = self.found.setdefault(tuple(sorted(labels.items())), {})
+            samples |= {part[2]: part.get(1, 0) for number, part in inner if number == 2}
+        return 204, {}, b""
+
+
+def wire_fields(message):
+    """Take a protobuf message apart: numbers as they are, eight bytes as 64 bits, others as bytes."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        number = shift = 0
+        while True:
+            number, shift, at, more = number | (message[at] & 0x7F) << shift, shift + 7, at + 1, message[at] & 0x80
+            if not more:
+                return number
+
+    while at < len(message):
+        tag = varint()
+        size = 0 if tag & 7 == 0 else 8 if tag & 7 == 1 else varint()
+        value = varint() if tag & 7 == 0 else message[at : at + size]
+        at += size
+        yield tag >> 3, int.from_bytes(value, "little") if tag & 7 == 1 else value
+
+
+class Named(NamedTuple):
+    """A matcher of a metric's name."""
+
+    value: str
+    name: str = "__name__"
+    op: str = "="
+
+    def matches(self, value):
+        return value == self.value
+
+
+def test_a_lake_has_all_that_remote_write_sends_under_the_same_names(stores, lake):
+    """Every label set, `_count`, `_sum`, `_min`, `_max` and quantiles of summaries among them, has the same samples at the
+    same instants, to the bit: the 0 before a total's first one, and the marker of a life's end."""
+    pytest.importorskip("rondo_exporter_prometheus", reason="rondo-exporter-prometheus is not installed")
+    with contextlib.closing(Received()) as receiver:
+        table = {"url": receiver.url, "protocol": "1.0"}
+        agent = Agent(stores, Config(exporters={"prometheus": table}, agent={"instance_label": "instance"}))
+        done = agent.run_once()
+        agent.close()
+    assert done.complete == N_STORES
+    source, found = LakeSource(open_place(lake)), {}
+    for name in sorted({dict(labels)["__name__"] for labels in receiver.found}):
+        for labels, stamps, values in source.select([Named(name)], 0, 1 << 45):
+            if not hasattr(values, "cells"):
+                bits = np.ascontiguousarray(values).view(np.uint64).tolist()
+                found[tuple(sorted(labels.items()))] = dict(zip(stamps.tolist(), bits, strict=True))
+    assert {"step_seconds_count", "step_seconds_sum", "wait_seconds_max"} < {dict(each)["__name__"] for each in found}
+    assert found.keys() == receiver.found.keys()
+    for labels, samples in receiver.found.items():
+        assert found[labels] == samples, labels
+
+
 def test_a_question_of_one_life_reads_little_of_a_lake(lake, monkeypatch):
     """A matcher of the instance and the time of the question choose days; the other days' files are not opened."""
     place = open_place(lake)
-    source, opened, dataset = LakeSource(place), [], type(place).dataset
+    source, opened, samples = LakeSource(place), [], listing.samples
 
-    def watched(self, names, schema):
+    def watched(place, names):
         opened.extend(names)
-        return dataset(self, names, schema)
+        return samples(place, names)
 
-    monkeypatch.setattr(type(place), "dataset", watched)
+    monkeypatch.setattr(listing, "samples", watched)
     at_ms = MIDNIGHT_NS // 10**6 - 40_000 + 20_000
     query = 'max_over_time(memory_bytes{instance="job-0"}[10s])'
     assert evaluate_instant(query, source, at_ms).plain()[0][0] == {"instance": "job-0"}

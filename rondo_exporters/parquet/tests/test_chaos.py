@@ -1,16 +1,11 @@
 """Agents that are killed, an object store that errs, answers late or too late, clocks apart: all is there, once."""
 
 import contextlib
-import io
 import os
 import random
 import signal
-import subprocess
-import sys
-import threading
 
 import pyarrow as pa
-import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 from rondo_exporter_parquet.checking import check
@@ -18,128 +13,18 @@ from rondo_exporter_parquet.compaction import compact
 from rondo_exporter_parquet.place import open_place
 from rondo_exporter_parquet.tools import LakeError, LakeTools
 
-from rondo_core import ManualClock, Schema, Store, Tier
-from rondo_core.errors import ExportError, StoreNotFoundError, UsageError
+from rondo_core.errors import StoreNotFoundError, UsageError
 from rondo_core.plugins.manager import EXPORTERS, Plugins
 
 S = 10**9
 MIDNIGHT_NS = 19_700 * 86_400 * S
 ROUNDS = int(os.environ.get("RONDO_LAKE_ROUNDS", "4"))
 N_STORES = 5
-AGENT = """
-import sys
-from rondo_core.export.agent import Agent
-from rondo_core.plugins.config_file import Config
-where, name, stores = sys.argv[1:]
-table = {"directory": where, "instance": name, "max_samples": 40}
-agent = Agent(stores, Config(exporters={"parquet": table}, agent={"instance_label": "instance"}))
-done = agent.run_once(last=True)
-agent.close()
-sys.exit(done.complete != done.stores)
-"""
 
 
-class ObjectStore:
-    """A real S3 server, moto's, and before it whoever makes its trouble: `fault` is called before each PUT."""
-
-    def __init__(self):
-        from moto.server import DomainDispatcherApplication, create_backend_app
-        from werkzeug.serving import WSGIRequestHandler, make_server
-
-        class Quiet(WSGIRequestHandler):
-            def log(self, *_):
-                pass
-
-        self._app = DomainDispatcherApplication(create_backend_app)
-        self._server = make_server("127.0.0.1", 0, self, threaded=True, request_handler=Quiet)
-        self._thread = threading.Thread(target=self._server.serve_forever)
-        self._thread.start()
-        self.fault, self.late, self.puts = None, [], 0
-        options = f"endpoint=127.0.0.1:{self._server.port}&scheme=http&region=us-east-1&attempts=1"
-        bucket = f"lake-{os.urandom(6).hex()}"  # moto's buckets are its process's, not the server's
-        self.location = f"s3://{bucket}/ci?{options}"
-        fs = pafs.S3FileSystem(
-            endpoint_override=f"127.0.0.1:{self._server.port}", scheme="http", region="us-east-1",
-            allow_bucket_creation=True, allow_bucket_deletion=True,
-        )  # fmt: skip
-        fs.create_dir(bucket)
-
-    def __call__(self, environ, start_response):
-        if environ["REQUEST_METHOD"] != "PUT" or "/ci/" not in environ["PATH_INFO"] or self.fault is None:
-            return self._app(environ, start_response)
-        self.puts += 1
-        body = environ["wsgi.input"].read() if "wsgi.input_terminated" in environ else self._body(environ)
-        environ = {**environ, "wsgi.input": io.BytesIO(body)}
-        fault = self.fault(self.puts)
-        if fault == "late":
-            self.late.append(environ)
-        elif fault in {"unanswered", "killed after"}:
-            list(self._app(environ, lambda *_: None))
-        if fault:
-            start_response("500 Internal Server Error", [("Content-Length", "0")])
-            return [b""]
-        return self._app(environ, start_response)
-
-    def _body(self, environ):
-        return environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
-
-    def carry_out_late(self):
-        """Do what was asked for long ago, and what nobody waits for any more."""
-        while self.late:
-            list(self._app(self.late.pop(), lambda *_: None))
-
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@pytest.fixture
-def objects(monkeypatch):
-    pytest.importorskip("moto", reason="no moto; it is in the group test")
-    for name, value in (("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"), ("EC2_METADATA_DISABLED", "true")):
-        monkeypatch.setenv(f"AWS_{name}", value)
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "HTTP_PROXY", "http_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    server = ObjectStore()
-    yield server
-    server.close()
-
-
-def make_stores(directory, n_stores=N_STORES):
-    """Lives of a minute on hosts whose clocks are apart by seconds, hours and days."""
-    directory.mkdir()
-    for number, apart_s in zip(range(n_stores), (0, 7200, -86_400, 3, 400 * 86_400) * n_stores, strict=False):
-        clock = ManualClock(MIDNIGHT_NS + (apart_s - 20) * S)
-        tiers = (Tier("1s", "10m"),)
-        schemas = [Schema("counters", "counter", 4, tiers), Schema("gauges", "gauge", 4, tiers)]
-        with Store(directory / f"job-{number}.rondo", schemas, clock=clock) as store:
-            for second in range(45):
-                store.counter("done_total").inc(number + 1)
-                store.gauge("level").set(second)
-                store.tick()
-                clock.advance(1)
-
-
-def run_agent(objects, name, stores, kill_at=0, when="killed before"):
-    """Run one agent over the stores; it is killed at its nth PUT, or goes on to its end. Gives its exit status."""
-    agent = subprocess.Popen([sys.executable, "-c", AGENT, objects.location, name, str(stores)])
-    planned, first = objects.fault, objects.puts
-
-    def fault(number):
-        if kill_at and number - first == kill_at:
-            os.kill(agent.pid, signal.SIGKILL)
-            return when
-        return planned and planned(number)
-
-    objects.fault = fault
-    try:
-        return agent.wait(timeout=120)
-    finally:
-        objects.fault = planned
-
-
-def test_nothing_is_lost_and_nothing_twice_through_kills_errors_and_late_answers(objects, tmp_path):
+def test_nothing_is_lost_and_nothing_twice_through_kills_errors_and_late_answers(
+    objects, tmp_path, make_stores, run_agent
+):
     """Two agents by turns over the same stores, each killed somewhere, an object store that errs in every way, compaction
     between: once all is quiet the check finds every sample of every store, once, with its value."""
     chance = random.Random(int(os.environ.get("RONDO_LAKE_SEED", "1")))
@@ -194,20 +79,8 @@ def open_exporter(where, **config):
 
 
 COMPACTOR = """
-import os, signal, sys
 from rondo_exporter_parquet import compaction
 from rondo_exporter_parquet.place import Place, open_place
-
-fatal, count = int(sys.argv[2]), 0
-
-def dying(call):
-    def inner(*args, **options):
-        global count
-        count += 1
-        if count == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*args, **options)
-    return inner
 
 Place.put, Place.remove, os.replace = dying(Place.put), dying(Place.remove), dying(os.replace)
 compaction.compact(open_place(sys.argv[1]), rows_per_file=1000)
@@ -215,11 +88,10 @@ compaction.compact(open_place(sys.argv[1]), rows_per_file=1000)
 
 
 @pytest.mark.parametrize("fatal", [2, 3, 6])
-def test_a_compaction_that_is_killed_loses_and_doubles_nothing(tmp_path, fatal):
+def test_a_compaction_that_is_killed_loses_and_doubles_nothing(tmp_path, fatal, small_files, killed_at):
     """SIGKILL before a file is written, before it has its name, and between the files that are removed."""
     lake, before = small_files(tmp_path)
-    run = subprocess.run([sys.executable, "-c", COMPACTOR, str(lake), str(fatal)], check=False)
-    assert run.returncode == -signal.SIGKILL
+    killed_at(fatal, COMPACTOR, lake)
     assert check(open_place(lake)).rows >= before
     done = compact(open_place(lake), rows_per_file=1000)
     found = check(open_place(lake))
@@ -228,24 +100,7 @@ def test_a_compaction_that_is_killed_loses_and_doubles_nothing(tmp_path, fatal):
     assert not list(lake.rglob("*.unfinished"))
 
 
-def small_files(tmp_path, n_stores=4):
-    """A lake of small files by several exporters, and how many rows it has."""
-    from rondo_core.export.agent import Agent
-    from rondo_core.plugins.config_file import Config
-
-    make_stores(tmp_path / "stores", n_stores)
-    for number in range(n_stores):
-        only = tmp_path / f"fleet-{number}"
-        only.mkdir()
-        (tmp_path / "stores" / f"job-{number}.rondo").rename(only / f"job-{number}.rondo")
-        table = {"directory": str(tmp_path / "lake"), "instance": f"fleet-{number}"}
-        agent = Agent(only, Config(exporters={"parquet": table}, agent={"instance_label": "instance"}))
-        agent.run_once()
-        agent.close()
-    return tmp_path / "lake", check(open_place(tmp_path / "lake")).rows
-
-
-def test_compaction_leaves_few_files_and_those_of_a_busy_exporter(tmp_path):
+def test_compaction_leaves_few_files_and_those_of_a_busy_exporter(tmp_path, small_files):
     """Of a day few files stay, however many came; the folder that an exporter writes is left to it, and said."""
     lake, before = small_files(tmp_path)
     with contextlib.closing(open_exporter(lake, instance="fleet-0")):
@@ -261,7 +116,7 @@ def test_compaction_leaves_few_files_and_those_of_a_busy_exporter(tmp_path):
     assert compact(open_place(lake), rows_per_file=100_000).days == 0
 
 
-def test_a_check_says_what_is_twice_missing_or_different(tmp_path):
+def test_a_check_says_what_is_twice_missing_or_different(tmp_path, small_files):
     """A file that was copied, one that was removed, one whose values were changed: each is found, and named."""
     lake, _ = small_files(tmp_path)
     stores = tmp_path / "fleet-1"
@@ -290,7 +145,7 @@ def test_a_check_says_what_is_twice_missing_or_different(tmp_path):
     assert "not a whole Parquet file" in check(open_place(lake)).faults[0]
 
 
-def test_what_is_no_lake_is_said_in_a_line(tmp_path, objects):
+def test_what_is_no_lake_is_said_in_a_line(tmp_path, objects, small_files):
     """A directory that is not there, an empty one, a file system that nobody knows, an option that is none."""
     with pytest.raises(StoreNotFoundError, match="no lake there; check the path"):
         LakeTools(str(tmp_path / "none"))
@@ -310,5 +165,5 @@ def test_what_is_no_lake_is_said_in_a_line(tmp_path, objects):
         tools.query("SELECT nothing FROM samples")
     (lake / "day=2023-12-09" / "x").mkdir()
     (lake / "day=2023-12-09" / "x" / "y.parquet").write_bytes(b"no parquet")
-    with pytest.raises(ExportError, match=r"y\.parquet: not a whole Parquet file"):
-        tools.compact()
+    with pytest.raises(LakeError, match=r"y\.parquet.*; rondo lake check names files that do not read"):
+        tools.query("SELECT count(*) FROM samples")

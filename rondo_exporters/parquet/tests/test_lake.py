@@ -3,7 +3,6 @@
 import contextlib
 import math
 import re
-import signal
 import subprocess
 import sys
 import threading
@@ -22,10 +21,10 @@ from rondo_core import Batch, ManualClock, Plugins, Schema, Store, StoreReader, 
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
 from rondo_core.export.agent import Agent
 from rondo_core.export.cursor import Cursor, save_cursor
-from rondo_core.export.runner import Runner, open_runner
+from rondo_core.export.runner import open_runner
 from rondo_core.plugins.config_file import Config
 from rondo_core.plugins.manager import EXPORTERS
-from rondo_core.testing import make_part
+from rondo_core.testing import make_part, read_batches
 
 S = 10**9
 MIDNIGHT_NS = 19_700 * 86_400 * S
@@ -161,28 +160,16 @@ def test_what_is_sent_again_takes_the_place_of_what_was_there(path, tmp_path, ro
 
 
 SENDER = """
-import os, signal, sys
 from pathlib import Path
 from rondo_core import StoreReader
 from rondo_core.export.runner import open_runner
 from rondo_exporter_parquet import files
 
-fatal, count = int(sys.argv[3]), 0
-
-def dying(call):
-    def inner(*args, **options):
-        global count
-        count += 1
-        if count == fatal:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return call(*args, **options)
-    return inner
-
 for name in ("mkdir", "unlink"):
     setattr(Path, name, dying(getattr(Path, name)))
 os.fsync, os.replace, files.pq.write_table = dying(os.fsync), dying(os.replace), dying(files.pq.write_table)
 with StoreReader(sys.argv[1]) as reader:
-    runner = open_runner(reader, "parquet", {"directory": sys.argv[2], "instance": "vm1", "rows_per_file": int(sys.argv[4])})
+    runner = open_runner(reader, "parquet", {"directory": sys.argv[2], "instance": "vm1", "rows_per_file": int(sys.argv[3])})
     runner._sender._max_samples = 60
     runner.finish(1, 30)
 """
@@ -193,12 +180,10 @@ with StoreReader(sys.argv[1]) as reader:
     # Every step of a file that is cut into two, and of one that another is joined with.
     [(50, 2), (50, 4), (50, 5), (50, 6), (50, 10), (50, 17), *((400, step) for step in range(10, 18))],
 )
-def test_a_kill_at_any_step_loses_and_doubles_nothing(path, tmp_path, rows_per_file, fatal):
+def test_a_kill_at_any_step_loses_and_doubles_nothing(path, tmp_path, killed_at, rows_per_file, fatal):
     """SIGKILL between any two steps of a write: the next export completes it, and no unfinished file stays."""
     lake = tmp_path / "lake"
-    command = [sys.executable, "-c", SENDER, *map(str, (path, lake, fatal, rows_per_file))]
-    run = subprocess.run(command, check=False)
-    assert run.returncode == -signal.SIGKILL
+    killed_at(fatal, SENDER, path, lake, rows_per_file)
     export(path, lake, rows_per_file=rows_per_file, max_samples=60)
     assert counted(rows(lake)) == counted(stored(path))
     assert not list(lake.rglob("*.unfinished"))
@@ -442,17 +427,7 @@ def test_a_full_disk_is_tried_again(path, tmp_path):
     lake = tmp_path / "lake"
     lake.mkdir()
     (lake / "day=2023-12-08").write_text("in the way")
-    with StoreReader(path) as reader:
-        batches = []
-
-        class Keep:
-            def send(self, batch):
-                batches.append(batch)
-
-            def close(self):
-                pass
-
-        Runner(reader, Keep(), "keep").finish(0, 0)
+    batches = read_batches(path)
     plugins = Plugins(config={"parquet": {"directory": str(lake), "instance": "a"}})
     plugins.load(EXPORTERS, ["parquet"])
     exporter = plugins.open("rondo_exporter_open", "parquet")

@@ -148,6 +148,6 @@ class _Request:
         return WriteRequest(b"".join(pieces), *self._counts)
 
 
-@lru_cache(maxsize=1 << 14)
+@lru_cache(maxsize=1 << 12)  # names come again; what tells lives apart does not
 def _symbol_field(text: str) -> bytes:
     return field(_REQUEST_SYMBOL, text.encode())

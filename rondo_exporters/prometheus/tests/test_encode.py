@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rondo_exporter_prometheus.columns import LabelSets
 from rondo_exporter_prometheus.encode import Encoder as Encoder1
@@ -204,6 +204,7 @@ label_names = st.from_regex("[a-zA-Z_][a-zA-Z0-9_]{0,5}", fullmatch=True).filter
 label_sets = st.dictionaries(label_names, st.text(max_size=200).filter(lambda s: s.isprintable()), max_size=4)
 
 
+@settings(deadline=None)  # which would tell how busy the machine is
 @given(
     st.lists(label_sets, min_size=1, max_size=5, unique_by=lambda labels: str(sorted(labels.items()))),
     label_sets,

@@ -52,6 +52,8 @@ def test_more_is_made_and_is_then_what_is_held():
     """A larger room counts as asked for; the larger reserve of both stays."""
     assert room([counters(17)], [counters(16, grown=12)]) == {"counters": (17, 0)}
     assert room([counters(20)], [counters(4)], max_bytes=100 + 200) == {"counters": (20, 0)}  # to the last byte
+    beside = room([counters(4), gauges(9)], [counters(16, grown=12), gauges(8)])
+    assert beside == {"counters": (16, 12), "gauges": (9, 0)}  # what grew by itself has not been asked for by that
     for asked, there, kept in ((3, 1, 3), (1, 3, 3)):
         (found,) = wanted([counters(9, reserve=asked)], [counters(8, reserve=there)], {}, MAX_BYTES, size_of)
         assert found.reserve == kept
@@ -117,6 +119,12 @@ def test_a_store_from_before_has_a_reserve_once_it_grows():
     more = Schema("more", "counter", 4, TIERS)
     found, _ = wanted(None, [counters(4, reserve=0), more], {"counters": 1}, MAX_BYTES, size_of)
     assert found.reserve == 0
+
+
+def test_a_store_that_has_no_bytes_for_more_stays_as_it_is():
+    """Its reserve too, which comes with growth alone."""
+    before = (counters(4, reserve=0),)
+    assert wanted(None, before, {"counters": 9}, 0, size_of) == before
 
 
 def test_a_bound_below_the_schemas_shares_their_room_out():

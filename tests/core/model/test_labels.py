@@ -50,7 +50,7 @@ def test_labels_are_sorted_texts_without_empty_ones():
         ([(5, "x")], "5: not a label name"),
         ([("__a", "x")], "'__a': label names that begin with __ are reserved"),
         ([("a", "x"), ("a", "y")], "'a': label given twice"),
-        ([("a", {"b": "c"})], "a={'b': 'c'}: not one value"),
+        ([("a", {"b": "c"})], "a={'b': 'c'}: not one value; write each label with its own, such as method=\"get\"$"),
         ([("a", ["b"])], r"a=\['b'\]: not one value"),
         ([("a", ("b",))], r"a=\('b',\): not one value"),
         ([("a", {"b"})], "a={'b'}: not one value"),

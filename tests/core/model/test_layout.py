@@ -2,6 +2,7 @@
 
 import struct
 import zlib
+from pathlib import Path
 
 import pytest
 
@@ -53,6 +54,23 @@ def test_a_row_is_its_header_and_then_a_block_a_cell_each_on_eight_bytes():
 def test_sizes_are_rounded_up_to_whole_steps(value, step, rounded):
     """What is whole already stays."""
     assert layout.round_up(value, step) == rounded
+
+
+@pytest.mark.parametrize(
+    ("store", "below", "label", "name"),
+    [
+        ("/d/a.rondo", None, "instance", "a"),
+        ("/d/host.1", None, "instance", "host.1"),
+        ("/d/e/a.rondo", "/d", "instance", "e/a"),
+        ("/d/e/a.rondo", "/d", "rondo_store", "e/a.rondo"),
+        ("/d/a.rondo.rondo", "/d", "host", "a.rondo"),
+        ("/d/e/.rondo", "/d", "instance", "e/.rondo"),
+        ("/d/.rondo", None, "instance", ".rondo"),
+    ],
+)
+def test_whoever_names_a_store_by_a_label_gives_it_one_name(store, below, label, name):
+    """An agent, an export, a server and a process's own exporter: by its place, and without `.rondo` but where it is looked up."""
+    assert layout.store_name(Path(store), below and Path(below), label) == name
 
 
 def test_a_seal_is_thirty_bits_of_the_checksum_and_never_nothing():

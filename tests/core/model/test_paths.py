@@ -127,6 +127,7 @@ def test_a_secret_that_everyone_may_read_is_said_once(tmp_path, caplog):
         assert paths.read_secret("--token-file", str(tmp_path / "token"), 9) == b"secret"
     what = "every user of this machine may read the credential in it; chmod o-r"
     assert caplog.messages == [f"--token-file: {tmp_path}/token: {what} {tmp_path}/token"]
+    assert caplog.records[0].name == "rondo"
     paths.warn_where_others_read("--token-file", tmp_path / "none")
     assert len(caplog.messages) == 1
 

@@ -135,3 +135,11 @@ def test_an_expression_that_python_cannot_hold_is_none(pattern):
     """Too large a count, too deep a nesting: one error for all of them."""
     with pytest.raises(SelectorError, match="not a regular expression"):
         parse_selector(f"{{a=~'{pattern}'}}")
+
+
+def test_matchers_that_are_written_alike_are_one():
+    """In a set, in a dict, and as they are shown."""
+    first, second, other = (parse_selector(text).matchers[0] for text in ('{a="b"}', "{a=b}", '{a!="b"}'))
+    assert {first, second, other} == {first, other}
+    assert len({first, second, other}) == 2
+    assert repr(first) == "Matcher(key='a', operator='=', value='b')"

@@ -187,16 +187,22 @@ def test_a_large_answer_is_refused_with_what_to_ask_instead(large_store, clock, 
 
 
 def test_the_label_of_a_store_is_what_dashboards_want(tmp_path, clock, client, serving):
-    """`--store-label instance`: of each store below a directory, and of one alone; a name that is none is one line."""
+    """`--store-label instance`: of each store below a directory and of one alone, as an agent's label names it; a name
+    that is none is one line."""
     for name in ("a", "b"):
         with Store(tmp_path / "vms" / f"{name}.rondo", clock=clock) as store:
             store.gauge("level").set(1.0)
     at = clock() // 10**9
-    for path, wanted in ((tmp_path / "vms", ["a.rondo", "b.rondo"]), (tmp_path / "vms" / "a.rondo", ["a"])):
+    for path, wanted in ((tmp_path / "vms", ["a", "b"]), (tmp_path / "vms" / "a.rondo", ["a"])):
         with serving(path, "--store-label", "instance") as url:
             api = client(url)
             assert api.data("label/instance/values") == wanted
             found = api.data("query", query="sum by (instance) (level)", time=at)["result"]
             assert [each["metric"]["instance"] for each in found] == wanted
+            if len(wanted) > 1:
+                lives = api.data("rondo/lives")["lives"]
+                assert [(each["store"], each["matchers"]) for each in lives] == [
+                    (f"{name}.rondo", {"instance": name}) for name in wanted
+                ]
     for wrong in ("1x", "a-b", "__name__", "a b"):
         assert run(["serve", str(tmp_path / "vms"), "--store-label", wrong, "--port", "0"]) == 2
