@@ -61,11 +61,17 @@ class GaugeRows:
         """Store values side by side."""
         writer = self._writer
         if self._enter(now_ns):
-            header = writer.header
+            header, end = writer.header, column + len(values)
             header[1] += 1
-            for each, value in enumerate(values, start=column):
-                self._store(writer.row, each, value)
+            if self._peaks:
+                for each, value in enumerate(values, start=column):
+                    self._store(writer.row, each, value)
+            else:
+                writer.row[column:end] = values
             header[1] += 1
+            if not isnan(sum(values)):
+                self._values[column:end] = values
+                return
             for each, value in enumerate(values, start=column):
                 self._note(each, value)
         elif ring.bucket_of(now_ns, writer.interval_ns) > writer.bucket:
@@ -121,13 +127,12 @@ class GaugeRows:
             self._values[:n_series] = values
             self._lasting |= self._changed
             return
+        kept = self._values
         for column, value in enumerate(values.tolist()):
-            if not isnan(value):
-                self._values[column] = value
-                if column in self._changed:
-                    self._lasting.add(column)
-            else:
-                self._lasting.discard(column)  # made absent
+            if value == value:  # noqa: PLR0124 - not absent; a call for each would cost more than the rest of the entry
+                kept[column] = value
+        if self._changed:
+            self._lasting = {column for column in self._changed if not isnan(row[column])}  # the others are absent
 
     def begin(self, row: Cells) -> None:
         """Let a new row begin with the gauges that go on."""

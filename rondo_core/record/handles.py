@@ -257,14 +257,11 @@ class Summary(Handle):
             if now_ns is not None:
                 now = now_ns if type(now_ns) is int else integer(now_ns)
             if (
-                type(number) is int
-                and (many := number) > 0
-                and many < 0x3FFFFFFF
-                and ((least := lowest) <= (most := highest)) is True  # see `Counter.inc`
+                not number >> 30  # a whole number, not negative; what is none has no such shift, and 0 no mean
+                and ((mean := (summed := total) / (many := number)) >= (least := lowest)) is True  # see `Counter.inc`
+                and (mean <= (most := highest)) is True
                 and least > -1e270
                 and most < 1e270
-                and ((mean := (summed := total) / many) >= least) is True
-                and mean <= most
                 and now < current.until_ns
                 and now >= current.since_ns
             ):

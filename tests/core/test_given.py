@@ -436,3 +436,14 @@ def test_no_help_and_no_unit_may_be_said_as_none(store):
     """They are no texts then, and not the text None."""
     series = store.counter("c_total", help=None, unit=None).series
     assert (series.help, series.unit) == ("", "")
+
+
+@pytest.mark.parametrize("number", [3.0, 0, -1, 1 << 60, np.float32(3), Decimal(3), Fraction(3), None, "3"])
+def test_how_many_observations_there_are_is_a_whole_number_above_0(store, clock, number):
+    """A sum of observations whose number is none, or not above 0, is refused and counted; the ones before it stand."""
+    summary = store.summary("m")
+    summary.observe(2.0)
+    summary.merge(number, 6.0, -6.0, 6.0)
+    clock.advance(1)
+    assert sum(causes(store).values()) == 1
+    assert [newest(store, "m", fn=each) for each in ("count", "sum", "min", "max")] == [1.0, 2.0, 2.0, 2.0]
