@@ -259,10 +259,7 @@ class Store(InDirectory, Marks):
             self._noticed_ns = now_ns
             self._notices.of_files(self.registry)
         self.self_metrics.flush(now_ns)
-        for name, writer in self._writers.items():
-            if writer.n_series:
-                writer.enter(now_ns)
-                self._consolidations[name].fold_closed(min(writer.bucket, now_ns // writer.interval_ns))
+        self._enter_and_fold(now_ns)
         self._notices.of_steps(self._moved, now_ns)
         if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
             self._notices.of_disk(self.registry.sync)  # a series is to be known before its values are
@@ -273,6 +270,15 @@ class Store(InDirectory, Marks):
             self._drop_resident_ns = now_ns
             drop_resident(self.slabs, new=self._new)
             self._new = False
+
+    def _enter_and_fold(self, now_ns: int) -> None:
+        for name, writer in self._writers.items():
+            if writer.n_series:
+                bucket = now_ns // writer.interval_ns
+                if bucket != writer.bucket:
+                    writer.enter(now_ns)
+                    bucket = min(writer.bucket, bucket)
+                self._consolidations[name].fold_closed(bucket)
 
     def _count(self) -> None:
         if self._from_children >= 0 and (lost := self._lost_by_children()):

@@ -32,6 +32,7 @@ UNKNOWN_STATE = "unknown_state"
 CAUSES = (NEGATIVE, NAN, INFINITE, OVERFLOW, NO_NUMBER, NO_INSTANT, CONTRADICTORY, FUNCTION_RAISED, UNKNOWN_STATE)
 
 _INF = float("inf")
+_PLAIN = frozenset((float, int))
 _FARTHEST_NS = 1 << 62  # the year 2116; an instant that is farther off is as much too late, or of the future
 MOST_AT_ONCE = 1 << 20  # values of what may have no end
 MOST = 1 << 53  # observations of a bucket: up to there a float counts them one by one
@@ -78,7 +79,7 @@ class Admission:
 
     def set_slow(self, column: int, value: Any, now_ns: Any) -> None:
         """Store a gauge's value outside the current bucket."""
-        self._record(self._set, column, self.number(value), now_ns)
+        self._record(self._set, column, value if type(value) is float else self.number(value), now_ns)
 
     def set_many_slow(self, column: int, values: Any, n_values: int, now_ns: Any) -> bool:
         """Store the values of gauges side by side, from `column` on; say whether all are numbers, and the instant one.
@@ -176,6 +177,8 @@ class Admission:
 
         Raises: ValueError: there are more or fewer.
         """
+        if type(values) is list or type(values) is tuple:  # no buffer: there is nothing to try
+            return self._one_by_one(values, n_values, what)
         whole = array("d", bytes(8 * n_values))
         try:
             memoryview(whole)[:] = values
@@ -242,8 +245,9 @@ def real(value: Any) -> Any:
 
 def _reals(values: tuple[Any, ...]) -> tuple[Any, ...]:
     """Give values back, one of each type looked at. Raises: TypeError: as `real`."""
-    for each in {type(value): value for value in values}.values():
-        real(each)
+    if not _PLAIN.issuperset(map(type, values)):
+        for each in {type(value): value for value in values}.values():
+            real(each)
     return values
 
 

@@ -156,6 +156,8 @@ class Declarations:
         """Set the gauges that functions are read for; one that raises is counted, and logged once."""
         for writer in self._writers.values():
             given = writer.current.writer
+            if not given.functions:
+                continue
             for gauge, function in tuple(given.functions.items()):
                 try:
                     value = function()

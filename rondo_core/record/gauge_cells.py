@@ -44,15 +44,19 @@ class GaugeRows:
 
     def begin_run(self, bucket: int) -> None:
         """Let no gauge have a value yet, in a slab whose newest bucket is this one; 0: it has none."""
-        self._values: Cells = memoryview(array("d", [nan]) * self._room)  # this run's last, before the current row
+        self._values = [nan] * self._room  # this run's last, before the current row
         self._lasting: set[int] = set()
         self.found = bucket if self._room else 0
 
     def set(self, column: int, value: float, now_ns: int) -> None:
         """Store a value."""
         if self._enter(now_ns):
-            self._store(self._writer.row, column, value)
-            self._note(column, value)
+            if self._peaks:
+                self._store(self._writer.row, column, value)
+            else:
+                self._writer.row[column] = value
+            if value == value:  # noqa: PLR0124 - not absent
+                self._values[column] = value
         elif (row := self._late_row(now_ns)) is not None:
             self._store(row, column, value)
             self._writer.changed(ring.bucket_of(now_ns, self._writer.interval_ns))
@@ -69,10 +73,11 @@ class GaugeRows:
             else:
                 writer.row[column:end] = values
             header[1] += 1
-            if not isnan(sum(values)):
-                self._values[column:end] = values
+            numbers = values.tolist()
+            if not isnan(sum(numbers)):
+                self._values[column:end] = numbers
                 return
-            for each, value in enumerate(values, start=column):
+            for each, value in enumerate(numbers, start=column):
                 self._note(each, value)
         elif ring.bucket_of(now_ns, writer.interval_ns) > writer.bucket:
             writer.refused["future"] += len(values) - 1
@@ -122,13 +127,13 @@ class GaugeRows:
         if self.found:
             self.found = 0  # what this run has recorded there is noted
             return
-        values = row[:n_series]
+        kept, values = self._values, row[:n_series].tolist()
         if not isnan(sum(values)):
-            self._values[:n_series] = values
-            self._lasting |= self._changed
+            kept[:n_series] = values
+            if self._changed:
+                self._lasting |= self._changed
             return
-        kept = self._values
-        for column, value in enumerate(values.tolist()):
+        for column, value in enumerate(values):
             if value == value:  # noqa: PLR0124 - not absent; a call for each would cost more than the rest of the entry
                 kept[column] = value
         if self._changed:

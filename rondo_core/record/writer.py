@@ -25,10 +25,11 @@ from rondo_core.record.summary_cells import SummaryRows, within
 from rondo_core.storage.slab import MAX_INSTANT_NS, Slab
 
 if TYPE_CHECKING:
-    from rondo_core.storage.slab import Cells
+    from rondo_core.storage.slab import Cells, Words
 
 NAN = math.nan
 INF = math.inf
+Views = tuple["Cells", "Words"]  # of one row: its cells, its header
 Many = tuple[int, float, float, float]  # how many observations, their sum, the least, the greatest
 
 
@@ -277,12 +278,11 @@ class Writer(SlowPath):
         held: int = self.slab.words[self.slab.row_word(ring.slot_of(bucket, self._slots))]
         return held == bucket
 
-    def publish(self, bucket: int) -> None:
-        """Let records go into the bucket's row, which has no seal."""
-        slab, slot, start_ns = self.slab, bucket % self._slots, bucket * self.interval_ns
+    def publish(self, bucket: int, views: Views | None = None) -> None:
+        """Let records go into the bucket's row, which has no seal; `views` of it, where the caller has them."""
+        start_ns = bucket * self.interval_ns
         self.bucket = bucket
-        self.row = slab.row_cells(slot)
-        self.header = slab.row_header(slot)
+        self.row, self.header = views or self.slab.row(bucket % self._slots)
         end_ns = start_ns if bucket == self._gauges.found else start_ns + self.interval_ns
         self.current.point_at(self.row, self.header, start_ns, end_ns)
 
@@ -293,18 +293,19 @@ class Writer(SlowPath):
         if bucket - self._slots >= self.unfolded_from and not returned:  # then what is to be folded is settled first
             self.fold(bucket)
         faults.point("enter.begin")
-        self.carry(bucket)
+        views = self.carry(bucket)
         faults.point("enter.carried")
-        self.unfolded_from = min(self.unfolded_from, bucket)
+        if bucket < self.unfolded_from:
+            self.unfolded_from = bucket
         if old and self.kind == "counter" and not returned:
             self._fill_between(max(old + 1, self.opened_bucket), bucket)
         faults.point("enter.filled")
-        self.publish(bucket)
+        self.publish(bucket, views)
         if returned:
             self.steps.restore_rows(old, bucket)
 
-    def carry(self, bucket: int) -> None:
-        """Initialise the bucket's row from the newest one; until the next `publish` every record waits.
+    def carry(self, bucket: int) -> Views:
+        """Initialise the bucket's row from the newest one, and give it; until the next `publish` every record waits.
 
         Where both have the same slot, a copy of the newest row stands in the slot before until the new one is whole,
         so that a process killed in between does not take the totals with it.
@@ -314,29 +315,29 @@ class Writer(SlowPath):
             self._touched.add(self.bucket)
             if self.kind == "gauge":
                 self._gauges.leave(self.row, self.n_series)
-        anew = self.kind == "gauge" or not self.bucket
-        before: Cells = self._template if anew else memoryview(bytearray(self.row)).cast("d")
-        overwritten = self.kind != "gauge" and bool(self.bucket) and (bucket - self.bucket) % self._slots == 0
-        if overwritten:
-            backup = row_backup.back_up(self.slab, bucket - 1, self.bucket, before)
-            faults.point("enter.backed_up")
-        self._write_row(bucket, before)
-        if overwritten:
-            faults.point("enter.backup_cleared")
-            backup[1] += 1
+        if self.kind == "gauge" or not self.bucket:
+            return self._write_row(bucket, self._template)
+        if (bucket - self.bucket) % self._slots:
+            return self._write_row(bucket, self.row)
+        before: Cells = memoryview(bytearray(self.row)).cast("d")
+        backup = row_backup.back_up(self.slab, bucket - 1, self.bucket, before)
+        faults.point("enter.backed_up")
+        views = self._write_row(bucket, before)
+        faults.point("enter.backup_cleared")
+        backup[1] += 1
+        return views
 
-    def _write_row(self, bucket: int, before: Cells) -> None:
-        slab, slot = self.slab, bucket % self._slots
-        header, row = slab.row_header(slot), slab.row_cells(slot)
+    def _write_row(self, bucket: int, before: Cells) -> Views:
+        row, header = views = self.slab.row(bucket % self._slots)
         known = header[0] == bucket  # a clock that stepped back enters it a second time: what it holds stays
         self._touched.add(bucket)
-        slab.unseal(slot)
+        # The seal goes first: a row out of sight that has one is one that is set aside.
         if known:
-            header[1] |= 1
+            header[1] = header[1] & layout.SEQUENCE_MASK | 1
         else:
-            header[0] = ~bucket
             # A reader that saw the row before sees that it was written since.
             header[1] = ((header[1] | 1) + 1) & layout.SEQUENCE_MASK
+            header[0] = ~bucket
         faults.point("row.begin")
         if self.kind == "counter":
             row[:] = before
@@ -349,7 +350,9 @@ class Writer(SlowPath):
             self._summaries.carry(row, before, self.n_series)
         faults.point("row.filled")
         header[0] = bucket
-        header[1] += header[1] % 2
+        if known:
+            header[1] += header[1] % 2
+        return views
 
     def _fill_between(self, first: int, end: int) -> None:
         """Give the buckets in which this live process added nothing their totals: a counter has no gap.

@@ -139,6 +139,12 @@ class Slab:
         first = _FIRST_WORD + slot * self.row_words
         return self.words[first : first + _HEADER_WORDS]
 
+    def row(self, slot: int) -> tuple[Cells, Words]:
+        """View a row's cells and its header, as `row_cells` and `row_header` do each."""
+        first = _FIRST_WORD + slot * self.row_words
+        cells = first + _HEADER_WORDS
+        return self.cells[cells : first + self.row_words], self.words[first:cells]
+
     @property
     def next_window(self) -> int:
         """The first bucket of this tier that was not folded into it yet; 0 where none ever was."""
@@ -211,7 +217,11 @@ class Slab:
     def _checksum(self, slot: int) -> int:
         word = _FIRST_WORD + slot * self.row_words
         cells = self._bytes[word * _WORD + layout.ROW_HEADER_BYTES : (word + self.row_words) * _WORD]
-        return int(layout.seal_from(zlib.crc32(cells, ring.occupant(self.words[word]) & layout.SEQUENCE_MASK)))
+        bucket = self.words[word]
+        if bucket < 0:
+            bucket = ~bucket
+        seal: int = layout.seal_from(zlib.crc32(cells, bucket & layout.SEQUENCE_MASK))
+        return seal
 
     def held(self) -> list[int]:
         """Give the slots whose row holds a bucket."""
