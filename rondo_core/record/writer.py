@@ -190,7 +190,7 @@ class Writer(SlowPath):
         for bucket in self._touched:
             if bucket != self.bucket:
                 slab, slot = self.slab, bucket % self._slots
-                if slab.words[slab.row_word(slot)] == bucket:  # as `holds`
+                if slab.words[slab.row_word(slot)] == bucket:  # as `holds`, without the calls
                     slab.seal(slot)
         self._touched.clear()
 

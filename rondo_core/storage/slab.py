@@ -181,8 +181,8 @@ class Slab:
 
     def seal(self, slot: int, provisional: int = 0) -> None:
         """Put a row's checksum beside its sequence; `provisional`: the row may still change (layout.PROVISIONAL)."""
-        words, at = self.words, _FIRST_WORD + slot * self.row_words + 1
-        words[at] = words[at] & layout.SEQUENCE_MASK | (self._checksum(slot) | provisional) << 32
+        words, first = self.words, _FIRST_WORD + slot * self.row_words
+        words[first + 1] = words[first + 1] & layout.SEQUENCE_MASK | (self._checksum(first) | provisional) << 32
 
     def seal_all(self, rows: slice | NDArray[np.int64]) -> None:
         """Seal many rows, given by their slots."""
@@ -208,16 +208,17 @@ class Slab:
 
     def seal_of(self, slot: int) -> bool | None:
         """Say whether a row's checksum fits; None where it has none, or a provisional one that is out of date."""
-        kept = self.words[self.row_word(slot) + 1] >> 32
+        first = self.row_word(slot)
+        kept = self.words[first + 1] >> 32
         if kept == 0:
             return None
-        fits = kept & ~layout.PROVISIONAL == self._checksum(slot)
+        fits = kept & ~layout.PROVISIONAL == self._checksum(first)
         return True if fits else None if kept & layout.PROVISIONAL else False
 
-    def _checksum(self, slot: int) -> int:
-        word = _FIRST_WORD + slot * self.row_words
-        cells = self._bytes[word * _WORD + layout.ROW_HEADER_BYTES : (word + self.row_words) * _WORD]
-        bucket = self.words[word]
+    def _checksum(self, first: int) -> int:
+        """Work out the seal of the row whose header begins at this word."""
+        cells = self._bytes[(first + _HEADER_WORDS) * _WORD : (first + self.row_words) * _WORD]
+        bucket = self.words[first]
         if bucket < 0:
             bucket = ~bucket
         seal: int = layout.seal_from(zlib.crc32(cells, bucket & layout.SEQUENCE_MASK))

@@ -700,13 +700,13 @@ def test_no_fold_of_another_thread_comes_between_a_return(path, clock):
         publish = writer.publish
         folded = []
 
-        def published(bucket):
-            publish(bucket)
-            thread = threading.Thread(target=lambda: folded.append(folds.fold_closed(bucket)))
+        def published(*entered):
+            publish(*entered)
+            thread = threading.Thread(target=lambda: folded.append(folds.fold_closed(entered[0])))
             thread.start()
             thread.join()
 
-        with patch.object(Writer, "publish", lambda _self, bucket: published(bucket)):
+        with patch.object(Writer, "publish", lambda _self, *entered: published(*entered)):
             gauge.set(1.0)
         assert folded == [0]
         store.tick()
