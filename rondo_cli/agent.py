@@ -81,7 +81,7 @@ def command(
             if done.failures:
                 raise ExportError(f"{len(done.failures)} failures, the first: {done.failures[0]}")
             return 0
-        with _server(agent.status, port, host, token_file, names), stopped_by_signals(lambda _: agent.stop.set()):
+        with stopped_by_signals(lambda _: agent.stop.set()), _server(agent.status, port, host, token_file, names):
             run_long()
             agent.run()
     finally:

@@ -51,8 +51,11 @@ def test_passes():
 
 def run(path, *options, suite=SUITE, **formats):
     (path / "test_it.py").write_text(suite.format(leak=LEAK_MIB, **formats))
-    command = [sys.executable, "-m", "pytest", "-q", *ALONE, *options, "test_it.py"]
-    done = subprocess.run(command, cwd=path, check=False, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-m", "pytest", "-q", "-ofaulthandler_timeout=60", *ALONE, *options, "test_it.py"]
+    try:
+        done = subprocess.run(command, cwd=path, check=False, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired as late:  # with all stacks
+        pytest.fail(f"no end: {late.stdout!r} {late.stderr!r}")
     return done.returncode, done.stdout + done.stderr
 
 
