@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 Selected = tuple[Any, ...]
 
 
+_NONE_ENDED = Lives.unknown()
+
+
 class ReadHint(Protocol):
     """What will read the samples; what a source does not know it may leave."""
 
@@ -160,6 +163,8 @@ def lives_of(view: View, now_ns: int | None, span_ms: Bounds, read: str = "") ->
     newest_ns = 0 if is_over else view.newest_ns()
     runs = view.runs()
     before = _newest_before(view, [run.opened_ns for run in runs[1:]]) if len(runs) > 1 else []
+    if is_over and not before:
+        return _NONE_ENDED
     if is_over:
         return Lives(np.array([stale_ms(each) for each in before], np.int64), FOR_EVER_NS)
     closed_ns = view.closed_ns(now_ns)

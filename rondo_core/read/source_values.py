@@ -134,7 +134,7 @@ def read_rows(
     finest_ns = query.schema.tiers[0].interval_ns
     first, last = span_ms
     span = Range(max(0, first * NS_PER_MS - finest_ns), (last + 1) * NS_PER_MS + finest_ns)
-    plan = query.plan(series, None, _unread_consolidator(needs), by_series=True)
+    plan = query.plan_by_series(series, _unread_consolidator(needs))
     starts, intervals, statistics = query.statistics(plan, span, budget)
     # Where all lengths are one number in memory they are those of the finest tier; see `rows.Index`.
     coarse = intervals.strides != (0,) and bool((intervals > finest_ns).any())
@@ -163,6 +163,8 @@ def needs_for(schema: Schema, column: Column, func: str) -> Needs:
         choices = _COUNTER_NEEDS.get(func, (("last",),))
     else:
         choices = _GAUGE_NEEDS.get(func, (("last",), ("sum",)))
+    if len(choices) == 1 or len(schema.tiers) == 1:
+        return choices[0]
     return max(choices, key=lambda needs: (depth_of(schema, needs), -choices.index(needs)))
 
 
