@@ -209,7 +209,7 @@ class Sampled:
         absent = np.isnan(self.values)
         self._whole = bool(len(stamps_ms)) and not np.count_nonzero(absent)
         self._there: Any = None if self._whole else ~absent
-        self._real: Any = None if self._whole else self._there.any(axis=1)  # None: all series have a sample
+        self._real: Any = None if self._whole else ~absent.all(axis=1)  # None: all series have a sample
         self._dense: Any = None  # which series have all; None: not looked at
 
     @property
