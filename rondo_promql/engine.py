@@ -54,7 +54,7 @@ def evaluate(
     budget = budget or QueryBudget()
     n_steps = (end_ms - start_ms) // step_ms + 1
     budget.make(n_steps)
-    times = start_ms + step_ms * np.arange(n_steps, dtype=np.int64)
+    times = np.arange(start_ms, start_ms + n_steps * step_ms, step_ms, dtype=np.int64)
     context = Context(times, step_ms, start_ms, end_ms, source, lookback_ms, default_step_ms, budget, Annotations())
     return _noted(_guarded(plan, context, instant=False), context)
 

@@ -59,7 +59,7 @@ def vector_result(vector: Vector, at_ms: int) -> Result:
 def matrix_result(vector: Vector, times: Times) -> Result:
     """Make the result of a range query: series sorted by labels, each with the steps at which it has a value."""
     order = sorted(range(len(vector.labels)), key=vector.labels.__getitem__)
-    whole = np.asarray(vector.present.all(axis=1)).tolist()
+    whole = [True] * len(order) if vector.is_whole() else np.asarray(vector.present.all(axis=1)).tolist()
     series: list[tuple[dict[str, str], Times, Values]] = []
     for row in order:
         values: Values = vector.histograms.get(row, vector.values[row])

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BIRTH = "birth"
 _TRIES = 8
+_PLANNED_SERIES, _PLANS_KEPT = 8, 256  # of a plan that is remembered, and such plans
 
 
 @attrs.frozen(eq=False)
@@ -62,6 +63,7 @@ class SchemaQuery:
         self.readers = [SlabReader(slab, is_live) for slab in slabs]
         self._intervals_ns = [tier.interval_ns for tier in schema.tiers]
         self._stitches: dict[int, _Stitch] = {}
+        self._plans: dict[tuple[object, ...], Plan] = {}
 
     def forget(self) -> None:
         """Release what was remembered of the slabs."""
@@ -92,6 +94,21 @@ class SchemaQuery:
         plain = plain and not (self.schema.peaks and {"min", "max"} & set(needs))
         picked = picker([each.column for each in series])
         return Plan(tuple(series), picked, tier, consolidator, needs, plain, by_series)
+
+    def plan_by_series(self, series: Sequence[Series], consolidator: Consolidator) -> Plan:
+        """Fix what to read of these series of all tiers, each one's side by side; what is read of few is remembered.
+
+        Args: `consolidator`: one that is told by what it needs. Raises: as `plan`.
+        """
+        if len(series) > _PLANNED_SERIES:
+            return self.plan(series, None, consolidator, by_series=True)
+        key = consolidator.needs, *[each.column for each in series]
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= _PLANS_KEPT:
+                self._plans.clear()
+            plan = self._plans[key] = self.plan(series, None, consolidator, by_series=True)
+        return plan
 
     def _keeps(self, tier: int, needs: Sequence[str]) -> bool:
         return _keeps(self.schema, tier, needs)
@@ -130,9 +147,8 @@ class SchemaQuery:
         if rows is not None:
             return rows
         if plan.plain:
-            table = self._one_tier(plan, span, 0)
-            names = (name for name in (*plan.needs, "last") if name != COVERAGE)
-            return table.timestamps_ns, table.interval_ns, dict.fromkeys(names, table.values)
+            stamps, intervals, values = self._samples(plan, span)
+            return stamps, intervals, {name: values for name in (*plan.needs, "last") if name != COVERAGE}
         index = self.readers[0].index()
         return self._part(plan, 0, index, self._within(0, index, index.whole, span))[:3]
 
@@ -165,20 +181,26 @@ class SchemaQuery:
 
     # -- one tier
 
-    def _one_tier(self, plan: Plan, span: Range, tier: int) -> Table:
-        reader = self.readers[tier]
+    def _samples(self, plan: Plan, span: Range) -> tuple[Any, Any, Any]:
+        """Read the samples of the finest tier: timestamps, intervals, and values [rows, series]."""
+        reader, interval_ns = self.readers[0], self._intervals_ns[0]
         index = reader.index()
-        interval_ns = self._intervals_ns[tier]
         keep = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
+        copied, good = reader.copy(index, keep, plan.picked, ("last",), by_series=plan.by_series)
+        stamps, intervals = index.stamps, index.intervals
+        if keep is not index.whole:
+            stamps, intervals = stamps[keep], intervals[keep]
+        if good is not None:
+            stamps, intervals = stamps[good], intervals[good]
+        return stamps, intervals, copied["last"]
+
+    def _one_tier(self, plan: Plan, span: Range, tier: int) -> Table:
         if plan.plain and not tier:
-            copied, good = reader.copy(index, keep, plan.picked, ("last",), by_series=plan.by_series)
-            stamps, intervals = index.stamps, index.intervals
-            if keep is not index.whole:
-                stamps, intervals = stamps[keep], intervals[keep]
-            if good is not None:
-                stamps, intervals = stamps[good], intervals[good]
-            values, finest_ns = copied["last"], self._intervals_ns[0]
+            stamps, intervals, values = self._samples(plan, span)
+            finest_ns = self._intervals_ns[0]
             return Table(plan.series, plan.consolidator.name, stamps, intervals, values, None, None, finest_ns)
+        index, interval_ns = self.readers[tier].index(), self._intervals_ns[tier]
+        keep = index.between(span.start_ns // interval_ns, (span.end_ns - 1) // interval_ns)
         stamps, intervals, statistics, _ = self._part(plan, tier, index, keep)
         return self._table(plan, stamps, intervals, statistics)
 

@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 Selected = tuple[Any, ...]
 
 
+_NONE_ENDED = Lives.unknown()
+
+
 class ReadHint(Protocol):
     """What will read the samples; what a source does not know it may leave."""
 
@@ -86,7 +89,8 @@ class StoreSource(Closeable):
             chosen = view.names.choose(choice, self._winning)
         else:
             choice, chosen = view.names.choose_again(matchers, func)
-        lives = lives_of(view, None if self._clock is None else self._clock(), span_ms)
+        now_ns = None if self._clock is None else self._clock()
+        lives = lives_of(view, now_ns, span_ms, chosen[0].series.schema if chosen else "")
         buckets = list[BucketTotals]()
         notes = ReadNotes.of(hint, func, span_ms)
         blocks = bool(getattr(hint, "takes_blocks", False))
@@ -149,15 +153,19 @@ def metadata_of(several: Iterable[SourceNames]) -> dict[str, tuple[str, str, str
     return found
 
 
-def lives_of(view: View, now_ns: int | None, span_ms: Bounds) -> Lives:
+def lives_of(view: View, now_ns: int | None, span_ms: Bounds, read: str = "") -> Lives:
     """Find when the lives that a store recorded ended, as far as that matters to a span of time.
 
     Whether a process writes the store is not asked where the span is over and ends before the newest sample.
+    Args: `read`: a schema that is read anyway, whose newest sample may tell that alone.
     """
-    newest_ns = view.newest_ns()
+    is_over = now_ns is not None and _is_over(view, span_ms[1], now_ns) and _has_after(view, span_ms[1], read)
+    newest_ns = 0 if is_over else view.newest_ns()
     runs = view.runs()
     before = _newest_before(view, [run.opened_ns for run in runs[1:]]) if len(runs) > 1 else []
-    if now_ns is not None and span_ms[1] < newest_ns // NS_PER_MS and _is_over(view, span_ms[1], now_ns):
+    if is_over and not before:
+        return _NONE_ENDED
+    if is_over:
         return Lives(np.array([stale_ms(each) for each in before], np.int64), FOR_EVER_NS)
     closed_ns = view.closed_ns(now_ns)
     newest = {*before, *([newest_ns] if closed_ns == FOR_EVER_NS and newest_ns else ())}
@@ -177,8 +185,14 @@ def _newest_before(view: View, opened_ns: Sequence[int]) -> list[int]:
 
 def _is_over(view: View, end_ms: int, now_ns: int) -> bool:
     """Say whether every bucket of every tier that has the instant, or one before it, is over."""
-    longest_ns = max(schema.tiers[-1].interval_ns for schema in view.meta.schemas)
-    return (end_ms + 1) * NS_PER_MS + 2 * longest_ns <= now_ns
+    return (end_ms + 1) * NS_PER_MS + 2 * view.longest_ns <= now_ns
+
+
+def _has_after(view: View, end_ms: int, first: str) -> bool:
+    """Say whether some schema has a sample after an instant; one, if any, is looked at before the others."""
+    if first and view.schema_query(first).newest_ns() // NS_PER_MS > end_ms:
+        return True
+    return view.newest_ns() // NS_PER_MS > end_ms
 
 
 def sampled_ms(store: StoreRows, chosen: Iterable[Chosen]) -> tuple[int, int] | None:
@@ -254,14 +268,15 @@ def _read_samples(
     values = samples_of(schema.kind, column, needs, func, rows)
     zeroes = zeroes_ms(series, rows, ~np.isnan(values), span_ms) if column.cumulative else None
     within = rows.between(*span_ms)
-    kept = rows.rows(within)
+    weights = None
     if rows.coarse:
         notes.coarse |= rows.coarse_ns(span_ms)
+        weights = weights_of(schema.kind, func, rows.rows(within))
     oldest_ns = int(rows.starts_ns[0]) if len(rows.starts_ns) else FOR_EVER_NS
     if oldest_ns > notes.asked_ns:
         notes.look_at_begin(schema, series, oldest_ns, store.newest_ns(schema.name))
-    sampled = Sampled(kept.stamps_ms, values[within], weights_of(schema.kind, func, kept))
-    del rows, kept, values  # what was read is not held beside both of its copies
+    sampled = Sampled(rows.stamps_ms[within], values[within], weights)
+    del rows, values, weights  # what was read is not held beside both of its copies
     if zeroes is not None:
         sampled.add_zeroes(zeroes)
     sampled.end_lives(store.lives.within(span_ms))

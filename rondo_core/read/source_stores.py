@@ -121,7 +121,7 @@ class StoresSource(Closeable):
             if isinstance(store, DeadStore):
                 rows: DeadRows | OpenRows = DeadRows(store, self._budget)
             else:
-                rows = OpenRows(store, lives_of(store, now_ns, span), self._budget)
+                rows = OpenRows(store, lives_of(store, now_ns, span, chosen[0].series.schema), self._budget)
             found.extend(read_chosen(rows, chosen, choice, notes, buckets))
 
         self._each(read)

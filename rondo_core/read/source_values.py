@@ -58,6 +58,8 @@ class Lives:
 
     def within(self, span_ms: Bounds) -> NDArray[np.int64]:
         """Give the ends that lie in a span, both of its ends included."""
+        if not len(self.stale_ms):
+            return self.stale_ms
         return self.stale_ms[slice(*self.stale_ms.searchsorted((span_ms[0], span_ms[1] + 1)).tolist())]
 
 
@@ -132,7 +134,7 @@ def read_rows(
     finest_ns = query.schema.tiers[0].interval_ns
     first, last = span_ms
     span = Range(max(0, first * NS_PER_MS - finest_ns), (last + 1) * NS_PER_MS + finest_ns)
-    plan = query.plan(series, None, _unread_consolidator(needs), by_series=True)
+    plan = query.plan_by_series(series, _unread_consolidator(needs))
     starts, intervals, statistics = query.statistics(plan, span, budget)
     # Where all lengths are one number in memory they are those of the finest tier; see `rows.Index`.
     coarse = intervals.strides != (0,) and bool((intervals > finest_ns).any())
@@ -161,6 +163,8 @@ def needs_for(schema: Schema, column: Column, func: str) -> Needs:
         choices = _COUNTER_NEEDS.get(func, (("last",),))
     else:
         choices = _GAUGE_NEEDS.get(func, (("last",), ("sum",)))
+    if len(choices) == 1 or len(schema.tiers) == 1:
+        return choices[0]
     return max(choices, key=lambda needs: (depth_of(schema, needs), -choices.index(needs)))
 
 
@@ -189,11 +193,11 @@ def weights_of(kind: Kind, func: str, rows: StitchedRows) -> NDArray[np.float64]
 class Sampled:
     """Samples of several series over the same instants.
 
-    Attributes: `stamps_ms`, int64 [instants]; `values`, float64 [series, instants]; `there`, bool, likewise;
-    `weights`, float64, likewise, or None.
+    Attributes: `stamps_ms`, int64 [instants]; `values`, float64 [series, instants]; `weights`, float64, likewise, or
+    None.
     """
 
-    __slots__ = ("_dense", "_real", "stamps_ms", "there", "values", "weights")
+    __slots__ = ("_dense", "_real", "_there", "_whole", "stamps_ms", "values", "weights")
 
     def __init__(
         self, stamps_ms: NDArray[np.int64], values: NDArray[np.float64], weights: NDArray[np.float64] | None = None
@@ -202,9 +206,18 @@ class Sampled:
         self.stamps_ms = stamps_ms
         self.values = values.T if values.strides[0] == values.itemsize else np.ascontiguousarray(values.T)
         self.weights = None if weights is None else np.ascontiguousarray(weights.T)
-        self.there: Any = ~np.isnan(self.values)
-        self._dense: Any = self.there.all(axis=1)
-        self._real: Any = self._dense if len(stamps_ms) and self._dense.all() else self.there.any(axis=1)
+        absent = np.isnan(self.values)
+        self._whole = bool(len(stamps_ms)) and not np.count_nonzero(absent)
+        self._there: Any = None if self._whole else ~absent
+        self._real: Any = None if self._whole else ~absent.all(axis=1)  # None: all series have a sample
+        self._dense: Any = None  # which series have all; None: not looked at
+
+    @property
+    def there(self) -> Any:
+        """Whether there is a sample: bool [series, instants], which may be written to."""
+        if self._there is None:
+            self._there = ~np.isnan(self.values)
+        return self._there
 
     def add_zeroes(self, zeroes_ms: NDArray[np.int64]) -> None:
         """Let each series have a sample of 0 where its total was; negative: it has none."""
@@ -214,14 +227,15 @@ class Sampled:
             zeroes = zeroes_ms[has]
             self._widen(zeroes[:1] if (zeroes == zeroes[0]).all() else np.unique(zeroes))
             at = self.stamps_ms.searchsorted(zeroes_ms[has])
-            free = ~self.there[has, at]
+            there = self.there
+            free = ~there[has, at]
             if self.values is given:
                 self.values = given.copy()
             self.values[has[free], at[free]] = 0.0
-            self.there[has[free], at[free]] = True
-            self._real = self._real.copy()
-            self._real[has] = True
-            self._dense = self.there.all(axis=1)
+            there[has[free], at[free]] = True
+            if self._real is not None:
+                self._real[has] = True
+            self._look_again()
 
     def end_lives(self, stale_ms: NDArray[np.int64]) -> None:
         """Let the series end where a life did; another's sample may follow."""
@@ -231,7 +245,12 @@ class Sampled:
             at = self.stamps_ms.searchsorted(new)
             self.values.view(np.uint64)[:, at] = STALE_BITS  # widened, it is a copy
             self.there[:, at] = True
-            self._dense = self.there.all(axis=1)
+            self._look_again()
+
+    def _look_again(self) -> None:
+        """See whether samples that came in have made it whole, or what they left free not."""
+        self._whole = np.count_nonzero(self.there) == self.there.size
+        self._dense = None
 
     def _widen(self, stamps_ms: NDArray[np.int64]) -> None:
         """Make room for further instants, with no sample in them."""
@@ -239,7 +258,8 @@ class Sampled:
             place = int(self.stamps_ms.searchsorted(stamps_ms[0]))
             if place < len(self.stamps_ms) and self.stamps_ms[place] == stamps_ms[0]:
                 return
-            self.values, self.there = _inserted(self.values, place, np.nan), _inserted(self.there, place, False)
+            self._there = _inserted(self.there, place, False)
+            self.values = _inserted(self.values, place, np.nan)
             self.weights = None if self.weights is None else _inserted(self.weights, place, 1.0)
             self.stamps_ms = _inserted(self.stamps_ms, place, stamps_ms[0])
             return
@@ -254,22 +274,27 @@ class Sampled:
             weights = np.ones(shape)
             weights[:, at] = self.weights
             self.weights = weights
-        self.stamps_ms, self.values, self.there = whole, values, there
+        self.stamps_ms, self.values, self._there = whole, values, there
 
     def block(self) -> tuple[Any, ...] | None:
         """Give timestamps, values and weights, if any, of all series, [series, instants]; None: some have no sample."""
-        if not (len(self.stamps_ms) and self._dense.all()):
+        if not self._whole:
             return None
         found = self.stamps_ms, self.values
         return found if self.weights is None else (*found, self.weights)
 
+    def _has_all(self, index: int) -> bool:
+        if self._dense is None:
+            self._dense = self.there.all(axis=1)
+        return bool(self._dense[index])
+
     def of(self, index: int) -> tuple[Any, ...] | None:
         """Give one series' timestamps, values and, where there are any, weights; None: it has no sample."""
-        if not self._real[index]:
+        if self._real is not None and not self._real[index]:
             return None
         stamps, values = self.stamps_ms, self.values[index]
         weights = None if self.weights is None else self.weights[index]
-        if not self._dense[index]:
+        if not self._whole and not self._has_all(index):
             keep = self.there[index]
             stamps, values = stamps[keep], values[keep]
             weights = None if weights is None else weights[keep]

@@ -48,6 +48,7 @@ class View:
             schema.name: SchemaQuery(schema, slabs[schema.name], lambda: self.writer_pid() is not None)
             for schema in meta.schemas
         }
+        self.longest_ns = max((schema.tiers[-1].interval_ns for schema in meta.schemas), default=0)
         self._consolidators: Consolidators | None = None
         self._index = SeriesIndex(registry)
         self._prepared: dict[Any, PreparedQuery] = {}

@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import IO, NamedTuple, Self
 
 from rondo_core import faults
+from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import CorruptStoreError, OpenFilesError, StoreError, StoreNotFoundError
 
 BLOCK = 1 << 20
 _NO_FSYNC = frozenset({errno.EBADF, errno.EINVAL, errno.EOPNOTSUPP})  # of a directory, by its file system or O_PATH
 NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
+_SETTLED_NS = NS_PER_S  # a file's times move by ticks of a clock: two writes within one are not told apart
 UNFINISHED = ".unfinished"  # what the name of a file or directory that is being made ends with
 _ZEROES = bytes(BLOCK)
 StrPath = str | os.PathLike[str]
@@ -180,6 +182,23 @@ def identity_at(path: StrPath) -> tuple[int, int] | None:
             return identity(os.stat(path.name, dir_fd=path.folder.descriptor, follow_symlinks=False))
         return identity(Path(path).lstat())
     return None
+
+
+def file_version(path: StrPath) -> tuple[int, ...]:
+    """Give what changes with a write to a file of this name: its times, its size, and which it is; empty: not known."""
+    try:
+        if isinstance(path, FolderFile):
+            found = os.stat(path.name, dir_fd=path.folder.descriptor, follow_symlinks=False)
+        else:
+            found = os.lstat(path)
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_dev, found.st_ino
+
+
+def is_settled(version: tuple[int, ...]) -> bool:
+    """Say whether a version is known, and old enough that a write from now on makes another."""
+    return bool(version) and max(version[:2]) < wall_ns() - _SETTLED_NS
 
 
 def open_file(path: StrPath, flags: int = os.O_RDONLY) -> int:

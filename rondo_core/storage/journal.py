@@ -16,7 +16,18 @@ from typing import NamedTuple
 from rondo_core import faults
 from rondo_core.errors import CapacityError, CorruptStoreError, FormatVersionError, RondoError, StoreError
 from rondo_core.model import layout
-from rondo_core.storage.files import BLOCK, StrPath, identity, identity_at, open_file, open_known, read_used, used_from
+from rondo_core.storage.files import (
+    BLOCK,
+    StrPath,
+    file_version,
+    identity,
+    identity_at,
+    is_settled,
+    open_file,
+    open_known,
+    read_used,
+    used_from,
+)
 from rondo_core.storage.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER
@@ -152,6 +163,7 @@ class Journal:
         self.path, self.writable = path, writable
         self._descriptor = -1
         self._synced = 0
+        self._version: tuple[int, ...] = ()  # of the file at the last look, where a later write makes another
         descriptor, found = open_known(path, os.O_RDWR if writable else os.O_RDONLY)
         self.size_bytes, self._identity = found.st_size, identity(found)
         try:
@@ -223,20 +235,24 @@ class Journal:
 
     def read_more(self) -> list[bytes]:
         """Give the records that another process has added since the last look."""
+        version = file_version(self.path)
+        if version and version == self._version:
+            return []  # as at almost every look
         try:
             descriptor = open_file(self.path)
         except (OSError, RondoError):
             return []
         try:
-            if not any(os.pread(descriptor, _RECORD.size, self.offset)):
-                return []  # as at almost every look: no record has a head of zeroes
-            data = read_used(descriptor, self.offset)
+            # No record has a head of zeroes.
+            is_new = any(os.pread(descriptor, _RECORD.size, self.offset))
+            data = read_used(descriptor, self.offset) if is_new else b""
         except OSError:
             return []
         finally:
             os.close(descriptor)
         payloads, end, self.crc = parse(data, 0, self.crc)
         self.offset += end
+        self._version = version if is_settled(version) else ()
         return payloads
 
     def sync(self) -> None:

@@ -19,16 +19,22 @@ from typing import Any, NamedTuple
 import msgpack
 
 from rondo_core import faults
-from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import CorruptStoreError, FormatVersionError
 from rondo_core.model import layout
-from rondo_core.storage.files import FolderFile, StrPath, open_file, read_bytes, replace_file
+from rondo_core.storage.files import (
+    FolderFile,
+    StrPath,
+    file_version,
+    is_settled,
+    open_file,
+    read_bytes,
+    replace_file,
+)
 from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
 _RECORD, _UNUSED = layout.JOURNAL_RECORD, bytes(layout.RUN_BYTES)
 MAX_ENDED_BYTES, _MAX_WRITER_BYTES = 160, 100
 _NUMBER_AT = _RECORD.size + 1 + len(b"\xa6number")  # in a record whose map has fewer than sixteen keys
-_SETTLED_NS = NS_PER_S  # a file's times move by ticks of a clock: two writes within one are not told apart
 _INTEGERS = {0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8}  # msgpack's, and the bytes that follow; others are the byte itself
 
 
@@ -184,20 +190,13 @@ class RunsFile:
     def runs(self) -> tuple[Run, ...]:
         """Give the runs on record, oldest first. Raises: as `read_runs`."""
         before, known = self._known
-        version = self._version()
+        version = file_version(self._path)
         if version and version == before:
             return known
         runs = tuple(read_runs(self._path))
-        if version and max(version[:2]) < wall_ns() - _SETTLED_NS:
+        if is_settled(version):
             self._known = version, runs
         return runs
-
-    def _version(self) -> tuple[int, ...]:
-        try:
-            found = os.stat(self._path.name, dir_fd=self._path.folder.descriptor, follow_symlinks=False)
-        except OSError:
-            return ()
-        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_dev, found.st_ino
 
 
 def newest_run(path: StrPath) -> Run | None:

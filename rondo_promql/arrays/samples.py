@@ -84,7 +84,7 @@ def _read_block(labels: Any, timestamps: Any, values: Any, weights: Any) -> Samp
 
 def _check(stamps: Times, rows: list[tuple[Labels, Floats, Any]]) -> None:
     """Refuse what a source must not give: windows of it would be wrong in silence."""
-    what = "" if (stamps[1:] >= stamps[:-1]).all() else "timestamps that fall; the source must sort them"
+    what = "timestamps that fall; the source must sort them" if np.count_nonzero(stamps[1:] < stamps[:-1]) else ""
     for labels, values, weights in rows:
         if len(values) != len(stamps) or (weights is not None and len(weights) != len(stamps)):
             what = f"{len(stamps)} timestamps with {len(values)} values; the source must give as many, of weights too"

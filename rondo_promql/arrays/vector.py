@@ -35,6 +35,10 @@ class Vector:
     histograms: dict[int, Histograms] = field(default_factory=dict)
     ordered: bool = False
 
+    def is_whole(self) -> bool:
+        """Say whether each series has a value at every step, of which there are some."""
+        return 0 < self.present.size == np.count_nonzero(self.present)
+
     def rows(self, index: Sequence[int] | NDArray[np.int64]) -> Vector:
         """Give the rows at an index, in its order."""
         places = [int(each) for each in index]

@@ -45,9 +45,9 @@ class Context:
     annotations: Annotations
 
     def moments(self, moment: Moment) -> Times:
-        """Give the times that a selector with `@` and offset looks at: int64 ms [steps]."""
+        """Give the times that a selector with `@` and offset looks at: int64 ms [steps], which nobody may write to."""
         if moment.at is None:
-            return self.times - moment.offset_ms
+            return self.times - moment.offset_ms if moment.offset_ms else self.times
         at = {"start": self.start_ms, "end": self.end_ms}.get(str(moment.at), moment.at)
         return np.full(len(self.times), int(at) - moment.offset_ms, dtype=np.int64)
 

@@ -82,11 +82,11 @@ def _sampled_at(block: SampleBlock, moments: Times) -> Vector | None:
     first = int(block.timestamps.searchsorted(moments[0]))
     held = slice(first, first + len(moments))
     stamps = block.timestamps[held]
-    if len(stamps) != len(moments) or not (stamps == moments).all():
+    if len(stamps) != len(moments) or np.count_nonzero(stamps != moments):
         return None
     values = block.values[:, held]
     marks = np.isnan(values)
-    return Vector(block.labels, values, ~(is_stale(values) if marks.any() else marks))
+    return Vector(block.labels, values, ~(is_stale(values) if np.count_nonzero(marks) else marks))
 
 
 def join_rows(parts: list[Vector], n_steps: int) -> Vector:
@@ -107,5 +107,7 @@ def join_rows(parts: list[Vector], n_steps: int) -> Vector:
 
 
 def _living(vector: Vector) -> Vector:
+    if vector.is_whole():
+        return vector
     living = vector.present.any(axis=1)
     return vector if living.all() else vector.rows(np.flatnonzero(living))

@@ -11,6 +11,8 @@ from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.model.prometheus import STALE_BITS
 from rondo_core.read import RememberedReads, StoreSource, open_source
+from rondo_core.storage import files as files_module
+from rondo_core.storage import journal as journal_module
 from rondo_core.storage import runs as runs_module
 from rondo_core.storage.runs import put_run, read_runs
 from rondo_promql import evaluate, evaluate_instant
@@ -412,7 +414,7 @@ def test_runs_are_decoded_once_and_the_next_run_is_seen(path, monkeypatch):
     with StoreReader(path) as reader:
         assert [len(reader.runs()) for _ in range(3)] == [1, 1, 1]
         assert len(decoded) == 3
-        monkeypatch.setattr(runs_module, "wall_ns", lambda: wall_ns() + 60 * S)
+        monkeypatch.setattr(files_module, "wall_ns", lambda: wall_ns() + 60 * S)
         assert [len(reader.runs()) for _ in range(3)] == [1, 1, 1]
         assert len(decoded) == 4
         before = (path / "runs").stat()
@@ -422,3 +424,37 @@ def test_runs_are_decoded_once_and_the_next_run_is_seen(path, monkeypatch):
         Store(path, writer="second").close()
         assert [run.writer for run in reader.runs()] == ["first", "second"]
         assert reader.is_outdated()
+
+
+def test_the_registry_is_opened_again_only_where_its_file_has_changed(path, monkeypatch):
+    """A reader that is asked again and again: a series that is declared meanwhile is seen, also where the file's time
+    was put back; and of a file that was written a moment ago nothing is taken for known.
+    """
+    opened = []
+    monkeypatch.setattr(
+        journal_module, "open_file", lambda place: opened.append(place) or files_module.open_file(place)
+    )
+    with Store(path, writer="first") as store, StoreReader(path) as reader:
+
+        def looked(times):
+            del opened[:]
+            for _ in range(times):
+                reader.refresh()
+            return len(opened), len(reader.registry)
+
+        n_own = len(reader.registry)
+        assert looked(3) == (3, n_own)
+        monkeypatch.setattr(files_module, "wall_ns", lambda: wall_ns() + 60 * S)
+        assert looked(3) == (1, n_own)
+        before = (path / "series").stat()
+        store.gauge("g")
+        os.utime(path / "series", ns=(before.st_atime_ns, before.st_mtime_ns))
+        assert looked(2) == (1, n_own + 1)
+        replaced = (path / "series").read_bytes()
+        (path / "series").replace(path / "aside")
+        assert looked(1) == (1, n_own + 1)  # there is none now
+        (path / "series").write_bytes(replaced)
+        assert looked(2) == (1, n_own + 1)
+        (path / "aside").replace(path / "series")
+        store.gauge("g", i=1)
+        assert looked(2) == (1, n_own + 2)
