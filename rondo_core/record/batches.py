@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from operator import index as integer
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import UsageError
@@ -98,7 +97,7 @@ class GaugeBatch(HandleBatch):
             if not self._set_compiled(values, now_ns):
                 self._set_slow(values, now_ns)
             return
-        if self._width or (now_ns is not None and type(now_ns) is not int):
+        if self._width:
             self._set_slow(values, now_ns)
             return
         current = self._current
@@ -126,7 +125,7 @@ class GaugeBatch(HandleBatch):
         except struct.error:  # too many or too few, of a list that changes meanwhile, or no number
             self._set_slow(values, now_ns)
         except Exception:
-            if self._set_slow(values, now_ns) and (kind is list or kind is tuple):
+            if self._set_slow(values, now_ns) and (kind is list or kind is tuple) and type(now) is int:
                 raise  # a signal's handler did, and not the values or the instant, which are taken
         else:
             self._set_slow(values, now_ns)
@@ -140,7 +139,7 @@ class GaugeBatch(HandleBatch):
             if now_ns is None:
                 now = time.time_ns() if current.system_clock else current.read()
             if now_ns is not None:
-                now = now_ns if type(now_ns) is int else integer(now_ns)
+                now = now_ns
             count = self._count
             if one_by_one:
                 source = self._scratch
@@ -202,7 +201,7 @@ class CounterBatch(HandleBatch):
             if now_ns is None:
                 now = time.time_ns() if current.system_clock else current.read()
             if now_ns is not None:
-                now = now_ns if type(now_ns) is int else integer(now_ns)
+                now = now_ns
             count = self._count
             if one_by_one:
                 source = self._scratch

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from operator import index as integer
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.record import timing
-from rondo_core.record.admission import real
 
 if TYPE_CHECKING:
     import cython
@@ -50,9 +48,7 @@ class Gauge(Handle):
             now: cython.longlong = time.time_ns() if current.system_clock else current.read()
         try:
             if now_ns is not None:
-                now = now_ns if type(now_ns) is int else integer(now_ns)
-            if type(value) is not float and type(value) is not int:
-                real(value)
+                now = now_ns
             number: cython.double = value
             if now < current.until_ns and now >= current.since_ns:
                 current.row[self._column] = number
@@ -69,8 +65,6 @@ class Gauge(Handle):
         """
         current = self._current
         try:
-            if cython.compiled and type(amount) is not float and type(amount) is not int:
-                real(amount)
             number: cython.double = amount
             now: cython.longlong = time.time_ns() if current.system_clock else current.read()
             if (
@@ -140,9 +134,7 @@ class PeakGauge(Gauge):
             now: cython.longlong = time.time_ns() if current.system_clock else current.read()
         try:
             if now_ns is not None:
-                now = now_ns if type(now_ns) is int else integer(now_ns)
-            if type(value) is not float and type(value) is not int:
-                real(value)
+                now = now_ns
             number: cython.double = value
             if now < current.until_ns and now >= current.since_ns:
                 row = current.row
@@ -165,8 +157,6 @@ class PeakGauge(Gauge):
         """Change the value by a finite `amount`, now; see `Gauge.inc`."""
         current = self._current
         try:
-            if cython.compiled and type(amount) is not float and type(amount) is not int:
-                real(amount)
             number: cython.double = amount
             now: cython.longlong = time.time_ns() if current.system_clock else current.read()
             if (

@@ -13,12 +13,10 @@ row that is left meanwhile is released, so that the store fails and the record t
 from __future__ import annotations
 
 from array import array
-from operator import index as integer
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from rondo_core.errors import UsageError
 from rondo_core.record import timing, wrapping
-from rondo_core.record.admission import real
 
 if TYPE_CHECKING:
     import cython  # the compiler's own name; where the file is not compiled, the package is not looked for
@@ -171,9 +169,7 @@ class Counter(Handle):
             now: cython.longlong = time.time_ns() if current.system_clock else current.read()
         try:
             if now_ns is not None:
-                now = now_ns if type(now_ns) is int else integer(now_ns)
-            if cython.compiled and type(amount) is not float and type(amount) is not int:
-                real(amount)
+                now = now_ns
             number: cython.double = amount
             # True of Python's own numbers only: a sum with numpy's may be of fewer digits, and some of them warn of
             # 1e270, which a float32 has not; no finite total becomes infinite.
@@ -213,9 +209,7 @@ class Summary(Handle):
             now = time.time_ns() if current.system_clock else current.read()
         try:
             if now_ns is not None:
-                now = now_ns if type(now_ns) is int else integer(now_ns)
-            if cython.compiled and type(value) is not float and type(value) is not int:
-                real(value)
+                now = now_ns
             number = value
             if (
                 (((number >= 0.0) is True and number < 1e270) or ((number < 0.0) is True and number > -1e270))
@@ -255,7 +249,7 @@ class Summary(Handle):
             now = time.time_ns() if current.system_clock else current.read()
         try:
             if now_ns is not None:
-                now = now_ns if type(now_ns) is int else integer(now_ns)
+                now = now_ns
             if (
                 not number >> 30  # a whole number, not negative; what is none has no such shift, and 0 no mean
                 and ((mean := (summed := total) / (many := number)) >= (least := lowest)) is True  # see `Counter.inc`
@@ -364,8 +358,6 @@ class SketchedSummary(Summary):
         version = self._version
         place = -1
         try:
-            if cython.compiled and type(value) is not float and type(value) is not int:
-                real(value)
             number = value
             plain = (number > 0.0) is True and number < 1e270  # see `Counter.inc`
             if not plain and (number == 0.0) is True:
@@ -381,7 +373,7 @@ class SketchedSummary(Summary):
             now = time.time_ns() if current.system_clock else current.read()
         try:
             if now_ns is not None:
-                now = now_ns if type(now_ns) is int else integer(now_ns)
+                now = now_ns
             if (
                 now < current.until_ns
                 and now >= current.since_ns

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rondo_job import Life
@@ -181,6 +182,7 @@ while True:
 def test_kills_of_recorder_and_job_leave_all_but_the_last_tick(lives):
     """At any moment, whoever is killed: the facts, the series up to the last tick, the tail and the table are whole."""
     chance = random.Random(int(os.environ.get("RONDO_RUN_SEED", "1")))
+    ticks = np.zeros(2, int)
     for turn in range(KILLS):
         who = chance.choice(("recorder", "job", "both"))
         job = lives.start("-q", "--every", "50ms", "--name", f"turn{turn}", "--", sys.executable, "-c", SECONDS)
@@ -201,10 +203,12 @@ def test_kills_of_recorder_and_job_leave_all_but_the_last_tick(lives):
         out, _ = job.communicate(timeout=60)
         end = wait_for_end(life)
         assert end.signal in {signal.SIGKILL, None}
-        check_whole(life, out, end)
+        ticks += check_whole(life, out, end)
+    print(f"{KILLS} kills: {ticks[0]} ticks, and {ticks[1]} that the machine was too busy for")
 
 
 def check_whole(life, out, end):
+    """Give how many ticks there are, and how many the machine was too busy for, from the first to the last."""
     from rondo_core.maintain.check import check_store
 
     assert [finding for finding in check_store(life.path) if finding.severity == "damage"] == []
@@ -218,9 +222,10 @@ def check_whole(life, out, end):
         times = found.timestamps_ns
     recorder_died = life.run.ended == ""
     if recorder_died and not len(times):  # the last tick, which may be lost, was its first
-        return
+        return np.zeros(2, int)
     first, last = int(times[0]), int(times[-1])
     missing = (last - first) // 50_000_000 + 1 - len(times)
     assert last >= life.start.started_ns - 10**9
-    assert missing <= len(times)  # a tick that the machine was too busy for is absent; none is invented
+    assert missing >= 0
     assert recorder_died or last >= end.ended_ns - 2 * 10**9
+    return np.array([len(times), missing])
