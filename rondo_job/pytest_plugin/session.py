@@ -6,7 +6,10 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Generator, Iterable
+from heapq import nlargest
+from json.encoder import encode_basestring_ascii
+from operator import add, sub
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +18,7 @@ import pytest
 from rondo_core.errors import UsageError
 from rondo_job.pytest_plugin.conditions import Condition, duration_text, read_condition, size_text
 from rondo_job.pytest_plugin.recording import TestRecording
-from rondo_job.pytest_plugin.table import SUFFIX, Test, read_tests
+from rondo_job.pytest_plugin.table import SUFFIX, RecordedTests, Test
 
 _NAME_WIDTH = 70
 _MUCH_BYTES = 16 << 20  # less than that takes no worker down
@@ -59,7 +62,7 @@ class Session:
     def pytest_sessionfinish(self, session: Any) -> Generator[None, Any, None]:
         """Fail the session where a test met a condition, once all workers are through."""
         yield
-        tests, _ = self.tests() if self._conditions else ([], 0)
+        tests = self.tests() if self._conditions else ()
         for condition in self._conditions:
             found = [(condition, test, met) for test in tests if (met := condition.met_by(test)) is not None]
             self._broken += found
@@ -68,48 +71,56 @@ class Session:
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         """Show the dearest tests, and write report.json."""
-        tests, left_out = self.tests()
+        tests = self.tests()
         if not tests:
             return
         crashed = find_crashed(tests)
-        (self.directory / "report.json").write_text(json.dumps(as_plain(tests, crashed)))
+        (self.directory / "report.json").write_text(report_text(tests, crashed))
         terminalreporter.section("rondo: what tests took")
-        for line in self._lines(tests, crashed, left_out):
+        for line in self._lines(tests, crashed):
             terminalreporter.write_line(line)
 
-    def tests(self) -> tuple[list[Test], int]:
-        """Read the tables of all processes: their tests, and how many more had no room."""
-        tests, left_out = [], 0
-        for path in sorted(self.directory.glob("*" + SUFFIX)):
-            found, without = read_tests(path)
-            tests += found
-            left_out += without
-        return tests, left_out
+    def tests(self) -> RecordedTests:
+        """Read the tables of all processes."""
+        return RecordedTests(sorted(self.directory.glob("*" + SUFFIX)))
 
-    def _lines(self, tests: list[Test], crashed: list[CrashedWorker], left_out: int) -> Iterable[str]:
+    def _lines(self, tests: RecordedTests, crashed: list[CrashedWorker]) -> Iterable[str]:
         for each in crashed:
             yield from _crash_lines(each)
-        yield from _list("slowest", tests, lambda test: test.duration_ns, self._top)
-        hungry = [test for test in tests if test.growth_bytes >= 1 << 20]
-        yield from _list("memory that stayed", hungry, lambda test: test.growth_bytes, self._top)
-        spiky = [test for test in tests if test.peak_bytes - max(test.before_bytes, test.after_bytes) >= 1 << 20]
-        yield from _list("memory for a while", spiky, lambda test: test.peak_bytes - test.before_bytes, self._top)
-        leaking = [test for test in tests if test.descriptors > 0 or test.threads > 0]
-        yield from _list("left behind", leaking, lambda test: test.descriptors + test.threads, self._top)
+        durations, before, after, peaks, descriptors, threads = map(
+            tests.column, ("duration_ns", "before_bytes", "after_bytes", "peak_bytes", "descriptors", "threads")
+        )
+        grew = list(map(sub, after, before))
+        for_a_while = list(map(sub, peaks, map(max, before, after)))
+        rose = list(map(sub, peaks, before))
+        left = list(map(add, descriptors, threads))
+        every = range(len(tests))
+        hungry = [row for row in every if grew[row] >= 1 << 20]
+        spiky = [row for row in every if for_a_while[row] >= 1 << 20]
+        leaking = [row for row in every if descriptors[row] > 0 or threads[row] > 0]
+        for title, rows, figures in (
+            ("slowest", every, durations),
+            ("memory that stayed", hungry, grew),
+            ("memory for a while", spiky, rose),
+            ("left behind", leaking, left),
+        ):
+            yield from _list(title, [tests[row] for row in nlargest(self._top, rows, key=figures.__getitem__)])
         for condition, test, met in self._broken[: 4 * self._top]:
             yield f"FAILED --rondo-fail-if '{condition.text}': {met}: {test.name}"
         if len(self._broken) > 4 * self._top:
             yield f"and {len(self._broken) - 4 * self._top} more that meet a --rondo-fail-if"
-        if left_out:
-            yield f"{left_out} tests had no room in the tables, and are not in these lists"
-        processes = len({(test.worker, test.pid) for test in tests})
+        if tests.left_out:
+            yield f"{tests.left_out} tests had no room in the tables, and are not in these lists"
+        processes = len(set(zip(tests.column("worker"), tests.column("pid"), strict=True)))
         where = f"{processes} process{'es' if processes > 1 else ''}"
         yield f"{len(tests)} tests in {where}; stores and report.json: {self.directory}"
 
 
-def find_crashed(tests: list[Test]) -> list[CrashedWorker]:
+def find_crashed(tests: RecordedTests) -> list[CrashedWorker]:
     """Find the processes that ended with a test under way, and the test of each that took the most memory."""
-    found = []
+    found: list[CrashedWorker] = []
+    if "running" not in tests.column("state"):
+        return found
     for running in (test for test in tests if test.state == "running"):
         own = [test for test in tests if (test.worker, test.pid) == (running.worker, running.pid)]
         culprit = max(own, key=_taken)
@@ -128,7 +139,7 @@ def _crash_lines(crashed: CrashedWorker) -> Iterable[str]:
     who = f"process {crashed.worker} (pid {crashed.pid})"
     if crashed.culprit is None:
         yield f"{who} ended while {crashed.running.name} ran; no test of it took 16 MiB"
-    elif crashed.culprit is crashed.running:
+    elif crashed.culprit == crashed.running:
         yield f"{crashed.running.name} took {size_text(_taken(crashed.running))} until {who}, which ran it, ended"
     else:
         yield f"{crashed.culprit.name} took {size_text(_taken(crashed.culprit))} and kept it, in {who},"
@@ -136,12 +147,12 @@ def _crash_lines(crashed: CrashedWorker) -> Iterable[str]:
     yield ""
 
 
-def _list(title: str, tests: list[Test], of: Callable[[Test], int], top: int) -> Iterable[str]:
-    """Give the lines of one list, the dearest first."""
+def _list(title: str, tests: list[Test]) -> Iterable[str]:
+    """Give the lines of one list."""
     if not tests:
         return
     yield f"{title:<20}{'duration':>10}{'cpu':>10}{'grew':>11}{'peak':>11}{'files':>7}{'threads':>9}  test"
-    for test in sorted(tests, key=of, reverse=True)[:top]:
+    for test in tests:
         name = test.name if len(test.name) <= _NAME_WIDTH else "..." + test.name[3 - _NAME_WIDTH :]
         worker = "" if test.worker == "main" else test.worker
         yield (
@@ -152,11 +163,11 @@ def _list(title: str, tests: list[Test], of: Callable[[Test], int], top: int) ->
     yield ""
 
 
-def as_plain(tests: list[Test], crashed: list[CrashedWorker]) -> dict[str, Any]:
-    """Give what report.json says: every test's figures, how many ended how, and the processes that fell."""
-    return {
+def report_text(tests: RecordedTests, crashed: list[CrashedWorker]) -> str:
+    """Write report.json: every test's figures, how many ended how, and the processes that fell."""
+    head = {
         "version": 1,
-        "outcomes": dict(Counter(test.state for test in tests)),
+        "outcomes": dict(Counter(tests.column("state"))),
         "crashed": [
             {
                 "worker": each.worker,
@@ -167,8 +178,16 @@ def as_plain(tests: list[Test], crashed: list[CrashedWorker]) -> dict[str, Any]:
             }
             for each in crashed
         ],
-        "tests": [test._asdict() for test in tests],
     }
+    columns = [
+        map(encode_basestring_ascii, tests.column(field))
+        if field in ("worker", "name", "state")
+        else tests.column(field)
+        for field in Test._fields
+    ]
+    form = "{" + ", ".join(f'"{field}": %s' for field in Test._fields) + "}"
+    rows = map(form.__mod__, zip(*columns, strict=True))  # text alone: no object a test that the collector looks at
+    return f'{json.dumps(head)[:-1]}, "tests": [{", ".join(rows)}]}}'
 
 
 def _directory(config: Any) -> Path:

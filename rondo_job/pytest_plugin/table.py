@@ -9,9 +9,10 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 MAGIC = b"RONDOTST"
 VERSION = 1
@@ -23,7 +24,6 @@ ROW_BYTES = 320
 _WORDS = ROW_BYTES // 8
 _NUMBERS = 11
 NAME_BYTES = ROW_BYTES - 8 * _NUMBERS
-_ROW = struct.Struct(f"<{_NUMBERS}q{NAME_BYTES}s")
 STATES = ("", "running", "passed", "failed", "skipped")
 RUNNING = STATES.index("running")
 
@@ -128,24 +128,61 @@ class TestsTable:
         self._map.close()
 
 
-def read_tests(path: Path) -> tuple[list[Test], int]:
-    """Read a table, whether its process lives or not.
+class RecordedTests(Sequence[Test]):
+    """The tests that tables hold, in the order in which they started, by columns: tests as objects that are kept would
+    have the garbage collector look through all that pytest keeps.
 
-    Returns: its tests in the order in which they started, and how many more had no room. A file that is no table, or
-    was cut short, has those that are whole.
+    Attributes: `left_out`, how many more had no room.
     """
-    data = path.read_bytes()
-    if len(data) < HEADER_BYTES or data[:8] != MAGIC:
-        return [], 0
-    _, version, rows, used, pid, left_out = _HEADER.unpack_from(data)
-    if version != VERSION:
-        return [], 0
-    used = min(used, rows, (len(data) - HEADER_BYTES) // ROW_BYTES)
-    return list(_tests(data, used, path.name.removesuffix(SUFFIX), pid)), left_out
+
+    __test__ = False
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """Read tables, whether their processes live or not. One that is none, or was cut short, has what is whole."""
+        self._columns: list[list[Any]] = [[] for _ in Test._fields]
+        self.left_out = 0
+        for path in paths:
+            data = path.read_bytes()
+            if len(data) < HEADER_BYTES:
+                continue
+            magic, version, rows, used, pid, left_out = _HEADER.unpack_from(data)
+            if magic != MAGIC or version != VERSION:
+                continue
+            used = max(0, min(used, rows, (len(data) - HEADER_BYTES) // ROW_BYTES))
+            found = _read_rows(data, used)
+            process = [[path.name.removesuffix(SUFFIX)] * len(found[0]), [pid] * len(found[0])]
+            for column, more in zip(self._columns, [*process, *found], strict=True):
+                column.extend(more)
+            self.left_out += left_out
+
+    def column(self, field: str) -> list[Any]:
+        """Give one figure, or one text, of all tests."""
+        return self._columns[Test._fields.index(field)]
+
+    def __len__(self) -> int:
+        """How many tests there are."""
+        return len(self._columns[0])
+
+    def __getitem__(self, index: Any) -> Any:
+        """Make the test at an index."""
+        return Test._make(column[index] for column in self._columns)
 
 
-def _tests(data: bytes, used: int, worker: str, pid: int) -> Iterator[Test]:
-    rows = memoryview(data)[HEADER_BYTES : HEADER_BYTES + used * ROW_BYTES]
-    for state, *numbers, length, _, name in _ROW.iter_unpack(rows):
-        if 0 < state < len(STATES) and 0 <= length <= NAME_BYTES:
-            yield Test(worker, pid, name[:length].decode("utf-8", "replace"), STATES[state], *numbers)
+def _read_rows(data: bytes, used: int) -> list[list[Any]]:
+    """Give the columns of a table's first `used` rows, from the name on, less the rows that hold no test."""
+    end = HEADER_BYTES + used * ROW_BYTES
+    words = memoryview(data)[HEADER_BYTES:end].cast("q")
+    states, *numbers, lengths, _ = (words[at::_WORDS].tolist() for at in range(_NUMBERS))
+    whole = [
+        0 < state < len(STATES) and 0 <= length <= NAME_BYTES for state, length in zip(states, lengths, strict=True)
+    ]
+    starts = range(HEADER_BYTES + 8 * _NUMBERS, end, ROW_BYTES)
+    names = [
+        data[start : start + length].decode("utf-8", "replace")
+        for start, length in compress(zip(starts, lengths, strict=True), whole)
+    ]
+    return [
+        names,
+        [STATES[state] for state in compress(states, whole)],
+        *(list(compress(each, whole)) for each in numbers),
+    ]

@@ -11,7 +11,7 @@ import pytest
 from rondo_core import StoreReader
 from rondo_core.errors import UsageError
 from rondo_job.pytest_plugin.conditions import read_condition
-from rondo_job.pytest_plugin.table import HEADER_BYTES, ROW_BYTES, TestsTable, read_tests
+from rondo_job.pytest_plugin.table import HEADER_BYTES, ROW_BYTES, RecordedTests, TestsTable
 
 KILLED = int(os.environ.get("RONDO_PYTEST_KILLS", "1"))
 LEAK_MIB = 120
@@ -156,15 +156,15 @@ def test_a_table_is_read_whatever_is_left_of_it(tmp_path):
         elif row >= 0:
             table.see(row, 1_100, 150)
     table.close()
-    tests, left_out = read_tests(path)
+    tests = RecordedTests([path])
     assert [(test.state, test.growth_bytes, test.peak_bytes) for test in tests] == [
         ("passed", 30, 160),
         ("passed", 30, 160),
         ("running", 50, 150),
     ]
-    assert left_out == 2
+    assert tests.left_out == 2
     assert tests[0].name == "test_ä[0]"
     whole = path.read_bytes()
     for size in range(0, len(whole), 7):
         path.write_bytes(whole[:size])
-        assert len(read_tests(path)[0]) == max(0, (size - HEADER_BYTES) // ROW_BYTES)
+        assert len(RecordedTests([path])) == max(0, (size - HEADER_BYTES) // ROW_BYTES)
