@@ -20,30 +20,6 @@ def read_proc(path: str) -> bytes:
         os.close(descriptor)
 
 
-class OwnFile:
-    """A file of /proc/self that is read every second: opened once, and anew in a child process."""
-
-    def __init__(self, name: str) -> None:
-        """Open nothing yet."""
-        self._path, self._descriptor = f"/proc/self/{name}", -1
-
-    def read(self) -> bytes:
-        """Give its first 4096 bytes. Raises: OSError: it cannot be read; the next time it is opened anew."""
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return os.pread(self._descriptor, LONGEST, 0)
-        except OSError:  # the program has closed what it did not open
-            self._descriptor = -1
-            raise
-
-    def forget(self) -> None:
-        """Open it anew the next time: it is of the process that opened it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-        self._descriptor = -1
-
-
 class ProcessReading:
     """A number of the whole process: every machine in it records it, and the first of a second reads it for all."""
 
@@ -89,13 +65,12 @@ def _descriptors() -> int:
     return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH116, PTH208 - no paths are made
 
 
-_statm = OwnFile("statm")
-rss_bytes = ProcessReading(lambda: int(_statm.read().split()[1]) * resource.getpagesize())
+rss_bytes = ProcessReading(lambda: resident_bytes("self"))
 descriptors, cpu_ns = ProcessReading(_descriptors), ProcessReading(time.process_time_ns)
 
 
 def _in_child() -> None:
-    for each in (_statm, rss_bytes, descriptors, cpu_ns):
+    for each in (rss_bytes, descriptors, cpu_ns):
         each.forget()
 
 

@@ -2,7 +2,9 @@
 
 import ctypes
 import os
+import secrets
 import signal
+import traceback
 from pathlib import Path
 
 import pytest
@@ -14,7 +16,8 @@ from rondo_core.plugins.config_file import read_config
 
 SCHEMAS = [Schema("c", "counter", 2, (Tier("1s", "1m"),))]
 _CLONE_NEWNS = 0x20000  # Source: unshare(2)
-INSIDE = Path("/var/lib/rondo")
+INSIDE = Path("/var/lib") / f"rondo-{secrets.token_hex(4)}"  # no other agent of this machine looks there
+HERE = INSIDE.relative_to("/")
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root: no mount namespaces")
 
@@ -37,6 +40,9 @@ def container():
                 os.chdir("/")
                 os.write(told, b"+")
                 signal.pause()
+            except BaseException:
+                traceback.print_exc()
+                raise
             finally:
                 os._exit(1)
         pids.append(pid)
@@ -84,25 +90,25 @@ def labels(ledger):
 def test_what_is_live_in_a_container_is_sent_under_its_name_and_stays(container, agent, tmp_path, ledger):
     """Beside the host's own; what has ended in one is sent to its end too, and is the container's to remove."""
     root = tmp_path / "root"
-    below = root / "var/lib/rondo"
+    below = root / HERE
     below.mkdir(parents=True)
     pid = container(root, lambda: (record(below / "live.rondo"), record(below / "ended.rondo", close=True)))
     record(tmp_path / "host/own.rondo", close=True)
     ((name, path),) = [each for each in in_containers(INSIDE)[0] if f"/{pid}/" in str(each.path)]
-    assert (path / "live.rondo").samefile(root / "var/lib/rondo/live.rondo")
+    assert (path / "live.rondo").samefile(root / HERE / "live.rondo")
     done = agent.run_once()
     assert (done.stores, done.live, done.deleted, done.failures) == (3, 1, 1, [])
     assert labels(ledger) == {"own", f"{name}/live", f"{name}/ended"}
-    assert (root / "var/lib/rondo/ended.rondo").is_dir()
+    assert (root / HERE / "ended.rondo").is_dir()
 
 
 def test_a_volume_of_the_host_that_a_container_has_too_is_sent_once(container, agent, tmp_path, ledger):
     """Under the name that it has on the host."""
     root = tmp_path / "root"
     (root / "var/lib").mkdir(parents=True)
-    (tmp_path / "host").rename(root / "var/lib/rondo")
-    agent.directory = root / "var/lib/rondo"
-    container(root, lambda: record(root / "var/lib/rondo/one.rondo"))
+    (tmp_path / "host").rename(root / HERE)
+    agent.directory = root / HERE
+    container(root, lambda: record(root / HERE / "one.rondo"))
     done = agent.run_once()
     assert (done.stores, done.failures) == (1, [])
     assert labels(ledger) == {"one"}
@@ -115,7 +121,7 @@ def test_a_link_in_a_container_leads_nowhere(container, agent, tmp_path, link):
     (root / "var/lib").mkdir(parents=True)
     (root / "host").mkdir()
     record(tmp_path / "elsewhere/another.rondo", close=True)
-    (root / "var/lib/rondo").symlink_to(link or tmp_path / "elsewhere")
+    (root / HERE).symlink_to(link or tmp_path / "elsewhere")
     pid = container(root, lambda: record(root / "host/one.rondo"))
     assert not [each for each in in_containers(INSIDE)[0] if f"/{pid}/" in str(each.path)]
     assert agent.run_once().stores == 0

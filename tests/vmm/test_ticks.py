@@ -1,7 +1,6 @@
 """Ticks: each second of a life has its point, also where one took longer than a second to record."""
 
 import asyncio
-import os
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,6 @@ from rondo_vmm import VMM_SCHEMAS, VmConfig, monitor, run_vm
 from rondo_vmm.observe import async_ticks, ticks
 from rondo_vmm.observe.async_ticks import every_second
 from rondo_vmm.observe.ticks import until_next_second_s
-from rondo_vmm.plugins import proc
 from rondo_vmm.plugins.proc import ProcessReading
 
 BEGUN_NS = 1_795_000_000 * NS_PER_S
@@ -86,26 +84,3 @@ def test_a_number_of_the_process_is_read_once_for_all_machines_that_tick_togethe
     assert [number(BEGUN_NS + after) for after in (0, 19_999_999, 20_000_000, 5, 6)] == [1, 1, 2, 3, 3]
     number.forget()
     assert number(BEGUN_NS + 7) == 4
-
-
-def test_a_forked_child_reads_its_own_memory_and_again_after_a_descriptor_was_closed(monkeypatch):
-    """A kept descriptor of /proc/self is the parent's; one that the program closed costs one reading."""
-    file = proc.OwnFile("stat")
-    monkeypatch.setattr(proc, "_statm", file)
-    assert int(file.read().split()[0]) == os.getpid()
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.write(writer, file.read().split()[0])
-        finally:
-            os._exit(0)
-    os.waitpid(pid, 0)
-    os.close(writer)
-    with os.fdopen(reader) as said:
-        assert int(said.read()) == pid
-    os.close(file._descriptor)
-    with pytest.raises(OSError, match="descriptor"):
-        file.read()
-    assert int(file.read().split()[0]) == os.getpid()
-    file.forget()
