@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import heapq
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 import attrs
@@ -78,15 +78,24 @@ class NewestStores:
         order = [(not self._is_written(path), -self._look(path)[0], place) for place, path in enumerate(stores)]
         return [stores[place] for _, _, place in heapq.nsmallest(most, order)]
 
+    def forget_others(self, there: Collection[Path]) -> None:
+        """Forget the stores that are not there any more."""
+        with self._lock:
+            for known in (self._known, self._dead):
+                for path in [each for each in known if each not in there]:
+                    del known[path]
+
     def _is_written(self, path: Path) -> bool:
         """Say whether a process writes a store; of one without a writer it is not asked again before its next run."""
         self._look(path)
-        version = self._known[path][0] if path in self._known else ()
-        if version and self._dead.get(path) == version:
-            return False
+        with self._lock:
+            version = self._known[path][0] if path in self._known else ()
+            if version and self._dead.get(path) == version:
+                return False
         if writer_pid(path / layout.LOCK_FILE) is not None:
             return True
-        self._dead[path] = version
+        with self._lock:
+            self._dead[path] = version
         return False
 
     def _look(self, path: Path) -> tuple[int, str]:

@@ -199,6 +199,7 @@ class StoresSource(Closeable):
             there = set(paths)
             for path in [each for each in self._dead if each not in there]:
                 del self._dead[path]
+            self._newest.forget_others(there)
             for path in self._chosen(paths):
                 name = layout.store_name(path, self.path, self._label)
                 try:

@@ -82,6 +82,7 @@ class LifeDirectory:
         with self._lock:
             there = set(every)
             self._known = {path: known for path, known in self._known.items() if path in there}
+        self._newest.forget_others(there)
         return found, len(chosen)
 
     def one(self, name: str, *, directory: bool) -> ListedLife:

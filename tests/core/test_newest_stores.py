@@ -1,5 +1,7 @@
 """The newest stores of a directory, and those of one job: what is asked of them is asked of no others."""
 
+import shutil
+
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
@@ -78,3 +80,18 @@ def test_what_is_written_comes_before_what_began_later(lives):
     with Store(root / "old", [Schema("c", "counter", 4, (Tier("1s", "1h"),))], clock=early):
         assert [each.name for each in newest.newest_first(list(find_stores(root)), 2)] == ["old", "c"]
     assert [each.name for each in newest.newest_first(list(find_stores(root)), 2)] == ["c", "f"]
+
+
+def test_of_a_store_that_is_gone_nothing_is_kept(lives):
+    """However many come and go below a directory that is asked again and again."""
+    root, _ = lives
+    with open_source(root, choice=StoreChoice(last=2)) as source:
+        assert source.series()
+        for each in "abde":
+            shutil.rmtree(root / each)
+        assert source.series()
+        assert {path.name for path in source._newest._known} == {"c", "f"}
+    newest, stores = NewestStores(), list(find_stores(root))
+    newest.newest_first(stores, 1)
+    newest.forget_others(stores[:1])
+    assert (set(newest._known), set(newest._dead)) == ({stores[0]}, {stores[0]})

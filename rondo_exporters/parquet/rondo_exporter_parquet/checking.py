@@ -74,8 +74,9 @@ def check(place: Place, stores: Path | None = None, exporter: str = "parquet") -
     found.days, found.instances = len(by_day), len(counts)
     listing.again(partial(_check_lives, place, counts, min(by_day, default=""), found), place)
     if stores is not None:
+        samples = _Samples(place)
         for path in find_stores(stores):
-            listing.again(partial(_check_store, place, stores, path, exporter, found), place)
+            _check_store(samples, stores, path, exporter, found)
     return found
 
 
@@ -171,12 +172,42 @@ class _Collector:
         """Keep what there is."""
 
 
-def _check_store(place: Place, root: Path, path: Path, exporter: str, found: LakeCheck) -> None:
+class _Samples:
+    """All samples of a lake: its files are looked at once, and anew where one went before it was read."""
+
+    def __init__(self, place: Place) -> None:
+        """Look at nothing yet."""
+        self._place = place
+        self._listed: listing.Listing | None = None
+
+    def unit(self) -> str:
+        """Give the unit of its times. Raises: OSError: as `listing.again`."""
+        return listing.unit_of(listing.again(self._files, self._place))
+
+    def of(self, instance: str) -> pa.Table:
+        """Read the samples of an instance. Raises: as `unit`."""
+        return listing.again(partial(self._read, instance), self._place)
+
+    def _files(self) -> listing.Listing:
+        if self._listed is None:
+            by_day, _ = listing.by_day(self._place.names())
+            self._listed = listing.samples(self._place, [name for names in by_day.values() for name in names])
+        return self._listed
+
+    def _read(self, instance: str) -> pa.Table:
+        files = self._files()
+        whole = listing.dataset(self._place, files.fragments.values(), schema_of(listing.unit_of(files)))
+        try:
+            return whole.to_table(columns=[*KEYS, *VALUES], filter=pc.field(INSTANCE) == instance)
+        except FileNotFoundError:
+            self._listed = None
+            raise
+
+
+def _check_store(samples: _Samples, root: Path, path: Path, exporter: str, found: LakeCheck) -> None:
     """Compare what a store holds with what the lake has of it."""
-    files = listing.samples(place, [name for names in listing.by_day(place.names())[0].values() for name in names])
-    unit = listing.unit_of(files)
     instance = store_name(path, root)
-    collector = _Collector(unit, instance)
+    collector = _Collector(samples.unit(), instance)
     try:
         with StoreReader(path) as reader:
             cursor = load_cursor(path, exporter)
@@ -189,9 +220,7 @@ def _check_store(place: Place, root: Path, path: Path, exporter: str, found: Lak
     if not collector.tables:
         return
     own = pa.concat_tables(collector.tables)
-    there = listing.dataset(place, files.fragments.values(), schema_of(unit)).to_table(
-        columns=[*KEYS, *VALUES], filter=pc.field(INSTANCE) == instance
-    )
+    there = samples.of(instance)
     both, again = shared(there, own.select(there.schema.names))
     less = own.num_rows - len(set(zip(*(again[key].to_pylist() for key in KEYS), strict=True)))
     if is_whole and less:
