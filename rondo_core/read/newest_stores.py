@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import heapq
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
@@ -76,7 +75,7 @@ class NewestStores:
         if len(stores) <= most:
             return list(stores)
         order = [(not self._is_written(path), -self._look(path)[0], place) for place, path in enumerate(stores)]
-        return [stores[place] for _, _, place in heapq.nsmallest(most, order)]
+        return [stores[place] for _, _, place in sorted(order)[:most]]
 
     def forget_others(self, there: Collection[Path]) -> None:
         """Forget the stores that are not there any more."""
