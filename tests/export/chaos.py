@@ -154,6 +154,8 @@ class Chaos:
 
     Attributes: `held`: {name: {time in ms: value}}, what was recorded and has to arrive; `kept`: stores that must not go.
     `_cut`: {name: time in ms} of the record call that a kill may have cut short, or just not: it landed or it did not.
+    `_opened`: {name: time in ms} of the newest record call of each that a process wrote just now: an agent may have sent
+    that second as the last of a dead store, so nothing is recorded into it or the next (docs/limits.md).
     """
 
     def __init__(self, place, count, seed):
@@ -345,7 +347,7 @@ class Chaos:
                 (self.place / "lines" / who).read_text().splitlines() if (self.place / "lines" / who).exists() else []
             )
             for stamp, *values in map(str.split, lines):  # said twice: before the call, and after it
-                self._cut[who] = int(stamp)
+                self._cut[who] = self._opened[who] = int(stamp)
                 if values:
                     self.held[who][int(stamp)] = float(*values)
                     del self._cut[who]
