@@ -66,15 +66,14 @@ def test_a_call_that_takes_over_a_second_is_followed_at_once(now, monkeypatch):
 
 
 @pytest.mark.emulator
-def test_a_machine_that_hangs_in_its_tick_costs_no_other_one_a_second(path, monkeypatch):
+def test_a_machine_that_hangs_in_its_tick_costs_no_other_one_a_second(path, monkeypatch, stalls):
     """Machines of a process tick in turn; who has waited long enough does not wait for its turn any more."""
     monkeypatch.setattr(monitor, "TICK_LOCK_S", 0.05)
     with monitor._tick_lock, Store(path, VMM_SCHEMAS) as store:
         result = run_vm(VmConfig(machine="soft", cmdline="workload_duration=2"), store)
     with StoreReader(path) as reader:
         memory = reader.query("vmm_rss_bytes", tier=0)[0]
-    lived = range(result.started_ns // NS_PER_S, result.ended_ns // NS_PER_S + 1)
-    assert (memory.timestamps_ns // NS_PER_S).tolist() == list(lived)
+    stalls.assert_every_second(memory, range(result.started_ns // NS_PER_S, result.ended_ns // NS_PER_S + 1))
 
 
 def test_a_number_of_the_process_is_read_once_for_all_machines_that_tick_together():
