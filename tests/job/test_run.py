@@ -170,7 +170,7 @@ def test_a_recorder_that_was_stopped_goes_on(lives):
 
 def test_a_timeout_ends_the_whole_tree(lives):
     """Status 124 as of timeout(1); children of the job that would have gone on are gone too."""
-    done = lives.run("--timeout", "1s", "--", "sh", "-c", "sleep 600 & echo $!; wait")
+    done = lives.run("--timeout", "2s", "--", "sh", "-c", "sleep 600 & echo $!; wait")
     assert done.returncode == 124
     end = lives.life().end
     assert end.timed_out
