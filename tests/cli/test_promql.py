@@ -177,10 +177,10 @@ def test_an_alert_on_a_metric_that_there_is_not_is_warned_of(store, capsys):
     assert warned[:2] == (0, [])
     [line] = warned[2]
     assert line.startswith("rondo: request_total: no such series; nearest: requests_total")
-    assert said(capsys, "alert", store, "level unless levle")[2] == []
+    assert said(capsys, "alert", store, "level unless levels")[2] == []
     assert said(capsys, "alert", store, 'requests_total{code="418"} > 0') == (0, [], [])
     assert said(capsys, "alert", store, "level > 20", "--at", "-1h") == (0, [], [])
-    assert said(capsys, "alert", store, "absent(levle)")[::2] == (1, [])
+    assert said(capsys, "alert", store, "absent(levels)")[::2] == (1, [])
 
 
 def test_no_one_takes_a_store_that_cannot_be_read_for_one_where_nothing_fires(store, capsys):

@@ -123,6 +123,7 @@ from rondo_core.read import (
     StoresSource,
     buckets_of,
     find_stores,
+    holds_stores,
     open_reader,
     open_source,
     scan_directory,
