@@ -262,6 +262,9 @@ vmm-bench-linux: $(VENV)/.installed guest-linux ## Run 20 Linux guests of 45 s i
 bench-life: $(VENV)/.tested ## Replay 7 days of a store in simulated time, and compare every tier with numpy.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/whole_life.py --out bench/results/whole_life.json
 
+pictures: $(VENV)/.systems ## Picture the page anew for docs/page.md; needs Chromium.
+	@$(BIN)/python scripts/pictures.py
+
 reference: $(VENV)/.tested ## Write docs/reference/ anew from the code.
 	@$(BIN)/python scripts/reference.py
 
