@@ -91,15 +91,15 @@ class Folds:
 
     def __init__(self) -> None:
         """Know no store."""
-        self._done: dict[Key, int] = {}
+        self._done: dict[Key, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
     def fold(self, held: Folder, state: StoreState) -> None:
         """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
         with self._lock:
-            if self._done.get(state.key) != state.run:
+            if self._done.get(state.key) != state.end:
                 fold_dead(held)
-                self._done[state.key] = state.run
+                self._done[state.key] = state.end
                 faults.point("agent.folded")
 
     def forget(self, there: set[Key]) -> None:
@@ -135,7 +135,7 @@ class ExporterThread:
         self._deadline_s = float(agent.get("deadline", 60.0))
         self.samples, self.failures, self.notes = 0, list[str](), list[str]()
         self.totals, self.n_pending = SentTotals(), 0
-        self._complete: dict[Key, int] = {}
+        self._complete: dict[Key, tuple[int, int]] = {}
         self._idle: dict[Key, _Idle] = {}
         self._backoffs: dict[Key, _Backoff] = {}
         self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
@@ -156,7 +156,7 @@ class ExporterThread:
 
     def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
-        return self._complete.get(store.key) == store.state.run
+        return self._complete.get(store.key) == store.state.end
 
     @property
     def hangs(self) -> bool:
@@ -374,7 +374,7 @@ class ExporterThread:
         if outcome.stopped:
             raise RefusesAllError(outcome.error) if runner.refuses_all else StoreError(outcome.error)
         if state.ended and (runner.complete or (not state.run and _was_never_recorded_in(reader))):
-            self._complete[state.key] = state.run
+            self._complete[state.key] = state.end
         return outcome
 
     def _add_up(self, outcome: Outcome) -> None:

@@ -34,6 +34,7 @@ from rondo_core.export.cursor import (
 from rondo_core.export.drain import Drained
 from rondo_core.model import layout
 from rondo_core.storage.files import Folder, sync_file
+from rondo_core.storage.runs import run_numbered
 
 logger = logging.getLogger("rondo.export")
 
@@ -256,9 +257,12 @@ class Ledger:
 
     def end_run(self, run: int) -> None:
         """Note that the end of a run was acknowledged, once the run itself is on the disk: no other gets its number."""
+        runs, began_ns = self._store / layout.RUNS_FILE, 0
         with contextlib.suppress(StoreError, OSError):  # a disk that is full, or a store that may only be read
-            sync_file(self._store / layout.RUNS_FILE)
-        self.cursor = attrs.evolve(self.cursor, ended_run=run)
+            found = run_numbered(runs, run)
+            began_ns = found.opened_ns if found is not None else 0
+            sync_file(runs)
+        self.cursor = attrs.evolve(self.cursor, ended_run=run, ended_began_ns=began_ns)
 
     # -- series that are sent apart
 
