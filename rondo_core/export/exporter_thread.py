@@ -13,10 +13,11 @@ import attrs
 from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
-from rondo_core.export.cursor import cursor_held, cursor_path, load_cursor
+from rondo_core.export.cursor import Cursor, cursor_held, cursor_path, load_cursor
 from rondo_core.export.delivery import RefusesAllError
 from rondo_core.export.fold import fold_dead
 from rondo_core.export.labelled import Labelled
+from rondo_core.export.ledger import Unsaved
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
@@ -137,6 +138,7 @@ class ExporterThread:
         self.totals, self.n_pending = SentTotals(), 0
         self._complete: dict[Key, tuple[int, int]] = {}
         self._idle: dict[Key, _Idle] = {}
+        self._unsaved: dict[Key, Unsaved] = {}
         self._backoffs: dict[Key, _Backoff] = {}
         self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
         self._last_tried: Key | None = None
@@ -158,6 +160,11 @@ class ExporterThread:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
         return self._complete.get(store.key) == store.state.end
 
+    def unsaved(self, store: StoreEntry) -> Cursor | None:
+        """Give a store's cursor, where the disk did not take it."""
+        unsaved = self._unsaved.get(store.key)
+        return unsaved.cursor if unsaved is not None else None
+
     @property
     def hangs(self) -> bool:
         """Whether the exporter has been at one request for longer than it may."""
@@ -174,6 +181,7 @@ class ExporterThread:
         if not self.busy:
             self._complete = {key: run for key, run in self._complete.items() if key in there}
             self._idle = {key: idle for key, idle in self._idle.items() if key in there}
+            self._unsaved = {key: unsaved for key, unsaved in self._unsaved.items() if key in there}
             self._backoffs = {key: backoff for key, backoff in self._backoffs.items() if key in there}
 
     def next_try_s(self) -> float:
@@ -357,7 +365,8 @@ class ExporterThread:
         if state.elsewhere and not state.ended:
             clock = reader.newest_ns  # the store's own time: this machine's may be before it or behind
         try:
-            runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
+            unsaved = self._unsaved.get(state.key)
+            runner = self._runner = Runner(reader, exporter, self.name, clock=clock, unsaved=unsaved, **options)
         except StoreError:
             if cursor_held(reader.folder, self.name):
                 return None
@@ -368,6 +377,10 @@ class ExporterThread:
         finally:
             self._runner = None
             runner.release()
+            if runner.unsaved is not None:
+                self._unsaved[state.key] = runner.unsaved
+            else:
+                self._unsaved.pop(state.key, None)
         self._add_up(outcome)
         if isinstance(reader, EndedReader) and reader.reopened:
             return None

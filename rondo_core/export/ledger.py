@@ -94,6 +94,14 @@ class _Unconfirmed:
         return attrs.evolve(self, positions=positions, counts=more, sent=united(self.sent, drained.spans))
 
 
+@attrs.frozen
+class Unsaved:
+    """A cursor that the disk did not take, as it is, and as it is on the disk."""
+
+    on_disk: Cursor
+    cursor: Cursor
+
+
 def _but(positions: Mapping[str, T], key: str) -> dict[str, T]:
     return {other: of for other, of in positions.items() if other != key}
 
@@ -105,10 +113,13 @@ class Ledger:
     opened, ns since the epoch.
     """
 
-    def __init__(self, store: Folder, exporter: str, *, from_start: bool = False) -> None:
+    def __init__(
+        self, store: Folder, exporter: str, *, from_start: bool = False, unsaved: Unsaved | None = None
+    ) -> None:
         """Open the account, which a store that is renamed, or made anew at its path, meanwhile keeps to itself.
 
-        Args: `from_start`: begin a new one, in which all that the store holds is pending.
+        Args: `from_start`: begin a new one, in which all that the store holds is pending; `unsaved`: what this process
+            knew of it when it was open last, which counts as long as nobody else has moved it.
         Raises: StoreError: another process has it open, or the store's directory cannot be written.
         """
         self._store = store
@@ -116,16 +127,23 @@ class Ledger:
         self.cursor = self._saved = self._opened = load_cursor(store, exporter)
         if from_start:
             self.cursor = self._opened = Cursor(exporter)
+        self._full = unsaved is not None and unsaved.on_disk == self._saved and not from_start
+        if unsaved is not None and self._full:
+            self.cursor = self._opened = unsaved.cursor
         self._is_open = True
         self._unconfirmed: _Unconfirmed | None = None
         self._unanswered = bool(self.cursor.in_flight)
-        self._full = False
         self.acknowledged_ns = 0
 
     def close(self) -> None:
         """Let another process open it."""
         self._is_open = False
         self._lock.release()
+
+    @property
+    def unsaved(self) -> Unsaved | None:
+        """What the disk did not take of it; None where the disk has all."""
+        return Unsaved(self._saved, self.cursor) if self._full else None
 
     # -- where it stands
 
