@@ -179,7 +179,8 @@ class Connection:
             stream.until_ns = _from_now(endpoint.timeout_s)
             answer.begin()
             while 100 < answer.status < 200 and answer.status != http.client.SWITCHING_PROTOCOLS:
-                answer.headers = None  # type: ignore[assignment] - has it read the next one: this was none yet
+                # Without headers it reads the next one: this was none yet.
+                answer.headers = None  # type: ignore[assignment]
                 answer.begin()
         except TimeoutError:
             raise AnswerLostError(f"{endpoint.shown_url}: no answer within {endpoint.timeout_s:g} s") from None

@@ -87,7 +87,8 @@ class Runner:
         self._interval_s, self._clock = interval_s, clock
         self.deadline_s, self._count = deadline_s, count
         drain = self._drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
-        self._ledger, self._delivery = Ledger(view.folder, name, from_start=from_start, unsaved=unsaved), Delivery(exporter)
+        self._ledger = Ledger(view.folder, name, from_start=from_start, unsaved=unsaved)
+        self._delivery = Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
         self.complete = self.refuses_all = False
         self._wake = threading.Event()
