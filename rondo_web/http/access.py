@@ -24,6 +24,7 @@ MAX_URL_BYTES = 8 << 10  # path and query
 MAX_BODY_BYTES = 128 << 10  # as it comes, and unpacked
 _SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 1024
 # Source: RFC 3986, 3.2.2 and 3.2.3: an address in brackets, or anything without a colon; then a port.
+_ABSOLUTE = re.compile(r"https?://([^/?#]+)(/.*)?", re.IGNORECASE | re.DOTALL)  # RFC 9112, 3.2.2
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\[\]:/?#@\s]{1,253}))(?::[0-9]{1,5})?")
 
 
@@ -52,6 +53,10 @@ class AccessControl:
         """Answer, or hand over."""
         if scope["type"] != "http":
             return
+        if absolute := _ABSOLUTE.fullmatch(scope["path"]):  # as to a proxy: the host in it is the one that is asked
+            path, host = absolute[2] or "/", absolute[1].encode("latin-1", "replace")
+            headers = [(b"host", host), *(each for each in scope["headers"] if each[0] != b"host")]
+            scope = {**scope, "path": path, "raw_path": path.encode(), "headers": headers}
         refusal = self._refusal(scope)
         if refusal is None:
             await self.app(scope, receive, send)
@@ -73,6 +78,9 @@ class AccessControl:
         needs_token = self.token and not is_open
         if needs_token and not hmac.compare_digest(given.get(b"authorization", b""), b"Bearer " + self.token):
             return 401, "a token is needed: Authorization: Bearer TOKEN", [(b"www-authenticate", b"Bearer")]
+        if b"transfer-encoding" in given and b"content-length" in given:
+            # Where it ends a proxy may see otherwise, and take what follows for another client's. Source: RFC 9112, 6.1
+            return 400, "Content-Length beside Transfer-Encoding; send one of them", []
         has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0")
         if has_body and not (scope["method"] == "POST" and scope["path"].startswith(PROMETHEUS_API)):
             return 413, "a body: no request here has one", []
