@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rondo_core.errors import CorruptStoreError, FormatVersionError, OpenFilesError, StoreError
 from rondo_core.model import layout, ring
 from rondo_core.model.statistics import COVERAGE
-from rondo_core.storage.files import NO_MORE_FILES, StrPath, open_file, open_known
+from rondo_core.storage.files import NO_MORE_FILES, StrPath, fill_holes, open_file, open_known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -471,6 +471,8 @@ def _map(path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> tuple[mmap.
     try:
         header = os.pread(descriptor, layout.PAGE_BYTES, 0)
         _check(path, spec, header, found.st_size)
+        if writable:
+            fill_holes(path, descriptor, found)
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
         return mmap.mmap(descriptor, spec.file_bytes, access=access), found.st_ino
     except (OSError, ValueError, OverflowError) as error:
