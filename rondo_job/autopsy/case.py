@@ -88,7 +88,7 @@ class Case:
         running: whether it runs; None: nobody can say.
         status: as `wait` gives it, None: nobody learned it; seen_by: who saw the end, see `LifeEnd`, "": nobody.
         words: how the writer of the store ended, by the record of runs; of a job that is its recorder.
-        timed_out, timeout_s, signals, usage, remaining: see `LifeEnd`; method: how a job was measured.
+        not_begun, timed_out, timeout_s, signals, usage, remaining: see `LifeEnd`; method: how a job was measured.
         before, after: the counters; None: they were not read.
         survival: what the machine went through since; None: its boots have no names that could be compared.
         booted_ns: when the present boot began, ns since the epoch; newest_ns: at most a second after the newest
@@ -117,6 +117,7 @@ class Case:
     seen_by: str = ""
     words: str = ""
     method: str = ""
+    not_begun: str = ""
     timed_out: bool = False
     timeout_s: float | None = None
     signals: tuple[ReceivedSignal, ...] = ()

@@ -39,6 +39,14 @@ def find_causes(case: Case) -> list[Diagnosis]:
     return found or [_unseen(case)]
 
 
+def not_begun(case: Case) -> Diagnosis | None:
+    """A command that could not be begun: the kernel's answer is on record."""
+    if not case.not_begun:
+        return None
+    line = "nothing of it ran: the process that was to become it gave the status that shells have for that"
+    return Diagnosis("start-failed", "proven", f"it could not be begun: {case.not_begun}", (*waited(case), line))
+
+
 # -- ended by another signal
 
 
@@ -229,6 +237,7 @@ def _unseen(case: Case) -> Diagnosis:
 _SEEN = {"relay": "the relay, whom the kernel did not tell the status: the recorder was gone", "pidfd": "the relay"}
 
 JOB: tuple[Row, ...] = (
+    not_begun,
     sigkill.timed_out,
     sigkill.killed,
     crashed,

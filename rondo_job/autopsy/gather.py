@@ -81,7 +81,7 @@ def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
     same_boot = bool(start.host.boot_id) and start.host.boot_id == boot_id()
     known: dict[str, Any] = {}
     if end is not None:
-        fields = ("status", "seen_by", "timed_out", "signals", "usage", "cpu_s", "remaining", "after")
+        fields = ("status", "seen_by", "timed_out", "signals", "usage", "cpu_s", "remaining", "after", "not_begun")
         known = {name: getattr(end, name) for name in fields}
     became = _survival(run, start.host.boot_id)
     return Case(
