@@ -101,6 +101,6 @@ def write_lost_end(told: Mapping[str, Any], pidfd: int) -> None:
     end = with_counters(end, leaf)
     with contextlib.suppress(OSError):
         if not (life / names.END).exists():
-            names.write_whole(life / names.END, encode(end))
+            names.write_end(life, encode(end))
     keep_file_tails(life, told["files"])
     leaf.remove()

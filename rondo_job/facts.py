@@ -143,13 +143,15 @@ class ReceivedSignal:
     """A signal that was sent to the recorder and passed on, or sent by the recorder itself.
 
     Attributes: number; time_ns; sender: the pid that sent it, 0: the kernel (a terminal), or not known; `why`: "passed
-        on", "group" (the sender sent it to the job too, so it was not passed on), "timeout".
+        on", "group" (the sender sent it to the job too, so it was not passed on), "timeout"; command: the sender's name
+        (`comm`) when it came, empty: it was gone by then, or cannot be seen.
     """
 
     number: int
     time_ns: int
     sender: int
     why: str
+    command: str = ""
 
 
 @attrs.frozen

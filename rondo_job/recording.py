@@ -92,6 +92,7 @@ class JobRecording:
             self.tree = Tree(pid, self.leaf.pids if self.leaf.own else None, table, relay_pid)
             start = self._describe(name, pid)
             names.write_whole(self.path / names.START, encode(start))
+            names.keep_room(self.path)
             self.tree.look(wall_ns())  # so that the job is in the table whatever comes
             self._before_bytes, self.tree.largest_bytes = self.tree.largest_bytes, 0
             job = Job(pid, self.leaf.method, self.leaf.groups, self.leaf.own, self.tree)
@@ -220,7 +221,7 @@ class JobRecording:
             end = self._with_use(end, usage)
         keep_file_tails(self.path, self._output.files)
         with contextlib.suppress(OSError):
-            names.write_whole(self.path / names.END, encode(end))
+            names.write_end(self.path, encode(end))
         self.tree.close()
         self.leaf.remove()
         try:

@@ -200,7 +200,7 @@ class _Run:
 
     def _note_signal(self, number: int, sender: int, why: str) -> None:
         if len(self._signals) < MAX_SIGNALS:
-            received = ReceivedSignal(int(number), wall_ns(), sender, why)
+            received = ReceivedSignal(int(number), wall_ns(), sender, why, _command_of(sender))
             self._signals.append(received)
             self._relay.note_signal(attrs.asdict(received))
 
@@ -225,6 +225,13 @@ class _Run:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         return None
+
+
+def _command_of(pid: int) -> str:
+    """Give the name of a process; empty: it is gone, or cannot be seen."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    return ""
 
 
 def _write_lost_end(told: dict[str, Any], pidfd: int) -> None:

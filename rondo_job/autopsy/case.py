@@ -94,7 +94,7 @@ class Case:
         booted_ns: when the present boot began, ns since the epoch; newest_ns: at most a second after the newest
             sample, 0: there is none.
         memory_limit_bytes, pids_limit, rlimits: see `LifeStart`; memory_bytes: of the machine, 0: not known.
-        children: the job's processes, itself the first; stderr: the tail of it; output: see `LifeStart`.
+        children: the job's processes, itself the first; stderr, stdout: the tails of them; output: see `LifeStart`.
         programs: the stores of programs inside, or the program's own; marks: the last ones, oldest first.
         quantities: what was measured up to the end; activities: of live programs; flat_ns: for how long a program's
             series stay as they are before that is called a hang.
@@ -135,6 +135,7 @@ class Case:
     rlimits: Mapping[str, tuple[int, int]] = attrs.field(factory=dict)
     children: tuple[Child, ...] = ()
     stderr: str = ""
+    stdout: str = ""
     output: Mapping[str, str] = attrs.field(factory=dict)
     programs: tuple[ProgramEnd, ...] = ()
     marks: tuple[Event, ...] = ()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -153,7 +154,9 @@ def test_signals_are_passed_on(lives, number):
         out, _ = job.communicate(b"one\n", timeout=60)
         assert (out, job.returncode) == (b"line\n", 0)
     received = lives.life().end.signals
-    assert [(each.number, each.sender, each.why) for each in received] == [(number, os.getpid(), "passed on")]
+    own = Path("/proc/self/comm").read_text().strip()
+    told = [(each.number, each.sender, each.why, each.command) for each in received]
+    assert told == [(number, os.getpid(), "passed on", own)]
 
 
 def test_a_signal_to_the_group_comes_once(lives):
