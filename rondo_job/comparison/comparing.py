@@ -147,7 +147,9 @@ def as_json(comparison: Comparison) -> str:
 
 def _title(comparison: Comparison) -> str:
     changed = [_change_words(each) for each in comparison.figures if _is_changed(each)]
-    return f"{comparison.new[-1].name}: {', '.join(changed) if changed else 'no change that can be told from noise'}"
+    newest = comparison.new[-1]
+    failed = "" if newest.outcome in {"well", "live"} else f"it ended badly, {newest.ended}, and its figures go no further; "
+    return f"{newest.name}: {failed}{', '.join(changed) if changed else 'no change that can be told from noise'}"
 
 
 def _change_words(each: FigureChange) -> str:
