@@ -60,7 +60,7 @@ class JobRecording:
         Raises: UsageError: what was asked for cannot be; StoreError, OSError: there can be no store.
         """
         self._request, self._output, self.failure = request, output, ""
-        self._every_ns, self._measured = request.every_ns, True
+        self._every_ns, self._measured, self._before_bytes = request.every_ns, True, 0
         self.leaf = make_leaf(pid, relay_pid, request.methods)
         self._store: Store | None = None
         try:
@@ -94,7 +94,6 @@ class JobRecording:
             names.write_whole(self.path / names.START, encode(start))
             names.keep_room(self.path)
             self.tree.look(wall_ns())  # so that the job is in the table whatever comes
-            self._before_bytes, self.tree.largest_bytes = self.tree.largest_bytes, 0
             job = Job(pid, self.leaf.method, self.leaf.groups, self.leaf.own, self.tree)
             self._ticks: list[Callable[[int], None]] = plugins.bind_guarded("rondo_job_bind", declare=store, job=job)
             store.bind_recorders(plugins)
@@ -136,12 +135,14 @@ class JobRecording:
         leaf, pid = encode_leaf(self.leaf), self.tree.root
         return {"life": str(self.path), "pid": pid, "leaf": leaf, "files": dict(self._output.files)}
 
-    def begin(self, *, measured: bool) -> None:
+    def begin(self, before_bytes: int, *, measured: bool) -> None:
         """Have exporters beside it, now that the job has begun; threads were in the way before.
 
-        Not `measured`: its command could not be begun, and what its process was until then is no job's.
+        Args: `before_bytes`: see `usage_of`; not `measured`: its command could not be begun, and what its process was
+            until then is no job's.
         """
-        self._measured = measured
+        self._before_bytes, self._measured = before_bytes, measured
+        self.tree.forget_peaks()
         if self._request.config.exporters and self._store is not None:
             from rondo_core.export import Exporters
 

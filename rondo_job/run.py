@@ -88,7 +88,7 @@ class _Run:
         began_ns = monotonic_ns()
         failed = self._launch.go(environment)
         if recording is not None:
-            recording.begin(measured=failed is None)
+            recording.begin(self._launch.before_bytes, measured=failed is None)
         status, usage = self._wait(began_ns)
         wall_s = (monotonic_ns() - began_ns) / NS_PER_S
         ended_ns = wall_ns()

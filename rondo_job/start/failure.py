@@ -117,6 +117,9 @@ def _nearest(name: str, names: Iterable[str]) -> str:
 
 def _of_file(path: Path, error: OSError) -> str:
     """Say what is wrong with a file. Raises: OSError: it may not be looked at."""
+    closed = next((each for each in reversed(path.parents) if each.is_dir() and not os.access(each, os.X_OK)), None)
+    if closed is not None:
+        return f"user {os.getuid()} may not search {closed}; run it as another user, or open that directory"
     if not os.path.lexists(path):
         return f"no such file; {_mend_of_path(path)}"
     if not path.exists():

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import termios
@@ -32,7 +33,7 @@ class NotBegun:
 class Launch:
     """A job that has not begun.
 
-    Attributes: `pid`: its process.
+    Attributes: `pid`: its process; `before_bytes`: what that had resident at most before it became the job.
     """
 
     def __init__(self, command: Sequence[str], output: Output, mask: Iterable[int]) -> None:
@@ -48,11 +49,13 @@ class Launch:
                 os._exit(_NOT_BEGUN)
         there.close()
         self._channel = here
+        self.before_bytes = 0
         output.close_job()
 
     def go(self, environment: dict[str, str]) -> NotBegun | None:
         """Let it begin. Args: `environment`: what it has beside this process's. Returns: why it could not."""
         self._channel.send(json.dumps(environment).encode())
+        self.before_bytes = int(self._channel.recv(64) or 0)
         answer = self._channel.recv(1 << 16)
         self._channel.close()
         return NotBegun(*json.loads(answer)) if answer else None
@@ -79,6 +82,7 @@ def _become(command: Sequence[str], output: Output, mask: Iterable[int], channel
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     environment = {**os.environ, **json.loads(told)}
     try:
+        channel.send(b"%d" % (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
         _execute(command, environment)
     except OSError as error:
         from rondo_job.start.failure import explain

@@ -53,6 +53,16 @@ def test_what_cannot_be_begun_leaves_a_life_that_says_so(lives, method):
     assert make_report(life.path).outcome == "failed"
 
 
+def test_a_small_job_is_not_said_to_be_as_large_as_what_it_was_before(lives):
+    """The kernel counts what the process had as the recorder's; that is the job's neither in the line nor in its table."""
+    done = lives.run("--method", "tree", "--", "sleep", "0.3")
+    life = lives.life()
+    assert (life.end.usage.max_rss_bytes or 0) < 8 << 20, done.stderr
+    assert life.children()[0][0].peak_bytes < 8 << 20
+    done = lives.run("--method", "tree", "--", sys.executable, "-c", "held = b'x' * (100 << 20)")
+    assert b"largest process 1" in done.stderr
+
+
 def test_a_script_without_an_interpreter_is_a_shells(lives):
     """As execvp(3), and with it env, nohup and timeout, have it: what is text goes to /bin/sh, what is none to nobody."""
     script = lives.cwd / "script"

@@ -108,6 +108,15 @@ def test_a_link_to_nothing_is_told_as_that(place):
     assert failed("./job") == (127, "./job: a link to /no/such/target, which is not there; mend the link")
 
 
+def test_a_directory_that_may_not_be_searched_is_named(place, monkeypatch):
+    """What lies in it cannot be seen, and is not said to be missing."""
+    (place / "closed").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, _: path != place / "closed")
+    status, why = explain(PermissionError(13, "Permission denied"), f"{place}/closed/job", [])
+    assert (status, why.split(" ", 1)[1][:40]) == (126, f"user {os.getuid()} may not search {place}"[:40])
+    assert f"may not search {place}/closed; run it as another user" in why
+
+
 def test_of_programs_in_path_the_first_that_may_be_run_is_meant(place):
     """As execvp(3) has it: one that may not be run is passed over, and named where there is no other."""
     early, late = place / "early", place / "programs"
