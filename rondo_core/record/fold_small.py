@@ -36,13 +36,6 @@ _MERGE: dict[str, Callable[[list[float]], float]] = {
     "max": max,
     "sum": _sum,
 }
-_MERGE_WHOLE: dict[str, Callable[[list[list[float]]], list[float]]] = {
-    "first": lambda rows: rows[0],
-    "last": lambda rows: rows[-1],
-    "min": lambda rows: list(map(min, *rows)),
-    "max": lambda rows: list(map(max, *rows)),
-    "sum": lambda rows: reduce(lambda one, other: list(map(add, one, other)), rows),
-}
 Columns = dict[str, list[Any]]
 
 
@@ -62,16 +55,16 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
         return None
     if not n_series:
         return 0
-    read = _reader(fine, n_series, _read_for(kept))
-    rows = [(bucket, _statistics(kind, read(bucket))) for bucket in buckets]
+    statistics = _statistics(kind, _read(fine, n_series, _read_for(kept), buckets))
     if _held(fine, max(1, first) * ratio, end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
         return fold_small(kind, slabs, n_series, first, end)
     written = 0
-    for window, each in groupby(rows, lambda row: row[0] // ratio):
-        found = [statistics for _, statistics in each]
-        covered = [statistics[COVERAGE] for statistics in found]
-        merged = {name: _merged(name, [statistics[name] for statistics in found], covered) for name in kept}
-        if len(found) == ratio or not _was_more(coarse, window, merged[COVERAGE]):
+    for window, each in groupby(range(len(buckets)), lambda row: buckets[row] // ratio):
+        rows = list(each)
+        values = slice(rows[0] * n_series, (rows[-1] + 1) * n_series)
+        covered = statistics[COVERAGE][values]
+        merged = {name: _merged(name, statistics[name][values], covered, n_series) for name in kept}
+        if len(rows) == ratio or not _was_more(coarse, window, merged[COVERAGE]):
             _write(coarse, window, merged)
             written += 1
     return written
@@ -103,33 +96,33 @@ def _read_for(kept: Iterable[str]) -> set[str]:
     return found
 
 
-def _reader(slab: Slab, n_series: int, wanted: Collection[str]) -> Callable[[int], Columns]:
-    """Give what reads a bucket's row, the first `n_series` of each cell that is wanted; sketches as such."""
+def _read(slab: Slab, n_series: int, wanted: Collection[str], buckets: Iterable[int]) -> Columns:
+    """Read the first `n_series` of each cell that is wanted, one bucket's row after the other; sketches as such."""
     slots, floats, others = slab.spec.slot_count, [], []
     sketches = fold_sketches.reader(slab, n_series) if SKETCH in wanted else None
+    columns: Columns = {SKETCH: []} if sketches is not None else {}
     for cell in slab.spec.cells:
         if cell.name == SKETCH or cell.name in SKETCH_CELLS or cell.name not in wanted:
             continue
+        values = columns[cell.name] = []
         if cell.format == "d":
             begin = slab.cell_words(cell.name)
-            floats.append((cell.name, slice(begin, begin + n_series)))
+            floats.append((values, slice(begin, begin + n_series)))
         else:
-            others.append(cell.name)
-
-    def read(bucket: int) -> Columns:
+            others.append((values, cell.name))
+    for bucket in buckets:
         row = slab.row_cells(bucket % slots)
-        columns: Columns = {name: row[where].tolist() for name, where in floats}
-        for name in others:
-            columns[name] = _block(slab, bucket, name)[:n_series].tolist()
+        for values, where in floats:
+            values.extend(row[where].tolist())
+        for values, name in others:
+            values.extend(_block(slab, bucket, name)[:n_series].tolist())
         if sketches is not None:
-            columns[SKETCH] = sketches(bucket)
-        return columns
-
-    return read
+            columns[SKETCH] += sketches(bucket)
+    return columns
 
 
 def _statistics(kind: Kind, cells: Columns) -> Columns:
-    """Read a row's cells as statistics, absent ones NaN; as `model.statistics` does."""
+    """Read the cells of rows as statistics, absent ones NaN; as `model.statistics` does."""
     if COVERAGE in cells:
         covered = cells[COVERAGE]
         known = {
@@ -163,29 +156,29 @@ def _statistics(kind: Kind, cells: Columns) -> Columns:
 
 
 def _held_samples(values: list[float]) -> list[int]:
-    """Count the samples, 0 or 1, of each series in a row of the finest tier."""
+    """Count the samples, 0 or 1, of each series in rows of the finest tier."""
     return [int(not isnan(v)) for v in values] if isnan(sum(values)) else [1] * len(values)
 
 
-def _merged(name: str, rows: list[list[Any]], covered: list[list[int]]) -> list[Any]:
-    """Merge one statistic of a window's rows, series by series; see `statistics.WindowMerge`."""
+def _merged(name: str, values: list[Any], covered: list[int], n_series: int) -> list[Any]:
+    """Merge one statistic of a window's rows, which follow each other; see `statistics.WindowMerge`."""
     if name == SKETCH:
-        return fold_sketches.merge_columns(rows)
-    if len(rows) == 1:
-        return rows[0]
+        return fold_sketches.merge_columns([values[at : at + n_series] for at in range(0, len(values), n_series)])
+    if len(values) == n_series:
+        return values
+    columns = [values[series::n_series] for series in range(n_series)]
     if name == COVERAGE:
-        return list(map(sum, zip(*rows, strict=True)))
+        return list(map(sum, columns))
     merged_as = MERGED_AS.get(name, name)
-    if isfinite(sum(map(sum, rows))):  # so none is absent: the interpreter's own loops do it
-        whole = _MERGE_WHOLE[merged_as](rows)
-        if merged_as != "sum" or isfinite(sum(whole)):
-            return whole
     merge = _MERGE[merged_as]
+    if isfinite(sum(values)):  # so none is absent
+        return list(map(merge, columns))
     merged = []
-    for column, each in zip(zip(*rows, strict=True), zip(*covered, strict=True), strict=True):
+    for series, column in enumerate(columns):
         known = [value for value in column if not isnan(value)]
         # A sum that is NaN though there are samples is no number, and so is what it is a part of.
-        undefined = merged_as == "sum" and any(isnan(value) and n for value, n in zip(column, each, strict=True))
+        samples = zip(column, covered[series::n_series], strict=True)
+        undefined = merged_as == "sum" and any(isnan(value) and n for value, n in samples)
         merged.append(merge(known) if known and not undefined else nan)
     return merged
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from rondo_core import hookimpl
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.hookspecs import Declare
-from rondo_vmm.plugins.proc import LONGEST, cpu_ns
+from rondo_vmm.plugins.proc import SHORT, cpu_ns
 
 CPU_HELP = "CPU time of the virtual CPU's thread, in the guest and out of it."
 STEAL_HELP = "Time that the virtual CPU's thread was ready to run and waited for a host CPU."
@@ -48,7 +48,7 @@ class Schedstat:
 
     def read(self) -> tuple[int, int]:
         """Give ns on a CPU and ns waiting for one. Source: Documentation/scheduler/sched-stats.rst of Linux."""
-        spent_ns, stolen_ns, _ = os.pread(self._descriptor, LONGEST, 0).split()
+        spent_ns, stolen_ns, _ = os.pread(self._descriptor, SHORT, 0).split()
         return int(spent_ns), int(stolen_ns)
 
     def __del__(self) -> None:

@@ -1,6 +1,8 @@
 """Ticks: each second of a life has its point, also where one took longer than a second to record."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 
@@ -86,3 +88,20 @@ def test_a_number_of_the_process_is_read_once_for_all_machines_that_tick_togethe
     assert [number(BEGUN_NS + after) for after in (0, 19_999_999, 20_000_000, 5, 6)] == [1, 1, 2, 3, 3]
     number.forget()
     assert number(BEGUN_NS + 7) == 4
+
+
+def test_a_child_process_reads_its_own_memory_and_descriptors():
+    """Not those of its parent, whose files in /proc were open when it was forked."""
+    program = """
+import os
+from rondo_vmm.plugins.proc import descriptors, rss_bytes
+
+before = rss_bytes(1 << 60), descriptors(1 << 60)
+pid = os.fork()
+if not pid:
+    held, more = b"x" * (64 << 20), [os.dup(0) for _ in range(5)]
+    os._exit(rss_bytes(1 << 60) - before[0] < 48 << 20 or descriptors(1 << 60) - before[1] != 5)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), rss_bytes(1 << 60) == before[0])
+"""
+    said = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert said.stdout == b"0 True\n"
