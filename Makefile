@@ -59,13 +59,14 @@ $(VENV)/.systems: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group systems $$(command -v java >/dev/null && echo --group spark)
 	@touch $@
 
-test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; test on each other Python that is.
+test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; run jobs in control groups of version 2; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/job/test_report_page.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q tests/promql/test_compliance.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_engines.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_answers.py
 	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py tests/deploy
+	@$(BIN)/python scripts/cgroup2.py
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
 $(VENV)/.measured: $(VENV)/.tested
