@@ -101,6 +101,10 @@ class Process:
             # Since Linux 6.2 the size is the count.
             self.n_files = os.fstat(self._files).st_size or len(os.listdir(self._files))  # noqa: PTH208
 
+    def forget_peak(self) -> None:
+        """Forget how large it was: it has become another program, of which the next look reads."""
+        self.peak_bytes = self._looks = 0
+
     def _read_status(self) -> None:
         data = os.pread(self._status, 4096, 0)
         at = data.find(b"VmHWM:")

@@ -124,6 +124,12 @@ class Tree:
         self.totals = self._sum(now_ns)
         return self.totals
 
+    def forget_peaks(self) -> None:
+        """Forget how large processes were: until now the job's was no job yet."""
+        self.largest_bytes = 0
+        for process in self.processes.values():
+            process.forget_peak()
+
     def _sum(self, now_ns: int) -> TreeTotals:
         ended = self._ended
         user = system = minor = major = n_read = written = switches = forced = 0

@@ -88,6 +88,9 @@ class Ends:
     def full_disk(self):
         return self.ran("--", "sh", "-c", "cat /proc/version > /dev/full"), ("limit", "likely")
 
+    def never_begun(self):
+        return self.ran("--", "nothing-of-that-name"), ("start-failed", "proven")
+
     # -- by SIGKILL
 
     def oom(self):
