@@ -349,6 +349,17 @@ def test_a_job_that_went_with_its_recorder_is_out_of_memory_only_where_the_kerne
     assert not any("restarted" in line for line in unknown.evidence)
 
 
+def test_the_place_of_an_exception_is_the_programs_own_line():
+    """Not the line of a library that it called, unless there is none of its own."""
+    frame = '  File "{}", line {}, in f\n'
+    library = frame.format("/usr/lib/python3.11/json/decoder.py", 353) + frame.format(
+        "/v/lib/python3.13/site-packages/x.py", 2
+    )
+    head, error = "Traceback (most recent call last):\n", "ValueError: no\n"
+    assert last_traceback(f"{head}{frame.format('train.py', 7)}{library}{error}").place == "train.py:7"
+    assert last_traceback(f"{head}{library}{error}").place == "/v/lib/python3.13/site-packages/x.py:2"
+
+
 def test_the_first_line_of_a_failure_has_what_it_said_last():
     """In a list of lives a status alone tells them not apart."""
     found = find_causes(job(status=1 << 8, stderr="starting\ncannot bind :8080\n"))[0]
@@ -372,6 +383,8 @@ TESTS = (
         ("warning: old\n", TESTS, "standard output says: FAILED test_a.py::test_bad - KeyError: 'price'"),
         ("error[E0425]: no such value\n --> a.rs:2:5\n", "", "standard error says: error[E0425]: no such value"),
         ("./a.sh: line 3: foo: command not found\nbye\n", "", "standard error says: ./a.sh: line 3: foo: command not found"),
+        ("#5 0.3 E: Unable to locate package foo\n------\n", "", "standard error says: #5 0.3 E: Unable to locate package foo"),
+        ("FAIL src/a.test.js\n\nTests: 1 failed\n", "", "standard error says: FAIL src/a.test.js"),
         ("ERROR at first\n" + "went on\n" * 40, "", "standard error ends in: went on"),
         ("0 errors, no error handler\n", "done\n", "standard error ends in: 0 errors, no error handler"),
         ("", "", ""),
