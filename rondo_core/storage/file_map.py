@@ -13,7 +13,7 @@ from typing import Self
 
 from rondo_core.errors import CorruptStoreError, FormatVersionError, OpenFilesError, StoreError
 from rondo_core.model import layout
-from rondo_core.storage.files import NO_MORE_FILES, StrPath, facts_at, open_known
+from rondo_core.storage.files import NO_MORE_FILES, StrPath, facts_at, fill_holes, open_known
 
 
 class FileMap(mmap.mmap):
@@ -31,6 +31,8 @@ class FileMap(mmap.mmap):
         try:
             header = os.pread(descriptor, layout.PAGE_BYTES, 0)
             _check(path, spec, header, found.st_size)
+            if writable:
+                fill_holes(path, descriptor, found)
             self = cls(descriptor, spec.file_bytes, access=mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ)
         except (OSError, ValueError, OverflowError) as error:
             if isinstance(error, StoreError):

@@ -25,6 +25,7 @@ NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _SETTLED_NS = NS_PER_S  # a file's times move by ticks of a clock: two writes within one are not told apart
 UNFINISHED = ".unfinished"  # what the name of a file or directory that is being made ends with
 _ZEROES = bytes(BLOCK)
+_STAT_BLOCK_BYTES = 512  # whatever the file system's are. Source: inode(7), st_blocks
 StrPath = str | os.PathLike[str]
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -309,6 +310,21 @@ def replace_file(name: str, path: StrPath, data: bytes | Callable[[IO[bytes]], o
     except OSError as error:
         if error.errno not in _NO_FSYNC:
             raise
+
+
+def fill_holes(path: StrPath, descriptor: int, found: os.stat_result) -> None:
+    """Give each byte of a file its place on the disk, which copies do not keep: a store into a mapped hole is a SIGBUS.
+
+    Raises: StoreError: the disk has no room.
+    """
+    if found.st_blocks * _STAT_BLOCK_BYTES >= found.st_size:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, found.st_size)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:  # others: this file system cannot, or has room elsewhere
+            what = f"a copy with holes, and no room to fill them: {os.strerror(error.errno)}"
+            raise StoreError(f"{path}: {what}; free some space") from None
 
 
 def sync_directory(path: StrPath) -> None:

@@ -153,6 +153,15 @@ class Process:
         except OSError:
             return []
 
+    def is_unreaped(self) -> bool:
+        """Say whether there is a process still: one that has ended, and that a control group names no more, until it
+        was waited for.
+        """
+        try:
+            return bool(os.pread(self._stat, 1, 0))
+        except OSError:
+            return False
+
     @property
     def cpu_s(self) -> float:
         """Its own CPU time, in seconds."""
