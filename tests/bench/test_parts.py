@@ -57,7 +57,7 @@ def test_cpu_time_and_descriptors_are_the_kernels(bench):
 
 @pytest.mark.emulator
 def test_the_paced_guest_works_at_its_pace_and_ends(bench, tmp_path):
-    """It says that it is up, makes at most 110 exits a second, and powers off by itself."""
+    """It says that it is up, wakes after 68 ms or later for 11 exits, and powers off by itself."""
     import paced
 
     said = []
