@@ -15,6 +15,7 @@ import attrs
 from rondo_core.errors import StoreError
 from rondo_core.model import layout
 from rondo_core.storage.files import Folder, StrPath, open_file, read_bytes, replace_file, sweep
+from rondo_core.storage.held import HeldFile
 from rondo_core.storage.lock import abandon_after_fork
 from rondo_core.storage.runs import newest_run, read_runs, run_numbered
 
@@ -236,33 +237,40 @@ class CursorLock:
     def __init__(self, store: Path | Folder, exporter: str) -> None:
         """Take the lock.
 
-
         Raises: StoreError: another process has it, or the store's directory is read-only.
         """
         path = _lock_path(store, exporter)
         try:
-            self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+            self._file = HeldFile(path, os.O_RDWR | os.O_CREAT)
         except StoreError as error:
             raise StoreError(f"{error}; export needs a writable store") from None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._descriptor)
-            raise StoreError(f"{store}: another process exports it through {exporter}; stop that one first") from None
+        self._what = f"{store}: another process exports it through {exporter}; stop that one first"
+        self._take()
         abandon_after_fork(self)
         sweep(cursor_path(store, exporter))
 
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise StoreError(self._what) from None
+
+    def hold(self) -> None:
+        """Take it anew, where the program has closed its descriptor. Raises: StoreError: another process has it."""
+        if not self._file.is_open():
+            self._file.open_again()
+            self._take()
+
     def release(self) -> None:
         """Let the next one in."""
-        if self._descriptor >= 0:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child may have it open yet
+        if self._file.is_open():
+            fcntl.flock(self._file.descriptor, fcntl.LOCK_UN)  # a child may have it open yet
             self.abandon()
 
     def abandon(self) -> None:
         """Release what a forked child has of it; the parent keeps it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._file.close()
 
 
 def cursor_held(store: Path | Folder, exporter: str) -> bool:

@@ -95,13 +95,20 @@ class Folds:
         self._done: dict[Key, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
-    def fold(self, held: Folder, state: StoreState) -> None:
-        """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
+    def folded_state(self, held: Folder) -> StoreState:
+        """Give the state of a store, folded if its process is gone; one that was opened again stays as it is.
+
+        Threads look in turn: who folds has the store's lock, and is not to be taken for a process that writes it.
+        Raises: as `fold_dead`, `read_store_state`.
+        """
         with self._lock:
-            if self._done.get(state.key) != state.end:
-                fold_dead(held)
-                self._done[state.key] = state.end
-                faults.point("agent.folded")
+            state = read_store_state(held)
+            if not state.ended or self._done.get(state.key) == state.end:
+                return state
+            fold_dead(held)
+            self._done[state.key] = state.end
+            faults.point("agent.folded")
+            return read_store_state(held)
 
     def forget(self, there: set[Key]) -> None:
         """Keep no memory of stores that are gone."""
@@ -338,10 +345,7 @@ class ExporterThread:
         return outcome
 
     def _export(self, store: StoreEntry, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
-        state = read_store_state(held)
-        if state.ended:
-            self._folds.fold(held, state)
-            state = read_store_state(held)
+        state = self._folds.folded_state(held)
         if state.key != store.key or cursor_held(held, self.name):
             return None  # another store by now, or the process exports itself
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})

@@ -334,6 +334,7 @@ class Ledger:
         if self.cursor is self._saved or self.cursor == self._saved or not self._is_open:
             return
         try:
+            self._lock.hold()
             save_cursor(self._store, self.cursor)
         except StoreError as error:
             if not self._full:
