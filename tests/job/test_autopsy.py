@@ -17,7 +17,7 @@ from rondo_core.storage import Event, Survival
 from rondo_job import Child, Evidence, GroupLevel, ReceivedSignal, Usage
 from rondo_job.autopsy.case import Activity, Case, OomKill, OomLog, ProgramEnd
 from rondo_job.autopsy.causes import find_causes
-from rondo_job.autopsy.examine import Autopsy, beside, examine
+from rondo_job.autopsy.examine import Autopsy, examine, further_causes
 from rondo_job.autopsy.kernel_log import read_oom_log
 from rondo_job.autopsy.oom import count_oom
 from rondo_job.autopsy.stderr_text import last_traceback
@@ -403,10 +403,13 @@ def test_an_oom_kill_names_the_limit_and_is_told_once():
     assert first.summary.startswith(
         "out of memory: worker (pid 8) was killed for want of memory, at the limit of 1.0 GiB;"
     )
-    assert beside(case, first, find_causes(case)[1:]) == ()
+    assert further_causes(case, first, find_causes(case)[1:]) == ()
     crashed = attrs.evolve(case, status=SEGV)
     first, *others = find_causes(crashed)
-    assert (first.cause, {each.cause for each in beside(crashed, first, others)}) == ("crash", {"oom", "child-died"})
+    assert (first.cause, {each.cause for each in further_causes(crashed, first, others)}) == (
+        "crash",
+        {"oom", "child-died"},
+    )
 
 
 def test_what_was_said_before_an_abort_is_told():
