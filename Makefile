@@ -59,12 +59,14 @@ $(VENV)/.systems: $(VENV)/.tested
 	@sh scripts/venv.sh $(VENV) --group systems $$(command -v java >/dev/null && echo --group spark)
 	@touch $@
 
-test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; test on each other Python that is.
+test-systems: $(VENV)/.systems ## Drive the page in Chromium; let Spark read what the Parquet exporter writes, if Java is there; hold the manifests to Kubernetes's schemas; run jobs in control groups of version 2; test on each other Python that is.
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/web/page
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m chromium tests/job/test_report_page.py
+	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q tests/promql/test_compliance.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_engines.py
 	@RONDO_SYSTEMS=1 $(BIN)/python -m pytest -q -m spark rondo_exporters/parquet/tests/test_answers.py
 	@$(BIN)/python -m pytest -q tests/integration/test_prometheus_clients.py tests/deploy
+	@$(BIN)/python scripts/cgroup2.py
 	@sh scripts/other_pythons.sh $(BIN)/python tests/core tests/properties rondo_exporters
 
 $(VENV)/.measured: $(VENV)/.tested
@@ -146,6 +148,10 @@ soak-lake: $(VENV)/.tested ## Fill a lake in an object store that errs and answe
 soak-promql: $(VENV)/.tested tools ## Compare 10,000 random PromQL expressions, each time others, with a real Prometheus; and again over remote read.
 	@RONDO_PROMQL_EXPRESSIONS=$${RONDO_PROMQL_EXPRESSIONS:-10000} RONDO_PROMQL_SEED=$${RONDO_PROMQL_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
 	  $(BIN)/python -m pytest -q -s tests/promql/test_compared.py -o timeout=3600
+
+compliance: $(VENV)/.tested ## Ask rondo and a real Prometheus the public compliance suite of PromQL: SUITE=../compliance/promql, of a checkout.
+	@sh scripts/deb.sh $(TOOLS) prometheus /usr/bin/prometheus
+	@$(BIN)/python tests/promql/compliance.py $(SUITE)
 
 soak-pytest: $(VENV)/.tested ## Kill 20 workers of pytest in the middle of a test, and see that who took the memory is named.
 	@RONDO_PYTEST_KILLS=$${RONDO_PYTEST_KILLS:-20} $(BIN)/python -m pytest -q tests/job/test_pytest_plugin.py -k memory -o timeout=600
@@ -256,6 +262,9 @@ vmm-bench-linux: $(VENV)/.installed guest-linux ## Run 20 Linux guests of 45 s i
 
 bench-life: $(VENV)/.tested ## Replay 7 days of a store in simulated time, and compare every tier with numpy.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/whole_life.py --out bench/results/whole_life.json
+
+pictures: $(VENV)/.systems ## Picture the page anew for docs/page.md; needs Chromium.
+	@$(BIN)/python scripts/pictures.py
 
 reference: $(VENV)/.tested ## Write docs/reference/ anew from the code.
 	@$(BIN)/python scripts/reference.py

@@ -1,12 +1,12 @@
 """What monitoring adds to each of N VMs: rondo within them, or a Prometheus that scrapes a node_exporter for each.
 
 The same VMs run unrecorded, recorded, and unrecorded beside a real Prometheus with N real node_exporters at 15 s and
-at 1 s; /proc is read every second. rondo's share is the recorded run less the unrecorded one before it, the median of
---pairs of both: what VMs take by themselves differs between runs by nearly as much as recording adds. The others' share
-is what their own processes take, and what they cost the VMs besides is left out. Memory is the median while all VMs
-live, CPU "while all live" is of that time alone, and "start to end" has the start of every VM, store, exporter and
-server in it. The loopback interface is the benchmark's own where that is allowed, else the machine's, with what others
-do on it.
+at 1 s; /proc is read every second. rondo's share is the recorded run less the unrecorded one beside it, the median of
+--pairs of both, now one first and now the other: what VMs take by themselves, 2 to 3 ms of CPU a second, differs
+between runs by a third of what recording adds, so look at the lowest and the highest too. The others' share is what
+their own processes take, and what they cost the VMs besides is left out. Memory is the median while all VMs live, CPU
+"while all live" is of that time alone, and "start to end" has the start of every VM, store, exporter and server in it.
+The loopback interface is the benchmark's own where that is allowed, else the machine's, with what others do on it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BARE, RECORDED = "unrecorded", "rondo"
 MEMORY = {"one process": 0.1, "a process each": 0.6}
 CPU = dict(zip(STACKS, (0.1, 1.0), strict=True))
 FEWEST_SAMPLES = 5
-HEADS = ("VMs", "in", "added", "rondo", "at 1 s", "ratio", "at most", "at 15 s", "ratio", "at most")
+HEADS = ("VMs", "in", "added", "rondo", "pairs", "at 1 s", "ratio", "at most", "at 15 s", "ratio", "at most")
 
 
 @dataclass
@@ -168,14 +168,15 @@ def main() -> int:
     for count in asked.counts:
         for mode in asked.modes:
             runs = [measure(asked, count, mode, (BARE, RECORDED, *STACKS))]
-            runs += [measure(asked, count, mode, (BARE, RECORDED)) for _ in range(asked.pairs - 1)]
+            for number in range(1, asked.pairs):
+                runs.append(measure(asked, count, mode, (RECORDED, BARE) if number % 2 else (BARE, RECORDED)))
             failed += sum(wrong(found, count, mode) for found in runs)
             if all(len(run.seconds) >= FEWEST_SAMPLES for found in runs for run, _ in found.values()):
                 rows += summarise(report, count, mode, runs)
             report.save()  # what is known stays, should a later count be interrupted
     if not asked.json:
         print("Added per VM, by rondo and by a real Prometheus with a node_exporter for each VM")
-        print(table(HEADS, rows, [True, False, False, *[True] * 7]))
+        print(table(HEADS, rows, [True, False, False, *[True] * 8]))
     return int(failed > 0)
 
 
@@ -263,7 +264,9 @@ def summarise(report: Report, count: int, mode: str, runs: list[Found]) -> list[
             beside = (kind, [peer] * len(runs), target) if peer > 0 else ()
             ratio = report.case(f"{where}: rondo: {name}", amounts, unit, *beside)
             cells += [f"{peer:,.1f}", f"{ratio:.1%}" if beside else "", f"{target:.0%}" if target and beside else ""]
-        rows.append([str(count), mode, f"{name}, {unit}".rstrip(", "), f"{statistics.median(amounts):,.1f}", *cells])
+        spread = f"{min(amounts):,.1f} to {max(amounts):,.1f}"
+        added = f"{name}, {unit}".rstrip(", ")
+        rows.append([str(count), mode, added, f"{statistics.median(amounts):,.1f}", spread, *cells])
     ended = [vms.ended for found in runs for vms, _ in found.values()]
     report.case(f"{where}: VMs that came to their end, of {count}", ended, "VMs")
     return rows

@@ -42,8 +42,8 @@ def command(
 
     With --for a series must have been there at every step of that time. Status 2 is a command line that is wrong, 3
     what could not be evaluated, or where nothing fires but a store could not be read: a check by Nagios or Icinga takes
-    it for UNKNOWN, and 1 for WARNING. Nothing is printed where nothing fires, so that cron sends no mail. Where STORE
-    is a directory of stores, all of them are read.
+    it for UNKNOWN, and 1 for WARNING. Nothing is printed where nothing fires, so that cron sends no mail, but for a
+    metric that no series has. Where STORE is a directory of stores, all of them are read.
 
     \b
     rondo alert demo.rondo 'rate(vcpu_exits_total{reason="io"}[10s]) > 1000' --for 1m
@@ -79,6 +79,9 @@ def _firing(
     if now.kind != "vector":
         raise UsageError(f"{expression}: a {now.kind}, which is always there; compare series, such as x > 5")
     _say_notes(now)
+    if not now.series:
+        for text in expressions.unknown_metrics():  # else a name that is misspelt would never fire
+            say(f"rondo: {text}", err=True)
     firing = [(labels, texts(values)[0]) for labels, _, values in now.series]
     if not lasting or not firing:
         return firing

@@ -13,6 +13,7 @@ from rondo_cli import render_result
 from rondo_cli.expressions import Expressions, expressions_over, say_where_it_ends, step_for, step_ms
 from rondo_cli.printing import data, say, show
 from rondo_core.errors import UsageError
+from rondo_core.lazy import load_numpy
 from rondo_core.model import parse_range
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def show_answer(
     for name, shown in _OF_SELECTORS.items():
         if _is_given(name):
             raise UsageError(f"{shown}: not with --promql, which says all of that itself; leave it out")
+    load_numpy()
     with expressions_over(store, choice) as expressions:
         show_answer_of(expressions, expression, span, step, at, form, zone)
 

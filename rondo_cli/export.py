@@ -12,6 +12,7 @@ from rondo_cli.params import CONFIG, STORE, Duration, LabelSet, of_each, stores_
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import ExportError, RondoError, UsageError, make_logs_printable, one_line
+from rondo_core.lazy import load_numpy
 from rondo_core.model import META_FILE, is_there, store_name
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ def command(
     rondo export demo.rondo --config rondo.toml
     rondo export runs --to prometheus --url http://mimir/api/v1/push --dry-run -o receiver=mimir -o limits=window=24h
     """
+    load_numpy()
     from rondo_core.export import check_exporters, is_dump
     from rondo_core.plugins import read_config
 

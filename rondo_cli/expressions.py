@@ -85,6 +85,10 @@ class Expressions:
         """Say of the last expression, which gave nothing, which names are near, or when its series have samples."""
         return self._reads.why_empty() if self._reads is not None else []
 
+    def unknown_metrics(self) -> list[str]:
+        """Say of the last expression which of its metrics no series has, and which names are near."""
+        return self._reads.unknown_metrics() if self._reads is not None else []
+
     def _remembered(self) -> RememberedReads:
         from rondo_core.read import RememberedReads
 

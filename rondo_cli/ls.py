@@ -14,6 +14,7 @@ from rondo_cli.params import PATH
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.errors import RondoError, one_line
+from rondo_core.lazy import load_numpy
 from rondo_core.model import state_directory
 from rondo_core.units import format_duration, format_instant, format_size
 
@@ -39,6 +40,7 @@ def command(directory: Path | None, sort: str, form: str) -> int:
     rondo ls stores --sort size
     rondo ls stores --format json
     """
+    load_numpy()
     from rondo_core.retention import list_stores
 
     directory = directory or state_directory() / "lives"

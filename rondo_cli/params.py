@@ -11,7 +11,7 @@ import click
 from rondo_cli.printing import say
 from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_core.model import META_FILE, canonical_labels, is_directory, is_there
-from rondo_core.units import parse_duration_ns
+from rondo_core.units import parse_duration_ns, parse_size_bytes
 
 if TYPE_CHECKING:
     from rondo_core.read import StoreChoice
@@ -86,6 +86,21 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
             return value
         try:
             return parse_duration_ns(value)
+        except RondoError as error:
+            self.fail(one_line(error), param, ctx)
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """A size such as 512M, 4GiB or 4096, as bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it, or fail as click does."""
+        if isinstance(value, int):
+            return value
+        try:
+            return parse_size_bytes(value)
         except RondoError as error:
             self.fail(one_line(error), param, ctx)
 

@@ -17,6 +17,7 @@ from rondo_cli.params import JOB, LAST, STORE, Duration, store_choice
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
 from rondo_core.errors import RangeError, StoreError, UsageError, one_line
+from rondo_core.lazy import load_numpy
 from rondo_core.model import parse_range
 from rondo_core.units import format_instant, parse_zone
 
@@ -124,6 +125,7 @@ def _select(
     if follow:
         query = {"selector": selector, "tier": tier, "fn": fn, "xff": xff}
         return _follow(store, choice, asked, query, form, zone, coverage=coverage)
+    load_numpy()
     from rondo_core.read import open_reader
 
     with open_reader(store, choice) as reader:

@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 from rondo_cli import run_long
-from rondo_cli.params import CONFIG, PATH, Duration
+from rondo_cli.params import CONFIG, PATH, Duration, Size
 from rondo_cli.printing import say
 from rondo_core.clock import NS_PER_S
 from rondo_core.model import state_directory
-from rondo_core.units import parse_size_bytes
 
 _KEYS = ("keep_last", "keep_for", "keep_bytes")
 _METHODS = ("auto", "cgroup2", "cgroup1", "tree")
@@ -25,7 +24,7 @@ _METHODS = ("auto", "cgroup2", "cgroup1", "tree")
 @click.option("--name", default="", help="What the life is called; default: the command.")
 @click.option("--every", type=Duration(), default=NS_PER_S, help="How often it is measured: 1s, down to 50ms.")
 @click.option("--timeout", type=Duration(), default=None, help="End the whole tree after that long; status 124.")
-@click.option("--memory-max", default=None, metavar="SIZE", help="What memory it may have, where a control group can.")
+@click.option("--memory-max", type=Size(), default=None, help="What memory it may have, where a control group can.")
 @click.option("--no-output", is_flag=True, help="Hand over standard output and error untouched; keep no tail of them.")
 @click.option("--method", type=click.Choice(_METHODS), default="auto", show_default=True, help="How to measure.")
 @click.option("--keep-last", type=click.IntRange(0), default=None, help="How many lives the directory keeps; 100.")
@@ -50,14 +49,14 @@ def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **op
 
     known = read_config(config)
     keep = {key: options[key] if options[key] is not None else known.store.get(key) for key in _KEYS}
-    memory, timeout, method = options["memory_max"], options["timeout"], options["method"]
+    timeout, method = options["timeout"], options["method"]
     request = RunRequest(
         command=argv,
         directory=store or state_directory() / "lives",
         name=options["name"],
         every_ns=options["every"],
         timeout_s=None if timeout is None else timeout / NS_PER_S,
-        memory_max=None if memory is None else parse_size_bytes(memory),
+        memory_max=options["memory_max"],
         copied=not options["no_output"],
         methods=("cgroup2", "cgroup1") if method == "auto" else (method,),
         config=known,
@@ -65,11 +64,9 @@ def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **op
     )
     run_long()
     result = run_job(request)
-    if result.error:
-        say(f"rondo: {result.error}", err=True)
     if result.unrecorded:
         say(f"rondo: {argv[0]}: not recorded: {result.unrecorded}", err=True)
-    if result.end is not None and options["quiet"] < (1 if result.exit_status == 0 else 2):
+    if result.end.not_begun or options["quiet"] < (1 if result.exit_status == 0 else 2):
         say(f"rondo: {result.summary()}", err=True)
     if result.life is not None and os.environ.get("GITHUB_STEP_SUMMARY"):
         _append_to_summary(result.life)

@@ -36,7 +36,7 @@ from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
 from rondo_core.retention.in_directory import InDirectory
 from rondo_core.storage.directory import DROP_RESIDENT_NS, drop_resident, events_bytes, read_meta
-from rondo_core.storage.files import open_file
+from rondo_core.storage.held import HeldFile
 from rondo_core.storage.lock import held_by_thread
 from rondo_core.storage.recovery import recovery_of
 from rondo_core.storage.registry import Registry
@@ -143,7 +143,8 @@ class Store(InDirectory, Marks):
         self._tick_s: float | None = None
         self._faulthandler = False
         self._synced_ns = self._drop_resident_ns = self._noticed_ns = 0
-        self._closed, self._runs, self._made = True, -1, False
+        self._closed, self._made = True, False
+        self._runs: HeldFile | None = None
         self._notices = Notices(self.path)
         self._thread: TickThread | None = None
         self._view: View | None = None
@@ -208,11 +209,11 @@ class Store(InDirectory, Marks):
         self._set_aside_future()
         self._notices.of_steps(self._moved, self.clock())
         grow_runs(root / layout.RUNS_FILE, self.run.number)
-        self._runs = open_file(root / layout.RUNS_FILE, os.O_WRONLY)
+        self._runs = HeldFile(root / layout.RUNS_FILE, os.O_WRONLY)
         self._events = EventLog(root, events_bytes(meta.schemas), self.run.number, self._notices, self.clock)
         handled = self._events.watch_faults(root, begin=self._faulthandler)
         self.run = self.run._replace(faulthandler=handled)
-        write_run_to(self._runs, self.run)
+        write_run_to(self._runs.descriptor, self.run)
         ending.watch(self)
 
     # -- time
@@ -240,6 +241,8 @@ class Store(InDirectory, Marks):
         try:
             with self._ticking:
                 self._check_open()
+                if self._runs is not None:
+                    self._check_files()
                 if not self.unkept:
                     self._tick(self.clock() if now_ns is None else now_ns)
         finally:
@@ -330,8 +333,7 @@ class Store(InDirectory, Marks):
 
         Raises: StoreForkedError: see `strict`; StoreError: a file was removed or replaced while the store is open.
         """
-        if not self._is_own_process():
-            self._check_open()
+        self._check_open()
         if self.unkept:
             return
         for writer in self._writers.values():
@@ -342,8 +344,8 @@ class Store(InDirectory, Marks):
                 slab.sync()
         if self._events is not None:
             self._events.sync()
-        if self._runs >= 0:
-            os.fdatasync(self._runs)
+        if self._runs is not None:
+            os.fdatasync(self._runs.descriptor)
 
     def close(self, ended: str = CLOSED) -> None:
         """End the run: a last tick's counts, the open windows folded, how it ended on record. Twice is once.
@@ -365,6 +367,7 @@ class Store(InDirectory, Marks):
             self._thread.end()
         if not (self._closed or self.unkept):
             self._attach_in_child()
+            self._check_files()
         with self._ticking, self._declarations.lock:
             if not self._closed:
                 self._end(ended)
@@ -411,22 +414,23 @@ class Store(InDirectory, Marks):
             if self._ticking.acquire(timeout=_END_WAIT_S):
                 self._ticking.release()
                 self.close(ended)
-            elif self._runs >= 0:
+            elif self._runs is not None:
                 self._note_end(ended, self.clock())
         except Exception as error:  # noqa: BLE001 - the program ends as it would without a store
             self._notices.warn(f"not closed at the end of the process: {one_line(error)}")
 
     def _note_end(self, ended: str, now_ns: int) -> None:
         self.run = self.run._replace(ended_ns=on_record(now_ns), ended=ended)
-        write_run_to(self._runs, self.run)
+        if self._runs is not None:
+            write_run_to(self._runs.descriptor, self.run)
 
     def _release(self) -> None:
         """Give the lock back, and close what is open but for the maps and the directory, which readers have too."""
         if hasattr(self, "registry"):
             self.registry.close()
-        if self._runs >= 0:
-            os.close(self._runs)
-            self._runs = -1
+        if self._runs is not None:
+            self._runs.close()
+            self._runs = None
         if self._events is not None:
             self._events.close()
         if self._from_children >= 0:
@@ -450,8 +454,8 @@ class Store(InDirectory, Marks):
             for writer in self._writers.values():
                 writer.seal()
                 writer.stop(DROPPED)
-            with contextlib.suppress(OSError):
-                write_run_to(self._runs, self.run._replace(ended_ns=self.clock(), ended=DROPPED))
+            with contextlib.suppress(OSError, StoreError):
+                self._note_end(DROPPED, self.clock())
         finally:
             self._release()
         what = f"{self.path}: {DROPPED}; use it in a with statement, or close it"

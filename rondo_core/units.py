@@ -23,9 +23,9 @@ _UNIT_NS = {
 _DIGITS = r"[0-9]{1,19}(?:\.[0-9]{1,30})?"
 _NUMBER = re.compile(_DIGITS)
 _DURATION = re.compile(rf"({_DIGITS})(ms|us|ns|[wdhms])")
-_SIZE = re.compile(rf"({_DIGITS})\s*(B|KiB|MiB|GiB|TiB|kB|MB|GB|TB)?")
-_SIZE_BYTES = {None: 1, "B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_SIZE_BYTES |= {"kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+# K, Ki and KiB are 1024, as systemd, docker and ulimit have it, and KB is 1000; small letters are as good.
+_SIZE = re.compile(rf"({_DIGITS})\s*(?:([kKmMgGtT])([iI]?[bB]?)|[bB])?")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _MAX_NS = 2**63 - 1
 
 
@@ -83,14 +83,15 @@ def format_duration(duration_ns: int) -> str:
 
 
 def parse_size_bytes(text: str) -> int:
-    """Read "4KiB", "1.5 MB" or a bare number as bytes.
+    """Read "4KiB", "512M", "1.5 MB" or a bare number as bytes: K, Ki and KiB are 1024, KB is 1000.
 
     Raises: RangeError: the text is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
-        raise RangeError(f"{text!r}: not a size; write 4096, 64KiB or 1.5MB")
-    return int(float(match[1]) * _SIZE_BYTES[match[2]])
+        raise RangeError(f"{text!r}: not a size; write 4096, 64KiB, 512M or 1.5GB")
+    number, power, rest = match[1], (match[2] or "").lower(), (match[3] or "").lower()
+    return int(float(number) * (1000 if rest == "b" else 1024) ** _POWERS[power])
 
 
 def format_size(size_bytes: int) -> str:

@@ -19,18 +19,22 @@ from rondo_job.groups.leaf import Leaf
 from rondo_job.groups.mounted import V2, Group, read_keys, read_number
 from rondo_job.processes.pidfd import status_when_reaped
 
+_EXEC_BYTES = (
+    2 << 20
+)  # what a process may grow by until its exec, and by which the kernel's count of its pages is behind
+
 
 def usage_of(usage: Any, before_bytes: int, largest_bytes: int) -> Usage:
     """Give what `wait4` said.
 
-    Args: `before_bytes`: what the process had resident before it became the job, which `wait4` counts too;
+    Args: `before_bytes`: what the process had resident at most before it became the job, which `wait4` counts too;
         `largest_bytes`: the largest process that was seen; 0: none was.
     """
     resident = usage.ru_maxrss * 1024
     return Usage(
         usage.ru_utime,
         usage.ru_stime,
-        resident if resident > before_bytes else largest_bytes or None,
+        resident if resident > before_bytes + _EXEC_BYTES else largest_bytes or None,
         usage.ru_minflt,
         usage.ru_majflt,
         usage.ru_inblock,
@@ -101,6 +105,6 @@ def write_lost_end(told: Mapping[str, Any], pidfd: int) -> None:
     end = with_counters(end, leaf)
     with contextlib.suppress(OSError):
         if not (life / names.END).exists():
-            names.write_whole(life / names.END, encode(end))
+            names.write_end(life, encode(end))
     keep_file_tails(life, told["files"])
     leaf.remove()

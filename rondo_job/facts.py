@@ -143,13 +143,15 @@ class ReceivedSignal:
     """A signal that was sent to the recorder and passed on, or sent by the recorder itself.
 
     Attributes: number; time_ns; sender: the pid that sent it, 0: the kernel (a terminal), or not known; `why`: "passed
-        on", "group" (the sender sent it to the job too, so it was not passed on), "timeout".
+        on", "group" (the sender sent it to the job too, so it was not passed on), "timeout"; command: the sender's name
+        (`comm`) when it came, empty: it was gone by then, or cannot be seen.
     """
 
     number: int
     time_ns: int
     sender: int
     why: str
+    command: str = ""
 
 
 @attrs.frozen
@@ -167,6 +169,8 @@ class LifeEnd:
         memory_peak_bytes: the kernel's peak of the job's own control group, page cache included; None by tree.
         remaining: pids of the job's tree that were alive after its first process had ended.
         after: the counters; None: not read.
+        not_begun: why its command could not be begun; empty: it was. `status` is then that of the process that was to
+            become it, as shells have it, and nothing was measured.
     """
 
     ended_ns: int
@@ -179,6 +183,7 @@ class LifeEnd:
     memory_peak_bytes: int | None = None
     remaining: tuple[int, ...] = ()
     after: Evidence | None = None
+    not_begun: str = ""
 
     @property
     def exit_code(self) -> int | None:
@@ -198,11 +203,13 @@ class LifeEnd:
     @property
     def ended(self) -> str:
         """How, in the words of the record of runs: "exit status 3", "signal 9", "ended" where that is not known."""
+        if self.not_begun:
+            return f"start failed: {self.not_begun.partition('; ')[0]}"
         return f"signal {self.signal}" if self.signal else status_words(self.status)
 
     def __str__(self) -> str:
         """Say how, for people: a signal by its name, and whether a core was dumped."""
-        return status_words(self.status)
+        return f"{status_words(self.status)}, not begun" if self.not_begun else status_words(self.status)
 
 
 def status_words(status: int | None) -> str:

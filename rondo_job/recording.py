@@ -60,7 +60,7 @@ class JobRecording:
         Raises: UsageError: what was asked for cannot be; StoreError, OSError: there can be no store.
         """
         self._request, self._output, self.failure = request, output, ""
-        self._every_ns = request.every_ns
+        self._every_ns, self._measured, self._before_bytes = request.every_ns, True, 0
         self.leaf = make_leaf(pid, relay_pid, request.methods)
         self._store: Store | None = None
         try:
@@ -92,8 +92,8 @@ class JobRecording:
             self.tree = Tree(pid, self.leaf.pids if self.leaf.own else None, table, relay_pid)
             start = self._describe(name, pid)
             names.write_whole(self.path / names.START, encode(start))
+            names.keep_room(self.path)
             self.tree.look(wall_ns())  # so that the job is in the table whatever comes
-            self._before_bytes, self.tree.largest_bytes = self.tree.largest_bytes, 0
             job = Job(pid, self.leaf.method, self.leaf.groups, self.leaf.own, self.tree)
             self._ticks: list[Callable[[int], None]] = plugins.bind_guarded("rondo_job_bind", declare=store, job=job)
             store.bind_recorders(plugins)
@@ -135,8 +135,14 @@ class JobRecording:
         leaf, pid = encode_leaf(self.leaf), self.tree.root
         return {"life": str(self.path), "pid": pid, "leaf": leaf, "files": dict(self._output.files)}
 
-    def begin(self) -> None:
-        """Have exporters beside it, now that the job has begun; threads were in the way before."""
+    def begin(self, before_bytes: int, *, measured: bool) -> None:
+        """Have exporters beside it, now that the job has begun; threads were in the way before.
+
+        Args: `before_bytes`: see `usage_of`; not `measured`: its command could not be begun, and what its process was
+            until then is no job's.
+        """
+        self._before_bytes, self._measured = before_bytes, measured
+        self.tree.forget_peaks()
         if self._request.config.exporters and self._store is not None:
             from rondo_core.export import Exporters
 
@@ -150,7 +156,7 @@ class JobRecording:
 
     def tick(self, now_ns: int, *, last: bool = False) -> None:
         """Measure; and each second, or as often as was asked for, take what was posted and fold."""
-        if self._store is None:
+        if self._store is None or not self._measured:
             return
         try:
             self.tree.look(now_ns)
@@ -212,17 +218,11 @@ class JobRecording:
 
     def finish(self, end: LifeEnd, usage: Any) -> LifeEnd:
         """Put the end on record, close the store, let exporters send, keep the directory within its bound."""
-        remaining = tuple(self.tree.pids())
-        totals = self.tree.totals
-        took = usage_of(usage, self._before_bytes, self.tree.largest_bytes)
-        end = attrs.evolve(end, usage=took, remaining=remaining[:64], cpu_s=totals.user_s + totals.system_s)
-        end = with_counters(end, self.leaf)
-        ended = self.tree.look(wall_ns())  # at who ended with it
-        if self.leaf.method == "tree":
-            end = attrs.evolve(end, cpu_s=ended.user_s + ended.system_s)
+        if self._measured:
+            end = self._with_use(end, usage)
         keep_file_tails(self.path, self._output.files)
         with contextlib.suppress(OSError):
-            names.write_whole(self.path / names.END, encode(end))
+            names.write_end(self.path, encode(end))
         self.tree.close()
         self.leaf.remove()
         try:
@@ -233,6 +233,16 @@ class JobRecording:
         except Exception as error:  # noqa: BLE001 - the job has ended, and its status is what counts
             self.failure = self.failure or one_line(error)
         return end
+
+    def _with_use(self, end: LifeEnd, usage: Any) -> LifeEnd:
+        """Add what the job took, who of it lived on, and the counters."""
+        remaining = tuple(self.tree.pids())
+        totals = self.tree.totals
+        took = usage_of(usage, self._before_bytes, self.tree.largest_bytes)
+        end = attrs.evolve(end, usage=took, remaining=remaining[:64], cpu_s=totals.user_s + totals.system_s)
+        end = with_counters(end, self.leaf)
+        ended = self.tree.look(wall_ns())  # at who ended with it
+        return attrs.evolve(end, cpu_s=ended.user_s + ended.system_s) if self.leaf.method == "tree" else end
 
     def _prune(self) -> None:
         """Keep the directory within its bound; what needs a look at every store is done only where one is asked for."""

@@ -44,25 +44,24 @@ class RunResult:
     """What became of it.
 
     Attributes:
-        exit_status: the job's own; 128 and the signal that ended it; 124: the timeout; 127, 126: it could not be begun.
-        end: None: it could not be begun, and `error` says why.
+        exit_status: the job's own; 128 and the signal that ended it; 124: the timeout; 127, 126: it could not be begun,
+            and `end.not_begun` says why.
         life: where its store is; None: it was not recorded, and `unrecorded` says why.
         wall_s; method.
     """
 
     exit_status: int
     wall_s: float
-    end: LifeEnd | None = None
+    end: LifeEnd
     life: Path | None = None
     method: str = ""
-    error: str = ""
     unrecorded: str = ""
 
     def summary(self) -> str:
         """Say on one line how it ended, what it took, where its life lies, and what to ask where it went wrong."""
         end = self.end
-        if end is None:
-            return self.error
+        if end.not_begun:
+            return end.not_begun if self.life is None else f"{end.not_begun}; life {self.life}"
         timed_out = " (timed out)" if end.timed_out else ""
         parts = [f"{end}{timed_out} after {self.wall_s:.2f} s"]
         if end.cpu_s is not None:

@@ -15,7 +15,7 @@ from rondo_core.clock import NS_PER_S, monotonic_ns, wall_ns
 from rondo_core.errors import RondoError, UsageError, one_line
 from rondo_job.facts import LifeEnd, ReceivedSignal
 from rondo_job.request import RunRequest, RunResult
-from rondo_job.start.launch import NOT_EXECUTABLE, NOT_FOUND, Launch
+from rondo_job.start.launch import Launch
 from rondo_job.start.output import plan_output
 from rondo_job.start.output_relay import OutputRelay
 
@@ -86,17 +86,16 @@ class _Run:
         recording = self._recording
         environment = {} if recording is None else recording.environment
         began_ns = monotonic_ns()
-        failure = self._launch.go(environment)
-        if recording is not None and failure is None:
-            recording.begin()
+        failed = self._launch.go(environment)
+        if recording is not None:
+            recording.begin(self._launch.before_bytes, measured=failed is None)
         status, usage = self._wait(began_ns)
         wall_s = (monotonic_ns() - began_ns) / NS_PER_S
         ended_ns = wall_ns()
-        if failure is not None:
-            return self._not_begun(failure, wall_s)
         self._relay.drain()
         timed_out = self._timed_out
-        end = LifeEnd(ended_ns, status, "wait", timed_out=timed_out, signals=tuple(self._signals))
+        why = failed.why if failed is not None else ""
+        end = LifeEnd(ended_ns, status, "wait", timed_out=timed_out, signals=tuple(self._signals), not_begun=why)
         life, method = None, ""
         if recording is not None:
             end = recording.finish(end, usage)
@@ -120,13 +119,6 @@ class _Run:
             return None
         self._relay.send_facts(recording.for_relay())
         return recording
-
-    def _not_begun(self, failure: OSError, wall_s: float) -> RunResult:
-        status = NOT_FOUND if isinstance(failure, FileNotFoundError) else NOT_EXECUTABLE
-        if self._recording is not None:
-            self._recording.discard()
-        self._relay.end()
-        return RunResult(status, wall_s, error=f"{self.request.command[0]}: {failure.strerror}")
 
     # -- while it runs
 
@@ -208,7 +200,7 @@ class _Run:
 
     def _note_signal(self, number: int, sender: int, why: str) -> None:
         if len(self._signals) < MAX_SIGNALS:
-            received = ReceivedSignal(int(number), wall_ns(), sender, why)
+            received = ReceivedSignal(int(number), wall_ns(), sender, why, _command_of(sender))
             self._signals.append(received)
             self._relay.note_signal(attrs.asdict(received))
 
@@ -233,6 +225,13 @@ class _Run:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         return None
+
+
+def _command_of(pid: int) -> str:
+    """Give the name of a process; empty: it is gone, or cannot be seen."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    return ""
 
 
 def _write_lost_end(told: dict[str, Any], pidfd: int) -> None:

@@ -1,10 +1,11 @@
-"""VmConfig -> a live VM: its CPUs' threads, the 1 Hz maintenance thread, and an orderly stop whatever ends it."""
+"""VmConfig -> a live VM: its CPUs' threads, a tick each second, and an orderly stop whatever ends it."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from rondo_core.clock import wall_ns
@@ -19,7 +20,7 @@ from rondo_vmm.observe.exit_totals import ExitTotals
 from rondo_vmm.observe.milestones import Milestones
 from rondo_vmm.observe.panic import PanicLine
 from rondo_vmm.observe.recording import Recording
-from rondo_vmm.observe.ticks import until_next_second_s
+from rondo_vmm.observe.shared_ticks import ticked
 
 if TYPE_CHECKING:
     from rondo_core import Plugins, Store
@@ -27,10 +28,6 @@ if TYPE_CHECKING:
     from rondo_vmm.observe.result import VmResult
 
 JOIN_S = 10.0
-# A process's machines tick one after the other: at once they would hand the interpreter over at every system
-# call. One that takes long holds up the others for no more than this.
-TICK_LOCK_S = 0.5
-_tick_lock = threading.Lock()
 
 
 class Monitor:
@@ -134,22 +131,19 @@ class Monitor:
             recording.add_vcpu(number, thread.native_id or 0)
         vcpus = self._machine.vcpus
         started_ns, started = wall_ns(), time.monotonic()
-        ticking = threading.Thread(
-            target=self._run_ticks, args=(recording, started_ns), name="rondo-vmm-tick", daemon=True
-        )
         recording.tick(started_ns)
         milestones.reach("first_instruction", started_ns)
         recording.notify("rondo_vmm_started", machine=self.machine, now_ns=started_ns)
+        ticks = nullcontext() if self._store is None else ticked(recording.tick, started_ns)
         with stopped_by_signals(lambda number: self.stop(f"signal {number}")):
             self._go.set()
-            ticking.start()
-            recording.load_fold()
-            if self._input:
-                self._input.start()
-            if not self._done.wait(self._config.timeout_s):
-                self.stop("timeout")
-            self._join(threads)
-        ticking.join()
+            with ticks:
+                recording.load_fold()
+                if self._input:
+                    self._input.start()
+                if not self._done.wait(self._config.timeout_s):
+                    self.stop("timeout")
+                self._join(threads)
         if self._input:
             self._input.close()
         self._lines.flush()
@@ -229,17 +223,6 @@ class Monitor:
             recording.end_vcpu(number, wall_ns())
         finally:
             self._done.set()
-
-    def _run_ticks(self, recording: Recording, begun_ns: int) -> None:
-        """Tick just after each whole second of the wall clock, so that every one has its point."""
-        while not self._done.wait(until_next_second_s(begun_ns)):
-            mine = _tick_lock.acquire(timeout=TICK_LOCK_S)
-            try:
-                begun_ns = wall_ns()
-                recording.tick(begun_ns)
-            finally:
-                if mine:
-                    _tick_lock.release()
 
 
 def run_vm(config: VmConfig, store: Store | None = None, sink: Callable[[bytes], object] | None = None) -> VmResult:

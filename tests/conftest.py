@@ -4,15 +4,19 @@ import contextlib
 import gc
 import importlib.util
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core.clock import NS_PER_S, wall_ns
 from rondo_core.export.cursor import Cursor, save_cursor
 
 TOOLS = Path(__file__).parents[1] / ".tools"
@@ -77,7 +81,7 @@ def _no_chromium():
     return None if importlib.util.find_spec("playwright") else "the package playwright is not installed"
 
 
-MANY_FILES = 300
+MANY_FILES = min(300, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 3)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -100,8 +104,22 @@ def _garbage_as_usual():
     if gc.get_threshold() != usual:
         gc.set_threshold(*usual)
         gc.unfreeze()
-    if len(os.listdir("/proc/self/fd")) > MANY_FILES:  # noqa: PTH208 - quicker
+    try:
+        many = len(os.listdir("/proc/self/fd")) > MANY_FILES  # noqa: PTH208 - quicker
+    except OSError:  # so many that there is none left to look with
+        many = True
+    if many:
         gc.collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _times_in_utc():
+    """Times are shown in the zone of whoever asks: here in UTC, wherever the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -194,6 +212,54 @@ def open_paths():
         return sorted(path for path in paths if str(text) in path)
 
     return found
+
+
+LONG_NS = NS_PER_S // 4
+
+
+class Stalls:
+    """The seconds in which this machine stood still, or was busy with others: nobody can have recorded in each of them.
+
+    A thread looks at the clock fifty times a second, and notes where it was kept from that.
+    """
+
+    def __init__(self):
+        self._seconds, self._over, self._before_ns = set(), threading.Event(), wall_ns()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self):
+        over = False
+        while not over:
+            over = self._over.wait(0.02)
+            now_ns = wall_ns()
+            if now_ns - self._before_ns > LONG_NS:
+                # The one after it has the growth of those that have no point.
+                self._seconds.update(range(self._before_ns // NS_PER_S, now_ns // NS_PER_S + 2))
+            self._before_ns = now_ns
+
+    def end(self):
+        """Look no more."""
+        self._over.set()
+        self._thread.join()
+
+    def without(self, seconds):
+        """Give those of some seconds that were not stalled; this ends the look."""
+        self.end()
+        return [second for second in seconds if second not in self._seconds]
+
+    def assert_every_second(self, data, lived):
+        """See that a series has a point in each second of a life, and none in any other."""
+        there = (data.timestamps_ns // NS_PER_S).tolist()
+        assert self.without(there) == self.without(lived), (data.series, self._seconds)
+
+
+@pytest.fixture
+def stalls():
+    """What tells a second that nobody could record in from one that was lost."""
+    found = Stalls()
+    yield found
+    found.end()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import IO
 from rondo_core import Batch, Option
 from rondo_core.builtin.row_text import LineFormat, texts_of
 from rondo_core.errors import ExportError, RetryableExportError, UsageError
-from rondo_core.storage.files import sync_directory
+from rondo_core.storage.files import identity, is_still, sync_directory
 from rondo_core.storage.write_check import check_appendable
 
 STDOUT = "-"
@@ -50,6 +50,7 @@ class Lines:
         self._path, self._format, self._read, self._header = path, format, read, header.encode()
         self._stdout: IO[bytes] | None = sys.stdout.buffer if path == STDOUT else None
         self._descriptor = -1 if path == STDOUT else _open(path)
+        self._identity = (0, 0) if path == STDOUT else identity(os.fstat(self._descriptor))
         self._closed = self._printed = False
         self._busy = threading.Lock()
         # What was among the last lines; None: not looked for yet.
@@ -80,6 +81,8 @@ class Lines:
             if self._stdout is not None:
                 self._print(self._stdout, "".join(texts).encode())
                 return
+            if not is_still(self._descriptor, self._identity):
+                self._open_again()
             if self._there is None:
                 self._there = self._tail(max(TAIL_LINES, 2 * batch.n_samples))
             new = [_without(text, self._there) for text in texts] if self._there else texts
@@ -90,9 +93,9 @@ class Lines:
     def close(self) -> None:
         """Release the file, once a batch that another thread is sending is in it."""
         with self._busy:
-            if self._descriptor >= 0:
+            if is_still(self._descriptor, self._identity):
                 os.close(self._descriptor)
-                self._descriptor = -1
+            self._descriptor = -1
             self._closed = True
 
     def _print(self, stdout: IO[bytes], data: bytes) -> None:
@@ -121,6 +124,15 @@ class Lines:
             os.ftruncate(self._descriptor, size)
             what = os.strerror(error.errno or 0)
             raise RetryableExportError(f"{self._path}: {what}; what was not written stays in the store") from None
+
+    def _open_again(self) -> None:
+        """Open the file anew: the program has closed its descriptor. Raises: RetryableExportError: it cannot be had."""
+        self._descriptor = -1
+        try:
+            self._descriptor = _open(self._path)
+        except UsageError as error:
+            raise RetryableExportError(str(error)) from None
+        self._identity = identity(os.fstat(self._descriptor))
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)

@@ -232,10 +232,12 @@ class Agent:
 
     def _finish_store(self, store: StoreEntry, result: Pass) -> None:
         """Finish a store that is through all threads, and say what of it was not acknowledged."""
-        known = delivery_report(store.path, [thread.name for thread in self._threads], store.state.run)
+        kept = {thread.name: thread.unsaved(store) for thread in self._threads}
+        unsaved = {name: cursor for name, cursor in kept.items() if cursor is not None}
+        known = delivery_report(store.path, kept, store.state.run, unsaved)
         if known is None:
             return
-        became = self._finish.store(store.path, store.state, known)
+        became = self._finish.store(store.path, store.state, known, unsaved)
         result.complete += 1
         if not known:
             result.refused += sum(known.refused.values())

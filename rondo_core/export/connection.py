@@ -58,7 +58,8 @@ class Connection:
         """Send one request, and give the answer with at most `max_bytes` of its body.
 
         Raises: ReceiverAwayError: there is no connection, so nothing was sent; AnswerLostError: no answer came in time,
-        or none at all; ExportError: a certificate is not trusted, no request can be made at all, or it was closed.
+        or none at all; ExportError: a certificate is not trusted, no request can be made at all, a web page took it, or
+        it was closed.
         """
         self.check_open()
         self._busy = True
@@ -177,16 +178,25 @@ class Connection:
                 stream.send(head + body)
             stream.until_ns = _from_now(endpoint.timeout_s)
             answer.begin()
+            while 100 < answer.status < 200 and answer.status != http.client.SWITCHING_PROTOCOLS:
+                # Without headers it reads the next one: this was none yet.
+                answer.headers = None  # type: ignore[assignment]
+                answer.begin()
         except TimeoutError:
             raise AnswerLostError(f"{endpoint.shown_url}: no answer within {endpoint.timeout_s:g} s") from None
         except (OSError, http.client.HTTPException) as error:
             # The end of TLS 1.3's handshake, and with it its failure, comes after the request.
             if not stream.n_sent or (isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")):
                 raise ReceiverAwayError(f"{endpoint.shown_url}: {lost_reason(error, 'no connection')}") from None
-            raise AnswerLostError(f"{endpoint.shown_url}: {lost_reason(error)}") from None
+            foreign = isinstance(error, http.client.HTTPException) and not isinstance(error, OSError)
+            what = "what it answered is no HTTP; check the URL" if foreign else lost_reason(error)
+            raise AnswerLostError(f"{endpoint.shown_url}: {what}") from None
         found, complete = _body(answer, max_bytes)
         known = {name.lower(): value for name, value in answer.headers.items()}
         unpacked, whole = _unpacked(found, known.get("content-encoding", ""), max_bytes)
+        if 200 <= answer.status < 300 and known.get("content-type", "").lower().startswith("text/html"):
+            # A login page, or that of a network that wants one, takes whatever it is sent, and has nothing of it.
+            raise ExportError(f"{endpoint.shown_url}: answered {answer.status} with a web page; check the URL")
         reusable = complete and not answer.will_close
         return HttpResponse(answer.status, answer.reason or "", known, unpacked, complete and whole), reusable
 
@@ -252,13 +262,19 @@ def _dial(nearest: SplitResult, until_ns: int) -> socket.socket:
     """Connect to one of a host's addresses. Raises: OSError: the last reason why none answers."""
     host, port = nearest.hostname or "", nearest.port or _PORTS[nearest.scheme]
     last: OSError = OSError(0, "the host has no address")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    for n_left, (family, kind, protocol, _, address) in zip(range(len(found), 0, -1), found, strict=True):
         left_ns = until_ns - monotonic_ns()
         if left_ns <= 0:
             raise TimeoutError
-        sock = socket.socket(family, kind, protocol)
         try:
-            sock.settimeout(left_ns / NS_PER_S)
+            sock = socket.socket(family, kind, protocol)
+        except OSError as error:  # a name may have addresses of a family that this machine does not speak
+            last = error
+            continue
+        try:
+            # One that swallows what is sent to it, as IPv6 does behind some routers, leaves time for the others.
+            sock.settimeout(left_ns / n_left / NS_PER_S)
             sock.connect(address)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:

@@ -15,8 +15,9 @@ import attrs
 from rondo_core.errors import StoreError
 from rondo_core.model import layout
 from rondo_core.storage.files import Folder, StrPath, open_file, read_bytes, replace_file, sweep
+from rondo_core.storage.held import HeldFile
 from rondo_core.storage.lock import abandon_after_fork
-from rondo_core.storage.runs import read_runs
+from rondo_core.storage.runs import newest_run, read_runs, run_numbered
 
 if TYPE_CHECKING:
     from rondo_core.read.store_reader import View
@@ -27,7 +28,7 @@ MAX_SUSPECTS, MAX_HELD = 100, 1000
 MAX_ERROR = 500  # characters
 MAX_SPANS = 16  # of more gaps between them the shortest count as sent
 Spans = tuple[tuple[int, int], ...]
-_COUNTS = ("tries", "refused", "overwritten", "coarse", "doubtful", "error_ns")
+_COUNTS = ("tries", "refused", "overwritten", "coarse", "doubtful", "error_ns", "ended_began_ns")
 
 
 @attrs.frozen
@@ -53,7 +54,8 @@ class Cursor:
         positions: "schema.tier" -> the first bucket that is pending, but for series that are held.
         sent: "schema.tier" -> spans, first and end, in which all was counted. What is recorded in them after the clock
             stepped back would be other values of the same instants.
-        ended_run: the last run whose end was acknowledged; 0 for none.
+        ended_run: the last run whose end was acknowledged; 0 for none. ended_began_ns: when that one was opened, by
+            which it is told from one of its number in a store that was put back as it once was; 0: not known.
         samples: acknowledged since the cursor was made.
         in_flight: "schema.tier" -> where that ends which may have arrived, although no answer came: the request under
             way, which is sent again as it was after a crash. Empty: none is.
@@ -85,6 +87,7 @@ class Cursor:
     error: str = ""
     error_ns: int = 0
     sent: dict[str, Spans] = attrs.field(factory=dict)
+    ended_began_ns: int = 0
 
     def moved(
         self, positions: Mapping[str, int], counts: Mapping[str, int], spans: Mapping[str, Spans] | None = None
@@ -132,8 +135,28 @@ def cursor_names(store: Path | Folder, suffix: str = ".json") -> list[str]:
 def load_cursor(store: Path | Folder, exporter: str) -> Cursor:
     """Read the cursor; one that is missing, or that does not read, starts from the oldest bucket still there.
 
-    Starting over sends again what was sent before, which receivers take as the same sample; it loses nothing.
+    Starting over sends again what was sent before, which receivers take as the same sample; it loses nothing. Of runs
+    that the store does not have, as it was put back as it once was and the cursor was not, no end counts.
     """
+    cursor = _read_cursor(store, exporter)
+    return cursor if _has_run(store, cursor) else attrs.evolve(cursor, ended_run=0, ended_began_ns=0)
+
+
+def _has_run(store: Path | Folder, cursor: Cursor) -> bool:
+    """Say whether the last run whose end was acknowledged is one of this store's, as far as that is on record."""
+    if not cursor.ended_run:
+        return True
+    with contextlib.suppress(StoreError, OSError):
+        runs = store / layout.RUNS_FILE
+        run = run_numbered(runs, cursor.ended_run)
+        if run is not None:
+            return cursor.ended_began_ns in {0, run.opened_ns}
+        newest = newest_run(runs)
+        return newest is not None and newest.number > cursor.ended_run
+    return True
+
+
+def _read_cursor(store: Path | Folder, exporter: str) -> Cursor:
     with contextlib.suppress(
         StoreError, OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError
     ):
@@ -214,33 +237,40 @@ class CursorLock:
     def __init__(self, store: Path | Folder, exporter: str) -> None:
         """Take the lock.
 
-
         Raises: StoreError: another process has it, or the store's directory is read-only.
         """
         path = _lock_path(store, exporter)
         try:
-            self._descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+            self._file = HeldFile(path, os.O_RDWR | os.O_CREAT)
         except StoreError as error:
             raise StoreError(f"{error}; export needs a writable store") from None
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._descriptor)
-            raise StoreError(f"{store}: another process exports it through {exporter}; stop that one first") from None
+        self._what = f"{store}: another process exports it through {exporter}; stop that one first"
+        self._take()
         abandon_after_fork(self)
         sweep(cursor_path(store, exporter))
 
+    def _take(self) -> None:
+        try:
+            fcntl.flock(self._file.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise StoreError(self._what) from None
+
+    def hold(self) -> None:
+        """Take it anew, where the program has closed its descriptor. Raises: StoreError: another process has it."""
+        if not self._file.is_open():
+            self._file.open_again()
+            self._take()
+
     def release(self) -> None:
         """Let the next one in."""
-        if self._descriptor >= 0:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # a child may have it open yet
+        if self._file.is_open():
+            fcntl.flock(self._file.descriptor, fcntl.LOCK_UN)  # a child may have it open yet
             self.abandon()
 
     def abandon(self) -> None:
         """Release what a forked child has of it; the parent keeps it."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self._file.close()
 
 
 def cursor_held(store: Path | Folder, exporter: str) -> bool:

@@ -13,10 +13,11 @@ import attrs
 from rondo_core import faults
 from rondo_core.clock import NS_PER_S, Clock, monotonic_ns
 from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_line, printable
-from rondo_core.export.cursor import cursor_held, cursor_path, load_cursor
+from rondo_core.export.cursor import Cursor, cursor_held, cursor_path, load_cursor
 from rondo_core.export.delivery import RefusesAllError
 from rondo_core.export.fold import fold_dead
 from rondo_core.export.labelled import Labelled
+from rondo_core.export.ledger import Unsaved
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import BACKOFF_FIRST_S, BACKOFF_LAST_S, PATIENCE_S, Runner
@@ -91,16 +92,23 @@ class Folds:
 
     def __init__(self) -> None:
         """Know no store."""
-        self._done: dict[Key, int] = {}
+        self._done: dict[Key, tuple[int, int]] = {}
         self._lock = threading.Lock()
 
-    def fold(self, held: Folder, state: StoreState) -> None:
-        """Fold a store whose process is gone; one that was opened again stays as it is. Raises: as `fold_dead`."""
+    def folded_state(self, held: Folder) -> StoreState:
+        """Give the state of a store, folded if its process is gone; one that was opened again stays as it is.
+
+        Threads look in turn: who folds has the store's lock, and is not to be taken for a process that writes it.
+        Raises: as `fold_dead`, `read_store_state`.
+        """
         with self._lock:
-            if self._done.get(state.key) != state.run:
-                fold_dead(held)
-                self._done[state.key] = state.run
-                faults.point("agent.folded")
+            state = read_store_state(held)
+            if not state.ended or self._done.get(state.key) == state.end:
+                return state
+            fold_dead(held)
+            self._done[state.key] = state.end
+            faults.point("agent.folded")
+            return read_store_state(held)
 
     def forget(self, there: set[Key]) -> None:
         """Keep no memory of stores that are gone."""
@@ -135,8 +143,9 @@ class ExporterThread:
         self._deadline_s = float(agent.get("deadline", 60.0))
         self.samples, self.failures, self.notes = 0, list[str](), list[str]()
         self.totals, self.n_pending = SentTotals(), 0
-        self._complete: dict[Key, int] = {}
+        self._complete: dict[Key, tuple[int, int]] = {}
         self._idle: dict[Key, _Idle] = {}
+        self._unsaved: dict[Key, Unsaved] = {}
         self._backoffs: dict[Key, _Backoff] = {}
         self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
         self._last_tried: Key | None = None
@@ -156,7 +165,12 @@ class ExporterThread:
 
     def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
-        return self._complete.get(store.key) == store.state.run
+        return self._complete.get(store.key) == store.state.end
+
+    def unsaved(self, store: StoreEntry) -> Cursor | None:
+        """Give a store's cursor, where the disk did not take it."""
+        unsaved = self._unsaved.get(store.key)
+        return unsaved.cursor if unsaved is not None else None
 
     @property
     def hangs(self) -> bool:
@@ -174,6 +188,7 @@ class ExporterThread:
         if not self.busy:
             self._complete = {key: run for key, run in self._complete.items() if key in there}
             self._idle = {key: idle for key, idle in self._idle.items() if key in there}
+            self._unsaved = {key: unsaved for key, unsaved in self._unsaved.items() if key in there}
             self._backoffs = {key: backoff for key, backoff in self._backoffs.items() if key in there}
 
     def next_try_s(self) -> float:
@@ -330,10 +345,7 @@ class ExporterThread:
         return outcome
 
     def _export(self, store: StoreEntry, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
-        state = read_store_state(held)
-        if state.ended:
-            self._folds.fold(held, state)
-            state = read_store_state(held)
+        state = self._folds.folded_state(held)
         if state.key != store.key or cursor_held(held, self.name):
             return None  # another store by now, or the process exports itself
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
@@ -357,7 +369,8 @@ class ExporterThread:
         if state.elsewhere and not state.ended:
             clock = reader.newest_ns  # the store's own time: this machine's may be before it or behind
         try:
-            runner = self._runner = Runner(reader, exporter, self.name, clock=clock, **options)
+            unsaved = self._unsaved.get(state.key)
+            runner = self._runner = Runner(reader, exporter, self.name, clock=clock, unsaved=unsaved, **options)
         except StoreError:
             if cursor_held(reader.folder, self.name):
                 return None
@@ -368,13 +381,17 @@ class ExporterThread:
         finally:
             self._runner = None
             runner.release()
+            if runner.unsaved is not None:
+                self._unsaved[state.key] = runner.unsaved
+            else:
+                self._unsaved.pop(state.key, None)
         self._add_up(outcome)
         if isinstance(reader, EndedReader) and reader.reopened:
             return None
         if outcome.stopped:
             raise RefusesAllError(outcome.error) if runner.refuses_all else StoreError(outcome.error)
         if state.ended and (runner.complete or (not state.run and _was_never_recorded_in(reader))):
-            self._complete[state.key] = state.run
+            self._complete[state.key] = state.end
         return outcome
 
     def _add_up(self, outcome: Outcome) -> None:

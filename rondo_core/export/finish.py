@@ -8,14 +8,14 @@ what is to go, is looked at there once more, and is given back its own if it is 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import attrs
 
 from rondo_core import faults
 from rondo_core.errors import StoreError, StoreLockedError, StoreNotFoundError, one_line, printable
-from rondo_core.export.cursor import cursor_held, cursor_names, load_cursor
+from rondo_core.export.cursor import Cursor, cursor_held, cursor_names, load_cursor
 from rondo_core.export.store_state import StoreState, read_store_state, remove
 from rondo_core.model import layout
 from rondo_core.storage.files import UNFINISHED, Folder, identity_at
@@ -44,12 +44,15 @@ class DeliveryReport:
         )
 
 
-def delivery_report(store: Path | Folder, exporters: Iterable[str], run: int) -> DeliveryReport | None:
+def delivery_report(
+    store: Path | Folder, exporters: Iterable[str], run: int, unsaved: Mapping[str, Cursor] | None = None
+) -> DeliveryReport | None:
     """Read from its cursors what became of a store's samples; None: some exporter is not through with this run.
 
-    Cursors of exporters that are no longer asked for count too, with what they were refused.
+    Cursors of exporters that are no longer asked for count too, with what they were refused. Args: `unsaved`: those
+    that the disk did not take, by exporter.
     """
-    cursors = {name: load_cursor(store, name) for name in exporters}
+    cursors = {name: (unsaved or {}).get(name) or load_cursor(store, name) for name in exporters}
     if any(cursor.ended_run < run for cursor in cursors.values()):
         return None
     cursors |= {name: load_cursor(store, name) for name in cursor_names(store) if name not in cursors}
@@ -71,13 +74,17 @@ class Finish:
         self._exporters = tuple(exporters)
         self.archived = self.deleted = 0
         self.failures: list[str] = []
+        self._unsaved: Mapping[str, Cursor] = {}
 
-    def store(self, path: Path, state: StoreState, known: DeliveryReport) -> str:
-        """Archive or delete the store that was looked at, while no one can write it; give what was done, in words."""
-        where = self._after
+    def store(self, path: Path, state: StoreState, known: DeliveryReport, unsaved: Mapping[str, Cursor]) -> str:
+        """Archive or delete the store that was looked at, while no one can write it; give what was done, in words.
+
+        Args: `unsaved`: see `delivery_report`. A full disk keeps no store from being deleted, but from the archive.
+        """
+        where, self._unsaved = self._after, unsaved
         if where == "delete" and not known:
             where = "archive" if self._archive is not None else "keep"
-        if where == "keep":
+        if where == "keep" or (unsaved and where == "archive"):
             return "kept"
         try:
             with Folder(path, follow=False) as held:
@@ -97,7 +104,7 @@ class Finish:
             now = read_store_state(held)
             if (now.key, now.run) != (state.key, state.run) or not held.is_at(path) or _is_sent(held):
                 return "kept"
-            known = delivery_report(held, self._exporters, state.run)
+            known = delivery_report(held, self._exporters, state.run, self._unsaved)
             if known is None or (where == "delete" and not known):
                 return "kept"
             faults.point("agent.finish")
@@ -121,7 +128,7 @@ class Finish:
         going = path.with_name(path.name + DELETED)
         path.rename(going)
         faults.point("agent.deleting")
-        if not held.is_at(going) or not delivery_report(held, self._exporters, run):
+        if not held.is_at(going) or not delivery_report(held, self._exporters, run, self._unsaved):
             _give_back(going, path)
             return "kept"
         remove(held, going)

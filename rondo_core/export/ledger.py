@@ -34,6 +34,7 @@ from rondo_core.export.cursor import (
 from rondo_core.export.drain import Drained
 from rondo_core.model import layout
 from rondo_core.storage.files import Folder, sync_file
+from rondo_core.storage.runs import run_numbered
 
 logger = logging.getLogger("rondo.export")
 
@@ -93,6 +94,14 @@ class _Unconfirmed:
         return attrs.evolve(self, positions=positions, counts=more, sent=united(self.sent, drained.spans))
 
 
+@attrs.frozen
+class Unsaved:
+    """A cursor that the disk did not take, as it is, and as it is on the disk."""
+
+    on_disk: Cursor
+    cursor: Cursor
+
+
 def _but(positions: Mapping[str, T], key: str) -> dict[str, T]:
     return {other: of for other, of in positions.items() if other != key}
 
@@ -104,10 +113,13 @@ class Ledger:
     opened, ns since the epoch.
     """
 
-    def __init__(self, store: Folder, exporter: str, *, from_start: bool = False) -> None:
+    def __init__(
+        self, store: Folder, exporter: str, *, from_start: bool = False, unsaved: Unsaved | None = None
+    ) -> None:
         """Open the account, which a store that is renamed, or made anew at its path, meanwhile keeps to itself.
 
-        Args: `from_start`: begin a new one, in which all that the store holds is pending.
+        Args: `from_start`: begin a new one, in which all that the store holds is pending; `unsaved`: what this process
+            knew of it when it was open last, which counts as long as nobody else has moved it.
         Raises: StoreError: another process has it open, or the store's directory cannot be written.
         """
         self._store = store
@@ -115,16 +127,23 @@ class Ledger:
         self.cursor = self._saved = self._opened = load_cursor(store, exporter)
         if from_start:
             self.cursor = self._opened = Cursor(exporter)
+        self._full = unsaved is not None and unsaved.on_disk == self._saved and not from_start
+        if unsaved is not None and self._full:
+            self.cursor = self._opened = unsaved.cursor
         self._is_open = True
         self._unconfirmed: _Unconfirmed | None = None
         self._unanswered = bool(self.cursor.in_flight)
-        self._full = False
         self.acknowledged_ns = 0
 
     def close(self) -> None:
         """Let another process open it."""
         self._is_open = False
         self._lock.release()
+
+    @property
+    def unsaved(self) -> Unsaved | None:
+        """What the disk did not take of it; None where the disk has all."""
+        return Unsaved(self._saved, self.cursor) if self._full else None
 
     # -- where it stands
 
@@ -256,9 +275,12 @@ class Ledger:
 
     def end_run(self, run: int) -> None:
         """Note that the end of a run was acknowledged, once the run itself is on the disk: no other gets its number."""
+        runs, began_ns = self._store / layout.RUNS_FILE, 0
         with contextlib.suppress(StoreError, OSError):  # a disk that is full, or a store that may only be read
-            sync_file(self._store / layout.RUNS_FILE)
-        self.cursor = attrs.evolve(self.cursor, ended_run=run)
+            found = run_numbered(runs, run)
+            began_ns = found.opened_ns if found is not None else 0
+            sync_file(runs)
+        self.cursor = attrs.evolve(self.cursor, ended_run=run, ended_began_ns=began_ns)
 
     # -- series that are sent apart
 
@@ -312,6 +334,7 @@ class Ledger:
         if self.cursor is self._saved or self.cursor == self._saved or not self._is_open:
             return
         try:
+            self._lock.hold()
             save_cursor(self._store, self.cursor)
         except StoreError as error:
             if not self._full:

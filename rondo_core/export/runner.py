@@ -22,7 +22,7 @@ from rondo_core.export.delivery import Delivery, RefusesAllError
 from rondo_core.export.drain import Drain
 from rondo_core.export.isolated import wait_asked_s
 from rondo_core.export.labelled import Labelled
-from rondo_core.export.ledger import Ledger
+from rondo_core.export.ledger import Ledger, Unsaved
 from rondo_core.export.options import MISTAKES, check_exporters, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.sender import Sender
@@ -67,6 +67,7 @@ class Runner:
         match: str = "",
         backfill: bool = False,
         from_start: bool = False,
+        unsaved: Unsaved | None = None,
         clock: Clock = wall_ns,
         count: Callable[..., None] | None = None,
     ) -> None:
@@ -75,6 +76,7 @@ class Runner:
         Args:
             tier, fn, match, backfill: what is sent; see `Drain`.
             from_start: send again all that the store holds.
+            unsaved: what the disk did not take of the cursor when this process sent last; see `Ledger`.
             deadline_s: how long a final flush may take where `close` is not told otherwise.
             count: `count(metric, total, exporter=name)` receives the self-metrics; None: they stay in `outcome`.
         Attributes: `complete`, whether a run was sent to its end: nothing of it is pending.
@@ -85,7 +87,8 @@ class Runner:
         self._interval_s, self._clock = interval_s, clock
         self.deadline_s, self._count = deadline_s, count
         drain = self._drain = Drain(view, tier=tier, fn=fn, match=match, backfill=backfill)
-        self._ledger, self._delivery = Ledger(view.folder, name, from_start=from_start), Delivery(exporter)
+        self._ledger = Ledger(view.folder, name, from_start=from_start, unsaved=unsaved)
+        self._delivery = Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
         self.complete = self.refuses_all = False
         self._wake = threading.Event()
@@ -108,6 +111,11 @@ class Runner:
     def cursor(self) -> Cursor:
         """What is counted of the store, in this process or before it."""
         return self._ledger.cursor
+
+    @property
+    def unsaved(self) -> Unsaved | None:
+        """What the disk did not take of the cursor; None where it has all."""
+        return self._ledger.unsaved
 
     @property
     def outcome(self) -> Outcome:

@@ -53,6 +53,11 @@ class StoreState:
     elsewhere: bool = False
     marks: tuple[bytes, ...] = ()
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """Give what tells the end of a run from any other of the store, also of one put back as it once was."""
+        return self.run, self.since_ns
+
 
 def read_store_state(held: Folder, tiers: Collection[int] = ()) -> StoreState:
     """Say what store lies in a directory, and whether a process writes it.

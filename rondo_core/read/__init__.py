@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rondo_core.read.stores import DirectoryScan as DirectoryScan
     from rondo_core.read.stores import StoresReader as StoresReader
     from rondo_core.read.stores import find_stores as find_stores
+    from rondo_core.read.stores import holds_stores as holds_stores
     from rondo_core.read.stores import open_reader as open_reader
     from rondo_core.read.stores import open_source as open_source
     from rondo_core.read.stores import scan_directory as scan_directory
@@ -55,6 +56,7 @@ _HOME = {
     "StoresReader": "stores",
     "find_stores": "stores",
     "scan_directory": "stores",
+    "holds_stores": "stores",
     "open_reader": "stores",
     "still_counted": "folded",
     "store_labels": "stores",

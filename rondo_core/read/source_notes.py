@@ -14,6 +14,7 @@ from rondo_core.clock import NS_PER_S
 from rondo_core.model.labels import Series
 from rondo_core.model.prometheus import NS_PER_MS
 from rondo_core.model.schema import Schema
+from rondo_core.model.selector import NAME_KEY
 from rondo_core.read.source_names import OF_GROWTH, SourceMatcher
 from rondo_core.read.unmatched import matchers_text, why_unmatched
 from rondo_core.units import format_duration, format_instant
@@ -141,6 +142,14 @@ class RememberedReads:
         """
         texts = [_why(source or self.source, *each) for each in self.reads]
         return list(dict.fromkeys(text for text in texts if text))
+
+    def unknown_metrics(self) -> list[str]:
+        """Say of each read that gave nothing whether no series at all has its metric's name, a line each."""
+        named = [
+            [each for each in matchers if each.name == NAME_KEY] for matchers, _, _, found in self.reads if not found
+        ]
+        unknown = (why_unmatched(self.source, names) for names in named if names)
+        return list(dict.fromkeys(str(error) for error in unknown if error is not None))
 
 
 def _why(

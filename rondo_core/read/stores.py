@@ -472,7 +472,7 @@ def open_source(
     Args: `choice`: only these stores of a directory; others: as `StoreSource`.
     Raises: as `open_reader`, but for stores below a directory, which are looked at when they are asked.
     """
-    if not _holds_stores(Path(path)):
+    if not holds_stores(Path(path)):
         return StoreReader(path).source(clock=clock, budget=budget)
     from rondo_core.read.source_stores import StoresSource
 
@@ -484,10 +484,10 @@ def open_reader(path: str | Path, choice: StoreChoice = ALL_STORES) -> StoreRead
 
     Raises: as StoreReader and StoresReader.
     """
-    return StoresReader(path, choice) if _holds_stores(Path(path)) else StoreReader(path)
+    return StoresReader(path, choice) if holds_stores(Path(path)) else StoreReader(path)
 
 
-def _holds_stores(root: Path) -> bool:
+def holds_stores(root: Path) -> bool:
     """Say whether a path is a directory of stores. Raises: StoreError: it may not be looked into."""
     try:
         many = os.path.isdir(root) and not is_store(root)  # noqa: PTH112 - it raises nothing

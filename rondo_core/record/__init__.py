@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rondo_core.lazy import names_of
+from rondo_core.record.compiled import prefer_compiled
 
 if TYPE_CHECKING:
     from rondo_core.record import cython_shadow as cython_shadow
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from rondo_core.record.handles import Counter as Counter
     from rondo_core.record.handles import Summary as Summary
 
+prefer_compiled(*__path__)
 _HOME = {
     "Counter": "handles",
     "Gauge": "gauges",

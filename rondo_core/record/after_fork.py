@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, get_args
 from rondo_core import forking
 from rondo_core.clock import Clock
 from rondo_core.errors import RondoError, StoreClosedError, StoreForkedError, one_line
+from rondo_core.record.closed_files import open_again
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
 from rondo_core.record.instruments import Instruments
@@ -38,11 +39,12 @@ from rondo_core.storage.slab import Slab
 if TYPE_CHECKING:
     from rondo_core.read.store_reader import View
     from rondo_core.retention.retention_thread import RetentionThread
+    from rondo_core.storage.held import HeldFile
 
 IfLocked = Literal["raise", "beside", "off"]
 IF_LOCKED = get_args(IfLocked)
 Paths = Callable[[], Iterable[Path]]
-OFF, FORKED = "off", "forked"  # why nothing is kept
+OFF, FORKED, NO_FILES = "off", "forked", "descriptors"  # why nothing is kept
 FAR_NS = 1 << 62
 _live: weakref.WeakSet[ForkableStore] = weakref.WeakSet()
 _untold = threading.RLock()  # of what a child does that no hook has told of its fork
@@ -80,7 +82,7 @@ class ForkableStore(Instruments, abc.ABC):
     _tick_s: float | None
     _folder: Folder
     _lock_file: WriterLock
-    _runs: int
+    _runs: HeldFile | None
     _closed: bool
     _view: View | None
     _thread: TickThread | None
@@ -98,6 +100,10 @@ class ForkableStore(Instruments, abc.ABC):
     @abc.abstractmethod
     def tick(self, now_ns: int | None = None) -> None:
         """Do what is done about once a second; see `Store.tick`."""
+
+    @abc.abstractmethod
+    def _release(self) -> None:
+        """Give the lock back, and close what is open."""
 
     @abc.abstractmethod
     def _open(self, *, new: bool = False) -> None:
@@ -193,9 +199,9 @@ class ForkableStore(Instruments, abc.ABC):
         if self.unkept:
             self._keep_nothing(self.unkept)
             return
-        if self._runs >= 0:
-            os.close(self._runs)
-            self._runs = -1
+        if self._runs is not None:
+            self._runs.close()
+            self._runs = None
         if self._events is not None:
             self._events.close()
         self._thread = self._attachment = self._events = None
@@ -280,6 +286,8 @@ class ForkableStore(Instruments, abc.ABC):
         self._pid, self.unkept = os.getpid(), why
         self._declarations.move_to(Registry.in_memory(str(self.path), self.meta.schemas, self.registry.records))
         for writer in self._writers.values():
+            for handle in writer.sketched.values():
+                handle.force_slow_path()
             writer.keep_nothing(why, FAR_NS if why == OFF else 0)
         _live.add(self)
 
@@ -291,6 +299,24 @@ class ForkableStore(Instruments, abc.ABC):
         self._check_process()
         if self._closed:
             raise StoreClosedError(f"{self.path}: closed; open it again to record")
+        if self._runs is not None and not self._folder.is_open():
+            self._check_files()
+
+    def _check_files(self) -> None:
+        """Open anew what the program has closed of the store's files; where that cannot be, keep nothing more."""
+        with self._taking_up:
+            files = [each for each in (self.registry.file, self._runs, self._events and self._events.file) if each]
+            if self.unkept or (self._lock_file.is_open() and all(file.is_open() for file in files)):
+                return
+            self._from_children = -1  # which may be anyone's by now
+            try:
+                open_again(self._lock_file, files, self.slabs, self._events)
+                self._notices.warn("the program has closed descriptors of the store, which were opened again")
+            except (RondoError, OSError) as error:
+                self._release()
+                self._keep_nothing(NO_FILES)
+                what = "the program has closed descriptors of the store; what is recorded from here on is not kept"
+                self._notices.warn(f"{what}: {one_line(error)}")
 
     def _events_of_process(self) -> EventLog | None:
         """Give what keeps marks and notes, in this process; None where it keeps nothing, or is at its end."""

@@ -20,6 +20,7 @@ from rondo_core.storage.runs import on_record
 if TYPE_CHECKING:
     from rondo_core.record.notices import Notices
     from rondo_core.storage.files import Folder
+    from rondo_core.storage.held import HeldFile
 
 MAX_TEXT_BYTES, _MAX_NAME_BYTES, _MAX_VALUE_BYTES, MAX_FACTS = 1500, 100, 200, 8
 _MOST_FAILURES = 32  # of different kinds, that a run puts on record
@@ -130,7 +131,7 @@ class EventLog:
             return
         try:
             self._file.append(event)
-        except OSError as error:
+        except (StoreError, OSError) as error:
             self._notices.once("event", f"a mark or a note is not kept: {one_line(error)}")
 
     def _text(self, value: object, size_bytes: int) -> str:
@@ -141,8 +142,18 @@ class EventLog:
         self._notices.once("long", f"{text[:40]}...: {len(data)} bytes of a mark or a note; {size_bytes} are kept")
         return data[: size_bytes - 3].decode(errors="ignore") + "..."
 
+    @property
+    def file(self) -> HeldFile | None:
+        """The file that is open; None: there is none."""
+        return None if self._file is None else self._file.file
+
+    def watch_faults_again(self) -> None:
+        """Have a crash of this process written down as before, where the program has closed what it is written to."""
+        if self._faults is not None:
+            self._faults.begin_again()
+
     def sync(self) -> None:
-        """Write them to the disk, and wait for it. Raises: OSError."""
+        """Write them to the disk, and wait for it. Raises: StoreError, OSError."""
         if self._file is not None:
             self._file.sync()
 

@@ -20,6 +20,7 @@ from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, FormatVersionError, StoreNotFoundError
 from rondo_core.model import layout
 from rondo_core.storage.files import Folder, StrPath, open_file, read_bytes, replace_file
+from rondo_core.storage.held import HeldFile
 from rondo_core.storage.slab import MAX_INSTANT_NS, allocate
 
 MARK, NOTE = "mark", "note"
@@ -229,16 +230,16 @@ class EventFile:
         path = folder / layout.EVENTS_FILE
         ring = read_ring(path)
         events = ring.events()
-        self.descriptor = open_file(path, os.O_WRONLY)
+        self.file = HeldFile(path, os.O_WRONLY)
         self._unsynced, self._room = False, ring.room
         self._end, self._number = ring.end, max((event.number for event in events), default=0)
 
     def append(self, event: Event) -> Event:
         """Write an event over the oldest; give it with its number. Raises: OSError: the file cannot be written."""
         numbered = event._replace(number=self._number + 1)
-        payload = encode_event(numbered)
+        payload, descriptor = encode_event(numbered), self.file.descriptor
         for offset, part in _parts(self._end, packed(self._end, payload), self._room):
-            faults.pwrite("events.write", self.descriptor, part, offset)
+            faults.pwrite("events.write", descriptor, part, offset)
         self._unsynced = True
         self._end += _size(payload)
         self._number += 1
@@ -248,10 +249,8 @@ class EventFile:
         """Write them to the disk, and wait for it; nothing where they are there."""
         if self._unsynced:
             self._unsynced = False  # before: what is appended meanwhile is for the next time
-            os.fdatasync(self.descriptor)
+            os.fdatasync(self.file.descriptor)
 
     def close(self) -> None:
         """Release the file; more than once is once."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
-            self.descriptor = -1
+        self.file.close()

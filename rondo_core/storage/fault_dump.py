@@ -14,6 +14,7 @@ from typing import Self
 
 from rondo_core.errors import StoreError
 from rondo_core.storage.files import Folder, open_file, read_at, replace_file
+from rondo_core.storage.held import HeldFile
 
 FILE, PREVIOUS = "fault", "fault.previous"
 FILE_BYTES = 65536
@@ -55,9 +56,9 @@ def take_away(folder: Folder) -> str:
 class FaultDump:
     """The faulthandler of this process, writing into a store."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, file: HeldFile) -> None:
         """Take over a file that it writes into; see `begin`."""
-        self._descriptor = descriptor
+        self._file, self._ended = file, False
 
     @classmethod
     def begin(cls, folder: Folder) -> Self | None:
@@ -68,13 +69,20 @@ class FaultDump:
         if faulthandler.is_enabled():
             return None
         replace_file("fault.make", folder / FILE, bytes(FILE_BYTES))
-        descriptor = open_file(folder / FILE, os.O_RDWR)
-        faulthandler.enable(descriptor, all_threads=True)
-        return cls(descriptor)
+        file = HeldFile(folder / FILE)
+        faulthandler.enable(file.descriptor, all_threads=True)
+        return cls(file)
+
+    def begin_again(self) -> None:
+        """Enable it anew, where the program has closed the file. Raises: StoreError: the file is not there any more."""
+        if not (self._ended or self._file.is_open()):
+            faulthandler.disable()
+            self._file.open_again()
+            faulthandler.enable(self._file.descriptor, all_threads=True)
 
     def end(self) -> None:
         """Disable it, in this process: in a forked child too, whose crash is no one's here. More than once is once."""
-        if self._descriptor >= 0:
+        if not self._ended:
+            self._ended = True
             faulthandler.disable()
-            os.close(self._descriptor)
-            self._descriptor = -1
+            self._file.close()

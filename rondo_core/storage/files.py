@@ -25,6 +25,7 @@ NO_MORE_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 _SETTLED_NS = NS_PER_S  # a file's times move by ticks of a clock: two writes within one are not told apart
 UNFINISHED = ".unfinished"  # what the name of a file or directory that is being made ends with
 _ZEROES = bytes(BLOCK)
+_STAT_BLOCK_BYTES = 512  # whatever the file system's are. Source: inode(7), st_blocks
 StrPath = str | os.PathLike[str]
 _SAFE = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -63,7 +64,7 @@ class Folder(Closeable):
         Raises: StoreNotFoundError: nothing is there; OpenFilesError: too many files are open; StoreError: it is no
             directory, or may not be opened.
         """
-        self.descriptor = -1
+        self.descriptor, self.identity = -1, (0, 0)
         self.path: str
         self._whole_path: str
         if isinstance(path, Folder):
@@ -121,21 +122,38 @@ class Folder(Closeable):
 
     def unlock(self) -> None:
         """Give a lock of the directory back, also where a child that was forked meanwhile has it open yet."""
-        with contextlib.suppress(OSError, ValueError):  # it is closed already where a collector took it first
-            fcntl.flock(self.descriptor, fcntl.LOCK_UN)
+        if self.is_open():  # it is closed already where a collector took it first
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)
 
     def renew(self) -> None:
-        """Open it anew under the same number: what a child does that shall share no lock with its parent."""
+        """Open it anew: what a child does that shall share no lock with its parent."""
         shared, self.descriptor = self.descriptor, -1
-        with contextlib.suppress(OSError):  # then it has none any more
-            self.descriptor = _open_folder(".", shared)
-        os.close(shared)
+        if is_still(shared, self.identity):
+            with contextlib.suppress(OSError):  # then it has none any more
+                self.descriptor = _open_folder(".", shared)
+            os.close(shared)
+
+    def is_open(self) -> bool:
+        """Say whether the descriptor is still the directory's: a program may close what it has not opened."""
+        return is_still(self.descriptor, self.identity)
+
+    def open_again(self) -> None:
+        """Open the same directory anew, at its path. Raises: StoreError: it does not lie there any more."""
+        self.close()
+        with contextlib.suppress(OSError):
+            self.descriptor = _open_folder(self._whole_path)
+        if not self.is_open():
+            with contextlib.suppress(OSError):
+                os.close(self.descriptor)
+            self.descriptor = -1
+            raise StoreError(f"{self.path}: renamed or removed, or another has taken its place")
 
     def close(self) -> None:
-        """Close it, whoever else has it; more than once is once."""
-        if self.descriptor >= 0:
+        """Close it, whoever else has it, where it is still open; more than once is once."""
+        if self.is_open():
             os.close(self.descriptor)
-            self.descriptor = -1
+        self.descriptor = -1
 
     def __del__(self) -> None:
         """Close it."""
@@ -170,6 +188,14 @@ def identity(facts: os.stat_result) -> tuple[int, int]:
     return facts.st_dev, facts.st_ino
 
 
+def is_still(descriptor: int, known: tuple[int, int]) -> bool:
+    """Say whether a descriptor is one of the file of this identity; -1 is of none."""
+    try:
+        return descriptor >= 0 and identity(os.fstat(descriptor)) == known
+    except OSError:
+        return False
+
+
 def sibling(path: StrPath, name: str) -> StrPath:
     """Name another file of the same directory."""
     return path.folder / name if isinstance(path, FolderFile) else Path(path).with_name(name)
@@ -177,21 +203,23 @@ def sibling(path: StrPath, name: str) -> StrPath:
 
 def identity_at(path: StrPath) -> tuple[int, int] | None:
     """Tell which file has this name now; None: none has."""
+    found = facts_at(path)
+    return None if found is None else identity(found)
+
+
+def facts_at(path: StrPath) -> os.stat_result | None:
+    """Give what is known of the file that has this name now; None: none has, or nothing is to be known."""
     with contextlib.suppress(OSError):
         if isinstance(path, FolderFile):
-            return identity(os.stat(path.name, dir_fd=path.folder.descriptor, follow_symlinks=False))
-        return identity(Path(path).lstat())
+            return os.stat(path.name, dir_fd=path.folder.descriptor, follow_symlinks=False)
+        return os.lstat(path)
     return None
 
 
 def file_version(path: StrPath) -> tuple[int, ...]:
     """Give what changes with a write to a file of this name: its times, its size, and which it is; empty: not known."""
-    try:
-        if isinstance(path, FolderFile):
-            found = os.stat(path.name, dir_fd=path.folder.descriptor, follow_symlinks=False)
-        else:
-            found = os.lstat(path)
-    except OSError:
+    found = facts_at(path)
+    if found is None:
         return ()
     return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_dev, found.st_ino
 
@@ -282,6 +310,21 @@ def replace_file(name: str, path: StrPath, data: bytes | Callable[[IO[bytes]], o
     except OSError as error:
         if error.errno not in _NO_FSYNC:
             raise
+
+
+def fill_holes(path: StrPath, descriptor: int, found: os.stat_result) -> None:
+    """Give each byte of a file its place on the disk, which copies do not keep: a store into a mapped hole is a SIGBUS.
+
+    Raises: StoreError: the disk has no room.
+    """
+    if found.st_blocks * _STAT_BLOCK_BYTES >= found.st_size:
+        return
+    try:
+        os.posix_fallocate(descriptor, 0, found.st_size)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:  # others: this file system cannot, or has room elsewhere
+            what = f"a copy with holes, and no room to fill them: {os.strerror(error.errno)}"
+            raise StoreError(f"{path}: {what}; free some space") from None
 
 
 def sync_directory(path: StrPath) -> None:

@@ -20,14 +20,13 @@ from rondo_core.storage.files import (
     BLOCK,
     StrPath,
     file_version,
-    identity,
     identity_at,
     is_settled,
     open_file,
-    open_known,
     read_used,
     used_from,
 )
+from rondo_core.storage.held import HeldFile
 from rondo_core.storage.slab import allocate
 
 _HEADER = layout.JOURNAL_HEADER
@@ -161,11 +160,11 @@ class Journal:
         size, or whole records follow a damaged one.
         """
         self.path, self.writable = path, writable
-        self._descriptor = -1
         self._synced = 0
         self._version: tuple[int, ...] = ()  # of the file at the last look, where a later write makes another
-        descriptor, found = open_known(path, os.O_RDWR if writable else os.O_RDONLY)
-        self.size_bytes, self._identity = found.st_size, identity(found)
+        self.file = HeldFile(path, os.O_RDWR if writable else os.O_RDONLY)
+        self._identity, descriptor, kept = self.file.identity, self.file.descriptor, False
+        self.size_bytes = os.fstat(descriptor).st_size
         try:
             if fresh:
                 os.pwrite(descriptor, _HEADER.pack(layout.JOURNAL_MAGIC, layout.FORMAT_VERSION, 0), 0)
@@ -176,13 +175,12 @@ class Journal:
             if size_bytes is not None and self.size_bytes != size_bytes:
                 what = f"{self.size_bytes} bytes where the schemas make it {size_bytes}; {MENDED_BY}"
                 raise CorruptStoreError(str(path), what, min(self.size_bytes, size_bytes))
-            if writable:
-                if self.torn_bytes or self._more_beyond:
-                    self._cut(descriptor)
-                self._descriptor = descriptor
+            if writable and (self.torn_bytes or self._more_beyond):
+                self._cut(descriptor)
+            kept = writable
         finally:
-            if self._descriptor < 0:
-                os.close(descriptor)
+            if not kept:
+                self.file.close()
 
     def _read(self, descriptor: int, *, restarted: bool) -> None:
         """Take in the whole records; what seems damaged is read twice, for a writer may be adding to it."""
@@ -226,7 +224,7 @@ class Journal:
         record = _RECORD.pack(len(payload), crc) + payload
         if self.offset + len(record) + keep > self.size_bytes:
             raise CapacityError(f"{self.path}: {self.size_bytes} bytes are full; make the store with more series")
-        faults.pwrite("journal.append", self._descriptor, record, self.offset)
+        faults.pwrite("journal.append", self.file.descriptor, record, self.offset)
         self.offset, self.crc = self.offset + len(record), crc
 
     def is_in_place(self) -> bool:
@@ -259,7 +257,7 @@ class Journal:
         """Write the records to the disk, wait for it, and note how far they are known to be there."""
         if self._synced != self.offset:
             synced = self.offset
-            os.fdatasync(self._descriptor)
+            os.fdatasync(self.file.descriptor)
             self._note(synced)
 
     def note_synced(self) -> None:
@@ -267,14 +265,12 @@ class Journal:
         self._note(self.offset)
 
     def _note(self, synced: int) -> None:
-        os.pwrite(self._descriptor, synced.to_bytes(4, "little"), layout.JOURNAL_SYNCED)
+        os.pwrite(self.file.descriptor, synced.to_bytes(4, "little"), layout.JOURNAL_SYNCED)
         self._synced = synced
 
     def close(self) -> None:
         """Close the file; more than once is once."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        self.file.close()
 
 
 class MemoryJournal:

@@ -23,6 +23,7 @@ from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, StoreError, StoreLockedError, StoreNotFoundError
 from rondo_core.model import layout
 from rondo_core.storage.files import Folder, FolderFile, StrPath, open_file, sibling
+from rondo_core.storage.held import HeldFile
 from rondo_core.storage.runs import newest_run
 
 # struct flock of the kernel's fcntl.h on 64-bit machines: type, whence, start, length, pid
@@ -76,7 +77,7 @@ class WriterLock:
         Raises: StoreLockedError: it is taken; StoreError: a file cannot be written.
         """
         self.folder = path.folder if isinstance(path, FolderFile) else Folder(Path(path).parent)
-        self._descriptors: list[int] = []
+        self._files: list[HeldFile] = []
         abandon_after_fork(self)
         taken = False
         try:
@@ -89,7 +90,7 @@ class WriterLock:
         _held.add(self.folder.identity)
         faults.point("lock.taken")
         with contextlib.suppress(OSError):  # a full disk; who holds the lock is then not known, but held it is
-            os.pwrite(self._descriptors[0], f"{os.getpid():<20d}\n".encode(), 0)
+            os.pwrite(self._files[0].descriptor, f"{os.getpid():<20d}\n".encode(), 0)
 
     def _take(self, path: StrPath) -> bool:
         try:
@@ -99,28 +100,42 @@ class WriterLock:
         except OSError:
             pass  # a file system that locks no directories
         for file, flags in ((path, os.O_RDWR | os.O_CREAT), (sibling(path, layout.REGISTRY_FILE), os.O_RDWR)):
-            self._descriptors.append(open_file(file, flags))
+            self._files.append(HeldFile(file, flags))
             try:
-                fcntl.fcntl(self._descriptors[-1], fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
+                fcntl.fcntl(self._files[-1].descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_WRLCK))
             except OSError:
                 return False
         return True
 
     def _release(self) -> None:
-        for descriptor in self._descriptors:
-            fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK))  # a child may have it open yet
+        for file in self._files:
+            if file.is_open():
+                fcntl.fcntl(file.descriptor, fcntl.F_OFD_SETLK, _flock(fcntl.F_UNLCK))  # a child may have it open yet
         self.folder.unlock()
         self._close()
 
     def _close(self) -> None:
-        while self._descriptors:
-            os.close(self._descriptors.pop())
+        while self._files:
+            self._files.pop().close()
 
     def release(self) -> None:
         """Give the lock back; more than once is once."""
-        if self._descriptors:
+        if self._files:
             _held.discard(self.folder.identity)
             self._release()
+
+    def is_open(self) -> bool:
+        """Say whether all that holds the lock is open: it went where the program has closed that."""
+        return self.folder.is_open() and all(file.is_open() for file in self._files)
+
+    def take_again(self) -> None:
+        """Take it anew, where the program has closed what held it. Raises: as it was taken; OSError."""
+        self._close()
+        self.folder.open_again()
+        path = self.folder / layout.LOCK_FILE
+        if not self._take(path):
+            self.release()
+            raise StoreLockedError(self.folder.path, _pid_of(path))
 
     def abandon(self) -> None:
         """Release what a forked child has of its parent's lock; the parent keeps it."""

@@ -18,6 +18,7 @@ from rondo_core.model.labels import Kind, Labels, Series
 from rondo_core.model.overflow import OVERFLOW, OVERFLOW_NAMES, is_of_all, is_overflow
 from rondo_core.model.schema import SELF_SCHEMA, Schema, room_taken
 from rondo_core.storage.files import StrPath
+from rondo_core.storage.held import HeldFile
 from rondo_core.storage.journal import MENDED_BY, Journal, MemoryJournal, create_journal
 from rondo_core.storage.lock import abandon_after_fork
 
@@ -357,6 +358,11 @@ class Registry:
     def note_synced(self) -> None:
         """Take what was declared for written to the disk, as where the store has its name only when it is."""
         self._journal.note_synced()
+
+    @property
+    def file(self) -> HeldFile | None:
+        """The file that is open for writing; None: it has none."""
+        return self._journal.file if isinstance(self._journal, Journal) else None
 
     def is_in_place(self) -> bool:
         """Say whether the file that is open for writing still has its name."""

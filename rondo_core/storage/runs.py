@@ -199,6 +199,14 @@ class RunsFile:
         return runs
 
 
+def run_numbered(path: StrPath, number: int) -> Run | None:
+    """Give the run of that number; None where it is not on record, or not any more. Raises: as `read_runs`."""
+    records = run_records(path)
+    slot = number % len(records)
+    run = decode_run(records[slot], slot, len(records))
+    return run if run is not None and run.number == number else None
+
+
 def newest_run(path: StrPath) -> Run | None:
     """Give the last of the runs on record; None where there is none. Raises: as `read_runs`."""
     records = run_records(path)

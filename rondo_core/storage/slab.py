@@ -12,10 +12,11 @@ from math import nan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rondo_core.errors import CorruptStoreError, FormatVersionError, OpenFilesError, StoreError
+from rondo_core.errors import StoreError
 from rondo_core.model import layout, ring
 from rondo_core.model.statistics import COVERAGE
-from rondo_core.storage.files import NO_MORE_FILES, StrPath, open_file, open_known
+from rondo_core.storage.file_map import FileMap
+from rondo_core.storage.files import StrPath, open_file
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,8 +85,7 @@ class Slab:
         """
         self.path, self.spec, self.writable = path, spec, writable
         self.row_words = spec.row_bytes // _WORD
-        self._file_bytes = spec.file_bytes
-        self._map, self._inode = _map(path, spec, writable=writable)
+        self._map = FileMap.of_slab(path, spec, writable=writable)
         view = memoryview(self._map)
         self.words: Words = view.cast("q")
         self.cells: Cells = view.cast("d")
@@ -311,13 +311,8 @@ class Slab:
         return self._header_words(0)
 
     def check_size(self) -> None:
-        """Look whether the file is still as long as its map.
-
-        Raises: CorruptStoreError: it was truncated while it was open; to read on would end the process.
-        """
-        if not self._map.closed and self._map.size() < self._file_bytes:
-            what = f"cut to {self._map.size()} bytes, of {self.spec.file_bytes}, while it was open"
-            raise CorruptStoreError(str(self.path), what, self._map.size())
+        """Look whether the file is still as long as its map. Raises: CorruptStoreError: see `FileMap`."""
+        self._map.check_size()
 
     def sequences(self) -> NDArray[np.int64]:
         """View the sequence of every row: int64 [slots], strided."""
@@ -398,7 +393,7 @@ class Slab:
 
     def _open_again(self) -> int:
         descriptor = open_file(self.path)
-        if os.fstat(descriptor).st_ino != self._inode:
+        if os.fstat(descriptor).st_ino != self._map.inode:
             os.close(descriptor)
             raise StoreError(f"{self.path}: another file has taken its place; close the store and open it again")
         return descriptor
@@ -432,6 +427,10 @@ class Slab:
             self._bytes.release()
             self._map.close()
 
+    def keep_map(self) -> None:
+        """Leave the map to the end of the process; see `FileMap.keep`."""
+        self._map.keep()
+
 
 def recover_slab(slab: Slab, n_series: int, *, copied: bool | None) -> int:
     """Do to a slab's rows what its next writer has to, where the last one was killed or the machine has stopped.
@@ -464,32 +463,3 @@ def _are_a_ring(headers: list[int], newest: int) -> bool:
         return False
     in_order = [header for part in ring.slices(first, last, len(headers)) for header in headers[part]]
     return in_order == list(range(first, last + 1))
-
-
-def _map(path: StrPath, spec: layout.SlabSpec, *, writable: bool) -> tuple[mmap.mmap, int]:
-    descriptor, found = open_known(path, os.O_RDWR if writable else os.O_RDONLY)
-    try:
-        header = os.pread(descriptor, layout.PAGE_BYTES, 0)
-        _check(path, spec, header, found.st_size)
-        access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        return mmap.mmap(descriptor, spec.file_bytes, access=access), found.st_ino
-    except (OSError, ValueError, OverflowError) as error:
-        if isinstance(error, StoreError):
-            raise
-        if isinstance(error, OSError) and error.errno in NO_MORE_FILES:  # a map has a descriptor of its own
-            raise OpenFilesError(str(path)) from None
-        raise StoreError(f"{path}: {spec.file_bytes} bytes cannot be mapped ({error}); free some memory") from None
-    finally:
-        os.close(descriptor)
-
-
-def _check(path: StrPath, spec: layout.SlabSpec, header: bytes, size: int) -> None:
-    if len(header) < layout.PAGE_BYTES or header[:8] != layout.SLAB_MAGIC:
-        raise CorruptStoreError(str(path), f"not a slab: {size} bytes, no slab header", 0)
-    version = int.from_bytes(header[8:12], "little")
-    if version > layout.FORMAT_VERSION:
-        raise FormatVersionError(str(path), version, layout.FORMAT_VERSION)
-    if not layout.round_trips(spec, header):
-        raise CorruptStoreError(str(path), "the slab's header is not the one that the store's schema makes", 8)
-    if size != spec.file_bytes:
-        raise CorruptStoreError(str(path), f"{size} bytes where its header says {spec.file_bytes}", size)

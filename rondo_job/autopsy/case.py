@@ -88,13 +88,13 @@ class Case:
         running: whether it runs; None: nobody can say.
         status: as `wait` gives it, None: nobody learned it; seen_by: who saw the end, see `LifeEnd`, "": nobody.
         words: how the writer of the store ended, by the record of runs; of a job that is its recorder.
-        timed_out, timeout_s, signals, usage, remaining: see `LifeEnd`; method: how a job was measured.
+        not_begun, timed_out, timeout_s, signals, usage, remaining: see `LifeEnd`; method: how a job was measured.
         before, after: the counters; None: they were not read.
         survival: what the machine went through since; None: its boots have no names that could be compared.
         booted_ns: when the present boot began, ns since the epoch; newest_ns: at most a second after the newest
             sample, 0: there is none.
         memory_limit_bytes, pids_limit, rlimits: see `LifeStart`; memory_bytes: of the machine, 0: not known.
-        children: the job's processes, itself the first; stderr: the tail of it; output: see `LifeStart`.
+        children: the job's processes, itself the first; stderr, stdout: the tails of them; output: see `LifeStart`.
         programs: the stores of programs inside, or the program's own; marks: the last ones, oldest first.
         quantities: what was measured up to the end; activities: of live programs; flat_ns: for how long a program's
             series stay as they are before that is called a hang.
@@ -117,6 +117,7 @@ class Case:
     seen_by: str = ""
     words: str = ""
     method: str = ""
+    not_begun: str = ""
     timed_out: bool = False
     timeout_s: float | None = None
     signals: tuple[ReceivedSignal, ...] = ()
@@ -134,6 +135,7 @@ class Case:
     rlimits: Mapping[str, tuple[int, int]] = attrs.field(factory=dict)
     children: tuple[Child, ...] = ()
     stderr: str = ""
+    stdout: str = ""
     output: Mapping[str, str] = attrs.field(factory=dict)
     programs: tuple[ProgramEnd, ...] = ()
     marks: tuple[Event, ...] = ()

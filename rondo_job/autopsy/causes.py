@@ -17,7 +17,7 @@ from rondo_core.units import format_duration, format_size
 from rondo_job.autopsy import living, machines, programs, sigkill
 from rondo_job.autopsy.case import Case, Diagnosis
 from rondo_job.autopsy.phrases import STOPS, sent_by, signal_name, waited
-from rondo_job.autopsy.stderr_text import fatal_error, last_lines, last_traceback, limit_in
+from rondo_job.autopsy.stderr_text import fatal_error, last_lines, last_traceback, limit_in, telling_line
 
 Row = Callable[[Case], Diagnosis | None]
 CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS}
@@ -25,6 +25,8 @@ _NO_DUMP = "no faulthandler wrote where; a signal of that number that someone se
 _TIMED_OUT = 124  # Source: coreutils, timeout
 _IN_SUMMARY = 100
 _LINE = 200  # of what is quoted of standard error
+_UNTOUCHED = "what it wrote is not on record: its output went to a device such as /dev/null, or --no-output was given"
+_OF_BYTES = {"AS", "FSIZE"}
 _BY_LIMIT = {signal.SIGXCPU: ("CPU", "CPU time"), signal.SIGXFSZ: ("FSIZE", "the size of a file")}
 
 
@@ -37,6 +39,14 @@ def find_causes(case: Case) -> list[Diagnosis]:
         rows = JOB
     found = [diagnosis for row in rows if (diagnosis := row(case)) is not None]
     return found or [_unseen(case)]
+
+
+def not_begun(case: Case) -> Diagnosis | None:
+    """A command that could not be begun: the kernel's answer is on record."""
+    if not case.not_begun:
+        return None
+    line = "nothing of it ran: the process that was to become it gave the status that shells have for that"
+    return Diagnosis("start-failed", "proven", f"it could not be begun: {case.not_begun}", (*waited(case), line))
 
 
 # -- ended by another signal
@@ -87,7 +97,7 @@ def stopped(case: Case) -> Diagnosis | None:
     came = [each for each in case.signals if each.number in STOPS and each.why != "timeout"]
     last = came[-1] if came else None
     if case.signal in STOPS:
-        who = sent_by(last.sender) if last is not None and last.number == case.signal else ""
+        who = sent_by(last) if last is not None and last.number == case.signal else ""
         line = (
             f"it came through the recorder{who}"
             if who
@@ -100,7 +110,7 @@ def stopped(case: Case) -> Diagnosis | None:
     if not 0 <= case.ended_ns - last.time_ns <= sigkill.GRACE_S * NS_PER_S:
         return None
     ago = format_duration((case.ended_ns - last.time_ns) // 1_000_000 * 1_000_000)
-    line = f"{signal_name(last.number)} came {ago} before the end{sent_by(last.sender)}"
+    line = f"{signal_name(last.number)} came {ago} before the end{sent_by(last)}"
     what = f"exit status {code} after {signal_name(last.number)}"
     return Diagnosis("signal", "proven" if code == 128 + last.number else "likely", what, (*waited(case), line))
 
@@ -123,16 +133,16 @@ def failed_of_a_limit(case: Case) -> Diagnosis | None:
     raised = [each.words for each in case.programs if each.words.startswith("raised ")]
     found = next(((limit, words) for words in raised if (limit := limit_in(words))), None)
     verdict, words = ("proven", found[1]) if found else ("likely", "")
-    limit = found[0] if found else None
+    limit, place = found[0] if found else None, ""
     if limit is None:
         trace = last_traceback(case.stderr)
         said = [trace.error] if trace and trace.at_end else last_lines(case.stderr, 5)
         words = next((line for line in reversed(said) if limit_in(line)), "")
-        limit = limit_in(words)
-    if limit is None:
-        return None
+        limit, place = limit_in(words), f" ({trace.place})" if trace and trace.error == words else ""
+    if limit is None or (limit[0] == "MemoryError" and case.rlimits.get("AS", (-1, -1))[0] < 0):
+        return None  # of one that asked for more than there can be, its own place says more
     told = "the program's record of runs" if found else "standard error"
-    lines = [*waited(case), f"{told}: {words}", *_about_limit(case, limit[1])]
+    lines = [*waited(case), f"{told}: {words}{place}", *_about_limit(case, limit[1])]
     what = f"{limit[0]}: the limit of {limit[2]} was met"
     return Diagnosis("limit", "proven" if verdict == "proven" else "likely", what, tuple(lines))
 
@@ -140,14 +150,12 @@ def failed_of_a_limit(case: Case) -> Diagnosis | None:
 def _about_limit(case: Case, key: str) -> Iterator[str]:
     if key in case.rlimits:
         soft, hard = case.rlimits[key]
-        yield f"RLIMIT_{key} was {_limited(soft)} at the start, and could be raised to {_limited(hard)}"
+        text = format_size if key in _OF_BYTES else str
+        was, could_be = (text(value) if value >= 0 else "no limit" for value in (soft, hard))
+        yield f"RLIMIT_{key} was {was} at the start, and could be raised to {could_be}"
     most = next((each.most for each in case.quantities if each.name.endswith(("_open_files", "_open_fds"))), None)
     if key == "NOFILE" and most is not None:
         yield f"at most {most:.0f} descriptors were open when it was measured"
-
-
-def _limited(value: int) -> str:
-    return str(value) if value >= 0 else "no limit"
 
 
 def raised(case: Case) -> Diagnosis | None:
@@ -203,12 +211,13 @@ def exited(case: Case) -> Diagnosis | None:
     trace = last_traceback(case.stderr) if code else None
     if trace is not None and not trace.ends_program:
         lines.append(f"the last traceback is of a thread, or was ignored, which ends no program: {trace.error}")
-    said = last_lines(case.stderr, 1) if code else []
-    lines += [f"standard error ends in: {line.strip()[:_LINE]}" for line in said]
+    told = telling_line(case.stderr, case.stdout) if code else None
+    lines += [f"{told.where}: {told.line[:_LINE]}"] if told else []
+    lines += [_UNTOUCHED] if code and set(case.output.values()) == {"untouched"} else []
     if code == 0:
         return Diagnosis("finished", "proven", "it ended by itself, exit status 0", tuple(lines))
-    ends = "".join(f"; standard error ends in: {line.strip()[:_IN_SUMMARY]}" for line in said)
-    return Diagnosis("exit", "proven", f"it ended by itself, exit status {code}{ends}", tuple(lines))
+    said = f"; {told.where}: {told.line[:_IN_SUMMARY]}" if told else ""
+    return Diagnosis("exit", "proven", f"it ended by itself, exit status {code}{said}", tuple(lines))
 
 
 def _unseen(case: Case) -> Diagnosis:
@@ -229,6 +238,7 @@ def _unseen(case: Case) -> Diagnosis:
 _SEEN = {"relay": "the relay, whom the kernel did not tell the status: the recorder was gone", "pidfd": "the relay"}
 
 JOB: tuple[Row, ...] = (
+    not_begun,
     sigkill.timed_out,
     sigkill.killed,
     crashed,

@@ -81,7 +81,7 @@ def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
     same_boot = bool(start.host.boot_id) and start.host.boot_id == boot_id()
     known: dict[str, Any] = {}
     if end is not None:
-        fields = ("status", "seen_by", "timed_out", "signals", "usage", "cpu_s", "remaining", "after")
+        fields = ("status", "seen_by", "timed_out", "signals", "usage", "cpu_s", "remaining", "after", "not_begun")
         known = {name: getattr(end, name) for name in fields}
     became = _survival(run, start.host.boot_id)
     return Case(
@@ -107,7 +107,8 @@ def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
         pids_limit=start.pids_limit,
         rlimits=start.rlimits,
         children=tuple(life.children()[0]),
-        stderr=_stderr(life),
+        stderr=_tail(life, "stdout" if start.output.get("stderr") == "stdout" else "stderr"),
+        stdout="" if start.output.get("stderr") == "stdout" else _tail(life, "stdout"),
         output=start.output,
         programs=tuple(ends),
         marks=marks,
@@ -181,9 +182,8 @@ def _survival(run: Run, boot: str) -> Survival | None:
     return survival(run._replace(boot_id=boot))
 
 
-def _stderr(life: Life) -> str:
-    """Give the tail of standard error, or of what it was one with."""
-    stream = "stdout" if life.start.output.get("stderr") == "stdout" else "stderr"
+def _tail(life: Life, stream: str) -> str:
+    """Give the tail of "stderr" or "stdout", without colours."""
     return _STYLED.sub("", life.output(stream)[0].decode(errors="replace"))
 
 

@@ -24,7 +24,8 @@ class OomCounts:
         own: of the job's own control group, which counts its processes alone; None: it has none, or it cannot be read.
         shared: level, or "the machine" -> by how much it rose, where it rose; others' kills raise these too.
         hidden: what could not be read or compared; lines: all of it in words.
-        limit: the level whose limit was met with nothing left, as far as the counters say; None: they do not.
+        limit: the level whose limit was met with nothing left, as far as the counters say; None: they do not;
+            limit_bytes: how much that is, 0: not known.
         machine: how many processes of the whole machine were killed, control groups' included; None: it cannot be read.
     """
 
@@ -33,7 +34,13 @@ class OomCounts:
     hidden: tuple[str, ...]
     lines: tuple[str, ...]
     limit: str | None = None
+    limit_bytes: int = 0
     machine: int | None = None
+
+    @property
+    def at_limit(self) -> str:
+        """Say how much the limit was that was met, after a comma; empty: that is not known."""
+        return f", at the limit of {format_size(self.limit_bytes)}" if self.limit_bytes else ""
 
 
 def count_oom(before: Evidence | None, after: Evidence | None) -> OomCounts:
@@ -43,7 +50,7 @@ def count_oom(before: Evidence | None, after: Evidence | None) -> OomCounts:
         return OomCounts(None, {}, (what,), (what,))
     hidden = [f"{each} (before the start)" for each in before.hidden if each not in after.hidden] + list(after.hidden)
     later = {level.path: level for level in after.levels}
-    own, shared, lines, limits = None, dict[str, int](), list[str](), list[str]()
+    own, shared, lines, limits = None, dict[str, int](), list[str](), list[tuple[str, int]]()
     for level in before.levels:
         now = later.get(level.path, GroupLevel(level.path))
         limits += _limit_met(level, now)
@@ -63,7 +70,8 @@ def count_oom(before: Evidence | None, after: Evidence | None) -> OomCounts:
         if grown:
             shared[MACHINE] = grown
     lines += [f"hidden: {each}" for each in hidden]
-    return OomCounts(own, shared, tuple(hidden), tuple(lines), limits[0] if limits else None, grown)
+    limit, limit_bytes = limits[0] if limits else (None, 0)
+    return OomCounts(own, shared, tuple(hidden), tuple(lines), limit, limit_bytes, grown)
 
 
 def _grown(before: int | None, after: int | None) -> int | None:
@@ -75,13 +83,13 @@ def _rise(before: int | None, grown: int) -> str:
     return f"rose by {grown}, from {before}" if grown else f"unchanged at {before}"
 
 
-def _limit_met(before: GroupLevel, after: GroupLevel) -> list[str]:
-    """Name the level if its own limit was met: its `oom` rose, or (version 1 has none) its peak is the limit."""
+def _limit_met(before: GroupLevel, after: GroupLevel) -> list[tuple[str, int]]:
+    """Name the level, and its limit, if that was met: its `oom` rose, or (version 1 has none) its peak is the limit."""
     limit, peak = after.limit_bytes or 0, after.peak_bytes or 0
     if _grown(before.oom, after.oom):
-        return [f"the limit{f' of {format_size(limit)}' if limit else ''} of {after.path}, whose oom rose"]
+        return [(f"the limit{f' of {format_size(limit)}' if limit else ''} of {after.path}, whose oom rose", limit)]
     if after.oom is None and limit and peak >= limit - _NEARLY:
-        return [f"the limit of {format_size(limit)} of {after.path}, which its peak has met"]
+        return [(f"the limit of {format_size(limit)} of {after.path}, which its peak has met", limit)]
     return []
 
 

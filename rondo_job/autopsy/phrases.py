@@ -7,7 +7,7 @@ import signal
 
 from rondo_core.clock import NS_PER_S
 from rondo_job.autopsy.case import Case
-from rondo_job.facts import status_words
+from rondo_job.facts import ReceivedSignal, status_words
 
 STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT}  # told to stop
 
@@ -25,9 +25,11 @@ def signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def sent_by(sender: int) -> str:
+def sent_by(received: ReceivedSignal) -> str:
     """Say who sent a signal, after a comma."""
-    return f", sent by pid {sender}" if sender else ", sent by a terminal or by nobody known"
+    if not received.sender:
+        return ", sent by a terminal or by nobody known"
+    return f", sent by pid {received.sender}" + (f" ({received.command})" if received.command else "")
 
 
 def after_start(case: Case, time_ns: int) -> str:

@@ -12,6 +12,7 @@ from rondo_job.autopsy.oom import MACHINE, OomCounts, count_oom, killed_children
 from rondo_job.autopsy.phrases import STOPS, after_start, logged_pids, sent_by, signal_name, waited
 from rondo_job.facts import status_words
 
+_KILLED = "it was killed for want of memory"
 _IDLE_CPUS = 0.02  # below that a program waits, and looks now and then whether it still has to
 GRACE_S = 120.0  # between a SIGTERM and what follows from it: ten seconds to two minutes, as supervisors have it
 # Source: setrlimit(2), RLIMIT_CPU; seccomp(2), SECCOMP_SET_MODE_STRICT; pr_set_pdeathsig(2const)
@@ -57,7 +58,9 @@ def _named_by_kernel(case: Case, counts: OomCounts, evidence: list[str]) -> Diag
     if logged is None:
         return None
     line = f"the kernel's log: its OOM killer killed process {logged.pid} ({logged.command})"
-    return _oom("proven", "it was killed for want of memory", [*evidence, line, *_whose(case, counts.limit)])
+    return _oom(
+        "proven", f"it was killed for want of memory{counts.at_limit}", [*evidence, line, *_whose(case, counts.limit)]
+    )
 
 
 def _by_hand(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | None:
@@ -89,7 +92,9 @@ def _counted(case: Case, counts: OomCounts, evidence: list[str]) -> Diagnosis | 
     victims = killed_children(case)
     unknown = [each.pid for each in case.children if each.ended_ns and each.status is None and each.pid != case.pid]
     if counts.own >= len(victims) + len(unknown):
-        return _oom("proven", "it was killed for want of memory", [*evidence, *_whose(case, counts.limit)])
+        return _oom(
+            "proven", f"it was killed for want of memory{counts.at_limit}", [*evidence, *_whose(case, counts.limit)]
+        )
     what = f"{len(victims)} of its processes ended by SIGKILL, {len(unknown)} in ways nobody saw"
     line = f"{what}; the OOM killer killed {counts.own} of them"
     return _oom("likely", "it was killed, and the OOM killer was at work in it", [*evidence, line])
@@ -147,7 +152,7 @@ def _after_grace(case: Case, evidence: list[str]) -> Diagnosis | None:
     if not 0 <= gap_s <= GRACE_S:
         return None
     name = signal_name(asked[0].number)
-    line = f"{name} came {gap_s:.1f} s before{sent_by(asked[0].sender)}"
+    line = f"{name} came {gap_s:.1f} s before{sent_by(asked[0])}"
     what = f"it was told to stop by {name} and, {gap_s:.1f} s later, killed"
     return Diagnosis("stop-grace", "likely", what, (*evidence, line))
 
@@ -172,5 +177,6 @@ def child_killed_in_passing(case: Case) -> Diagnosis | None:
     if logged:
         lines.append(f"the kernel's log: its OOM killer killed {', '.join(map(str, sorted(logged)))}")
     lines.append("that its own end followed from this is likely, and not on record")
-    what = f"{who or 'a process of it'} was killed for want of memory; then it ended, {status_words(case.status)}"
+    killed = f"{who or 'a process of it'} was killed for want of memory{counts.at_limit}"
+    what = f"{killed}; then it ended, {status_words(case.status)}"
     return Diagnosis("oom", "proven", f"out of memory: {what}", tuple(lines))

@@ -1,4 +1,4 @@
-"""What a job wrote to standard error before its end: a Python traceback, a limit by its words, faulthandler's dump."""
+"""What a job wrote before its end: a Python traceback, a limit or an error by its words, faulthandler's dump."""
 
 from __future__ import annotations
 
@@ -23,7 +23,26 @@ LIMITS = (
     ("can't start new thread", "NPROC", "threads of the user, or of the control group"),
     ("Resource temporarily unavailable", "NPROC", "processes of the user, or of the control group"),
     ("Cannot allocate memory", "AS", "address space, or memory of the machine"),
+    ("virtual memory exhausted", "AS", "address space, or memory of the machine"),
+    ("java.lang.OutOfMemoryError", "", "the heap that Java was given, -Xmx"),
 )
+
+# FILE:LINE: error, as compilers and linters have it, whatever signs are between.
+_ERROR_AT = re.compile(r"\s*[^\s:(]+[:(]\d+(?:[:,]\d+)?\)?[:\s-]+(?:fatal )?error\b")
+# A line that calls itself an error, or what shells, make and npm say of one.
+_ERROR_WORD = re.compile(
+    r"(?:^|[\s:\[(])(?:(?:error|fatal|panic|Error)(?:\[\w+\])?(?:[:!\]]| at |$)|(?:ERROR|FATAL|CRITICAL|FAILED)\b)"
+    r"|ERR!|command not found|undefined reference|: \*\*\* "
+)
+_NEAR_LINES = 30  # the last ones, in which an error that is only called so may be what ended it
+
+
+@attrs.frozen
+class TellingLine:
+    """What says most of why a job failed. Attributes: `where`: "standard error says", or "ends in"; `line`."""
+
+    where: str
+    line: str
 
 
 @attrs.frozen
@@ -79,6 +98,8 @@ def _last_group(lines: list[str], head: int) -> Traceback | None:
 
 def limit_in(text: str) -> tuple[str, str, str] | None:
     """Find the limit that an error's words tell of: the words, the name in `resource`, what it limits; None: none."""
+    if text.strip() == "MemoryError" or text.startswith("MemoryError:"):
+        return "MemoryError", "AS", "address space"
     for words, name, what in LIMITS:
         if words in text and ("fork" in text or not words.startswith("Resource")):
             return words, name, what
@@ -91,6 +112,21 @@ def fatal_error(text: str) -> str:
     return "" if at < 0 else text[at:].rstrip()
 
 
+def telling_line(stderr: str, stdout: str) -> TellingLine | None:
+    """Give the first line with an error at a place, else one near the end that calls itself an error, else the last.
+
+    Of each, standard error's before standard output's. None: nothing was written.
+    """
+    streams = [("standard error", last_lines(stderr, -1)), ("standard output", last_lines(stdout, -1))]
+    for pattern, most in ((_ERROR_AT, 0), (_ERROR_WORD, _NEAR_LINES)):
+        for name, lines in streams:
+            found = next((line for line in lines[-most:] if pattern.search(line)), None)
+            if found is not None:
+                return TellingLine(f"{name} {'ends in' if found is lines[-1] else 'says'}", found.strip())
+    return next((TellingLine(f"{name} ends in", lines[-1].strip()) for name, lines in streams if lines), None)
+
+
 def last_lines(text: str, count: int) -> list[str]:
-    """Give the last lines that are not blank."""
-    return [line.rstrip() for line in text.splitlines() if line.strip()][-count:]
+    """Give the last lines that are not blank; -1: all of them."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    return lines if count < 0 else lines[-count:]

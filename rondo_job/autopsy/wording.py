@@ -13,10 +13,11 @@ from rondo_core.errors import printable
 from rondo_core.units import format_duration, format_instant, format_size
 from rondo_job.autopsy.case import Case
 from rondo_job.autopsy.examine import Autopsy
-from rondo_job.autopsy.stderr_text import fatal_error, last_lines, last_traceback
+from rondo_job.autopsy.stderr_text import fatal_error, last_lines, last_traceback, telling_line
 from rondo_job.autopsy.trends import Quantity
 from rondo_job.facts import Child, status_words
 
+_KILLS = "job_oom_kills_total"
 _REACHED = 0.99  # of a limit
 _STDERR_LINES, _CHILDREN, _MARKS, _TRACE_LINES, _COMMAND, _SOON_S = 15, 8, 8, 40, 200, 3600
 Section = tuple[str, list[str]]
@@ -34,7 +35,7 @@ def sections(found: Autopsy) -> Iterator[Section]:
     yield "evidence", list(found.diagnosis.evidence)
     for other in found.others:
         yield f"also ({other.verdict})", [other.summary, *(f"  {line}" for line in other.evidence[-3:])]
-    yield "last samples", [_quantity(each, case) for each in case.quantities if each.name != "job_oom_kills_total"]
+    yield "last samples", [_quantity(each, case) for each in case.quantities if each.most and each.name != _KILLS]
     dead = [child for child in case.children if child.ended_ns and child.pid != case.pid and child.status != 0]
     yield "processes that ended", [_child(each) for each in dead[-_CHILDREN:]]
     yield "marks before the end", [f"{format_instant(each.time_ns)} {each}" for each in case.marks[-_MARKS:]]
@@ -42,6 +43,9 @@ def sections(found: Autopsy) -> Iterator[Section]:
     dump = next((each.dump for each in case.programs if each.dump), "") or fatal_error(case.stderr)
     yield "traceback", trace.text.splitlines()[-_TRACE_LINES:] if trace else []
     yield "faulthandler", dump.splitlines()[:_TRACE_LINES]
+    told = telling_line(case.stderr, case.stdout) if case.exit_code else None
+    of_stdout = told is not None and told.where.startswith("standard output")
+    yield "standard output", last_lines(case.stdout, _STDERR_LINES) if of_stdout and not trace else []
     yield "standard error", [] if trace or dump else last_lines(case.stderr, _STDERR_LINES)
 
 
@@ -65,7 +69,7 @@ def as_markdown(found: Autopsy) -> str:
         if not body:
             continue
         lines += ["", f"**{head}**", ""]
-        if head in {"traceback", "faulthandler", "standard error"}:
+        if head in {"traceback", "faulthandler", "standard error", "standard output"}:
             fence = "`" * max(3, 1 + max(_ticks(line) for line in body))
             lines += [f"{fence}text", *map(printable, body), fence]
         else:
@@ -110,6 +114,7 @@ def as_table(found: Autopsy) -> dict[str, Any]:
         "traceback": trace.text if trace else "",
         "faulthandler": next((each.dump for each in case.programs if each.dump), "") or fatal_error(case.stderr),
         "stderr": case.stderr[-8192:],
+        "stdout": case.stdout[-8192:],
     }
 
 

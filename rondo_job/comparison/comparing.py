@@ -147,7 +147,10 @@ def as_json(comparison: Comparison) -> str:
 
 def _title(comparison: Comparison) -> str:
     changed = [_change_words(each) for each in comparison.figures if _is_changed(each)]
-    return f"{comparison.new[-1].name}: {', '.join(changed) if changed else 'no change that can be told from noise'}"
+    newest = comparison.new[-1]
+    is_bad = newest.outcome not in {"well", "live"}
+    failed = f"it ended badly, {newest.ended}, and its figures go no further; " if is_bad else ""
+    return f"{newest.name}: {failed}{', '.join(changed) if changed else 'no change that can be told from noise'}"
 
 
 def _change_words(each: FigureChange) -> str:

@@ -10,7 +10,30 @@ START, END = "life.start", "life.end"
 CHILDREN, INBOX = "life.children", "life.inbox"
 STDOUT, STDERR = "life.stdout", "life.stderr"
 STREAMS = {"stdout": STDOUT, "stderr": STDERR}
+ROOM = f"{END}.0"  # what END is written into, made while there is room on the disk
+_ROOM_BYTES = 16 << 10
 VARIABLE = "RONDO_LIFE"  # names the store of the life that a process is part of
+
+
+def keep_room(life: Path) -> None:
+    """Make room for a life's end, so that a disk which is full by then does not hinder it. Raises: OSError: it is."""
+    descriptor = os.open(life / ROOM, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _ROOM_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def write_end(life: Path, data: bytes) -> None:
+    """Write a life's end into the room that was kept for it. Raises: OSError."""
+    room = life / ROOM
+    if not room.exists():
+        write_whole(life / END, data)
+        return
+    with room.open("r+b") as file:
+        file.write(data)
+        file.truncate()
+    room.replace(life / END)
 
 
 def write_whole(path: Path, data: bytes) -> None:

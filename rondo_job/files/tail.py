@@ -25,6 +25,9 @@ class TailWriter:
         try:
             os.posix_fallocate(descriptor, 0, _HEADER.size + size_bytes)
             self._map = mmap.mmap(descriptor, _HEADER.size + size_bytes)
+        except OSError:
+            os.unlink(path)  # noqa: PTH108 - half made: it would read as damaged
+            raise
         finally:
             os.close(descriptor)
         self._size, self.passed = size_bytes, 0
@@ -52,6 +55,8 @@ def read_tail(path: Path) -> tuple[bytes, int]:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
+        return b"", 0
+    if not data.strip(b"\0"):  # its writer was killed while it was made
         return b"", 0
     if len(data) <= _HEADER.size or data[:8] != MAGIC:
         raise ValueError(f"{path}: not the tail of a stream")

@@ -101,6 +101,10 @@ class Process:
             # Since Linux 6.2 the size is the count.
             self.n_files = os.fstat(self._files).st_size or len(os.listdir(self._files))  # noqa: PTH208
 
+    def forget_peak(self) -> None:
+        """Forget how large it was: it has become another program, of which the next look reads."""
+        self.peak_bytes = self._looks = 0
+
     def _read_status(self) -> None:
         data = os.pread(self._status, 4096, 0)
         at = data.find(b"VmHWM:")
@@ -148,6 +152,15 @@ class Process:
             return [int(pid) for pid in _read_whole(self._children).split()]
         except OSError:
             return []
+
+    def is_unreaped(self) -> bool:
+        """Say whether there is a process still: one that has ended, and that a control group names no more, until it
+        was waited for.
+        """
+        try:
+            return bool(os.pread(self._stat, 1, 0))
+        except OSError:
+            return False
 
     @property
     def cpu_s(self) -> float:

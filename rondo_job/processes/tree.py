@@ -15,6 +15,7 @@ from rondo_job.processes.pidfd import exit_status
 from rondo_job.processes.process import TICKS, Process, children_of
 
 MAX_KEPT = 300  # processes whose files are kept open; of others nothing is known but by control group
+_MAX_UNREAPED = 64  # of those that have ended, for whose status it is waited
 _PAGES_CPU_SHARE = 0.0002  # of the time that passes, for walks through page tables
 _GROWTH = 1.2  # of anonymous memory, after which its share is looked at again as soon as it may be
 
@@ -67,7 +68,7 @@ class Tree:
         self.n_started = self.largest_bytes = 0
         self._ended = TreeTotals()  # of those that this process has reaped
         self._look, self._reaped = 0, False  # the latter: the job's first process is no more
-        self._vanished: list[Process] = []  # whose status is not known yet
+        self._vanished: list[tuple[Process, int]] = []  # whose status is not known yet, and when they had ended
         self._epoch_ns = 0
         self._pages_ns, self._pages_cost_ns, self._pages_of = 0, 0, 0
 
@@ -118,10 +119,16 @@ class Tree:
             if self._table is not None:
                 self._note(process, 0)
         for pid in [pid for pid, process in found.items() if process.seen != self._look and pid != self.root]:
-            self._vanished.append(found.pop(pid))
-        self._learn_ends(now_ns)
+            self._vanished.append((found.pop(pid), now_ns))
+        self._learn_ends()
         self.totals = self._sum(now_ns)
         return self.totals
+
+    def forget_peaks(self) -> None:
+        """Forget how large processes were: until now the job's was no job yet."""
+        self.largest_bytes = 0
+        for process in self.processes.values():
+            process.forget_peak()
 
     def _sum(self, now_ns: int) -> TreeTotals:
         ended = self._ended
@@ -215,16 +222,22 @@ class Tree:
             self._note(process, now_ns, status)
             process.close()
 
-    def _learn_ends(self, now_ns: int) -> None:
-        """Ask the kernel how those ended that others have reaped."""
-        for process in self._vanished:
+    def _learn_ends(self) -> None:
+        """Ask the kernel how those ended that others have reaped; of who is not reaped yet the next look asks again."""
+        unreaped = list[tuple[Process, int]]()
+        for process, ended_ns in self._vanished:
+            waits = len(unreaped) < _MAX_UNREAPED and process.is_unreaped()  # before its status is asked for
             status = exit_status(process.pidfd) if process.pidfd >= 0 else None
-            self._note(process, now_ns, status)
-            process.close()
-        self._vanished.clear()
+            waits &= status is None
+            self._note(process, ended_ns, status, is_last=not waits)
+            if waits:
+                unreaped.append((process, ended_ns))
+            else:
+                process.close()
+        self._vanished = unreaped
 
-    def _note(self, process: Process, ended_ns: int, status: int | None = None) -> None:
-        """Write it into the table."""
+    def _note(self, process: Process, ended_ns: int, status: int | None = None, *, is_last: bool = True) -> None:
+        """Write it into the table. Args: `is_last`: nothing more will be known of one that has ended."""
         if self._table is None:
             return
         known = process.user_ticks + process.system_ticks, process.peak_bytes, process.command, process.parent_pid
@@ -236,11 +249,12 @@ class Tree:
         peak = process.peak_bytes
         facts = process.parent_pid, process.command, started_ns // 10_000_000 * 10_000_000
         self._table.put(key, Child(process.pid, *facts, ended_ns, process.cpu_s, peak, status))
-        if ended_ns:
+        if ended_ns and is_last:
             self._table.forget(key)
 
     def close(self) -> None:
         """Release what is open."""
-        for process in self.processes.values():
+        for process in (*self.processes.values(), *(process for process, _ in self._vanished)):
             process.close()
         self.processes.clear()
+        self._vanished.clear()

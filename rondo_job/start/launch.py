@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import termios
 from collections.abc import Iterable, Sequence
 
+import attrs
+
 from rondo_job.start.output import STDIN, Output
 
-NOT_FOUND, NOT_EXECUTABLE = 127, 126  # as shells have it
+_NOT_BEGUN = 126
+_SHELL = "/bin/sh"  # of a script that names no interpreter. Source: execvp(3)
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)  # which the interpreter has made itself ignore
+
+
+@attrs.frozen
+class NotBegun:
+    """Why a command could not be begun. Attributes: `status`: the exit status of its process; `why`: a line."""
+
+    status: int
+    why: str
 
 
 class Launch:
     """A job that has not begun.
 
-    Attributes: `pid`: its process.
+    Attributes: `pid`: its process; `before_bytes`: what that had resident at most before it became the job.
     """
 
     def __init__(self, command: Sequence[str], output: Output, mask: Iterable[int]) -> None:
@@ -33,20 +46,19 @@ class Launch:
                 output.close_inner()
                 _become(command, output, mask, there)
             finally:
-                os._exit(NOT_EXECUTABLE)
+                os._exit(_NOT_BEGUN)
         there.close()
         self._channel = here
+        self.before_bytes = 0
         output.close_job()
 
-    def go(self, environment: dict[str, str]) -> OSError | None:
+    def go(self, environment: dict[str, str]) -> NotBegun | None:
         """Let it begin. Args: `environment`: what it has beside this process's. Returns: why it could not."""
         self._channel.send(json.dumps(environment).encode())
-        answer = self._channel.recv(4096)
+        self.before_bytes = int(self._channel.recv(64) or 0)
+        answer = self._channel.recv(1 << 16)
         self._channel.close()
-        if not answer:
-            return None
-        number, path = json.loads(answer)
-        return OSError(number, os.strerror(number), path)
+        return NotBegun(*json.loads(answer)) if answer else None
 
     def abandon(self) -> None:
         """Let it end without having begun."""
@@ -70,8 +82,30 @@ def _become(command: Sequence[str], output: Output, mask: Iterable[int], channel
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     environment = {**os.environ, **json.loads(told)}
     try:
+        channel.send(b"%d" % (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+        _execute(command, environment)
+    except OSError as error:
+        from rondo_job.start.failure import explain
+
+        failed = explain(error, command[0], os.get_exec_path())
+        with contextlib.suppress(OSError):
+            channel.send(json.dumps(failed).encode())
+        os._exit(failed[0])
+
+
+def _execute(command: Sequence[str], environment: dict[str, str]) -> None:
+    """Become a command, by a shell where it is a script that names no interpreter. Raises: OSError: it cannot be."""
+    if not command[0]:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    try:
         os.execvpe(command[0], list(command), environment)  # noqa: S606 - it is what was asked for
     except OSError as error:
-        with contextlib.suppress(OSError):
-            channel.send(json.dumps([error.errno, command[0]]).encode())
-        os._exit(NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_EXECUTABLE)
+        if error.errno != errno.ENOEXEC:
+            raise
+        from rondo_job.start.failure import find, is_text
+
+        path = find(command[0], os.get_exec_path())
+        if path is None or not is_text(path):
+            raise
+        script = command[0] if "/" in command[0] else os.path.join(".", path)  # noqa: PTH118 - with its ./, as it is $0
+        os.execve(_SHELL, [_SHELL, script, *command[1:]], environment)  # noqa: S606 - likewise

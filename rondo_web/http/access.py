@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ MAX_URL_BYTES = 8 << 10  # path and query
 MAX_BODY_BYTES = 128 << 10  # as it comes, and unpacked
 _SHORTEST_TOKEN, _LONGEST_TOKEN = 16, 1024
 # Source: RFC 3986, 3.2.2 and 3.2.3: an address in brackets, or anything without a colon; then a port.
+_ABSOLUTE = re.compile(r"https?://([^/?#]+)(/.*)?", re.IGNORECASE | re.DOTALL)  # RFC 9112, 3.2.2
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]{2,45})\]|([^\[\]:/?#@\s]{1,253}))(?::[0-9]{1,5})?")
 
 
@@ -52,6 +53,10 @@ class AccessControl:
         """Answer, or hand over."""
         if scope["type"] != "http":
             return
+        if absolute := _ABSOLUTE.fullmatch(scope["path"]):  # as to a proxy: the host in it is the one that is asked
+            path, host = absolute[2] or "/", absolute[1].encode("latin-1", "replace")
+            headers = [(b"host", host), *(each for each in scope["headers"] if each[0] != b"host")]
+            scope = {**scope, "path": path, "raw_path": path.encode(), "headers": headers}
         refusal = self._refusal(scope)
         if refusal is None:
             await self.app(scope, receive, send)
@@ -73,15 +78,8 @@ class AccessControl:
         needs_token = self.token and not is_open
         if needs_token and not hmac.compare_digest(given.get(b"authorization", b""), b"Bearer " + self.token):
             return 401, "a token is needed: Authorization: Bearer TOKEN", [(b"www-authenticate", b"Bearer")]
-        has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0")
-        if has_body and not (scope["method"] == "POST" and scope["path"].startswith(PROMETHEUS_API)):
-            return 413, "a body: no request here has one", []
-        length = given.get(b"content-length", b"0").strip(b" 0")  # digits: h11 lets nothing else through
-        if len(length) > 9 or int(length or b"0") > MAX_BODY_BYTES:
-            return 413, f"a body of more than {MAX_BODY_BYTES} bytes", []
-        if len(scope["query_string"]) + len(scope["path"]) > MAX_URL_BYTES:
-            return 414, f"a URL of more than {MAX_URL_BYTES} bytes", []
-        return None
+        refusal = _size_refusal(scope, given)
+        return (*refusal, []) if refusal is not None else None
 
     def _knows(self, host: str, server: Any) -> bool:
         match = _HOST.fullmatch(host)
@@ -95,6 +93,22 @@ class AccessControl:
             return is_loopback(name) or bool(server and address == ipaddress.ip_address(server[0].partition("%")[0]))
         except ValueError:
             return False
+
+
+def _size_refusal(scope: Scope, given: Mapping[bytes, bytes]) -> tuple[int, str] | None:
+    """Say why a request of that size, or of no sure one, is not heard; None: it is."""
+    if b"transfer-encoding" in given and b"content-length" in given:
+        # Where it ends a proxy may see otherwise, and take what follows for another client's. Source: RFC 9112, 6.1
+        return 400, "Content-Length beside Transfer-Encoding; send one of them"
+    has_body = b"transfer-encoding" in given or given.get(b"content-length", b"0").strip(b"0")
+    if has_body and not (scope["method"] == "POST" and scope["path"].startswith(PROMETHEUS_API)):
+        return 413, "a body: no request here has one"
+    length = given.get(b"content-length", b"0").strip(b" 0")  # digits: h11 lets nothing else through
+    if len(length) > 9 or int(length or b"0") > MAX_BODY_BYTES:
+        return 413, f"a body of more than {MAX_BODY_BYTES} bytes"
+    if len(scope["query_string"]) + len(scope["path"]) > MAX_URL_BYTES:
+        return 414, f"a URL of more than {MAX_URL_BYTES} bytes"
+    return None
 
 
 def allowed(names: Sequence[str]) -> frozenset[str]:

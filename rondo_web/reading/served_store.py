@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rondo_core.clock import wall_ns
+from rondo_core.errors import QueryLimitError
 from rondo_core.model import store_name
 from rondo_core.read import (
     ALL_STORES,
@@ -31,7 +32,7 @@ class ServedStore:
     """What a page asks; pages below every path and every family go through here, and share its `workers`."""
 
     def __init__(self, path: Path, workers: Workers, label: str = "", choice: StoreChoice = ALL_STORES) -> None:
-        """Open the store or the stores at `path`.
+        """Open the store at `path`; the stores of a directory are opened when a request is of them.
 
         Args: `label`: which in PromQL has the name of a store; empty: `rondo_store`, where there may be several;
             `choice`: which stores of a directory expressions and the page are of.
@@ -52,9 +53,12 @@ class ServedStore:
         """Give the reader, with what was declared since; on a worker's thread.
 
         Where the limits forbid to open a directory anew, another thread does so for whoever comes later.
-        Raises: as `open_reader`, where something else is there than was.
+        Raises: QueryLimitError: they forbid to open it for the first time; as `open_reader`, where something else is
+            there than was.
         """
         later = not limits.may_reopen and self._shared.is_directory()
+        if later and not self._shared.is_open():
+            raise QueryLimitError(f"{self.path}: its stores are not open yet, and to open them takes long")
         if later and self._shared.is_due():
             self._reopen_later()
         with self._shared.reader(reopen=not later) as reader:
@@ -95,8 +99,6 @@ class ServedStore:
         Raises: BusyError: it is not known yet; else as `HealthCheck.look`.
         """
         found = await self.workers.health.run(self._health.look)
-        if self._shared.is_due():
-            self._reopen_later()
         if found is None:
             raise BusyError
         return found

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
-from rondo_core.read import StoreReader, StoresReader, open_reader
+from rondo_core.errors import StoreNotFoundError
+from rondo_core.read import StoreChoice, StoreReader, StoresReader, holds_stores, open_reader
 
 T = TypeVar("T")
 REOPEN_NS = 5 * NS_PER_S  # a directory of stores says of none of them that it is new
@@ -28,13 +29,19 @@ class _Open:
 
 
 class SharedReader:
-    """The reader of a path, for any number of threads."""
+    """The reader of a path, for any number of threads. Attributes: `path`."""
 
     def __init__(self, path: Path) -> None:
-        """Open what is there. Raises: as `open_reader`."""
-        self._path = path
+        """Open the store that is there; stores below a directory are opened when they are asked for.
+
+        Raises: as `open_reader`.
+        """
+        self.path = path
         self._lock, self._reopening = threading.Lock(), threading.Lock()
-        self._current = _Open(path)
+        many = holds_stores(path)
+        if many:
+            _check_stores(path)
+        self._current = None if many else _Open(path)
 
     @contextmanager
     def reader(self, *, reopen: bool = True) -> Iterator[Reader]:
@@ -43,7 +50,7 @@ class SharedReader:
         Args: `reopen`: open what has come to be there, which takes long for a directory; else what was there is good.
         Raises: as `open_reader`, where something else is there than was.
         """
-        if reopen:
+        if reopen or self._current is None:
             self._reopen()
         with self._held() as held:
             if held.turn is None:
@@ -54,35 +61,48 @@ class SharedReader:
 
     def is_directory(self) -> bool:
         """Say whether it is a directory of stores."""
-        return isinstance(self._current.reader, StoresReader)
+        held = self._current
+        return held is None or isinstance(held.reader, StoresReader)
+
+    def is_open(self) -> bool:
+        """Say whether what is read is open already: the stores of a directory are not before they are asked for."""
+        return self._current is not None
 
     def is_due(self) -> bool:
         """Say whether something else may be at the path by now."""
         held = self._current
+        if held is None:
+            return True
         if isinstance(held.reader, StoresReader):
             return monotonic_ns() - held.opened_ns > REOPEN_NS
         return held.reader.is_outdated()
 
     def _reopen(self) -> None:
-        if not self.is_due() or not self._reopening.acquire(blocking=False):
+        if not self.is_due() or not self._reopening.acquire(blocking=self._current is None):
             return  # another thread is at it: until it is done what was there is as good
         try:
             if not self.is_due():
                 return
-            fresh = _Open(self._path)
+            fresh = _Open(self.path)
             with self._lock:
                 old, self._current = self._current, fresh
-                old.retired = True
-                unused = not old.n_users
-            if unused:
+                unused = old is not None and self._is_retired(old)
+            if old is not None and unused:
                 old.reader.close()
         finally:
             self._reopening.release()
+
+    @staticmethod
+    def _is_retired(held: _Open) -> bool:
+        """Have the last thread that reads it close it; say whether there is none."""
+        held.retired = True
+        return not held.n_users
 
     @contextmanager
     def _held(self) -> Iterator[_Open]:
         with self._lock:
             held = self._current
+            assert held is not None  # noqa: S101 - for the type checker: whoever asks has opened it
             held.n_users += 1
         try:
             yield held
@@ -96,10 +116,18 @@ class SharedReader:
     def close(self) -> None:
         """Release it, unless a thread still reads: then with the process."""
         with self._lock:
-            self._current.retired = True
-            unused = not self._current.n_users
-        if unused:
-            self._current.reader.close()
+            held = self._current
+            unused = held is not None and self._is_retired(held)
+        if held is not None and unused:
+            held.reader.close()
+
+
+def _check_stores(directory: Path) -> None:
+    """Open the newest store below a directory, or all of them where that cannot be read. Raises: as `StoresReader`."""
+    try:
+        StoresReader(directory, StoreChoice(last=1)).close()
+    except StoreNotFoundError:
+        StoresReader(directory).close()
 
 
 def of_each(reader: Reader, read: Callable[[str, StoreReader], T]) -> list[T]:

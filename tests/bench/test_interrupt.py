@@ -93,9 +93,9 @@ def test_an_interrupt_leaves_nothing(tmp_path, bench, turn):
     while running.poll() is None and time.monotonic() < until:
         time.sleep(0.01)
     started, over = marked(mark), running.poll() is not None
-    interrupted_ns = time.time_ns()
     if not over:
         (os.kill if alone else os.killpg)(running.pid, signal.SIGINT)
+    interrupted_ns = time.time_ns()
     said, _ = running.communicate(timeout=GONE_WITHIN_S)
     saved = out.exists() and out.stat().st_mtime_ns < interrupted_ns  # and the interrupt came at the very end, or after
     assert running.returncode == 130 or (saved and running.returncode == 0), said

@@ -65,7 +65,7 @@ def test_the_paced_guest_works_at_its_pace_and_ends(bench, tmp_path):
     assert result.ended == "power-off"
     assert b"".join(said) == b"up\n"
     assert result.exits["mmio"] % 4 == 0
-    assert 20 < sum(result.exits.values()) <= 190
+    assert 10 < sum(result.exits.values()) <= 190
 
 
 @pytest.mark.prometheus

@@ -171,6 +171,18 @@ def test_an_alert_is_an_exit_status_and_the_series_that_fire(store, capsys):
     assert said(capsys, "alert", store, "level + on(x) requests_total")[0] == 3
 
 
+def test_an_alert_on_a_metric_that_there_is_not_is_warned_of(store, capsys):
+    """Misspelt, it would never fire; of what is there and does not fire, or fires for it is absent, nothing is said."""
+    warned = said(capsys, "alert", store, "sum(rate(request_total[10s])) > 100")
+    assert warned[:2] == (0, [])
+    [line] = warned[2]
+    assert line.startswith("rondo: request_total: no such series; nearest: requests_total")
+    assert said(capsys, "alert", store, "level unless levels")[2] == []
+    assert said(capsys, "alert", store, 'requests_total{code="418"} > 0') == (0, [], [])
+    assert said(capsys, "alert", store, "level > 20", "--at", "-1h") == (0, [], [])
+    assert said(capsys, "alert", store, "absent(levels)")[::2] == (1, [])
+
+
 def test_no_one_takes_a_store_that_cannot_be_read_for_one_where_nothing_fires(store, capsys):
     """An alert that fires is one; where nothing does, or no store is whole, what was left out makes it unknown."""
     whole, hurt = store, store.with_name("b.rondo")

@@ -410,6 +410,7 @@ def test_runs_are_decoded_once_and_the_next_run_is_seen(path, monkeypatch):
     """
     decoded = []
     monkeypatch.setattr(runs_module, "read_runs", lambda place: decoded.append(place) or read_runs(place))
+    monkeypatch.setattr(files_module, "wall_ns", lambda began_ns=wall_ns(): began_ns)
     Store(path, writer="first").close()
     with StoreReader(path) as reader:
         assert [len(reader.runs()) for _ in range(3)] == [1, 1, 1]
@@ -434,6 +435,7 @@ def test_the_registry_is_opened_again_only_where_its_file_has_changed(path, monk
     monkeypatch.setattr(
         journal_module, "open_file", lambda place: opened.append(place) or files_module.open_file(place)
     )
+    monkeypatch.setattr(files_module, "wall_ns", lambda began_ns=wall_ns(): began_ns)
     with Store(path, writer="first") as store, StoreReader(path) as reader:
 
         def looked(times):

@@ -30,8 +30,8 @@ def test_a_signal_stops_while_the_main_thread_holds_the_very_lock(number):
 def test_a_signal_stops_while_the_main_thread_is_in_a_system_call():
     """Which goes on: what ends it is the stop."""
     reading, writing = os.pipe()
-    threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
     with stopped_by_signals(lambda number: os.write(writing, bytes([number]))):
+        threading.Timer(0.01, os.kill, (os.getpid(), signal.SIGTERM)).start()
         assert os.read(reading, 1) == bytes([signal.SIGTERM])
     os.close(reading)
     os.close(writing)

@@ -1,5 +1,6 @@
 """Opening, closing and refusing: a store's directory, its one writer, its runs, its readers."""
 
+import errno
 import os
 import re
 import subprocess
@@ -215,6 +216,56 @@ def test_a_full_disk_leaves_nothing_behind_for_real(tmp_path):
     assert "StoreError" in said
     assert "File too large; free some space" in said
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def copy_with_holes(tmp_path):
+    """A store as `cp --sparse`, tar or a backup leave it: what is nought in its files has no place on the disk."""
+    path = tmp_path / "s"
+    with Store(path, [Schema("g", "gauge", 400, (("1s", "60s"), ("10s", "10m")))], clock=ManualClock()) as store:
+        store.gauge("g").set(1.0)
+    for file in path.iterdir():
+        data, size = file.read_bytes(), file.stat().st_size
+        file.unlink()
+        with file.open("wb") as copied:
+            for at in range(0, size, 4096):
+                if any(data[at : at + 4096]):
+                    copied.seek(at)
+                    copied.write(data[at : at + 4096])
+            copied.truncate(size)
+    if all(has_no_holes(file) for file in path.glob("*.slab")):
+        pytest.skip("this file system has no files with holes")
+    return path
+
+
+def has_no_holes(file):
+    return file.stat().st_blocks * 512 >= file.stat().st_size
+
+
+def test_a_copy_with_holes_has_its_whole_place_on_the_disk_once_it_is_opened(copy_with_holes):
+    """So that a disk that is full later never ends the process with a SIGBUS; who reads it alone leaves it as it is."""
+    with StoreReader(copy_with_holes) as reader:
+        assert reader.query("g", "all")[0].values.tolist() == [1.0]
+    assert not all(has_no_holes(file) for file in copy_with_holes.glob("*.slab"))
+    with Store(copy_with_holes, clock=ManualClock()) as store:
+        assert store.query("g", "all")[0].values.tolist() == [1.0]
+        assert all(has_no_holes(file) for file in copy_with_holes.glob("*.slab"))
+
+
+def test_a_copy_with_holes_on_a_full_disk_is_not_written(copy_with_holes, monkeypatch):
+    """It is said in one line, and the store can be read; a file system that cannot give room beforehand is no full one."""
+    number = errno.ENOSPC
+
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    with pytest.raises(StoreError, match=r"slab: a copy with holes, .*: No space left on device; free some space$"):
+        Store(copy_with_holes, clock=ManualClock())
+    with StoreReader(copy_with_holes) as reader:
+        assert reader.query("g", "all")[0].values.tolist() == [1.0]
+    number = errno.EOPNOTSUPP
+    Store(copy_with_holes, clock=ManualClock()).close()
 
 
 def test_a_store_made_before_the_disk_filled_up_opens_and_records(tmp_path):

@@ -149,6 +149,27 @@ def test_no_number_is_too_long_to_be_refused(text):
             parse_size_bytes(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "size_bytes"),
+    [
+        *[(text, 2**30) for text in ("1G", "1g", "1Gi", "1GiB", "1 gib", "1024M", "1048576k", "1073741824", "1073741824 B")],
+        *[(text, 10**9) for text in ("1GB", "1gb", "1000 MB", "1000000kB", "1000000KB")],
+        ("1.5K", 1536),
+        ("2T", 2**41),
+    ],
+)  # fmt: skip
+def test_sizes_are_read_in_the_units_of_systemd_and_docker(text, size_bytes):
+    """A letter alone is binary, as with Ki and KiB; KB and its kin are decimal; whether they are small makes no difference."""
+    assert parse_size_bytes(text) == size_bytes
+
+
+@pytest.mark.parametrize("text", ["", "G", "1X", "1bb", "1Kbb", "1iB", "-1G", "1G5", "1\u212a", "1e9"])
+def test_what_is_no_size_is_refused_with_what_to_write(text):
+    """One line, whatever letters there are."""
+    with pytest.raises(RangeError, match="not a size; write 4096, 64KiB, 512M or "):
+        parse_size_bytes(text)
+
+
 def test_a_query_within_a_budget_reads_no_more(store, clock):
     """Points, values and time are counted before anything is read; what one query leaves is another's of the same."""
     from rondo_core.errors import QueryLimitError

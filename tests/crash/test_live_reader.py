@@ -120,10 +120,13 @@ class Poller:
 def test_a_live_store_is_never_seen_torn(live):
     """Polled without pause while rings wrap several times a second: whole batches, whole summaries, no ghost."""
     poller = Poller(live)
+
+    def has_seen_enough():
+        least = ((0, 30), (1, 20), (2, 10), ("auto", 20))
+        return all(sum(where == tier for where, _ in poller.seen) >= times for tier, times in least)
+
     end = time.monotonic() + FOR_S
-    while time.monotonic() < end or poller.polls < 32:
+    # A busy machine may not let the writer run; where it writes nothing, the test's own timeout is the end.
+    while time.monotonic() < end or poller.polls < 32 or not has_seen_enough():
         poller.poll()
-    for tier, least in ((0, 30), (1, 20), (2, 10), ("auto", 20)):
-        assert sum(where == tier for where, _ in poller.seen) >= least, (tier, poller.polls, poller.points)
-    assert poller.polls >= 32
     poller.reader.close()

@@ -91,14 +91,14 @@ def everything_goes_wrong(path, url, clock, seconds):
             with contextlib.suppress(CapacityError):
                 store.gauge("one_too_many", n=second)
             if second % 20 == 10:
-                runners["prometheus"].send_now(0, 10)
+                runners["prometheus"].send_now(0, 60)
                 runners["away"].send_now(0, 0, retry=False)
             if second in (30, 130):  # longer than the store keeps
-                runners["slow"].send_now(0, 10)
+                runners["slow"].send_now(0, 60)
             store.tick()
             clock.advance(1)
         for runner in runners.values():
-            runner.finish(0, 5 if runner is not runners["away"] else 0)
+            runner.finish(0, 60 if runner is not runners["away"] else 0)
 
 
 def receivers():

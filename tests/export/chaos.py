@@ -163,7 +163,7 @@ class Chaos:
         self._rng = random.Random(seed)
         self.held, self.kept, self.done = {}, set(), Counter()
         self._forbidden, self._opened, self._live, self._open, self._cut = [], {}, {}, [], {}
-        self._number = 0
+        self._number, self._kinds = 0, []
         for name in ("stores", "staging", "lines"):
             (place / name).mkdir(parents=True)
 
@@ -171,8 +171,10 @@ class Chaos:
         """Make a store, and do something to another."""
         if self._left > 0 and self._rng.random() < 0.4:
             self._left -= 1
-            make = (self.closed, self.closed, self.killed, self.anew, self.anew, self.poisoned, self.damaged, self.live)
-            self._rng.choice((*make, self.unborn))()
+            if not self._kinds:  # of each so many, in random order
+                make = (self.closed, self.closed, self.killed, self.anew, self.anew, self.poisoned, self.damaged)
+                self._kinds = self._rng.sample((*make, self.live, self.unborn), len(make) + 2)
+            self._kinds.pop()()
         more = (
             self.rename,
             self.open_again,
@@ -466,10 +468,11 @@ def main(place, count, seed):
     agents = Agents(place, rng)
     try:
         going = True
-        # On a busy machine agents have hardly begun when all stores are made: some are to meet a receiver at its worst.
-        while going or not any(each.answers.keys() - {"well"} for each in receivers.values()):
+        # On a busy machine agents have hardly begun when all stores are made: some are to meet a receiver at its worst,
+        # and some their own end.
+        while going or not agents.kills or not any(each.answers.keys() - {"well"} for each in receivers.values()):
             going = chaos.turn()
-            agents.turn(kill=going)
+            agents.turn(kill=going or not agents.kills)
             for each in receivers.values():
                 each.mode = rng.choice(MODES) if rng.random() < 0.1 else each.mode
             time.sleep(rng.uniform(0.0, 0.15))
@@ -513,7 +516,7 @@ def main(place, count, seed):
         "to be kept": len(chaos.kept),
         "done": dict(chaos.done),
         "answers": dict(answers),
-        "said": said[-1],
+        "said": said,
         "surplus": surplus,
     }
 

@@ -2,15 +2,19 @@
 
 import os
 import signal
+import threading
 
 import pytest
 
 from rondo_core import ManualClock, Schema, Store, StoreReader, Tier
 from rondo_core.errors import ExportError, StoreError, UsageError
-from rondo_core.export import Exporters
+from rondo_core.export import Exporters, exporter_thread
 from rondo_core.export.agent import Agent
+from rondo_core.export.fold import fold_dead
+from rondo_core.export.store_state import read_store_state
 from rondo_core.plugins.config_file import read_config
 from rondo_core.read.stores import find_stores
+from rondo_core.storage.lock import WriterLock
 
 TIERS = (Tier("1s", "60s"), Tier("5s", "5m"), Tier("30s", "1h"))
 SCHEMAS = [Schema("c", "counter", 2, TIERS), Schema("g", "gauge", 2, TIERS), Schema("s", "summary", 2, TIERS)]
@@ -102,6 +106,52 @@ def test_dead_stores_are_folded_and_sent_to_their_end(stores, agent, ledger, hel
         (data,) = reader.query("g", tier=1)
         assert len(data) == 8
         assert [run.ended for run in reader.runs()] == [""]
+
+
+class ToldLock:
+    """A lock that sets an event where it has to be waited for."""
+
+    def __init__(self, waited_for):
+        self._lock, self._waited_for = threading.Lock(), waited_for
+
+    def __enter__(self):
+        if not self._lock.acquire(blocking=False):
+            self._waited_for.set()
+            self._lock.acquire()
+
+    def __exit__(self, *_):
+        self._lock.release()
+
+
+def test_a_store_is_sent_to_its_end_by_who_looks_at_it_while_another_exporter_folds_it(stores, agent, monkeypatch):
+    """To fold a dead store an exporter's thread has its lock: no other takes that for a process that writes it."""
+    record_and_die(stores / "killed.rondo")
+    two = "".join(f'[exporters.{name}]\nplugin = "ledger"\npath = "{{0}}/{name}"\n' for name in ("near", "far"))
+    made, folding, looked = agent("", two), threading.Event(), threading.Event()
+
+    def fold(held):
+        lock = WriterLock(held / "lock")
+        folding.set()
+        assert looked.wait(60)
+        lock.release()
+        return fold_dead(held)
+
+    def look(held):
+        state = read_store_state(held)
+        if folding.is_set():
+            looked.set()
+        return state
+
+    def export_later(*arguments, export=made._threads[1]._export):
+        assert folding.wait(60)
+        return export(*arguments)
+
+    monkeypatch.setattr(exporter_thread, "fold_dead", fold)
+    monkeypatch.setattr(exporter_thread, "read_store_state", look)
+    monkeypatch.setattr(made._threads[1], "_export", export_later)
+    made._folds._lock = ToldLock(looked)
+    done = made.run_once(last=True)
+    assert (done.stores, done.complete, done.failures) == (1, 1, [])
 
 
 def test_the_dead_are_sent_oldest_first_whatever_they_are_called(stores, agent, ledger):

@@ -12,7 +12,7 @@ from rondo_core import ManualClock, Schema, Store, Tier
 from rondo_core.clock import wall_ns
 from rondo_core.errors import UsageError
 from rondo_core.export.agent import Agent
-from rondo_core.export.cursor import CursorLock
+from rondo_core.export.cursor import CursorLock, load_cursor
 from rondo_core.export.runner import open_runner
 from rondo_core.plugins.config_file import Config, read_config
 from rondo_core.read.store_reader import StoreReader
@@ -667,3 +667,25 @@ def test_a_store_whose_series_are_lost_is_not_taken_for_an_empty_one(stores, age
     done = agent(after="delete").run_once()
     assert done.deleted == 0
     assert full.exists()
+
+
+# -- a full disk
+
+
+@pytest.mark.parametrize("after", ["keep", "archive", "delete"])
+def test_a_disk_that_takes_no_cursor_has_nothing_sent_twice(stores, agent, samples, tmp_path, caplog, after):
+    """Whatever is on it is sent once, walk by walk, and its end; what is acknowledged is deleted, which makes room."""
+    record(stores / "old.rondo", 5)
+    (stores / "old.rondo" / "cursor_ledger.json").mkdir()  # which is as good as a disk without room
+    walking = agent(after=after, archive=str(tmp_path / "archive"))
+    done = [walking.run_once() for _ in range(3)]
+    assert len(samples()) == 5
+    assert len(caplog.records) == 1
+    if after == "delete":
+        assert (done[0].deleted, list(stores.iterdir())) == (1, [])
+        return
+    (stores / "old.rondo" / "cursor_ledger.json").rmdir()
+    assert walking.run_once().archived == (after == "archive")
+    folder = tmp_path / "archive" if after == "archive" else stores
+    assert load_cursor(folder / "old.rondo", "ledger").ended_run == 1, "it is saved once there is room"
+    assert len(samples()) == 5

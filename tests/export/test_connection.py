@@ -133,6 +133,7 @@ OK = b"HTTP/1.1 204 No Content\r\n\r\n"
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnone\r\n", 200, b"", False),
         (b"HTTP/1.0 200 OK\r\n\r\nto the end", 200, b"to the end", True),
         (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n", 204, b"", True),
+        (b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 2 + OK, 204, b"", True),
         (b"HTTP/1.1 503 Busy\r\nContent-Length: 9999\r\n\r\n" + b"x" * 9999, 503, b"x" * LIMIT, False),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nfine", 200, b"", False),
     ],
@@ -141,6 +142,40 @@ def test_an_answer_is_read_as_far_as_it_goes(peer, answer, status, body, complet
     """With a length, in chunks, to the end as HTTP/1.0 has it, cut short, too long, senseless: the status stands."""
     found = reach(peer(saying(answer)).port).post(b"what", {}, LIMIT)
     assert (found.status, found.body, found.complete) == (status, body, complete)
+
+
+def test_a_web_page_is_no_receiver(peer, reach):
+    """A login page says 200 to whatever comes: nothing was taken, and nothing is in doubt. Another one may follow."""
+    page = b"HTTP/1.1 200 OK\r\nContent-Type: %s\r\nContent-Length: 4\r\n\r\n<htm"
+    for kind in (b"text/html", b"Text/HTML; charset=utf-8"):
+        with pytest.raises(ExportError, match="answered 200 with a web page; check the URL") as raised:
+            reach(peer(saying(page % kind)).port).post(b"x", {}, LIMIT)
+        assert type(raised.value) is ExportError
+
+
+def test_an_answer_in_another_protocol_is_said_to_be_none(peer, reach):
+    """A port of a mail server, say: what became of the request is not known, and the URL is what to look at."""
+    with pytest.raises(AnswerLostError, match="what it answered is no HTTP; check the URL"):
+        reach(peer(saying(b"220 mail.example ESMTP\r\n")).port).post(b"x", {}, LIMIT)
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next(peer, reach, monkeypatch):
+    """A host of two addresses, of which the first answers nothing, is reached by the second within the same timeout."""
+    good = peer(saying(OK)).port
+    with socket.socket() as full, contextlib.ExitStack() as waiting:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)  # once its queue is full, the kernel drops what comes
+        for _ in range(8):
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        found = [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", full.getsockname()),
+            (44, socket.SOCK_STREAM, 6, "", ("::1", good)),  # of a family that there is not here
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", good)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        assert reach(good, timeout_s=3.0).post(b"x", {}, LIMIT).status == 204
 
 
 def test_a_packed_answer_is_unpacked_within_bounds(peer, reach):

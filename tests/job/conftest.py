@@ -1,6 +1,7 @@
 """What tests of lives share: a run of the real command, in an environment and a directory of lives of its own."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ import pytest
 from rondo_job import Life
 
 RONDO = (sys.executable, "-m", "rondo_cli")
+# Whether the kernel tells how a process ended that another has reaped. Source: PIDFD_INFO_EXIT, Linux 6.15
+TOLD = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 15)
 
 
 class Lives:

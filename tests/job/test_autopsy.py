@@ -17,7 +17,7 @@ from rondo_core.storage import Event, Survival
 from rondo_job import Child, Evidence, GroupLevel, ReceivedSignal, Usage
 from rondo_job.autopsy.case import Activity, Case, OomKill, OomLog, ProgramEnd
 from rondo_job.autopsy.causes import find_causes
-from rondo_job.autopsy.examine import Autopsy, examine
+from rondo_job.autopsy.examine import Autopsy, beside, examine
 from rondo_job.autopsy.kernel_log import read_oom_log
 from rondo_job.autopsy.oom import count_oom
 from rondo_job.autopsy.stderr_text import last_traceback
@@ -62,6 +62,7 @@ def child(pid, status, peak=0):
 KILLED, TERMED, SEGV = 9, 15, 11
 FULL = Quantity("job_memory_bytes", "bytes", 1e9, END, 1.05e9, {10: 1e6}, 1 << 30, "the limit of its control group")
 OTHER = OomKill(99, "other", END)
+NO_MEMORY = 'Traceback (most recent call last):\n  File "a.py", line 3, in <module>\nMemoryError\n'
 
 
 @pytest.mark.parametrize(
@@ -172,6 +173,9 @@ TRACE = (
         ({"status": SEGV}, ("crash", "proven")),
         ({"status": 124 << 8, "command": ("/usr/bin/timeout", "1", "make")}, ("timeout", "likely")),
         ({"status": 124 << 8, "command": ("make",)}, ("exit", "proven")),
+        ({"status": 1 << 8, "stderr": NO_MEMORY, "rlimits": {"AS": (1 << 29, -1)}}, ("limit", "likely")),
+        ({"status": 1 << 8, "stderr": NO_MEMORY, "rlimits": {"AS": (-1, -1)}}, ("exception", "likely")),
+        ({"status": 127 << 8, "not_begun": "x: command not found; nearest: y"}, ("start-failed", "proven")),
         ({"status": 1 << 8, "stderr": "Exception in thread Thread-1:\n" + TRACE.format("b")}, ("exit", "proven")),
         ({"status": 1 << 8, "stderr": "Exception ignored in: <f>\n" + TRACE.format("b")}, ("exit", "proven")),
         ({"status": 6 | 0x80}, ("crash", "proven")),
@@ -349,6 +353,60 @@ def test_the_first_line_of_a_failure_has_what_it_said_last():
     """In a list of lives a status alone tells them not apart."""
     found = find_causes(job(status=1 << 8, stderr="starting\ncannot bind :8080\n"))[0]
     assert found.summary == "it ended by itself, exit status 1; standard error ends in: cannot bind :8080"
+
+
+BUILD = "cc -c a.c\na.c:3:9: error: 'y' undeclared\na.c:4:1: error: too\nmake: *** [Makefile:6: a.o] Error 1\nmake: *** Waiting\n"
+NPM = "npm ERR! code ELIFECYCLE\nnpm ERR! A complete log of this run can be found in:\nnpm ERR!     /root/x-debug.log\n"
+TESTS = (
+    "E   KeyError: 'price'\n=== short test summary info ===\nFAILED test_a.py::test_bad - KeyError: 'price'\n2 failed\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("stderr", "stdout", "told"),
+    [
+        (BUILD, "", "standard error says: a.c:3:9: error: 'y' undeclared"),
+        (NPM, "", "standard error says: npm ERR! code ELIFECYCLE"),
+        (NPM, "src/main.ts(14,7): error TS2322: no\nFound 1\n", "standard output says: src/main.ts(14,7): error TS2322: no"),
+        ("", TESTS, "standard output says: FAILED test_a.py::test_bad - KeyError: 'price'"),
+        ("warning: old\n", TESTS, "standard output says: FAILED test_a.py::test_bad - KeyError: 'price'"),
+        ("error[E0425]: no such value\n --> a.rs:2:5\n", "", "standard error says: error[E0425]: no such value"),
+        ("./a.sh: line 3: foo: command not found\nbye\n", "", "standard error says: ./a.sh: line 3: foo: command not found"),
+        ("ERROR at first\n" + "went on\n" * 40, "", "standard error ends in: went on"),
+        ("0 errors, no error handler\n", "done\n", "standard error ends in: 0 errors, no error handler"),
+        ("", "", ""),
+    ],
+)  # fmt: skip
+def test_the_first_line_of_a_failure_is_the_line_that_says_most(stderr, stdout, told):
+    """An error at a place before what build tools say at their end; of either stream, for many tools use but one."""
+    found = find_causes(job(status=2 << 8, stderr=stderr, stdout=stdout))[0]
+    assert found.summary == "it ended by itself, exit status 2" + (f"; {told}" if told else "")
+    words = as_text(Autopsy(job(status=2 << 8, stderr=stderr, stdout=stdout), found))
+    assert ("standard output\n" in words) == told.startswith("standard output")
+
+
+def test_output_that_nobody_kept_is_said_to_be_missing():
+    """As of a cron job whose output goes to /dev/null."""
+    kinds = {"stdout": "untouched", "stderr": "untouched"}
+    assert any("not on record" in line for line in find_causes(job(status=2 << 8, output=kinds))[0].evidence)
+    assert not any("not on record" in line for line in find_causes(job(status=0, output=kinds))[0].evidence)
+
+
+def test_an_oom_kill_names_the_limit_and_is_told_once():
+    """The first line has the limit that was met; the process that died of it is not told of again beside it."""
+    limited = v2(own=1, above=1, vmstat=1, oom=1)
+    assert find_causes(job(status=KILLED, after=limited))[0].summary.endswith(
+        "for want of memory, at the limit of 1.0 GiB"
+    )
+    case = job(status=1 << 8, after=limited, children=(child(8, KILLED),))
+    first = find_causes(case)[0]
+    assert first.summary.startswith(
+        "out of memory: worker (pid 8) was killed for want of memory, at the limit of 1.0 GiB;"
+    )
+    assert beside(case, first, find_causes(case)[1:]) == ()
+    crashed = attrs.evolve(case, status=SEGV)
+    first, *others = find_causes(crashed)
+    assert (first.cause, {each.cause for each in beside(crashed, first, others)}) == ("crash", {"oom", "child-died"})
 
 
 def test_what_was_said_before_an_abort_is_told():

@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import re
 import resource
 import signal
 import subprocess
@@ -17,13 +16,11 @@ from rondo_job import Life
 from rondo_job.autopsy import gather
 from rondo_job.autopsy.examine import examine
 from rondo_job.files import names
-from tests.job.conftest import Lives, wait_gone, wait_until
+from tests.job.conftest import TOLD, Lives, wait_gone, wait_until
 
 ROUNDS = int(os.environ.get("RONDO_AUTOPSY_ROUNDS", "0"))
 SEED = int(os.environ.get("RONDO_AUTOPSY_SEED", "16"))
 CPU_S = int(os.environ.get("RONDO_AUTOPSY_CPU_S", "2"))  # a limit that the recorder does not meet at its start
-# Whether the kernel tells how a process ended that another has reaped. Source: PIDFD_INFO_EXIT, Linux 6.15
-TOLD = tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) >= (6, 15)
 PYTHON = sys.executable
 READY = "print('ready', flush=True)\n"
 SLEEPS = f"{READY}import time\ntime.sleep(600)\n"
@@ -90,6 +87,9 @@ class Ends:
 
     def full_disk(self):
         return self.ran("--", "sh", "-c", "cat /proc/version > /dev/full"), ("limit", "likely")
+
+    def never_begun(self):
+        return self.ran("--", "nothing-of-that-name"), ("start-failed", "proven")
 
     # -- by SIGKILL
 

@@ -19,7 +19,7 @@ SCHEMAS = [
 ]  # fmt: skip
 
 
-def program(path, *, cpu_s=10.0, memory=100 << 20, seconds=20, began=0):
+def program(path, *, cpu_s=10.0, memory=100 << 20, seconds=20, began=0, ended=None):
     """A program's own store, as it is when that has ended."""
     clock = ManualClock(START_NS + began * NS_PER_S)
     with Store(path, SCHEMAS, clock=clock) as store:
@@ -32,6 +32,8 @@ def program(path, *, cpu_s=10.0, memory=100 << 20, seconds=20, began=0):
             depth.set(second)
             clock.advance(1)
             store.tick()
+        if ended:
+            store.close(ended)
 
 
 @pytest.fixture
@@ -59,6 +61,13 @@ def test_what_changed_is_told_and_what_did_not_is_the_same(groups, capsys):
     assert figures["cpu_seconds"]["ratio"] == pytest.approx(1.2, rel=0.01)
     assert figures["cpu_seconds"]["base"] == pytest.approx(10.0)
     assert status == 0
+
+
+def test_of_a_run_that_ended_badly_that_is_said_before_its_figures(groups, capsys, tmp_path):
+    """A build that failed at once took less of everything, and is no improvement."""
+    program(tmp_path / "failed.rondo", cpu_s=0.1, seconds=2, began=9000, ended="exit status 2")
+    _, out, _ = compare(capsys, groups[0], tmp_path / "failed.rondo")
+    assert out.startswith("failed: it ended badly, exit status 2, and its figures go no further; ")
 
 
 def test_a_condition_that_is_met_is_the_exit_status_and_named(groups, capsys):

@@ -1,5 +1,10 @@
 """Files of a life: bounded, and read as whole as they were written whatever interrupted that."""
 
+import errno
+import os
+from pathlib import Path
+from unittest.mock import Mock
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -7,6 +12,7 @@ from hypothesis import strategies as st
 from rondo_core.errors import CorruptStoreError, StoreError, StoreNotFoundError, UsageError
 from rondo_job import Child, Evidence, GroupLevel, Host, Life, LifeEnd, LifeStart, Usage
 from rondo_job.facts import decode_end, decode_start, encode
+from rondo_job.files import names
 from rondo_job.files.children import FIRST, ChildrenWriter, read_children
 from rondo_job.files.inbox import MAX_INBOX_BYTES, Entry, Inbox, parse_entry, post, read_unread
 from rondo_job.files.tail import TailWriter, read_tail
@@ -65,6 +71,35 @@ def test_a_tail_is_the_last_of_what_has_passed(tmp_path_factory, chunks):
         tail.put(chunk)
     whole = b"".join(chunks)
     assert read_tail(path) == (whole[-256:], len(whole))
+
+
+def test_a_tail_for_which_there_is_no_room_is_none(tmp_path, monkeypatch):
+    """A full disk, or a kill while it is made, leaves a life that reads: one without that tail."""
+    path = tmp_path / "tail"
+    with monkeypatch.context() as full:
+        full.setattr(os, "posix_fallocate", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(OSError, match="No space left"):
+            TailWriter(path)
+    assert not path.exists()
+    for data in (b"", bytes(4096)):
+        path.write_bytes(data)
+        assert read_tail(path) == (b"", 0)
+
+
+def test_an_end_needs_no_room_that_is_not_there(tmp_path, monkeypatch):
+    """Its room is made at the start, so that it is written on a disk that is full by then."""
+    names.keep_room(tmp_path)
+    room = (tmp_path / names.ROOM).stat()
+    assert room.st_size >= 16 << 10
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)  # of any file that is made anew
+    names.write_end(tmp_path, b"{}")
+    assert [(each.name, each.stat().st_ino, each.read_text()) for each in tmp_path.iterdir()] == [
+        (names.END, room.st_ino, "{}")
+    ]
 
 
 def test_a_table_keeps_those_who_took_most(tmp_path):

@@ -6,10 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from rondo_job import Life
+from rondo_job.autopsy.examine import examine
+from rondo_job.reports.making import make_report
 from rondo_job.run import DENSE_NS
 from tests.job.conftest import last, wait_gone, wait_until
 
@@ -32,14 +35,42 @@ def test_the_exit_status_is_the_jobs_own(lives, method, script, status):
     assert lives.life().run.ended == words
 
 
-def test_what_cannot_be_begun_is_said_as_a_shell_says_it(lives):
-    """127 for what is not there, 126 for what may not be run; no life is left."""
-    (lives.cwd / "text").write_text("no program")
-    for command, status in (("nothing-of-that-name", 127), ("./text", 126)):
-        done = lives.run("--", command)
-        assert (done.returncode, done.stdout) == (status, b"")
-        assert done.stderr.decode().startswith(f"rondo: {command}: ")
-    assert list(Life.all(lives.directory)) == []
+@pytest.mark.parametrize("method", ["tree", "auto"])
+def test_what_cannot_be_begun_leaves_a_life_that_says_so(lives, method):
+    """127 for what is not there; nothing is on record as measured, and the autopsy names what was meant."""
+    done = lives.run("--method", method, "-q", "--", "pyton3", "-c", "0")
+    life, words = lives.life(), "pyton3: command not found; nearest: python3"
+    assert (done.returncode, done.stdout) == (127, b"")
+    assert done.stderr.decode() == f"rondo: {words}; life {life.path}\n"
+    end = life.end
+    assert (end.exit_code, end.not_begun, end.cpu_s, end.usage, end.after) == (127, words, None, None, None)
+    assert (str(end), life.run.ended) == ("exit status 127, not begun", "start failed: pyton3: command not found")
+    with life.open() as reader:
+        assert not any(map(len, reader.query("job_memory_bytes", fn="max")))
+    found = examine(life.path)
+    assert (found.diagnosis.cause, found.diagnosis.verdict) == ("start-failed", "proven")
+    assert found.diagnosis.summary == f"it could not be begun: {words}"
+    assert make_report(life.path).outcome == "failed"
+
+
+def test_a_small_job_is_not_said_to_be_as_large_as_what_it_was_before(lives):
+    """The kernel counts what the process had as the recorder's; that is the job's neither in the line nor in its table."""
+    done = lives.run("--method", "tree", "--", "sleep", "0.3")
+    life = lives.life()
+    assert (life.end.usage.max_rss_bytes or 0) < 8 << 20, done.stderr
+    assert life.children()[0][0].peak_bytes < 8 << 20
+    done = lives.run("--method", "tree", "--", sys.executable, "-c", "held = b'x' * (100 << 20)")
+    assert b"largest process 1" in done.stderr
+
+
+def test_a_script_without_an_interpreter_is_a_shells(lives):
+    """As execvp(3), and with it env, nohup and timeout, have it: what is text goes to /bin/sh, what is none to nobody."""
+    script = lives.cwd / "script"
+    for content, status in ((b'echo "$0 $2"; exit 3', 3), (b"no\0program", 126)):
+        script.write_bytes(content)
+        script.chmod(0o755)
+        done = lives.run("-q", "--", "./script", "a", "b c")
+        assert (done.returncode, done.stdout) == (status, b"./script b c\n" if status == 3 else b"")
 
 
 def test_output_goes_through_whole_and_apart(lives):
@@ -133,7 +164,9 @@ def test_signals_are_passed_on(lives, number):
         out, _ = job.communicate(b"one\n", timeout=60)
         assert (out, job.returncode) == (b"line\n", 0)
     received = lives.life().end.signals
-    assert [(each.number, each.sender, each.why) for each in received] == [(number, os.getpid(), "passed on")]
+    own = Path("/proc/self/comm").read_text().strip()
+    told = [(each.number, each.sender, each.why, each.command) for each in received]
+    assert told == [(number, os.getpid(), "passed on", own)]
 
 
 def test_a_signal_to_the_group_comes_once(lives):
@@ -170,7 +203,7 @@ def test_a_recorder_that_was_stopped_goes_on(lives):
 
 def test_a_timeout_ends_the_whole_tree(lives):
     """Status 124 as of timeout(1); children of the job that would have gone on are gone too."""
-    done = lives.run("--timeout", "1s", "--", "sh", "-c", "sleep 600 & echo $!; wait")
+    done = lives.run("--timeout", "2s", "--", "sh", "-c", "sleep 600 & echo $!; wait")
     assert done.returncode == 124
     end = lives.life().end
     assert end.timed_out
@@ -241,16 +274,16 @@ if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         sum(range(10_000_000))
-        os.write(1, b"done\\n")
+        os.write(1, b"%d\\n" % sum(1000 * used for used in os.times()[:2]))
         os._exit(0)
     os._exit(0)
 os.wait()
 os.read(0, 1)
 """
     job = lives.start("-q", "--method", method, "--", sys.executable, "-c", code, stdin=subprocess.PIPE)
-    assert job.stdout.readline() == b"done\n"
+    used_s = int(job.stdout.readline()) / 1000
     job.communicate(b"\n", timeout=60)
-    assert lives.life().end.cpu_s > 0.1
+    assert lives.life().end.cpu_s >= used_s - 0.02 > 0
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -366,11 +399,18 @@ def test_a_store_that_cannot_be_made_keeps_no_job_from_running(lives):
 @pytest.mark.parametrize(("every", "name"), [("50ms", "50ms/2m"), ("1s", "1s/10m")])
 def test_how_often_it_is_measured_is_the_finest_tier(lives, every, name):
     """--every below a second makes a tier of it."""
-    assert lives.run("-q", "--every", every, "--", "sleep", "0.3").returncode == 0
+
+    def measured(life):
+        with life.open() as reader:
+            known = any(series.name == "job_processes" for series in reader.registry)
+            return len(reader.query("job_processes", tier=0)[0].values) if known else 0
+
+    with lives.start("-q", "--every", every, "--", "cat", stdin=subprocess.PIPE) as job:
+        wait_until(lambda: any(measured(life) >= (3 if every != "1s" else 1) for life in Life.all(lives.directory)))
+        job.communicate(timeout=60)
+    assert job.returncode == 0
     with lives.life().open() as reader:
         assert name in {str(schema.tiers[0]) for schema in reader.meta.schemas}
-        found = reader.query("job_processes", tier=0)[0]
-    assert len(found.values) >= (3 if every != "1s" else 1)
 
 
 def test_an_interval_that_no_second_is_made_of_is_refused(lives):

@@ -123,6 +123,7 @@ from rondo_core.read import (
     StoresSource,
     buckets_of,
     find_stores,
+    holds_stores,
     open_reader,
     open_source,
     scan_directory,
@@ -248,6 +249,7 @@ def reads(path: Path) -> Iterator[Path]:
     reader = open_reader(path)
     assert_type(reader, StoreReader | StoresReader)
     assert_type(open_source(path), StoreSource | StoresSource)
+    assert_type(holds_stores(path), bool)
     assert_type(reader.query("g", range="2h..1h"), QueryResult)
     assert_type(scan_directory(path), DirectoryScan)
     assert_type(scan_directory(path).stores, list[Path])

@@ -41,7 +41,7 @@ def elf(code, tmp_path, name="kernel"):
 
 
 @pytest.mark.parametrize("machine", MACHINES)
-def test_the_bundled_guest_runs_its_phases_and_powers_off(machine, path):
+def test_the_bundled_guest_runs_its_phases_and_powers_off(machine, path, stalls):
     """Phases in order on the console, a clean end, every second and every exit in the store."""
     console = []
     with Store(path, VMM_SCHEMAS) as store:
@@ -57,14 +57,13 @@ def test_the_bundled_guest_runs_its_phases_and_powers_off(machine, path):
     assert result.uptime_s >= 3
     with StoreReader(path) as reader:
         uptime = reader.query("vmm_uptime_seconds", tier=0)[0]
-        lived = range(result.started_ns // 10**9, result.ended_ns // 10**9 + 1)
-        assert (uptime.timestamps_ns // 10**9).tolist() == list(lived)
+        stalls.assert_every_second(uptime, range(result.started_ns // 10**9, result.ended_ns // 10**9 + 1))
         stored = {}
         for data in reader.query("vcpu_exits_total", tier=0):
             assert (np.diff(data.values) >= 0).all()
             stored[dict(data.series.labels)["reason"]] = data.values[-1]
         assert stored == result.exits
-        assert sum(result.exits.values()) > 500
+        assert sum(result.exits.values()) > 100  # thousands, where the machine is let run
         for name in ("vcpu_run_duration_ns", "vcpu_exit_duration_ns"):
             assert reader.query(name, fn="total")[0].values[-1] == sum(result.exits.values())
         assert (reader.query("vmm_rss_bytes")[0].values > 2**20).all()

@@ -1,14 +1,15 @@
 """Ticks: each second of a life has its point, also where one took longer than a second to record."""
 
 import asyncio
+import threading
 from types import SimpleNamespace
 
 import pytest
 
 from rondo_core import Store, StoreReader
 from rondo_core.clock import NS_PER_S
-from rondo_vmm import VMM_SCHEMAS, VmConfig, monitor, run_vm
-from rondo_vmm.observe import async_ticks, ticks
+from rondo_vmm import VMM_SCHEMAS, VmConfig, run_vm
+from rondo_vmm.observe import async_ticks, shared_ticks, ticks
 from rondo_vmm.observe.async_ticks import every_second
 from rondo_vmm.observe.ticks import until_next_second_s
 from rondo_vmm.plugins.proc import ProcessReading
@@ -66,15 +67,16 @@ def test_a_call_that_takes_over_a_second_is_followed_at_once(now, monkeypatch):
 
 
 @pytest.mark.emulator
-def test_a_machine_that_hangs_in_its_tick_costs_no_other_one_a_second(path, monkeypatch):
+def test_a_machine_that_hangs_in_its_tick_costs_no_other_one_a_second(path, monkeypatch, stalls):
     """Machines of a process tick in turn; who has waited long enough does not wait for its turn any more."""
-    monkeypatch.setattr(monitor, "TICK_LOCK_S", 0.05)
-    with monitor._tick_lock, Store(path, VMM_SCHEMAS) as store:
+    monkeypatch.setattr(shared_ticks, "HELD_UP_S", 0.05)
+    over = threading.Event()
+    with Store(path, VMM_SCHEMAS) as store, shared_ticks.ticked(lambda _now_ns: over.wait(), 0):
         result = run_vm(VmConfig(machine="soft", cmdline="workload_duration=2"), store)
+        over.set()
     with StoreReader(path) as reader:
         memory = reader.query("vmm_rss_bytes", tier=0)[0]
-    lived = range(result.started_ns // NS_PER_S, result.ended_ns // NS_PER_S + 1)
-    assert (memory.timestamps_ns // NS_PER_S).tolist() == list(lived)
+    stalls.assert_every_second(memory, range(result.started_ns // NS_PER_S, result.ended_ns // NS_PER_S + 1))
 
 
 def test_a_number_of_the_process_is_read_once_for_all_machines_that_tick_together():

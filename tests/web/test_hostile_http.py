@@ -410,6 +410,33 @@ def test_strangers_of_every_kind_keep_no_one_from_being_answered(store_path):
     assert asked
 
 
+def test_a_request_whose_end_is_told_twice_ends_its_connection(store_path):
+    """What follows it may be a request to a proxy and a body to us, or the other way round: it is not answered."""
+    server = Server(store_path)
+    lengths = b"Content-Length: 6", b"Transfer-Encoding: chunked"
+    hidden = b"0\r\n\r\n" + head(b"GET", b"/metrics/health")
+    try:
+        came = server.ask(head(b"POST", b"/api/v1/query", *lengths) + hidden)
+        assert (came.count(b"HTTP/1.1 "), status_of(came)) == (1, 400)
+        assert b"Content-Length beside Transfer-Encoding" in came
+    finally:
+        server.end()
+
+
+def test_a_whole_url_is_asked_for_as_its_path_is(store_path):
+    """As clients ask a proxy; the host in it is the one that counts, whatever Host says."""
+    server = Server(store_path)
+    try:
+        for url, host, status in (
+            (b"http://127.0.0.1/metrics/health", b"Host: evil.example\r\n", 200),
+            (b"http://evil.example/metrics/health", HOST, 421),
+            (b"http://127.0.0.1", HOST, 200),
+        ):
+            assert status_of(server.ask(head(b"GET", url, b"Connection: close", host=host))) == status
+    finally:
+        server.end()
+
+
 def test_connections_that_ask_for_nothing_give_way(store_path):
     """More of them than there is room for, in descriptors too: who comes and asks is heard, and the log is silent."""
     server = Server(store_path, room=64)

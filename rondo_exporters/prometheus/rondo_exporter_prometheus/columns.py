@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rondo_core import Batch, Part, Series
-from rondo_core.errors import LabelError
+from rondo_core.errors import LabelError, printable
 from rondo_core.model import Labels, canonical_labels, check_metric_name
 from rondo_core.model.prometheus import (
     HISTOGRAM,
@@ -122,10 +122,11 @@ class LabelSets:
             labels = self._whole(series, column, what)
         except LabelError as error:
             # Such a series cannot be declared; only one made by hand comes here.
-            logger.warning("%s: left out as %s; %s", series, what, error)
+            logger.warning("%s: left out as %s; %s", printable(str(series)), what, printable(str(error)))
         owner = (series.name, series.labels, column.suffix, column == HISTOGRAM)
         if labels and self._owners.setdefault(labels, owner) != owner:
-            logger.warning("%s: left out as %s; another series is sent under that name and these labels", series, what)
+            said = "another series is sent under that name and these labels"
+            logger.warning("%s: left out as %s; %s", printable(str(series)), what, said)
             labels = ()
         if not labels:
             self._left_out.add(key[:2])

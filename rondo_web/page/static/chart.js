@@ -136,7 +136,7 @@ export class Chart {
         y: { range: (_plot, least, greatest) => verticalRange(least, greatest) },
       },
       axes: [
-        { stroke: quiet, font, size: 28, gap: 4, space: 76, grid: { stroke: rule, width: 1 }, ticks: { show: false },
+        { stroke: quiet, font, size: 30, gap: 8, space: 76, grid: { stroke: rule, width: 1 }, ticks: { show: false },
           incrs: INCREMENTS, values: (_plot, splits, _axis, _space, step) => splits.map((each) => timeText(each, step, relative)),
           splits: (plot, _axis, least, greatest, step) => timeSplits(least, greatest, step, relative) },
         { stroke: quiet, font, gap: 6, space: 34, ...(unit === "bytes" ? { incrs: BINARY } : {}),

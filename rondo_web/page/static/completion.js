@@ -3,8 +3,8 @@
 import { labelNames, labelValues, metadata } from "./api.js";
 import { quoted } from "./plan.js";
 
-const WITH_RANGE = "rate increase delta idelta irate avg_over_time min_over_time max_over_time sum_over_time count_over_time last_over_time quantile_over_time stddev_over_time stdvar_over_time present_over_time absent_over_time changes resets deriv predict_linear".split(" ");
-const PLAIN = "abs absent ceil clamp clamp_max clamp_min day_of_month day_of_week day_of_year days_in_month exp floor histogram_avg histogram_count histogram_fraction histogram_quantile histogram_sum hour label_join label_replace ln log10 log2 minute month pi round scalar sgn sort sort_desc sqrt time timestamp vector year".split(" ");
+const WITH_RANGE = "rate increase delta idelta irate avg_over_time min_over_time max_over_time sum_over_time count_over_time last_over_time quantile_over_time first_over_time stddev_over_time stdvar_over_time present_over_time absent_over_time changes resets deriv predict_linear".split(" ");
+const PLAIN = "abs absent acos acosh asin asinh atan atanh ceil clamp clamp_max clamp_min cos cosh day_of_month day_of_week day_of_year days_in_month deg exp floor histogram_avg histogram_count histogram_fraction histogram_quantile histogram_stddev histogram_stdvar histogram_sum hour label_join label_replace ln log10 log2 minute month pi rad round scalar sgn sin sinh sort sort_desc sqrt tan tanh time timestamp vector year".split(" ");
 const AGGREGATIONS = "sum avg min max count topk bottomk quantile group stddev stdvar count_values".split(" ");
 const WORDS = "by without on ignoring group_left group_right offset bool and or unless".split(" ");
 const DURATIONS = "10s 30s 1m 5m 15m 1h 6h 1d".split(" ");

@@ -3,7 +3,7 @@
 import { el, fill } from "./dom.js";
 import { value } from "./format.js";
 
-const MAX_ROWS = 6; // more scroll
+const MAX_ROWS = 8; // as many as lines are drawn unasked; more scroll
 
 export class Legend {
   /** `onToggle(key, only)`: a line is to be hidden or shown, or shown alone; `onFocus(index)`: one is pointed at. */

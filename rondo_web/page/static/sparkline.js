@@ -15,10 +15,13 @@ function question(life, now) {
   const start = live ? Math.max(life.start_ms, end - LATEST_MS) : life.start_ms;
   const step = Math.max(1000, Math.ceil((end - start) / POINTS / 1000) * 1000);
   const { name, kind } = life.telling;
-  const wide = `[${compact(Math.max(step * 2, 2000))}]`;
+  const window = Math.max(step * 2, 2000), wide = `[${compact(window)}]`;
   const of = (suffix = "") => selector(name + suffix, life.matchers);
   const expression = kind === "counter" ? `sum(rate(${of()}${wide}))` : kind === "gauge" ? `avg(avg_over_time(${of()}${wide}))` : `sum(rate(${of("_count")}${wide}))`;
-  return { expression, grid: { start: Math.floor(start / step) * step, end: Math.floor(end / step) * step, step } };
+  // A rate of a window that begins before the life did would be too low.
+  const first = kind === "gauge" ? start : Math.max(start, life.start_ms + window);
+  const last = Math.floor(end / step) * step;
+  return { expression, grid: { start: Math.min(Math.ceil(first / step) * step, last), end: last, step } };
 }
 
 export class Sparklines {

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from rondo_core import Store
+from rondo_promql.evaluation import evaluator
+from rondo_promql.functions import elementwise, native, ranges, rates
 from rondo_web import Sidecar, listen
 from rondo_web.page.files import STATIC, names
 
@@ -134,3 +136,18 @@ def test_the_wheel_brings_every_file(tmp_path, monkeypatch):
     with zipfile.ZipFile(wheel) as archive:
         there = {each.removeprefix("rondo_web/page/static/") for each in archive.namelist()}
     assert names() <= there
+
+
+def test_completion_offers_every_function_that_the_engine_answers():
+    """A function that is added to a table of the engine is completed on the page too, and no other is."""
+    text = (STATIC / "completion.js").read_text()
+    offered = set(" ".join(re.findall(r'const (?:WITH_RANGE|PLAIN) = "([^"]+)"', text)).split())
+    answered = {
+        *evaluator._CALLS,
+        *elementwise.VALUE_FUNCTIONS,
+        *native.HISTOGRAM_VALUES,
+        *ranges.RANGE_FUNCTIONS,
+        *rates.RATE_FUNCTIONS,
+    }
+    of_their_own = {"absent_over_time", "pi", "scalar", "time"}
+    assert offered == answered | of_their_own

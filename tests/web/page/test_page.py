@@ -50,7 +50,9 @@ def test_home_lists_the_lives_and_how_each_ended(page, address, recorder):
     rows = page.locator(".lives tbody tr")
     assert "live" in rows.first.inner_text()
     assert rows.filter(has_text="web-1.rondo").locator(".badge").inner_text().endswith("ended")
-    rows.filter(has_text="web-1.rondo").locator("svg path.line").wait_for(state="attached")
+    line = rows.filter(has_text="web-1.rondo").locator("svg path.line")
+    line.wait_for(state="attached")
+    assert float(line.get_attribute("d").split("L")[0].split()[1]) < 4  # it begins with a whole rate, at the top
     page.keyboard.press("/")
     page.keyboard.type("wide")
     page.wait_for_function("() => document.querySelectorAll('.lives tbody tr').length === 1")
