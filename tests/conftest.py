@@ -248,6 +248,11 @@ class Stalls:
         self.end()
         return [second for second in seconds if second not in self._seconds]
 
+    def were(self):
+        """Say whether there was any; this ends the look."""
+        self.end()
+        return bool(self._seconds)
+
     def assert_every_second(self, data, lived):
         """See that a series has a point in each second of a life, and none in any other."""
         there = (data.timestamps_ns // NS_PER_S).tolist()

@@ -77,6 +77,10 @@ class NewestStores:
         order = [(not self._is_written(path), -self._look(path)[0], place) for place, path in enumerate(stores)]
         return [stores[place] for _, _, place in sorted(order)[:most]]
 
+    def written(self, stores: Iterable[Path]) -> list[Path]:
+        """Give those that a process writes."""
+        return [path for path in stores if self._is_written(path)]
+
     def forget_others(self, there: Collection[Path]) -> None:
         """Forget the stores that are not there any more."""
         with self._lock:

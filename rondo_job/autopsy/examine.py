@@ -35,10 +35,10 @@ def examine(path: str | Path, *, now_ns: int | None = None, flat_ns: int = FLAT_
     """Say how what was recorded there ended, or what may be wrong with it while it runs. Args, Raises: as `gather`."""
     case = gather(path, now_ns=now_ns, flat_ns=flat_ns)
     first, *others = find_causes(case)
-    return Autopsy(case, first, beside(case, first, others))
+    return Autopsy(case, first, remaining(case, first, others))
 
 
-def beside(case: Case, first: Diagnosis, others: list[Diagnosis]) -> tuple[Diagnosis, ...]:
+def remaining(case: Case, first: Diagnosis, others: list[Diagnosis]) -> tuple[Diagnosis, ...]:
     """Give what of the rest of the table is worth a word beside the verdict, and is not told by that already."""
     told = {first.cause} | ({"child-died"} if first.cause == "oom" and not case.signal else set())  # of a process of it
     return tuple(each for each in others if each.cause in _BESIDE - told)

@@ -11,6 +11,7 @@ _ERROR = re.compile(r"(?P<kind>[A-Za-z_][\w.]*)(?:: (?P<message>.*))?$")
 _GROUP = "  + Exception Group Traceback (most recent call last):"
 _GROUP_ERROR = re.compile(r"  \| (?P<error>[A-Za-z_][\w.]*: .*)$")
 _PLACE = re.compile(r'File "(?P<file>.*)", line (?P<line>\d+)')
+_LIBRARY = re.compile(r"/lib(?:64)?/python\d|/(?:site|dist)-packages/|^<frozen ")
 _ENDS_NOTHING = ("Exception in thread", "Exception ignored in")  # said before the traceback of such an exception
 _NEAR_END = 8  # lines of output that may follow the traceback that ended a program: of its parent, or a build tool
 _FATAL = "Fatal Python error: "
@@ -31,7 +32,8 @@ LIMITS = (
 _ERROR_AT = re.compile(r"\s*[^\s:(]+[:(]\d+(?:[:,]\d+)?\)?[:\s-]+(?:fatal )?error\b")
 # A line that calls itself an error, or what shells, make and npm say of one.
 _ERROR_WORD = re.compile(
-    r"(?:^|[\s:\[(])(?:(?:error|fatal|panic|Error)(?:\[\w+\])?(?:[:!\]]| at |$)|(?:ERROR|FATAL|CRITICAL|FAILED)\b)"
+    r"(?:^|[\s:\[(])(?:(?:error|fatal|panic|Error)(?:\[\w+\])?(?:[:!\]]| at |$)"
+    r"|(?:ERROR|FATAL|CRITICAL|FAILED|FAIL)\b|E: )"
     r"|ERR!|command not found|undefined reference|: \*\*\* "
 )
 _NEAR_LINES = 30  # the last ones, in which an error that is only called so may be what ended it
@@ -49,7 +51,8 @@ class TellingLine:
 class Traceback:
     """The last traceback of a text.
 
-    Attributes: `error`: type and message; `place`: FILE:LINE of its innermost frame; `text`: all of it, as it was
+    Attributes: `error`: type and message; `place`: FILE:LINE of its innermost frame, in the program's own
+        files where one is; `text`: all of it, as it was
         written; `at_end`: whether little was written after it; `ends_program`: no, where it is said to be a thread's or
         to be ignored.
     """
@@ -75,12 +78,10 @@ def last_traceback(text: str) -> Traceback | None:
                 continue
             if _ERROR.match(line) is None:
                 break
-            places = [f"{found['file']}:{found['line']}" for found in map(_PLACE.search, lines[head:index]) if found]
-            after = [each for each in lines[index + 1 :] if each.strip()]
+            near = len([each for each in lines[index + 1 :] if each.strip()]) <= _NEAR_END
             block = "\n".join(lines[head : index + 1])
-            place, near = places[-1] if places else "", len(after) <= _NEAR_END
             ends = not (head and lines[head - 1].lstrip().startswith(_ENDS_NOTHING))
-            return Traceback(line.strip(), place, block, near, ends)
+            return Traceback(line.strip(), _place_in(lines[head:index]), block, near, ends)
     return None
 
 
@@ -90,10 +91,15 @@ def _last_group(lines: list[str], head: int) -> Traceback | None:
     error = next((index for index in range(head, end) if _GROUP_ERROR.match(lines[index])), None)
     if error is None or any(line.startswith(_HEAD) for line in lines[end:]):
         return None
-    places = [f"{found['file']}:{found['line']}" for found in map(_PLACE.search, lines[head:error]) if found]
-    after = [each for each in lines[end:] if each.strip()]
-    text = "\n".join(lines[head:end])
-    return Traceback(lines[error][4:].strip(), places[-1] if places else "", text, len(after) <= _NEAR_END)
+    near = len([each for each in lines[end:] if each.strip()]) <= _NEAR_END
+    return Traceback(lines[error][4:].strip(), _place_in(lines[head:error]), "\n".join(lines[head:end]), near)
+
+
+def _place_in(lines: list[str]) -> str:
+    """Give the place of the innermost frame that is of no library, else of the innermost; empty: there is none."""
+    found = [match for match in map(_PLACE.search, lines) if match]
+    own = [match for match in found if not _LIBRARY.search(match["file"])]
+    return next((f"{match['file']}:{match['line']}" for match in reversed(own or found)), "")
 
 
 def limit_in(text: str) -> tuple[str, str, str] | None:

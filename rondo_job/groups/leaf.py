@@ -15,6 +15,7 @@ from pathlib import Path
 import attrs
 
 from rondo_core.errors import UsageError
+from rondo_core.units import format_size
 from rondo_job.facts import Method
 from rondo_job.groups.mounted import V2, Group, find_groups
 
@@ -59,13 +60,15 @@ class Leaf:
         """
         if not self.own:
             what = f"no control group of the job's own could be made ({self.why})"
-            raise UsageError(f"--memory-max {size_bytes}: {what}; run it where one can be")
+            raise UsageError(f"--memory-max {format_size(size_bytes)}: {what}; run it where one can be")
         names = ("memory.max", "memory.swap.max") if self.method == "cgroup2" else ("memory.limit_in_bytes",)
         folder = self.groups[V2 if self.method == "cgroup2" else "memory"].path
         try:
             (folder / names[0]).write_text(str(size_bytes))
         except OSError as error:
-            raise UsageError(f"--memory-max {size_bytes}: {folder}: {error.strerror}; give a larger one") from None
+            raise UsageError(
+                f"--memory-max {format_size(size_bytes)}: {folder}: {error.strerror}; give a larger one"
+            ) from None
         with contextlib.suppress(OSError):
             if len(names) > 1:
                 (folder / names[1]).write_text("0")

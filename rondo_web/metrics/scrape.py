@@ -9,11 +9,10 @@ from rondo_core.errors import QueryLimitError
 from rondo_core.export import NewestSample, newest_of
 from rondo_core.export.exposition import Value, choose, expose
 from rondo_core.model import Series, overridden
-from rondo_core.read import StoreReader, store_labels
+from rondo_core.read import store_labels
 from rondo_web.http.responses import PageResponse
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.served_store import ServedStore
-from rondo_web.reading.shared_reader import of_each
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -25,22 +24,15 @@ _MAX_ACCEPT = 1000  # characters
 def scrape(store: ServedStore, request: Request, limits: ReadLimits) -> PageResponse:
     """Give the newest value of each series in the format that the scraper accepts; a store that has ended has none."""
     content_type = choose(request.headers.get("accept", "")[:_MAX_ACCEPT])
-    with store.reader(limits) as reader:
-        n_series = sum(of_each(reader, lambda _, each: len(each.registry) * _is_live(each)))
+    found, n_series = list[tuple[Series, Value]](), 0
+    for name, reader in store.live(limits):
+        n_series += len(reader.registry)
         limits.check_series(n_series)
         if n_series > MAX_SERIES_SCRAPED:
-            what = f"{n_series} series; at most {MAX_SERIES_SCRAPED} are told at once"
+            what = f"{n_series} series or more; at most {MAX_SERIES_SCRAPED} are told at once"
             raise QueryLimitError(f"{what}; let rondo export send them")
-        found = [each for many in of_each(reader, _newest) for each in many]
+        found += _labelled(newest_of(reader), store_labels(name, reader) if name else {})
     return PageResponse([expose(found, content_type).text], content_type)
-
-
-def _newest(name: str, store: StoreReader) -> list[tuple[Series, Value]]:
-    return list(_labelled(newest_of(store), store_labels(name, store) if name else {})) if _is_live(store) else []
-
-
-def _is_live(store: StoreReader) -> bool:
-    return store.writer_pid() is not None
 
 
 def _labelled(found: list[NewestSample], telling: dict[str, str]) -> Iterator[tuple[Series, Value]]:

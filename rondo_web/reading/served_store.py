@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from rondo_core.clock import wall_ns
-from rondo_core.errors import QueryLimitError
+from rondo_core.errors import OpenFilesError, QueryLimitError, RondoError, StoreNotFoundError
 from rondo_core.model import store_name
 from rondo_core.read import (
     ALL_STORES,
     LABEL,
     Budget,
+    NewestStores,
     StoreChoice,
     StoreReader,
     StoreSource,
@@ -26,6 +27,8 @@ from rondo_web.reading.health import Health, HealthCheck
 from rondo_web.reading.limits import ReadLimits
 from rondo_web.reading.shared_reader import Reader, SharedReader
 from rondo_web.reading.workers import Workers
+
+MAX_OPENED_AT_ONCE = 50  # stores, by a small read
 
 
 class ServedStore:
@@ -43,7 +46,7 @@ class ServedStore:
         self.label, self.choice = label or LABEL, choice
         self.path, self._descriptions = path, Descriptions()
         self._shared = SharedReader(path)
-        self._health = HealthCheck(self._shared)
+        self._health, self._newest = HealthCheck(self._shared), NewestStores()
         self._sources = StoresSource(
             path, scan_directory, self.label, choice=choice
         )  # which looks at no store before it is asked
@@ -65,6 +68,35 @@ class ServedStore:
             if isinstance(reader, StoreReader):
                 reader.refresh()
             yield reader
+
+    def live(self, limits: ReadLimits) -> Iterator[tuple[str, StoreReader]]:
+        """Give each store that a process writes, by its name below the directory, open until the next is asked for.
+
+        The name of a store that is alone is empty; one that cannot be read is left out. On a worker's thread.
+        Raises: QueryLimitError: they are more than the limits allow to open; StoreNotFoundError: there is no store;
+            OpenFilesError; of one that is alone as `reader`.
+        """
+        if not self.is_directory():
+            with self.reader(limits) as reader:
+                if isinstance(reader, StoreReader) and reader.writer_pid() is not None:
+                    yield "", reader
+            return
+        stores = scan_directory(self.path).stores
+        if not stores:
+            raise StoreNotFoundError(f"{self.path}: no store here or below; check the path")
+        written = self._newest.written(stores)
+        self._newest.forget_others(set(stores))
+        if len(written) > MAX_OPENED_AT_ONCE and not limits.may_reopen:
+            raise QueryLimitError(f"{len(written)} stores to open; at most {MAX_OPENED_AT_ONCE} at once")
+        for path in written:
+            try:
+                store = StoreReader(path)
+            except OpenFilesError:
+                raise
+            except (RondoError, OSError, ValueError):
+                continue
+            with store:
+                yield str(path.relative_to(self.path)), store
 
     @contextmanager
     def source(self, budget: Budget, choice: StoreChoice = ALL_STORES) -> Iterator[Any]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 from rondo_core.clock import NS_PER_S, monotonic_ns
 from rondo_core.errors import StoreNotFoundError
 from rondo_core.read import StoreChoice, StoreReader, StoresReader, holds_stores, open_reader
 
-T = TypeVar("T")
 REOPEN_NS = 5 * NS_PER_S  # a directory of stores says of none of them that it is new
 
 Reader = StoreReader | StoresReader
@@ -128,8 +126,3 @@ def _check_stores(directory: Path) -> None:
         StoresReader(directory, StoreChoice(last=1)).close()
     except StoreNotFoundError:
         StoresReader(directory).close()
-
-
-def of_each(reader: Reader, read: Callable[[str, StoreReader], T]) -> list[T]:
-    """Call with each store and its name below the directory; the name of a store that is alone is empty."""
-    return [read("", reader)] if isinstance(reader, StoreReader) else reader.of_each(read)

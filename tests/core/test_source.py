@@ -408,9 +408,9 @@ def test_runs_are_decoded_once_and_the_next_run_is_seen(path, monkeypatch):
 
     What was written a moment ago is not remembered at all: a clock of files may stand still between two writes.
     """
-    decoded = []
+    decoded, began_ns = [], wall_ns()
     monkeypatch.setattr(runs_module, "read_runs", lambda place: decoded.append(place) or read_runs(place))
-    monkeypatch.setattr(files_module, "wall_ns", lambda began_ns=wall_ns(): began_ns)
+    monkeypatch.setattr(files_module, "wall_ns", lambda: began_ns)
     Store(path, writer="first").close()
     with StoreReader(path) as reader:
         assert [len(reader.runs()) for _ in range(3)] == [1, 1, 1]
@@ -431,11 +431,11 @@ def test_the_registry_is_opened_again_only_where_its_file_has_changed(path, monk
     """A reader that is asked again and again: a series that is declared meanwhile is seen, also where the file's time
     was put back; and of a file that was written a moment ago nothing is taken for known.
     """
-    opened = []
+    opened, began_ns = [], wall_ns()
     monkeypatch.setattr(
         journal_module, "open_file", lambda place: opened.append(place) or files_module.open_file(place)
     )
-    monkeypatch.setattr(files_module, "wall_ns", lambda began_ns=wall_ns(): began_ns)
+    monkeypatch.setattr(files_module, "wall_ns", lambda: began_ns)
     with Store(path, writer="first") as store, StoreReader(path) as reader:
 
         def looked(times):

@@ -17,7 +17,7 @@ from rondo_core.storage import Event, Survival
 from rondo_job import Child, Evidence, GroupLevel, ReceivedSignal, Usage
 from rondo_job.autopsy.case import Activity, Case, OomKill, OomLog, ProgramEnd
 from rondo_job.autopsy.causes import find_causes
-from rondo_job.autopsy.examine import Autopsy, beside, examine
+from rondo_job.autopsy.examine import Autopsy, examine, remaining
 from rondo_job.autopsy.kernel_log import read_oom_log
 from rondo_job.autopsy.oom import count_oom
 from rondo_job.autopsy.stderr_text import last_traceback
@@ -349,6 +349,17 @@ def test_a_job_that_went_with_its_recorder_is_out_of_memory_only_where_the_kerne
     assert not any("restarted" in line for line in unknown.evidence)
 
 
+def test_the_place_of_an_exception_is_the_programs_own_line():
+    """Not the line of a library that it called, unless there is none of its own."""
+    frame = '  File "{}", line {}, in f\n'
+    library = frame.format("/usr/lib/python3.11/json/decoder.py", 353) + frame.format(
+        "/v/lib/python3.13/site-packages/x.py", 2
+    )
+    head, error = "Traceback (most recent call last):\n", "ValueError: no\n"
+    assert last_traceback(f"{head}{frame.format('train.py', 7)}{library}{error}").place == "train.py:7"
+    assert last_traceback(f"{head}{library}{error}").place == "/v/lib/python3.13/site-packages/x.py:2"
+
+
 def test_the_first_line_of_a_failure_has_what_it_said_last():
     """In a list of lives a status alone tells them not apart."""
     found = find_causes(job(status=1 << 8, stderr="starting\ncannot bind :8080\n"))[0]
@@ -372,6 +383,8 @@ TESTS = (
         ("warning: old\n", TESTS, "standard output says: FAILED test_a.py::test_bad - KeyError: 'price'"),
         ("error[E0425]: no such value\n --> a.rs:2:5\n", "", "standard error says: error[E0425]: no such value"),
         ("./a.sh: line 3: foo: command not found\nbye\n", "", "standard error says: ./a.sh: line 3: foo: command not found"),
+        ("#5 0.3 E: Unable to locate package foo\n------\n", "", "standard error says: #5 0.3 E: Unable to locate package foo"),
+        ("FAIL src/a.test.js\n\nTests: 1 failed\n", "", "standard error says: FAIL src/a.test.js"),
         ("ERROR at first\n" + "went on\n" * 40, "", "standard error ends in: went on"),
         ("0 errors, no error handler\n", "done\n", "standard error ends in: 0 errors, no error handler"),
         ("", "", ""),
@@ -403,10 +416,10 @@ def test_an_oom_kill_names_the_limit_and_is_told_once():
     assert first.summary.startswith(
         "out of memory: worker (pid 8) was killed for want of memory, at the limit of 1.0 GiB;"
     )
-    assert beside(case, first, find_causes(case)[1:]) == ()
+    assert remaining(case, first, find_causes(case)[1:]) == ()
     crashed = attrs.evolve(case, status=SEGV)
     first, *others = find_causes(crashed)
-    assert (first.cause, {each.cause for each in beside(crashed, first, others)}) == ("crash", {"oom", "child-died"})
+    assert (first.cause, {each.cause for each in remaining(crashed, first, others)}) == ("crash", {"oom", "child-died"})
 
 
 def test_what_was_said_before_an_abort_is_told():

@@ -215,7 +215,7 @@ class Ends:
         _, life = self.started(code=code)
         wait_until(lambda: len(life.children()[0]) == 2)
         os.kill(life.children()[0][1].pid, signal.SIGSEGV)
-        wait_until(lambda: life.children()[0][1].ended_ns)
+        wait_until(lambda: life.children()[0][1].status is not None if TOLD else life.children()[0][1].ended_ns)
         return life, ("child-died" if TOLD else "running", "proven")
 
     def hang(self):

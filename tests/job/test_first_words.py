@@ -39,6 +39,8 @@ def test_a_cron_job_that_ran_out_of_memory_mails_that(lives, capsys):
     done = lives.run(
         "-q", "--memory-max", "64MiB", "--", "sh", "-c", f'{sys.executable} -c "$1"; exit $?', "sh", BALLOON
     )
+    if b"no control group" in done.stderr:
+        pytest.skip("no control group can be made here")
     life = lives.life()
     if not (isinstance(life.end, LifeEnd) and life.start.before.levels and life.start.before.levels[0].own):
         pytest.skip("no control group of a job's own can be made here")

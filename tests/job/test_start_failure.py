@@ -53,7 +53,7 @@ def failed(name):
         ("build", "build: command not found; it is not in PATH, but here: write ./build"),
         ("", "'': command not found; its name is empty: is a variable not set?"),
         ("entirely-else", "entirely-else: command not found; nothing like it is in PATH, {place}/programs"),
-        ("./buld", "./buld: no such file; nearest: ./build"),
+        ("./buildx", "./buildx: no such file; nearest: ./build"),
         ("./else", "./else: no such file; nothing like it is in {place}"),
         ("a/b/c", "a/b/c: no such file; there is no directory a in {place}"),
         ("with\x1b[2J", "with\\x1b[2J: command not found; nothing like it is in PATH, {place}/programs"),

@@ -113,7 +113,9 @@ def test_interrupting_interrupts_the_job(lives, terminal):
 def test_suspending_stops_the_job_and_the_shell_has_its_terminal(lives, terminal):
     """Ctrl-Z stops job and recorder, with the terminal as it was; `fg` lets both go on."""
     own = " ".join(lives.command("-q", "--", "sh", "-c", "'echo $$ > pid; echo ready; read x; echo got $x; exit 0'"))
-    looks = "stty -g > during; grep State /proc/$(cat pid)/status > state; echo stopped $?"
+    # A signal is a while on its way.
+    stopped = "until grep '^State:.T' /proc/$(cat pid)/status > state; do sleep 0.05; done"
+    looks = f"stty -g > during; {stopped}; echo stopped $?"
     job = terminal("bash", "-c", f"set -m; stty -g > before; {own}; {looks}; fg; echo over $?")
     job.until(b"ready\r\n")
     os.write(job.descriptor, b"\x1a")
