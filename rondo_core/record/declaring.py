@@ -183,6 +183,7 @@ class Declarations:
         self._notices.once(f"{series.name} {wants}", line)
 
     def _declared(self, kind: Kind, name: str, whole: Labels, help_text: str, unit: str, wants: str) -> Any:
+        self._before()  # without the lock, which is made anew there where a fork has told no one
         with self.lock:
             self._before()
             series = self.registry.get(name, whole, kind)
