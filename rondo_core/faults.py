@@ -7,6 +7,7 @@ anywhere; "*:0" only counts.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections.abc import Callable
@@ -27,9 +28,13 @@ point: Callable[[str], None] = _nothing
 
 
 def pwrite(name: str, descriptor: int, data: bytes, offset: int) -> None:
-    """Write as os.pwrite does; where armed, in two pieces, with points before, between and after them."""
+    """Write all as os.pwrite does; where armed, in two pieces, with points before, between and after them.
+
+    Raises: OSError: also where a part of it alone was written, as at the end of what a disk or a limit has room for.
+    """
     if point is _nothing:
-        os.pwrite(descriptor, data, offset)
+        if os.pwrite(descriptor, data, offset) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
     point(f"{name}.before")
     half = len(data) // 2

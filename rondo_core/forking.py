@@ -1,12 +1,14 @@
 """Let no fork fall into an import of rondo's own: the child would wait for ever for the lock of a module half loaded.
 
 rondo loads numpy, and what folds and reads with it, at their first use, which may be on a thread of its own: a fork
-waits for the end of such a load.
+waits for the end of such a load. A master of uWSGI forks without a word to Python: it has no threads of rondo's, and
+each of its records looks whose process it is.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from importlib import import_module
 
@@ -20,6 +22,12 @@ def load(*names: str) -> None:
     with _loading:
         for name in names:
             import_module(name)
+
+
+def is_untold_parent() -> bool:
+    """Say whether this process's children are told nothing of their fork: a master of uWSGI, before it has forked."""
+    master = getattr(sys.modules.get("uwsgi"), "masterpid", None)  # of the module that uWSGI brings itself
+    return master is not None and master() == os.getpid()
 
 
 def _before() -> None:

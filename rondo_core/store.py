@@ -31,7 +31,7 @@ from rondo_core.record.declaring import Declarations
 from rondo_core.record.end_words import CLOSED, DROPPED, of_error
 from rondo_core.record.growing import read_bound
 from rondo_core.record.marks import EventLog, Marks
-from rondo_core.record.notices import Notices
+from rondo_core.record.notices import NO_ROOM, Notices
 from rondo_core.record.ticking import SHORTEST_TICK_S, TickThread, interval_s
 from rondo_core.record.writer import Writer
 from rondo_core.retention.in_directory import InDirectory
@@ -281,7 +281,7 @@ class Store(InDirectory, Marks):
                 if bucket != writer.bucket:
                     writer.enter(now_ns)
                     bucket = min(writer.bucket, bucket)
-                self._consolidations[name].fold_closed(bucket)
+                self._notices.of_fold(self._consolidations[name].fold_closed, bucket)
 
     def _count(self) -> None:
         if self._from_children >= 0 and (lost := self._lost_by_children()):
@@ -391,11 +391,12 @@ class Store(InDirectory, Marks):
                 for name, writer in self._writers.items():
                     writer.seal()
                     if writer.n_series:
-                        self._consolidations[name].fold_closed(writer.bucket)
-                        self._consolidations[name].fold_open()
+                        self._consolidations[name].fold_all()
                 self._note_end(ended, now_ns)
                 if self._sync_interval_ns is not None:
                     self._notices.of_disk(self.sync)
+            except NO_ROOM as error:
+                self._notices.warn(f"its end is not on record; the next writer folds what is left: {one_line(error)}")
             finally:
                 self._ticks.clear()  # and with them what recorders keep open
                 self._release()

@@ -58,5 +58,4 @@ def fold_slabs(schema: Schema, slabs: list[Slab], n_series: int, path: str, *, a
     consolidation = Consolidation(schema, slabs, writer, anew=anew)
     writer.finish_clock_step()
     writer.seal()
-    consolidation.fold_closed(writer.bucket)
-    consolidation.fold_open()
+    consolidation.fold_all()

@@ -145,8 +145,7 @@ class SourceNames:
     def choose(self, choice: Choice, winning: Mapping[str, str]) -> list[Chosen]:
         """Give the series that are chosen, under labels that win over their own.
 
-        Where two become one label set (`x_count` beside a summary `x`), the first to come keeps it, as it does where
-        the store is exported.
+        Where two become one label set (`x_count` beside a summary `x`), the one that is called so itself keeps it.
         """
         found: list[Chosen] = []
         seen: set[object] = set()
@@ -169,7 +168,7 @@ class SourceNames:
     def _named(self, choice: Choice) -> Iterable[tuple[str, Column, list[Series]]]:
         """Give the groups of which a name may be chosen, as `groups` does."""
         if choice.name is None:
-            return self.groups()
+            return sorted(self.groups(), key=lambda group: group[2][0].kind == "summary")
         self._take_new()
         return tuple(self._sent.get(choice.name, ()))
 
@@ -201,7 +200,8 @@ class SourceNames:
                     several = self._groups[schema, series.name] = []
                     for column in self._columns[schema]:
                         sent = series.name + column.suffix
-                        self._sent.setdefault(sent, []).append((series.name, column, several))
+                        named = self._sent.setdefault(sent, [])
+                        named.insert(len(named) if column.suffix else 0, (series.name, column, several))
                         self._owners[sent] = self._owners.get(sent, 0) + (column != HISTOGRAM and not column.quantile)
                 several.append(series)
 

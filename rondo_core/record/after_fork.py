@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, get_args
 
+from rondo_core import forking
 from rondo_core.clock import Clock
 from rondo_core.errors import RondoError, StoreClosedError, StoreForkedError, one_line
 from rondo_core.record.closed_files import open_again
@@ -46,6 +47,7 @@ Paths = Callable[[], Iterable[Path]]
 OFF, FORKED, NO_FILES = "off", "forked", "descriptors"  # why nothing is kept
 FAR_NS = 1 << 62
 _live: weakref.WeakSet[ForkableStore] = weakref.WeakSet()
+_untold = threading.RLock()  # of what a child does that no hook has told of its fork
 
 
 class Attachment(Protocol):
@@ -91,6 +93,7 @@ class ForkableStore(Instruments, abc.ABC):
     _attachment: Attachment | None
     retention_thread: RetentionThread | None = None  # what keeps the directory that the store lies in within its bound
     _make_attachment: Callable[[Any], Attachment] | None
+    _retain_in_child: Callable[[], None] | None = None  # what keeps the directory within its bound, left to children
     _ticking: threading.RLock
     _taking_up: threading.RLock
 
@@ -115,6 +118,9 @@ class ForkableStore(Instruments, abc.ABC):
 
         Where no thread is to be had for it, that is logged, and raised where the store is strict.
         """
+        if forking.is_untold_parent():
+            self._make_attachment = make
+            return
         try:
             self._attachment = make(self)
         except RuntimeError as error:
@@ -130,6 +136,8 @@ class ForkableStore(Instruments, abc.ABC):
         self._made_in_child = False
         self._notices.of_disk(partial(sync_own, self.path))
         self._attach_in_child()
+        if self._retain_in_child is not None:
+            self._retain_in_child()
 
     def _attach_in_child(self) -> None:
         """Make what accompanies the store, in a child. A failure is logged, and recording goes on without."""
@@ -213,7 +221,7 @@ class ForkableStore(Instruments, abc.ABC):
         self._consolidations.clear()
 
     def _start_ticking(self, *, later: bool = False) -> None:
-        if self._tick_s is not None:
+        if self._tick_s is not None and not forking.is_untold_parent():
             self._thread = TickThread(self, self._tick_s, self._notices, later=later)
             try:
                 self._thread.start()
@@ -230,8 +238,10 @@ class ForkableStore(Instruments, abc.ABC):
         it does nothing.
         Raises: StoreForkedError, StoreError: where the store is strict and the child can have none of its own.
         """
-        if self._pid and not self._is_own_process():
-            self._after_fork()  # where a fork has told no one
+        if not self._is_own_process():
+            with _untold:  # one of several threads
+                if self._pid and not self._is_own_process():
+                    self._after_fork()
         with self._taking_up:
             if self._is_own_process() or self._under_way or self._closed:
                 return
@@ -340,6 +350,8 @@ def _before() -> None:
 
 
 def _in_child() -> None:
+    global _untold  # noqa: PLW0603 - the parent's may be held by a thread that the child has not
+    _untold = threading.RLock()
     for store in tuple(_live):
         store._after_fork()  # noqa: SLF001 - the same module
 

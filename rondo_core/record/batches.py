@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     Instant = int | None
 
 
+_REAL = (float, int)  # and what is made of them, as numpy's float64
+
+
 def _side_by_side(handles: Any, what: str) -> Any:
     """Give a schema's handles as a list.
 
@@ -105,8 +108,8 @@ class GaugeBatch(HandleBatch):
         kind = values.__class__
         try:
             if kind is list or kind is tuple:
-                packed = self._pack(*values)
-                if current.since_ns <= now < current.until_ns:
+                packed = self._pack(*values) if isinstance(values[0], _REAL) else None  # else complex, perhaps
+                if packed and current.since_ns <= now < current.until_ns:
                     header = current.header
                     sequence = header[1]
                     header[1] = sequence + 1

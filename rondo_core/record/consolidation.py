@@ -133,6 +133,11 @@ class Consolidation:
             self._due = (self._slabs[1].next_window + 1) * self._schema.ratio(1)
             return written
 
+    def fold_all(self) -> None:
+        """Fold what is closed, and what is open as `fold_open` does: nothing more is recorded."""
+        self.fold_closed(self._writer.bucket)
+        self.fold_open()
+
     def fold_open(self) -> None:
         """Fold the newest windows too, as far as they have come; they are folded again when more comes.
 

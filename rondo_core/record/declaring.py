@@ -183,6 +183,7 @@ class Declarations:
         self._notices.once(f"{series.name} {wants}", line)
 
     def _declared(self, kind: Kind, name: str, whole: Labels, help_text: str, unit: str, wants: str) -> Any:
+        self._before()  # without the lock, which is made anew there where a fork has told no one
         with self.lock:
             self._before()
             series = self.registry.get(name, whole, kind)
@@ -231,27 +232,34 @@ class Declarations:
             "help_text": asked.help,
             "unit": asked.unit,
         }
+        why = ""
         if own or self._strict or schema.name not in self._full:
             try:
                 return self._bound(self.registry.declare(asked.name, asked.labels, schema, **words))
-            except CapacityError:
+            except CapacityError as error:
                 if own:
                     raise
-                self._full.add(schema.name)
+                if error.__cause__ is None:
+                    self._full.add(schema.name)
+                else:
+                    why = f"{error}; {asked} is not on record, and nothing of it is kept, until the next opening"
                 if self._strict:
-                    self._count(schema, asked)
+                    self._count(schema, asked, why)
                     raise
         handle = self._overflow.handle(schema, asked.name, **words)
-        self._count(schema, asked)
+        self._count(schema, asked, why)
         if len(self._beyond) >= MAX_AT_HAND:
             self._beyond.clear()
         self._beyond[asked.name, asked.labels] = handle
         return handle
 
-    def _count(self, schema: Schema, refused: Series) -> None:
+    def _count(self, schema: Schema, refused: Series, why: str) -> None:
         if self._overflow.note(schema, (refused.name, refused.labels)):
             self.at_refusal()
             if self._strict:
+                return
+            if why:
+                self._notices.once("registry", why)
                 return
             mend = "give it a larger max_series, or use rondo migrate; the next opening makes room within max_bytes"
             what = f"schema {schema.name} has room for {schema.max_series} series and has them all"

@@ -135,6 +135,7 @@ class _ProcessEnd:
 
 
 _process = _ProcessEnd()
+_pid = os.getpid()  # stays the parent's where a fork told no one, as uWSGI's does
 
 
 def watch(store: RecordedStore) -> None:
@@ -205,8 +206,16 @@ def _note_uncaught(error: BaseException, where: str) -> None:
 
 
 def _program() -> FrameType | None:
-    """Find the frame of the program itself, in the main thread: after the end it tells whether it was returned from."""
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented
+    """Find the frame of the program itself, in the main thread: after the end it tells whether it was returned from.
+
+    Where a fork told no one, the interpreter still lists the parent's threads, whose frames are no more: looking at
+    them would end the process.
+    """
+    frame: FrameType | None = None
+    if threading.get_ident() == threading.main_thread().ident:
+        frame = sys._getframe()  # noqa: SLF001 - documented
+    elif _pid == os.getpid():
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001 - documented
     while frame is not None and frame.f_back is not None:
         frame = frame.f_back
     if frame is None:
@@ -242,8 +251,8 @@ def _begin_worker(own: _ProcessEnd) -> None:
 
 
 def _in_child() -> None:
-    global _process  # a lock may be held by a thread that the child has not
-    hooks, _process = _process.hooks, _ProcessEnd()
+    global _process, _pid  # a lock may be held by a thread that the child has not
+    hooks, _process, _pid = _process.hooks, _ProcessEnd(), os.getpid()
     while hooks:
         hooks.pop().restore()
 

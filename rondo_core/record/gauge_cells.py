@@ -1,8 +1,9 @@
 """The cells of gauges in the rows of the finest tier: set and changed after their time or first in a bucket, and peaks.
 
 A row has a block of `width` values: the last one of each gauge; where peaks are kept, two more: the least and the
-greatest. A gauge that was changed by an amount goes on: each row that is entered begins with its value. In a forked
-child, which takes up a slab of its own, none has a value until it is recorded there.
+greatest. A gauge that was changed by an amount goes on: each row that is entered begins with its value. One that is
+absent in the newest row, also where NaN has made it so, is changed from the value that it had before that row. In a
+forked child, which takes up a slab of its own, none has a value until it is recorded there.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class GaugeRows:
 
     def begin_run(self, bucket: int) -> None:
         """Let no gauge have a value yet, in a slab whose newest bucket is this one; 0: it has none."""
-        self._values = [nan] * self._room  # this run's last, before the current row
+        self._values = [nan] * self._room  # this run's last, before the current row; of `found` this run's in that row
         self._lasting: set[int] = set()
         self.found = bucket if self._room else 0
 
@@ -55,7 +56,7 @@ class GaugeRows:
                 self._store(self._writer.row, column, value)
             else:
                 self._writer.row[column] = value
-            if value == value:  # noqa: PLR0124 - not absent
+            if self._writer.bucket == self.found:
                 self._values[column] = value
         elif (row := self._late_row(now_ns)) is not None:
             self._store(row, column, value)
@@ -73,12 +74,8 @@ class GaugeRows:
             else:
                 writer.row[column:end] = values
             header[1] += 1
-            numbers = values.tolist()
-            if not isnan(sum(numbers)):
-                self._values[column:end] = numbers
-                return
-            for each, value in enumerate(numbers, start=column):
-                self._note(each, value)
+            if writer.bucket == self.found:
+                self._values[column:end] = values.tolist()
         elif ring.bucket_of(now_ns, writer.interval_ns) > writer.bucket:
             writer.refused["future"] += len(values) - 1
         else:
@@ -95,7 +92,8 @@ class GaugeRows:
             writer.refused["late"] += 1
             return
         row = writer.row  # the newest, also where the clock stands a bucket before
-        held = nan if writer.bucket == self.found else row[column]
+        found = writer.bucket == self.found
+        held = nan if found else row[column]
         if isnan(held):
             held = self._values[column]
         if isnan(held):
@@ -105,7 +103,8 @@ class GaugeRows:
             writer.refused[OVERFLOW] += 1
             return
         self._store(row, column, value)
-        self._note(column, value)
+        if found:
+            self._values[column] = value
         self._changed.add(column)
         self._lasting.add(column)
 
@@ -117,10 +116,6 @@ class GaugeRows:
                 row[low] = value
             if not value <= row[high]:
                 row[high] = value
-
-    def _note(self, column: int, value: float) -> None:
-        if not isnan(value):
-            self._values[column] = value
 
     def leave(self, row: Cells, n_series: int) -> None:
         """Note the values of the current row, before another is entered."""

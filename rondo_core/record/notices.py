@@ -15,6 +15,9 @@ from rondo_core.units import format_instant
 if TYPE_CHECKING:
     from rondo_core.storage.registry import Registry
 
+# What a program runs out of: descriptors, say, for the modules that fold; room on the disk; memory.
+NO_ROOM = (OSError, ImportError, MemoryError)
+
 
 class Notices:
     """The log lines of one store."""
@@ -75,6 +78,14 @@ class Notices:
         except (StoreError, OSError) as error:
             line = one_line(error)
             self.once(line, f"not written to the disk: {line}")
+
+    def of_fold(self, fold: Callable[[int], object], bucket: int) -> None:
+        """Fold up to a bucket; where there is no room for that, log why, once for each reason: the next tick folds."""
+        try:
+            fold(bucket)
+        except NO_ROOM as error:
+            line = one_line(error)
+            self.once(line, f"not folded: {line}")
 
     def of_steps(self, moved: list[tuple[int, int]], now_ns: int) -> None:
         """Log that the clock stepped back, and that it returned, once for all schemas; see `ClockSteps`."""

@@ -11,7 +11,7 @@ import os
 from array import array
 from typing import TYPE_CHECKING
 
-from rondo_core import faults
+from rondo_core import faults, forking
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.model import layout, ring
 from rondo_core.model.schema import Schema
@@ -283,7 +283,8 @@ class Writer(SlowPath):
         start_ns = bucket * self.interval_ns
         self.bucket = bucket
         self.row, self.header = views or self.slab.row(bucket % self._slots)
-        end_ns = start_ns if bucket == self._gauges.found else start_ns + self.interval_ns
+        slow = bucket == self._gauges.found or forking.is_untold_parent()
+        end_ns = start_ns if slow else start_ns + self.interval_ns
         self.current.point_at(self.row, self.header, start_ns, end_ns)
 
     def _advance(self, bucket: int) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from rondo_core import forking
 from rondo_core.errors import StoreLockedError
 from rondo_core.model.schema import Schema
 from rondo_core.record.placing import Placement
@@ -76,7 +77,9 @@ class InDirectory(Placement):
 
     def keep_within(self, bound: Bound) -> None:
         """Keep the directory that the store lies in within a bound, from this process, until the store is closed."""
-        if bound and not self.unkept:
+        if bound and forking.is_untold_parent():
+            self._retain_in_child = partial(self.keep_within, bound)
+        elif bound and not self.unkept:
             from rondo_core.retention.retention_thread import RetentionThread
 
             try:

@@ -215,8 +215,8 @@ class Journal:
     def append(self, payload: bytes, keep: int = 0) -> None:
         """Add one record; so many bytes must be left after it.
 
-        Raises: CapacityError: the file, whose size never changes, has no room for it; StoreError: another file has
-        taken its name, so that no one would read the record.
+        Raises: CapacityError: the file, whose size never changes, has no room for it, or cannot be written, and then an
+        OSError is its cause; StoreError: another file has taken its name, so that no one would read the record.
         """
         if identity_at(self.path) not in {self._identity, None}:
             raise StoreError(f"{self.path}: another file has taken its place; close the store and open it again")
@@ -224,7 +224,10 @@ class Journal:
         record = _RECORD.pack(len(payload), crc) + payload
         if self.offset + len(record) + keep > self.size_bytes:
             raise CapacityError(f"{self.path}: {self.size_bytes} bytes are full; make the store with more series")
-        faults.pwrite("journal.append", self.file.descriptor, record, self.offset)
+        try:
+            faults.pwrite("journal.append", self.file.descriptor, record, self.offset)
+        except OSError as error:
+            raise CapacityError(f"{self.path}: {os.strerror(error.errno or 0)}; look at the disk") from error
         self.offset, self.crc = self.offset + len(record), crc
 
     def is_in_place(self) -> bool:

@@ -161,7 +161,7 @@ class Flush:
 def parse_flush(line: bytes) -> Flush | None:
     """Read a line; None where it is no flush of Firecracker's. Never raises."""
     try:
-        flush = json.loads(line)
+        flush = json.loads(line.lstrip(b"\0"))
     except (ValueError, RecursionError):
         return None
     if not isinstance(flush, dict):

@@ -16,8 +16,11 @@ class FlushLines:
         self.too_long = 0
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Take bytes and give the lines that they complete."""
-        *whole, rest = (self._rest + data).split(b"\n")
+        """Take bytes and give the lines that they complete.
+
+        Noughts are left out: a file that is cut while its writer goes on at its old place begins with as many.
+        """
+        *whole, rest = (self._rest + data.translate(None, b"\0")).split(b"\n")
         if whole and self._dropping:
             del whole[0]
             self._dropping = False

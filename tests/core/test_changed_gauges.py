@@ -82,6 +82,40 @@ def test_an_absent_gauge_stays_absent_until_it_is_changed_again(store, clock):
     assert values(store, "g", tier=0) == [3.0]
 
 
+@pytest.mark.parametrize("entered", [False, True], ids=["first", "entered"])
+@pytest.mark.parametrize("later", [0, 1], ids=["same_bucket", "next_bucket"])
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda store, gauge: gauge.set(5.0),
+        lambda store, gauge: gauge.inc(4.0),
+        lambda store, gauge: store.batch([gauge]).set([5.0]),
+        lambda store, gauge: store.batch([gauge]).set(np.array([5.0])),
+    ],
+    ids=["set", "inc", "list", "array"],
+)
+@pytest.mark.parametrize("run", ["first bucket", "second run", "later bucket"])
+def test_a_change_after_nan_begins_at_what_was_before_that_bucket(tmp_path, clock, run, give, later, entered):
+    """Whoever entered the bucket, whatever was set or changed in it before the NaN, and whatever a run before had."""
+    path, schemas = tmp_path / "s", [Schema("g", "gauge", 8, TIERS)]
+    if run == "second run":
+        with Store(path, schemas, clock=clock) as before:
+            before.gauge("g").set(90.0)
+            before.gauge("other").set(1.0)
+    with Store(path, schemas, clock=clock) as store:
+        gauge, other = store.gauge("g"), store.gauge("other")
+        if run == "later bucket":
+            gauge.set(1.0)
+            clock.advance(1)
+        if entered:
+            other.set(1.0)
+        give(store, gauge)
+        gauge.set(math.nan)
+        clock.advance(later)
+        gauge.inc(2.0)
+        assert values(store, "g")[-1] == (3.0 if run == "later bucket" else 2.0)
+
+
 def test_the_next_run_begins_anew_even_in_the_same_second(tmp_path, clock):
     """What was in progress in a process that is gone is in progress no more."""
     for _ in range(2):

@@ -198,6 +198,22 @@ def test_no_complex_number_is_recorded_without_its_other_half(store, given, ente
     assert newest(store, "m", fn="sum") == 1.0
 
 
+@pytest.mark.parametrize("entered", [False, True])
+@pytest.mark.parametrize("kind", [np.complex64, np.complex128, np.clongdouble])
+def test_no_list_of_numpys_complex_numbers_is_taken_by_half(store, kind, entered):
+    """As the array that the list was made of: no gauge of the batch is set, and numpy has nothing to warn of."""
+    gauges = [store.gauge("g", n=n) for n in range(2)]
+    batch, given = store.batch(gauges), np.array([1 + 2j, 3 + 4j], dtype=kind)
+    if entered:
+        batch.set([0.0, 0.0])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        batch.set(given), batch.set(list(given)), batch.set(tuple(given))
+    assert [str(each.message) for each in warned] == []
+    assert causes(store) == {"not_a_number": 6.0}
+    assert [len(each) and each.values[-1] for each in store.query("g")] == [0.0] * 2
+
+
 @pytest.mark.parametrize("kind", [np.float32, np.longdouble, np.int8])
 def test_no_instant_of_numpys_makes_it_warn(store, kind):
     """One of so few digits lies in 1970, and is late: it is counted, in a bucket that is entered already too."""

@@ -46,7 +46,7 @@ FLOORS = {
         "retention",
         "store",
         "opening",
-        "builtin testing",
+        "builtin testing frozen",
     ),
     "rondo_vmm": (
         "errors",

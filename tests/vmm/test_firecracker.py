@@ -214,6 +214,21 @@ def test_a_file_that_was_begun_anew_is_read_from_its_beginning(tmp_path, path):
     assert exits_at(path)[-1] == (START_MS // 1000 + 60, 150)
 
 
+def test_a_file_that_was_cut_while_it_is_written_loses_no_flush(tmp_path, path):
+    """As by a rotation with copytruncate: what its writer goes on with lies behind a hole, in whose line a flush ends."""
+    file = tmp_path / "metrics"
+    file.write_bytes(flush(0) + flush(1))
+    watch(file, path)
+    with file.open("wb") as cut:
+        cut.seek(5 * MAX_LINE_BYTES)
+        cut.write(flush(2) + flush(3))
+    watch(file, path)
+    found = totals(path)
+    assert found["vcpu_exits_total", "io"] == 120
+    assert found["vmm_metrics_lines_total", "taken"] == 4
+    assert {found["vmm_metrics_lines_total", each] for each in ("garbled", "too_long")} == {0}
+
+
 def test_flushes_of_one_instant_are_all_counted(tmp_path, path):
     """And those that say no time; each once, however often they are replayed."""
     file = tmp_path / "metrics"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -91,7 +92,8 @@ class LakeSource:
         running = sketched and (func in _TOTALS or any(column == prometheus.BUCKETS for _, _, column in known))
         table = self._read(columns, {name for name, _, _ in known}, choice, 0 if running else start_ms, end_ms)
         ends = self._ends(start_ms, end_ms)
-        found: list[Selected] = []
+        found: dict[object, Selected] = {}
+        owners = Counter(other + column.suffix for other, _, column in known if column not in of_sketches)
         buckets: list[BucketTotals] = []
         span = start_ms, end_ms
         for rows in _by_series(table):
@@ -103,9 +105,15 @@ class LakeSource:
                 stale = ends.get(rows[INSTANCE][0].as_py(), _NONE)
                 if column == prometheus.BUCKETS:
                     buckets += self._buckets(rows, labels, span, stale)
-                elif (read := self._series(rows, kind, column, func, span, stale)) is not None:
-                    found.append((labels, *read))
-        return [*found, *buckets_of(buckets, choice)] if buckets else found
+                    continue
+                key = (
+                    prometheus.sorted_labels(labels) if owners[name + column.suffix] > 1 else (name, column, len(found))
+                )
+                if not column.suffix:
+                    found.pop(key, None)  # `x_count` itself, which comes after a summary `x`, and answers in its place
+                if (read := self._series(rows, kind, column, func, span, stale)) is not None:
+                    found[key] = labels, *read
+        return [*found.values(), *buckets_of(buckets, choice)]
 
     def series(self, matchers: Sequence[Any] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
@@ -114,14 +122,15 @@ class LakeSource:
     def _series_of(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
         choice = _Choice(matchers)
         known = self._names(choice, 0, 1 << 52)
-        table = self._read(_PLAIN[1:6], {name for name, _, _ in known}, choice, 0, 1 << 52)
-        found = []
-        for row in table.group_by(["name", "kind", INSTANCE, "series"]).aggregate([("labels", "first")]).to_pylist():
-            for name, kind, column in known:
-                labels = prometheus_labels(dict(row["labels_first"]), row[INSTANCE], name, column)
-                if (name, kind) == (row["name"], row["kind"]) and choice.takes(labels, column):
-                    found.append(labels)
-        return found
+        table = self._read(_PLAIN[:6], {name for name, _, _ in known}, choice, 0, 1 << 52)
+        found: dict[object, dict[str, str]] = {}
+        for rows in _by_series(table):
+            mine = rows["name"][0].as_py(), rows["kind"][0].as_py()
+            for column in [column for name, kind, column in known if (name, kind) == mine]:
+                labels = _labels(rows, column)
+                if choice.takes(labels, column):
+                    found[prometheus.sorted_labels(labels), column == prometheus.HISTOGRAM] = labels
+        return [*found.values()]
 
     def oldest_ms(self) -> int | None:
         """Give the oldest instant that has a sample, in milliseconds since the epoch; None: none has."""

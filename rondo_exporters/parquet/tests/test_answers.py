@@ -436,3 +436,30 @@ def test_trino_is_given_a_text_of_its_own(lake):
     for text in (*sql.views("trino"), sql.quantile("trino", 0.9, "x", by=["job"]), sql.lives_quantile("trino", 0.95)):
         assert "unnest(generate_series" not in text
         assert "posexplode" not in text
+
+
+@pytest.mark.parametrize("first", ["counter", "summary"])
+def test_what_is_called_as_a_part_of_a_summary_answers_in_its_place(tmp_path, first):
+    """`x_count` beside a summary `x` is one series, in a lake as in the store, whichever was declared first."""
+    clock = ManualClock(MIDNIGHT_NS + 5 * S)
+    with Store(tmp_path / "stores" / "a.rondo", SCHEMAS, clock=clock) as store:
+        if first == "counter":
+            store.counter("wait_seconds_count")
+        summary = store.summary("wait_seconds")
+        counter = store.counter("wait_seconds_count")
+        for _ in range(5):
+            counter.inc(100)
+            summary.observe(1.0)
+            clock.advance(1)
+            store.tick()
+    table = {"directory": str(tmp_path / "lake"), "instance": "fleet"}
+    agent = Agent(tmp_path / "stores", Config(exporters={"parquet": table}, agent={"instance_label": "instance"}))
+    assert agent.run_once().complete == 1
+    agent.close()
+    at_ms = clock() // 1_000_000 - 1000
+    for source in (LakeSource(open_place(tmp_path / "lake")), open_source(tmp_path / "stores")):
+        for name in ("wait_seconds_count", '{__name__=~"wait_seconds_co.*"}'):
+            ((_, _, values),) = evaluate(name, source, at_ms, at_ms, 1000).series
+            assert values.tolist() == [500.0]
+        named = [each["__name__"] for each in source.series(())]
+        assert [named.count(f"wait_seconds_{part}") for part in ("count", "sum")] == [1, 1]
