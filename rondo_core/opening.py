@@ -90,7 +90,9 @@ def open_store(
             check_exporters(config.exporters)
         kept = config.schemas() or (None if schemas is None else tuple(schemas))
         made = _made(kept, read_bound(said.get("max_bytes")), len(config.exporters))
-        plugins = open_recorders(config.recorders, defaults=_default_recorders(made))
+        installed = entrypoints.find(RECORDERS)
+        defaults = [name for name in _default_recorders(made) if name in installed]
+        plugins = open_recorders(config.recorders, defaults=defaults, installed=installed)
         options: dict[str, Any] = {
             "clock": clock,
             "writer": writer or ("" if fixed else named),
@@ -161,14 +163,13 @@ def _made(kept: tuple[Schema, ...] | None, max_bytes: int | None, n_exporters: i
     return kept if any(schema.name == SELF_SCHEMA for schema in kept) else with_room(kept, n_exporters)
 
 
-def _default_recorders(made: Sequence[Schema]) -> list[str]:
+def _default_recorders(made: Sequence[Schema]) -> Sequence[str]:
     """Name the recorders that are on unless a table says otherwise: none where the schemas have no room for them."""
     schema_for = schema_lookup(made)
     found = [(schema_for(Series("process_", (), kind, "", 0)), room) for kind, room in _ROOM.items()]
     if not all(schema is not None and schema.max_series >= room for schema, room in found):
-        return []
-    installed = entrypoints.find(RECORDERS)
-    return [name for name in DEFAULT_RECORDERS if name in installed]
+        return ()
+    return DEFAULT_RECORDERS
 
 
 def _begin(store: Store, plugins: Plugins, config: Config, *, own: bool) -> None:

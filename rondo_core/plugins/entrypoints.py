@@ -33,12 +33,18 @@ def find(group: str) -> dict[str, str]:
 
 def _read(path: str, group: str) -> list[tuple[str, str]]:
     try:
-        with open(path, encoding="utf-8") as file:  # noqa: PTH123 - as above
-            text = file.read()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return []
+    try:  # as bytes and unbuffered: there is such a file for each package that is installed
+        data = os.read(descriptor, os.fstat(descriptor).st_size)
+        if b"[" + group.encode() + b"]" not in data:
+            return []
+        text = data.decode()
     except (OSError, UnicodeDecodeError):
         return []
-    if f"[{group}]" not in text:
-        return []
+    finally:
+        os.close(descriptor)
     inside, found = False, []
     for raw in text.splitlines():
         line = raw.strip()

@@ -55,6 +55,10 @@ class Plugins:
 
     # -- finding and loading
 
+    def know(self, group: str, found: dict[str, str]) -> None:
+        """Take the entry points of a group from who has looked for them."""
+        self._found[group] = found
+
     def load(self, group: str, names: Iterable[str] | None = None) -> list[str]:
         """Load the plugins of a group, all or those named, each guarded; give the names of those that loaded.
 
@@ -247,10 +251,16 @@ class Plugins:
         return known
 
 
-def open_recorders(tables: Mapping[str, Mapping[str, Any]], *specs: Any, defaults: Iterable[str] = ()) -> Plugins:
+def open_recorders(
+    tables: Mapping[str, Mapping[str, Any]],
+    *specs: Any,
+    defaults: Iterable[str] = (),
+    installed: dict[str, str] | None = None,
+) -> Plugins:
     """Load the recorders of a config, and those that are on by default unless it says otherwise.
 
-    One that is broken is reported and left out. Args: `specs`: further modules of hook specifications.
+    One that is broken is reported and left out.
+    Args: `specs`: further modules of hook specifications; `installed`: the recorders' entry points, of who has looked.
     Raises: UsageError: a table is wrong; PluginNotFoundError: one is not installed.
     """
     asked: dict[str, dict[str, Any]] = {name: {} for name in defaults}
@@ -259,6 +269,8 @@ def open_recorders(tables: Mapping[str, Mapping[str, Any]], *specs: Any, default
 
         asked = recorders_asked(tables, defaults)
     plugins = Plugins(*specs, config=asked, where={name: f"recorders.{name}" for name in asked})
+    if installed is not None:
+        plugins.know(RECORDERS, installed)
     for name in asked:
         try:
             plugins.load(RECORDERS, [name])
