@@ -14,13 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rondo_core import forking
 from rondo_core.clock import NS_PER_S, Clock, wall_ns
-from rondo_core.errors import (
-    StoreError,
-    StoreLockedError,
-    UsageError,
-    instead,
-    one_line,
-)
+from rondo_core.errors import StoreError, StoreLockedError, UsageError, instead, one_line
 from rondo_core.model import layout
 from rondo_core.model.labels import canonical_labels
 from rondo_core.model.schema import Schema, check_schemas
@@ -241,8 +235,7 @@ class Store(InDirectory, Marks):
         try:
             with self._ticking:
                 self._check_open()
-                if self._runs is not None:
-                    self._check_files()
+                self._check_files()
                 if not self.unkept:
                     self._tick(self.clock() if now_ns is None else now_ns)
         finally:
@@ -333,7 +326,9 @@ class Store(InDirectory, Marks):
 
         Raises: StoreForkedError: see `strict`; StoreError: a file was removed or replaced while the store is open.
         """
-        self._check_open()
+        if not self._is_own_process():
+            self._check_open()
+        self._check_files()
         if self.unkept:
             return
         for writer in self._writers.values():

@@ -299,11 +299,13 @@ class ForkableStore(Instruments, abc.ABC):
         self._check_process()
         if self._closed:
             raise StoreClosedError(f"{self.path}: closed; open it again to record")
-        if self._runs is not None and not self._folder.is_open():
+        if not (self.unkept or self._folder.is_open()):
             self._check_files()
 
     def _check_files(self) -> None:
         """Open anew what the program has closed of the store's files; where that cannot be, keep nothing more."""
+        if self._runs is None:
+            return
         with self._taking_up:
             files = [each for each in (self.registry.file, self._runs, self._events and self._events.file) if each]
             if self.unkept or (self._lock_file.is_open() and all(file.is_open() for file in files)):

@@ -319,11 +319,11 @@ def test_an_exporter_goes_on_where_it_was(path):
     """Nothing that was not acknowledged is left out, and nothing is sent twice."""
     clock = made(path)
     newest = START_NS // 10**9 + 899
-    save_cursor(path, Cursor("x", {f"{kind}s.0": newest - 12 for kind in KINDS}, 3, 44))
+    save_cursor(path, Cursor("x", {f"{kind}s.0": newest - 12 for kind in KINDS}, 1, 44))
     clock.advance(60)
     migrate_store(path, schemas(OLD, 8), clock=clock)
     cursor = load_cursor(path, "x")
-    assert (cursor.ended_run, cursor.samples) == (3, 44)
+    assert (cursor.ended_run, cursor.samples) == (1, 44)
     assert cursor.positions == {f"{kind}s.0": (newest - 12) for kind in KINDS}
     with StoreReader(path) as reader:
         drained = Drain(reader).next(cursor.positions, 1 << 62, 100_000)
