@@ -147,8 +147,10 @@ def test_a_worker_of_multiprocessing_has_its_own_end(tmp_path, method):
     (tmp_path / "work.py").write_text(f"""
 import multiprocessing, sys
 from rondo_core import Store
+kept = []  # else the garbage collector may come to it before the end does
 def work(end):
-    Store(f"{tmp_path}/{{end}}").counter("a_total").inc()
+    kept.append(Store(f"{tmp_path}/{{end}}"))
+    kept[-1].counter("a_total").inc()
     if end == "exit": sys.exit(7)
     if end == "raise": raise ValueError("in a worker")
 if __name__ == "__main__":
