@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from rondo_core.clock import own_cpu_ns
 from rondo_core.errors import CapacityError
+from rondo_core.storage.files import identity, is_still
 
 if TYPE_CHECKING:
     from rondo_core.hookspecs import Declare
@@ -58,17 +59,12 @@ class KernelFile:
     def _open(self) -> None:
         self.close()
         self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        self._identity, self._pid = self._found(), os.getpid()
-
-    def _found(self) -> tuple[int, int]:
-        found = os.fstat(self._descriptor)
-        return found.st_dev, found.st_ino
+        self._identity, self._pid = identity(os.fstat(self._descriptor)), os.getpid()
 
     def close(self) -> None:
         """Close the descriptor, where it is still this file's."""
-        with contextlib.suppress(OSError):
-            if self._descriptor >= 0 and self._found() == self._identity:
-                os.close(self._descriptor)
+        if is_still(self._descriptor, self._identity):
+            os.close(self._descriptor)
         self._descriptor = -1
 
     def __del__(self) -> None:

@@ -74,43 +74,42 @@ class Finish:
         self._exporters = tuple(exporters)
         self.archived = self.deleted = 0
         self.failures: list[str] = []
-        self._unsaved: Mapping[str, Cursor] = {}
 
     def store(self, path: Path, state: StoreState, known: DeliveryReport, unsaved: Mapping[str, Cursor]) -> str:
         """Archive or delete the store that was looked at, while no one can write it; give what was done, in words.
 
         Args: `unsaved`: see `delivery_report`. A full disk keeps no store from being deleted, but from the archive.
         """
-        where, self._unsaved = self._after, unsaved
+        where = self._after
         if where == "delete" and not known:
             where = "archive" if self._archive is not None else "keep"
         if where == "keep" or (unsaved and where == "archive"):
             return "kept"
         try:
             with Folder(path, follow=False) as held:
-                return self._finish(held, path, state, where)
+                return self._finish(held, path, state, where, unsaved)
         except StoreNotFoundError:
             return "gone"
         except (StoreError, OSError) as error:
             self.failures.append(f"{printable(str(path))}: {where}: {one_line(error)}")
         return "kept"
 
-    def _finish(self, held: Folder, path: Path, state: StoreState, where: str) -> str:
+    def _finish(self, held: Folder, path: Path, state: StoreState, where: str, unsaved: Mapping[str, Cursor]) -> str:
         try:
             lock = WriterLock(held / layout.LOCK_FILE)
         except StoreLockedError:
             return "kept"  # it was opened again, or another agent is at it
         try:
             now = read_store_state(held)
-            if (now.key, now.run) != (state.key, state.run) or not held.is_at(path) or _is_sent(held):
+            if (now.key, now.end) != (state.key, state.end) or not held.is_at(path) or _is_sent(held):
                 return "kept"
-            known = delivery_report(held, self._exporters, state.run, self._unsaved)
+            known = delivery_report(held, self._exporters, state.run, unsaved)
             if known is None or (where == "delete" and not known):
                 return "kept"
             faults.point("agent.finish")
             if where == "archive" and self._archive is not None:
                 return self._move(held, path, self._archive)
-            return self._delete(held, path, state.run)
+            return self._delete(held, path, state.run, unsaved)
         finally:
             lock.release()
 
@@ -124,11 +123,11 @@ class Finish:
         faults.point("agent.finished")
         return "archived"
 
-    def _delete(self, held: Folder, path: Path, run: int) -> str:
+    def _delete(self, held: Folder, path: Path, run: int, unsaved: Mapping[str, Cursor]) -> str:
         going = path.with_name(path.name + DELETED)
         path.rename(going)
         faults.point("agent.deleting")
-        if not held.is_at(going) or not delivery_report(held, self._exporters, run, self._unsaved):
+        if not held.is_at(going) or not delivery_report(held, self._exporters, run, unsaved):
             _give_back(going, path)
             return "kept"
         remove(held, going)

@@ -40,33 +40,9 @@ class ProcessReading:
         self._read_ns = 0
 
 
-def resident_bytes(pid: str) -> int:
-    """Give the resident memory of a process; 0 of one that has ended. Raises: as `read_proc`."""
-    return _resident_bytes(read_proc(f"/proc/{pid}/statm"))
-
-
-def _resident_bytes(statm: bytes) -> int:
-    return int(statm.split()[1]) * resource.getpagesize()
-
-
-class OwnFile:
-    """A file of /proc/self, kept open: the way there takes several times as long as the look."""
-
-    def __init__(self, name: str) -> None:
-        """Open nothing yet."""
-        self._path, self._descriptor = f"/proc/self/{name}", -1
-
-    def descriptor(self) -> int:
-        """Give it, open for reading."""
-        if self._descriptor < 0:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        return self._descriptor
-
-    def forget(self) -> None:
-        """Close it, as in a child process, for which it is the parent's."""
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+def resident_bytes(process: str) -> int:
+    """Give the resident memory of a process, "self" or a pid; 0 of one that has ended. Raises: as `read_proc`."""
+    return int(read_proc(f"/proc/{process}/statm").split()[1]) * resource.getpagesize()
 
 
 def threads_of(pid: int) -> dict[int, int]:
@@ -87,16 +63,15 @@ def threads_of(pid: int) -> dict[int, int]:
 
 def _descriptors() -> int:
     # Since Linux 6.2 their number is the directory's size; to list the thousands of a hundred machines takes long.
-    return os.fstat(_fd.descriptor()).st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - no paths are made
+    return os.stat("/proc/self/fd").st_size or len(os.listdir("/proc/self/fd"))  # noqa: PTH116, PTH208 - no paths are made
 
 
-_statm, _fd = OwnFile("statm"), OwnFile("fd")
-rss_bytes = ProcessReading(lambda: _resident_bytes(os.pread(_statm.descriptor(), SHORT, 0)))
+rss_bytes = ProcessReading(lambda: resident_bytes("self"))
 descriptors, cpu_ns = ProcessReading(_descriptors), ProcessReading(time.process_time_ns)
 
 
 def _in_child() -> None:
-    for each in (rss_bytes, descriptors, cpu_ns, _statm, _fd):
+    for each in (rss_bytes, descriptors, cpu_ns):
         each.forget()
 
 

@@ -367,7 +367,7 @@ def test_the_first_line_of_a_failure_has_what_it_said_last():
 
 
 BUILD = "cc -c a.c\na.c:3:9: error: 'y' undeclared\na.c:4:1: error: too\nmake: *** [Makefile:6: a.o] Error 1\nmake: *** Waiting\n"
-NPM = "npm ERR! code ELIFECYCLE\nnpm ERR! A complete log of this run can be found in:\nnpm ERR!     /root/x-debug.log\n"
+NPM = "npm ERR! code ELIFECYCLE\nnpm ERR! A complete log of this run can be found in:\nnpm ERR!     x-debug.log\n"
 TESTS = (
     "E   KeyError: 'price'\n=== short test summary info ===\nFAILED test_a.py::test_bad - KeyError: 'price'\n2 failed\n"
 )

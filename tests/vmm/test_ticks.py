@@ -105,3 +105,23 @@ print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), rss_bytes(1 << 60) == be
 """
     said = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, check=True)
     assert said.stdout == b"0 True\n"
+
+
+def test_a_number_that_the_program_closed_and_has_again_is_left_to_it():
+    """Closed by who has not opened it, a file of /proc is opened anew, and neither is the program's file read or closed."""
+    program = """
+import os
+from rondo_vmm.plugins.proc import descriptors, rss_bytes
+
+before = rss_bytes(1 << 60)
+descriptors(1 << 60)
+os.closerange(3, 100)
+own = [os.open("/", os.O_RDONLY) for _ in range(8)]
+after = rss_bytes(1 << 61), descriptors(1 << 61)
+pid = os.fork()
+if not pid:
+    os._exit(not all(os.fstat(each).st_ino == os.stat("/").st_ino for each in own))
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), after[0] >= before // 2, after[1] >= len(own))
+"""
+    said = subprocess.run([sys.executable, "-c", program], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    assert said.stdout == b"0 True True\n"
