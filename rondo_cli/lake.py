@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +74,7 @@ def query(
     rondo lake query s3://ci/lake 'histogram_quantile(0.95, sum(rate(step_seconds[1d])))' --at 2026-11-25T12:00
     """
     from rondo_cli.answers import show_answer_of
-    from rondo_cli.expressions import Expressions
+    from rondo_cli.expressions import expressions_over
     from rondo_cli.query import shown_zone
 
     tools = open_lake(lake)
@@ -83,13 +82,15 @@ def query(
         if span is not None or step is not None or at is not None:
             raise UsageError("--range, --step, --at: of PromQL; in SQL write WHERE time >= ...")
         names, rows = tools.query(question)
+        for line in tools.errors:
+            say(f"rondo: left out: {line}", err=True)
         if form == "table":
             cells = [[_cell(each) for each in row] for row in rows]
             show(render.table(names, cells, [_is_number(rows, place) for place in range(len(names))]))
         else:
             data(_as_json(names, rows) if form == "json" else _as_csv(names, rows))
         return
-    with closing(Expressions(Path(lake), lambda _: tools.source())) as expressions:
+    with expressions_over(Path(lake), opened=lambda _: tools.source()) as expressions:
         show_answer_of(expressions, question, span, step, at, form, shown_zone(tz), says_end=False)
 
 
@@ -164,9 +165,11 @@ def check(lake: str, stores: Path | None, exporter: str, form: str) -> int:
 
 def _check_day(day: str) -> None:
     try:
-        dt.date.fromisoformat(day)
+        is_day = dt.date.fromisoformat(day).isoformat() == day  # which reads 20261125 and 2026-W48-3 too
     except ValueError:
-        raise UsageError(f"--day: {day}: no day; write 2026-11-25") from None
+        is_day = False
+    if not is_day:
+        raise UsageError(f"--day: {day}: no day; write 2026-11-25")
 
 
 def _cell(value: Any) -> str:

@@ -175,6 +175,8 @@ def _s3(text: str, shown: str) -> tuple[Any, str]:
 
 
 def _other(text: str, scheme: str, shown: str) -> tuple[Any, str]:
+    if scheme in {"gs", "gcs"} and "retry_limit_seconds" not in text:  # a quarter of an hour by default
+        text += f"{'&' if '?' in text else '?'}retry_limit_seconds={REQUEST_TIMEOUT_S:g}"
     try:
         return pafs.FileSystem.from_uri(text)  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

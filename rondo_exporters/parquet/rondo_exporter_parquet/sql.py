@@ -6,8 +6,9 @@ query each, over these views. What a dialect calls otherwise is in `Dialect`; no
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import attrs
@@ -89,7 +90,7 @@ def views(engine: Engine, lake: str = "", *, has_lives: bool = True) -> list[str
     Args: `lake`: its directory; empty: `samples` and `lives` are there already.
     """
     dialect, made = DIALECTS[engine], []
-    quoted = lake.replace("'", "''")
+    quoted = glob.escape(lake).replace("'", "''")
     if lake and engine == "duckdb":
         files = f"'{quoted}/day=*/*/*.parquet', hive_partitioning = true, union_by_name = true"
         made.append(f"CREATE OR REPLACE VIEW samples AS SELECT * FROM read_parquet({files})")
@@ -105,6 +106,15 @@ def views(engine: Engine, lake: str = "", *, has_lives: bool = True) -> list[str
             made.append(f"CREATE OR REPLACE TEMPORARY VIEW {name} ({told}) USING parquet OPTIONS ({options})")
     create = "CREATE OR REPLACE TEMPORARY VIEW" if engine == "spark" else "CREATE OR REPLACE VIEW"
     return [*made, f"{create} increases AS {increases(dialect)}", f"{create} sketch_cells AS {sketch_cells(dialect)}"]
+
+
+def view_of(name: str, paths: Iterable[str]) -> str:
+    """Give the statement that makes a view of these files alone, for DuckDB, with a column of their folder's day."""
+    quoted = ", ".join("'{}'".format(glob.escape(path).replace("'", "''")) for path in paths)
+    return (
+        f"CREATE OR REPLACE VIEW {name} AS SELECT * "
+        f"FROM read_parquet([{quoted}], hive_partitioning = true, union_by_name = true)"
+    )
 
 
 def increases(dialect: Dialect) -> str:

@@ -127,6 +127,33 @@ def test_promql_over_a_lake_gives_what_it_gives_over_the_stores(stores, lake, qu
         np.testing.assert_allclose(found[labels][1], values, rtol=1e-12, err_msg=str(labels))
 
 
+@pytest.mark.parametrize("second", [-39, -30, -11, 0, 20, 50])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "histogram_quantile(0.9, step_seconds)",
+        "histogram_quantile(0.9, sum(rate(step_seconds[20s])))",
+        "sum by (le) (increase(step_seconds_bucket[10s]))",
+    ],
+)
+def test_a_histogram_of_an_instant_is_of_no_other_samples(stores, lake, query, second):
+    """Its cells are as fine as those of the range that is asked about, whatever was observed before and after."""
+    at_ms = MIDNIGHT_NS // 10**6 + second * 1000
+    expected, found = (
+        {tuple(sorted(labels.items())): value for labels, value in evaluate_instant(query, source, at_ms).plain()}
+        for source in (open_source(stores), LakeSource(open_place(lake)))
+    )
+    named = {
+        tuple(
+            (("instance", value.removesuffix(".rondo")) if key == "rondo_store" else (key, value))
+            for key, value in each
+        )
+        for each in expected
+    }
+    assert {tuple(sorted(each)) for each in named} == found.keys()
+    np.testing.assert_allclose(sorted(found.values()), sorted(expected.values()), rtol=1e-12)
+
+
 class Received(HttpReceiver):
     """What remote-write 1.0 brought: the samples of each label set, ms to 64 bits."""
 
