@@ -147,7 +147,7 @@ class ExporterThread:
         self._idle: dict[Key, _Idle] = {}
         self._unsaved: dict[Key, Unsaved] = {}
         self._backoffs: dict[Key, _Backoff] = {}
-        self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
+        self._not_before_ns, self._waits_for, self._backoff_s = 0, "", BACKOFF_FIRST_S
         self._last_tried: Key | None = None
         self._thread: threading.Thread | None = None
         self._runner: Runner | None = None
@@ -248,6 +248,9 @@ class ExporterThread:
         # What the receiver does not take now may be one store's fault: the next one tells.
         waiting: tuple[StoreEntry, Outcome] | None = None
         n_ended = 0
+        if monotonic_ns() < self._not_before_ns:
+            self.failures.append(self._waits_for)
+            return
         for store in self._in_turn(stores):
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return
@@ -327,6 +330,7 @@ class ExporterThread:
         """Leave the receiver alone for a while."""
         wait_s = max(self._backoff_s, outcome.retry_s)
         self._not_before_ns = monotonic_ns() + round(wait_s * NS_PER_S)
+        self._waits_for = f"{self.name}: {printable(outcome.error)}"
         self._backoff_s = min(BACKOFF_LAST_S, self._backoff_s * 2)
 
     def _try(self, store: StoreEntry, exporter: Exporter, clock: Clock) -> Outcome | None:

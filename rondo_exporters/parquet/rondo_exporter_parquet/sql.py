@@ -52,6 +52,8 @@ class Dialect:
     born: str
 
 
+# Source: of Trino's functions its documentation, "Bitwise functions", "Date and time functions" (whose intervals have no
+# shorter unit than a millisecond), "Map functions and operators", "Aggregate functions".
 DIALECTS: dict[Engine, Dialect] = {
     "duckdb": Dialect(
         "FROM samples, LATERAL (SELECT unnest(cells) AS n, generate_subscripts(cells, 1) - 1 AS place)",
@@ -74,12 +76,12 @@ DIALECTS: dict[Engine, Dialect] = {
     "trino": Dialect(
         "FROM samples CROSS JOIN UNNEST(cells) WITH ORDINALITY AS t(n, ordinal) "
         "CROSS JOIN LATERAL (SELECT ordinal - 1 AS place)",
-        "bitwise_arithmetic_shift_right({0}, {1})",
+        "bitwise_right_shift_arithmetic({0}, {1})",
         "approx_percentile({0}, {1})",
         "element_at(labels, '{0}')",
         "(SELECT shift FROM UNNEST(sequence(0, 40)) AS t(shift))",
         "TIMESTAMP '{0} UTC'",
-        "date_diff('microsecond', zero_time, time) = interval_ns / 1000",
+        "date_diff('millisecond', zero_time, time) = interval_ns / 1000000",
     ),
 }
 
