@@ -232,6 +232,9 @@ class ExporterThread:
         exporter = self._opened()
         if exporter is None:
             return
+        if monotonic_ns() < self._not_before_ns:
+            self.failures.append(self._waits_for)
+            return
         self._walk(stores, exporter, stop, clock)
         for wait_s in LAST_WAITS_S if last else ():
             backoff = {key for key, each in self._backoffs.items() if not each.is_final}
@@ -248,9 +251,6 @@ class ExporterThread:
         # What the receiver does not take now may be one store's fault: the next one tells.
         waiting: tuple[StoreEntry, Outcome] | None = None
         n_ended = 0
-        if monotonic_ns() < self._not_before_ns:
-            self.failures.append(self._waits_for)
-            return
         for store in self._in_turn(stores):
             if stop.is_set() or monotonic_ns() < self._not_before_ns:
                 return

@@ -52,7 +52,7 @@ class Dialect:
     born: str
 
 
-# Source: of Trino's functions its documentation, "Bitwise functions", "Date and time functions" (whose intervals have no
+# Source: Trino's documentation, "Bitwise functions", "Date and time functions" (whose intervals have no
 # shorter unit than a millisecond), "Map functions and operators", "Aggregate functions".
 DIALECTS: dict[Engine, Dialect] = {
     "duckdb": Dialect(
