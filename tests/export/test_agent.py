@@ -1,8 +1,10 @@
 """`rondo agent`: a directory of stores, live and dead, is exported whole, whatever happens to the agent."""
 
+import errno
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -215,6 +217,24 @@ def test_a_store_goes_only_when_every_exporter_has_all_of_it(stores, agent, tmp_
     assert (second.archived, second.deleted) == (after == "archive", after == "delete")
     assert list(find_stores(stores)) == ([stores / "a" / "one.rondo"] if after == "keep" else [])
     assert (tmp_path / "archive" / "a-one.rondo" / "meta").exists() == (after == "archive")
+
+
+def test_an_archive_on_another_mount_is_named_and_the_store_stays(stores, agent, tmp_path, monkeypatch):
+    """Also where both are of one file system, as a unit's ReadWritePaths= makes them: the kernel moves nothing over."""
+    record(stores / "one.rondo")
+    rename = Path.rename
+
+    def refusing(path, target):
+        if Path(target).is_relative_to(tmp_path / "archive"):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    done = agent('after = "archive"\narchive = "archive"\n').run_once()
+    assert (done.complete, done.archived) == (1, 0)
+    [line] = done.failures
+    assert line.endswith(f"archive is another mount, into which nothing can be moved; put it below {stores}")
+    assert list(find_stores(stores)) == [stores / "one.rondo"]
 
 
 def sent_count(path):

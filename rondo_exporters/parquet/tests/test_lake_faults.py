@@ -15,7 +15,7 @@ from rondo_exporter_parquet.source import LakeSource
 from rondo_exporter_parquet.tools import LakeError, LakeTools
 
 from rondo_core import ManualClock, Schema, Store, Tier
-from rondo_core.errors import RondoError, StoreNotFoundError
+from rondo_core.errors import RondoError, StoreNotFoundError, UsageError
 from rondo_core.export.agent import Agent
 from rondo_core.plugins.config_file import Config
 from rondo_promql import evaluate_instant
@@ -140,6 +140,14 @@ def test_a_lake_that_has_nothing_yet_or_lives_alone_answers(four_lives, tmp_path
         assert (found.stores, found.faults) == (1, [])
     with pytest.raises(StoreNotFoundError, match="no directory of stores; check the path"):
         check(place, tmp_path / "nowhere")
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_lake(objects):
+    """A name that was misspelt: whatever is asked of it says so, and a check is not well."""
+    tools = LakeTools(objects.location.replace("s3://lake-", "s3://lakes-"))
+    for ask in (tools.source, tools.compact, tools.check, lambda: tools.query("SELECT 1"), lambda: tools.expire(1)):
+        with pytest.raises(UsageError, match=r"^s3://lakes-\w+/ci: there is no lakes-\w+; check the name"):
+            ask()
 
 
 def test_an_object_store_that_is_not_there_is_named_in_a_line(objects):
