@@ -199,6 +199,13 @@ def _as_json(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     return json.dumps([dict(zip(names, map(_plain, row), strict=True)) for row in rows], indent=1, ensure_ascii=False)
 
 
+def _csv_cell(value: Any) -> Any:
+    """Give a cell as CSV has it: times as ISO 8601, lists and maps as JSON."""
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return value.isoformat() if isinstance(value, dt.datetime) else value
+
+
 def _as_csv(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     import csv
     import io
@@ -206,5 +213,5 @@ def _as_csv(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([value.isoformat() if isinstance(value, dt.datetime) else value for value in row] for row in rows)
+    writer.writerows(map(_csv_cell, row) for row in rows)
     return out.getvalue().rstrip("\n")

@@ -61,6 +61,10 @@ def test_sql_and_promql_are_told_apart_and_answered(lake, capsys):
     assert rows[0]["ended"].startswith("2023-11-14T22:14:")
     assert run(["lake", "query", where, question, "--format", "csv"]) == 0
     assert len(list(csv.reader(io.StringIO(capsys.readouterr().out)))) == 3
+    labels = "SELECT labels, cells FROM samples WHERE instance = 'job-0' LIMIT 1"
+    assert run(["lake", "query", where, labels, "--format", "csv"]) == 0
+    [_, cells] = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert (json.loads(cells[0]), cells[1]) == ({"instance": "job-0"}, "")
     assert run(["lake", "query", where, "SELECT 0.5 AS half, 'a\x1b[2J' AS odd"]) == 0
     said = capsys.readouterr().out
     assert "0.5" in said

@@ -121,7 +121,7 @@ class LakeTools:
             answer = connection.execute(question)
             return [each[0] for each in answer.description], answer.fetchall()
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
-            raise UsageError(f"lake query: {one_line(error)}") from None
+            raise UsageError(f"lake query: {printable(' '.join(str(error).split()))}") from None
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise self._unread(error) from None
         except duckdb.Error as error:
