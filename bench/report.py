@@ -46,6 +46,7 @@ COMMANDS = {
     "lines": "make bench-lines",
     "page": "make bench-page",
     "promql": "make bench-promql",
+    "pytest_overhead": "make bench-pytest",
     "recorders": "make bench-recorders",
     "stalls": "make bench-stalls",
     "multiprocess": "make bench-multiprocess",

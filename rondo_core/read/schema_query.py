@@ -173,7 +173,7 @@ class SchemaQuery:
             budget.spend(n_rows, len(plan.series), n_values)
 
     def _point_before(self, plan: Plan, start_ns: int) -> int:
-        """Give an instant from which on the point before `start_ns` is read, whichever tier has it; that itself: none has.
+        """Give an instant from which on the point before `start_ns` is read, whichever tier has it; that itself: none.
 
         Where the bucket before is not there, as between two runs, a coarser one may begin behind the finest tier's
         newest point, and is not what is read: then the earliest of all tiers' points is far enough back.

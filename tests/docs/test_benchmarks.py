@@ -78,6 +78,22 @@ def test_a_figure_that_nobody_measured_is_refused(report, text):
         report.quoted(text, RESULTS, "page.md")
 
 
+def test_the_page_names_the_command_of_each_section(report):
+    """Each is a target of the Makefile whose recipe runs that benchmark."""
+    recipes = {
+        target: recipe
+        for targets, recipe in re.findall(
+            r"^([a-z0-9 -]+):.*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(), re.MULTILINE
+        )
+        for target in targets.split()
+    }
+    for path in (ROOT / "bench/results").glob("*.json"):
+        bench = json.loads(path.read_text())["bench"]
+        target = report.COMMANDS.get(bench, "make bench-report").removeprefix("make ")
+        named = re.findall(r"bench/(\w+)\.py|in ([\w ]+);", recipes[target])
+        assert bench in " ".join(" ".join(each) for each in named).split(), (bench, target)
+
+
 def test_every_benchmark_leaves_what_the_page_is_made_of():
     """Each that has --out has it of the harness, whose Report is what bench/report.py reads."""
     own = [path.name for path in (ROOT / "bench").glob("*.py") if '"--out"' in path.read_text()]
