@@ -64,6 +64,12 @@ class Subject:
         return (self.end_ns - self.start_ns) / NS_PER_S
 
     @property
+    def has_begun(self) -> bool:
+        """Whether anything of it ran: of a command that could not be begun nothing was measured."""
+        end = self.life.end if self.life is not None else None
+        return end is None or not end.not_begun
+
+    @property
     def ended(self) -> str:
         """How it ended, in words; "running" where it has not."""
         if self.life is None:

@@ -45,7 +45,7 @@ def _bars(subject: Subject, known: dict[str, float]) -> Iterator[ShareBar]:
     opened = known.get("open_files_peak")
     if opened is not None and files > 0 and opened > files * _NEAR_A_LIMIT:
         yield ShareBar("open files", opened, files, f"{number_text(opened)} of {files} (ulimit -n)")
-    if start is not None and start.timeout_s:
+    if start is not None and start.timeout_s and "duration" in known:
         words = f"{number_text(subject.duration_s, 'seconds')} of {number_text(start.timeout_s, 'seconds')} (--timeout)"
         yield ShareBar("time", subject.duration_s, start.timeout_s, words)
     stalled = [(known.get(f"{each}_stalled", 0.0), each) for each in ("cpu", "memory", "io")]

@@ -16,6 +16,7 @@ from rondo_core import ManualClock, Plugins, Schema, Store, Tier, hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import StoreNotFoundError
 from rondo_job import hookspecs
+from rondo_job.comparison.listing import measured_lives
 from rondo_job.reports import making, page
 from rondo_job.reports.bundle import bundled, digest
 from rondo_job.reports.content import Chart, ChartLine, Report, Section, TextTable
@@ -72,6 +73,18 @@ def test_a_run_that_failed_says_so_first_and_what_it_took_and_its_last_words(fai
     assert "60 s (--timeout)" in text
     peak = next(each.value for each in make_report(failed).measures if each.name == "memory_peak")
     assert 64 << 20 < peak < 192 << 20  # by tree, a look between a fork and its exec counts the parent's pages twice
+
+
+def test_of_a_life_that_never_began_only_its_status_is_a_figure(lives):
+    """Nothing of it ran: no share of a CPU, no duration, and no way of measuring is told, in no form and no list."""
+    assert lives.run("--store", lives.directory, "--timeout", "60", "--", "no-such-command").returncode == 127
+    report = make_report(lives.life().path)
+    assert {each.name: each.value for each in report.measures} == {"exit_status": 127.0}
+    assert not any(section.bars or section.charts for section in report.sections)
+    assert not report.method
+    assert "command not found" in to_markdown(report)
+    (listed,) = measured_lives(lives.directory, pytest.fail)
+    assert dict(listed.values) == {"exit_status": 127.0}
 
 
 def test_a_limit_is_a_line_of_each_chart_that_is_held_against_it():
