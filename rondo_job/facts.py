@@ -171,6 +171,8 @@ class LifeEnd:
         after: the counters; None: not read.
         not_begun: why its command could not be begun; empty: it was. `status` is then that of the process that was to
             become it, as shells have it, and nothing was measured.
+        left_group: whether processes of it left its own control group: `cpu_s` and `memory_peak_bytes` are then the
+            least that it took, and the counters of `after` are no group's of its own.
     """
 
     ended_ns: int
@@ -184,6 +186,7 @@ class LifeEnd:
     remaining: tuple[int, ...] = ()
     after: Evidence | None = None
     not_begun: str = ""
+    left_group: bool = False
 
     @property
     def exit_code(self) -> int | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 TIMED_OUT = 124  # the exit status of timeout(1)
 KILL_AFTER_S = 10.0  # after a SIGTERM for the timeout
+KILLED_S = 1.0  # in which who was sent SIGKILL is to be gone, unless it waits for a device
 MAX_SIGNALS = 32  # that are put on record
 DENSE_S, DENSE_NS = 10, 100_000_000  # how long a job is measured more often at first, and how often
 _SHORTEST_S = 1e-6  # of a timer: 0 would be none
@@ -68,8 +69,7 @@ class _Run:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
         self.pid = self._launch.pid
         self._signals = list[ReceivedSignal]()
-        self._timed_out = False
-        self._kill_at_ns = 0
+        self._timed_out = self._killed = False
         self._recording: JobRecording | None = None
         self._unrecorded = ""
 
@@ -123,14 +123,18 @@ class _Run:
     # -- while it runs
 
     def _wait(self, began_ns: int) -> tuple[int, Any]:
-        """Measure, and pass signals on, until the job has ended; give its wait status and `wait4`'s usage."""
+        """Measure, and pass signals on, until the job has ended; give its wait status and `wait4`'s usage.
+
+        Of one whose time was over, until nothing of its tree is left.
+        """
         watched = [*self._watched, signal.SIGCHLD, signal.SIGALRM]
         dense_until_ns = began_ns + DENSE_S * NS_PER_S
         timeout_s = self.request.timeout_s
         timeout_ns = None if timeout_s is None else began_ns + round(timeout_s * NS_PER_S)
         step_ns = min(DENSE_NS, self.request.every_ns)
         next_ns = wall_ns() // step_ns * step_ns + step_ns
-        while True:
+        ended: tuple[int, Any] | None = None
+        while ended is None or (timeout_ns is not None and self._timed_out and self._pids()):
             now_ns = wall_ns()
             wait_ns = next_ns - now_ns
             if not 0 < wait_ns <= step_ns:  # it is over, or the clock has stepped
@@ -151,11 +155,10 @@ class _Run:
             if info.si_signo == signal.SIGALRM:
                 continue
             if info.si_signo == signal.SIGCHLD:
-                ended = self._reap()
-                if ended is not None:
-                    return ended
+                ended = self._reap() or ended
             else:
                 self._pass_on(info)
+        return ended
 
     def _tick(self, now_ns: int) -> None:
         if self._recording is not None:
@@ -208,23 +211,24 @@ class _Run:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, number)
 
+    def _pids(self) -> list[int]:
+        """Give the processes of the job that there are."""
+        return [self.pid] if self._recording is None else self._recording.tree.pids()
+
     def _time_out(self) -> int | None:
         """End the whole tree: by SIGTERM, then by SIGKILL. Returns: when it is to be looked at again."""
-        pids = [self.pid] if self._recording is None else self._recording.tree.pids()
-        if not self._timed_out:
-            self._timed_out = True
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGTERM)
-            self._note_signal(signal.SIGTERM, os.getpid(), "timeout")
-            return monotonic_ns() + round(KILL_AFTER_S * NS_PER_S)
-        self._note_signal(signal.SIGKILL, os.getpid(), "timeout")
-        if self._recording is not None and self._recording.leaf.own:
+        if self._killed:
+            return None
+        number = signal.SIGKILL if self._timed_out else signal.SIGTERM
+        self._killed, self._timed_out = self._timed_out, True
+        self._note_signal(number, os.getpid(), "timeout")
+        if self._killed and self._recording is not None and self._recording.leaf.own:
             self._recording.leaf.kill()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        return None
+        for each in (number, signal.SIGCONT):  # what is stopped takes a SIGTERM when it goes on, as by timeout(1)
+            for pid in self._pids():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, each)
+        return monotonic_ns() + round((KILLED_S if self._killed else KILL_AFTER_S) * NS_PER_S)
 
 
 def _command_of(pid: int) -> str:

@@ -121,6 +121,8 @@ COMPARED = ("duration", "cpu_seconds", "memory_peak", "memory_anonymous_peak", "
 
 def _note(name: str, subject: Subject) -> str:
     life = subject.life
+    if life is not None and life.end is not None and life.end.left_group and name in {"memory_peak", "cpu_seconds"}:
+        return "at least: processes of it left its control group"
     if life is None or name != "memory_peak":
         return ""
     if life.start.method == "tree":

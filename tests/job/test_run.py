@@ -211,6 +211,65 @@ def test_a_timeout_ends_the_whole_tree(lives):
     wait_gone(int(done.stdout))
 
 
+STUBBORN = """
+import os, signal, sys, time
+if os.fork():
+    os.close(1)
+    signal.pause()  # until the SIGTERM, of which it dies at once
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_timeout_ends_who_outlives_the_first_process_too(lives, method):
+    """A child that takes no SIGTERM has SIGKILL after the grace, though the job's own process has ended by then."""
+    hasty = "from rondo_job import run\nrun.KILL_AFTER_S = 0.3\nfrom rondo_cli.main import main\nmain()"
+    options = "--method", method, "--timeout", "2s"
+    command = [sys.executable, "-c", hasty, "run", *options, "--", sys.executable, "-c", STUBBORN]
+    done = subprocess.run(command, env=lives.environment, cwd=lives.cwd, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 124
+    wait_gone(int(done.stdout))
+    end = lives.life().end
+    assert (end.signal, end.timed_out, end.remaining, end.left_group) == (signal.SIGTERM, True, (), False)
+    assert [(each.number, each.why) for each in end.signals] == [(15, "timeout"), (9, "timeout")]
+
+
+def test_a_timeout_reaches_a_job_that_is_stopped(lives):
+    """It goes on to take its SIGTERM, as by timeout(1), and ends in its own way."""
+    done = lives.run("--timeout", "1s", "--", "sh", "-c", "trap 'echo tidied; exit 3' TERM; kill -STOP $$; sleep 600")
+    assert (done.returncode, done.stdout) == (124, b"tidied\n")
+    assert lives.life().end.exit_code == 3
+
+
+BUSY_OUTSIDE = """
+import os, pathlib, time
+for line in open("/proc/self/cgroup"):
+    number, names, path = line.strip().split(":", 2)
+    if "rondo-job-" in path:
+        folder = pathlib.Path("/sys/fs/cgroup", names.removeprefix("name="), *pathlib.Path(path).parts[1:])
+        (folder.parent / "cgroup.procs").write_text(str(os.getpid()))
+while time.process_time() < 0.6: pass
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_has_left_the_jobs_control_group_is_not_passed_over(lives):
+    """Its group counts nothing of it from then on: CPU is what was waited for, and its counters prove nothing."""
+    done = lives.run("--", sys.executable, "-c", BUSY_OUTSIDE)
+    life = lives.life()
+    if life.start.method != "cgroup1":
+        pytest.skip("no control group of version 1 for a job of its own here")
+    assert done.returncode == 137
+    assert (life.end.left_group, any(level.own for level in life.end.after.levels)) == (True, False)
+    assert life.end.cpu_s > 0.5
+    assert b"at least 0." in done.stderr
+    assert b"(cgroup1, which processes of it left)" in done.stderr
+    assert "its own group counts them all" not in str(examine(life.path).diagnosis)
+    assert any("left its control group" in line for line in make_report(life.path).advice)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_children_are_in_the_table_with_their_ends(lives, method):
     """Each process that was seen: who it was, how it ended; also one that was not the recorder's to wait for."""
