@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 from pathlib import Path
@@ -28,6 +29,8 @@ KILL_AFTER_S = 10.0  # after a SIGTERM for the timeout
 KILLED_S = 1.0  # in which who was sent SIGKILL is to be gone, unless it waits for a device
 MAX_SIGNALS = 32  # that are put on record
 DENSE_S, DENSE_NS = 10, 100_000_000  # how long a job is measured more often at first, and how often
+_MOST_NAME = 56  # with the method after it, it is the name of a store
+_NAME = re.compile(f"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_MOST_NAME - 1}}}")
 _SHORTEST_S = 1e-6  # of a timer: 0 would be none
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal sent it, to the whole process group. Source: sigaction(2)
 
@@ -42,6 +45,8 @@ def run_job(request: RunRequest) -> RunResult:
     from rondo_job.schemas import job_schemas
 
     job_schemas(request.every_ns)
+    if request.name and not _NAME.fullmatch(request.name):
+        raise UsageError(f"--name {request.name!r}: letters, digits, _ and - only, {_MOST_NAME} at most")
     watched = {number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD, signal.SIGALRM})
     try:

@@ -211,6 +211,30 @@ def test_a_timeout_ends_the_whole_tree(lives):
     wait_gone(int(done.stdout))
 
 
+@pytest.mark.parametrize("taker", ["full", "gone"])
+def test_where_nobody_takes_its_own_line_the_status_is_the_jobs(lives, taker):
+    """Standard error on a disk that is full, or a reader that went: neither is the job's fault, nor hides what is."""
+    if taker == "full":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, descriptor = os.pipe()
+        os.close(reader)
+    try:
+        options = {"stdout": subprocess.DEVNULL, "stderr": descriptor, "capture_output": False}
+        assert lives.run("--", "sh", "-c", "exit 3", **options).returncode == 3
+        assert lives.run("--", "sh", "-c", "exit 0", **options).returncode == 0
+    finally:
+        os.close(descriptor)
+
+
+def test_a_name_that_is_none_is_told_as_it_was_given(lives):
+    """What was typed and what may be, before anything runs."""
+    done = lives.run("--name", "n" * 57, "--", "sh", "-c", "echo ran")
+    what = f"rondo: --name '{'n' * 57}': letters, digits, _ and - only, 56 at most\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", what)
+    assert lives.run("--name", "n" * 56, "--", "true").returncode == 0
+
+
 STUBBORN = """
 import os, signal, sys, time
 if os.fork():
