@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 RECORDERS = ("job_group", "job_processes", "job_commands", "job_network")
 OF_A_PROGRAM = {"asyncio", "process", "python", "threads"}  # recorders that tell of the process that they run in
 KEEP_LAST = 100  # lives in a directory, where nothing else is said
+_MOST_SET = 256  # gauges of `rondo set` that stay until they are set anew
 _AT_ONCE = 4  # stores that are folded at the end of a run
 
 
@@ -201,7 +202,8 @@ class JobRecording:
         known = self._gauges.get(key)
         gauge = known[0] if known else self._store.gauge(entry.name, dict(entry.facts), help="Set by rondo set.")
         gauge.set(entry.value, now_ns)  # one that is set several times in a second has its peaks too
-        self._gauges[key] = gauge, entry.value
+        if known or len(self._gauges) < _MOST_SET:  # of more labels than a store has room for
+            self._gauges[key] = gauge, entry.value
 
     def look_at(self, pid: int) -> None:
         """Look once more at a process that has ended and is about to be reaped."""

@@ -349,7 +349,8 @@ class ExporterThread:
         if state.key != store.key:
             return None  # another store by now
         if cursor_held(held, self.name):
-            return self._leave(store.path)
+            self.held.append(str(store.path))
+            return None
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
         if state.ended:
             with EndedReader(held, state.run) as ended:
@@ -377,7 +378,8 @@ class ExporterThread:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, unsaved=unsaved, **options)
         except StoreError:
             if cursor_held(reader.folder, self.name):
-                return self._leave(path)
+                self.held.append(str(path))
+                return None
             raise
         try:
             outcome = runner.send_now(state.run if state.ended else 0, self._deadline_s, retry=False)
@@ -397,10 +399,6 @@ class ExporterThread:
         if state.ended and (runner.complete or (not state.run and _was_never_recorded_in(reader))):
             self._complete[state.key] = state.end
         return outcome
-
-    def _leave(self, path: Path) -> None:
-        """Leave a store to the process that exports it now: itself, or another agent."""
-        self.held.append(str(path))
 
     def _add_up(self, outcome: Outcome) -> None:
         self.samples += outcome.samples
