@@ -142,7 +142,7 @@ class Life:
 
     def unread(self) -> list[Entry]:
         """Give the marks and settings that came when the recorder was gone, oldest first."""
-        return read_unread(self.path / names.INBOX)
+        return self._guarded(names.INBOX, read_unread)
 
     def open(self) -> StoreReader:
         """Open the life's store for reading: the series of docs/run.md, and those of `rondo set`."""

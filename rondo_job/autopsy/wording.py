@@ -47,6 +47,7 @@ def sections(found: Autopsy) -> Iterator[Section]:
     of_stdout = told is not None and told.where.startswith("standard output")
     yield "standard output", last_lines(case.stdout, _STDERR_LINES) if of_stdout and not trace else []
     yield "standard error", [] if trace or dump else last_lines(case.stderr, _STDERR_LINES)
+    yield "left out, as it does not read", list(case.left_out)
 
 
 def as_text(found: Autopsy) -> str:
@@ -115,6 +116,7 @@ def as_table(found: Autopsy) -> dict[str, Any]:
         "faulthandler": next((each.dump for each in case.programs if each.dump), "") or fatal_error(case.stderr),
         "stderr": case.stderr[-8192:],
         "stdout": case.stdout[-8192:],
+        "left_out": list(case.left_out),
     }
 
 

@@ -173,7 +173,8 @@ def read_unread(path: Path) -> list[Entry]:
     try:
         with path.open("rb") as file:
             taken = Path(f"{path}{_TAKEN}").read_bytes()
-            file.seek(_POSITION.unpack(taken)[0] if len(taken) == _POSITION.size else 0)
+            at = _POSITION.unpack(taken)[0] if len(taken) == _POSITION.size else 0
+            file.seek(at if 0 <= at <= os.fstat(file.fileno()).st_size else 0)  # it was begun anew, or is damaged
             data = file.read(2 * MAX_INBOX_BYTES)
             changed_ns = os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:

@@ -1,6 +1,7 @@
 """Files of a life: bounded, and read as whole as they were written whatever interrupted that."""
 
 import errno
+import json
 import os
 import shlex
 import tempfile
@@ -61,6 +62,21 @@ def test_facts_that_do_not_read_are_said_to_be_damaged(tmp_path, data):
         Life(tmp_path)
     with pytest.raises(StoreNotFoundError):
         Life(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", ["n"]), ("name", None), ("pid", "1"), ("pid", True), ("started_ns", 1 << 70), ("host", None),
+        ("command", "sh"), ("command", [1]), ("rlimits", {"CPU": 5}), ("rlimits", {"CPU": [1]}), ("environment", {"CI": 1}),
+        ("timeout_s", "1"), ("before", {"taken_ns": 1, "levels": [{"path": 3}]}), ("output", []), ("cpu_limit", {}),
+    ],
+)  # fmt: skip
+def test_a_fact_of_another_type_is_damage(name, value):
+    """What reads facts may rely on their types, whatever lies in the file."""
+    plain = {**json.loads(encode(START)), name: value}
+    with pytest.raises(ValueError, match="is expected"):
+        decode_start(json.dumps(plain).encode())
 
 
 @settings(deadline=None, max_examples=30)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +17,7 @@ from rondo_core import ManualClock, Plugins, Schema, Store, Tier, hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import StoreNotFoundError
 from rondo_job import hookspecs
+from rondo_job.autopsy.examine import examine
 from rondo_job.comparison.listing import measured_lives
 from rondo_job.reports import making, page
 from rondo_job.reports.bundle import bundled, digest
@@ -85,6 +87,22 @@ def test_of_a_life_that_never_began_only_its_status_is_a_figure(lives):
     assert "command not found" in to_markdown(report)
     (listed,) = measured_lives(lives.directory, pytest.fail)
     assert dict(listed.values) == {"exit_status": 127.0}
+
+
+@pytest.mark.parametrize("damaged", ["life.stderr", "life.children", "events", "life.inbox.taken"])
+def test_damage_to_one_file_of_a_life_takes_nothing_of_the_others(failed, tmp_path, damaged):
+    """Figures and verdict are there as ever, in each form; the autopsy names what does not read, where it is asked."""
+    life = tmp_path / failed.name
+    shutil.copytree(failed, life)
+    (life / damaged).write_bytes(b"\xff" * 8)
+    report, whole = make_report(life), make_report(failed)
+    assert (report.measures, report.left_out) == (whole.measures, [])
+    assert "exit status 3" in next(each.output for each in report.sections if each.title == "How it ended")
+    for written in (to_markdown, to_html, to_junit, to_openmetrics):
+        assert written(report)
+    found = examine(life)
+    assert found.diagnosis.cause == "exit"
+    assert [damaged in each for each in found.case.left_out] == ([] if damaged == "life.inbox.taken" else [True])
 
 
 def test_a_limit_is_a_line_of_each_chart_that_is_held_against_it():
