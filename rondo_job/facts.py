@@ -175,6 +175,7 @@ class LifeEnd:
             become it, as shells have it, and nothing was measured.
         left_group: whether processes of it left its own control group: `cpu_s` and `memory_peak_bytes` are then the
             least that it took, and the counters of `after` are no group's of its own.
+        lasted_s: by a clock that is never set; None: the recorder did not see the end.
     """
 
     ended_ns: int
@@ -189,6 +190,7 @@ class LifeEnd:
     after: Evidence | None = None
     not_begun: str = ""
     left_group: bool = False
+    lasted_s: float | None = None
 
     @property
     def exit_code(self) -> int | None:

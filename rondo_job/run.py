@@ -100,7 +100,10 @@ class _Run:
         self._relay.drain()
         timed_out = self._timed_out
         why = failed.why if failed is not None else ""
-        end = LifeEnd(ended_ns, status, "wait", timed_out=timed_out, signals=tuple(self._signals), not_begun=why)
+        signals = tuple(self._signals)
+        end = LifeEnd(
+            ended_ns, status, "wait", timed_out=timed_out, signals=signals, not_begun=why, lasted_s=round(wall_s, 6)
+        )
         life, method = None, ""
         if recording is not None:
             end = recording.finish(end, usage)

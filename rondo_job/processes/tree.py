@@ -76,6 +76,7 @@ class Tree:
         self.totals = TreeTotals()
         self.n_started = self.largest_bytes = 0
         self._ended = TreeTotals()  # of those that this process has reaped
+        self._beyond = 0  # how many there were at the last look, of whom only that is known
         self._look, self._reaped = 0, False  # the latter: the job's first process is no more
         self._vanished: list[tuple[Process, int]] = []  # whose status is not known yet, and when they had ended
         self._epoch_ns = 0
@@ -107,7 +108,7 @@ class Tree:
         """Look at each of them, and at who has ended; give what they took together."""
         self._look += 1
         self._epoch_ns = self._epoch_ns or now_ns - boot_ns()
-        found = self.processes
+        found, self._beyond = self.processes, 0
         pids = self.pids()
         unnamed = [self.root] if self.root not in pids and not self._reaped else []
         pids += unnamed  # it has ended, and is not reaped yet: a control group names it no more; or it has left that
@@ -120,6 +121,7 @@ class Tree:
                     process = found[pid] = Process(pid)
                     self.n_started += 1
                 else:
+                    self._beyond += 1
                     continue
             except OSError:
                 continue
@@ -164,7 +166,8 @@ class Tree:
     def _sum(self, now_ns: int) -> TreeTotals:
         ended = self._ended
         user = system = minor = major = n_read = written = switches = forced = 0
-        n_processes = n_threads = n_files = resident = anonymous = swap = 0
+        n_processes = n_threads = self._beyond
+        n_files = resident = anonymous = swap = 0
         for process in self.processes.values():
             user += process.user_ticks + process.waited_user_ticks
             system += process.system_ticks + process.waited_system_ticks

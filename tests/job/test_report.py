@@ -89,6 +89,20 @@ def test_of_a_life_that_never_began_only_its_status_is_a_figure(lives):
     assert dict(listed.values) == {"exit_status": 127.0}
 
 
+@pytest.mark.parametrize("stepped_s", [-3600, 56 * 365 * 86_400])
+def test_a_duration_is_what_passed_whatever_the_clock_did(failed, tmp_path, stepped_s):
+    """A machine that starts in 1970, or whose clock was ahead, gets its time while a job runs."""
+    shutil.copytree(failed, tmp_path / failed.name)
+    facts = json.loads((tmp_path / failed.name / "life.end").read_bytes())
+    facts["ended_ns"] += stepped_s * NS_PER_S
+    (tmp_path / failed.name / "life.end").write_text(json.dumps(facts))
+    report, known = make_report(tmp_path / failed.name), make_report(failed)
+    (lasted,) = [each.value for each in report.measures if each.name == "duration"]
+    assert 0.4 < lasted < 60
+    assert [lasted] == [each.value for each in known.measures if each.name == "duration"]
+    assert ET.fromstring(to_junit(report)).get("time") == f"{lasted:.3f}"
+
+
 @pytest.mark.parametrize("damaged", ["life.stderr", "life.children", "events", "life.inbox.taken"])
 def test_damage_to_one_file_of_a_life_takes_nothing_of_the_others(failed, tmp_path, damaged):
     """Figures and verdict are there as ever, in each form; the autopsy names what does not read, where it is asked."""

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 from rondo_job.files.children import ChildrenWriter, read_children
+from rondo_job.processes import tree as tree_module
 from rondo_job.processes.tree import Tree
 from tests.job.conftest import TOLD
 
@@ -52,6 +53,19 @@ def test_who_leaves_the_control_group_is_followed_to_the_end(tmp_path):
             assert not {job.pid, inner} & {*tree.pids()}
             tree.look(12)
             assert inner not in tree.processes
+
+
+def test_who_is_beyond_those_that_are_looked_at_is_counted(monkeypatch):
+    """Of a tree larger than a recorder has descriptors for it is known how many there are."""
+    monkeypatch.setattr(tree_module, "MAX_KEPT", 2)
+    with contextlib.ExitStack() as held:
+        jobs = [held.enter_context(subprocess.Popen(["sleep", "600"])) for _ in range(5)]
+        tree = Tree(jobs[0].pid, lambda: [each.pid for each in jobs], None)
+        held.callback(tree.close)
+        totals = tree.look(1)
+        for each in jobs:
+            each.kill()
+    assert (totals.n_processes, totals.n_threads, tree.n_started) == (5, 5, 2)
 
 
 def test_who_moves_within_the_job_has_not_left_it():
