@@ -62,9 +62,9 @@ def as_text(found: Autopsy) -> str:
 def as_markdown(found: Autopsy) -> str:
     """Give it as Markdown, as for the summary of a step."""
     lines = [
-        f"### {_plain(found.case.name)}: {found.diagnosis.cause}",
+        f"### {plain(found.case.name)}: {found.diagnosis.cause}",
         "",
-        f"**{found.diagnosis.verdict}**: {_plain(found.diagnosis.summary)}",
+        f"**{found.diagnosis.verdict}**: {plain(found.diagnosis.summary)}",
     ]
     for head, body in sections(found):
         if not body:
@@ -74,7 +74,7 @@ def as_markdown(found: Autopsy) -> str:
             fence = "`" * max(3, 1 + max(_ticks(line) for line in body))
             lines += [f"{fence}text", *map(printable, body), fence]
         else:
-            lines += [f"- {_plain(line.strip())}" for line in body]
+            lines += [f"- {plain(line.strip())}" for line in body]
     return "\n".join(lines)
 
 
@@ -173,9 +173,10 @@ def _child(child: Child) -> str:
     return f"{format_instant(child.ended_ns)} {child.command} (pid {child.pid}): {how}; {child.cpu_s:.2f} s CPU{size}"
 
 
-def _plain(text: str) -> str:
-    """Give a line that Markdown leaves as it is."""
-    return "".join(f"\\{char}" if char in "\\`*_[]<>|#" else char for char in printable(text))
+def plain(text: str) -> str:
+    """Give a line that Markdown leaves as it is, and that calls nobody."""
+    escaped = "".join(f"\\{char}" if char in "\\`*_[]<>|#" else char for char in printable(text))
+    return escaped.replace("@", "&#64;")
 
 
 def _ticks(line: str) -> int:

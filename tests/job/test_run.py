@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from rondo_core.errors import StoreNotFoundError
 from rondo_job import Life
 from rondo_job.autopsy.examine import examine
+from rondo_job.comparison.groups import lives_at
 from rondo_job.reports.making import make_report
 from rondo_job.run import DENSE_NS
 from tests.job.conftest import last, wait_gone, wait_until
@@ -451,11 +453,14 @@ def test_a_programs_own_store_is_part_of_the_life(lives):
 
 
 def test_the_directory_is_bounded(lives):
-    """As many lives as were asked for are kept; older ones are folded, and their sums stay."""
+    """As many lives as were asked for are kept; older ones are folded, and their sums stay: these are no life."""
     for number in range(2):
         assert lives.run("-q", "--keep-last", "1", "--", "sh", "-c", f"exit {number}").returncode == number
     assert [life.end.exit_code for life in Life.all(lives.directory)] == [1]
     assert (lives.directory / "ended.rondo").exists()
+    assert lives.run("-q", "--keep-last", "0", "--", "true").returncode == 0
+    with pytest.raises(StoreNotFoundError, match="no life lies there"):
+        lives_at(lives.directory)
 
 
 def test_exporters_get_a_job_to_its_end(lives):
