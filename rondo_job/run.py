@@ -74,7 +74,7 @@ class _Run:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
         self.pid = self._launch.pid
         self._signals = list[ReceivedSignal]()
-        self._timed_out = self._killed = False
+        self._timed_out = self._killed = self._reaped = False
         self._recording: JobRecording | None = None
         self._unrecorded = ""
 
@@ -189,6 +189,7 @@ class _Run:
             if info.si_pid != self._relay.pid and self._recording is not None:
                 self._recording.note_reaped(info.si_pid, status, usage)
             if info.si_pid == self.pid:
+                self._reaped = True
                 return status, usage
 
     def _tick_last(self) -> None:
@@ -220,8 +221,10 @@ class _Run:
             os.kill(self.pid, number)
 
     def _pids(self) -> list[int]:
-        """Give the processes of the job that there are."""
-        return [self.pid] if self._recording is None else self._recording.tree.pids()
+        """Give the processes of the job that there are; unrecorded, of its first one it is known."""
+        if self._recording is not None:
+            return self._recording.tree.pids()
+        return [] if self._reaped else [self.pid]
 
     def _time_out(self) -> int | None:
         """End the whole tree: by SIGTERM, then by SIGKILL. Returns: when it is to be looked at again."""

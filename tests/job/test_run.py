@@ -262,6 +262,16 @@ def test_a_timeout_ends_who_outlives_the_first_process_too(lives, method):
     assert [(each.number, each.why) for each in end.signals] == [(15, "timeout"), (9, "timeout")]
 
 
+def test_a_timeout_of_a_job_that_is_not_recorded_ends_with_it(lives):
+    """Nothing but its first process is known then: once that is reaped nobody is waited for, nor sent a signal."""
+    patient = "from rondo_job import run\nrun.KILL_AFTER_S = 3600\nfrom rondo_cli.main import main\nmain()"
+    job = "--store", "/proc/none", "--timeout", "1s", "--", "sleep", "600"
+    command = [sys.executable, "-c", patient, "run", *job]
+    done = subprocess.run(command, env=lives.environment, cwd=lives.cwd, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 124
+    assert b"not recorded" in done.stderr
+
+
 def test_a_timeout_reaches_a_job_that_is_stopped(lives):
     """It goes on to take its SIGTERM, as by timeout(1), and ends in its own way."""
     done = lives.run("--timeout", "1s", "--", "sh", "-c", "trap 'echo tidied; exit 3' TERM; kill -STOP $$; sleep 600")
