@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from rondo_core import Schema, Tier, open_store
+from rondo_core import Plugins, Schema, Store, Tier
 from rondo_core.errors import RondoError
-from rondo_core.plugins import Config
+from rondo_core.plugins import RECORDERS
 from rondo_job.pytest_plugin.table import FAILED, PASSED, SKIPPED, STATES, SUFFIX, TestsTable
 
+_PAGE_BYTES = resource.getpagesize()
 _PEAK_SLACK_BYTES = 1 << 20  # the two figures are not of the same instant
 # A thread that wakes waits for the interpreter's lock, and wakes in vain, at some 100 us, whenever the tests give it up
 # for a system call. Where tests are short, the thread that looks sleeps, and what is due each second is done by them.
@@ -60,10 +61,9 @@ class TestRecording:
         name = (
             self._worker if not (self._directory / (self._worker + SUFFIX)).exists() else f"{self._worker}-{self._pid}"
         )
-        store = {"path": str(self._directory / f"{name}.rondo"), "tick_interval": None}
         try:
             table = TestsTable(self._directory / (name + SUFFIX), len(session.items))
-            self._store = open_store(Config(store=store), schemas=_SCHEMAS, writer=f"pytest {name}")
+            self._store = _open_store(self._directory / f"{name}.rondo", f"pytest {name}")
         except (RondoError, OSError) as error:
             raise pytest.UsageError(f"--rondo: {error}") from None
         self._table = table
@@ -72,20 +72,20 @@ class TestRecording:
         self._durations = self._store.summary(
             "pytest_test_duration_seconds", "What tests took.", quantiles=True
         ).observe
+        hooks = TestHooks(table, self._store, self._count, self._record)
+        session.config.pluginmanager.register(hooks, "rondo-tests")
         self._no_more_looks.acquire()
         self._looking = threading.Thread(target=self._look, args=(table,), name="rondo-pytest", daemon=True)
         self._looking.start()
-        session.config.pluginmanager.register(TestHooks(table, self._store, self._count, self._record), "rondo-tests")
 
     def _look(self, table: TestsTable) -> None:
         """Note the memory of a test that goes on, and record the seconds that go by in it."""
-        read_left = left_reader()
         wait_s, begun = _REST_S, table.begun
         while not self._no_more_looks.acquire(timeout=wait_s):
             now_ns = time.time_ns()
             row = table.running()
             if row >= 0 and table.age_ns(row, now_ns) >= _LONG_NS:
-                table.see(row, now_ns, read_left()[0])
+                table.see(row, now_ns, _resident(Path("/proc/self/statm").read_bytes()))
                 wait_s = _LOOK_S
             else:
                 wait_s = _REST_S if table.begun - begun < _MANY else _LONG_REST_S
@@ -97,13 +97,21 @@ class TestRecording:
         """Count into the store the tests that have ended since, and tick it. Returns: when to do so again."""
         if self._recording.acquire(blocking=False):  # else the other thread is at it
             try:
-                for state, took_ns in self._table.take_ended() if self._table is not None else ():
-                    self._count(state, took_ns)
+                if self._table is not None:
+                    self._count_ended(self._table)
                 self._store.tick()
                 self._due_ns = (now_ns // _SECOND_NS + 1) * _SECOND_NS
             finally:
                 self._recording.release()
         return self._due_ns
+
+    def _count_ended(self, table: TestsTable) -> None:
+        states, took_ns = table.take_ended()
+        for state in set(states):
+            self._ended_as[state](states.count(state))  # type: ignore[misc]
+        observe = self._durations
+        for each in took_ns:
+            observe(each / 1e9)
 
     def _count(self, state: int, took_ns: int) -> None:
         self._ended_as[state]()  # type: ignore[misc]
@@ -139,7 +147,7 @@ class TestHooks:
         """
         self._store, self._state = store, PASSED
         begin, end, time_ns, read = table.begin, table.end, time.time_ns, process_reader()
-        before, due_ns, forked = read(), 0, False
+        due_ns, before, forked = record(time_ns()), read(), False
 
         def note_fork() -> None:
             nonlocal forked
@@ -185,45 +193,50 @@ class TestHooks:
             self._state = SKIPPED
 
 
+def _open_store(path: Path, writer: str) -> Store:
+    """Open the store of this process, which is ticked between tests, or make it."""
+    plugins = Plugins(config={"process": {}})
+    plugins.load(RECORDERS, ["process"])
+    store = Store(path, _SCHEMAS, writer=writer)
+    store.bind_recorders(plugins)
+    return store
+
+
 def process_reader() -> Callable[[], tuple[float, int, int, int, int]]:
     """Give what reads the CPU seconds of the process and its children that ended, its highest resident memory and that
     of now, in bytes, its descriptors and its threads.
+
+    Two files stay open for it; after a test that closes every descriptor they are opened anew. The size of the
+    directory of descriptors is their number from Linux 6.2 on.
     """
     read_usage, own, children = resource.getrusage, resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
-    read_left, read_peak = left_reader(), own_peak_reader()
+    pread, stat, flags, read_peak = os.pread, os.fstat, os.O_RDONLY | os.O_CLOEXEC, own_peak_reader()
+    memory = files = inode = -1
 
     def read() -> tuple[float, int, int, int, int]:
+        nonlocal memory, files, inode
         usage, ended = read_usage(own), read_usage(children)
-        cpu_s = usage[0] + usage[1] + ended[0] + ended[1]  # each its user and its system time
-        peak = usage[2] * 1024 if read_peak is None else read_peak()
-        return cpu_s, peak, *read_left(), n_threads()
+        try:
+            resident, found = _resident(pread(memory, 64, 0)), stat(files)
+        except (OSError, ValueError, IndexError):  # closed, or another file's number by now
+            resident, found = -1, None
+        if found is None or found.st_ino != inode:
+            memory, files = os.open("/proc/self/statm", flags), os.open("/proc/self/fd", flags | os.O_DIRECTORY)
+            resident, found = _resident(pread(memory, 64, 0)), stat(files)
+            inode = found.st_ino
+        return (
+            usage[0] + usage[1] + ended[0] + ended[1],  # each its user and its system time
+            usage[2] * 1024 if read_peak is None else read_peak(),
+            resident,
+            found.st_size or len(os.listdir(files)),  # noqa: PTH208 - of a descriptor
+            n_threads(),
+        )
 
     return read
 
 
-def left_reader() -> Callable[[], tuple[int, int]]:
-    """Give what reads the process's resident memory, in bytes, and counts its descriptors.
-
-    Both by files that stay open; after a test that closes every descriptor they are opened anew. The size of the
-    directory of descriptors is their number from Linux 6.2 on.
-    """
-    read, stat, page = os.pread, os.fstat, resource.getpagesize()
-    memory = files = inode = -1
-
-    def read_left() -> tuple[int, int]:
-        nonlocal memory, files, inode
-        try:
-            resident, found = int(read(memory, 64, 0).split(None, 2)[1]), stat(files)
-        except (OSError, ValueError, IndexError):  # closed, or another file's number by now
-            resident, found = -1, None
-        if found is None or found.st_ino != inode:
-            memory = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
-            files = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            resident, found = int(read(memory, 64, 0).split(None, 2)[1]), stat(files)
-            inode = found.st_ino
-        return resident * page, found.st_size or len(os.listdir(files))  # noqa: PTH208 - of a descriptor
-
-    return read_left
+def _resident(statm: bytes) -> int:
+    return int(statm.split(None, 2)[1]) * _PAGE_BYTES
 
 
 def own_peak_reader() -> Callable[[], int] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -105,13 +105,14 @@ class TestsTable:
             if resident_bytes > words[row + 6]:
                 words[row + 6] = resident_bytes
 
-    def take_ended(self) -> Iterator[tuple[int, int]]:
-        """Give the state and the duration, in ns, of each test that has ended and was not given before."""
-        words = self._words
+    def take_ended(self) -> tuple[list[int], list[int]]:
+        """Give the states, and the durations in ns, of the tests that have ended and were not given before."""
+        words, first = self._words, self._taken
         end = _FIRST + words[3] * _WORDS
-        while self._taken < end and words[self._taken] != RUNNING:
-            self._taken += _WORDS
-            yield words[self._taken - _WORDS], words[self._taken - _WORDS + 2]
+        if end > first and words[end - _WORDS] == RUNNING:
+            end -= _WORDS
+        self._taken = end
+        return words[first:end:_WORDS].tolist(), words[first + 2 : end : _WORDS].tolist()
 
     def close(self) -> None:
         """Release the map; what was written stays."""
