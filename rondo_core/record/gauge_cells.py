@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
+from itertools import compress
 from math import isinf, isnan, nan
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rondo_core.model.schema import Schema
     from rondo_core.record.writer import Writer
     from rondo_core.storage.slab import Cells
+
+_MAYBE_NAN = bytes(top in {0x7F, 0xFF} for top in range(256))  # by a float's last byte, the first of its exponent
 
 
 class GaugeRows:
@@ -45,7 +48,7 @@ class GaugeRows:
 
     def begin_run(self, bucket: int) -> None:
         """Let no gauge have a value yet, in a slab whose newest bucket is this one; 0: it has none."""
-        self._values = [nan] * self._room  # this run's last, before the current row; of `found` this run's in that row
+        self._values = memoryview(array("d", [nan]) * self._room)  # this run's last, before the current row; of `found` this run's in that row
         self._lasting: set[int] = set()
         self.found = bucket if self._room else 0
 
@@ -75,7 +78,7 @@ class GaugeRows:
                 writer.row[column:end] = values
             header[1] += 1
             if writer.bucket == self.found:
-                self._values[column:end] = values.tolist()
+                self._values[column:end] = memoryview(values)
         elif ring.bucket_of(now_ns, writer.interval_ns) > writer.bucket:
             writer.refused["future"] += len(values) - 1
         else:
@@ -122,15 +125,21 @@ class GaugeRows:
         if self.found:
             self.found = 0  # what this run has recorded there is noted
             return
-        kept, values = self._values, row[:n_series].tolist()
-        if not isnan(sum(values)):
-            kept[:n_series] = values
-            if self._changed:
-                self._lasting |= self._changed
-            return
-        for column, value in enumerate(values):
-            if value == value:  # noqa: PLR0124 - not absent; a call for each would cost more than the rest of the entry
-                kept[column] = value
+        # A float for each would cost more than the rest of the entry, so the row is copied; where some are absent, the
+        # values of these are put back, and where most are, those that are not are noted one by one.
+        kept, left = self._values, row[:n_series]
+        maybe = left.tobytes()[7::8].translate(_MAYBE_NAN)
+        n_maybe = maybe.count(1)
+        if 2 * n_maybe <= n_series:
+            before = [(column, kept[column]) for column in compress(range(n_series), maybe)] if n_maybe else ()
+            kept[:n_series] = left
+            for column, value in before:
+                if isnan(left[column]):
+                    kept[column] = value
+        else:
+            for column, value in enumerate(left.tolist()):
+                if value == value:  # noqa: PLR0124 - not absent
+                    kept[column] = value
         if self._changed:
             self._lasting = {column for column in self._changed if not isnan(row[column])}  # the others are absent
 
