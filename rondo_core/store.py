@@ -162,6 +162,7 @@ class Store(InDirectory, Marks):
             Registry.in_memory(path, schemas),
             self._writers,
             self._notices,
+            take_up=self._check_process,
             before=self._check_open,
             after=self._close_as_asked,
             strict=self._strict,

@@ -53,12 +53,7 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
             raise LabelError(f"{name!r}: label names that begin with __ are reserved; choose another")
         if name in seen:
             raise LabelError(f"{name!r}: label given twice; keep one")
-        if isinstance(raw, (Mapping, list, tuple, set)):
-            mend = _OTHERS_WORDS.get(name, 'write each label with its own, such as method="get"')
-            raise LabelError(f"{name}={raw!r}: not one value; {mend}")
-        if _is_wordless(raw):
-            raise LabelError(f"{name}={raw!r}: an object without a text of its own; leave it out, or write a text")
-        value = raw if isinstance(raw, str) else str(raw)
+        value = raw if type(raw) is str else str(raw) if type(raw) is int else _text_of(name, raw)
         try:
             size = len(value.encode())
         except UnicodeEncodeError:
@@ -67,6 +62,16 @@ def canonical_labels(labels: Mapping[str, object] | Iterable[tuple[str, object]]
             raise LabelError(f"{name}: value of {size} bytes; at most {MAX_VALUE_BYTES}")
         seen[name] = value
     return tuple(sorted((name, value) for name, value in seen.items() if value))
+
+
+def _text_of(name: str, raw: object) -> str:
+    """Write a label's value. Raises: LabelError: it is not one value, or has no text of its own."""
+    if isinstance(raw, (Mapping, list, tuple, set)):
+        mend = _OTHERS_WORDS.get(name, 'write each label with its own, such as method="get"')
+        raise LabelError(f"{name}={raw!r}: not one value; {mend}")
+    if _is_wordless(raw):
+        raise LabelError(f"{name}={raw!r}: an object without a text of its own; leave it out, or write a text")
+    return raw if isinstance(raw, str) else str(raw)
 
 
 def check_keywords(name: str, labels: Mapping[str, object]) -> None:

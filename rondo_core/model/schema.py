@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from rondo_core.errors import SchemaError
 from rondo_core.model import layout
 from rondo_core.model.labels import KINDS, Kind, Series
-from rondo_core.model.selector import parse_selector
+from rondo_core.model.selector import Selector, parse_selector
 from rondo_core.model.sketch import CELLS_OF, LAYOUT
 from rondo_core.model.statistics import cell_format, check_statistics, coarse_statistics, fine_cells
 from rondo_core.units import format_duration, parse_duration_ns
@@ -319,11 +319,12 @@ def schema_lookup(schemas: Iterable[Schema]) -> SchemaLookup:
 
     Raises: SelectorError: a schema's selector does not parse.
     """
-    selectors = [(schema, parse_selector(schema.match)) for schema in schemas]
+    by_kind: dict[Kind, list[tuple[Schema, Selector]]] = {kind: [] for kind in KINDS}
+    for schema in schemas:
+        by_kind[schema.kind].append((schema, parse_selector(schema.match)))
 
     def schema_for(series: Series, wants: str = "") -> Schema | None:
-        kind = series.kind
-        return choose([schema for schema, each in selectors if schema.kind == kind and each.matches(series)], wants)
+        return choose([schema for schema, each in by_kind[series.kind] if each.matches(series)], wants)
 
     return schema_for
 
@@ -335,6 +336,8 @@ def choose(fitting: Sequence[Schema], wants: str) -> Schema | None:
         than others or has a selector of its own by which it was meant, or else the first.
     """
     first = fitting[0] if fitting else None
+    if len(fitting) < 2:  # noqa: PLR2004 - there is no choice
+        return first
     if wants:
         return next((schema for schema in fitting if getattr(schema, wants)), first)
     return next((schema for schema in fitting if schema.match or not extra_of(schema)), first)

@@ -47,16 +47,19 @@ class Declarations:
         writers: Mapping[str, Writer],
         notices: Notices,
         *,
+        take_up: Callable[[], None],
         before: Callable[[], None],
         after: Callable[[], None],
         strict: bool = False,
     ) -> None:
-        """Declare in these; `before` raises where the store takes no series any more, `after` follows each new one.
+        """Declare in these.
 
-        `strict`: a full schema raises; otherwise it gives handles of overflow series.
+        `take_up` has the store be this process's own; `before` does too, and raises where it takes no series any
+        more; `after` follows each new one. `strict`: a full schema raises; otherwise it gives handles of overflow
+        series.
         """
         self.registry, self._writers, self._notices = registry, writers, notices
-        self._before, self._after = before, after
+        self._take_up, self._before, self._after = take_up, before, after
         self._schemas = tuple(schemas)
         self._schema_for, self._own_schema_for = given_schema_lookup(schemas), schema_lookup(schemas)
         self._handles: dict[tuple[str, Labels], Any] = {}
@@ -183,7 +186,7 @@ class Declarations:
         self._notices.once(f"{series.name} {wants}", line)
 
     def _declared(self, kind: Kind, name: str, whole: Labels, help_text: str, unit: str, wants: str) -> Any:
-        self._before()  # without the lock, which is made anew there where a fork has told no one
+        self._take_up()  # without the lock, which is made anew there where a fork has told no one
         with self.lock:
             self._before()
             series = self.registry.get(name, whole, kind)

@@ -222,13 +222,17 @@ class Journal:
             raise StoreError(f"{self.path}: another file has taken its place; close the store and open it again")
         crc = zlib.crc32(payload, self.crc)
         record = _RECORD.pack(len(payload), crc) + payload
-        if self.offset + len(record) + keep > self.size_bytes:
+        if not self.has_room(len(payload), keep):
             raise CapacityError(f"{self.path}: {self.size_bytes} bytes are full; make the store with more series")
         try:
             faults.pwrite("journal.append", self.file.descriptor, record, self.offset)
         except OSError as error:
             raise CapacityError(f"{self.path}: {os.strerror(error.errno or 0)}; look at the disk") from error
         self.offset, self.crc = self.offset + len(record), crc
+
+    def has_room(self, n_bytes: int, keep: int) -> bool:
+        """Say whether a record of so many bytes fits, and leaves so many after it."""
+        return self.offset + _RECORD.size + n_bytes + keep <= self.size_bytes
 
     def is_in_place(self) -> bool:
         """Say whether the file that is open still has its name: no one has removed or replaced it."""
@@ -287,6 +291,10 @@ class MemoryJournal:
 
     def append(self, payload: bytes, keep: int = 0) -> None:
         """Take one record, which whoever asks keeps."""
+
+    def has_room(self, n_bytes: int, keep: int) -> bool:
+        """Say that everything fits."""
+        return True
 
     def read_more(self) -> list[bytes]:
         """Give none: no other process adds to it."""

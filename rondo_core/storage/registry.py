@@ -151,6 +151,9 @@ class Registry:
     def _take_journal(self, journal: Journal | MemoryJournal, known: Sequence[Schema]) -> None:
         self._journal: Journal | MemoryJournal = journal
         self._schemas = {schema.name: schema for schema in known}
+        self._most_kept = BYTES_PER_SERIES * sum(
+            each.max_series if each.name == SELF_SCHEMA else each.reserve for each in known
+        )
         self.records = self._journal.payloads
         self._series: list[Series] = []  # what was read of the records: the first so many
         self._alone: dict[int, Series] = {}  # and single ones beyond, by position
@@ -296,7 +299,9 @@ class Registry:
         labels = tuple(map(self._pairs.setdefault, labels, labels))
         series = Series(name, labels, schema.kind, schema.name, column, help_text, unit, created_ns)
         record = encode_series(series)
-        self._journal.append(record, self._bytes_kept(name, labels, schema))
+        # How much is to be left is worked out where it may matter, and not for each series of a file with room for all.
+        is_roomy = self._journal.has_room(len(record), self._most_kept)
+        self._journal.append(record, 0 if is_roomy else self._bytes_kept(name, labels, schema))
         with self._reading:
             self.records.append(record)
             self._add(series)
@@ -327,7 +332,10 @@ class Registry:
         return of_metrics, of_all
 
     def _bytes_kept(self, name: str, labels: Labels, schema: Schema) -> int:
-        """Give how much of the file a new series leaves to rondo's own and to overflow series, of short records."""
+        """Give how much of the file a new series leaves to rondo's own and to overflow series, of short records.
+
+        It is never more than `_most_kept`.
+        """
         if schema.name == SELF_SCHEMA:
             return 0
         others = self._schemas.values()
