@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,9 +15,14 @@ from rondo_core.model.statistics import COVERAGE, SKETCH, WindowMerge, cell_stat
 from rondo_core.storage.slab import Slab
 
 
-def fold_windows(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: int, first: int, end: int) -> int:
-    """Fold windows first..end-1 of a tier as far as the finer one holds any of their buckets, and count them."""
-    ratio = schema.ratio(tier)
+def fold_windows(
+    schema: Schema, tier: int, slabs: tuple[Slab, Slab], n_series: int, first: int, end: int, *, write: bool = True
+) -> int:
+    """Fold windows first..end-1 of a tier as far as the finer one holds any of their buckets, and count them.
+
+    Args: `slabs`: the finer and the coarser; `write`: else only say how many rows would be written.
+    """
+    (fine, coarse), ratio = slabs, schema.ratio(tier)
     headers = fine.headers().copy()
     inside = (headers >= max(1, first) * ratio) & (headers < min(end, (1 << 62) // ratio) * ratio)
     inside &= headers % len(headers) == np.arange(len(headers))  # else damaged: no row of any bucket
@@ -30,13 +36,13 @@ def fold_windows(schema: Schema, tier: int, fine: Slab, coarse: Slab, n_series: 
     cells = {cell: _take(fine.block(cell), rows, n_series) for cell in schema.cells(tier - 1)}
     if (_take(fine.headers(), rows) != buckets).any():
         # A signal handler's record has entered one of the rows meanwhile.
-        return fold_windows(schema, tier, fine, coarse, n_series, first, end)
+        return fold_windows(schema, tier, slabs, n_series, first, end, write=write)
     with np.errstate(all="ignore"):  # sums of infinities are NaN, of huge numbers infinite; the owner may raise
-        folded = _merged(schema, tier, cells, merge)
+        folded = _merged(schema, tier, cells, merge, schema.cells(tier) if write else (COVERAGE,))
     keep = _grown(coarse, windows, folded, np.bincount(merge.windows(), minlength=len(windows)) < ratio)
     if not keep.all():
         windows, folded = windows[keep], {name: values[keep] for name, values in folded.items()}
-    if len(windows):
+    if write and len(windows):
         _write(coarse, windows, folded)
     return len(windows)
 
@@ -57,8 +63,11 @@ def _grown(coarse: Slab, windows: Any, folded: dict[str, Any], partial: Any) -> 
     return ~(suspect | given)
 
 
-def _merged(schema: Schema, tier: int, cells: dict[str, Any], merge: WindowMerge) -> dict[str, Any]:
-    kind, kept = schema.kind, schema.cells(tier)
+def _merged(
+    schema: Schema, tier: int, cells: dict[str, Any], merge: WindowMerge, kept: Sequence[str]
+) -> dict[str, Any]:
+    """Merge those statistics that are to be kept."""
+    kind = schema.kind
     if tier == 1 and kind != "summary" and not schema.peaks:  # every statistic of one sample is the sample
         last = cells["last"]
         return {name: merge.coverage(last) if name == COVERAGE else merge(name, last) for name in kept}

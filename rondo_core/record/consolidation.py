@@ -20,7 +20,7 @@ from rondo_core.record.writer import Writer
 from rondo_core.storage import set_aside
 from rondo_core.storage.slab import Slab
 
-FoldSmall = Callable[[Kind, tuple[Slab, Slab], int, int, int], int | None]
+FoldSmall = Callable[[Kind, tuple[Slab, Slab], int, int, int, bool], int | None]
 
 
 class Consolidation:
@@ -73,7 +73,7 @@ class Consolidation:
             slot = ring.slot_of(window, slab.spec.slot_count)
             is_open = window > 0 and (window + 1) * ratio > self._writer.bucket
             is_there = is_open and slab.row_header(slot)[0] == window
-            if is_there and self._fold_any(tier, window, window + 1):
+            if is_there and self._fold_any(tier, window, window + 1, write=False):
                 slab.change()
                 slab.unseal(slot)  # first: a row out of sight that is sealed is one that is set aside
                 slab.drop([slot])
@@ -239,8 +239,11 @@ class Consolidation:
                     faults.point("fold.rewound")
             self._due = 0
 
-    def _fold_any(self, tier: int, first: int, end: int) -> int:
-        """Fold windows first..end-1 and count them; none, where a process was killed when it had folded its newest."""
+    def _fold_any(self, tier: int, first: int, end: int, *, write: bool = True) -> int:
+        """Fold windows first..end-1 and count them; none, where a process was killed when it had folded its newest.
+
+        Without `write`, only say how many would be written.
+        """
         if first >= end:
             return 0
         n_series = self._writer.n_series
@@ -248,13 +251,14 @@ class Consolidation:
             if self._fold_small is None:
                 self._fold_small = load_fold()
             slabs = self._slabs[tier - 1], self._slabs[tier]
-            written = self._fold_small(self._schema.kind, slabs, n_series, first, end)
+            written = self._fold_small(self._schema.kind, slabs, n_series, first, end, write)
             if written is not None:
                 return written
         forking.load("rondo_core.fold.windows")
         from rondo_core.fold.windows import fold_windows
 
-        return fold_windows(self._schema, tier, self._slabs[tier - 1], self._slabs[tier], n_series, first, end)
+        slabs = self._slabs[tier - 1], self._slabs[tier]
+        return fold_windows(self._schema, tier, slabs, n_series, first, end, write=write)
 
 
 def load_fold() -> FoldSmall:

@@ -39,14 +39,17 @@ _MERGE: dict[str, Callable[[list[float]], float]] = {
 Columns = dict[str, list[Any]]
 
 
-def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, end: int) -> int | None:
+def fold_small(
+    kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, end: int, write: bool = True
+) -> int | None:
     """Fold windows first..end-1 as far as the finer tier holds any of their buckets; see Consolidation.
 
-    Args: `slabs`: the finer and the coarser.
+    Args: `slabs`: the finer and the coarser; `write`: else only say how many rows would be written.
     Returns: how many rows were written; None where numpy has to do it: rows are many, or sketches old.
     """
     fine, coarse = slabs
-    ratio, kept = coarse.spec.interval_ns // fine.spec.interval_ns, [cell.name for cell in coarse.spec.cells]
+    ratio = coarse.spec.interval_ns // fine.spec.interval_ns
+    kept = [cell.name for cell in coarse.spec.cells] if write else [COVERAGE]
     for slab in slabs:
         slab.check_size()
     buckets = _held(fine, max(1, first) * ratio, end * ratio)
@@ -57,7 +60,7 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
         return 0
     statistics = _statistics(kind, _read(fine, n_series, _read_for(kept), buckets))
     if _held(fine, max(1, first) * ratio, end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
-        return fold_small(kind, slabs, n_series, first, end)
+        return fold_small(kind, slabs, n_series, first, end, write)
     written = 0
     for window, each in groupby(range(len(buckets)), lambda row: buckets[row] // ratio):
         rows = list(each)
@@ -65,7 +68,8 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
         covered = statistics[COVERAGE][values]
         merged = {name: _merged(name, statistics[name][values], covered, n_series) for name in kept}
         if len(rows) == ratio or not _was_more(coarse, window, merged[COVERAGE]):
-            _write(coarse, window, merged)
+            if write:
+                _write(coarse, window, merged)
             written += 1
     return written
 
