@@ -137,7 +137,6 @@ def round_up(value: int, step: int) -> int:
     return -(-value // step) * step
 
 
-@lru_cache(64)
 def slab_spec(
     *,
     kind: str,

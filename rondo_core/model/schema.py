@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, Self
 
 from rondo_core.errors import SchemaError
@@ -214,19 +215,7 @@ class Schema(_SchemaFields):
 
     def slab_spec(self, tier: int) -> layout.SlabSpec:
         """Lay out the tier's slab, byte by byte."""
-        kept = self.tiers[tier]
-        buckets_per_row = kept.interval_ns // self.tiers[0].interval_ns
-        return layout.slab_spec(
-            kind=self.kind,
-            tier=tier,
-            interval_ns=kept.interval_ns,
-            slot_count=kept.slot_count,
-            max_series=self.n_columns,
-            cells=tuple(
-                (cell, cell_format(cell, buckets_per_row, kept.interval_ns, self.sketch_layout))
-                for cell in self.cells(tier)
-            ),
-        )
+        return _slab_spec(self, tier)
 
     def slab_name(self, tier: int) -> str:
         """Name the tier's file in the store's directory."""
@@ -265,6 +254,23 @@ class Schema(_SchemaFields):
             return cls(*facts, sketch_layout=kept or LAYOUT, reserve=reserve, grown=grown)
         except (KeyError, TypeError, ValueError) as error:
             raise SchemaError(f"schema description: {error}") from None
+
+
+@lru_cache(64)  # an opening asks for each some ten times
+def _slab_spec(schema: Schema, tier: int) -> layout.SlabSpec:
+    kept = schema.tiers[tier]
+    buckets_per_row = kept.interval_ns // schema.tiers[0].interval_ns
+    return layout.slab_spec(
+        kind=schema.kind,
+        tier=tier,
+        interval_ns=kept.interval_ns,
+        slot_count=kept.slot_count,
+        max_series=schema.n_columns,
+        cells=tuple(
+            (cell, cell_format(cell, buckets_per_row, kept.interval_ns, schema.sketch_layout))
+            for cell in schema.cells(tier)
+        ),
+    )
 
 
 # Room for a small web application, in at most 24 MiB. What overflows of the last is counted without a sketch.
