@@ -107,7 +107,7 @@ soak-http: $(VENV)/.tested ## Send 10,000 hostile requests, each time others, an
 	  $(BIN)/python -m pytest -q -s tests/web/test_hostile_http.py -o timeout=3600
 
 soak-compare: $(VENV)/.tested ## Compare five real runs with five, 30 times: without a change, with 10 % more CPU, with 5 % more memory.
-	@$(BIN)/python bench/compared.py --out bench/results/compared.json
+	@$(BIN)/python bench/compared.py
 
 soak-run: $(VENV)/.tested ## Kill the recorder of a run, its job or both 1,000 times at random moments, and look at what is on record.
 	@RONDO_RUN_KILLS=$${RONDO_RUN_KILLS:-1000} RONDO_RUN_SEED=$${RONDO_RUN_SEED:-$$(od -An -N3 -tu4 /dev/urandom | tr -d ' ')} \
@@ -211,7 +211,7 @@ bench-lake: $(VENV)/.tested ## What a lake of 1,000 lives takes and answers, and
 	@$(BIN)/python bench/lake.py
 
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
-	@$(BIN)/python bench/known.py --out bench/results/known.json
+	@$(BIN)/python bench/known.py
 
 bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
 	@$(BIN)/python bench/promql.py

@@ -8,7 +8,6 @@ time that it is given is over, and says how many comparisons were made.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 import attrs
-from harness import finish, temporary_folder
+from harness import Report, finish, machine, outputs, temporary_folder
 
 from rondo_job.comparison.comparing import compare_lives
 from rondo_job.comparison.groups import lives_at, measure
@@ -89,10 +88,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--comparisons", type=int, default=COMPARISONS)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="begin no comparison after that")
-    parser.add_argument("--out", type=Path)
+    outputs(parser)
     asked = parser.parse_args()
     until_s = time.monotonic() + asked.minutes * 60
-    results = []
+    report = Report("compared", asked, machine("rondo-tsdb"), __doc__ or "", lines=False)
     counts = {name: Counter[str]() for name in CASES}
     for index in range(asked.comparisons):
         if time.monotonic() >= until_s:
@@ -100,7 +99,6 @@ def main() -> None:
             break
         name = list(CASES)[index % len(CASES)]
         found = compare_once(CASES[name])
-        results.append({"case": name, "figures": found})
         for figure, (verdict, ratio, noise) in found.items():
             judged = judge(CASES[name], figure, verdict)
             counts[name][judged] += bool(judged)
@@ -114,9 +112,9 @@ def main() -> None:
                 print(f"{index + 1:3} {name:16} {figure:24} {judged:24} {shown:>8}, noise {noise_text}", flush=True)
     for name, count in counts.items():
         print(f"{name}: {', '.join(f'{what} {n}' for what, n in sorted((+count).items()))}")
-    if asked.out is not None:
-        asked.out.parent.mkdir(parents=True, exist_ok=True)
-        asked.out.write_text(json.dumps({"comparisons": results, "counts": counts}, indent=1) + "\n")
+        for what, n in sorted((+count).items()):
+            report.case(f"{name}: {what}", [n], f"of {count.total()} figures")
+    report.save()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ Of other tools what they print is read. A cell that a tool has no word for is "-
 
 import argparse
 import json
+import math
 import resource
 import shutil
 import signal
@@ -16,11 +17,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness import finish, temporary_folder
+from harness import Report, finish, machine, outputs, temporary_folder
 
 from rondo_job import Life
 
 MIB = 1 << 20
+UNITS = {"cpu_s": "s", "written_mib": "MiB", "peak_mib": "MiB", "anonymous_mib": "MiB", "passed_mb": "MB"}
 OWN_MIB = 8  # what nine interpreters have of their own, at most
 RONDO = [sys.executable, "-m", "rondo_cli", "run", "-q"]
 BURN = """
@@ -260,7 +262,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--only", nargs="*", default=())
-    parser.add_argument("--out", type=Path)
+    outputs(parser)
     asked = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
@@ -271,6 +273,7 @@ def main():
     tools |= {"GNU time": gnu_time} if Path("/usr/bin/time").exists() else {}
     tools |= {"con-duct": con_duct} if shutil.which("duct") else {}
     tools |= {"psrecord": psrecord} if shutil.which("psrecord") else {}
+    report = Report("known", asked, machine("rondo-tsdb"), (__doc__ or "").partition("\n")[0], lines=False)
     idle_s, rows = baseline(), []
     print(f"an interpreter that does nothing: {idle_s:.3f} s CPU, which is taken off where a program cannot say")
     for name, (code, known) in programs(asked.scale).items():
@@ -284,10 +287,22 @@ def main():
             verdict = judge(wanted, found, base_s)
             cells = [f"{key} {_shown(found.get(key), key, base_s)} of {value:g}" for key, value in wanted.items()]
             word = {True: "right", False: "WRONG", None: "-"}[verdict]
-            rows.append({"program": name, "tool": tool, "known": wanted, "found": found, "verdict": word})
+            rows.append(
+                {"program": name, "tool": tool, "known": wanted, "found": found, "verdict": word, "base_s": base_s}
+            )
             print(f"{name:12} {tool:12} {word:6} {'; '.join(cells)}", flush=True)
-    if asked.out:
-        asked.out.write_text(json.dumps({"idle_s": idle_s, "rows": rows}, indent=1) + "\n")
+    for row in rows:
+        for key, wanted in row["known"].items():
+            got = row["found"].get(key)
+            if got is not None and math.isfinite(got):
+                name = f"{row['program']}: {key.partition('_')[0]}, {row['tool']}"
+                beside = ("what is known", [wanted]) if wanted else ()
+                report.case(name, [got - row["base_s"] if key == "cpu_s" else got], UNITS.get(key, ""), *beside)
+    for tool in tools:
+        mine = [row["verdict"] for row in rows if row["tool"] == tool]
+        report.case(f"{tool}: right", [mine.count("right")], f"of {len(mine)}")
+    if asked.out or not asked.only:  # some of them are no whole measurement
+        report.save()
     ours = [row for row in rows if row["tool"] == "rondo"]
     print(f"rondo: {sum(row['verdict'] == 'right' for row in ours)} of {len(ours)} right")
     return int(any(row["verdict"] != "right" for row in ours))

@@ -1,14 +1,9 @@
-"""What a lake of so many lives takes and answers: bytes a sample, files, CPU, and three questions on DuckDB and Spark.
+"""What a lake of ended lives takes and answers: bytes, files, CPU, three questions on DuckDB, the p95 of a year of CI.
 
-`measure(lives, folder)` is for other benchmarks to call. Run alone it prints a table, and the p95 question over a year
-of lives: `python bench/lake.py --lives 1000 --year 1000000`.
+Spark answers too where it is asked for: `python bench/lake.py --lives 1000 --year 1000000 --spark`.
 """
 
-import argparse
-import json
 import os
-import resource
-import statistics
 import time
 from pathlib import Path
 
@@ -16,7 +11,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from harness import finish, temporary_folder
+from harness import Report, finish, machine, options, temporary_folder
 from rondo_exporter_parquet import sql
 from rondo_exporter_parquet.compaction import compact
 from rondo_exporter_parquet.lake import Lake
@@ -31,6 +26,7 @@ S = 10**9
 DAY_NS = 86_400 * S
 START_NS = 20_400 * DAY_NS
 SECONDS, COUNTERS, GAUGES, SUMMARIES = 45, 8, 12, 2
+SAMPLES_A_LIFE = SECONDS * (COUNTERS + GAUGES + SUMMARIES)
 JOBS, COMMITS = 40, 2000
 QUESTIONS = {
     "p95 of peak memory by job and commit": lambda engine: sql.lives_quantile(engine, 0.95),
@@ -39,15 +35,40 @@ QUESTIONS = {
 }
 
 
-def measure(lives: int, folder: Path, *, spark=None, repeats: int = 5) -> dict:
+def measure(report: Report, lives: int, folder: Path, repeats: int, spark=None) -> None:
     """Fill a lake with the samples of so many lives, as an agent does, compact it, and ask it.
 
-    Args: `folder`: an empty one, which keeps the lake; `spark`: a session that answers too; none: its times are None.
-    Returns: samples, files (before, after compaction), bytes_per_sample, cpu_s_per_million_samples (`sending`,
-        `compacting`), and `questions`: name -> {"duckdb": CPU s, "spark": wall s or None}, medians.
+    Args: `folder`: an empty one, which keeps the lake; `spark`: a session that answers too.
     """
-    folder = Path(folder)
-    lake = Lake(folder, "bench", 1_000_000, "zstd")
+    samples, sending_s = fill(folder, lives, 1_000_000)
+    write_lives(folder, lives)
+    compacting_s = joined_s(folder)
+    files = [*folder.glob("day=*/*/*.parquet")]
+    report.case("lives", [lives], "")
+    report.case("samples", [samples], "")
+    report.case("stored", [sum(file.stat().st_size for file in files) / samples], "B/sample")
+    report.case("files", [len(files)], "")
+    report.case("sending and joining", [(sending_s + compacting_s) / samples * 1e6], "s/million")
+    with connected(folder) as connection:
+        observed = "SELECT sum(count), count(*) FROM samples WHERE name = 'duration_0_seconds'"
+        for what, count in zip(("observations", "sketches"), connection.execute(observed).fetchone(), strict=True):
+            report.case(f"{what} of the summary that is asked", [int(count)], "")
+    for name, ask in QUESTIONS.items():
+        report.case(name, ask_duckdb(folder, ask("duckdb"), repeats), "ms")
+        if spark is not None:
+            report.case(f"{name}, Spark, elapsed", ask_spark(spark, folder, ask, repeats), "ms")
+
+
+def measure_late_joining(report: Report, lives: int, folder: Path) -> None:
+    """Fill a lake whose small files its exporter does not join, and join them afterwards."""
+    samples, sending_s = fill(folder, lives, SAMPLES_A_LIFE)
+    report.case("sending, rows_per_file of a life", [sending_s / samples * 1e6], "s/million")
+    report.case("joining these afterwards", [joined_s(folder) / samples * 1e6], "s/million")
+
+
+def fill(folder: Path, lives: int, rows_per_file: int) -> tuple[int, float]:
+    """Send the samples of so many lives, one after the other; give how many they are, and the CPU time, s."""
+    lake = Lake(folder, "bench", rows_per_file, "zstd")
     random, samples, sending_s = np.random.default_rng(1), 0, 0.0
     for number in range(lives):
         batch = life_batch(number, lives, random)
@@ -56,25 +77,14 @@ def measure(lives: int, folder: Path, *, spark=None, repeats: int = 5) -> dict:
         lake.send(batch)
         sending_s += time.process_time() - before
     lake.close()
-    write_lives(folder, lives)
+    return samples, sending_s
+
+
+def joined_s(folder: Path) -> float:
+    """Compact a lake; give the CPU time, s."""
     before = time.process_time()
-    done = compact(open_place(folder))
-    compacting_s = time.process_time() - before
-    files = [*folder.glob("day=*/*/*.parquet")]
-    return {
-        "lives": lives,
-        "samples": samples,
-        "files": {"before": done.before, "after": len(files)},
-        "bytes_per_sample": sum(file.stat().st_size for file in files) / samples,
-        "cpu_s_per_million_samples": {"sending": sending_s / samples * 1e6, "compacting": compacting_s / samples * 1e6},
-        "questions": {
-            name: {
-                "duckdb": ask_duckdb(folder, ask("duckdb"), repeats),
-                "spark": spark and ask_spark(spark, folder, ask),
-            }
-            for name, ask in QUESTIONS.items()
-        },
-    }
+    compact(open_place(folder))
+    return time.process_time() - before
 
 
 def life_batch(number: int, lives: int, random) -> Batch:
@@ -134,7 +144,7 @@ def write_lives(folder: Path, lives: int, days: int = 1) -> int:
             "cpu_seconds": random.gamma(2.0, 20.0, len(mine)),
             "memory_peak_bytes": peaks,
             "memory_peak_by": ["kernel"] * len(mine),
-            "samples": np.full(len(mine), 990),
+            "samples": np.full(len(mine), SAMPLES_A_LIFE),
         }
         columns = {each.name: column(told.get(each.name), each.type, len(mine)) for each in SCHEMA}
         table = pa.table(columns, schema=SCHEMA)
@@ -153,21 +163,25 @@ def column(values, kind, n_rows):
     return pa.array(values).cast(kind)
 
 
-def ask_duckdb(folder: Path, question: str, repeats: int) -> float:
-    """The median CPU time of a question on two threads, s, each asked of a new connection."""
+def ask_duckdb(folder: Path, question: str, repeats: int) -> list[float]:
+    """Ask a question on two threads, each time of a new connection; give the CPU times, ms."""
     taken = []
     for _ in range(repeats):
-        connection = duckdb.connect(config={"threads": 2})
-        connection.execute("SET TimeZone = 'UTC'")
-        for statement in (
-            sql.views("duckdb", str(folder), has_lives=True) if any(folder.glob("day=*")) else [lives_view(folder)]
-        ):
-            connection.execute(statement)
-        before = time.process_time()
-        assert connection.execute(question).fetchall()
-        taken.append(time.process_time() - before)
-        connection.close()
-    return statistics.median(taken)
+        with connected(folder) as connection:
+            before = time.process_time()
+            assert connection.execute(question).fetchall()
+            taken.append((time.process_time() - before) * 1000)
+    return taken
+
+
+def connected(folder: Path) -> duckdb.DuckDBPyConnection:
+    """Connect to a lake's views."""
+    connection = duckdb.connect(config={"threads": 2})
+    connection.execute("SET TimeZone = 'UTC'")
+    has_samples = any(folder.glob("day=*"))
+    for statement in sql.views("duckdb", str(folder)) if has_samples else [lives_view(folder)]:
+        connection.execute(statement)
+    return connection
 
 
 def lives_view(folder: Path) -> str:
@@ -175,53 +189,54 @@ def lives_view(folder: Path) -> str:
     return f"CREATE VIEW lives AS SELECT * FROM read_parquet('{folder}/{FOLDER}/*.parquet')"
 
 
-def ask_spark(session, folder: Path, ask) -> float:
-    """The wall time of a question on Spark, s, once asked before: what a session costs to start is not in it."""
+def ask_spark(session, folder: Path, ask, repeats: int) -> list[float]:
+    """Ask Spark once, and then so many times more; give how long these took, ms: a session's start is not in it."""
     for statement in sql.views("spark", str(folder)):
         session.sql(statement)
-    session.sql(ask("spark")).collect()
-    before = time.perf_counter()
-    assert session.sql(ask("spark")).collect()
-    return time.perf_counter() - before
+    taken = []
+    for _ in range(repeats + 1):
+        before = time.perf_counter()
+        assert session.sql(ask("spark")).collect()
+        taken.append((time.perf_counter() - before) * 1000)
+    return taken[1:]
 
 
-def measure_year(lives: int, folder: Path, repeats: int = 5) -> dict:
+def measure_year(report: Report, lives: int, folder: Path, repeats: int) -> None:
     """A year of CI: the table of so many lives, and the p95 of peak memory by job and commit over all of it."""
     size = write_lives(folder, lives, days=365)
-    question = QUESTIONS["p95 of peak memory by job and commit"]("duckdb")
-    return {
-        "lives": lives,
-        "files": len(list((folder / FOLDER).glob("*.parquet"))),
-        "bytes_per_life": size / lives,
-        "p95_cpu_s": ask_duckdb(folder, question, repeats),
-    }
+    name = "p95 of peak memory by job and commit"
+    report.case("a year: lives", [lives], "")
+    report.case("a year: files", [len(list((folder / FOLDER).glob("*.parquet")))], "")
+    report.case("a year: stored", [size / lives], "B/life")
+    report.case(f"a year: {name}", ask_duckdb(folder, QUESTIONS[name]("duckdb"), repeats), "ms")
+
+
+def spark_session():
+    """Start Spark in this process, on two cores."""
+    from pyspark.sql import SparkSession
+
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    return builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
 
 
 def main() -> None:
     """Measure in folders that are removed afterwards."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--lives", type=int, default=1000)
-    parser.add_argument("--year", type=int, default=1_000_000)
-    parser.add_argument("--spark", action="store_true", help="ask Spark too: local[2]")
-    parser.add_argument("--out", type=Path)
-    asked = parser.parse_args()
-    session = None
-    if asked.spark:
-        from pyspark.sql import SparkSession
-
-        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-        builder = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
-        session = builder.config("spark.sql.session.timeZone", "UTC").getOrCreate()
+    asked = options(
+        __doc__ or "",
+        lives={"type": int, "default": 1000, "help": "whose samples are sent"},
+        year={"type": int, "default": 1_000_000, "help": "how many lives a year of CI has"},
+        spark={"action": "store_true", "help": "ask Spark too: local[2]"},
+    )
+    report = Report("lake", asked, machine("rondo-tsdb", "duckdb", "pyarrow"), __doc__ or "")
+    session = spark_session() if asked.spark else None
     with temporary_folder() as here:
-        found = {"lake": measure(asked.lives, here / "lake", spark=session)}
-        found["year"] = measure_year(asked.year, here / "year")
-    found["max_rss_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        measure(report, asked.lives, here / "lake", asked.repeat, session)
+        measure_late_joining(report, asked.lives, here / "late")
+        measure_year(report, asked.year, here / "year", asked.repeat)
     if session is not None:
         session.stop()
-    text = json.dumps(found, indent=1)
-    print(text)
-    if asked.out is not None:
-        asked.out.write_text(text + "\n")
+    report.save()
 
 
 if __name__ == "__main__":

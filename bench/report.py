@@ -1,4 +1,9 @@
-"""Write docs/benchmarks.md and its plots from what the benchmarks have left in bench/results: a section for each."""
+"""Write docs/benchmarks.md and its plots from what the benchmarks have left in bench/results: a section for each.
+
+Figures of other pages come from there too, where a comment names the case: `81 ms<!-- agent: 500 live stores: CPU -->`
+is its value in the unit that stands there, or in its own where none does, `0.5<!-- bridges: asgi beside PEER -->` its
+ratio to what it was measured beside.
+"""
 
 from __future__ import annotations
 
@@ -24,18 +29,24 @@ it, and so says more than a value, which is the machine's as well; below 1 rondo
 ratios, or of the values where there is none. "Reference machine" is the one for which the targets were set: its ratio
 says how much slower the machine at hand was.
 """
+QUOTED = re.compile(r"-?[\d.,]+(?: ([A-Za-z%]+))?<!-- (\w+): (.+?)(?: beside (.+?))? -->")
+UNITS = {"ns": ("s", 1e-9), "us": ("s", 1e-6), "ms": ("s", 1e-3), "s": ("s", 1.0), "%": ("", 0.01), "": ("", 1.0)}
 COMMANDS = {
     "agent": "make bench-agent",
     "bridges": "make bench-bridges",
     "capture": "make vmm-bench-45",
+    "compared": "make soak-compare",
     "capture_linux": "make vmm-bench-linux",
     "export": "make bench-export",
     "fleet": "make bench-fleet",
     "footprint": "make bench-footprint",
     "instruments": "make bench-instruments",
+    "known": "make bench-known",
+    "lake": "make bench-lake",
     "lines": "make bench-lines",
     "page": "make bench-page",
     "promql": "make bench-promql",
+    "pytest_overhead": "make bench-pytest",
     "recorders": "make bench-recorders",
     "stalls": "make bench-stalls",
     "multiprocess": "make bench-multiprocess",
@@ -62,11 +73,37 @@ def main() -> int:
 
 
 def files() -> dict[Path, str]:
-    """Make the page and the plots."""
+    """Make the page, the plots, and the pages that quote figures. Raises: ValueError: a case or unit is none."""
     results = {path.stem: json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))}
     drawn = {name: picture for name, whole in results.items() if (picture := plot(whole))}
     sections = [section(whole, name if name in drawn else "") for name, whole in results.items()]
-    return {PAGE: "\n".join([HEAD, *sections])} | {PLOTS / f"{name}.svg": text for name, text in drawn.items()}
+    made = {PAGE: "\n".join([HEAD, *sections])} | {PLOTS / f"{name}.svg": text for name, text in drawn.items()}
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        if page != PAGE and QUOTED.search(text := page.read_text()):
+            made[page] = quoted(text, results, page.name)
+    return made
+
+
+def quoted(text: str, results: dict[str, Any], page: str) -> str:
+    """Give a page with the figures of today's results. Raises: ValueError: a case or unit is none."""
+
+    def figure(found: re.Match[str]) -> str:
+        unit, bench, name, peer = found.groups()
+        cases = results.get(bench, {}).get("cases", [])
+        case = next((each for each in cases if each["case"] == name and peer in (None, each["peer"])), None)
+        if case is None:
+            raise ValueError(
+                f"{page}: {found[0]}: bench/results/{bench}.json has no such case; measure it, or name another"
+            )
+        amount, own = (case["value"], case["unit"]) if peer is None else (case["ratio"], "")
+        if unit is not None and unit != own:
+            (dimension, per), (own_dimension, own_per) = (UNITS.get(each, (each, 1.0)) for each in (unit, own))
+            if dimension != own_dimension:
+                raise ValueError(f"{page}: {found[0]}: its unit is {own or 'none'}; write that")
+            amount *= own_per / per
+        return f"{number(amount)}{f' {unit}' if unit else ''}{found[0][found[0].index('<!--') :]}"
+
+    return QUOTED.sub(figure, text)
 
 
 def write(made: dict[Path, str]) -> None:

@@ -153,14 +153,17 @@ def step_ms(step_ns: int | None) -> int:
 
 
 @contextmanager
-def expressions_over(path: Path, choice: StoreChoice | None = None) -> Iterator[Expressions]:
-    """Open a store or a directory of stores for expressions; at the end say which stores were left out.
+def expressions_over(
+    path: Path, choice: StoreChoice | None = None, opened: Callable[[Path], Any] | None = None
+) -> Iterator[Expressions]:
+    """Open a store or a directory of stores for expressions; at the end say what was left out of it.
 
-    Args: `choice`: only these of a directory. Raises: as `open_source`.
+    Args: `choice`: only these of a directory; `opened`: as of `Expressions`. Raises: as `open_source`.
     """
     from rondo_core.read import open_source
 
-    opened = None if choice is None else partial(open_source, choice=choice)
+    if choice is not None:
+        opened = partial(open_source, choice=choice)
     with closing(Expressions(path, opened)) as expressions:
         try:
             yield expressions

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime as dt
 import json
 import math
-from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +73,8 @@ def query(
     rondo lake query lake "SELECT job, quantile_cont(memory_peak_bytes, 0.95) FROM lives GROUP BY job"
     rondo lake query s3://ci/lake 'histogram_quantile(0.95, sum(rate(step_seconds[1d])))' --at 2026-11-25T12:00
     """
-    from rondo_cli.answers import show_answer_of
-    from rondo_cli.expressions import Expressions
+    from rondo_cli.answers import AskedExpression, show_answer_of
+    from rondo_cli.expressions import expressions_over
     from rondo_cli.query import shown_zone
 
     tools = open_lake(lake)
@@ -83,14 +82,17 @@ def query(
         if span is not None or step is not None or at is not None:
             raise UsageError("--range, --step, --at: of PromQL; in SQL write WHERE time >= ...")
         names, rows = tools.query(question)
+        for line in tools.errors:
+            say(f"rondo: left out: {line}", err=True)
         if form == "table":
             cells = [[_cell(each) for each in row] for row in rows]
             show(render.table(names, cells, [_is_number(rows, place) for place in range(len(names))]))
         else:
             data(_as_json(names, rows) if form == "json" else _as_csv(names, rows))
         return
-    with closing(Expressions(Path(lake), lambda _: tools.source())) as expressions:
-        show_answer_of(expressions, question, span, step, at, form, shown_zone(tz), says_end=False)
+    with expressions_over(Path(lake), opened=lambda _: tools.source()) as expressions:
+        asked = AskedExpression(question, span, step, at, form, shown_zone(tz))
+        show_answer_of(expressions, asked, says_end=False)
 
 
 @command.command("compact")
@@ -164,9 +166,11 @@ def check(lake: str, stores: Path | None, exporter: str, form: str) -> int:
 
 def _check_day(day: str) -> None:
     try:
-        dt.date.fromisoformat(day)
+        is_day = dt.date.fromisoformat(day).isoformat() == day  # which reads 20261125 and 2026-W48-3 too
     except ValueError:
-        raise UsageError(f"--day: {day}: no day; write 2026-11-25") from None
+        is_day = False
+    if not is_day:
+        raise UsageError(f"--day: {day}: no day; write 2026-11-25")
 
 
 def _cell(value: Any) -> str:
@@ -196,6 +200,13 @@ def _as_json(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     return json.dumps([dict(zip(names, map(_plain, row), strict=True)) for row in rows], indent=1, ensure_ascii=False)
 
 
+def _csv_cell(value: Any) -> Any:
+    """Give a cell as CSV has it: times as ISO 8601, lists and maps as JSON."""
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(_plain(value), ensure_ascii=False)
+    return value.isoformat() if isinstance(value, dt.datetime) else value
+
+
 def _as_csv(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     import csv
     import io
@@ -203,5 +214,5 @@ def _as_csv(names: list[str], rows: list[tuple[Any, ...]]) -> str:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(names)
-    writer.writerows([value.isoformat() if isinstance(value, dt.datetime) else value for value in row] for row in rows)
+    writer.writerows(map(_csv_cell, row) for row in rows)
     return out.getvalue().rstrip("\n")

@@ -148,7 +148,12 @@ def rondo_exporter_open(config: Config) -> Exporter:  # type: ignore[empty-body]
 
 
 class LakeAccess(Protocol):
-    """What `rondo lake` asks of a lake that an exporter fills; every error is a RondoError of one line."""
+    """What `rondo lake` asks of a lake that an exporter fills; every error is a RondoError of one line.
+
+    Attributes: `errors`: what the last question in SQL left out, a line each.
+    """
+
+    errors: Sequence[str]
 
     def is_sql(self, question: str) -> bool:
         """Say whether a question is SQL; else it is PromQL."""

@@ -141,13 +141,13 @@ class ExporterThread:
         self._options = {key: value for key, value in options.items() if key not in {"interval_s", "deadline_s"}}
         self._label = str(agent.get("instance_label", ""))
         self._deadline_s = float(agent.get("deadline", 60.0))
-        self.samples, self.failures, self.notes = 0, list[str](), list[str]()
+        self.samples, self.failures, self.notes, self.held = 0, list[str](), list[str](), list[str]()
         self.totals, self.n_pending = SentTotals(), 0
         self._complete: dict[Key, tuple[int, int]] = {}
         self._idle: dict[Key, _Idle] = {}
         self._unsaved: dict[Key, Unsaved] = {}
         self._backoffs: dict[Key, _Backoff] = {}
-        self._not_before_ns, self._backoff_s = 0, BACKOFF_FIRST_S
+        self._not_before_ns, self._waits_for, self._backoff_s = 0, "", BACKOFF_FIRST_S
         self._last_tried: Key | None = None
         self._thread: threading.Thread | None = None
         self._runner: Runner | None = None
@@ -209,7 +209,7 @@ class ExporterThread:
         Args: `until_s`: when those that are written, whose rows are overwritten, are due (monotonic s): of those that
             have ended what is left waits for the next walk; `last`: no other walk tries again what fails in this.
         """
-        self.samples, self.failures, self.notes = 0, [], []
+        self.samples, self.failures, self.notes, self.held = 0, [], [], []
         self._until_s = until_s
         self._thread = threading.Thread(
             target=self._run, args=(stores, stop, clock, last), name=f"rondo-agent-{self.name}", daemon=True
@@ -231,6 +231,9 @@ class ExporterThread:
     def _run(self, stores: list[StoreEntry], stop: threading.Event, clock: Clock, last: bool) -> None:
         exporter = self._opened()
         if exporter is None:
+            return
+        if monotonic_ns() < self._not_before_ns:
+            self.failures.append(self._waits_for)
             return
         self._walk(stores, exporter, stop, clock)
         for wait_s in LAST_WAITS_S if last else ():
@@ -327,6 +330,7 @@ class ExporterThread:
         """Leave the receiver alone for a while."""
         wait_s = max(self._backoff_s, outcome.retry_s)
         self._not_before_ns = monotonic_ns() + round(wait_s * NS_PER_S)
+        self._waits_for = f"{self.name}: {printable(outcome.error)}"
         self._backoff_s = min(BACKOFF_LAST_S, self._backoff_s * 2)
 
     def _try(self, store: StoreEntry, exporter: Exporter, clock: Clock) -> Outcome | None:
@@ -346,16 +350,19 @@ class ExporterThread:
 
     def _export(self, store: StoreEntry, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
         state = self._folds.folded_state(held)
-        if state.key != store.key or cursor_held(held, self.name):
-            return None  # another store by now, or the process exports itself
+        if state.key != store.key:
+            return None  # another store by now
+        if cursor_held(held, self.name):
+            self.held.append(str(store.path))
+            return None
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
         if state.ended:
             with EndedReader(held, state.run) as ended:
-                outcome = self._send(ended, shared, state, clock)
+                outcome = self._send(store.path, ended, shared, state, clock)
             if not ended.reopened:
                 return outcome
         with StoreReader(held) as reader:
-            outcome = self._send(reader, shared, attrs.evolve(state, ended=False), clock)
+            outcome = self._send(store.path, reader, shared, attrs.evolve(state, ended=False), clock)
         if outcome is not None and store.state.marks and store.state.run == state.run:
             # What the look before this one saw: a row that was entered since is looked for once more.
             # Where the time is another machine's, only its rows say that it has passed.
@@ -363,7 +370,9 @@ class ExporterThread:
             self._idle[store.key] = _Idle(state.run, store.state.marks, until_ns, self._cursor_mark(store))
         return outcome
 
-    def _send(self, reader: StoreReader, exporter: Labelled, state: StoreState, clock: Clock) -> Outcome | None:
+    def _send(
+        self, path: Path, reader: StoreReader, exporter: Labelled, state: StoreState, clock: Clock
+    ) -> Outcome | None:
         """Send a store, to its end or as far as its buckets are closed; None where another process does meanwhile."""
         options = {"backfill": state.ended, **self._options}
         if state.elsewhere and not state.ended:
@@ -373,6 +382,7 @@ class ExporterThread:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, unsaved=unsaved, **options)
         except StoreError:
             if cursor_held(reader.folder, self.name):
+                self.held.append(str(path))
                 return None
             raise
         try:

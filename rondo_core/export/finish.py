@@ -7,6 +7,7 @@ what is to go, is looked at there once more, and is given back its own if it is 
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -115,7 +116,14 @@ class Finish:
 
     def _move(self, held: Folder, path: Path, archive: Path) -> str:
         place = _free(archive / "-".join(path.relative_to(self._directory).parts))
-        path.rename(place)
+        try:
+            path.rename(place)
+        except OSError as error:
+            if error.errno == errno.EXDEV:  # a unit's ReadWritePaths= makes a mount of each
+                raise StoreError(
+                    f"{archive} is another mount, into which nothing can be moved; put it below {self._directory}"
+                ) from None
+            raise
         if not held.is_at(place):  # another store had come to lie at the path
             _give_back(place, path)
             return "kept"

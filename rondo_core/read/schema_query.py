@@ -173,11 +173,17 @@ class SchemaQuery:
             budget.spend(n_rows, len(plan.series), n_values)
 
     def _point_before(self, plan: Plan, start_ns: int) -> int:
-        """Give when the newest bucket begins that is there and begins before `start_ns`; that itself where none is."""
+        """Give an instant from which on the point before `start_ns` is read, whichever tier has it; that itself: none.
+
+        Where the bucket before is not there, as between two runs, a coarser one may begin behind the finest tier's
+        newest point, and is not what is read: then the earliest of all tiers' points is far enough back.
+        """
         tiers = range(len(self.readers)) if plan.tier is None else (plan.tier,)
-        stamps = [self.readers[tier].index().stamps for tier in tiers if self._keeps(tier, plan.needs)]
-        found = [each[at - 1] for each in stamps if (at := int(each.searchsorted(start_ns)))]
-        return int(max(found, default=start_ns))
+        stamps = [(self.readers[tier].index().stamps, tier) for tier in tiers if self._keeps(tier, plan.needs)]
+        found = [(int(each[at - 1]), tier) for each, tier in stamps if (at := int(each.searchsorted(start_ns)))]
+        if found and found[0][0] + self._intervals_ns[found[0][1]] >= start_ns:
+            return found[0][0]
+        return min((stamp for stamp, _ in found), default=start_ns)
 
     # -- one tier
 

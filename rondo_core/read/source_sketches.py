@@ -105,6 +105,9 @@ def _read(
         sums = rows.statistics["sum"]
         there = ~np.isnan(rows.statistics["count"])
         zeroes = zeroes_ms(series, rows, there, span_ms) if running else np.full(len(series), -1)
+        # A row beside the span has no part in how fine the cells are.
+        within = rows.between(*span)
+        rows, sums, there = rows.rows(within), sums[within], there[within]
         for index, each in enumerate(some):
             own, cells = sums[:, index], cells_of(rows.statistics[SKETCH][:, index], highest_scale)
             if running:

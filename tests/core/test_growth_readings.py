@@ -50,6 +50,24 @@ def test_a_store_that_is_opened_again_grows_from_where_it_stood(tmp_path):
         assert store.query("jobs_total", fn="increase")[0].values.tolist() == [1] * 8
 
 
+@pytest.mark.parametrize("agg", [False, True])
+@pytest.mark.parametrize("begin", range(0, 10, 3))
+def test_ranges_that_meet_where_nothing_ran_add_up(tmp_path, begin, agg):
+    """Between two runs, wherever a coarser tier's bucket begins there: the first second after it is not lost."""
+    clock = ManualClock((START_S + begin) * S)
+    for gap_s in (7, 13, 0):
+        with Store(tmp_path / "a", SCHEMAS, clock=clock) as store:
+            grow(store, 3, 5)
+        clock.advance(gap_s)
+    with Store(tmp_path / "a", SCHEMAS, clock=clock) as store:
+        for cut_s in range(START_S + begin, START_S + begin + 30):
+            halves = [
+                sum(data.values.sum() for data in store.query("jobs_total", span, fn="increase", agg=agg))
+                for span in (f"{START_S - 1}..{cut_s}", f"{cut_s}..{START_S + 60}")
+            ]
+            assert sum(halves) == 45, (cut_s, halves)
+
+
 def test_growth_over_several_stores_is_that_of_each(tmp_path):
     """`--agg` of a directory: each store's own from its birth on, added up; a rate is each one's."""
     for number in range(3):

@@ -93,6 +93,13 @@ def test_the_alerts_fire_when_they_should():
         assert said.returncode == 0, said.stdout + said.stderr
 
 
+def test_the_archive_lies_on_the_mount_that_the_unit_gives_the_agent():
+    """Each path of ReadWritePaths= is a mount: stores are moved within one of them."""
+    (written,) = re.findall(r"^ReadWritePaths=(.+)$", (DEPLOY / "rondo-agent.service").read_text(), re.MULTILINE)
+    (archive,) = re.findall(r'^archive = "(.+)"$', (DEPLOY / "README.md").read_text(), re.MULTILINE)
+    assert Path(archive).is_relative_to(written)
+
+
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="no systemd-analyze; install the package systemd")
 def test_systemd_takes_the_unit_without_a_word():
     """`systemd-analyze verify` knows every setting of it, and finds nothing to say."""

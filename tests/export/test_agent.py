@@ -1,8 +1,10 @@
 """`rondo agent`: a directory of stores, live and dead, is exported whole, whatever happens to the agent."""
 
+import errno
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -182,15 +184,17 @@ def test_of_a_live_store_closed_buckets_leave_and_nothing_is_written(stores, age
     assert sent(ledger(), "live") == held(store.path)
 
 
-def test_a_process_that_exports_itself_is_left_alone(stores, agent, tmp_path):
-    """Its cursor is held: the agent stands back."""
+def test_a_process_that_exports_itself_is_left_alone(stores, agent, config, rondo, tmp_path):
+    """Its cursor is held: the agent stands back, and one walk by hand says of how many stores, and of which."""
     from rondo_core.export.cursor import CursorLock
 
     store, clock = record(stores / "own.rondo", close=False)
     lock = CursorLock(store.path, "ledger")
     done = agent("", clock=clock).run_once()
-    assert (done.samples, done.failures) == (0, [])
+    assert (done.samples, done.failures, done.held) == (0, [], [str(store.path)])
     assert not (tmp_path / "ledger").exists()
+    said = rondo("agent", stores, "--once", "--config", config("")).stdout
+    assert f"1 store left to whoever exports them now, the program itself or another agent: {store.path}\n" in said
     lock.release()
     store.close()
 
@@ -215,6 +219,24 @@ def test_a_store_goes_only_when_every_exporter_has_all_of_it(stores, agent, tmp_
     assert (second.archived, second.deleted) == (after == "archive", after == "delete")
     assert list(find_stores(stores)) == ([stores / "a" / "one.rondo"] if after == "keep" else [])
     assert (tmp_path / "archive" / "a-one.rondo" / "meta").exists() == (after == "archive")
+
+
+def test_an_archive_on_another_mount_is_named_and_the_store_stays(stores, agent, tmp_path, monkeypatch):
+    """Also where both are of one file system, as a unit's ReadWritePaths= makes them: the kernel moves nothing over."""
+    record(stores / "one.rondo")
+    rename = Path.rename
+
+    def refusing(path, target):
+        if Path(target).is_relative_to(tmp_path / "archive"):
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refusing)
+    done = agent('after = "archive"\narchive = "archive"\n').run_once()
+    assert (done.complete, done.archived) == (1, 0)
+    [line] = done.failures
+    assert line.endswith(f"archive is another mount, into which nothing can be moved; put it below {stores}")
+    assert list(find_stores(stores)) == [stores / "one.rondo"]
 
 
 def sent_count(path):

@@ -59,6 +59,14 @@ def run(path, *options, suite=SUITE, **formats):
     return done.returncode, done.stdout + done.stderr
 
 
+def test_a_directory_that_cannot_be_is_told_with_the_mend(tmp_path):
+    """As of a checkout that is read-only: what it is, and the option that names another."""
+    (tmp_path / "file").touch()
+    status, said = run(tmp_path, "--rondo", "--rondo-dir=file/below")
+    assert status == 4
+    assert "file/below: Not a directory; name a directory that can be written by --rondo-dir" in said
+
+
 def test_each_test_is_recorded_and_the_dearest_are_shown(tmp_path):
     """Memory, descriptors, outcomes: a row a test, a report, a store of the process, and a condition that is met."""
     condition = f"memory_growth > {LEAK_MIB - 10}MiB"

@@ -15,6 +15,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core.errors import RetryableExportError
 from rondo_core.export import AgentStatus, exporter_thread
 from rondo_core.export import agent as agents
 from rondo_core.export import agent_status as module
@@ -121,6 +122,24 @@ def test_a_receiver_that_is_away_is_told_and_is_no_reason_to_start_the_agent_aga
     facts = json.loads(text)
     assert (status, facts["status"]) == (200, "failing")
     assert "no route" in facts["failures"][0]
+
+
+def test_a_receiver_that_asked_to_be_left_alone_is_told_meanwhile(agent, ask, receiver):
+    """429 with Retry-After: the walks until then ask for nothing, and are no walks without a failure."""
+    asked = []
+
+    def refuse(batch):
+        asked.append(batch)
+        raise RetryableExportError("answered 429: Too Many Requests", retry_after_s=3600.0)
+
+    receiver.send = refuse
+    for _ in range(3):
+        agent.run_once()
+        status, text = ask("/health")
+        facts = json.loads(text)
+        assert (status, facts["status"]) == (200, "failing")
+        assert "answered 429: Too Many Requests" in facts["failures"][0]
+    assert len(asked) == 1
 
 
 def test_an_exporter_that_hangs_and_walks_that_do_not_end_are(agent, ask, receiver, monkeypatch):

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from rondo_core import Batch, StoreReader
-from rondo_core.errors import RondoError, one_line
+from rondo_core.errors import RondoError, StoreNotFoundError, one_line
 from rondo_core.export import dump, load_cursor
 from rondo_core.model import store_name
 from rondo_core.read import find_stores
@@ -21,7 +21,7 @@ from rondo_exporter_parquet import listing
 from rondo_exporter_parquet.lives import FOLDER as LIVES
 from rondo_exporter_parquet.lives import SCHEMA as LIVES_SCHEMA
 from rondo_exporter_parquet.place import Place
-from rondo_exporter_parquet.rows import INSTANCE, KEYS, NS_PER_UNIT, VALUES, days, schema_of, shared
+from rondo_exporter_parquet.rows import INSTANCE, KEYS, NS_PER_UNIT, VALUES, days, schema_of, shared, times_ns
 
 _SHOWN = 20
 
@@ -60,10 +60,14 @@ def check(place: Place, stores: Path | None = None, exporter: str = "parquet") -
     """Look at every file, count every sample, and compare with what was acknowledged.
 
     The table of lives says of each run how many samples had been acknowledged of its store; of a life whose first day
-    was expired that is not compared. Args: `stores`: a directory of stores that were exported with its label
-    `instance`, each of which is read once more and compared sample by sample; `exporter`: by which name.
-    Raises: OSError: the lake cannot be read.
+    was expired that is not compared, nor are the samples of a store's expired days.
+
+    Args: `stores`: a directory of stores that were exported with its label `instance`, each of which is read once more
+    and compared sample by sample; `exporter`: by which name.
+    Raises: OSError: the lake cannot be read; StoreNotFoundError: there is no such directory.
     """
+    if stores is not None and not stores.is_dir():
+        raise StoreNotFoundError(f"{stores}: no directory of stores; check the path")
     found = LakeCheck()
     counts: dict[str, int] = {}
     by_day, strange = listing.by_day(place.names())
@@ -72,11 +76,12 @@ def check(place: Place, stores: Path | None = None, exporter: str = "parquet") -
     for day in sorted(by_day):
         listing.again(partial(_check_day, place, day, counts, found), place)
     found.days, found.instances = len(by_day), len(counts)
-    listing.again(partial(_check_lives, place, counts, min(by_day, default=""), found), place)
+    first_day = min(by_day, default="1970-01-01")
+    listing.again(partial(_check_lives, place, counts, first_day, found), place)
     if stores is not None:
         samples = _Samples(place)
         for path in find_stores(stores):
-            _check_store(samples, stores, path, exporter, found)
+            _check_store(samples, stores, path, exporter, first_day, found)
     return found
 
 
@@ -204,8 +209,8 @@ class _Samples:
             raise
 
 
-def _check_store(samples: _Samples, root: Path, path: Path, exporter: str, found: LakeCheck) -> None:
-    """Compare what a store holds with what the lake has of it."""
+def _check_store(samples: _Samples, root: Path, path: Path, exporter: str, first_day: str, found: LakeCheck) -> None:
+    """Compare what a store holds with what the lake has of it, but for the days that have expired."""
     instance = store_name(path, root)
     collector = _Collector(samples.unit(), instance)
     try:
@@ -220,6 +225,7 @@ def _check_store(samples: _Samples, root: Path, path: Path, exporter: str, found
     if not collector.tables:
         return
     own = pa.concat_tables(collector.tables)
+    own = own.filter(pa.array(times_ns(own) >= np.datetime64(first_day, "ns").astype(np.int64)))
     there = samples.of(instance)
     both, again = shared(there, own.select(there.schema.names))
     less = own.num_rows - len(set(zip(*(again[key].to_pylist() for key in KEYS), strict=True)))

@@ -44,21 +44,27 @@ class Place:
 
     def sizes(self, folder: str = "", *, recursive: bool = True) -> dict[str, int]:
         """Give the same with their sizes in bytes."""
-        selector = pafs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)
-        with self.reached():
-            found = self.fs.get_file_info(selector)
         return {
             each.path[len(self.root) + 1 :]: each.size
-            for each in found
+            for each in self._listed(folder, recursive=recursive)
             if each.is_file and each.base_name.endswith(".parquet") and not each.base_name.startswith(".")
         }
 
     def folders(self, folder: str = "") -> list[str]:
         """Give the names of what lies in a folder and is one."""
-        selector = pafs.FileSelector(self.full(folder), allow_not_found=True)
+        return sorted(each.base_name for each in self._listed(folder) if not each.is_file)
+
+    def _listed(self, folder: str, *, recursive: bool = False) -> list[Any]:
+        """Give what lies in a folder, maybe nothing. Raises: UsageError: its bucket is not there; OSError."""
+        selector = pafs.FileSelector(self.full(folder), allow_not_found=True, recursive=recursive)
         with self.reached():
-            found = self.fs.get_file_info(selector)
-        return sorted(each.base_name for each in found if not each.is_file)
+            found: list[Any] = self.fs.get_file_info(selector)
+            bucket = self.root.partition("/")[0]
+            if not found and not folder and self.directory is None and bucket:
+                with contextlib.suppress(OSError):  # who may see a prefix only may not ask for it
+                    if self.fs.get_file_info(bucket).type == pafs.FileType.NotFound:
+                        raise UsageError(f"{self.location}: there is no {bucket}; check the name, or make it")
+        return found
 
     def full(self, name: str) -> str:
         """Give a file's path in the file system."""
@@ -175,6 +181,8 @@ def _s3(text: str, shown: str) -> tuple[Any, str]:
 
 
 def _other(text: str, scheme: str, shown: str) -> tuple[Any, str]:
+    if scheme in {"gs", "gcs"} and "retry_limit_seconds" not in text:  # a quarter of an hour by default
+        text += f"{'&' if '?' in text else '?'}retry_limit_seconds={REQUEST_TIMEOUT_S:g}"
     try:
         return pafs.FileSystem.from_uri(text)  # type: ignore[no-any-return]
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):

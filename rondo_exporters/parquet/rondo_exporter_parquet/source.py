@@ -30,6 +30,8 @@ from rondo_exporter_parquet.rows import INSTANCE, NS_PER_UNIT, schema_of
 
 NAME, QUANTILE = "__name__", "quantile"
 _SUFFIXES = ("_count", "_sum", "_min", "_max", prometheus.BUCKETS.suffix)
+_OF_SKETCHES = (prometheus.HISTOGRAM, prometheus.BUCKETS, *prometheus.QUANTILES)
+_ALWAYS_MS = 1 << 52
 _TOTALS = frozenset({"rate", "increase", "irate"})
 _HIGHEST = prometheus.MAX_HISTOGRAM_SCHEMA
 _PLAIN = ["time", INSTANCE, "series", "name", "labels", "kind", "interval_ns", "value", "zero_time"]
@@ -84,8 +86,7 @@ class LakeSource:
         known = self._names(choice, start_ms, end_ms)
         if not known:
             return []
-        of_sketches = (prometheus.HISTOGRAM, prometheus.BUCKETS, *prometheus.QUANTILES)
-        sketched = any(column in of_sketches for _, _, column in known)
+        sketched = any(column in _OF_SKETCHES for _, _, column in known)
         summaries = any(kind == "summary" for _, kind, _ in known)
         columns = [*_PLAIN, *(_SUMMARY if summaries else ()), *(_SKETCH if sketched else ())]
         # Histograms' running totals are of all that is kept, so that they do not depend on where the span begins.
@@ -93,7 +94,7 @@ class LakeSource:
         table = self._read(columns, {name for name, _, _ in known}, choice, 0 if running else start_ms, end_ms)
         ends = self._ends(start_ms, end_ms)
         found: dict[object, Selected] = {}
-        owners = Counter(other + column.suffix for other, _, column in known if column not in of_sketches)
+        owners = Counter(other + column.suffix for other, _, column in known if column not in _OF_SKETCHES)
         buckets: list[BucketTotals] = []
         span = start_ms, end_ms
         for rows in _by_series(table):
@@ -117,20 +118,36 @@ class LakeSource:
 
     def series(self, matchers: Sequence[Any] = ()) -> list[dict[str, str]]:
         """Give the labels of the series that all matchers take; of classic buckets, asked for by name, but for `le`."""
-        return self._read_once(lambda: self._series_of(matchers))
+        return [labels for labels, _ in self._read_once(lambda: self._series_of(matchers))]
 
-    def _series_of(self, matchers: Sequence[Any]) -> list[dict[str, str]]:
+    def _series_of(self, matchers: Sequence[Any]) -> list[tuple[dict[str, str], tuple[int, int]]]:
+        """Give the labels of series, and between which instants each has samples, in ms."""
         choice = _Choice(matchers)
-        known = self._names(choice, 0, 1 << 52)
-        table = self._read(_PLAIN[:6], {name for name, _, _ in known}, choice, 0, 1 << 52)
-        found: dict[object, dict[str, str]] = {}
+        known = self._names(choice, 0, _ALWAYS_MS)
+        if not known:
+            return []
+        table = self._read(_PLAIN[:6], {name for name, _, _ in known}, choice, 0, _ALWAYS_MS)
+        per_unit, found = NS_PER_UNIT[self._unit], dict[object, tuple[dict[str, str], tuple[int, int]]]()
         for rows in _by_series(table):
             mine = rows["name"][0].as_py(), rows["kind"][0].as_py()
+            stamps = rows["time"].cast(pa.int64())
+            first, last = (stamps[at].as_py() * per_unit // prometheus.NS_PER_MS for at in (0, -1))
             for column in [column for name, kind, column in known if (name, kind) == mine]:
                 labels = _labels(rows, column)
                 if choice.takes(labels, column):
-                    found[prometheus.sorted_labels(labels), column == prometheus.HISTOGRAM] = labels
+                    found[prometheus.sorted_labels(labels), column == prometheus.HISTOGRAM] = labels, (first, last)
         return [*found.values()]
+
+    def metadata(self) -> dict[str, tuple[str, str, str]]:
+        """Give the type of each metric by its name; a lake has neither help nor unit, which are empty."""
+        known = self._read_once(lambda: self._names(_Choice(()), 0, _ALWAYS_MS))
+        named = [(name + column.suffix, column) for name, _, column in known if column not in _OF_SKETCHES]
+        return {name: (prometheus.TYPES[column.type], "", "") for name, column in named}
+
+    def sampled_ms(self, matchers: Sequence[Any]) -> tuple[int, int] | None:
+        """Give between which instants the series that all matchers take have samples, in ms; None: none has."""
+        found = self._read_once(lambda: self._series_of(matchers))
+        return None if not found else (min(span[1][0] for span in found), max(span[1][1] for span in found))
 
     def oldest_ms(self) -> int | None:
         """Give the oldest instant that has a sample, in milliseconds since the epoch; None: none has."""
@@ -172,6 +189,10 @@ class LakeSource:
                 self._list()
             try:
                 return read()
+            except FileNotFoundError:
+                raise
+            except OSError as error:  # of an object store that is not reached
+                raise ExportError(" ".join(str(error).split())) from None
             except pa.ArrowInvalid as error:
                 if not tried:
                     raise FileNotFoundError from None
@@ -285,12 +306,14 @@ class LakeSource:
             return
         per_unit = NS_PER_UNIT[self._unit]
         stamps = rows["time"].cast(pa.int64()).to_numpy() * per_unit // prometheus.NS_PER_MS
-        sketches = Sketches.of(rows)
+        within, zero_ms = _within(stamps, span), _zero_ms(rows, stamps, per_unit, span)
+        if within.start == within.stop and zero_ms < 0:  # it ended before, and its scale is none of the answer's
+            return
+        sketches = Sketches.of(rows[: within.stop])
         scale, first, counts = sketches.dense(MAX_BUCKET_SCALE)
-        within = _within(stamps, span)
         cells = Cells(scale, sketches.zeroes.astype(np.float64), first, counts).running().rows(within)
         there = np.ones(len(stamps[within]), np.bool_)
-        yield BucketTotals(labels, stamps[within], cells, there, _zero_ms(rows, stamps, per_unit, span), stale)
+        yield BucketTotals(labels, stamps[within], cells, there, zero_ms, stale)
 
 
 _NONE = np.empty(0, np.int64)
@@ -389,6 +412,9 @@ def _histograms(
     """Read sketches as native histograms: each bucket's own, or for a rate running totals."""
     if not rows["scale"].is_valid().to_numpy().any():
         return None
+    # What lies outside of the span has no part in the scale, but where totals run on from before it.
+    outer = slice(0 if func in _TOTALS else within.start, within.stop)
+    rows, stamps, within = rows[outer], stamps[outer], slice(within.start - outer.start, within.stop - outer.start)
     sketches = Sketches.of(rows)
     scale, first, cells = sketches.dense(_HIGHEST)
     sums = rows["sum"].fill_null(0.0).to_numpy().astype(np.float64)
@@ -398,7 +424,7 @@ def _histograms(
         there = np.ones(len(stamps), np.bool_)
     else:
         there = zeroes + cells.sum(axis=1) > 0
-    kept = np.flatnonzero(there[within]) + (within.start or 0)
+    kept = np.flatnonzero(there[within]) + within.start
     if not len(kept):
         return None
     stamps, cells, zeroes, sums = stamps[kept], cells[kept], zeroes[kept], sums[kept]

@@ -6,8 +6,9 @@ query each, over these views. What a dialect calls otherwise is in `Dialect`; no
 
 from __future__ import annotations
 
+import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import attrs
@@ -51,6 +52,8 @@ class Dialect:
     born: str
 
 
+# Source: Trino's documentation, "Bitwise functions", "Date and time functions" (whose intervals have no
+# shorter unit than a millisecond), "Map functions and operators", "Aggregate functions".
 DIALECTS: dict[Engine, Dialect] = {
     "duckdb": Dialect(
         "FROM samples, LATERAL (SELECT unnest(cells) AS n, generate_subscripts(cells, 1) - 1 AS place)",
@@ -73,12 +76,12 @@ DIALECTS: dict[Engine, Dialect] = {
     "trino": Dialect(
         "FROM samples CROSS JOIN UNNEST(cells) WITH ORDINALITY AS t(n, ordinal) "
         "CROSS JOIN LATERAL (SELECT ordinal - 1 AS place)",
-        "bitwise_arithmetic_shift_right({0}, {1})",
+        "bitwise_right_shift_arithmetic({0}, {1})",
         "approx_percentile({0}, {1})",
         "element_at(labels, '{0}')",
         "(SELECT shift FROM UNNEST(sequence(0, 40)) AS t(shift))",
         "TIMESTAMP '{0} UTC'",
-        "date_diff('microsecond', zero_time, time) = interval_ns / 1000",
+        "date_diff('millisecond', zero_time, time) = interval_ns / 1000000",
     ),
 }
 
@@ -89,7 +92,7 @@ def views(engine: Engine, lake: str = "", *, has_lives: bool = True) -> list[str
     Args: `lake`: its directory; empty: `samples` and `lives` are there already.
     """
     dialect, made = DIALECTS[engine], []
-    quoted = lake.replace("'", "''")
+    quoted = glob.escape(lake).replace("'", "''")
     if lake and engine == "duckdb":
         files = f"'{quoted}/day=*/*/*.parquet', hive_partitioning = true, union_by_name = true"
         made.append(f"CREATE OR REPLACE VIEW samples AS SELECT * FROM read_parquet({files})")
@@ -105,6 +108,15 @@ def views(engine: Engine, lake: str = "", *, has_lives: bool = True) -> list[str
             made.append(f"CREATE OR REPLACE TEMPORARY VIEW {name} ({told}) USING parquet OPTIONS ({options})")
     create = "CREATE OR REPLACE TEMPORARY VIEW" if engine == "spark" else "CREATE OR REPLACE VIEW"
     return [*made, f"{create} increases AS {increases(dialect)}", f"{create} sketch_cells AS {sketch_cells(dialect)}"]
+
+
+def view_of(name: str, paths: Iterable[str]) -> str:
+    """Give the statement that makes a view of these files alone, for DuckDB, with a column of their folder's day."""
+    quoted = ", ".join("'{}'".format(glob.escape(path).replace("'", "''")) for path in paths)
+    return (
+        f"CREATE OR REPLACE VIEW {name} AS SELECT * "
+        f"FROM read_parquet([{quoted}], hive_partitioning = true, union_by_name = true)"
+    )
 
 
 def increases(dialect: Dialect) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pyarrow.dataset as ds
 
-from rondo_core.errors import RondoError, UsageError, one_line
+from rondo_core.errors import RondoError, UsageError, one_line, printable
 from rondo_exporter_parquet import listing, sql
 from rondo_exporter_parquet.lives import FOLDER as LIVES
 from rondo_exporter_parquet.lives import SCHEMA as LIVES_SCHEMA
@@ -31,11 +31,15 @@ class LakeError(RondoError):
 
 
 class LakeTools:
-    """A lake, opened by its location. Attributes: `place`."""
+    """A lake, opened by its location.
+
+    Attributes: `place`; `errors`: files that the last question in SQL left out, damaged or a stranger's, a line each.
+    """
 
     def __init__(self, location: str) -> None:
         """Find where it lies. Raises: as `open_place`."""
         self.place = open_place(location, must_exist=True)
+        self.errors: list[str] = []
 
     def is_sql(self, question: str) -> bool:
         """Say whether a question is SQL: whether it begins as a statement of it does."""
@@ -58,21 +62,23 @@ class LakeTools:
         connection = duckdb.connect()
         connection.execute("SET TimeZone = 'UTC'")
         with _reached(self.place.location):
-            lives = self.place.names(LIVES, recursive=False)
-            if self.place.directory is not None and (samples := self.place.folders()):
-                if not any(name.startswith("day=") for name in samples):
-                    raise LakeError(f"{self.place.location}: no samples there; an exporter `parquet` brings them")
-                made = sql.views("duckdb", str(self.place.directory), has_lives=bool(lives))
-            else:
-                connection.register("samples", self._samples())
-                made = sql.views("duckdb", has_lives=False)
-            if not lives:
-                connection.register("lives", LIVES_SCHEMA.empty_table())
-            elif self.place.directory is None:
-                known = listing.lives(self.place, lives).fragments.values()
-                connection.register("lives", listing.dataset(self.place, known, LIVES_SCHEMA))
+            by_day, strange = listing.by_day(self.place.names())
+            samples = listing.samples(self.place, [name for names in by_day.values() for name in names])
+            lives = listing.lives(self.place, self.place.names(LIVES, recursive=False))
+            self.errors = [*strange, *samples.faults, *lives.faults]
+            if not samples.fragments and not lives.fragments:
+                what = self.errors[0] if self.errors else "no samples there; an exporter `parquet` brings them"
+                raise LakeError(f"{self.place.location}: {what}")
         try:
-            for statement in made:
+            if self.place.directory is not None and samples.fragments:
+                connection.execute(sql.view_of("samples", map(self.place.full, samples.fragments)))
+            else:
+                connection.register("samples", self._samples(samples))
+            if self.place.directory is not None and lives.fragments:
+                connection.execute(sql.view_of("lives", map(self.place.full, lives.fragments)))
+            else:
+                connection.register("lives", listing.dataset(self.place, lives.fragments.values(), LIVES_SCHEMA))
+            for statement in sql.views("duckdb"):
                 connection.execute(statement)
         except duckdb.Error as error:
             connection.close()
@@ -86,14 +92,12 @@ class LakeTools:
             return FileNotFoundError(text)
         return LakeError(f"{self.place.location}: {text[:300]}; rondo lake check names files that do not read")
 
-    def _samples(self) -> Any:
-        by_day, _ = listing.by_day(self.place.names())
-        there = listing.samples(self.place, [name for names in by_day.values() for name in names])
-        if not there.fragments:
-            raise LakeError(f"{self.place.location}: no samples there; an exporter `parquet` brings them")
+    def _samples(self, there: listing.Listing) -> Any:
         import pyarrow as pa
 
         schema = schema_of(listing.unit_of(there)).append(pa.field("day", pa.string()))
+        if not there.fragments:  # all of its days have expired
+            return schema.empty_table()
         hive = ds.partitioning(pa.schema([pa.field("day", pa.string())]), flavor="hive")
         paths = [self.place.full(name) for name in there.fragments]
         return ds.dataset(
@@ -117,7 +121,7 @@ class LakeTools:
             answer = connection.execute(question)
             return [each[0] for each in answer.description], answer.fetchall()
         except (duckdb.ParserException, duckdb.BinderException, duckdb.CatalogException) as error:
-            raise UsageError(f"lake query: {one_line(error)}") from None
+            raise UsageError(f"lake query: {printable(' '.join(str(error).split()))}") from None
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise self._unread(error) from None
         except duckdb.Error as error:
@@ -162,7 +166,7 @@ def _reached(location: str) -> AbstractContextManager[None]:
         except FileNotFoundError:
             raise
         except OSError as error:
-            what = one_line(error)
+            what = printable(" ".join(str(error).split()))
             raise LakeError(what if location in what else f"{location}: {what}") from None
 
     return reached()

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import socket
 import time
 
 import pyarrow as pa
@@ -14,6 +15,7 @@ from rondo_exporter_parquet.source import LakeSource
 from rondo_exporter_parquet.tools import LakeError, LakeTools
 
 from rondo_core import ManualClock, Schema, Store, Tier
+from rondo_core.errors import RondoError, StoreNotFoundError, UsageError
 from rondo_core.export.agent import Agent
 from rondo_core.plugins.config_file import Config
 from rondo_promql import evaluate_instant
@@ -83,8 +85,8 @@ def count_of(source, query="sum(count_over_time(level[30d]))"):
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_file_that_is_none_of_the_lakes_is_named_and_holds_up_no_other(four_lives, tmp_path, damage):
-    """Damaged, of a later layout, or a stranger's: the check, a compaction and PromQL name it in a line, leave it as it is
-    and go on with all others; the exporter still sends, SQL answers or says which file it cannot read."""
+    """Damaged, of a later layout, or a stranger's: the check, a compaction, PromQL and SQL name it in a line, leave it as
+    it is and go on with all others."""
     lake = tmp_path / "lake"
     shutil.copytree(four_lives, lake)
     spoil, said = DAMAGES[damage]
@@ -100,14 +102,62 @@ def test_a_file_that_is_none_of_the_lakes_is_named_and_holds_up_no_other(four_li
     assert value == 45
     if "lives" not in damage:
         assert [line for line in source.errors if said in line]
-    with contextlib.suppress(LakeError):
-        LakeTools(str(lake)).query("SELECT count(*) FROM samples, lives")
+    tools = LakeTools(str(lake))
+    assert tools.query("SELECT (SELECT count(*) FROM samples), (SELECT count(*) FROM lives)")[1] == [
+        (found.rows, found.lives)
+    ]
+    assert [line for line in tools.errors if said in line]
     done = compact(open_place(lake), whole=True)
     assert [line for line in done.faults if said in line]
     assert [name for name in before if said.partition(":")[0] in str(name) and not name.exists()] == []
     assert len(list(lake.glob("day=2023-12-09/compacted/*.parquet"))) == 1
     again = check(open_place(lake))
     assert (again.rows, again.twice) == (found.rows, 0)
+
+
+def test_a_lake_that_has_nothing_yet_or_lives_alone_answers(four_lives, tmp_path, objects):
+    """PromQL gives nothing and says no error; SQL over what has no file says so; lives outlive the days of their samples."""
+    for location in (str(tmp_path), objects.location):
+        source = LakeTools(location).source()
+        assert evaluate_instant("up", source, MIDNIGHT_NS // 10**6).plain() == []
+        assert source.series() == []
+        assert source.newest_ms() is None
+        with pytest.raises(LakeError, match="no samples there; an exporter `parquet` brings them"):
+            LakeTools(location).query("SELECT 1")
+    shutil.copytree(four_lives, tmp_path / "lake")
+    place = open_place((tmp_path / "lake").rename(tmp_path / "l'a*k[e]?"))
+    assert len(LakeTools(place.location).query("SELECT DISTINCT day FROM samples")[1]) > 1
+    assert expire(place, "2100-01-01")[0] > 1
+    [(lives, samples)] = LakeTools(place.location).query(
+        "SELECT (SELECT count(*) FROM lives), (SELECT count(*) FROM increases)"
+    )[1]
+    assert (lives, samples) == (4, 0)
+    shutil.copytree(four_lives, tmp_path / "half")
+    half = open_place(tmp_path / "half")
+    assert expire(half, max(name for name in half.folders() if name.startswith("day=")).removeprefix("day="))[0]
+    for number in range(4):  # what has expired is not missing, in a store either
+        found = check(half, four_lives.parent / f"fleet-{number}")
+        assert (found.stores, found.faults) == (1, [])
+    with pytest.raises(StoreNotFoundError, match="no directory of stores; check the path"):
+        check(place, tmp_path / "nowhere")
+
+
+def test_a_bucket_that_is_not_there_is_no_empty_lake(objects):
+    """A name that was misspelt: whatever is asked of it says so, and a check is not well."""
+    tools = LakeTools(objects.location.replace("s3://lake-", "s3://lakes-"))
+    for ask in (tools.source, tools.compact, tools.check, lambda: tools.query("SELECT 1"), lambda: tools.expire(1)):
+        with pytest.raises(UsageError, match=r"^s3://lakes-\w+/ci: there is no lakes-\w+; check the name"):
+            ask()
+
+
+def test_an_object_store_that_is_not_there_is_named_in_a_line(objects):
+    """Whichever is asked of it first: the lake's name, and what the client says, as an error of rondo's own."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        port = taken.getsockname()[1]
+    tools = LakeTools(f"s3://ci/lake?endpoint=127.0.0.1:{port}&scheme=http&attempts=1&timeout=5")
+    for ask in (tools.source, tools.compact, tools.check, lambda: tools.query("SELECT 1"), lambda: tools.expire(1)):
+        with pytest.raises(RondoError, match=r"^s3://ci/lake: When listing objects"):
+            ask()
 
 
 class Steps:
