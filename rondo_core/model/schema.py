@@ -342,7 +342,7 @@ def choose(fitting: Sequence[Schema], wants: str) -> Schema | None:
         than others or has a selector of its own by which it was meant, or else the first.
     """
     first = fitting[0] if fitting else None
-    if len(fitting) < 2:  # noqa: PLR2004 - there is no choice
+    if len(fitting) < 2:
         return first
     if wants:
         return next((schema for schema in fitting if getattr(schema, wants)), first)

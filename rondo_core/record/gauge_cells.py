@@ -48,7 +48,8 @@ class GaugeRows:
 
     def begin_run(self, bucket: int) -> None:
         """Let no gauge have a value yet, in a slab whose newest bucket is this one; 0: it has none."""
-        self._values = memoryview(array("d", [nan]) * self._room)  # this run's last, before the current row; of `found` this run's in that row
+        # This run's last, before the current row; of `found` this run's in that row.
+        self._values: Cells = memoryview(array("d", [nan]) * self._room)
         self._lasting: set[int] = set()
         self.found = bucket if self._room else 0
 
