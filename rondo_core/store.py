@@ -163,7 +163,7 @@ class Store(InDirectory, Marks):
             self._writers,
             self._notices,
             take_up=self._check_process,
-            before=self._check_open,
+            before=self._check_registry,
             after=self._close_as_asked,
             strict=self._strict,
         )

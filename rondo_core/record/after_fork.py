@@ -304,6 +304,11 @@ class ForkableStore(Instruments, abc.ABC):
         if not self.unkept and (all_files or not self._folder.is_open()):
             self._check_files()
 
+    def _check_registry(self) -> None:
+        """Look whether the store may be used here, and at what a new series is put on record with alone."""
+        file = self._declarations.registry.file
+        self._check_open(all_files=file is not None and not file.is_open())
+
     def _check_files(self) -> None:
         """Open anew what the program has closed of the store's files; where that cannot be, keep nothing more."""
         if self._runs is None:

@@ -45,6 +45,25 @@ def pass_seconds(store, clock, seconds):
         store.tick()
 
 
+@pytest.mark.parametrize("n_absent", [0, 1, 4, 5, 8])
+def test_a_gauge_is_changed_from_its_last_number_however_many_others_are_absent(store, clock, n_absent):
+    """Infinity and the largest numbers are no absence, whatever their bytes have in common; -NaN is one."""
+    numbers = [math.inf, -math.inf, 1.7e308, -1.7e308, 0.0, -0.5, 3.0, 1e-310]
+    gauges = [store.gauge("load", cpu=cpu) for cpu in range(8)]
+    for gauge, number in zip(gauges, reversed(numbers), strict=True):
+        gauge.set(number)
+    pass_seconds(store, clock, 1)
+    gauges[0].set(-math.nan if n_absent else numbers[0])
+    for gauge, number in list(zip(gauges, numbers, strict=True))[max(n_absent, 1) :]:
+        gauge.set(number)
+    pass_seconds(store, clock, 2)
+    for gauge in gauges:
+        gauge.inc(1.0)
+    last = [*reversed(numbers)][:n_absent] + numbers[n_absent:]
+    now = [values(store, f"load{{cpu={cpu}}}", tier=0)[-1] for cpu in range(8)]
+    assert now == [number + 1.0 for number in last]
+
+
 def test_a_changed_gauge_goes_on_in_each_bucket(store, clock):
     """From 0, or from what was set in this run, however long ago and whether or not a bucket of it is left."""
     jobs, pool = store.gauge("jobs"), store.gauge("pool")
