@@ -48,7 +48,7 @@ def pass_seconds(store, clock, seconds):
 @pytest.mark.parametrize("n_absent", [0, 1, 4, 5, 8])
 def test_a_gauge_is_changed_from_its_last_number_however_many_others_are_absent(store, clock, n_absent):
     """Infinity and the largest numbers are no absence, whatever their bytes have in common; -NaN is one."""
-    numbers = [math.inf, -math.inf, 1.7e308, -1.7e308, 0.0, -0.5, 3.0, 1e-310]
+    numbers = [math.inf, -math.inf, 1.7e308, -1.7e308, 0.0, -0.5, 1e-310, 3.0]
     gauges = [store.gauge("load", cpu=cpu) for cpu in range(8)]
     for gauge, number in zip(gauges, reversed(numbers), strict=True):
         gauge.set(number)
