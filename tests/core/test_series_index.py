@@ -83,7 +83,9 @@ def test_hashes_that_are_equal_cost_time_and_no_series(tmp_path, monkeypatch):
     with Store(tmp_path / "s", [Schema("gauges", "gauge", 64, TIERS)]) as store:
         declared = [store.gauge("metric", n=n, job="\u14a3job").series for n in range(9)]
         with StoreReader(tmp_path / "s") as reader:
-            assert [reader.series(f"metric{{job='\u14a3job',n={n}}}") for n in range(9)] == [[each] for each in declared]
+            assert [reader.series(f"metric{{job='\u14a3job',n={n}}}") for n in range(9)] == [
+                [each] for each in declared
+            ]
             assert reader.series("metric{job='\u14a3job'}") == declared
 
 
