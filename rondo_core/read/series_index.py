@@ -134,7 +134,8 @@ def _entries(key: str, records: Sequence[bytes], first: int) -> Entries:
             at = record.find(mark, at)
     entries: Entries = np.array(hashes, np.int64) & ~_POSITION | np.array(positions, np.int64)
     entries.sort()
-    return entries[np.diff(entries, prepend=-1) != 0]
+    once: Entries = entries[np.diff(entries, prepend=-1) != 0]
+    return once
 
 
 def _text_at(record: bytes, at: int) -> bytes:
