@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from enum import Enum
+from typing import cast
 
 import attrs
 
@@ -24,8 +25,8 @@ from rondo_core.errors import (
     UsageError,
     one_line,
 )
-from rondo_core.export.batch import Batch
-from rondo_core.hookspecs import Exporter
+from rondo_core.export.batch import Batch, EventRequest
+from rondo_core.hookspecs import EventExporter, Exporter
 
 logger = logging.getLogger("rondo.export")
 
@@ -127,6 +128,24 @@ class Delivery:
             self._began_ns = 0
             self.send_s += (monotonic_ns() - started) / NS_PER_S
         self._take(batch, int(rejected))
+        return Verdict.TAKEN
+
+    def send_event(self, request: EventRequest) -> Verdict:
+        """Send a mark or a note. Raises: as the exporter, where it is neither taken nor refused."""
+        started = self._began_ns = monotonic_ns()
+        self.requests, self.unanswered = self.requests + 1, False
+        try:
+            cast("EventExporter", self._exporter).send_event(request)
+        except (PermanentExportError, BatchTooLargeError) as error:
+            self.note(error)
+            return Verdict.REFUSED
+        except Exception as error:
+            self.unanswered = isinstance(error, AnswerLostError) or not isinstance(error, ExportError)
+            raise
+        finally:
+            self._began_ns = 0
+            self.send_s += (monotonic_ns() - started) / NS_PER_S
+        self.n_taken += 1
         return Verdict.TAKEN
 
     def _take(self, batch: Batch, rejected: int) -> None:

@@ -20,8 +20,9 @@ from rondo_core.export.batch import Batch
 from rondo_core.export.cursor import Cursor, CursorLock, note_failure, resumed_tiers
 from rondo_core.export.delivery import Delivery, RefusesAllError
 from rondo_core.export.drain import Drain
+from rondo_core.export.events import EventSender
 from rondo_core.export.isolated import wait_asked_s
-from rondo_core.export.labelled import Labelled
+from rondo_core.export.labelled import Labelled, takes_events, takes_samples
 from rondo_core.export.ledger import Ledger, Unsaved
 from rondo_core.export.options import MISTAKES, check_exporters, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
@@ -90,6 +91,8 @@ class Runner:
         self._ledger = Ledger(view.folder, name, from_start=from_start, unsaved=unsaved)
         self._delivery = Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
+        self._takes_samples, self._takes_events = takes_samples(exporter), takes_events(exporter)
+        self._events = EventSender(name, view, self._ledger, self._delivery)
         self.complete = self.refuses_all = False
         self._wake = threading.Event()
         self._closing = self._stopped = False
@@ -121,6 +124,7 @@ class Runner:
     def outcome(self) -> Outcome:
         """What was done since this runner was made."""
         since, delivery = self._ledger.since_opened, self._delivery
+        were, events = self._ledger.events_opened, self._ledger.cursor.events
         return Outcome(
             samples=since("samples"),
             requests=delivery.requests,
@@ -137,6 +141,12 @@ class Runner:
             acknowledged_ns=self._ledger.acknowledged_ns,
             send_s=delivery.send_s,
             retry_s=self._retry_s,
+            takes_samples=self._takes_samples,
+            takes_events=self._takes_events,
+            events=events.sent - were.sent,
+            refused_events=events.refused - were.refused,
+            doubtful_events=events.doubtful - were.doubtful,
+            overwritten_events=events.overwritten - were.overwritten,
         )
 
     # -- as a thread beside a live store
@@ -266,6 +276,8 @@ class Runner:
         cursor, outcome = self._ledger.cursor, self.outcome
         if outcome.error or self._stopped or cursor.held or cursor.in_flight or cursor.rest_until:
             return 0
+        if not self._takes_samples:
+            return FOR_EVER
         return min(FOR_EVER, self._drain.next_end_ns(self._closed_ns) + SETTLE_NS)
 
     def release(self) -> None:
@@ -282,7 +294,16 @@ class Runner:
                 slab.drop_resident()
 
     def _send_all(self, closed_ns: int, ended_run: int) -> None:
-        """Send every closed bucket that is pending, request by request."""
+        """Send every mark and note that is pending, and every closed bucket, request by request."""
+        if self._takes_events:
+            if not self._events.send_pending(lambda: self._is_over(ended_run)):
+                return
+            self._backoff_s, self._long_s = BACKOFF_FIRST_S, LONG_FIRST_S
+        if not self._takes_samples:
+            self._sender.end_run(ended_run)
+            self.complete = ended_run > 0
+            self._publish()
+            return
         self._sender.begin_pass()
         while not (self._closing and not ended_run):
             if self._stopped:  # no one waits for it any more
@@ -300,6 +321,17 @@ class Runner:
         self._sender.end_pass(ended_run)
         self.complete = ended_run > 0 and not self._ledger.cursor.held
         self._publish()
+
+    def _is_over(self, ended_run: int) -> bool:
+        """Say whether a pass is to be left: for the last flush, or as no one waits for it any more.
+
+        Raises: RetryableExportError: no time is left.
+        """
+        if self._stopped or (self._closing and not ended_run):
+            return True
+        if self._closing and time.monotonic() > self._delivery.until:
+            raise RetryableExportError("no time left before the end; the rest stays in the store")
+        return False
 
     # -- failures
 
