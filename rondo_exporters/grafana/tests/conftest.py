@@ -5,89 +5,65 @@ Source: Grafana, "Annotations HTTP API"; of its database what tags it keeps. A G
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from rondo_core.testing import HttpReceiver
+
 TAGS_BYTES = 500
 
 
-class GrafanaApi:
+class GrafanaApi(HttpReceiver):
     """Keeps annotations, as POST adds them and GET finds them.
 
     Attributes:
         annotations: those that are there, oldest first; posts, questions: how many requests of each came.
-        answers: what the next POSTs are answered instead, in turn: a status, whether it is kept all the same, and
-            further headers; status 0: nothing, the connection is closed.
+        faults: what the next POSTs are answered instead, in turn: a status, and whether it is kept all the same.
+        refuse: a function of a text, that gives a status to refuse it with, or None.
         finds: the status of GET; token: what is to be sent; objections: what a sender should not have done.
+        added: set whenever an annotation was added.
     """
 
     def __init__(self):
-        self.annotations, self.answers, self.objections = [], [], []
+        self.annotations, self.faults, self.refuse = [], [], lambda _: None
         self.posts = self.questions = 0
-        self.finds, self.token, self.taken = 200, "hidden", threading.Event()
-        api = self
+        self.finds, self.token, self.added = 200, "hidden", threading.Event()
+        super().__init__("")
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                self.answer(*api.add(urlsplit(self.path), self.headers, body))
-
-            def do_GET(self):
-                self.answer(*api.find(urlsplit(self.path), self.headers))
-
-            def answer(self, status, plain, headers=None):
-                if not status:
-                    self.close_connection = True
-                    return
-                body = json.dumps(plain).encode()
-                self.send_response(status)
-                for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-
-    def add(self, url, headers, body):
-        """Answer POST /api/annotations."""
+    def take(self, path, headers, body):
         self.posts += 1
+        status, plain = self.add(urlsplit(path), headers, json.loads(body))
+        return status, {"Content-Type": "application/json"}, json.dumps(plain).encode()
+
+    def ask(self, path, headers):
+        self.questions += 1
+        status, plain = self.find(urlsplit(path), headers)
+        return status, {"Content-Type": "application/json"}, json.dumps(plain).encode()
+
+    def add(self, url, headers, sent):
+        """Answer POST /api/annotations."""
         if headers["Authorization"] != f"Bearer {self.token}":
             return 401, {"message": "Invalid API key"}
-        sent = json.loads(body)
         self.check(url.path == "/api/annotations" and not url.query, f"POST {url.geturl()}")
         self.check(headers["Content-Type"] == "application/json", headers["Content-Type"])
         self.check(sent.keys() <= {"dashboardUID", "panelId", "time", "timeEnd", "tags", "text", "data"}, str(sent))
         self.check(isinstance(sent["time"], int) and sent["time"] > 0, f"time {sent['time']!r}")
-        kept = list(dict.fromkeys(self.kept_tag(tag) for tag in sent["tags"]))
+        kept = list(dict.fromkeys(map(kept_tag, sent["tags"])))
         self.check(kept == sent["tags"], f"{sent['tags']}: kept as {kept}")
-        status, keeps, more = self.answers.pop(0) if self.answers else (200, True, {})
-        if status == 200 and len(json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode()) > TAGS_BYTES:
-            return 400, {"message": "tags length exceeds the maximum allowed"}
-        if status == 200 and not sent["text"]:
-            return 400, {"message": "text field should not be empty"}
+        size_bytes = len(json.dumps(kept, ensure_ascii=False, separators=(",", ":")).encode())
+        self.check(size_bytes <= TAGS_BYTES, f"tags of {size_bytes} bytes")
+        refused = self.refuse(sent["text"])
+        status, keeps = (refused, False) if refused else self.faults.pop(0) if self.faults else (200, True)
         if keeps:
-            number = len(self.annotations) + 1
-            self.annotations.append({"id": number, "timeEnd": sent["time"], **sent})
-            self.taken.set()
+            self.annotations.append({"id": len(self.annotations) + 1, "timeEnd": sent["time"], **sent})
+            self.added.set()
         if status == 200:
             return 200, {"message": "Annotation added", "id": len(self.annotations)}
-        return status, {"message": "Failed to save annotation"}, more
+        return status, {"message": "Failed to save annotation"}
 
     def find(self, url, headers):
         """Answer GET /api/annotations."""
-        self.questions += 1
         if headers["Authorization"] != f"Bearer {self.token}":
             return 401, {"message": "Invalid API key"}
         if self.finds != 200:
@@ -102,12 +78,6 @@ class GrafanaApi:
             found = [each for each in found if each.get("dashboardUID") == uid[0]]
         return 200, found[::-1][:limit]
 
-    @staticmethod
-    def kept_tag(tag):
-        """Give a tag as Grafana's database keeps it: a key and a value, of 100 characters each."""
-        parts = [part.strip(" ")[:100] for part in tag.split(":")]
-        return f"{parts[0]}:{parts[1]}" if len(parts) > 1 and parts[1] else parts[0]
-
     def check(self, holds, what):
         if not holds:
             self.objections.append(what)
@@ -116,10 +86,11 @@ class GrafanaApi:
         """Give the texts of what is there, in the order in which it came."""
         return [each["text"] for each in self.annotations]
 
-    def close(self):
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+
+def kept_tag(tag):
+    """Give a tag as Grafana's database keeps it: a key and a value, of 100 characters each."""
+    parts = [part.strip(" ")[:100] for part in tag.split(":")]
+    return f"{parts[0]}:{parts[1]}" if len(parts) > 1 and parts[1] else parts[0]
 
 
 @pytest.fixture
