@@ -82,7 +82,8 @@ class Delivery:
     Attributes:
         requests, failures, send_s: sent, and of these not taken; the time spent in them, s.
         error: the last failure in words.
-        found: what became of the batch since `begin`; `n_taken`, how many requests were taken ever.
+        found: what became of the batch since `begin`; `n_taken`, how many requests were taken ever; `n_events_taken`,
+            how many of marks and notes.
         unanswered: whether what was sent since `begin` may have arrived although no one said so.
         streak: refusals since anything was taken.
         until: when to give up (monotonic s).
@@ -92,7 +93,7 @@ class Delivery:
         """Bind to an exporter."""
         self._exporter = exporter
         self.requests, self.failures, self.send_s, self.error = 0, 0, 0.0, ""
-        self.n_taken, self.streak, self.until = 0, 0, float("inf")
+        self.n_taken, self.n_events_taken, self.streak, self.until = 0, 0, 0, float("inf")
         self.found, self.unanswered = BatchOutcome(), False
         self._max_refused = MAX_REFUSED
         self._began_ns = 0
@@ -145,7 +146,7 @@ class Delivery:
         finally:
             self._began_ns = 0
             self.send_s += (monotonic_ns() - started) / NS_PER_S
-        self.n_taken += 1
+        self.n_events_taken += 1
         return Verdict.TAKEN
 
     def _take(self, batch: Batch, rejected: int) -> None:

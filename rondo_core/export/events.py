@@ -68,7 +68,7 @@ class EventSender:
         Returns: whether all of them are counted.
         Raises: RefusesAllError: some were refused, and none was taken; as Delivery.send_event.
         """
-        ledger, taken = self._ledger, self._delivery.n_taken
+        ledger, taken = self._ledger, self._delivery.n_events_taken
         ring = read_ring(self._view.folder / layout.EVENTS_FILE)
         cursor, events = pending_events(ring.events(), ledger.cursor.events)
         if not events:
@@ -83,7 +83,7 @@ class EventSender:
                     self._mark(events[at : at + MARKED_AT_A_TIME][-1].number)
                 self._send(event)
             if self._passed_over:
-                if self._delivery.n_taken == taken:
+                if self._delivery.n_events_taken == taken:
                     raise RefusesAllError(f"everything is refused: {self._delivery.error}")
                 self._count(self._passed_over[-1][0], taken=False)
         finally:

@@ -246,9 +246,9 @@ class Runner:
                     break
                 time.sleep(wait_s)
             try:
-                taken = self._delivery.n_taken
+                taken = self._n_taken
                 self._send_all(closed_ns, ended_run)
-                tries = LAST_TRIES if retry and self._delivery.n_taken > taken else tries - 1
+                tries = LAST_TRIES if retry and self._n_taken > taken else tries - 1
                 if not (self._ledger.cursor.held and tries):
                     break
                 wait_s = _last_wait_s(tries)  # series that wait
@@ -286,6 +286,10 @@ class Runner:
 
     # -- one pass
 
+    @property
+    def _n_taken(self) -> int:
+        return self._delivery.n_taken + self._delivery.n_events_taken
+
     def _drop_resident(self, batch: Batch) -> None:
         """Keep what a long backlog maps within bounds: a look at a slab's headers touches all of its pages."""
         for part in batch.parts:
@@ -294,20 +298,25 @@ class Runner:
                 slab.drop_resident()
 
     def _send_all(self, closed_ns: int, ended_run: int) -> None:
-        """Send every mark and note that is pending, and every closed bucket, request by request."""
-        if self._takes_events:
-            if not self._events.send_pending(lambda: self._is_over(ended_run)):
-                return
-            self._backoff_s, self._long_s = BACKOFF_FIRST_S, LONG_FIRST_S
-        if not self._takes_samples:
-            self._sender.end_run(ended_run)
-            self.complete = ended_run > 0
-            self._publish()
+        """Send every closed bucket that is pending, request by request, and then marks and notes, of what it takes."""
+        if self._takes_samples and not self._send_samples(closed_ns, ended_run):
             return
+        if self._takes_events and not self._events.send_pending(lambda: self._is_over(ended_run)):
+            ended_run = 0
+        if self._takes_samples:
+            self._sender.end_pass(ended_run)
+        else:
+            self._sender.end_run(ended_run)
+            self._backoff_s, self._long_s = BACKOFF_FIRST_S, LONG_FIRST_S
+        self.complete = ended_run > 0 and not self._ledger.cursor.held
+        self._publish()
+
+    def _send_samples(self, closed_ns: int, ended_run: int) -> bool:
+        """Send the closed buckets; say whether the pass goes on: nobody gave it up."""
         self._sender.begin_pass()
         while not (self._closing and not ended_run):
             if self._stopped:  # no one waits for it any more
-                return
+                return False
             drained = self._sender.send_next(closed_ns)
             if drained is None:
                 break
@@ -318,9 +327,7 @@ class Runner:
                 raise RetryableExportError("no time left before the end; the rest stays in the store")
             if self._thread is threading.current_thread():
                 self._wake.wait(drained.batch.n_samples / CATCH_UP_SAMPLES_PER_S)
-        self._sender.end_pass(ended_run)
-        self.complete = ended_run > 0 and not self._ledger.cursor.held
-        self._publish()
+        return True
 
     def _is_over(self, ended_run: int) -> bool:
         """Say whether a pass is to be left: for the last flush, or as no one waits for it any more.
