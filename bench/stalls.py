@@ -2,8 +2,9 @@
 
 Each run makes a store on the file system at hand, ticks it from a thread of its own, and records into it in bursts,
 for about 20 s; each call is timed by the wall clock. Meanwhile a child writes files of 500 MB beside it and syncs them.
-The same into plain memory says how much of that is the scheduler's: what the store adds is what lies above it. So do
+The same into plain memory says how much of that is the machine's: what the store adds is what lies above it. So do
 the bursts of 20 in which the thread gave the CPU up by itself: it waited for the disk, or for the interpreter's lock.
+All but the child has real-time priority where that may be had, so that no other process's turn is taken for a wait.
 
 With `touched` a thread asks the kernel once a second to make the page of the rows of the next seconds writable
 (MADV_POPULATE_WRITE, which changes no byte of them), so that no record waits for a journal in a page fault. A
@@ -21,7 +22,7 @@ import tempfile
 import threading
 import time
 from array import array
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from harness import Report, finish, machine, options, temporary_folder
@@ -36,6 +37,7 @@ BLOCK = 1 << 20
 
 def disturb(folder, size_mb):
     """Write and sync files, each in place of the one before, until killed; print a line when the first is begun."""
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     block, told = os.urandom(BLOCK), False
     while True:
         with Path(folder, "large").open("wb", buffering=0) as file:
@@ -148,7 +150,11 @@ def main():
     if shutil.disk_usage(asked.disk).free < 4 * asked.size_mb * BLOCK:
         print(f"stalls: {asked.disk}: too little room for files of {asked.size_mb} MB; give --disk", file=sys.stderr)
         return 1
-    report = Report("stalls", asked, machine("rondo-tsdb"), __doc__ or "")
+    heading = machine("rondo-tsdb")
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+        heading = heading.replace(", hot path", ", real-time priority, hot path")
+    report = Report("stalls", asked, heading, __doc__ or "")
     cases = [
         ("plain memory", asked.tmpfs, "memory"),
         *(

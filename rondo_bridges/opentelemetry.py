@@ -149,11 +149,12 @@ class RondoMetricReader(MetricReader):
             return
         for _ in range(point.zero_count):
             summary.observe(0.0)
-        base = 2.0 ** (2.0**-point.scale)
+        width = 2.0**-point.scale  # of a cell, in doublings: the widest cells' upper ends are more than a float can be
         for index, count in enumerate(point.positive.bucket_counts, start=point.positive.offset):
-            middle = min(max(2.0 * base ** (index + 1) / (base + 1.0), point.min), point.max)
-            for _ in range(count):
-                summary.observe(middle)
+            if count:  # beyond those that have some there may be cells whose lower end is no float either
+                middle = min(max(2.0 * 2.0 ** (index * width) / (1.0 + 2.0**-width), point.min), point.max)
+                for _ in range(count):
+                    summary.observe(middle)
 
     def shutdown(self, timeout_millis: float = 30_000, **_: Any) -> None:
         """Read once more, and no more; the store stays open. Never raises."""

@@ -12,11 +12,13 @@ import click
 from rondo_cli import run_long
 from rondo_cli.params import ALLOW_HOST, CONFIG, PATH
 from rondo_cli.printing import say
-from rondo_core.errors import ExportError, UsageError, make_logs_printable
+from rondo_core.errors import ExportError, UsageError, make_logs_printable, printable
 from rondo_web import HOST, check_installed, listen, read_token
 
 if TYPE_CHECKING:
     from rondo_core.export import AgentStatus
+
+_SHOWN = 5
 
 
 @click.command("agent")
@@ -76,6 +78,8 @@ def command(
                 f"{said}; {done.complete} complete, {done.archived} archived,"
                 f" {done.deleted} deleted{refusals if done.refused + done.doubtful else ''}"
             )
+            if done.held:
+                say(_left_to_others(done.held))
             for line in done.notes:
                 say(line)
             for line in done.failures:
@@ -89,6 +93,13 @@ def command(
     finally:
         agent.close()
     return 0
+
+
+def _left_to_others(held: Sequence[str]) -> str:
+    """Say which stores were passed over, as another process sends them."""
+    shown = ", ".join(map(printable, held[:_SHOWN])) + (f" and {len(held) - _SHOWN} more" if held[_SHOWN:] else "")
+    what = f"{len(held)} store{'' if len(held) == 1 else 's'} left to whoever exports them now"
+    return f"{what}, the program itself or another agent: {shown}"
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from rondo_cli.printing import data, say, show
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import RondoError, StoreNotFoundError, UsageError, one_line
 from rondo_core.model import META_FILE, is_there, state_directory
-from rondo_core.storage import Folder, read_ended
 
 
 @click.command("autopsy")
@@ -74,20 +73,15 @@ def _found(name: str) -> Path:
     raise StoreNotFoundError(f"{name}: no life or store there; see rondo ls")
 
 
-def _holds_the_ended(store: Path) -> bool:
-    """Say whether a store is that of all who ended before, folded into one."""
-    with Folder(store) as folder:
-        return read_ended(folder) is not None
-
-
 def _of_directory(directory: Path, stores: list[Path], form: str, flat: int) -> int:
     from rondo_job.autopsy.examine import examine
-    from rondo_job.autopsy.wording import as_table
+    from rondo_job.autopsy.wording import as_table, plain
+    from rondo_job.life import holds_the_ended
 
     worst, rows, tables = 0, list[list[str]](), []
     for store in stores:
         try:
-            if _holds_the_ended(store):
+            if holds_the_ended(store):
                 continue
             found = examine(store, flat_ns=flat)
         except RondoError as error:
@@ -102,9 +96,7 @@ def _of_directory(directory: Path, stores: list[Path], form: str, flat: int) -> 
         data(json.dumps(tables, indent=1))
     elif form == "md":
         head = ["| store | verdict | cause | how |", "|---|---|---|---|"]
-        show(
-            "\n".join([*head, *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows)])
-        )
+        show("\n".join([*head, *(f"| {' | '.join(map(plain, row))} |" for row in rows)]))
     else:
         show(render.table(["store", "verdict", "cause", "how"], rows))
     return worst

@@ -73,7 +73,7 @@ def query(
     rondo lake query lake "SELECT job, quantile_cont(memory_peak_bytes, 0.95) FROM lives GROUP BY job"
     rondo lake query s3://ci/lake 'histogram_quantile(0.95, sum(rate(step_seconds[1d])))' --at 2026-11-25T12:00
     """
-    from rondo_cli.answers import show_answer_of
+    from rondo_cli.answers import AskedExpression, show_answer_of
     from rondo_cli.expressions import expressions_over
     from rondo_cli.query import shown_zone
 
@@ -91,7 +91,8 @@ def query(
             data(_as_json(names, rows) if form == "json" else _as_csv(names, rows))
         return
     with expressions_over(Path(lake), opened=lambda _: tools.source()) as expressions:
-        show_answer_of(expressions, question, span, step, at, form, shown_zone(tz), says_end=False)
+        asked = AskedExpression(question, span, step, at, form, shown_zone(tz))
+        show_answer_of(expressions, asked, says_end=False)
 
 
 @command.command("compact")

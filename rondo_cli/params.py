@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -75,34 +75,31 @@ def one_store(path: Path) -> Path:
     return path
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]
+class _Quantity(click.ParamType):  # type: ignore[type-arg]
+    """A text that one of the parsers of units reads as a whole number."""
+
+    parse: ClassVar[staticmethod[[str], int]]
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it, or fail as click does."""
+        if isinstance(value, int):
+            return value
+        try:
+            return self.parse(value)
+        except RondoError as error:
+            self.fail(one_line(error), param, ctx)
+
+
+class Duration(_Quantity):
     """A duration such as 90s, 15m or 1h30m, as nanoseconds."""
 
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it, or fail as click does."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_duration_ns(value)
-        except RondoError as error:
-            self.fail(one_line(error), param, ctx)
+    name, parse = "duration", staticmethod(parse_duration_ns)
 
 
-class Size(click.ParamType):  # type: ignore[type-arg]
+class Size(_Quantity):
     """A size such as 512M, 4GiB or 4096, as bytes."""
 
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Read it, or fail as click does."""
-        if isinstance(value, int):
-            return value
-        try:
-            return parse_size_bytes(value)
-        except RondoError as error:
-            self.fail(one_line(error), param, ctx)
+    name, parse = "size", staticmethod(parse_size_bytes)
 
 
 class LabelSet(click.ParamType):  # type: ignore[type-arg]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rondo_cli import render
-from rondo_cli.answers import show_answer
+from rondo_cli.answers import AskedExpression, show_answer
 from rondo_cli.params import JOB, LAST, STORE, Duration, store_choice
 from rondo_cli.printing import data, say, show
 from rondo_core.clock import wall_ns
@@ -92,7 +92,7 @@ def command(
     """
     zone, choice = shown_zone(tz), store_choice(store, last, job)
     if expression is not None:
-        show_answer(store, choice, expression, span, step, at, form, zone)
+        show_answer(store, choice, AskedExpression(expression, span, step, at, form, zone))
         return None
     if step is not None or at is not None:
         raise UsageError(f"--{'step' if at is None else 'at'}: only with --promql; a selector has the points of a tier")

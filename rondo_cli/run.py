@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -65,12 +66,20 @@ def command(argv: tuple[str, ...], store: Path | None, config: Path | None, **op
     run_long()
     result = run_job(request)
     if result.unrecorded:
-        say(f"rondo: {argv[0]}: not recorded: {result.unrecorded}", err=True)
+        _say(f"{argv[0]}: not recorded: {result.unrecorded}")
     if result.end.not_begun or options["quiet"] < (1 if result.exit_status == 0 else 2):
-        say(f"rondo: {result.summary()}", err=True)
+        _say(result.summary())
     if result.life is not None and os.environ.get("GITHUB_STEP_SUMMARY"):
         _append_to_summary(result.life)
     return result.exit_status
+
+
+def _say(line: str) -> None:
+    """Say a line on standard error, wherever that goes: whether it takes one or not, the status is the job's."""
+    try:
+        say(f"rondo: {line}", err=True)
+    except OSError:  # a full disk, a reader that went; the interpreter would try once more at its end
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - as long as this process
 
 
 def _append_to_summary(life: Path) -> None:
@@ -83,4 +92,4 @@ def _append_to_summary(life: Path) -> None:
 
         append_to_summary(make_report(life))
     except (RondoError, OSError) as error:
-        say(f"rondo: no report in the step's summary: {one_line(error)}", err=True)
+        _say(f"no report in the step's summary: {one_line(error)}")

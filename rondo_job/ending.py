@@ -6,7 +6,7 @@ import contextlib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -19,9 +19,15 @@ from rondo_job.groups.leaf import Leaf
 from rondo_job.groups.mounted import V2, Group, read_keys, read_number
 from rondo_job.processes.pidfd import status_when_reaped
 
+if TYPE_CHECKING:
+    from rondo_job.processes.tree import Tree
+
 _EXEC_BYTES = (
     2 << 20
 )  # what a process may grow by until its exec, and by which the kernel's count of its pages is behind
+
+# By how much what was waited for must exceed what a group counted: the process that becomes the job began outside.
+_LEFT_CPU_S, _LEFT_SHARE = 0.1, 0.02
 
 
 def usage_of(usage: Any, before_bytes: int, largest_bytes: int) -> Usage:
@@ -61,6 +67,23 @@ def with_counters(end: LifeEnd, leaf: Leaf) -> LifeEnd:
     peak = after.levels[0].peak_bytes if leaf.own and after.levels else None
     cpu_s = cpu_of(leaf)
     return attrs.evolve(end, after=after, memory_peak_bytes=peak, cpu_s=end.cpu_s if cpu_s is None else cpu_s)
+
+
+def with_those_who_left(end: LifeEnd, tree: Tree) -> LifeEnd:
+    """Say whether processes of a job left its own control group: what is known of them beside it, and what is not.
+
+    One that was never seen outside is known by its CPU time, where it was waited for: it has more than the group.
+    """
+    counted_s = end.cpu_s or 0.0
+    if not tree.left and tree.waited_s <= counted_s + max(_LEFT_CPU_S, _LEFT_SHARE * counted_s):
+        return end
+    after = end.after
+    if after is not None:  # the group's counters are no proof of what befell the job any more
+        after = attrs.evolve(after, levels=tuple(attrs.evolve(each, own=False) for each in after.levels))
+    peak = max(end.memory_peak_bytes or 0, tree.largest_bytes)
+    return attrs.evolve(
+        end, left_group=True, after=after, cpu_s=max(counted_s, tree.waited_s), memory_peak_bytes=peak or None
+    )
 
 
 def keep_file_tails(life: Path, files: Mapping[str, int]) -> None:

@@ -6,7 +6,9 @@ import json
 import os
 import signal
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar, get_args
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import attrs
 
@@ -171,6 +173,9 @@ class LifeEnd:
         after: the counters; None: not read.
         not_begun: why its command could not be begun; empty: it was. `status` is then that of the process that was to
             become it, as shells have it, and nothing was measured.
+        left_group: whether processes of it left its own control group: `cpu_s` and `memory_peak_bytes` are then the
+            least that it took, and the counters of `after` are no group's of its own.
+        lasted_s: by a clock that is never set; None: the recorder did not see the end.
     """
 
     ended_ns: int
@@ -184,6 +189,8 @@ class LifeEnd:
     remaining: tuple[int, ...] = ()
     after: Evidence | None = None
     not_begun: str = ""
+    left_group: bool = False
+    lasted_s: float | None = None
 
     @property
     def exit_code(self) -> int | None:
@@ -233,49 +240,52 @@ def encode(facts: Any) -> bytes:
 
 def decode_start(data: bytes) -> LifeStart:
     """Read what `encode` gave of a LifeStart. Raises: ValueError: it is none."""
-
-    def made(plain: Mapping[str, Any]) -> LifeStart:
-        limits = {name: (int(soft), int(hard)) for name, (soft, hard) in plain.get("rlimits", {}).items()}
-        return attrs.evolve(_made(LifeStart, plain, host=Host, before=_evidence), rlimits=limits)
-
-    start: LifeStart = _decoded(data, made)
-    return start
+    return _decoded(LifeStart, data)
 
 
 def decode_end(data: bytes) -> LifeEnd:
     """Read what `encode` gave of a LifeEnd. Raises: ValueError: it is none."""
-
-    def made(plain: Mapping[str, Any]) -> LifeEnd:
-        signals = tuple(_made(ReceivedSignal, each) for each in plain.get("signals", ()))
-        return _made(LifeEnd, {**plain, "signals": signals}, usage=Usage, after=_evidence)
-
-    end: LifeEnd = _decoded(data, made)
-    return end
+    return _decoded(LifeEnd, data)
 
 
-def _decoded(data: bytes, make: Any) -> Any:
+def _decoded(kind: type[T], data: bytes) -> T:
     try:
-        plain = json.loads(data)
-        return make(plain)
-    except (TypeError, KeyError, AttributeError, UnicodeDecodeError) as error:
+        made: T = _as(kind, json.loads(data))
+    except (TypeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
+    return made
 
 
-def _evidence(**plain: Any) -> Evidence:
-    return _made(Evidence, {**plain, "levels": tuple(_made(GroupLevel, each) for each in plain["levels"])})
+def _as(hint: Any, value: Any) -> Any:
+    """Give what JSON has of a type of facts as that type. Raises: TypeError: it is of another."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is UnionType:
+        return None if value is None else _as(next(each for each in inner if each is not NoneType), value)
+    if origin is tuple and isinstance(value, list):
+        kinds = inner[:1] * len(value) if inner[-1] is Ellipsis else inner
+        if len(kinds) == len(value):
+            return tuple(_as(each, part) for each, part in zip(kinds, value, strict=True))
+    if origin is Mapping and isinstance(value, dict):
+        return {key: _as(inner[1], each) for key, each in value.items()}
+    if attrs.has(hint) and isinstance(value, dict):  # keys of a newer rondo are passed over
+        return hint(**{name: _as(each, value[name]) for name, each in _hints(hint).items() if name in value})
+    if _is_plain(hint, value):
+        return value
+    raise TypeError(f"{value!r:.40} where {getattr(hint, '__name__', hint)} is expected")
 
 
-def _made(kind: type[T], plain: Mapping[str, Any], **inner: Any) -> T:
-    """Make a class of facts of a table; keys of a newer rondo are passed over, lists are tuples."""
-    known = {}
-    for each in attrs.fields(kind):  # type: ignore[arg-type]
-        if each.name in plain:
-            value = plain[each.name]
-            if each.name in inner and isinstance(value, dict):
-                make = inner[each.name]
-                value = _made(make, value) if isinstance(make, type) else make(**value)
-            known[each.name] = tuple(value) if isinstance(value, list) else value
-    return kind(**known)
+def _is_plain(hint: Any, value: Any) -> bool:
+    """Say whether a value is a text, a truth or a number of a type; a newer rondo may have more literals."""
+    if get_origin(hint) is Literal:
+        return type(value) is str
+    if type(value) is int and hint in {int, float}:
+        return not abs(value) >> 63
+    return type(value) is hint
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
 
 
 @attrs.frozen

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Self
 from rondo_core.errors import CorruptStoreError, StoreNotFoundError, one_line
 from rondo_core.model import store_name
 from rondo_core.retention import list_stores
-from rondo_core.storage import Event, Run, read_meta, read_runs, writer_pid
+from rondo_core.storage import Event, Folder, Run, read_ended, read_meta, read_runs, writer_pid
 from rondo_job.facts import MAX_FACTS_BYTES, Child, LifeEnd, LifeStart, decode_end, decode_start
 from rondo_job.files import names
 from rondo_job.files.children import read_children
@@ -39,6 +39,12 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 LABEL = "rondo_life"  # of the stores of programs inside: the name of the life's store, without .rondo
+
+
+def holds_the_ended(store: Path) -> bool:
+    """Say whether a store is no life, but what ended before, folded into one. Raises: StoreError: it does not say."""
+    with Folder(store) as folder:
+        return read_ended(folder) is not None
 
 
 class Life:
@@ -142,7 +148,7 @@ class Life:
 
     def unread(self) -> list[Entry]:
         """Give the marks and settings that came when the recorder was gone, oldest first."""
-        return read_unread(self.path / names.INBOX)
+        return self._guarded(names.INBOX, read_unread)
 
     def open(self) -> StoreReader:
         """Open the life's store for reading: the series of docs/run.md, and those of `rondo set`."""

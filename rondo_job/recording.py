@@ -25,7 +25,7 @@ from rondo_job.describe import (
     installed_version,
     name_of,
 )
-from rondo_job.ending import encode_leaf, keep_file_tails, usage_of, with_counters
+from rondo_job.ending import encode_leaf, keep_file_tails, usage_of, with_counters, with_those_who_left
 from rondo_job.facts import LifeEnd, LifeStart, encode
 from rondo_job.files import names
 from rondo_job.files.children import ChildrenWriter
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 RECORDERS = ("job_group", "job_processes", "job_commands", "job_network")
 OF_A_PROGRAM = {"asyncio", "process", "python", "threads"}  # recorders that tell of the process that they run in
 KEEP_LAST = 100  # lives in a directory, where nothing else is said
+_MOST_SET = 256  # gauges of `rondo set` that stay until they are set anew
 _AT_ONCE = 4  # stores that are folded at the end of a run
 
 
@@ -89,7 +90,7 @@ class JobRecording:
         try:
             self._inbox = Inbox(self.path / names.INBOX)
             table = ChildrenWriter(self.path / names.CHILDREN)
-            self.tree = Tree(pid, self.leaf.pids if self.leaf.own else None, table, relay_pid)
+            self.tree = Tree(pid, self.leaf.pids if self.leaf.own else None, table, relay_pid, self.leaf.holds)
             start = self._describe(name, pid)
             names.write_whole(self.path / names.START, encode(start))
             names.keep_room(self.path)
@@ -201,7 +202,8 @@ class JobRecording:
         known = self._gauges.get(key)
         gauge = known[0] if known else self._store.gauge(entry.name, dict(entry.facts), help="Set by rondo set.")
         gauge.set(entry.value, now_ns)  # one that is set several times in a second has its peaks too
-        self._gauges[key] = gauge, entry.value
+        if known or len(self._gauges) < _MOST_SET:  # of more labels than a store has room for
+            self._gauges[key] = gauge, entry.value
 
     def look_at(self, pid: int) -> None:
         """Look once more at a process that has ended and is about to be reaped."""
@@ -242,7 +244,9 @@ class JobRecording:
         end = attrs.evolve(end, usage=took, remaining=remaining[:64], cpu_s=totals.user_s + totals.system_s)
         end = with_counters(end, self.leaf)
         ended = self.tree.look(wall_ns())  # at who ended with it
-        return attrs.evolve(end, cpu_s=ended.user_s + ended.system_s) if self.leaf.method == "tree" else end
+        if self.leaf.method == "tree":
+            return attrs.evolve(end, cpu_s=ended.user_s + ended.system_s)
+        return with_those_who_left(end, self.tree) if self.leaf.own else end
 
     def _prune(self) -> None:
         """Keep the directory within its bound; what needs a look at every store is done only where one is asked for."""

@@ -64,10 +64,11 @@ class RunResult:
             return end.not_begun if self.life is None else f"{end.not_begun}; life {self.life}"
         timed_out = " (timed out)" if end.timed_out else ""
         parts = [f"{end}{timed_out} after {self.wall_s:.2f} s"]
+        least = "at least " if end.left_group else ""
         if end.cpu_s is not None:
-            parts.append(f"{end.cpu_s:.2f} s CPU")
+            parts.append(f"{least}{end.cpu_s:.2f} s CPU")
         if end.memory_peak_bytes is not None:
-            parts.append(f"peak {format_size(end.memory_peak_bytes)} with page cache")
+            parts.append(f"peak {least}{format_size(end.memory_peak_bytes)} with page cache")
         elif end.usage is not None and end.usage.max_rss_bytes and self.life is not None:
             parts.append(f"largest process {format_size(end.usage.max_rss_bytes)}")
         own = next((each for each in end.after.levels if each.own), None) if end.after is not None else None
@@ -77,4 +78,5 @@ class RunResult:
         if self.life is None:
             return ", ".join(parts)
         what = "life" if self.exit_status == 0 else "see rondo autopsy"
-        return f"{', '.join(parts)} ({self.method}); {what} {self.life}"
+        method = f"{self.method}, which processes of it left" if end.left_group else self.method
+        return f"{', '.join(parts)} ({method}); {what} {self.life}"

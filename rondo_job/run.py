@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import signal
 from pathlib import Path
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 TIMED_OUT = 124  # the exit status of timeout(1)
 KILL_AFTER_S = 10.0  # after a SIGTERM for the timeout
+KILLED_S = 1.0  # in which who was sent SIGKILL is to be gone, unless it waits for a device
 MAX_SIGNALS = 32  # that are put on record
 DENSE_S, DENSE_NS = 10, 100_000_000  # how long a job is measured more often at first, and how often
+_MOST_NAME = 56  # with the method after it, it is the name of a store
+_NAME = re.compile(f"[A-Za-z0-9][A-Za-z0-9_-]{{0,{_MOST_NAME - 1}}}")
 _SHORTEST_S = 1e-6  # of a timer: 0 would be none
 _FROM_KERNEL = 0x80  # SI_KERNEL: a terminal sent it, to the whole process group. Source: sigaction(2)
 
@@ -41,6 +45,8 @@ def run_job(request: RunRequest) -> RunResult:
     from rondo_job.schemas import job_schemas
 
     job_schemas(request.every_ns)
+    if request.name and not _NAME.fullmatch(request.name):
+        raise UsageError(f"--name {request.name!r}: letters, digits, _ and - only, {_MOST_NAME} at most")
     watched = {number for number in PASSED_ON if signal.getsignal(number) is not signal.SIG_IGN}
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, watched | {signal.SIGCHLD, signal.SIGALRM})
     try:
@@ -68,8 +74,7 @@ class _Run:
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTSTP})
         self.pid = self._launch.pid
         self._signals = list[ReceivedSignal]()
-        self._timed_out = False
-        self._kill_at_ns = 0
+        self._timed_out = self._killed = self._reaped = False
         self._recording: JobRecording | None = None
         self._unrecorded = ""
 
@@ -95,7 +100,10 @@ class _Run:
         self._relay.drain()
         timed_out = self._timed_out
         why = failed.why if failed is not None else ""
-        end = LifeEnd(ended_ns, status, "wait", timed_out=timed_out, signals=tuple(self._signals), not_begun=why)
+        signals = tuple(self._signals)
+        end = LifeEnd(
+            ended_ns, status, "wait", timed_out=timed_out, signals=signals, not_begun=why, lasted_s=round(wall_s, 6)
+        )
         life, method = None, ""
         if recording is not None:
             end = recording.finish(end, usage)
@@ -123,14 +131,18 @@ class _Run:
     # -- while it runs
 
     def _wait(self, began_ns: int) -> tuple[int, Any]:
-        """Measure, and pass signals on, until the job has ended; give its wait status and `wait4`'s usage."""
+        """Measure, and pass signals on, until the job has ended; give its wait status and `wait4`'s usage.
+
+        Of one whose time was over, until nothing of its tree is left.
+        """
         watched = [*self._watched, signal.SIGCHLD, signal.SIGALRM]
         dense_until_ns = began_ns + DENSE_S * NS_PER_S
         timeout_s = self.request.timeout_s
         timeout_ns = None if timeout_s is None else began_ns + round(timeout_s * NS_PER_S)
         step_ns = min(DENSE_NS, self.request.every_ns)
         next_ns = wall_ns() // step_ns * step_ns + step_ns
-        while True:
+        ended: tuple[int, Any] | None = None
+        while ended is None or (timeout_ns is not None and self._timed_out and self._pids()):
             now_ns = wall_ns()
             wait_ns = next_ns - now_ns
             if not 0 < wait_ns <= step_ns:  # it is over, or the clock has stepped
@@ -151,11 +163,10 @@ class _Run:
             if info.si_signo == signal.SIGALRM:
                 continue
             if info.si_signo == signal.SIGCHLD:
-                ended = self._reap()
-                if ended is not None:
-                    return ended
+                ended = self._reap() or ended
             else:
                 self._pass_on(info)
+        return ended
 
     def _tick(self, now_ns: int) -> None:
         if self._recording is not None:
@@ -178,6 +189,7 @@ class _Run:
             if info.si_pid != self._relay.pid and self._recording is not None:
                 self._recording.note_reaped(info.si_pid, status, usage)
             if info.si_pid == self.pid:
+                self._reaped = True
                 return status, usage
 
     def _tick_last(self) -> None:
@@ -208,23 +220,26 @@ class _Run:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.kill(self.pid, number)
 
+    def _pids(self) -> list[int]:
+        """Give the processes of the job that there are; unrecorded, of its first one it is known."""
+        if self._recording is not None:
+            return self._recording.tree.pids()
+        return [] if self._reaped else [self.pid]
+
     def _time_out(self) -> int | None:
         """End the whole tree: by SIGTERM, then by SIGKILL. Returns: when it is to be looked at again."""
-        pids = [self.pid] if self._recording is None else self._recording.tree.pids()
-        if not self._timed_out:
-            self._timed_out = True
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGTERM)
-            self._note_signal(signal.SIGTERM, os.getpid(), "timeout")
-            return monotonic_ns() + round(KILL_AFTER_S * NS_PER_S)
-        self._note_signal(signal.SIGKILL, os.getpid(), "timeout")
-        if self._recording is not None and self._recording.leaf.own:
+        if self._killed:
+            return None
+        number = signal.SIGKILL if self._timed_out else signal.SIGTERM
+        self._killed, self._timed_out = self._timed_out, True
+        self._note_signal(number, os.getpid(), "timeout")
+        if self._killed and self._recording is not None and self._recording.leaf.own:
             self._recording.leaf.kill()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        return None
+        for each in (number, signal.SIGCONT):  # what is stopped takes a SIGTERM when it goes on, as by timeout(1)
+            for pid in self._pids():
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, each)
+        return monotonic_ns() + round((KILLED_S if self._killed else KILL_AFTER_S) * NS_PER_S)
 
 
 def _command_of(pid: int) -> str:

@@ -75,9 +75,10 @@ def _folders(root: Path) -> Iterator[tuple[str, Path]]:
     In a container the group may be named by a path outside of what is mounted there; then the mount itself is it.
     """
     said = read_first([root / "proc/self/cgroup"]) or (root, "")
-    groups = {name: line.split(":", 2)[2] for line in said[1].splitlines() for name in line.split(":", 2)[1].split(",")}
+    lines = filter(None, said[1].split("\n"))  # not splitlines: a path may hold what that takes for an end
+    groups = {name: line.split(":", 2)[2] for line in lines for name in line.split(":", 2)[1].split(",")}
     mounts = read_first([root / "proc/self/mountinfo"]) or (root, "")
-    for line in mounts[1].splitlines():
+    for line in filter(None, mounts[1].split("\n")):
         front, _, back = line.partition(" - ")
         kind, _, options = back.split(" ", 2)
         top, place = front.split(" ", 5)[3:5]

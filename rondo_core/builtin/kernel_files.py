@@ -90,7 +90,7 @@ def read_first(paths: Iterable[Path]) -> tuple[Path, str] | None:
     """Find the first of several files that can be read and is not empty, and give its path and what is in it."""
     for path in paths:
         with contextlib.suppress(OSError, ValueError):
-            if text := path.read_text():
+            if text := os.fsdecode(path.read_bytes()):  # which may name paths, of any bytes
                 return path, text
     return None
 

@@ -45,6 +45,7 @@ class Pass:
         refused, doubtful: samples of these that no receiver has, or that may have none.
         archived, deleted: stores that were, for all of that.
         failures: what went wrong, a line each; notes: what else there is to be said, likewise.
+        held: stores that were left to the process that exports them now, itself or another agent.
     """
 
     stores: int = 0
@@ -58,6 +59,7 @@ class Pass:
     deleted: int = 0
     failures: list[str] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
+    held: list[str] = attrs.field(factory=list)
 
 
 class Agent:
@@ -129,6 +131,7 @@ class Agent:
             result.events += thread.events
             result.failures += thread.failures
             result.notes += thread.notes
+            result.held += thread.held
         for thread in self._threads:
             thread.n_pending = sum(store.state.ended and not thread.is_through(store) for store in found)
         for store in found:
@@ -140,6 +143,7 @@ class Agent:
         self._folds.forget(there)
         for thread in self._threads:
             thread.forget(there)
+        result.held = sorted({*result.held})
         result.failures, result.notes = list(dict.fromkeys(result.failures)), list(dict.fromkeys(result.notes))
         self.status.end_walk(result)
         return result

@@ -144,7 +144,8 @@ class ExporterThread:
         self._options = {key: value for key, value in options.items() if key not in {"interval_s", "deadline_s"}}
         self._label = str(agent.get("instance_label", ""))
         self._deadline_s = float(agent.get("deadline", 60.0))
-        self.samples, self.events, self.failures, self.notes = 0, 0, list[str](), list[str]()
+        self.samples, self.events = 0, 0
+        self.failures, self.notes, self.held = list[str](), list[str](), list[str]()
         self.totals, self.n_pending = SentTotals(), 0
         self._complete: dict[Key, tuple[int, int]] = {}
         self._idle: dict[Key, _Idle] = {}
@@ -222,7 +223,7 @@ class ExporterThread:
         Args: `until_s`: when those that are written, whose rows are overwritten, are due (monotonic s): of those that
             have ended what is left waits for the next walk; `last`: no other walk tries again what fails in this.
         """
-        self.samples, self.events, self.failures, self.notes = 0, 0, [], []
+        self.samples, self.events, self.failures, self.notes, self.held = 0, 0, [], [], []
         self._until_s = until_s
         self._thread = threading.Thread(
             target=self._run, args=(stores, stop, clock, last), name=f"rondo-agent-{self.name}", daemon=True
@@ -363,16 +364,19 @@ class ExporterThread:
 
     def _export(self, store: StoreEntry, held: Folder, exporter: Exporter, clock: Clock) -> Outcome | None:
         state = self._folds.folded_state(held)
-        if state.key != store.key or cursor_held(held, self.name):
-            return None  # another store by now, or the process exports itself
+        if state.key != store.key:
+            return None  # another store by now
+        if cursor_held(held, self.name):
+            self.held.append(str(store.path))
+            return None
         shared = Labelled(exporter, {self._label: store.label} if self._label else {})
         if state.ended:
             with EndedReader(held, state.run) as ended:
-                outcome = self._send(ended, shared, state, clock)
+                outcome = self._send(store.path, ended, shared, state, clock)
             if not ended.reopened:
                 return outcome
         with StoreReader(held) as reader:
-            outcome = self._send(reader, shared, attrs.evolve(state, ended=False), clock)
+            outcome = self._send(store.path, reader, shared, attrs.evolve(state, ended=False), clock)
         if outcome is not None and store.state.marks and store.state.run == state.run:
             # What the look before this one saw: a row that was entered since is looked for once more.
             # Where the time is another machine's, only its rows say that it has passed.
@@ -380,7 +384,9 @@ class ExporterThread:
             self._idle[store.key] = _Idle(state.run, store.state.marks, until_ns, self._cursor_mark(store))
         return outcome
 
-    def _send(self, reader: StoreReader, exporter: Labelled, state: StoreState, clock: Clock) -> Outcome | None:
+    def _send(
+        self, path: Path, reader: StoreReader, exporter: Labelled, state: StoreState, clock: Clock
+    ) -> Outcome | None:
         """Send a store, to its end or as far as its buckets are closed; None where another process does meanwhile."""
         options = {"backfill": state.ended, **self._options}
         if state.elsewhere and not state.ended:
@@ -390,6 +396,7 @@ class ExporterThread:
             runner = self._runner = Runner(reader, exporter, self.name, clock=clock, unsaved=unsaved, **options)
         except StoreError:
             if cursor_held(reader.folder, self.name):
+                self.held.append(str(path))
                 return None
             raise
         try:

@@ -93,7 +93,7 @@ class EventLog:
                 facts = {"what": self._text(in_short(dump), MAX_TEXT_BYTES // 2)}
                 self._append(Event(on_record(self._clock()), MARK, "fault", facts, run=self._run - 1))
             if not begin:
-                return ""
+                return ELSEWHERE if FaultDump.is_elsewhere() else ""
             self._faults = FaultDump.begin(folder)
         except (StoreError, OSError) as error:
             self._notices.once("faults", f"a crash is not written down: {one_line(error)}")

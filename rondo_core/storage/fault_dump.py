@@ -56,6 +56,8 @@ def take_away(folder: Folder) -> str:
 class FaultDump:
     """The faulthandler of this process, writing into a store."""
 
+    _begun = False  # in this process, for a store
+
     def __init__(self, file: HeldFile) -> None:
         """Take over a file that it writes into; see `begin`."""
         self._file, self._ended = file, False
@@ -71,7 +73,13 @@ class FaultDump:
         replace_file("fault.make", folder / FILE, bytes(FILE_BYTES))
         file = HeldFile(folder / FILE)
         faulthandler.enable(file.descriptor, all_threads=True)
+        FaultDump._begun = True
         return cls(file)
+
+    @staticmethod
+    def is_elsewhere() -> bool:
+        """Say whether the program itself has it enabled: by `-X faulthandler`, say, or as pytest does."""
+        return faulthandler.is_enabled() and not FaultDump._begun
 
     def begin_again(self) -> None:
         """Enable it anew, where the program has closed the file. Raises: StoreError: the file is not there any more."""
@@ -84,5 +92,6 @@ class FaultDump:
         """Disable it, in this process: in a forked child too, whose crash is no one's here. More than once is once."""
         if not self._ended:
             self._ended = True
+            FaultDump._begun = False
             faulthandler.disable()
             self._file.close()

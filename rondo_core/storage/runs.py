@@ -125,8 +125,8 @@ def _sha256(data: bytes) -> str:
 def process_start() -> int:
     """Give when this process began, in clock ticks since boot; 0: not known. A forked child looks anew."""
     try:
-        # Field 22; the second, the command, may hold spaces and brackets.
-        return int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        # Field 22; the second, the command, may hold spaces, brackets and half a character.
+        return int(Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()[19])
     except (OSError, ValueError, IndexError):
         return 0
 

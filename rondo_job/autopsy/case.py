@@ -101,6 +101,7 @@ class Case:
         oom_log: the kernel's log between start and end; None: it cannot be read.
         oom_rose_ns: the end of the second in which the counter of the job's own group came to what it is now, ns since
             the epoch; 0: it never rose, or was not seen to.
+        left_out: what of the record does not read, and why.
     """
 
     path: str
@@ -144,6 +145,7 @@ class Case:
     flat_ns: int = 60_000_000_000
     oom_log: OomLog | None = None
     oom_rose_ns: int = 0
+    left_out: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int | None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import numpy as np
 
 from rondo_core.clock import NS_PER_S, boot_ns, wall_ns
-from rondo_core.errors import RondoError
+from rondo_core.errors import RondoError, one_line
 from rondo_core.model import store_name
 from rondo_core.read import StoreReader
 from rondo_core.storage import Run, Survival, boot_id, read_dump, survival
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from rondo_job.autopsy.trends import Quantity
     from rondo_job.facts import LifeEnd
 
+T = TypeVar("T")
 _STYLED = re.compile(r"\x1b(?:\[[0-9;?]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\))")  # colours and titles. Source: ECMA-48
 FLAT_NS = 60 * NS_PER_S
 _MARKS, _PROGRAMS = 20, 16
+_NEVER = Run(0, 0, 0, "", 0, ended="never written")
 _OOM_KILLS = "job_oom_kills_total"
 # Series of the end, the unit of their values, and how they are read.
 _MEASURED = (
@@ -58,15 +60,34 @@ def gather(path: str | Path, *, now_ns: int | None = None, flat_ns: int = FLAT_N
     return _of_store(place, at_ns, flat_ns)
 
 
+class _Reading:
+    """What is read of the parts of a life. Attributes: `left_out`: those that do not read, and why."""
+
+    def __init__(self) -> None:
+        self.left_out = list[str]()
+
+    def of(self, read: Callable[[], T], default: Any) -> T:
+        """Read a part; where it is damaged the others say what they know all the same."""
+        try:
+            return read()
+        except RondoError as error:
+            self.left_out.append(one_line(error))
+            kept: T = default
+            return kept
+
+
 def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
-    start, end = life.start, life.end
+    start, end, part = life.start, life.end, _Reading()
     with life.open() as reader:
-        run = reader.runs()[-1]
+        run = next(iter(reader.runs()[-1:]), _NEVER)
         newest_ns = _newest_sample_ns(reader)
         limits = _limits_of_job(life)
-        quantities = _quantities(reader, limits)
-        marks = tuple(life.marks()[-_MARKS:])
+        quantities = part.of(lambda: _quantities(reader, limits), ())
         oom_rose_ns = _oom_rose_ns(reader, end)
+    marks, (children, _) = part.of(life.marks, []), part.of(life.children, ([], 0))
+    joined = start.output.get("stderr") == "stdout"
+    stderr = part.of(lambda: _tail(life, "stdout" if joined else "stderr"), "")
+    stdout = "" if joined else part.of(lambda: _tail(life, "stdout"), "")
     stores = list[Path]()
     with contextlib.suppress(RondoError):
         stores = life.stores()[-_PROGRAMS:]
@@ -106,25 +127,27 @@ def _of_life(life: Life, now_ns: int, flat_ns: int) -> Case:
         memory_bytes=start.host.memory_bytes,
         pids_limit=start.pids_limit,
         rlimits=start.rlimits,
-        children=tuple(life.children()[0]),
-        stderr=_tail(life, "stdout" if start.output.get("stderr") == "stdout" else "stderr"),
-        stdout="" if start.output.get("stderr") == "stdout" else _tail(life, "stdout"),
+        children=tuple(children),
+        stderr=stderr,
+        stdout=stdout,
         output=start.output,
         programs=tuple(ends),
-        marks=marks,
+        marks=tuple(marks[-_MARKS:]),
         quantities=quantities,
         activities=tuple(activities),
         flat_ns=flat_ns,
         oom_log=read_oom_log(start.started_ns, ended_ns or newest_ns or now_ns) if same_boot else None,
         oom_rose_ns=oom_rose_ns,
+        left_out=tuple(part.left_out),
         **known,
     )
 
 
 def _of_store(path: Path, now_ns: int, flat_ns: int) -> Case:
+    part = _Reading()
     with StoreReader(path) as reader:
         runs, writer = reader.runs(), reader.writer_pid()
-        run = runs[-1] if runs else Run(0, 0, 0, "", 0, ended="never written")
+        run = runs[-1] if runs else _NEVER
         newest_ns = _newest_sample_ns(reader)
         newest_ns = newest_ns if newest_ns >= run.opened_ns - NS_PER_S else 0
         machine = run.writer.startswith(("vmm", "watch")) or any(
@@ -148,7 +171,8 @@ def _of_store(path: Path, now_ns: int, flat_ns: int) -> Case:
             booted_ns=wall_ns() - boot_ns(),
             newest_ns=newest_ns,
             programs=(_program_end(reader),),
-            marks=tuple(event for event in reader.events() if event.run in {0, run.number})[-_MARKS:],
+            marks=tuple(event for event in part.of(reader.events, []) if event.run in {0, run.number})[-_MARKS:],
+            left_out=tuple(part.left_out),
             quantities=_quantities(reader, _limits_of_program(reader)),
             activities=(_activity(reader),) if running else (),
             flat_ns=flat_ns,

@@ -59,8 +59,9 @@ def count_oom(before: Evidence | None, after: Evidence | None) -> OomCounts:
             if level.own or level.oom_kill is not None:
                 hidden.append(f"{level.path}: its OOM kills cannot be compared")
             continue
-        lines.append(f"oom_kill of {'the own group ' if level.own else ''}{level.path}: {_rise(level.oom_kill, grown)}")
-        if level.own:
+        is_own = level.own and now.own  # it is not, once processes of the job have left it
+        lines.append(f"oom_kill of {'the own group ' if is_own else ''}{level.path}: {_rise(level.oom_kill, grown)}")
+        if is_own:
             own = grown
         elif grown:
             shared[level.path] = grown

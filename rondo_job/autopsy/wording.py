@@ -47,6 +47,7 @@ def sections(found: Autopsy) -> Iterator[Section]:
     of_stdout = told is not None and told.where.startswith("standard output")
     yield "standard output", last_lines(case.stdout, _STDERR_LINES) if of_stdout and not trace else []
     yield "standard error", [] if trace or dump else last_lines(case.stderr, _STDERR_LINES)
+    yield "left out, as it does not read", list(case.left_out)
 
 
 def as_text(found: Autopsy) -> str:
@@ -61,9 +62,9 @@ def as_text(found: Autopsy) -> str:
 def as_markdown(found: Autopsy) -> str:
     """Give it as Markdown, as for the summary of a step."""
     lines = [
-        f"### {_plain(found.case.name)}: {found.diagnosis.cause}",
+        f"### {plain(found.case.name)}: {found.diagnosis.cause}",
         "",
-        f"**{found.diagnosis.verdict}**: {_plain(found.diagnosis.summary)}",
+        f"**{found.diagnosis.verdict}**: {plain(found.diagnosis.summary)}",
     ]
     for head, body in sections(found):
         if not body:
@@ -73,7 +74,7 @@ def as_markdown(found: Autopsy) -> str:
             fence = "`" * max(3, 1 + max(_ticks(line) for line in body))
             lines += [f"{fence}text", *map(printable, body), fence]
         else:
-            lines += [f"- {_plain(line.strip())}" for line in body]
+            lines += [f"- {plain(line.strip())}" for line in body]
     return "\n".join(lines)
 
 
@@ -115,6 +116,7 @@ def as_table(found: Autopsy) -> dict[str, Any]:
         "faulthandler": next((each.dump for each in case.programs if each.dump), "") or fatal_error(case.stderr),
         "stderr": case.stderr[-8192:],
         "stdout": case.stdout[-8192:],
+        "left_out": list(case.left_out),
     }
 
 
@@ -171,9 +173,10 @@ def _child(child: Child) -> str:
     return f"{format_instant(child.ended_ns)} {child.command} (pid {child.pid}): {how}; {child.cpu_s:.2f} s CPU{size}"
 
 
-def _plain(text: str) -> str:
-    """Give a line that Markdown leaves as it is."""
-    return "".join(f"\\{char}" if char in "\\`*_[]<>|#" else char for char in printable(text))
+def plain(text: str) -> str:
+    """Give a line that Markdown leaves as it is, and that calls nobody."""
+    escaped = "".join(f"\\{char}" if char in "\\`*_[]<>|#" else char for char in printable(text))
+    return escaped.replace("@", "&#64;")
 
 
 def _ticks(line: str) -> int:

@@ -86,11 +86,22 @@ def as_table(comparison: Comparison) -> TextTable:
         change = each.change
         ratio = "-" if change.ratio is None else f"{100 * (change.ratio - 1):+.1f} %"
         noise = "-" if change.noise is None else f"± {100 * change.noise:.1f} %"
-        band = "-" if change.band is None else f"± {100 * change.band:.1f} %"
+        band = _band_words(each)
         values = [number_text(value, each.unit) for value in (change.base, change.new)]
         rows.append((each.name, *values, ratio, noise, band, _WORDS[change.verdict]))
     header = ("figure", "base", "new", "change", "noise", "band", "verdict")
     return TextTable(header, rows, (False, True, True, True, True, True))
+
+
+def _band_words(each: FigureChange) -> str:
+    """Say within what a change is none: a share, or where both sides are so small, as much of the unit."""
+    change = each.change
+    if change.base is None or change.new is None or change.band is None:
+        return "-"
+    least = sensitivity_of(each.name, each.unit).resolution
+    if abs(change.new - change.base) <= least and (change.ratio is None or abs(change.ratio - 1) > change.band):
+        return f"± {number_text(least, each.unit)}"
+    return f"± {100 * change.band:.1f} %"
 
 
 def as_lines(comparison: Comparison) -> Iterator[str]:
@@ -150,6 +161,7 @@ def _title(comparison: Comparison) -> str:
     newest = comparison.new[-1]
     is_bad = newest.outcome not in {"well", "live"}
     failed = f"it ended badly, {newest.ended}, and its figures go no further; " if is_bad else ""
+    failed = "it is still running, and its figures go on; " if newest.outcome == "live" else failed
     return f"{newest.name}: {failed}{', '.join(changed) if changed else 'no change that can be told from noise'}"
 
 
@@ -172,6 +184,8 @@ def _group_words(lives: Sequence[MeasuredLife]) -> str:
     bad = [each for each in lives if each.outcome not in {"well", "live"}]
     ended = f", {len(bad)} of them ended badly ({bad[-1].ended})" if bad and len(lives) > 1 else ""
     ended = f", {bad[0].ended}" if bad and len(lives) == 1 else ended
+    n_live = sum(each.outcome == "live" for each in lives)
+    ended += f", {f'{n_live} of them ' if len(lives) > 1 else ''}still running" if n_live else ""
     return f"{len(lives)} {'life' if len(lives) == 1 else 'lives'} of {shown} in {printable(where)}{ended}"
 
 

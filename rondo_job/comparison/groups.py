@@ -13,7 +13,7 @@ import attrs
 from rondo_core.errors import RondoError, StoreNotFoundError, UsageError, one_line
 from rondo_core.read import find_stores
 from rondo_core.units import format_duration
-from rondo_job.life import Life
+from rondo_job.life import Life, holds_the_ended
 from rondo_job.reports.content import Unit
 from rondo_job.reports.figures import FIGURES
 from rondo_job.reports.subject import Subject
@@ -117,6 +117,8 @@ def lives_at(path: Path, *, name: str = "", without: Iterable[Path] = (), last: 
             found.append((life.start.started_ns, life.path))
     for each in programs - left_out:
         try:
+            if holds_the_ended(each):
+                continue
             with Subject(each) as subject:
                 found.append((subject.start_ns, each))
         except RondoError:

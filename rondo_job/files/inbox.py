@@ -29,6 +29,8 @@ _TAKEN = ".taken"  # the name of the file that says how far the recorder has tak
 _PUNCH_HOLE = 0x01 | 0x02  # FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE. Source: linux/falloc.h
 _POSITION = struct.Struct("<q")
 _TIME = re.compile(r"@([0-9]{1,19}) ")
+_OWN = ("job_", "rondo_")  # how the names of the recorder's own series begin
+_NO_FACT = "now_ns"  # of a mark: what its time is called where it is made
 
 
 @attrs.frozen
@@ -56,15 +58,32 @@ class Entry:
 def parse_entry(line: str) -> Entry:
     """Read a line. Raises: UsageError: it is none of the inbox."""
     time = _TIME.match(line)
-    try:
-        kind, name, *rest = shlex.split(line[time.end() :] if time else line)
-        if kind == "set":
-            return Entry("set", name, float(rest[0]), pairs_of(rest[1:]), int(time[1]) if time else 0)
-        if kind == "mark":
-            return Entry("mark", name, 0.0, pairs_of(rest), int(time[1]) if time else 0)
-    except (ValueError, IndexError):
-        pass
-    raise UsageError(f"{line[:80]!r}: not a line of a life; write mark NAME [KEY=VALUE], or set NAME VALUE")
+    time_ns = int(time[1]) if time else 0
+    kind, value, rest = "", 0.0, list[str]()
+    # A longer one would take long to read, and a later time is none that a clock has.
+    if len(line) <= MAX_LINE_BYTES and not time_ns >> 63:
+        try:
+            kind, *rest = shlex.split(line[time.end() :] if time else line)
+            value = float(rest.pop(1)) if kind == "set" else 0.0
+        except (ValueError, IndexError):
+            kind = ""
+    if not rest or kind not in {"mark", "set"}:
+        raise UsageError(f"{line[:80]!r}: not a line of a life; write mark NAME [KEY=VALUE], or set NAME VALUE")
+    entry = Entry("set" if kind == "set" else "mark", rest[0], value, pairs_of(rest[1:]), time_ns)
+    check_entry(entry)
+    return entry
+
+
+def check_entry(entry: Entry) -> None:
+    """Refuse what the recorder could not take, and names of its own. Raises: UsageError: says which."""
+    if not entry.name.strip():
+        raise UsageError(f"{entry.kind} {entry.name!r}: no name; say what happened, or what is set")
+    if entry.kind == "set" and entry.name.startswith(_OWN):
+        raise UsageError(
+            f"set {entry.name}: {' and '.join(f'{each}...' for each in _OWN)} are rondo's own; choose another"
+        )
+    if entry.kind == "mark" and any(key == _NO_FACT for key, _ in entry.facts):
+        raise UsageError(f"mark {entry.name}: {_NO_FACT} is no name of a fact; choose another")
 
 
 def pairs_of(entries: Iterable[str]) -> tuple[tuple[str, str], ...]:
@@ -88,8 +107,10 @@ def life_inbox() -> Path:
 def post(path: Path, entry: Entry) -> None:
     """Append a line, whole; it survives whatever becomes of the recorder.
 
-    Raises: UsageError: it is too long; StoreError: there is no such inbox, or it is full as nobody takes from it.
+    Raises: UsageError: it is too long, or as `check_entry`; StoreError: there is no such inbox, or it is full as
+        nobody takes from it.
     """
+    check_entry(entry)
     line = f"{entry}\n".encode(errors="replace")
     if len(line) > MAX_LINE_BYTES or b"\n" in line[:-1]:
         raise UsageError(f"{entry.kind} {entry.name[:40]!r}: one line of {MAX_LINE_BYTES} bytes at most; say less")
@@ -118,14 +139,16 @@ class Inbox:
     def read_new(self) -> list[str]:
         """Give the whole lines that have come since the last time; say that they are on record by `acknowledge`."""
         size = os.fstat(self._descriptor).st_size
-        if size <= self._at:
+        if size < self._at:  # it was begun anew: by > in the place of >>
+            self._at = self._cleared = 0
+        if size == self._at:
             return []
-        data = os.pread(self._descriptor, size - self._at, self._at)
+        data = os.pread(self._descriptor, min(size - self._at, MAX_INBOX_BYTES), self._at)
         whole = data.rfind(b"\n") + 1
         if not whole and len(data) > MAX_LINE_BYTES:
             whole = len(data)
         self._at += whole
-        return data[:whole].decode(errors="replace").splitlines()
+        return [line for line in data[:whole].decode(errors="replace").split("\n") if line]
 
     def acknowledge(self) -> None:
         """Note that what was taken is on record; give its room back from time to time, where the file system can."""
@@ -150,13 +173,14 @@ def read_unread(path: Path) -> list[Entry]:
     try:
         with path.open("rb") as file:
             taken = Path(f"{path}{_TAKEN}").read_bytes()
-            file.seek(_POSITION.unpack(taken)[0] if len(taken) == _POSITION.size else 0)
+            at = _POSITION.unpack(taken)[0] if len(taken) == _POSITION.size else 0
+            file.seek(at if 0 <= at <= os.fstat(file.fileno()).st_size else 0)  # it was begun anew, or is damaged
             data = file.read(2 * MAX_INBOX_BYTES)
             changed_ns = os.fstat(file.fileno()).st_mtime_ns
     except FileNotFoundError:
         return []
     entries = []
-    for line in data.decode(errors="replace").splitlines():
+    for line in data.decode(errors="replace").split("\n"):
         try:
             entry = parse_entry(line)
         except UsageError:

@@ -49,6 +49,12 @@ class Leaf:
         """Give the processes in it, and in groups that the job made below. Raises: OSError: it is gone."""
         return _processes(str(self._folder))
 
+    def holds(self, pid: int) -> bool:
+        """Say whether a process is in it, or in a group that the job made below; of one that is gone, that it is."""
+        found = find_groups(pid)
+        names = (V2,) if self.method == "cgroup2" else _WANTED_V1
+        return all(name not in found or found[name].path.is_relative_to(self.groups[name].path) for name in names)
+
     @property
     def _folder(self) -> Path:
         return self.groups[V2 if self.method == "cgroup2" else "memory"].path

@@ -42,12 +42,12 @@ def find_groups(pid: int | str = "self", root: Path = Path("/")) -> dict[str, Gr
     """
     found = dict[str, Group]()
     try:
-        said = (root / f"proc/{pid}/cgroup").read_text()
-        mounts = (root / "proc/self/mountinfo").read_text()
+        said = _lines(root / f"proc/{pid}/cgroup")
+        mounts = _lines(root / "proc/self/mountinfo")
     except OSError:
         return found
-    groups = {name: line.split(":", 2)[2] for line in said.splitlines() for name in line.split(":", 2)[1].split(",")}
-    for line in mounts.splitlines():
+    groups = {name: line.split(":", 2)[2] for line in said for name in line.split(":", 2)[1].split(",")}
+    for line in mounts:
         front, _, back = line.partition(" - ")
         kind, _, options = back.split(" ", 2)
         top, place = front.split(" ", 5)[3:5]
@@ -59,6 +59,11 @@ def find_groups(pid: int | str = "self", root: Path = Path("/")) -> dict[str, Gr
                 below = mount / Path(groups[name]).relative_to(top) if inside else mount
                 found[name] = Group(mount, below if os.path.isdir(below) else mount)  # noqa: PTH112 - raises nothing
     return found
+
+
+def _lines(path: Path) -> list[str]:
+    """Read the lines of a file that names paths, which may be any bytes. Raises: OSError."""
+    return os.fsdecode(path.read_bytes()).removesuffix("\n").split("\n")
 
 
 def read_number(path: Path) -> int | None:

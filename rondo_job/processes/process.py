@@ -8,6 +8,7 @@ import os
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
 KIB = 1024
+_ENDED = b"", b"Z", b"X"  # states; the first: no process is there
 STATUS_LOOKS = 5  # of which one reads /proc/PID/status, which takes as long as all the rest
 
 
@@ -73,8 +74,7 @@ class Process:
         fields = data[name_end + 2 :].split()
         if len(fields) < 22:
             raise ProcessLookupError
-        if not self.command or fields[0] != b"Z":
-            self.command = data[data.find(b"(") + 1 : name_end].decode(errors="replace")
+        self.command = data[data.find(b"(") + 1 : name_end].decode(errors="replace")
         # Source: proc_pid_stat(5); state is field 3.
         self.is_zombie = fields[0] == b"Z"
         self.parent_pid = int(fields[1])
@@ -162,6 +162,12 @@ class Process:
         except OSError:
             return False
 
+    def is_alive(self) -> bool:
+        """Say whether it runs: it is there, and has not ended."""
+        with contextlib.suppress(OSError):
+            return _state(os.pread(self._stat, 1024, 0)) not in _ENDED
+        return False
+
     @property
     def cpu_s(self) -> float:
         """Its own CPU time, in seconds."""
@@ -177,6 +183,25 @@ class Process:
 
 def _open(pid: int, name: str) -> int:
     return os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs: it is there, and has not ended."""
+    try:
+        descriptor = _open(pid, "stat")
+    except OSError:
+        return False
+    try:
+        return _state(os.read(descriptor, 1024)) not in _ENDED
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def _state(stat: bytes) -> bytes:
+    """Source: proc_pid_stat(5)."""
+    return stat[stat.rfind(b")") + 2 :][:1]
 
 
 def _read_whole(descriptor: int) -> bytes:

@@ -12,11 +12,12 @@ from rondo_core.clock import NS_PER_S, boot_ns, own_cpu_ns
 from rondo_job.facts import Child
 from rondo_job.files.children import ChildrenWriter
 from rondo_job.processes.pidfd import exit_status
-from rondo_job.processes.process import TICKS, Process, children_of
+from rondo_job.processes.process import TICKS, Process, children_of, is_alive
 
 MAX_KEPT = 300  # processes whose files are kept open; of others nothing is known but by control group
 _MAX_UNREAPED = 64  # of those that have ended, for whose status it is waited
 _PAGES_CPU_SHARE = 0.0002  # of the time that passes, for walks through page tables
+_OUTSIDE_LOOKS = 5  # of which one looks for processes that are in no group of the job's
 _GROWTH = 1.2  # of anonymous memory, after which its share is looked at again as soon as it may be
 
 
@@ -51,22 +52,31 @@ class Tree:
     """The processes of a job; one thread looks at them.
 
     Attributes: `root`: the pid of the job; `processes`: those of the last look, by pid; `totals`: of it; `n_started`:
-    how many were ever seen; `largest_bytes`: the most that one of them had resident.
+    how many were ever seen; `largest_bytes`: the most that one of them had resident; `left`: whether one was seen to
+    have left the job's control group, which counts nothing of it from then on.
     """
 
     def __init__(
-        self, pid: int, leaf_pids: Callable[[], Sequence[int]] | None, table: ChildrenWriter | None, relay_pid: int = 0
+        self,
+        pid: int,
+        leaf_pids: Callable[[], Sequence[int]] | None,
+        table: ChildrenWriter | None,
+        relay_pid: int = 0,
+        holds: Callable[[int], bool] = lambda _: True,
     ) -> None:
         """Look at nothing yet.
 
         Args: `pid`: of the job; `leaf_pids`: gives those of its control group; None: they are found as descendants of
-            the job and of this process, to which orphans come; `relay_pid`: a child of this process that is none.
+            the job and of this process, to which orphans come; `relay_pid`: a child of this process that is none;
+            `holds`: says whether that group has a process.
         """
         self.root, self._leaf_pids, self._table, self._relay = pid, leaf_pids, table, relay_pid
+        self._holds, self._outside, self.left = holds, set[int](), False
         self.processes: dict[int, Process] = {}
         self.totals = TreeTotals()
         self.n_started = self.largest_bytes = 0
         self._ended = TreeTotals()  # of those that this process has reaped
+        self._beyond = 0  # how many there were at the last look, of whom only that is known
         self._look, self._reaped = 0, False  # the latter: the job's first process is no more
         self._vanished: list[tuple[Process, int]] = []  # whose status is not known yet, and when they had ended
         self._epoch_ns = 0
@@ -74,12 +84,14 @@ class Tree:
 
     def pids(self) -> list[int]:
         """Give the processes that there are now; the relay is none of them."""
-        if self._leaf_pids is not None:
-            try:
-                return list(dict.fromkeys(self._leaf_pids()))
-            except OSError:
-                return []
-        return list(self._descendants())
+        if self._leaf_pids is None:
+            return list(self._descendants())
+        inside = list[int]()
+        with contextlib.suppress(OSError):
+            inside += self._leaf_pids()
+        found = self.processes
+        outside = [pid for pid in self._outside if pid not in found or found[pid].is_alive()]
+        return list(dict.fromkeys([*inside, *outside]))
 
     def _descendants(self) -> Iterator[int]:
         own = [] if self._reaped else [self.root]
@@ -96,12 +108,10 @@ class Tree:
         """Look at each of them, and at who has ended; give what they took together."""
         self._look += 1
         self._epoch_ns = self._epoch_ns or now_ns - boot_ns()
-        found = self.processes
+        found, self._beyond = self.processes, 0
         pids = self.pids()
-        if (
-            self.root not in pids and not self._reaped
-        ):  # it has ended, and is not reaped yet: a control group names it no more
-            pids.append(self.root)
+        unnamed = [self.root] if self.root not in pids and not self._reaped else []
+        pids += unnamed  # it has ended, and is not reaped yet: a control group names it no more; or it has left that
         for pid in pids:
             process = found.get(pid)
             try:
@@ -111,6 +121,7 @@ class Tree:
                     process = found[pid] = Process(pid)
                     self.n_started += 1
                 else:
+                    self._beyond += 1
                     continue
             except OSError:
                 continue
@@ -118,11 +129,33 @@ class Tree:
             self.largest_bytes = max(self.largest_bytes, process.peak_bytes)
             if self._table is not None:
                 self._note(process, 0)
-        for pid in [pid for pid, process in found.items() if process.seen != self._look and pid != self.root]:
-            self._vanished.append((found.pop(pid), now_ns))
+        unseen = [pid for pid, process in found.items() if process.seen != self._look]
+        if self._leaf_pids is not None:
+            self._look_outside({*pids} - {*unnamed}, [*unseen, *unnamed])
+        for pid in unseen:
+            if pid != self.root and pid not in self._outside:
+                self._vanished.append((found.pop(pid), now_ns))
         self._learn_ends()
         self.totals = self._sum(now_ns)
         return self.totals
+
+    def _look_outside(self, named: set[int], unnamed: Sequence[int]) -> None:
+        """Find who has left the control group: among those that it names no more each time, among children at times."""
+        found = self.processes
+        maybe = [pid for pid in unnamed if pid in found and found[pid].is_alive()]
+        if self._look % _OUTSIDE_LOOKS == 0:
+            alone = [process for process in found.values() if process.n_threads == 1 or process.pid in self._outside]
+            maybe += [*children_of(os.getpid()), *(pid for process in alone for pid in process.children())]
+        self._outside = {pid for pid in self._outside if pid in found and found[pid].is_alive()}
+        for pid in {*maybe} - named - {self._relay}:
+            if not self._holds(pid) and is_alive(pid):  # what has ended is in no group of version 1
+                self._outside.add(pid)
+                self.left = True
+
+    @property
+    def waited_s(self) -> float:
+        """CPU time of who was waited for by this process, and of those whom they waited for, in seconds."""
+        return self._ended.user_s + self._ended.system_s
 
     def forget_peaks(self) -> None:
         """Forget how large processes were: until now the job's was no job yet."""
@@ -133,7 +166,8 @@ class Tree:
     def _sum(self, now_ns: int) -> TreeTotals:
         ended = self._ended
         user = system = minor = major = n_read = written = switches = forced = 0
-        n_processes = n_threads = n_files = resident = anonymous = swap = 0
+        n_processes = n_threads = self._beyond
+        n_files = resident = anonymous = swap = 0
         for process in self.processes.values():
             user += process.user_ticks + process.waited_user_ticks
             system += process.system_ticks + process.waited_system_ticks

@@ -46,8 +46,11 @@ class Session:
         try:
             self._conditions = [read_condition(each) for each in config.getoption("rondo_fail_if")]
             self.directory = _directory(config)
-        except (UsageError, OSError) as error:
+        except UsageError as error:
             raise pytest.UsageError(str(error)) from None
+        except OSError as error:
+            what = f"{error.strerror}; name a directory that can be written by --rondo-dir"
+            raise pytest.UsageError(f"{error.filename}: {what}") from None
         self._top = config.getoption("rondo_top")
         self._broken: list[tuple[Condition, Test, str]] = []
         if getattr(config.option, "dist", "no") == "no":

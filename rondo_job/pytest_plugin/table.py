@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +22,11 @@ _HEADER = struct.Struct("<8sqqqqq")  # magic, version, rows, used, pid, and test
 HEADER_BYTES = 64
 ROW_BYTES = 320
 _WORDS = ROW_BYTES // 8
+_FIRST = HEADER_BYTES // 8  # word of the first row
 _NUMBERS = 11
 NAME_BYTES = ROW_BYTES - 8 * _NUMBERS
 STATES = ("", "running", "passed", "failed", "skipped")
-RUNNING = STATES.index("running")
+RUNNING, PASSED, FAILED, SKIPPED = range(1, len(STATES))
 
 
 class Test(NamedTuple):
@@ -35,7 +36,7 @@ class Test(NamedTuple):
     end alone is kept where it is long; `state`: running, passed, failed or skipped; `started_ns`, since the epoch;
     `duration_ns`; `cpu_ns`, of the process and of its children that ended; `before_bytes`, `after_bytes` and
     `peak_bytes`, resident memory; `descriptors` and `threads`, how many more there were after it than before it. Of a
-    test that was still running when its process ended, `after_bytes` is the last that was seen, at most 50 ms old.
+    test that was still running when its process ended, `after_bytes` is the last that was seen; see TestRecording.
     """
 
     worker: str
@@ -58,7 +59,11 @@ class Test(NamedTuple):
 
 
 class TestsTable:
-    """A table that is being written, of `rows` rows; the file is made anew."""
+    """A table that is being written, of `rows` rows; the file is made anew.
+
+    `begin` and `end` are closures: they run around each test, where all that is looked up on an object is looked up in
+    a cold cache.
+    """
 
     __test__ = False
 
@@ -74,58 +79,83 @@ class TestsTable:
             os.close(descriptor)
         _HEADER.pack_into(self._map, 0, MAGIC, VERSION, self.rows, 0, os.getpid(), 0)
         self._words = memoryview(self._map).cast("q")
-        self._used = self._taken = 0
+        self._taken = _FIRST
+        self.begin, self.end = _row_writers(self._map, self._words, _FIRST + self.rows * _WORDS)
 
-    def begin(self, name: str, started_ns: int, before_bytes: int) -> int:
-        """Take a row for a test that starts. Returns: where its numbers lie, in words; -1: there is no room."""
-        if self._used == self.rows:
-            self._words[5] += 1
-            return -1
-        at = HEADER_BYTES // 8 + self._used * _WORDS
-        text = name.encode("utf-8", "replace")[-NAME_BYTES:]
-        start = 8 * (at + _NUMBERS)
-        self._map[start : start + len(text)] = text
-        words = self._words
-        words[at + 1] = started_ns
-        words[at + 4] = words[at + 5] = words[at + 6] = before_bytes
-        words[at + 9] = len(text)
-        words[at] = RUNNING
-        self._used += 1
-        words[3] = self._used
-        return at
+    @property
+    def begun(self) -> int:
+        """How many tests have begun, of those that have a row."""
+        return int(self._words[3])
 
-    def see(self, at: int, now_ns: int, resident_bytes: int) -> None:
+    def running(self) -> int:
+        """Tell the row of the test that is running, as `begin` gave it; -1: none runs, or it has no row."""
+        row = _FIRST + (self._words[3] - 1) * _WORDS
+        return row if row >= _FIRST and self._words[row] == RUNNING else -1
+
+    def age_ns(self, row: int, now_ns: int) -> int:
+        """Tell how long ago the test of a row started."""
+        return now_ns - int(self._words[row + 1])
+
+    def see(self, row: int, now_ns: int, resident_bytes: int) -> None:
         """Note how a running test fares, for whoever reads the table if it never ends."""
         words = self._words
-        if words[at] == RUNNING:
-            words[at + 2] = now_ns - words[at + 1]
-            words[at + 5] = resident_bytes
-            if resident_bytes > words[at + 6]:
-                words[at + 6] = resident_bytes
+        if words[row] == RUNNING:
+            words[row + 2] = now_ns - words[row + 1]
+            words[row + 5] = resident_bytes
+            if resident_bytes > words[row + 6]:
+                words[row + 6] = resident_bytes
 
-    def end(self, at: int, state: int, numbers: tuple[int, int, int, int, int, int]) -> None:
-        """Write what a test took: duration, CPU, memory after it and at its peak, descriptors, threads."""
-        words = self._words
-        words[at + 2], words[at + 3], words[at + 5], peak, words[at + 7], words[at + 8] = numbers
-        if peak > words[at + 6]:
-            words[at + 6] = peak
-        words[at] = state
-
-    def take_ended(self) -> Iterator[tuple[int, int]]:
-        """Give the state and the duration, in ns, of each test that has ended and was not given before."""
-        words = self._words
-        while self._taken < self._used:
-            at = HEADER_BYTES // 8 + self._taken * _WORDS
-            state, took_ns = words[at], words[at + 2]
-            if state == RUNNING:
-                return
-            self._taken += 1
-            yield state, took_ns
+    def take_ended(self) -> tuple[list[int], list[int]]:
+        """Give the states, and the durations in ns, of the tests that have ended and were not given before."""
+        words, first = self._words, self._taken
+        end = _FIRST + words[3] * _WORDS
+        if end > first and words[end - _WORDS] == RUNNING:
+            end -= _WORDS
+        self._taken = end
+        return words[first:end:_WORDS].tolist(), words[first + 2 : end : _WORDS].tolist()
 
     def close(self) -> None:
         """Release the map; what was written stays."""
         self._words.release()
         self._map.close()
+
+
+def _row_writers(text: mmap.mmap, words: Any, last: int) -> tuple[Callable[..., int], Callable[..., None]]:
+    """Give what begins a row and what ends it, of a map as bytes and as words, whose rows end at the word `last`."""
+    next_row = _FIRST
+
+    def begin(name: str, started_ns: int, before_bytes: int) -> int:
+        """Take a row for a test that starts. Returns: where its numbers lie, in words; -1: there is no room."""
+        nonlocal next_row
+        row = next_row
+        if row == last:
+            words[5] += 1
+            return -1
+        encoded = name.encode("utf-8", "replace")[-NAME_BYTES:]
+        at = 8 * (row + _NUMBERS)
+        text[at : at + len(encoded)] = encoded
+        words[row + 1] = started_ns
+        words[row + 4] = words[row + 5] = words[row + 6] = before_bytes
+        words[row + 9] = len(encoded)
+        words[row] = RUNNING
+        words[3] += 1
+        next_row = row + _WORDS
+        return row
+
+    def end(
+        row: int, state: int, took_ns: int, cpu_ns: int, after: int, peak: int, descriptors: int, threads: int
+    ) -> None:
+        """Write what a test took, memory after it and at its peak in bytes, and what it left; its state last."""
+        words[row + 2] = took_ns
+        words[row + 3] = cpu_ns
+        words[row + 5] = after
+        if peak > words[row + 6]:
+            words[row + 6] = peak
+        words[row + 7] = descriptors
+        words[row + 8] = threads
+        words[row] = state
+
+    return begin, end
 
 
 class RecordedTests(Sequence[Test]):

@@ -108,6 +108,8 @@ def _of_limits(subject: Subject, known: Mapping[str, float]) -> Iterator[str]:
     if start.timeout_s and end is not None and not end.timed_out and subject.duration_s > 0.9 * start.timeout_s:
         share = number_text(subject.duration_s / start.timeout_s, "ratio")
         yield f"Took {share} of its --timeout: give it more time."
+    if end is not None and end.left_group:
+        yield "Processes of it left its control group: what they took is told in part. Try --method tree."
     if end is not None and end.remaining:
         n = len(end.remaining)
         yield f"Left {n} process{'es' if n > 1 else ''} running at its end: wait for them, or end them."

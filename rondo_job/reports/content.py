@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rondo_core.units import format_duration, format_size
 
+_LEAST_S = 1e-6  # that is told: what is less was not seen to last
 Unit = Literal["", "seconds", "bytes", "cpus", "ratio", "bytes per second", "per second"]
 
 
@@ -168,7 +169,7 @@ def number_text(value: float | None, unit: Unit = "") -> str:
 def _seconds_text(value: float) -> str:
     size = abs(value)
     if size < 1.0:
-        return f"{1000 * value:.3g} ms" if size else "0 s"
+        return f"{1000 * value:.3g} ms" if size >= _LEAST_S else "0 s"
     if size < 100:
         return f"{value:.3g} s"
     return format_duration(round(value) * 10**9)

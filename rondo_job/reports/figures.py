@@ -16,15 +16,19 @@ _FILES = ("job_open_files", "vmm_open_fds", "process_open_fds")
 
 @attrs.frozen
 class LifeFigure:
-    """One figure: its name, title, unit, and how it is had of a life; None: the life has none."""
+    """One figure: its name, title, unit, and how it is read of a life that began."""
 
     name: str
     title: str
     unit: Unit
-    of: Callable[[Subject], float | None]
+    read: Callable[[Subject], float | None]
+
+    def of(self, subject: Subject) -> float | None:
+        """Give the figure of a life; None: it has none. Of one that never began only the exit status is known."""
+        return self.read(subject) if subject.has_begun or self.name == "exit_status" else None
 
     def measured(self, subject: Subject) -> Measure:
-        """Read it of a life."""
+        """Give the figure of a life as its report has it."""
         return Measure(self.name, self.title, self.of(subject), self.unit, _note(self.name, subject))
 
 
@@ -117,6 +121,8 @@ COMPARED = ("duration", "cpu_seconds", "memory_peak", "memory_anonymous_peak", "
 
 def _note(name: str, subject: Subject) -> str:
     life = subject.life
+    if life is not None and life.end is not None and life.end.left_group and name in {"memory_peak", "cpu_seconds"}:
+        return "at least: processes of it left its control group"
     if life is None or name != "memory_peak":
         return ""
     if life.start.method == "tree":

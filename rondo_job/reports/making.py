@@ -40,7 +40,7 @@ def make_report(path: str | Path) -> Report:
             outcome=subject.outcome,
             start_ns=subject.start_ns,
             end_ns=subject.end_ns,
-            method=life.start.method if life is not None else "",
+            method=life.start.method if life is not None and subject.has_begun else "",
             path=str(subject.path),
             labels=subject_labels(subject),
             sections=sections,

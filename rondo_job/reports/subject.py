@@ -60,8 +60,17 @@ class Subject:
 
     @property
     def duration_s(self) -> float:
-        """How long it lasted, or has by now."""
+        """How long it lasted, or has by now; where that is on record, whatever became of the clock meanwhile."""
+        end = self.life.end if self.life is not None else None
+        if end is not None and end.lasted_s is not None:
+            return end.lasted_s
         return (self.end_ns - self.start_ns) / NS_PER_S
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether anything of it ran: of a command that could not be begun nothing was measured."""
+        end = self.life.end if self.life is not None else None
+        return end is None or not end.not_begun
 
     @property
     def ended(self) -> str:

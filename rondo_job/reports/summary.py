@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from rondo_core import hookimpl
+from rondo_core.errors import CorruptStoreError
 from rondo_core.storage import read_dump
 from rondo_job.reports.advice import advice, cpus_asked, memory_asked
 from rondo_job.reports.content import Measure, Section, ShareBar, number_text
@@ -45,7 +47,7 @@ def _bars(subject: Subject, known: dict[str, float]) -> Iterator[ShareBar]:
     opened = known.get("open_files_peak")
     if opened is not None and files > 0 and opened > files * _NEAR_A_LIMIT:
         yield ShareBar("open files", opened, files, f"{number_text(opened)} of {files} (ulimit -n)")
-    if start is not None and start.timeout_s:
+    if start is not None and start.timeout_s and "duration" in known:
         words = f"{number_text(subject.duration_s, 'seconds')} of {number_text(start.timeout_s, 'seconds')} (--timeout)"
         yield ShareBar("time", subject.duration_s, start.timeout_s, words)
     stalled = [(known.get(f"{each}_stalled", 0.0), each) for each in ("cpu", "memory", "io")]
@@ -63,7 +65,9 @@ def _last_words(subject: Subject) -> str:
     if subject.life is None:
         return "\n".join(read_dump(subject.reader.folder).splitlines()[-TAIL_LINES:])
     for stream in ("stderr", "stdout"):
-        data, _ = subject.life.output(stream)
+        data = b""
+        with suppress(CorruptStoreError):  # the figures are whole all the same; the autopsy says what is not
+            data, _ = subject.life.output(stream)
         text = data.decode(errors="replace").replace("\r\n", "\n").strip("\n")
         if text:
             return "\n".join(text.split("\n")[-TAIL_LINES:])

@@ -55,7 +55,7 @@ def explain(error: OSError, name: str, directories: Sequence[str]) -> tuple[int,
     where = shown if "/" in name else f"{shown}: {found}"
     try:
         return status, printable(f"{where}: {_of_file(found, error)}")
-    except OSError:  # what may not be looked at
+    except OSError:  # what may not be looked at, or has no name that could be
         return status, printable(f"{where}: {error.strerror}")
 
 
@@ -66,7 +66,7 @@ def find(name: str, directories: Sequence[str]) -> Path | None:
     """
     if "/" in name:
         return Path(name)
-    found = [path for each in directories if name and (path := Path(each or ".", name)).is_file()]
+    found = [path for each in directories if name and os.path.isfile(path := Path(each or ".", name))]  # noqa: PTH113 - raises nothing
     return next((path for path in found if os.access(path, os.X_OK)), found[0] if found else None)
 
 
@@ -84,7 +84,7 @@ def _mend_of_name(name: str, directories: Sequence[str]) -> str:
         return "the line is one word here: leave out the quotes around it, or write sh -c before it"
     if name in _OF_A_SHELL:
         return f"it is a word of a shell: write sh -c '{name} ...'"
-    if Path(name).is_file():
+    if os.path.isfile(name):  # noqa: PTH113 - raises nothing
         return f"it is not in PATH, but here: write ./{name}"
     near = _nearest(name, _names(directories))
     return f"nearest: {near}" if near else f"nothing like it is in PATH, {os.pathsep.join(directories)[:200]}"

@@ -89,6 +89,22 @@ def test_an_exponential_histogram_is_a_summary(tmp_path, clock, sketched):
                 assert read(fn) == pytest.approx(exact, rel=0.08)
 
 
+@pytest.mark.parametrize("max_size", [2, 4, 160])
+def test_cells_of_every_scale_are_taken(tmp_path, clock, max_size):
+    """The fewer cells and the further apart the values, the wider a cell is: up to all that a float can be."""
+    schemas = [Schema("s", "summary", 2, TIERS, sketch=True), Schema("c", "counter", 2, TIERS)]
+    with Store(tmp_path / "s", schemas, clock=clock) as store:
+        aggregation = {Histogram: ExponentialBucketHistogramAggregation(max_size=max_size)}
+        reader, provider, meter = provided(store, preferred_aggregation=aggregation)
+        histogram = meter.create_histogram("took", "s")
+        for value in (1e-300, 1.0, 1.7e308):
+            histogram.record(value)
+        provider.shutdown()
+        (found,) = store.query("took_seconds", tier=0, fn="count", open=True)
+        assert float(found.values[-1]) == 3
+        assert reader.failures.count == 0
+
+
 def test_what_was_measured_last_is_recorded_at_shutdown(store, recorded):
     """And nothing after it; twice is once."""
     reader, provider, meter = provided(store)

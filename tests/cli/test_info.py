@@ -92,18 +92,22 @@ def test_damaged_marks_take_no_number_along(path, info):
         assert told.stderr.count("marks and notes left out") == 1
 
 
-@pytest.mark.parametrize("how", ["killed", "crashed", "off"])
+@pytest.mark.parametrize("how", ["killed", "crashed", "off", "own"])
 def test_what_is_known_of_a_run_that_is_gone(path, info, how):
-    """Its newest sample, and what Python's faulthandler wrote, or that it wrote nothing, or was not set up."""
+    """Its newest sample, and what Python's faulthandler wrote, or that it wrote nothing, elsewhere, or was not set up."""
     end = "os.kill(os.getpid(), 9)" if how != "crashed" else "ctypes.string_at(0)"
     program = f"""
 import ctypes, os, sys
 from rondo_core import Store
-store = Store(sys.argv[1], faulthandler={how != "off"})
+store = Store(sys.argv[1], faulthandler={how in {"killed", "crashed"}})
 store.counter("a_total").inc()
 {end}
 """
-    done = subprocess.run([sys.executable, "-c", program, str(path)], capture_output=True, timeout=60, check=False)
+    python = [sys.executable, "-X", "faulthandler"] if how == "own" else [sys.executable]
+    without = {name: value for name, value in os.environ.items() if name not in {"PYTHONFAULTHANDLER", "PYTHONDEVMODE"}}
+    done = subprocess.run(
+        [*python, "-c", program, str(path)], env=without, capture_output=True, timeout=60, check=False
+    )
     assert -done.returncode in {signal.SIGKILL, signal.SIGSEGV}
     told = info().stdout
     (line,) = [each for each in told.splitlines() if each.startswith("run ")]
@@ -113,6 +117,7 @@ store.counter("a_total").inc()
         "killed": "faulthandler: wrote nothing",
         "crashed": "Segmentation fault (string_at in ",
         "off": "not set up",
+        "own": "faulthandler is the program's own",
     }
     assert wanted[how] in line
     assert ("crash    Fatal Python error" in told) is (how == "crashed")

@@ -19,6 +19,17 @@ with Store(sys.argv[1]) as store:
     store.summary("s").observe(1)
 print(handles.__file__, gauges.__file__, batches.__file__)
 """
+ADD_EXITS = """
+from rondo_core.record import handles
+from rondo_vmm.observe import exit_totals
+taken = []
+exits = exit_totals.ExitTotals([0, 0], [lambda *sums: taken.append(sums[0])])
+exits.flush()
+exits.add(1, 1, 2)
+exits.flush()
+assert taken == [[0, 1]], taken
+print(exit_totals.__file__)
+"""
 INTERPRETERS = """
 import sys
 try:
@@ -57,6 +68,17 @@ def test_a_compiled_module_that_cannot_be_loaded_is_loaded_as_python(tmp_path):
     assert found == [str(record / f"{name}.py") for name in ("handles", "gauges", "batches")]
 
 
+def test_so_is_the_one_that_adds_up_a_machines_exits(tmp_path):
+    """The monitor runs from where nothing may be executed, as a process that records does."""
+    for package in (ROOT, ROOT.parent / "rondo_vmm"):
+        shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    observe = tmp_path / "rondo_vmm" / "observe"
+    refused = f"exit_totals{importlib.machinery.EXTENSION_SUFFIXES[0]}"
+    (observe / refused).write_bytes(b"\x7fELF of another machine")
+    assert run(ADD_EXITS, home=tmp_path) == [str(observe / "exit_totals.py")]
+
+
 def test_each_interpreter_of_a_process_records(tmp_path):
     """Two applications of one web server process, say: a compiled module is loaded for one of them alone."""
     assert len(run(INTERPRETERS, tmp_path / "s", RECORD)) == 6
+    assert len(run(INTERPRETERS, tmp_path / "s", ADD_EXITS)) == 2

@@ -598,6 +598,8 @@ OUTSIDE = {**CONTAINER, "proc/self/cgroup": "0::/kubepods/pod1/abc\n"}
 def test_a_control_group_is_recorded_alike_in_each_version(store, tmp_path, files, below, grown, limit):
     """CPU, throttling, memory, kills, tasks and I/O, in the same series and units; no limit is no series."""
     root = made(tmp_path / "root", files)
+    with (root / "proc/self/mountinfo").open("ab") as mounts:
+        mounts.write(b"\n99 23 0:99 / /media/\xff\xc2\x85stick rw - ext4 /dev/sdb1 rw\n")  # a path is any bytes
     group = Bound(store, lambda declare: cgroup.bind(declare, root))
     tick(store)
     made(root / below, grown)

@@ -184,15 +184,17 @@ def test_of_a_live_store_closed_buckets_leave_and_nothing_is_written(stores, age
     assert sent(ledger(), "live") == held(store.path)
 
 
-def test_a_process_that_exports_itself_is_left_alone(stores, agent, tmp_path):
-    """Its cursor is held: the agent stands back."""
+def test_a_process_that_exports_itself_is_left_alone(stores, agent, config, rondo, tmp_path):
+    """Its cursor is held: the agent stands back, and one walk by hand says of how many stores, and of which."""
     from rondo_core.export.cursor import CursorLock
 
     store, clock = record(stores / "own.rondo", close=False)
     lock = CursorLock(store.path, "ledger")
     done = agent("", clock=clock).run_once()
-    assert (done.samples, done.failures) == (0, [])
+    assert (done.samples, done.failures, done.held) == (0, [], [str(store.path)])
     assert not (tmp_path / "ledger").exists()
+    said = rondo("agent", stores, "--once", "--config", config("")).stdout
+    assert f"1 store left to whoever exports them now, the program itself or another agent: {store.path}\n" in said
     lock.release()
     store.close()
 

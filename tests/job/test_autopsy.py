@@ -474,6 +474,16 @@ def test_the_words_hold_all_there_is(tmp_path):
     assert table["last_samples"][0]["seconds_to_limit"] == pytest.approx(0.738, rel=0.01)
 
 
+def test_a_table_in_markdown_has_no_markup_of_strangers(tmp_path, capsys):
+    """What a job wrote stands in a step's summary as it was written: no HTML, no cell of its own, nobody is called."""
+    with Store(tmp_path / "s.rondo") as store:
+        store.close("raised ValueError: <b>a|b</b> @everyone")
+    run(["autopsy", str(tmp_path), "--format", "md"])
+    row = capsys.readouterr().out.splitlines()[2]
+    assert "\\<b\\>a\\|b\\</b\\> &#64;everyone" in row
+    assert row.replace("\\|", "").count("|") == 5
+
+
 def test_a_program_without_a_run_is_examined_too(tmp_path):
     """Its own store is enough; the command gives the verdict's status, and one line for what is no store."""
     path = tmp_path / "p.rondo"

@@ -102,6 +102,17 @@ def test_a_kill_at_a_limit_above_names_the_level_above(lives, unit):
     assert found.evidence[1].startswith("oom_kill of the own group")
 
 
+def test_who_leaves_the_jobs_group_is_told(lives, unit):
+    """Its CPU is what was waited for, and the group's counters, which have nothing of it, prove nothing."""
+    leave = "(own.parent / 'rondo-recorder' / 'cgroup.procs').write_text(str(os.getpid()))"
+    code = f"{OWN}import os, time\n{leave}\nwhile time.process_time() < 1: pass\nos.kill(os.getpid(), 9)"
+    done, life = ran(lives, unit, code)
+    assert done.returncode == 137
+    assert (life.end.left_group, any(each.own for each in life.end.after.levels)) == (True, False)
+    assert life.end.cpu_s >= 1
+    assert b"(cgroup2, which processes of it left)" in done.stderr
+
+
 def test_groups_that_a_job_makes_are_measured_counted_and_removed_with_it(lives, unit):
     """A process in one is in the table, memory.events counts its OOM kill; a kill -9 of the job stays a kill -9."""
     balloon = "import os\nopen({!r}, 'w').write(str(os.getpid()))\n" + BALLOON

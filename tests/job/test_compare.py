@@ -70,6 +70,26 @@ def test_of_a_run_that_ended_badly_that_is_said_before_its_figures(groups, capsy
     assert out.startswith("failed: it ended badly, exit status 2, and its figures go no further; ")
 
 
+def test_of_a_run_that_goes_on_that_is_said_before_its_figures(groups, capsys, tmp_path):
+    """What it has taken by now is not what it will take; as one of several it is counted."""
+    with Store(tmp_path / "now.rondo", SCHEMAS) as store:
+        store.counter("process_cpu_seconds_total", unit="seconds").inc(1)
+        store.tick()
+        _, out, _ = compare(capsys, groups[0], tmp_path / "now.rondo")
+        assert out.startswith("now: it is still running, and its figures go on; ")
+        assert "new   1 life of now in" in out
+        assert out.split("\n")[2].endswith("now.rondo, still running")
+
+
+def test_a_band_says_what_a_small_change_is_held_against(capsys, tmp_path):
+    """Two milliseconds of CPU and three are the same by what they are apart, not by a share."""
+    for name, cpu_s in (("a", 0.002), ("b", 0.003)):
+        program(tmp_path / f"{name}.rondo", cpu_s=cpu_s)
+    _, out, _ = compare(capsys, tmp_path / "a.rondo", tmp_path / "b.rondo")
+    (line,) = [each for each in out.split("\n") if each.startswith("cpu_seconds")]
+    assert line.endswith("± 20 ms  same")
+
+
 def test_a_condition_that_is_met_is_the_exit_status_and_named(groups, capsys):
     """Of two conditions the one that is met fails, and says by how much."""
     status, out, _ = compare(

@@ -1,7 +1,10 @@
 """Files of a life: bounded, and read as whole as they were written whatever interrupted that."""
 
 import errno
+import json
 import os
+import shlex
+import tempfile
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -14,7 +17,7 @@ from rondo_job import Child, Evidence, GroupLevel, Host, Life, LifeEnd, LifeStar
 from rondo_job.facts import decode_end, decode_start, encode
 from rondo_job.files import names
 from rondo_job.files.children import FIRST, ChildrenWriter, read_children
-from rondo_job.files.inbox import MAX_INBOX_BYTES, Entry, Inbox, parse_entry, post, read_unread
+from rondo_job.files.inbox import MAX_INBOX_BYTES, Entry, Inbox, pairs_of, parse_entry, post, read_unread
 from rondo_job.files.tail import TailWriter, read_tail
 
 EVIDENCE = Evidence(5, (GroupLevel("/a/b", True, 100, 1, 2, 3, 4), GroupLevel("/")), 7, ("x: y",))
@@ -59,6 +62,21 @@ def test_facts_that_do_not_read_are_said_to_be_damaged(tmp_path, data):
         Life(tmp_path)
     with pytest.raises(StoreNotFoundError):
         Life(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", ["n"]), ("name", None), ("pid", "1"), ("pid", True), ("started_ns", 1 << 70), ("host", None),
+        ("command", "sh"), ("command", [1]), ("rlimits", {"CPU": 5}), ("rlimits", {"CPU": [1]}), ("environment", {"CI": 1}),
+        ("timeout_s", "1"), ("before", {"taken_ns": 1, "levels": [{"path": 3}]}), ("output", []), ("cpu_limit", {}),
+    ],
+)  # fmt: skip
+def test_a_fact_of_another_type_is_damage(name, value):
+    """What reads facts may rely on their types, whatever lies in the file."""
+    plain = {**json.loads(encode(START)), name: value}
+    with pytest.raises(ValueError, match="is expected"):
+        decode_start(json.dumps(plain).encode())
 
 
 @settings(deadline=None, max_examples=30)
@@ -123,23 +141,65 @@ def test_a_table_keeps_those_who_took_most(tmp_path):
     st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20),
     st.lists(
         st.tuples(
-            st.sampled_from(["a", "b"]), st.text(st.characters(exclude_categories=["C", "Zl", "Zp"]), max_size=9)
+            st.sampled_from(["a", "b"]),
+            st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n"), max_size=9),
         ),
         max_size=2,
     ),
     st.integers(0, 1 << 62),
 )
 def test_an_entry_is_read_as_it_was_written(kind, name, facts, time_ns):
-    """Quotes, spaces and signs of a shell in it change nothing."""
+    """Quotes, spaces, signs of a shell in it, and what only Unicode takes for the end of a line, change nothing."""
     entry = Entry(kind, name, 2.5 if kind == "set" else 0.0, tuple(facts), time_ns)
-    assert parse_entry(str(entry)) == entry
+    with tempfile.TemporaryDirectory() as directory:
+        inbox = Inbox(Path(directory, "inbox"))
+        post(Path(directory, "inbox"), entry)
+        (line,) = inbox.read_new()
+        inbox.close()
+    assert parse_entry(line) == entry
 
 
-@pytest.mark.parametrize("line", ["", "mark", "set a", "set a x", "other a b", "mark 'x", "@5"])
+@pytest.mark.parametrize(
+    "line",
+    ["", "mark", "set a", "set a x", "other a b", "mark 'x", "@5", f"@{1 << 63} mark x", "mark " + "x" * 1_000_000],
+)
 def test_a_line_that_is_no_entry_is_refused(line):
     """One line that says what would be."""
     with pytest.raises(UsageError, match="write mark NAME"):
         parse_entry(line)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("mark x now_ns=3", "now_ns is no name of a fact"),
+        ("mark ''", "no name; say what happened"),
+        ("set job_processes 3", "job_... and rondo_... are rondo's own; choose another"),
+    ],
+)
+def test_what_the_recorder_could_not_take_is_refused_where_it_is_posted(tmp_path, line, words):
+    """By who posts it, in words; and a line that was appended all the same is none."""
+    kind, name, *rest = shlex.split(line)
+    entry = Entry(kind, name, 3.0, pairs_of(rest) if kind == "mark" else ())
+    Inbox(tmp_path / "inbox").close()
+    for refuse in (lambda: post(tmp_path / "inbox", entry), lambda: parse_entry(line)):
+        with pytest.raises(UsageError, match=words):
+            refuse()
+    assert not (tmp_path / "inbox").read_bytes()
+
+
+def test_an_inbox_that_is_begun_anew_is_read_from_its_start(tmp_path):
+    """By a shell's > in the place of >>; and a line without an end takes no more memory than there is room for."""
+    inbox = Inbox(tmp_path / "inbox")
+    post(tmp_path / "inbox", Entry("mark", "before"))
+    assert inbox.read_new() == ["mark before"]
+    (tmp_path / "inbox").write_bytes(b"mark x\n")
+    assert inbox.read_new() == ["mark x"]
+    with (tmp_path / "inbox").open("ab") as file:
+        file.write(b"y" * (2 * MAX_INBOX_BYTES) + b"\nmark last\n")
+    taken = [inbox.read_new() for _ in range(4)]
+    assert max(map(len, taken[0])) <= MAX_INBOX_BYTES
+    assert [lines[-1] for lines in taken if lines][-1] == "mark last"
 
 
 def test_what_was_not_taken_is_left(tmp_path):

@@ -24,10 +24,11 @@ def test_groups_are_found_by_mount_and_by_controller(tmp_path):
     """Version 2 and version 1 side by side; in a container whose group lies outside of what is mounted, the mount."""
     write(tmp_path / "proc/self", cgroup="")
     (tmp_path / "proc/self/cgroup").write_text("5:cpu,cpuacct:/a\n4:memory:/docker/x\n0::/user/b\n")
-    (tmp_path / "proc/self/mountinfo").write_text(
-        "1 0 0:1 / /sys/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
-        "2 0 0:2 /docker/x /sys/memory rw - cgroup cgroup rw,memory\n"
-        "3 0 0:3 /elsewhere /sys/unified rw - cgroup2 cgroup2 rw\n"
+    (tmp_path / "proc/self/mountinfo").write_bytes(
+        b"7 0 0:7 / /media/\xff\xc2\x85stick rw - ext4 /dev/sdb1 rw\n"  # of any bytes, as somebody named it
+        b"1 0 0:1 / /sys/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
+        b"2 0 0:2 /docker/x /sys/memory rw - cgroup cgroup rw,memory\n"
+        b"3 0 0:3 /elsewhere /sys/unified rw - cgroup2 cgroup2 rw\n"
     )
     for place in ("cpu/a", "memory", "unified"):
         (tmp_path / "sys" / place).mkdir(parents=True)

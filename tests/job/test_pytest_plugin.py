@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from rondo_core import StoreReader
+from rondo_core import Store, StoreReader
 from rondo_core.errors import UsageError
 from rondo_job.pytest_plugin.conditions import read_condition
 from rondo_job.pytest_plugin.table import HEADER_BYTES, ROW_BYTES, RecordedTests, TestsTable
@@ -57,6 +57,14 @@ def run(path, *options, suite=SUITE, **formats):
     except subprocess.TimeoutExpired as late:  # with all stacks
         pytest.fail(f"no end: {late.stdout!r} {late.stderr!r}")
     return done.returncode, done.stdout + done.stderr
+
+
+def test_a_directory_that_cannot_be_is_told_with_the_mend(tmp_path):
+    """As of a checkout that is read-only: what it is, and the option that names another."""
+    (tmp_path / "file").touch()
+    status, said = run(tmp_path, "--rondo", "--rondo-dir=file/below")
+    assert status == 4
+    assert "file/below: Not a directory; name a directory that can be written by --rondo-dir" in said
 
 
 def test_each_test_is_recorded_and_the_dearest_are_shown(tmp_path):
@@ -129,6 +137,41 @@ def test_without_the_option_nothing_is_loaded_and_nothing_written(tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir() if each.name != "__pycache__") == ["test_it.py"]
 
 
+CLOSING = """
+import os
+def test_closes():
+    os.closerange(3, 64)
+
+def test_takes_the_numbers():
+    for _ in range(40):
+        os.open("/dev/null", os.O_RDONLY)
+
+def test_takes_one_more():
+    os.open("/dev/null", os.O_RDONLY)
+"""
+
+
+def test_a_test_that_closes_every_descriptor_is_measured_and_so_are_those_after_it(tmp_path):
+    """What was read through them is opened anew, also where their numbers are other files' by then."""
+    status, said = run(tmp_path, "-s", "-pno:logging", "--rondo", "--rondo-dir=kept", suite=CLOSING)
+    assert status == 0, said
+    tests = json.loads((tmp_path / "kept/report.json").read_text())["tests"]
+    assert [each["state"] for each in tests] == ["passed"] * 3
+    assert all(each["after_bytes"] > 1 << 20 for each in tests)
+    assert tests[0]["descriptors"] < 0
+    assert tests[1]["descriptors"] >= 38, "less the two that were opened anew"
+    assert tests[2]["descriptors"] == 1
+
+
+def test_a_store_that_was_made_otherwise_is_said_in_one_line(tmp_path):
+    """No traceback, and no test is run unrecorded."""
+    Store(tmp_path / "kept/main.rondo").close()
+    status, said = run(tmp_path, "--rondo", "--rondo-dir=kept")
+    assert status == 4, said
+    assert "Traceback" not in said
+    assert [line for line in said.splitlines() if line][-1].startswith("ERROR: --rondo: ")
+
+
 @pytest.mark.parametrize(
     "text", ["much", "weight > 3", "duration > 5 apples", "memory_growth => 1MiB", "descriptors > x"]
 )
@@ -152,7 +195,7 @@ def test_a_table_is_read_whatever_is_left_of_it(tmp_path):
     for number in range(5):
         row = table.begin(f"test_ä[{number}]" + "x" * 300 * (number == 1), 1_000 + number, 100)
         if number < 2:
-            table.end(row, 2, (50, 40, 130, 160, 1, 0))
+            table.end(row, 2, 50, 40, 130, 160, 1, 0)
         elif row >= 0:
             table.see(row, 1_100, 150)
     table.close()

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -16,6 +17,8 @@ from rondo_core import ManualClock, Plugins, Schema, Store, Tier, hookimpl
 from rondo_core.clock import NS_PER_S
 from rondo_core.errors import StoreNotFoundError
 from rondo_job import hookspecs
+from rondo_job.autopsy.examine import examine
+from rondo_job.comparison.listing import measured_lives
 from rondo_job.reports import making, page
 from rondo_job.reports.bundle import bundled, digest
 from rondo_job.reports.content import Chart, ChartLine, Report, Section, TextTable
@@ -72,6 +75,48 @@ def test_a_run_that_failed_says_so_first_and_what_it_took_and_its_last_words(fai
     assert "60 s (--timeout)" in text
     peak = next(each.value for each in make_report(failed).measures if each.name == "memory_peak")
     assert 64 << 20 < peak < 192 << 20  # by tree, a look between a fork and its exec counts the parent's pages twice
+
+
+def test_of_a_life_that_never_began_only_its_status_is_a_figure(lives):
+    """Nothing of it ran: no share of a CPU, no duration, and no way of measuring is told, in no form and no list."""
+    assert lives.run("--store", lives.directory, "--timeout", "60", "--", "no-such-command").returncode == 127
+    report = make_report(lives.life().path)
+    assert {each.name: each.value for each in report.measures} == {"exit_status": 127.0}
+    assert not any(section.bars or section.charts for section in report.sections)
+    assert not report.method
+    assert "command not found" in to_markdown(report)
+    (listed,) = measured_lives(lives.directory, pytest.fail)
+    assert dict(listed.values) == {"exit_status": 127.0}
+
+
+@pytest.mark.parametrize("stepped_s", [-3600, 56 * 365 * 86_400])
+def test_a_duration_is_what_passed_whatever_the_clock_did(failed, tmp_path, stepped_s):
+    """A machine that starts in 1970, or whose clock was ahead, gets its time while a job runs."""
+    shutil.copytree(failed, tmp_path / failed.name)
+    facts = json.loads((tmp_path / failed.name / "life.end").read_bytes())
+    facts["ended_ns"] += stepped_s * NS_PER_S
+    (tmp_path / failed.name / "life.end").write_text(json.dumps(facts))
+    report, known = make_report(tmp_path / failed.name), make_report(failed)
+    (lasted,) = [each.value for each in report.measures if each.name == "duration"]
+    assert 0.4 < lasted < 60
+    assert [lasted] == [each.value for each in known.measures if each.name == "duration"]
+    assert ET.fromstring(to_junit(report)).get("time") == f"{lasted:.3f}"
+
+
+@pytest.mark.parametrize("damaged", ["life.stderr", "life.children", "events", "life.inbox.taken"])
+def test_damage_to_one_file_of_a_life_takes_nothing_of_the_others(failed, tmp_path, damaged):
+    """Figures and verdict are there as ever, in each form; the autopsy names what does not read, where it is asked."""
+    life = tmp_path / failed.name
+    shutil.copytree(failed, life)
+    (life / damaged).write_bytes(b"\xff" * 8)
+    report, whole = make_report(life), make_report(failed)
+    assert (report.measures, report.left_out) == (whole.measures, [])
+    assert "exit status 3" in next(each.output for each in report.sections if each.title == "How it ended")
+    for written in (to_markdown, to_html, to_junit, to_openmetrics):
+        assert written(report)
+    found = examine(life)
+    assert found.diagnosis.cause == "exit"
+    assert [damaged in each for each in found.case.left_out] == ([] if damaged == "life.inbox.taken" else [True])
 
 
 def test_a_limit_is_a_line_of_each_chart_that_is_held_against_it():

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from rondo_core.errors import StoreNotFoundError
 from rondo_job import Life
 from rondo_job.autopsy.examine import examine
+from rondo_job.comparison.groups import lives_at
 from rondo_job.reports.making import make_report
 from rondo_job.run import DENSE_NS
 from tests.job.conftest import last, wait_gone, wait_until
@@ -211,6 +213,99 @@ def test_a_timeout_ends_the_whole_tree(lives):
     wait_gone(int(done.stdout))
 
 
+@pytest.mark.parametrize("taker", ["full", "gone"])
+def test_where_nobody_takes_its_own_line_the_status_is_the_jobs(lives, taker):
+    """Standard error on a disk that is full, or a reader that went: neither is the job's fault, nor hides what is."""
+    if taker == "full":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, descriptor = os.pipe()
+        os.close(reader)
+    try:
+        options = {"stdout": subprocess.DEVNULL, "stderr": descriptor, "capture_output": False}
+        assert lives.run("--", "sh", "-c", "exit 3", **options).returncode == 3
+        assert lives.run("--", "sh", "-c", "exit 0", **options).returncode == 0
+    finally:
+        os.close(descriptor)
+
+
+def test_a_name_that_is_none_is_told_as_it_was_given(lives):
+    """What was typed and what may be, before anything runs."""
+    done = lives.run("--name", "n" * 57, "--", "sh", "-c", "echo ran")
+    what = f"rondo: --name '{'n' * 57}': letters, digits, _ and - only, 56 at most\n"
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", what)
+    assert lives.run("--name", "n" * 56, "--", "true").returncode == 0
+
+
+STUBBORN = """
+import os, signal, sys, time
+if os.fork():
+    os.close(1)
+    signal.pause()  # until the SIGTERM, of which it dies at once
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(os.getpid(), flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_timeout_ends_who_outlives_the_first_process_too(lives, method):
+    """A child that takes no SIGTERM has SIGKILL after the grace, though the job's own process has ended by then."""
+    hasty = "from rondo_job import run\nrun.KILL_AFTER_S = 0.3\nfrom rondo_cli.main import main\nmain()"
+    options = "--method", method, "--timeout", "2s"
+    command = [sys.executable, "-c", hasty, "run", *options, "--", sys.executable, "-c", STUBBORN]
+    done = subprocess.run(command, env=lives.environment, cwd=lives.cwd, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 124
+    wait_gone(int(done.stdout))
+    end = lives.life().end
+    assert (end.signal, end.timed_out, end.remaining, end.left_group) == (signal.SIGTERM, True, (), False)
+    assert [(each.number, each.why) for each in end.signals] == [(15, "timeout"), (9, "timeout")]
+
+
+def test_a_timeout_of_a_job_that_is_not_recorded_ends_with_it(lives):
+    """Nothing but its first process is known then: once that is reaped nobody is waited for, nor sent a signal."""
+    patient = "from rondo_job import run\nrun.KILL_AFTER_S = 3600\nfrom rondo_cli.main import main\nmain()"
+    job = "--store", "/proc/none", "--timeout", "1s", "--", "sleep", "600"
+    command = [sys.executable, "-c", patient, "run", *job]
+    done = subprocess.run(command, env=lives.environment, cwd=lives.cwd, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 124
+    assert b"not recorded" in done.stderr
+
+
+def test_a_timeout_reaches_a_job_that_is_stopped(lives):
+    """It goes on to take its SIGTERM, as by timeout(1), and ends in its own way."""
+    done = lives.run("--timeout", "1s", "--", "sh", "-c", "trap 'echo tidied; exit 3' TERM; kill -STOP $$; sleep 600")
+    assert (done.returncode, done.stdout) == (124, b"tidied\n")
+    assert lives.life().end.exit_code == 3
+
+
+BUSY_OUTSIDE = """
+import os, pathlib, time
+for line in open("/proc/self/cgroup"):
+    number, names, path = line.strip().split(":", 2)
+    if "rondo-job-" in path:
+        folder = pathlib.Path("/sys/fs/cgroup", names.removeprefix("name="), *pathlib.Path(path).parts[1:])
+        (folder.parent / "cgroup.procs").write_text(str(os.getpid()))
+while time.process_time() < 0.6: pass
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_what_has_left_the_jobs_control_group_is_not_passed_over(lives):
+    """Its group counts nothing of it from then on: CPU is what was waited for, and its counters prove nothing."""
+    done = lives.run("--", sys.executable, "-c", BUSY_OUTSIDE)
+    life = lives.life()
+    if life.start.method != "cgroup1":
+        pytest.skip("no control group of version 1 for a job of its own here")
+    assert done.returncode == 137
+    assert (life.end.left_group, any(level.own for level in life.end.after.levels)) == (True, False)
+    assert life.end.cpu_s > 0.5
+    assert b"at least 0." in done.stderr
+    assert b"(cgroup1, which processes of it left)" in done.stderr
+    assert "its own group counts them all" not in str(examine(life.path).diagnosis)
+    assert any("left its control group" in line for line in make_report(life.path).advice)
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_children_are_in_the_table_with_their_ends(lives, method):
     """Each process that was seen: who it was, how it ended; also one that was not the recorder's to wait for."""
@@ -368,11 +463,14 @@ def test_a_programs_own_store_is_part_of_the_life(lives):
 
 
 def test_the_directory_is_bounded(lives):
-    """As many lives as were asked for are kept; older ones are folded, and their sums stay."""
+    """As many lives as were asked for are kept; older ones are folded, and their sums stay: these are no life."""
     for number in range(2):
         assert lives.run("-q", "--keep-last", "1", "--", "sh", "-c", f"exit {number}").returncode == number
     assert [life.end.exit_code for life in Life.all(lives.directory)] == [1]
     assert (lives.directory / "ended.rondo").exists()
+    assert lives.run("-q", "--keep-last", "0", "--", "true").returncode == 0
+    with pytest.raises(StoreNotFoundError, match="no life lies there"):
+        lives_at(lives.directory)
 
 
 def test_exporters_get_a_job_to_its_end(lives):

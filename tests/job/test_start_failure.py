@@ -56,6 +56,8 @@ def failed(name):
         ("./buildx", "./buildx: no such file; nearest: ./build"),
         ("./else", "./else: no such file; nothing like it is in {place}"),
         ("a/b/c", "a/b/c: no such file; there is no directory a in {place}"),
+        ("z" * 100_000, f"{'z' * 80}...: command not found; nothing like it is in PATH, {{place}}/programs"),
+        ("./" + "z" * 100_000, f"./{'z' * 78}...: no such file; nothing like it is in {{place}}"),
         ("with\x1b[2J", "with\\x1b[2J: command not found; nothing like it is in PATH, {place}/programs"),
     ],
 )

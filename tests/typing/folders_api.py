@@ -134,7 +134,7 @@ from rondo_core.read import (
     store_labels,
     why_unmatched,
 )
-from rondo_core.record import cython_shadow, handles, load_fold
+from rondo_core.record import cython_shadow, handles, load_fold, prefer_compiled
 from rondo_core.retention import Bound, Listed, Pruned, list_stores, look_at_store, prune
 from rondo_core.signals import stopped_by_signals
 from rondo_core.storage import (
@@ -208,6 +208,7 @@ def models(path: Path, kind: Kind, labels: Labels, series: Series) -> None:
     assert_type([is_there(path), is_directory(path), parse_selector("a").matches(series)], list[bool])
     assert_type(read_named(path, OWN_SERIES), bytes)
     load_fold()
+    prefer_compiled("directory")
     assert_type(read_secret("--token-file", path, 9), bytes)
     assert_type(
         [layout, prometheus, sketch, handles, cython_shadow, entrypoints, exposition, http, protobuf], list[ModuleType]
