@@ -52,7 +52,7 @@ def replay(path: Path, seconds: int, report: Report, *, quiet: bool) -> list[str
         Schema("gauges", "gauge", N_GAUGES),
         Schema("summaries", "summary", N_SUMMARIES),
     ]
-    store = Store(path, schemas, clock=clock)
+    store = Store(path, schemas, strict=True, clock=clock)
     counters = [store.counter("jobs_total", n=n) for n in range(N_COUNTERS)]
     batch = store.batch([store.gauge("level", n=n) for n in range(N_GAUGES)])
     summaries = [store.summary("duration", n=n) for n in range(N_SUMMARIES)]
