@@ -11,7 +11,7 @@ TOOLS  := $(CURDIR)/.tools
 DEMO   ?= demo.rondo
 SECONDS ?= 15
 COUNTS ?= 10 50 100
-DURATION ?= 15
+DURATION ?= 22
 
 export PATH := $(TOOLS)/usr/bin:$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
@@ -244,7 +244,7 @@ bench-peers: $(VENV)/.tested ## Install what bench-report compares with where it
 	@$(BIN)/pip install -q --group bench
 	@$(BIN)/pip install -q rrdtool 2>/dev/null || echo "bench-peers: rrdtool does not build here and is left out"
 
-vmm-bench-scale: $(VENV)/.tested exporters ## What monitoring adds to each VM, beside Prometheus and node_exporters: COUNTS="10 50 100" DURATION=15.
+vmm-bench-scale: $(VENV)/.tested exporters ## What monitoring adds to each VM, beside Prometheus and node_exporters: COUNTS="10 50 100" DURATION=22.
 	@sh scripts/compiled.sh $(BIN)/python $(BIN)/python bench/vmm_scale.py $(COUNTS) --duration $(DURATION) $(if $(REMOTE_WRITE),--remote-write $(REMOTE_WRITE))
 
 exporters: ## Fetch what rondo is compared with: a Prometheus and its node_exporter.

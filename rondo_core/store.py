@@ -144,7 +144,7 @@ class Store(InDirectory, Marks):
         self._view: View | None = None
         self._ticking, self._taking_up = threading.RLock(), threading.RLock()
         self._ticks: list[Callable[[int], None]] = []
-        self._plugins: list[Plugins] = []
+        self._failures: list[Mapping[str, int]] = []  # of plugins, by name
         self._close_asked = ""
         self.slabs, self._consolidations = {}, {}
         self._attachment: Attachment | None = None
@@ -221,11 +221,11 @@ class Store(InDirectory, Marks):
         for name, tick in plugins.bind("rondo_recorder_bind", declare=self):
             self._ticks.append(plugins.guard(name, tick))
             bound.append(name)
-        self._plugins.append(plugins)
+        self._failures.append(plugins.failures)
         return bound
 
     def tick(self, now_ns: int | None = None) -> None:
-        """Run the recorders, enter the bucket of `now_ns` in every schema, and fold the windows that have closed.
+        """Enter the bucket of `now_ns` in every schema, run the recorders, and fold the windows that have closed.
 
         Called about once a second, by the owner or by the store's own thread; a tick more or less changes no value.
         Raises: StoreClosedError; StoreForkedError: see `strict`.
@@ -234,8 +234,8 @@ class Store(InDirectory, Marks):
             return  # a recorder's call, or a signal handler's: the tick is under way
         try:
             with self._ticking:
-                self._check_open()
-                self._check_files()
+                # Who closes what it has not opened closes all; while the directory is open no other has the lock.
+                self._check_open(all_files=False)
                 if not self.unkept:
                     self._tick(self.clock() if now_ns is None else now_ns)
         finally:
@@ -244,19 +244,23 @@ class Store(InDirectory, Marks):
     def _tick(self, now_ns: int) -> None:
         if self._made_in_child:
             self._complete_in_child()
-        self._set_aside_future()
+        if abs(now_ns - self._noticed_ns) >= _NOTICE_NS:
+            self._noticed_ns = now_ns
+            self._check_files()
+            if self.unkept:
+                return
+            self._notices.of_files(self.registry)
+        self._set_aside_future(now_ns)
         for call in self._ticks:
             call(now_ns)
         self._declarations.read_functions(now_ns)
-        if not self._is_own_process():
+        if self._pid != os.getpid():
             return  # a recorder, or a gauge's function, has forked: this is the child
         self._count()
-        if abs(now_ns - self._noticed_ns) >= _NOTICE_NS:
-            self._noticed_ns = now_ns
-            self._notices.of_files(self.registry)
         self.self_metrics.flush(now_ns)
-        self._enter_and_fold(now_ns)
-        self._notices.of_steps(self._moved, now_ns)
+        self._fold(now_ns)
+        if self._moved:
+            self._notices.of_steps(self._moved, now_ns)
         if self._sync_interval_ns is None or abs(now_ns - self._synced_ns) < self._sync_interval_ns:
             self._notices.of_disk(self.registry.sync)  # a series is to be known before its values are
         else:
@@ -267,30 +271,29 @@ class Store(InDirectory, Marks):
             drop_resident(self.slabs, new=self._new)
             self._new = False
 
-    def _enter_and_fold(self, now_ns: int) -> None:
+    def _fold(self, now_ns: int) -> None:
         for name, writer in self._writers.items():
-            if writer.n_series:
-                bucket = now_ns // writer.interval_ns
-                if bucket != writer.bucket:
-                    writer.enter(now_ns)
-                    bucket = min(writer.bucket, bucket)
-                self._notices.of_fold(self._consolidations[name].fold_closed, bucket)
+            bucket = min(writer.bucket, now_ns // writer.interval_ns)
+            folds = self._consolidations[name]
+            if bucket >= folds.due and writer.n_series:
+                self._notices.of_fold(folds.fold_closed, bucket)
 
     def _count(self) -> None:
         if self._from_children >= 0 and (lost := self._lost_by_children()):
             self._of_children[FORKED] = self._of_children.get(FORKED, 0) + lost
-        self.self_metrics.count(
-            self._refused, self._declarations.refused, [plugins.failures for plugins in self._plugins]
-        )
+        self.self_metrics.count(self._refused, self._declarations.refused, self._failures)
 
     def _count_refused(self) -> None:
         self.self_metrics.flush_refused(self._declarations.refused, self.clock())
 
-    def _set_aside_future(self) -> None:
+    def _set_aside_future(self, enter_ns: int | None = None) -> None:
+        """Set aside what is later than the clock says, and enter the bucket of an instant in every schema."""
         now_ns = self.clock()
         for writer in self._writers.values():
             if now_ns // writer.interval_ns < writer.bucket - 1:
                 writer.set_aside_future()
+            if enter_ns is not None and writer.n_series and enter_ns // writer.interval_ns != writer.bucket:
+                writer.enter(enter_ns)
 
     # -- reading
 

@@ -295,11 +295,13 @@ class ForkableStore(Instruments, abc.ABC):
         if not self._is_own_process() and not self._closed and not held_by_thread(self._taking_up):
             self._open_in_child()
 
-    def _check_open(self) -> None:
-        self._check_process()
+    def _check_open(self, *, all_files: bool = True) -> None:
+        """Look whether the store may be used here. Args: `all_files`: else at its directory alone, if that is open."""
+        if self._pid != os.getpid():
+            self._check_process()
         if self._closed:
             raise StoreClosedError(f"{self.path}: closed; open it again to record")
-        if not (self.unkept or self._folder.is_open()):
+        if not self.unkept and (all_files or not self._folder.is_open()):
             self._check_files()
 
     def _check_files(self) -> None:

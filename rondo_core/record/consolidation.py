@@ -26,7 +26,8 @@ FoldSmall = Callable[[Kind, tuple[Slab, Slab], int, int, int], int | None]
 class Consolidation:
     """Keeps the coarser tiers of one schema in step with its finest one. Thread-safe; not shared over a fork.
 
-    Attributes: `owner`, the store, which by this lives as long as a handle does.
+    Attributes: `owner`, the store, which by this lives as long as a handle does; `due`: the bucket of the finest tier
+        before which nothing is to be folded.
     """
 
     owner: object = None
@@ -43,7 +44,7 @@ class Consolidation:
         # Reentrant: a signal handler that records in the middle of a fold may have to fold first itself.
         self._lock = threading.RLock()
         self._fold_small: FoldSmall | None = None
-        self._due = 0  # before this bucket of the finest tier nothing is to be folded
+        self.due = 0
         if copied:
             self._drop_later()
         self._drop_folded_open()
@@ -112,7 +113,7 @@ class Consolidation:
 
         Returns: how many coarse rows were written, over all tiers.
         """
-        if open_bucket < self._due or len(self._slabs) < 2:
+        if open_bucket < self.due or len(self._slabs) < 2:
             return 0
         with self._lock:
             if self._writer.steps.is_unfinished:
@@ -130,7 +131,7 @@ class Consolidation:
                     faults.point("fold.moved")
                 open_bucket = max(horizon, coarse.next_window)
             self._note_unfolded(self._slabs[1].next_window)
-            self._due = (self._slabs[1].next_window + 1) * self._schema.ratio(1)
+            self.due = (self._slabs[1].next_window + 1) * self._schema.ratio(1)
             return written
 
     def fold_all(self) -> None:
@@ -171,7 +172,7 @@ class Consolidation:
                 set_aside.set_aside(coarse, set_aside.later_than(coarse, present))
                 self._fold_again(tier, present, newest)
                 coarse.changed()
-            self._due = 0
+            self.due = 0
             self._note_unfolded(self._slabs[1].next_window)
 
     def _fold_again(self, tier: int, window: int, newest: int) -> bool:
@@ -213,7 +214,7 @@ class Consolidation:
             for tier, (_, ratio) in enumerate(self._by_ratio(), start=1):
                 self._drop_open(tier, span.bucket // ratio, newest)
                 newest = span.bucket // ratio
-            self._due = 0
+            self.due = 0
             for slab in self._slabs:
                 slab.changed()
 
@@ -237,7 +238,7 @@ class Consolidation:
                 if coarse.next_window > bucket:
                     coarse.next_window = bucket
                     faults.point("fold.rewound")
-            self._due = 0
+            self.due = 0
 
     def _fold_any(self, tier: int, first: int, end: int) -> int:
         """Fold windows first..end-1 and count them; none, where a process was killed when it had folded its newest."""

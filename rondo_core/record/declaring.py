@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rondo_core.errors import CapacityError, LabelError, SchemaError, one_line
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from rondo_core.record.writer import Writer
     from rondo_core.storage.registry import Registry
 
+_functions = attrgetter("functions")
+
 MAX_AT_HAND = 1024  # label sets without a series of their own whose handle is found at once
 
 
@@ -56,6 +59,7 @@ class Declarations:
         `strict`: a full schema raises; otherwise it gives handles of overflow series.
         """
         self.registry, self._writers, self._notices = registry, writers, notices
+        self._given = [writer.current.writer for writer in writers.values()]
         self._before, self._after = before, after
         self._schemas = tuple(schemas)
         self._schema_for, self._own_schema_for = given_schema_lookup(schemas), schema_lookup(schemas)
@@ -154,10 +158,7 @@ class Declarations:
 
     def read_functions(self, now_ns: int) -> None:
         """Set the gauges that functions are read for; one that raises is counted, and logged once."""
-        for writer in self._writers.values():
-            given = writer.current.writer
-            if not given.functions:
-                continue
+        for given in filter(_functions, self._given):
             for gauge, function in tuple(given.functions.items()):
                 try:
                     value = function()

@@ -59,7 +59,8 @@ def fold_small(kind: Kind, slabs: tuple[Slab, Slab], n_series: int, first: int, 
     if _held(fine, max(1, first) * ratio, end * ratio) != buckets:  # a signal handler's record entered a row meanwhile
         return fold_small(kind, slabs, n_series, first, end)
     written = 0
-    for window, each in groupby(range(len(buckets)), lambda row: buckets[row] // ratio):
+    windows = [bucket // ratio for bucket in buckets]
+    for window, each in groupby(range(len(buckets)), windows.__getitem__):
         rows = list(each)
         values = slice(rows[0] * n_series, (rows[-1] + 1) * n_series)
         covered = statistics[COVERAGE][values]
@@ -106,14 +107,14 @@ def _read(slab: Slab, n_series: int, wanted: Collection[str], buckets: Iterable[
             continue
         values = columns[cell.name] = []
         if cell.format == "d":
-            begin = slab.cell_words(cell.name)
-            floats.append((values, slice(begin, begin + n_series)))
+            floats.append((values, slab.cell_words(cell.name)))
         else:
             others.append((values, cell.name))
+    cells, step, before = slab.cells, slab.row_words, slab.row_word(0) + layout.ROW_HEADER_BYTES // 8
     for bucket in buckets:
-        row = slab.row_cells(bucket % slots)
-        for values, where in floats:
-            values.extend(row[where].tolist())
+        row = before + bucket % slots * step
+        for values, begin in floats:
+            values.extend(cells[row + begin : row + begin + n_series].tolist())
         for values, name in others:
             values.extend(_block(slab, bucket, name)[:n_series].tolist())
         if sketches is not None:
@@ -196,17 +197,23 @@ def _was_more(coarse: Slab, window: int, covered: Iterable[int]) -> bool:
 
 def _write(coarse: Slab, window: int, merged: Mapping[str, list[Any]]) -> None:
     slot = ring.slot_of(window, coarse.spec.slot_count)
-    header = coarse.row_header(slot)
+    row, header = coarse.row(slot)
     coarse.change()
     header[0] = ~window
     faults.point("fold.begin")
     # A reader that saw the row before sees that it was written since.
     header[1] = ((header[1] | 1) + 1) & layout.SEQUENCE_MASK
+    written: Any
     for name, values in merged.items():
+        cell = coarse.spec.cell(name)
+        if cell.format == "d":
+            begin = (cell.offset - layout.ROW_HEADER_BYTES) // 8
+            row[begin : begin + len(values)] = array("d", values)
+            faults.point("fold.block")
+            continue
         block = _block(coarse, window, name)
-        written: Any
         if name == SKETCH:
-            written = fold_sketches.packed(values, coarse.spec.cell(name).each)
+            written = fold_sketches.packed(values, cell.each)
         else:
             absent = coarse.spec.max_series - len(values) if name == COVERAGE else 0
             written = array(block.format, values + [0] * absent)

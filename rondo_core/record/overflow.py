@@ -85,7 +85,7 @@ class Overflow:
 
     def count(self) -> int:
         """Give how many label sets found no series: exact while they are few, then about."""
-        return sum(seen.count() for seen in self._seen.values())
+        return sum(seen.count() for seen in self._seen.values()) if self._seen else 0
 
     def said(self, schema: Schema) -> str:
         """Say what becomes of what overflows."""

@@ -6,6 +6,7 @@ Counts are kept as plain numbers where they arise and moved into counters on eac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import methodcaller
 from typing import TYPE_CHECKING
 
 from rondo_core.errors import CapacityError
@@ -55,6 +56,7 @@ HELP = {
 # What stands for itself and does not add up: the counter is moved to it.
 OTHER = "other"  # the label of plugins beyond those that are told by name
 _ABSOLUTE = frozenset({EXPORT_ACKNOWLEDGED})
+_values = methodcaller("values")
 
 
 class SelfMetrics:
@@ -73,16 +75,16 @@ class SelfMetrics:
         self._totals: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._moved: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
         self._left_out = self._told = False
-        self._counted: tuple[int, list[Mapping[str, int]]] = (0, [])
+        self._counted = -1
 
     def count(
         self, refused: Sequence[Mapping[str, int]], series_refused: int, failures: Sequence[Mapping[str, int]]
     ) -> None:
         """Say what the store counts: samples refused, by reason, of each schema; series; plugins' failures, by name."""
-        counted = (series_refused, [*refused, *failures])
+        counted = series_refused + sum(map(sum, map(_values, (*refused, *failures))))  # which all only grow
         if counted == self._counted:
             return
-        self._counted = series_refused, [dict(counts) for counts in counted[1]]
+        self._counted = counted
         totals: dict[str, int] = {}
         for counts in refused:
             for reason, count in counts.items():

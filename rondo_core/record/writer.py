@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from array import array
 from typing import TYPE_CHECKING
 
@@ -114,7 +115,8 @@ class Writer(SlowPath):
             self._make_room(column + 1)
         else:
             now_ns = self.clock()
-            just_now = 0 <= now_ns - declared_ns < self.interval_ns
+            # An instant beyond what can be kept is declared as the last that can; it is refused all the same.
+            just_now = 0 <= now_ns - declared_ns < self.interval_ns and now_ns < MAX_INSTANT_NS
             self._alone(self._add_series, column, NAN, declared_ns if just_now else now_ns)
 
     def _add_series(self, column: int, _value: float, now_ns: int) -> None:
@@ -283,7 +285,7 @@ class Writer(SlowPath):
         start_ns = bucket * self.interval_ns
         self.bucket = bucket
         self.row, self.header = views or self.slab.row(bucket % self._slots)
-        slow = bucket == self._gauges.found or forking.is_untold_parent()
+        slow = bucket == self._gauges.found or ("uwsgi" in sys.modules and forking.is_untold_parent())
         end_ns = start_ns if slow else start_ns + self.interval_ns
         self.current.point_at(self.row, self.header, start_ns, end_ns)
 
@@ -298,7 +300,7 @@ class Writer(SlowPath):
         faults.point("enter.carried")
         if bucket < self.unfolded_from:
             self.unfolded_from = bucket
-        if old and self.kind == "counter" and not returned:
+        if 0 < old < bucket - 1 and self.kind == "counter" and not returned:
             self._fill_between(max(old + 1, self.opened_bucket), bucket)
         faults.point("enter.filled")
         self.publish(bucket, views)

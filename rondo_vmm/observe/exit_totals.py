@@ -48,6 +48,7 @@ class ExitTotals:
         "_run_max",
         "_run_min",
         "_system_clock",
+        "_system_wall",
         "_takers",
         "_took",
         "_took_max",
@@ -79,7 +80,8 @@ class ExitTotals:
         """
         self._exits, self._before = exits, exits[:]
         self._takers, self._each = tuple(takers), tuple(each)
-        self._clock, self._system_clock, self._wall = clock, clock is monotonic_ns, wall
+        self._clock, self._system_clock = clock, clock is monotonic_ns
+        self._wall, self._system_wall = wall, wall is wall_ns
         self._lock = threading.Lock()
         self._wanted = bool(takers)
         self._run, self._run_min, self._run_max = 0, FAR_NS, -1
@@ -132,10 +134,12 @@ class ExitTotals:
             self._took, self._took_min, self._took_max = 0, FAR_NS, -1
             self._last = 0
             now_ns = time.monotonic_ns() if self._system_clock else self._read()
-            wall = self._wall()
+            wall = time.time_ns() if self._system_wall else self._wall()
             if last:
-                counts = [count - before for count, before in zip(exits, self._before, strict=True)]
-                self._before = exits
+                before, self._before = self._before, exits
+                counts = exits[:]
+                for reason in range(len(counts)):
+                    counts[reason] -= before[reason]
                 for take in self._takers:
                     take(counts, run, took, wall - now_ns + last)
         if self._wanted:

@@ -81,6 +81,7 @@ class Recording:
             return
         for totals in self._exits.values():
             totals.flush()  # before anything else enters the second that has begun: they are of the one before
+        self._store.tick(now_ns)  # which enters it in all schemas, in less time than one record after the other
         with self._ticking:
             for ticks in self._vcpu_ticks.values():
                 for tick in ticks:
@@ -88,7 +89,6 @@ class Recording:
             for tick in self._device_ticks:
                 tick(now_ns)
         self.tick_added(now_ns)
-        self._store.tick(now_ns)
 
     def notify(self, hook: str, **facts: Any) -> None:
         """Tell plugins of a rare event."""

@@ -16,7 +16,7 @@ def rondo_vmm_exits_bind(declare: Declare, vcpu: int) -> OnExits | None:
     counters, run, handling = _declared(declare, vcpu)
     if run.sketched or handling.sketched:
         return None
-    count = [counter.inc for counter in counters]
+    count, merge_run, merge_handling = [counter.inc for counter in counters], run.merge, handling.merge
 
     def on_exits(counts: Sequence[int], run_ns: Times, exit_ns: Times, now_ns: int) -> None:
         number = 0
@@ -24,8 +24,10 @@ def rondo_vmm_exits_bind(declare: Declare, vcpu: int) -> OnExits | None:
             if more:
                 inc(more, now_ns)
                 number += more
-        run.merge(number, *run_ns, now_ns)
-        handling.merge(number, *exit_ns, now_ns)
+        total, least, most = run_ns
+        merge_run(number, total, least, most, now_ns)
+        total, least, most = exit_ns
+        merge_handling(number, total, least, most, now_ns)
 
     return on_exits
 

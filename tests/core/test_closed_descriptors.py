@@ -89,6 +89,28 @@ def test_a_store_goes_on_and_harms_no_file_whichever_of_its_descriptors_are_clos
         assert reader.query("later_total")[0].values[-1] == 1.0
 
 
+@pytest.mark.parametrize(("directory_too", "ticks"), [(True, 1), (False, 10)], ids=["with the directory", "without"])
+def test_ticks_alone_open_what_was_closed_again(tmp_path, directory_too, ticks):
+    """The next one where all of it was, so that no other process gets the lock; else one within ten seconds."""
+    code = f"""
+    def held():  # but for maps, whose files need no descriptor
+        paths = [Path(os.readlink(f"/proc/self/fd/{{number}}")) for number in opened()]
+        return sorted({{path.name for path in paths if path.parent == place / "s" and path.suffix != ".slab"}})
+
+    use(3)
+    before = held()
+    lost = [number for number in opened() if {directory_too} or not os.path.isdir(f"/proc/self/fd/{{number}}")]
+    files = lose(lost)
+    use({ticks})
+    print(json.dumps([are_whole(files), before, held()]))
+    """
+    (whole, before, after), logged = run(code, tmp_path, 0)
+    assert whole
+    assert len(before) > 3
+    assert after == before
+    assert "opened again" in logged
+
+
 def test_what_cannot_be_opened_again_is_kept_until_then_and_harms_nothing(tmp_path):
     """A store that was moved before is found no more: what was recorded stays, and what comes is counted as lost."""
     code = """
