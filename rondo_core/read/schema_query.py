@@ -118,9 +118,11 @@ class SchemaQuery:
 
         Raises: QueryLimitError: they are more than the `budget` has left; nothing is read then.
         """
-        whole = self._from_point_before(plan, span, budget)
+        grows, whole = plan.consolidator.grows, span
+        if grows or budget is not None:
+            whole = self._from_point_before(plan, span, budget)
         table = self._stitched(plan, whole) if plan.tier is None else self._one_tier(plan, whole, plan.tier)
-        return table.since(span.start_ns) if plan.consolidator.grows else table
+        return table.since(span.start_ns) if grows else table
 
     def aggregate(self, plan: Plan, span: Range, budget: Budget | None = None) -> Aggregate:
         """Merge all that a plan's series recorded in the span. Raises: as `read`."""

@@ -6,6 +6,7 @@ that a record without these bytes is not of such a series, and one with them is 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -20,20 +21,25 @@ from rondo_core.storage.registry import Registry
 if TYPE_CHECKING:
     from rondo_core.read.budget import Budget
 
-FEW = 512  # records that are looked at one by one sooner than they are joined
+    Entries = NDArray[np.int64]
+
+FEW = 512  # records that are looked at one by one sooner than a label's values are sorted
+_POSITION = (1 << 32) - 1  # the bits of an entry that are the record's position
+_STR8, _STR16 = 0xD9, 0xDA  # msgpack's marks of a text whose length is in the one or two bytes behind
 
 
 class SeriesIndex:
     """Which records may hold a label with a value.
 
-    Once there are many records they are joined into one text, and those that come later when they are many: a search
-    through that text costs a tenth of a look at each record. Threads may share it; two that join at once do so twice.
+    Once there are many records, the values of a label are hashed and sorted when it is first asked for, and those that
+    come later when they are many: from then on what one of 100,000 series costs depends on how many share its value,
+    not on how many there are. Threads may share it; two that sort at once do so twice.
     """
 
     def __init__(self, registry: Registry) -> None:
         """Look into the records of a registry, which may grow."""
         self._registry = registry
-        self._joined: tuple[bytes, NDArray[np.int64]] = (b"", np.empty(0, np.int64))  # and where each record ends
+        self._sorted: dict[str, tuple[Entries, int]] = {}  # by label, and of how many records
 
     def select(self, selector: Selector, budget: Budget | None = None) -> list[Series]:
         """Give the series that the selector matches, in the order of their declaration.
@@ -43,13 +49,14 @@ class SeriesIndex:
         pairs = selector.pairs()
         if not pairs:
             return matching(selector, self._registry, budget)
+        pairs.sort(key=lambda pair: pair[0] == NAME_KEY)  # the name, which most share, last
         try:
             marks = [_packed(pair) for pair in pairs]
         except UnicodeEncodeError:  # a text that no label has
             return []
         records = self._registry.records
-        positions = self._rarest(marks, len(records))
-        for mark in reversed(marks):  # the name, which most share, last
+        positions = self._rarest(pairs, len(records))
+        for mark in marks:
             positions = [at for at in positions if mark in records[at]]
         found = self._registry.at(positions)
         if len(pairs) < selector.conditions():
@@ -61,23 +68,36 @@ class SeriesIndex:
                 found = [each for each in found if pair in each.labels]
         return found
 
-    def _rarest(self, marks: Sequence[bytes], n_records: int) -> Sequence[int]:
-        """Give the positions, ascending, of the records that may have the rarest of the labels."""
-        text, ends = self._joined
-        if n_records - len(ends) > FEW:
-            new = self._registry.records[len(ends) : n_records]
-            sizes = np.fromiter(map(len, new), np.int64, len(new))
-            text, ends = self._joined = b"".join((text, *new)), np.append(ends, len(text) + sizes.cumsum())
-        if not text:
+    def _rarest(self, pairs: Sequence[tuple[str, str]], n_records: int) -> Sequence[int]:
+        """Give the positions, ascending, of the records that may have a label that few have, or else the rarest."""
+        if n_records <= FEW:
             return range(n_records)
-        rare = marks[1:] or marks  # the first is the name, if one is asked for, which most share
-        mark = min(rare, key=text.count) if len(rare) > 1 else rare[0]
-        found, at = [], text.find(mark)
-        while at >= 0:
-            found.append(at)
-            at = text.find(mark, at + 1)
-        positions: list[int] = np.unique(ends.searchsorted(found, "right")).tolist()
-        return [*positions, *range(len(ends), n_records)]
+        found: tuple[Entries, int] | None = None
+        for key, value in sorted(pairs, key=lambda pair: pair[0] not in self._sorted):
+            entries, n_sorted = self._of_label(key, n_records)
+            least = hash(msgpack.packb(value)) & ~_POSITION
+            first, end = entries.searchsorted((least, least | _POSITION)).tolist()
+            if found is None or end - first < len(found[0]):
+                found = entries[first:end], n_sorted
+            if end - first <= FEW:
+                break
+        if found is None:
+            return range(n_records)
+        positions: list[int] = (found[0] & _POSITION).tolist()
+        return [*positions, *range(found[1], n_records)]
+
+    def _of_label(self, key: str, n_records: int) -> tuple[Entries, int]:
+        """Give the entries of a label, sorted, and of how many records they are; of the others there are few."""
+        entries, n_sorted = self._sorted.get(key) or (np.empty(0, np.int64), 0)
+        if n_records - n_sorted <= FEW:
+            return entries, n_sorted
+        new = _entries(key, self._registry.records[n_sorted:n_records], n_sorted)
+        if n_sorted:
+            new = np.concatenate((entries, new))
+            new.sort()
+        if len(new):  # a label that no series has is asked for by strangers, each time another
+            self._sorted[key] = new, n_records
+        return new, n_records
 
 
 def matching(selector: Selector, some: Iterable[Series], budget: Budget | None = None) -> list[Series]:
@@ -96,3 +116,33 @@ def _packed(pair: tuple[str, str]) -> bytes:
     """Give the bytes that the record of every series with this label, or this name, holds."""
     packed: bytes = msgpack.packb(pair[1] if pair[0] == NAME_KEY else pair)
     return packed
+
+
+def _entries(key: str, records: Sequence[bytes], first: int) -> Entries:
+    """Make the entries of a label, ascending: of each record with it, the upper half of the value's hash, its position.
+
+    Whatever else stands behind the same bytes has an entry too, as where a label's value holds what marks another.
+    """
+    mark = b"\x97" if key == NAME_KEY else b"\x92" + msgpack.packb(key)  # a record's seven parts, a pair's two
+    hashes, positions, size = array("q"), array("q"), len(mark)
+    for position, record in enumerate(records, first):
+        at = record.find(mark)
+        while at >= 0:
+            at += size
+            hashes.append(hash(_text_at(record, at)))
+            positions.append(position)
+            at = record.find(mark, at)
+    entries: Entries = np.array(hashes, np.int64) & ~_POSITION | np.array(positions, np.int64)
+    entries.sort()
+    once: Entries = entries[np.diff(entries, prepend=-1) != 0]
+    return once
+
+
+def _text_at(record: bytes, at: int) -> bytes:
+    """Give a text as msgpack wrote it there; any bytes, where it wrote none."""
+    kind = record[at] if at < len(record) else 0
+    if kind == _STR8:
+        return record[at : at + 2 + int.from_bytes(record[at + 1 : at + 2])]
+    if kind == _STR16:
+        return record[at : at + 3 + int.from_bytes(record[at + 1 : at + 3])]
+    return record[at : at + 1 + (kind & 31)]

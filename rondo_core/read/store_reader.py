@@ -267,12 +267,13 @@ class View:
 class PreparedQuery:
     """A query whose series, tier and consolidator are settled."""
 
-    __slots__ = ("_places", "_plans", "_view")
+    __slots__ = ("_places", "_plans", "_view", "_waits")
 
     def __init__(self, view: View, prepared: tuple[list[tuple[SchemaQuery, Plan]], list[tuple[int, int]]]) -> None:
         """Bind to a view; `View.prepare` does this."""
         self._view = view
         self._plans, self._places = prepared
+        self._waits = any(plan.consolidator.waits for _, plan in self._plans)
 
     def read(
         self,
@@ -289,7 +290,7 @@ class PreparedQuery:
             tables = [query.aggregate(plan, asked, budget).table() for query, plan in self._plans]
         else:
             tables = [query.read(plan, asked, budget) for query, plan in self._plans]
-            if not open and any(plan.consolidator.waits for _, plan in self._plans):
+            if self._waits and not open:
                 closed_ns = self._view.closed_ns(now_ns)
                 tables = [
                     table.until(closed_ns) if plan.consolidator.waits else table

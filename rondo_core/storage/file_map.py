@@ -6,7 +6,6 @@ number again for a file of its own; see `held`.
 
 from __future__ import annotations
 
-import contextlib
 import mmap
 import os
 from typing import Self
@@ -50,18 +49,18 @@ class FileMap(mmap.mmap):
 
         Raises: CorruptStoreError: it was truncated while it was open; to read on would end the process.
         """
-        if not self.closed and (size := self._size()) < self._size_bytes:
+        size = self._size_bytes
+        try:
+            if self.closed or (not self._kept and (size := self.size()) >= self._size_bytes):
+                return  # as at almost every read
+        except OSError:
+            pass
+        found = facts_at(self._path)  # the descriptor may be another file's
+        if found is not None and found.st_ino == self.inode:
+            size = found.st_size
+        if size < self._size_bytes:
             what = f"cut to {size} bytes, of {self._size_bytes}, while it was open"
             raise CorruptStoreError(str(self._path), what, size)
-
-    def _size(self) -> int:
-        """Give the file's size, in bytes: by the map's descriptor, or by its name where that is another file's."""
-        size = self._size_bytes
-        with contextlib.suppress(OSError):
-            if not self._kept and (size := self.size()) >= self._size_bytes:
-                return size
-        found = facts_at(self._path)
-        return found.st_size if found is not None and found.st_ino == self.inode else size
 
     def keep(self) -> None:
         """Leave the map to the end of the process, and its descriptor to whoever has its number."""

@@ -61,18 +61,51 @@ def test_the_index_finds_what_a_look_at_every_series_finds(tmp_path, monkeypatch
             assert reader.registry.counts == {name: len(group) for name, group in store.registry.by_schema.items()}
 
 
-def test_labels_of_any_length_and_number_are_found(tmp_path, monkeypatch):
-    """Also where what marks one label stands across the end of a record and the beginning of the next."""
+def test_labels_and_names_of_any_length_and_number_are_found(tmp_path, monkeypatch):
+    """Also where a length is written as the byte that marks a label or a record, or a value holds what marks its own."""
     monkeypatch.setattr(series_index, "FEW", 1)
-    with Store(tmp_path / "s", [Schema("gauges", "gauge", 64, TIERS)]) as store:
+    with Store(tmp_path / "s", [Schema("gauges", "gauge", 400, TIERS)]) as store:
         many = {f"l{n}": "x" for n in range(40)}
-        declared = [store.gauge("metric", many, long="x" * 1000, n=n).series for n in range(9)]
+        values = ["x" * n for n in (*range(28, 36), *range(140, 160), 255, 256, 0x292)]
+        values += [f"\u14a5value{value}" for value in VALUES if len(value) < 1000]
+        declared = [store.gauge("metric", many, value=each).series for each in values]
+        named = [store.gauge("n" * n).series for n in (*range(28, 36), *range(140, 160), 255, 256, 0x297)]
         with StoreReader(tmp_path / "s") as reader:
-            assert [reader.series(f"metric{{n={n}}}") for n in range(9)] == [[each] for each in declared]
-            assert list(reader.series("metric{l39=x}")) == declared
-            records = reader.registry.records
-            split = records[3][-2:] + records[4][:3]
-            assert [at for at in reader._index._rarest([split], len(records)) if split in records[at]] == []
+            assert [reader.series(f"{{value={each!r}}}") for each in values] == [[each] for each in declared]
+            assert [reader.series(each.name) for each in named] == [[each] for each in named]
+            assert reader.series("metric{l39=x}") == declared
+
+
+def test_hashes_that_are_equal_cost_time_and_no_series(tmp_path, monkeypatch):
+    """Also those of two places in one series' record: each series is found once."""
+    monkeypatch.setattr(series_index, "FEW", 1)
+    monkeypatch.setattr(series_index, "hash", lambda _: 5 << 32, raising=False)
+    with Store(tmp_path / "s", [Schema("gauges", "gauge", 64, TIERS)]) as store:
+        declared = [store.gauge("metric", n=n, job="\u14a3job").series for n in range(9)]
+        with StoreReader(tmp_path / "s") as reader:
+            assert [reader.series(f"metric{{job='\u14a3job',n={n}}}") for n in range(9)] == [
+                [each] for each in declared
+            ]
+            assert reader.series("metric{job='\u14a3job'}") == declared
+
+
+def test_one_of_many_is_found_by_a_look_at_those_that_share_a_value(tmp_path, monkeypatch):
+    """Whichever condition comes first; and a label that no series has is not remembered, whoever asks for it."""
+    monkeypatch.setattr(series_index, "FEW", 8)
+    schemas = [Schema("gauges", "gauge", 400, TIERS)]
+    with Store(tmp_path / "s", schemas) as store:
+        for n in range(300):
+            store.gauge("metric" if n % 100 else "other", job="node", shard=n % 100, item=n // 100)
+        index = store.view._index
+        for text, most in (
+            ("metric{job=node,shard=7}", 3),
+            ("{shard=7,job=node}", 3),
+            ("metric{item=1,shard=none}", 0),
+            ("other", 3),
+            ("metric{absent=x}", 0),
+        ):
+            assert len(index._rarest(parse_selector(text).pairs(), 300)) == most, text
+        assert "absent" not in index._sorted
 
 
 def test_a_selector_of_what_no_label_can_be_finds_nothing(tmp_path):
