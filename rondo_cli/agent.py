@@ -71,10 +71,12 @@ def command(
     try:
         if once:
             done = agent.run_once(last=True)
+            events = f", {done.events} marks and notes" if done.events else ""
             refusals = f"; {done.refused} samples refused, {done.doubtful} doubtful"
+            said = f"{done.stores} stores, {done.live} live; {done.samples} samples sent{events}"
             say(
-                f"{done.stores} stores, {done.live} live; {done.samples} samples sent; {done.complete} complete,"
-                f" {done.archived} archived, {done.deleted} deleted{refusals if done.refused + done.doubtful else ''}"
+                f"{said}; {done.complete} complete, {done.archived} archived,"
+                f" {done.deleted} deleted{refusals if done.refused + done.doubtful else ''}"
             )
             if done.held:
                 say(_left_to_others(done.held))

@@ -102,7 +102,7 @@ def command(
         ((name, table),) = tables.items()
         outcome = _export(store, name, table, from_start=from_start)
         say(_summary(outcome), err=True)
-        if outcome.error and (outcome.stopped or not outcome.samples):
+        if outcome.error and (outcome.stopped or not outcome.n_sent):
             raise ExportError(f"{name}: {outcome.error}")
         return 0
     return _export_all(store, tables, from_start=from_start)
@@ -230,13 +230,25 @@ def _export_all(
             say(f"rondo: {name}: {one_line(error)}", err=True)
             continue
         say(f"{name}: {_summary(outcome)}", err=True)
-        if outcome.error and (outcome.stopped or not outcome.samples):
+        if outcome.error and (outcome.stopped or not outcome.n_sent):
             failed = 1
             say(f"rondo: {name}: {outcome.error}", err=True)
     return failed
 
 
 def _summary(outcome: Outcome) -> str:
+    said = [_summary_of_samples(outcome)] if outcome.takes_samples else []
+    if outcome.takes_events:
+        said.append(
+            f"{outcome.events} marks and notes sent{'' if said else f' in {outcome.requests} requests'};"
+            f" {outcome.refused_events} refused, {outcome.overwritten_events} overwritten before they were sent"
+        )
+        if outcome.doubtful_events:
+            said.append(f"{outcome.doubtful_events} doubtful: no answer came, and they were refused when sent again")
+    return "; ".join(said)
+
+
+def _summary_of_samples(outcome: Outcome) -> str:
     said = (
         f"{outcome.samples} samples sent in {outcome.requests} requests; {outcome.refused_samples} refused,"
         f" {outcome.overwritten_buckets} buckets overwritten before they were sent"

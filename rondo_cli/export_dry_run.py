@@ -55,7 +55,7 @@ def _dry_run_stores(
     from rondo_core.read import StoreReader
     from rondo_core.storage import Folder, read_meta
 
-    samples = requests = overwritten = 0
+    total = Outcome()
     for store, labels in stores:
         read_meta(store)  # which says best what is wrong with a path
         with Folder(store) as held:
@@ -63,22 +63,34 @@ def _dry_run_stores(
             with EndedReader(held, state.run) if state.ended else StoreReader(held) as reader:
                 run = state.run if state.ended else 0
                 found = dry_run(reader, name, table, into, ended_run=run, from_start=from_start, labels=labels)
-        samples, requests = samples + found.samples, requests + found.requests
-        overwritten += found.overwritten_buckets
-    return Outcome(samples=samples, requests=requests, overwritten_buckets=overwritten)
+        total = Outcome(
+            samples=total.samples + found.samples,
+            requests=total.requests + found.requests,
+            overwritten_buckets=total.overwritten_buckets + found.overwritten_buckets,
+            events=total.events + found.events,
+            overwritten_events=total.overwritten_events + found.overwritten_events,
+            takes_samples=found.takes_samples,
+            takes_events=found.takes_events,
+        )
+    return total
 
 
 def _plain(name: str, outcome: Outcome, forecast: Forecast) -> dict[str, Any]:
     import attrs
 
     counts = {"samples": outcome.samples, "requests": outcome.requests, "overwritten": outcome.overwritten_buckets}
-    return {"exporter": name, **counts, **attrs.asdict(forecast)}
+    events = {"events": outcome.events, "overwritten_events": outcome.overwritten_events}
+    return {"exporter": name, **counts, **(events if outcome.takes_events else {}), **attrs.asdict(forecast)}
 
 
 def _show(name: str, outcome: Outcome, forecast: Forecast) -> None:
     size = "" if forecast.sent_bytes is None else f", {forecast.sent_bytes} bytes"
     lost = f"; {outcome.overwritten_buckets} buckets were overwritten" if outcome.overwritten_buckets else ""
-    say(f"{name}: {outcome.samples} samples in {outcome.requests} requests{size}{lost}; nothing was sent")
+    if outcome.overwritten_events:
+        lost += f"; {outcome.overwritten_events} marks and notes were overwritten"
+    kinds = [f"{outcome.samples} samples"] if outcome.takes_samples else []
+    kinds += [f"{outcome.events} marks and notes"] if outcome.takes_events else []
+    say(f"{name}: {', '.join(kinds)} in {outcome.requests} requests{size}{lost}; nothing was sent")
     reasons: dict[str, list[tuple[str, int]]] = {}
     for each in forecast.refusals:
         reasons.setdefault(each.reason, []).append((each.series, each.samples))

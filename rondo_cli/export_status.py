@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from rondo_cli.params import STORE
 from rondo_cli.printing import data, say, show
 from rondo_core.errors import RondoError, one_line
 from rondo_core.units import format_duration, format_instant
+
+if TYPE_CHECKING:
+    from rondo_core.export import Status
 
 HEADER = ["exporter", "acknowledged up to", "lag", "samples", "refused", "doubtful", "overwritten", "coarse", "state"]
 
@@ -73,7 +77,14 @@ def command(store: Path, style: str) -> int:
     right = [False, False, *[True] * 6]
     show(render.table(HEADER if single else ["store", *HEADER], rows, right if single else [False, *right]))
     for each in found:
-        if each.error:
-            where = each.exporter if single else f"{each.store.relative_to(store)} {each.exporter}"
-            say(f"{where}: last failure {format_instant(each.error_ns)}: {each.error}")
+        _say_more(each.exporter if single else f"{each.store.relative_to(store)} {each.exporter}", each)
     return int(failed)
+
+
+def _say_more(where: str, each: Status) -> None:
+    """Say what an exporter has done of marks and notes, if anything, and its last failure."""
+    counts = each.events, each.refused_events, each.doubtful_events, each.overwritten_events
+    if any(counts):
+        say("{}: {} marks and notes sent; {} refused, {} doubtful, {} overwritten".format(where, *counts))
+    if each.error:
+        say(f"{where}: last failure {format_instant(each.error_ns)}: {each.error}")

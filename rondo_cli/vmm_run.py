@@ -211,7 +211,8 @@ class VmRun:
             self._say(f"console: {result.dropped_bytes} bytes dropped: {why}")
 
     def _summarise_export(self, path: Path, name: str, outcome: Outcome) -> None:
-        self._say(f"{name}: {outcome.samples} samples sent in {outcome.requests} requests")
+        sent = f"{outcome.samples} samples" if outcome.takes_samples else f"{outcome.events} marks and notes"
+        self._say(f"{name}: {sent} sent in {outcome.requests} requests")
         if outcome.error:
             self._say(f"{name}: {outcome.failures} failed requests, the last: {outcome.error}")
             if name in self._request.known.exporters:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pluggy
 
 if TYPE_CHECKING:
-    from rondo_core.export.batch import Batch
+    from rondo_core.export.batch import Batch, EventRequest
     from rondo_core.export.forecast import Forecast
     from rondo_core.model.consolidator import Consolidator
     from rondo_core.plugins.options import Option
@@ -84,8 +84,21 @@ class Exporter(Protocol):
         """Release connections and files."""
 
 
+class EventExporter(Protocol):
+    """Takes marks and notes to a receiver, one at a time; an exporter that takes samples too has both methods."""
+
+    def send_event(self, request: EventRequest) -> None:
+        """Deliver the event; to return is to acknowledge it, or to say that the receiver has it already.
+
+        Raises: as `Exporter.send`.
+        """
+
+    def close(self) -> None:
+        """Release connections and files."""
+
+
 class DryRun(Exporter, Protocol):
-    """An exporter that looks at batches as it would send them, and sends none."""
+    """An exporter that looks at batches, or events, as it would send them, and sends none."""
 
     def forecast(self) -> Forecast:
         """Give what of all that it was handed the receiver would not take, and why."""
@@ -142,7 +155,7 @@ def rondo_exporter_open(config: Config) -> Exporter:  # type: ignore[empty-body]
 
     Called: once for each exporter that was asked for by name, on the owner's thread.
     Args: `config` is this plugin's own table, checked by it.
-    Returns: an object with `send(batch)` and `close()`.
+    Returns: an object with `send(batch)`, `send_event(request)` or both, and `close()`.
     Errors: a raise here disables this exporter alone; the store keeps what it has, and its cursor stays.
     """
 

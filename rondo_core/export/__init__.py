@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rondo_core.export import protobuf as protobuf
     from rondo_core.export.agent import Agent as Agent
     from rondo_core.export.agent_status import AgentStatus as AgentStatus
+    from rondo_core.export.batch import EventRequest as EventRequest
     from rondo_core.export.connection import Connection as Connection
     from rondo_core.export.connection import HttpResponse as HttpResponse
     from rondo_core.export.cursor import cursor_names as cursor_names
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from rondo_core.export.receiver import read_endpoint as read_endpoint
     from rondo_core.export.runner import Runner as Runner
     from rondo_core.export.runner import open_runner as open_runner
+    from rondo_core.export.status import Status as Status
     from rondo_core.export.status import export_status as export_status
     from rondo_core.export.store_state import EndedReader as EndedReader
     from rondo_core.export.store_state import read_store_state as read_store_state
@@ -47,6 +49,7 @@ _HOME = {
     "HttpResponse": "connection",
     "Connection": "connection",
     "EndedReader": "store_state",
+    "EventRequest": "batch",
     "Exporters": "exporters",
     "Forecast": "forecast",
     "NewestSample": "newest",
@@ -55,6 +58,7 @@ _HOME = {
     "ReceiverSettings": "receiver",
     "Refusal": "forecast",
     "Runner": "runner",
+    "Status": "status",
     "check_exporters": "options",
     "check_runner_table": "options",
     "cursor_names": "cursor",

@@ -40,7 +40,8 @@ class Pass:
 
     Attributes:
         stores, live: how many there were, and how many of them a process writes.
-        samples: acknowledged in this walk; complete: stores that every exporter is through with.
+        samples, events: acknowledged in this walk, events being marks and notes.
+        complete: stores that every exporter is through with.
         refused, doubtful: samples of these that no receiver has, or that may have none.
         archived, deleted: stores that were, for all of that.
         failures: what went wrong, a line each; notes: what else there is to be said, likewise.
@@ -50,6 +51,7 @@ class Pass:
     stores: int = 0
     live: int = 0
     samples: int = 0
+    events: int = 0
     complete: int = 0
     refused: int = 0
     doubtful: int = 0
@@ -104,6 +106,7 @@ class Agent:
             for name, table in config.exporters.items():
                 self._threads.append(ExporterThread(name, table, config.agent, self._folds))
                 self._tiers.add(self._threads[-1].tier)
+            _check_after(after, self._threads)
         except BaseException:
             self.close()
             raise
@@ -125,6 +128,7 @@ class Agent:
             thread.join(until_s, self.stop)
         for thread in idle:
             result.samples += thread.samples
+            result.events += thread.events
             result.failures += thread.failures
             result.notes += thread.notes
             result.held += thread.held
@@ -221,7 +225,7 @@ class Agent:
             with Folder(path, follow=False) as held:
                 if read_ended(held) is not None:
                     return None  # its parts were sent as they were
-                state = read_store_state(held, self._tiers)
+                state = read_store_state(held, self._tiers, events=any(each.takes_events for each in self._threads))
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one entry never stops the others
             if held is not None and held.is_at(path):
                 result.failures.append(one_line(error))
@@ -247,6 +251,13 @@ class Agent:
             result.refused += sum(known.refused.values())
             result.doubtful += sum(known.doubtful.values())
             result.notes.append(f"{printable(str(store.path))}: {became}, and not acknowledged whole: {known}")
+
+
+def _check_after(after: str, threads: Iterable[ExporterThread]) -> None:
+    """Raise where samples would be deleted that no exporter takes. Raises: UsageError."""
+    if after == "delete" and not any(thread.takes_samples for thread in threads):
+        what = "no exporter takes samples, which would be deleted unsent; add one that does, or keep the stores"
+        raise UsageError(f"agent.after: delete: {what}")
 
 
 def _is_plain(path: Path) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from rondo_core.model.labels import Kind, Series
+from rondo_core.storage.events import Event
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,3 +173,20 @@ class Batch:
             if mine < len(part.series):
                 second.append(part.columns(slice(mine, None)))
         return Batch(tuple(first), resent=self.resent), attrs.evolve(self, parts=tuple(second))
+
+
+@attrs.frozen
+class EventRequest:
+    """A mark or a note on its way out.
+
+    Attributes:
+        event: what happened, and when; its number is 1 for a store's first, and one more for each.
+        store_id: the store's own, the same wherever it lies.
+        labels: of the store, and what everything gets on its way out.
+        resent: the receiver may have it already: where it can be asked, it is.
+    """
+
+    event: Event
+    store_id: str
+    labels: Mapping[str, str] = attrs.field(factory=dict)
+    resent: bool = False

@@ -57,6 +57,22 @@ class Connection:
     def post(self, body: bytes, headers: Mapping[str, str], max_bytes: int) -> HttpResponse:
         """Send one request, and give the answer with at most `max_bytes` of its body.
 
+        Raises: as `request`.
+        """
+        return self.request("POST", body, headers, max_bytes)
+
+    def get(self, query: str, headers: Mapping[str, str], max_bytes: int) -> HttpResponse:
+        """Ask with a query after the URL, and give the answer with at most `max_bytes` of its body.
+
+        Raises: as `request`.
+        """
+        return self.request("GET", b"", headers, max_bytes, query)
+
+    def request(
+        self, method: str, body: bytes, headers: Mapping[str, str], max_bytes: int, query: str = ""
+    ) -> HttpResponse:
+        """Send one request, and give the answer with at most `max_bytes` of its body.
+
         Raises: ReceiverAwayError: there is no connection, so nothing was sent; AnswerLostError: no answer came in time,
         or none at all; ExportError: a certificate is not trusted, no request can be made at all, a web page took it, or
         it was closed.
@@ -66,7 +82,7 @@ class Connection:
         try:
             stream = self._connected()
             try:
-                answer, reusable = self._exchange(stream, body, headers, max_bytes)
+                answer, reusable = self._exchange(stream, method, body, headers, max_bytes, query)
             except BaseException:
                 self._drop()
                 raise
@@ -161,16 +177,16 @@ class Connection:
     # -- one request
 
     def _exchange(
-        self, stream: _Stream, body: bytes, headers: Mapping[str, str], max_bytes: int
+        self, stream: _Stream, method: str, body: bytes, headers: Mapping[str, str], max_bytes: int, query: str
     ) -> tuple[HttpResponse, bool]:
         """Send a request and read its answer; say whether the connection can be used again."""
         endpoint = self._endpoint
         given = {"Host": _netloc(endpoint.url), "Accept-Encoding": "gzip", **headers, "Content-Length": str(len(body))}
-        lines = [f"POST {self._target()} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
+        lines = [f"{method} {self._target(query)} HTTP/1.1", *(f"{name}: {value}" for name, value in given.items())]
         if endpoint.url.scheme == "http":
             lines += self._proxy_lines()
         head = "\r\n".join([*lines, "", ""]).encode("latin-1")
-        answer = stream.answer("POST")
+        answer = stream.answer(method)
         try:
             stream.until_ns = _from_now(endpoint.timeout_s + len(body) / LEAST_BYTES_PER_S)
             # A receiver may answer, and close, before it has read all.
@@ -200,8 +216,9 @@ class Connection:
         reusable = complete and not answer.will_close
         return HttpResponse(answer.status, answer.reason or "", known, unpacked, complete and whole), reusable
 
-    def _target(self) -> str:
+    def _target(self, query: str) -> str:
         url = self._endpoint.url
+        url = url._replace(query="&".join(filter(None, (url.query, query))))
         path = quote(url.path or "/", safe=_URL_CHARACTERS) + (
             f"?{quote(url.query, safe=_URL_CHARACTERS)}" if url.query else ""
         )

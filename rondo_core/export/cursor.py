@@ -46,6 +46,30 @@ class Held:
 
 
 @attrs.frozen
+class EventCursor:
+    """What became of the marks and notes that an exporter was to send.
+
+    Attributes:
+        number, time_ns, run: of the last that is counted, by which it is known again; number 0: none is.
+        in_flight: up to which number they may have arrived, although no answer came.
+        asked_until: up to which number the receiver is asked for each before it is sent: no cursor was there.
+        tries: how often in a row the next one was answered with not now.
+        sent, refused, doubtful, overwritten: as of samples; overwritten: given away by the ring before they were sent.
+    """
+
+    number: int = 0
+    time_ns: int = 0
+    run: int = 0
+    in_flight: int = 0
+    asked_until: int = 0
+    tries: int = 0
+    sent: int = 0
+    refused: int = 0
+    doubtful: int = 0
+    overwritten: int = 0
+
+
+@attrs.frozen
 class Cursor:
     """What became of the samples that an exporter was to send; what is in none of its counts is pending.
 
@@ -68,6 +92,7 @@ class Cursor:
         doubtful: samples that may have arrived, and were refused when they were sent again.
         overwritten, coarse: buckets lost before they were sent, and windows sent in place of overwritten buckets.
         error, error_ns: the last failure in words and when it was, ns since the epoch; empty and 0 for none.
+        events: what became of marks and notes.
     """
 
     exporter: str
@@ -88,6 +113,7 @@ class Cursor:
     error_ns: int = 0
     sent: dict[str, Spans] = attrs.field(factory=dict)
     ended_began_ns: int = 0
+    events: EventCursor = attrs.field(factory=EventCursor)
 
     def moved(
         self, positions: Mapping[str, int], counts: Mapping[str, int], spans: Mapping[str, Spans] | None = None
@@ -175,6 +201,7 @@ def _read_cursor(store: Path | Folder, exporter: str) -> Cursor:
                 _held(plain.get("held", {})),
                 error=str(plain.get("error", "")),
                 sent={str(key): _spans(spans) for key, spans in plain.get("sent", {}).items()},
+                events=_events(plain.get("events", {})),
                 **{name: int(plain.get(name, 0)) for name in _COUNTS},
             )
     return Cursor(exporter)
@@ -187,6 +214,10 @@ def _positions(plain: dict[str, Any]) -> dict[str, int]:
 def _spans(plain: list[list[int]]) -> Spans:
     spans = ((int(first), int(end)) for first, end in plain[:MAX_SPANS])
     return tuple((first, end) for first, end in spans if 0 <= first < end < 1 << 62)
+
+
+def _events(plain: dict[str, Any]) -> EventCursor:
+    return EventCursor(**{each.name: max(0, int(plain.get(each.name, 0))) for each in attrs.fields(EventCursor)})
 
 
 def _held(plain: dict[str, Any]) -> dict[str, Held]:

@@ -10,6 +10,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from enum import Enum
+from typing import cast
 
 import attrs
 
@@ -24,8 +25,8 @@ from rondo_core.errors import (
     UsageError,
     one_line,
 )
-from rondo_core.export.batch import Batch
-from rondo_core.hookspecs import Exporter
+from rondo_core.export.batch import Batch, EventRequest
+from rondo_core.hookspecs import EventExporter, Exporter
 
 logger = logging.getLogger("rondo.export")
 
@@ -81,7 +82,8 @@ class Delivery:
     Attributes:
         requests, failures, send_s: sent, and of these not taken; the time spent in them, s.
         error: the last failure in words.
-        found: what became of the batch since `begin`; `n_taken`, how many requests were taken ever.
+        found: what became of the batch since `begin`; `n_taken`, how many requests were taken ever; `n_events_taken`,
+            how many of marks and notes.
         unanswered: whether what was sent since `begin` may have arrived although no one said so.
         streak: refusals since anything was taken.
         until: when to give up (monotonic s).
@@ -91,7 +93,7 @@ class Delivery:
         """Bind to an exporter."""
         self._exporter = exporter
         self.requests, self.failures, self.send_s, self.error = 0, 0, 0.0, ""
-        self.n_taken, self.streak, self.until = 0, 0, float("inf")
+        self.n_taken, self.n_events_taken, self.streak, self.until = 0, 0, 0, float("inf")
         self.found, self.unanswered = BatchOutcome(), False
         self._max_refused = MAX_REFUSED
         self._began_ns = 0
@@ -127,6 +129,24 @@ class Delivery:
             self._began_ns = 0
             self.send_s += (monotonic_ns() - started) / NS_PER_S
         self._take(batch, int(rejected))
+        return Verdict.TAKEN
+
+    def send_event(self, request: EventRequest) -> Verdict:
+        """Send a mark or a note. Raises: as the exporter, where it is neither taken nor refused."""
+        started = self._began_ns = monotonic_ns()
+        self.requests, self.unanswered = self.requests + 1, False
+        try:
+            cast("EventExporter", self._exporter).send_event(request)
+        except (PermanentExportError, BatchTooLargeError) as error:
+            self.note(error)
+            return Verdict.REFUSED
+        except Exception as error:
+            self.unanswered = isinstance(error, AnswerLostError) or not isinstance(error, ExportError)
+            raise
+        finally:
+            self._began_ns = 0
+            self.send_s += (monotonic_ns() - started) / NS_PER_S
+        self.n_events_taken += 1
         return Verdict.TAKEN
 
     def _take(self, batch: Batch, rejected: int) -> None:

@@ -16,7 +16,7 @@ from rondo_core.errors import RondoError, StoreError, StoreNotFoundError, one_li
 from rondo_core.export.cursor import Cursor, cursor_held, cursor_path, load_cursor
 from rondo_core.export.delivery import RefusesAllError
 from rondo_core.export.fold import fold_dead
-from rondo_core.export.labelled import Labelled
+from rondo_core.export.labelled import Labelled, takes_events, takes_samples
 from rondo_core.export.ledger import Unsaved
 from rondo_core.export.options import MISTAKES, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
@@ -70,6 +70,9 @@ class SentTotals:
     samples: int = 0
     refused: int = 0
     doubtful: int = 0
+    events: int = 0
+    refused_events: int = 0
+    doubtful_events: int = 0
     requests: int = 0
     failed: int = 0
 
@@ -119,8 +122,8 @@ class Folds:
 class ExporterThread:
     """One exporter's way through the stores.
 
-    Attributes: `samples`, `failures`, `notes`: of the last walk; `totals`, of all; `n_pending`, how many ended stores
-    of the last walk are not sent to their end. Stores are remembered by what they are, not where.
+    Attributes: `samples`, `events`, `failures`, `notes`: of the last walk; `totals`, of all; `n_pending`, how many
+    ended stores of the last walk are not sent to their end. Stores are remembered by what they are, not where.
     """
 
     def __init__(self, name: str, table: Mapping[str, Any], agent: Mapping[str, Any], folds: Folds) -> None:
@@ -141,7 +144,8 @@ class ExporterThread:
         self._options = {key: value for key, value in options.items() if key not in {"interval_s", "deadline_s"}}
         self._label = str(agent.get("instance_label", ""))
         self._deadline_s = float(agent.get("deadline", 60.0))
-        self.samples, self.failures, self.notes, self.held = 0, list[str](), list[str](), list[str]()
+        self.samples, self.events = 0, 0
+        self.failures, self.notes, self.held = list[str](), list[str](), list[str]()
         self.totals, self.n_pending = SentTotals(), 0
         self._complete: dict[Key, tuple[int, int]] = {}
         self._idle: dict[Key, _Idle] = {}
@@ -162,6 +166,16 @@ class ExporterThread:
     def tier(self) -> int:
         """Which tier of the stores is sent."""
         return int(self._options.get("tier", 0))
+
+    @property
+    def takes_samples(self) -> bool:
+        """Whether the exporter takes samples, as one that cannot be opened yet may."""
+        return self._exporter is None or takes_samples(self._exporter)
+
+    @property
+    def takes_events(self) -> bool:
+        """Whether the exporter takes marks and notes."""
+        return self._exporter is not None and takes_events(self._exporter)
 
     def is_through(self, store: StoreEntry) -> bool:
         """Say whether this agent has seen a store sent to the end of its last run; its cursor has the last word."""
@@ -209,7 +223,7 @@ class ExporterThread:
         Args: `until_s`: when those that are written, whose rows are overwritten, are due (monotonic s): of those that
             have ended what is left waits for the next walk; `last`: no other walk tries again what fails in this.
         """
-        self.samples, self.failures, self.notes, self.held = 0, [], [], []
+        self.samples, self.events, self.failures, self.notes, self.held = 0, 0, [], [], []
         self._until_s = until_s
         self._thread = threading.Thread(
             target=self._run, args=(stores, stop, clock, last), name=f"rondo-agent-{self.name}", daemon=True
@@ -267,7 +281,7 @@ class ExporterThread:
                 if waiting is not None:
                     break
                 waiting = store, outcome
-            elif outcome.samples:
+            elif outcome.n_sent:
                 self._backoff_s = BACKOFF_FIRST_S
                 if waiting is not None:
                     self._back_off(waiting[0], waiting[1].error, waiting[1].retry_s)
@@ -405,11 +419,14 @@ class ExporterThread:
         return outcome
 
     def _add_up(self, outcome: Outcome) -> None:
-        self.samples += outcome.samples
+        self.samples, self.events = self.samples + outcome.samples, self.events + outcome.events
         totals = self.totals
         totals.samples += outcome.samples
         totals.refused += outcome.refused_samples
         totals.doubtful += outcome.doubtful_samples
+        totals.events += outcome.events
+        totals.refused_events += outcome.refused_events
+        totals.doubtful_events += outcome.doubtful_events
         totals.requests += outcome.requests
         totals.failed += outcome.failures
 

@@ -27,22 +27,24 @@ DELETED = f".deleted{UNFINISHED}"
 
 @attrs.frozen
 class DeliveryReport:
-    """What of a store was not acknowledged, in samples: refused and doubtful ones, by exporter."""
+    """What of a store was not acknowledged: samples refused and doubtful, marks and notes of either, by exporter."""
 
     refused: dict[str, int]
     doubtful: dict[str, int]
+    events: dict[str, int]
 
     def __bool__(self) -> bool:
-        """Say whether every sample is acknowledged."""
-        return not any(self.refused.values()) and not any(self.doubtful.values())
+        """Say whether all is acknowledged."""
+        return not any((*self.refused.values(), *self.doubtful.values(), *self.events.values()))
 
     def __str__(self) -> str:
         """Name the exporters with their counts."""
-        return "; ".join(
+        said = [
             f"{name}: {self.refused[name]} samples refused, {self.doubtful[name]} doubtful"
             for name in self.refused
             if self.refused[name] or self.doubtful[name]
-        )
+        ]
+        return "; ".join(said + [f"{name}: {count} marks and notes" for name, count in self.events.items() if count])
 
 
 def delivery_report(
@@ -60,6 +62,7 @@ def delivery_report(
     return DeliveryReport(
         {name: cursor.refused for name, cursor in cursors.items()},
         {name: cursor.doubtful for name, cursor in cursors.items()},
+        {name: cursor.events.refused + cursor.events.doubtful for name, cursor in cursors.items()},
     )
 
 

@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core.clock import Clock, wall_ns
+from rondo_core.export.batch import EventRequest
 from rondo_core.export.cursor import Cursor, load_cursor
 from rondo_core.export.drain import Drain
+from rondo_core.export.events import pending_events
 from rondo_core.export.labelled import Labelled
 from rondo_core.export.options import runner_options
 from rondo_core.export.outcome import Outcome
 from rondo_core.export.runner import MAX_SAMPLES, SETTLE_NS
 from rondo_core.export.sources import FOR_EVER
+from rondo_core.model import layout
+from rondo_core.storage.events import read_ring
 
 if TYPE_CHECKING:
     from rondo_core.export.batch import Batch
@@ -101,16 +105,27 @@ def dry_run(
 
     Args: `table`: the exporter's, as in rondo.toml; `ended_run`: the run that has ended, which closes every bucket, 0:
         none has; `from_start`: all that the store holds, acknowledged or not; `labels`: what every series gets.
-    Returns: how many samples in how many requests, and how many buckets were overwritten before they were sent.
+    Returns: how many samples, marks and notes in how many requests, and how many buckets, marks and notes were
+        overwritten before they were sent.
     Raises: UsageError: as `Drain`.
     """
     mine, _ = runner_options(name, table)
     drain = Drain(view, **{key: mine[key] for key in _OF_A_DRAIN if key in mine})
     cursor = Cursor(name) if from_start else load_cursor(view.folder, name)
-    through = Labelled(into, labels) if labels else into
+    through = Labelled(into, labels or {})
     closed_ns = FOR_EVER if ended_run else clock() - SETTLE_NS
     positions = dict(cursor.positions)
     samples = requests = overwritten = 0
+    n_events, n_lost = _look_at_events(view, cursor, through) if through.takes_events else (0, 0)
+    found = Outcome(
+        requests=n_events,
+        events=n_events,
+        overwritten_events=n_lost,
+        takes_samples=through.takes_samples,
+        takes_events=through.takes_events,
+    )
+    if not found.takes_samples:
+        return found
     most = mine.get("max_samples", MAX_SAMPLES)
     while (drained := drain.next(positions, closed_ns, most, sent=cursor.sent)) is not None:
         positions |= drained.positions
@@ -121,4 +136,12 @@ def dry_run(
     if ended_run > cursor.ended_run and positions:
         through.send(drain.ended(view.newest_ns(), lambda _: True))
         requests += 1
-    return Outcome(samples=samples, requests=requests, overwritten_buckets=overwritten)
+    return attrs.evolve(found, samples=samples, requests=requests + n_events, overwritten_buckets=overwritten)
+
+
+def _look_at_events(view: View, cursor: Cursor, through: Labelled) -> tuple[int, int]:
+    """Hand the marks and notes that are pending to a dry run. Returns: how many, and how many were overwritten."""
+    counted, events = pending_events(read_ring(view.folder / layout.EVENTS_FILE).events(), cursor.events)
+    for event in events:
+        through.send_event(EventRequest(event, view.meta.store_id, dict(view.meta.labels)))
+    return len(events), events[-1].number - counted.number - len(events) if events else 0

@@ -165,18 +165,18 @@ def check_tls(ca_file: str, client_certificate: str, client_key: str) -> None:
         raise UsageError(f"{key}: {path}: {error.strerror or 'cannot be read'}") from None
 
 
-def read_token(path: str) -> str:
-    """Read a bearer token's file, for each request anew, as tokens are rotated.
+def read_token(path: str, option: str = "bearer_token_file") -> str:
+    """Read a bearer token's file, for each request anew, as tokens are rotated; `option`: what the config calls it.
 
     Raises: RetryableExportError: it cannot be read now, or holds no token.
     """
     try:
-        token = read_secret("bearer_token_file", path, MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
+        token = read_secret(option, path, MAX_TOKEN_FILE_BYTES).decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not ASCII text"
-        raise ReceiverAwayError(f"bearer_token_file: {path}: {reason}") from None
+        raise ReceiverAwayError(f"{option}: {path}: {reason}") from None
     if not token.isprintable() or not token:
-        raise ReceiverAwayError(f"bearer_token_file: {path}: not one token on one line")
+        raise ReceiverAwayError(f"{option}: {path}: not one token on one line")
     return token
 
 

@@ -25,6 +25,7 @@ from rondo_core.export.cursor import (
     MAX_SUSPECTS,
     Cursor,
     CursorLock,
+    EventCursor,
     Held,
     Spans,
     load_cursor,
@@ -161,6 +162,15 @@ class Ledger:
     def is_unconfirmed(self) -> bool:
         """Whether something was refused, and nothing taken since."""
         return self._unconfirmed is not None
+
+    @property
+    def events_opened(self) -> EventCursor:
+        """What was counted of marks and notes when the account was opened."""
+        return self._opened.events
+
+    def move_events(self, events: EventCursor) -> None:
+        """Count marks and notes."""
+        self.cursor = attrs.evolve(self.cursor, events=events)
 
     def since_opened(self, count: Count) -> int:
         """Give what was added to a count since the account was opened."""

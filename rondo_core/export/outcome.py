@@ -17,6 +17,7 @@ class Outcome:
     The counts of samples and buckets are those of its cursor, less what they were then.
 
     Attributes:
+        takes_samples, takes_events: what the exporter takes at all.
         samples: acknowledged; retried_samples: sent again because it was not known whether they had arrived.
         requests, failures: sent, and of these not taken; send_s: the time spent in them, s.
         refused_samples: refused for good; doubtful_samples: may have arrived, and were refused when sent again.
@@ -26,6 +27,7 @@ class Outcome:
         resumed_buckets: sent as the last of a run, and then recorded into again by the next run.
         acknowledged_ns: the newest timestamp that was acknowledged, ns since the epoch; 0 for none yet.
         retry_s: when to try again, s from the last try; 0 where nothing is to be tried again.
+        events, refused_events, doubtful_events, overwritten_events: the same of marks and notes.
         stopped: given up: the receiver cannot be used, or takes nothing; what is left stays in the store.
     """
 
@@ -44,6 +46,17 @@ class Outcome:
     acknowledged_ns: int = 0
     send_s: float = 0.0
     retry_s: float = 0.0
+    events: int = 0
+    refused_events: int = 0
+    doubtful_events: int = 0
+    overwritten_events: int = 0
+    takes_samples: bool = True
+    takes_events: bool = False
+
+    @property
+    def n_sent(self) -> int:
+        """Count what was acknowledged, samples, marks and notes."""
+        return self.samples + self.events
 
     def publish(self, count: Callable[..., None], exporter: str) -> None:
         """Hand the counts on as self-metrics; what has not happened yet takes no series, but for the samples sent."""

@@ -21,6 +21,7 @@ class ReceiverSettings:
         endpoint: the receiver's URL, and how it is reached.
         headers: further ones; values are nobody's business.
         bearer_token, bearer_token_file, username, password: at most one way to prove who sends; empty: none.
+        named_in: what the config calls the token's file.
     """
 
     endpoint: Endpoint
@@ -29,13 +30,14 @@ class ReceiverSettings:
     bearer_token_file: str
     username: str = attrs.field(repr=False)
     password: str = attrs.field(repr=False)
+    named_in: str = "bearer_token_file"
 
     def authorization(self) -> dict[str, str]:
         """Give the header, if there is one; a token's file is read anew each time, as tokens are rotated.
 
         Raises: RetryableExportError: the file cannot be read now, or holds no token.
         """
-        token = read_token(self.bearer_token_file) if self.bearer_token_file else self.bearer_token
+        token = read_token(self.bearer_token_file, self.named_in) if self.bearer_token_file else self.bearer_token
         if token:
             return {"Authorization": f"Bearer {token}"}
         if self.username or self.password:

@@ -20,8 +20,9 @@ from rondo_core.export.batch import Batch
 from rondo_core.export.cursor import Cursor, CursorLock, note_failure, resumed_tiers
 from rondo_core.export.delivery import Delivery, RefusesAllError
 from rondo_core.export.drain import Drain
+from rondo_core.export.events import EventSender
 from rondo_core.export.isolated import wait_asked_s
-from rondo_core.export.labelled import Labelled
+from rondo_core.export.labelled import Labelled, takes_events, takes_samples
 from rondo_core.export.ledger import Ledger, Unsaved
 from rondo_core.export.options import MISTAKES, check_exporters, open_exporter, runner_options
 from rondo_core.export.outcome import Outcome
@@ -90,6 +91,8 @@ class Runner:
         self._ledger = Ledger(view.folder, name, from_start=from_start, unsaved=unsaved)
         self._delivery = Delivery(exporter)
         self._sender = Sender(name, view, drain, self._ledger, self._delivery, max_samples)
+        self._takes_samples, self._takes_events = takes_samples(exporter), takes_events(exporter)
+        self._events = EventSender(name, view, self._ledger, self._delivery)
         self.complete = self.refuses_all = False
         self._wake = threading.Event()
         self._closing = self._stopped = False
@@ -121,6 +124,7 @@ class Runner:
     def outcome(self) -> Outcome:
         """What was done since this runner was made."""
         since, delivery = self._ledger.since_opened, self._delivery
+        were, events = self._ledger.events_opened, self._ledger.cursor.events
         return Outcome(
             samples=since("samples"),
             requests=delivery.requests,
@@ -137,6 +141,12 @@ class Runner:
             acknowledged_ns=self._ledger.acknowledged_ns,
             send_s=delivery.send_s,
             retry_s=self._retry_s,
+            takes_samples=self._takes_samples,
+            takes_events=self._takes_events,
+            events=events.sent - were.sent,
+            refused_events=events.refused - were.refused,
+            doubtful_events=events.doubtful - were.doubtful,
+            overwritten_events=events.overwritten - were.overwritten,
         )
 
     # -- as a thread beside a live store
@@ -236,9 +246,9 @@ class Runner:
                     break
                 time.sleep(wait_s)
             try:
-                taken = self._delivery.n_taken
+                taken = self._n_taken
                 self._send_all(closed_ns, ended_run)
-                tries = LAST_TRIES if retry and self._delivery.n_taken > taken else tries - 1
+                tries = LAST_TRIES if retry and self._n_taken > taken else tries - 1
                 if not (self._ledger.cursor.held and tries):
                     break
                 wait_s = _last_wait_s(tries)  # series that wait
@@ -266,6 +276,8 @@ class Runner:
         cursor, outcome = self._ledger.cursor, self.outcome
         if outcome.error or self._stopped or cursor.held or cursor.in_flight or cursor.rest_until:
             return 0
+        if not self._takes_samples:
+            return FOR_EVER
         return min(FOR_EVER, self._drain.next_end_ns(self._closed_ns) + SETTLE_NS)
 
     def release(self) -> None:
@@ -273,6 +285,10 @@ class Runner:
         self._ledger.close()
 
     # -- one pass
+
+    @property
+    def _n_taken(self) -> int:
+        return self._delivery.n_taken + self._delivery.n_events_taken
 
     def _drop_resident(self, batch: Batch) -> None:
         """Keep what a long backlog maps within bounds: a look at a slab's headers touches all of its pages."""
@@ -282,11 +298,25 @@ class Runner:
                 slab.drop_resident()
 
     def _send_all(self, closed_ns: int, ended_run: int) -> None:
-        """Send every closed bucket that is pending, request by request."""
+        """Send every closed bucket that is pending, request by request, and then marks and notes, of what it takes."""
+        if self._takes_samples and not self._send_samples(closed_ns, ended_run):
+            return
+        if self._takes_events and not self._events.send_pending(lambda: self._is_over(ended_run)):
+            ended_run = 0
+        if self._takes_samples:
+            self._sender.end_pass(ended_run)
+        else:
+            self._sender.end_run(ended_run)
+            self._backoff_s, self._long_s = BACKOFF_FIRST_S, LONG_FIRST_S
+        self.complete = ended_run > 0 and not self._ledger.cursor.held
+        self._publish()
+
+    def _send_samples(self, closed_ns: int, ended_run: int) -> bool:
+        """Send the closed buckets; say whether the pass goes on: nobody gave it up."""
         self._sender.begin_pass()
         while not (self._closing and not ended_run):
             if self._stopped:  # no one waits for it any more
-                return
+                return False
             drained = self._sender.send_next(closed_ns)
             if drained is None:
                 break
@@ -297,9 +327,18 @@ class Runner:
                 raise RetryableExportError("no time left before the end; the rest stays in the store")
             if self._thread is threading.current_thread():
                 self._wake.wait(drained.batch.n_samples / CATCH_UP_SAMPLES_PER_S)
-        self._sender.end_pass(ended_run)
-        self.complete = ended_run > 0 and not self._ledger.cursor.held
-        self._publish()
+        return True
+
+    def _is_over(self, ended_run: int) -> bool:
+        """Say whether a pass is to be left: for the last flush, or as no one waits for it any more.
+
+        Raises: RetryableExportError: no time is left.
+        """
+        if self._stopped or (self._closing and not ended_run):
+            return True
+        if self._closing and time.monotonic() > self._delivery.until:
+            raise RetryableExportError("no time left before the end; the rest stays in the store")
+        return False
 
     # -- failures
 

@@ -94,6 +94,12 @@ class Sender:
                 ledger.end_run(ended_run)
         ledger.save()
 
+    def end_run(self, ended_run: int) -> None:
+        """Count the end of a run of which no sample is sent; 0: none has ended."""
+        if ended_run > self._ledger.cursor.ended_run:
+            self._ledger.end_run(ended_run)
+        self._ledger.save()
+
     def _end(self, run: int) -> None:
         """Say of every series that it has ended, of suspects in requests apart; those that wait have not."""
         cursor = self._ledger.cursor

@@ -22,6 +22,7 @@ class Status:
         ended: the store's last run, and its end, were acknowledged whole.
         running: whether some process exports the store through it now.
         error, error_ns: the last failure, and when.
+        events: marks and notes that were acknowledged; refused_events, doubtful_events, overwritten_events: that were.
     """
 
     store: Path
@@ -37,6 +38,10 @@ class Status:
     running: bool
     error: str
     error_ns: int
+    events: int
+    refused_events: int
+    doubtful_events: int
+    overwritten_events: int
 
 
 def export_status(path: Path) -> list[Status]:
@@ -60,6 +65,10 @@ def _status(reader: StoreReader, name: str, last_run: int) -> Status:
                 reached.append(position * tier.interval_ns)
                 lags.append(max(0, newest + 1 - position) * tier.interval_ns)
     lag_ns = max(lags)
+    events = cursor.events
+    if events.number:
+        reached.append(events.time_ns)
+        lags.append(0)
     behind = [instant for instant, lag in zip(reached[1:], lags[1:], strict=True) if lag]
     return Status(
         reader.path,
@@ -75,4 +84,8 @@ def _status(reader: StoreReader, name: str, last_run: int) -> Status:
         cursor_held(reader.path, name),
         cursor.error,
         cursor.error_ns,
+        events.sent,
+        events.refused,
+        events.doubtful,
+        events.overwritten,
     )

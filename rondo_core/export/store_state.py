@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import zlib
 from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from rondo_core.errors import OpenFilesError, StoreError, StoreReopenedError, on
 from rondo_core.model import layout
 from rondo_core.read.store_reader import StoreReader
 from rondo_core.storage.directory import Meta, read_meta
-from rondo_core.storage.files import Folder, open_file
+from rondo_core.storage.files import Folder, open_file, read_bytes
 from rondo_core.storage.lock import ask_writer
 from rondo_core.storage.runs import boot_id, known, newest_run
 
@@ -59,10 +60,11 @@ class StoreState:
         return self.run, self.since_ns
 
 
-def read_store_state(held: Folder, tiers: Collection[int] = ()) -> StoreState:
+def read_store_state(held: Folder, tiers: Collection[int] = (), *, events: bool = False) -> StoreState:
     """Say what store lies in a directory, and whether a process writes it.
 
-    Args: `tiers`: those whose `marks` are wanted of a store that has not ended.
+    Args: `tiers`: those whose `marks` are wanted of a store that has not ended; `events`: marks and notes move these,
+        too.
     Raises: StoreError: it does not read.
     """
     meta = read_meta(held)
@@ -75,14 +77,14 @@ def read_store_state(held: Folder, tiers: Collection[int] = ()) -> StoreState:
         unknown = f"{one_line(error)}: whether a process writes the store is not known; it counts as live"
     last = newest_run(held / layout.RUNS_FILE)
     ended = writer is None and not unknown
-    marks = () if ended or not tiers else _row_marks(held, meta, tiers)
+    marks = () if ended or not tiers else _row_marks(held, meta, tiers, events=events)
     since_ns = (last.ended_ns or last.opened_ns) if last else 0
     elsewhere = last is not None and bool(known(last.boot_id) and boot_id()) and last.boot_id != boot_id()
     key = Key(meta.store_id, *held.identity)
     return StoreState(key, last.number if last else 0, ended, unknown, since_ns, elsewhere, marks)
 
 
-def _row_marks(held: Folder, meta: Meta, tiers: Collection[int]) -> tuple[bytes, ...]:
+def _row_marks(held: Folder, meta: Meta, tiers: Collection[int], *, events: bool) -> tuple[bytes, ...]:
     """Read the words of each slab that move with its rows: its next window and its generation.
 
     A reader that maps every slab to find nothing new takes ten times as long.
@@ -99,6 +101,9 @@ def _row_marks(held: Folder, meta: Meta, tiers: Collection[int]) -> tuple[bytes,
                 if len(words) < _MARK_BYTES or words[layout.SLAB_GENERATION - layout.SLAB_NEXT_WINDOW] & 1:
                     return ()  # cut, or in the middle of a change
                 marks.append(words)
+        if events:
+            held_events = read_bytes(held / layout.EVENTS_FILE, layout.MAX_EVENTS_FILE_BYTES)
+            marks.append(zlib.crc32(held_events).to_bytes(4, "little"))
         return tuple(marks)
     return ()
 

@@ -14,7 +14,7 @@ NO_CONTENT = 204
 
 
 class HttpReceiver:
-    """Answers every POST by `take`, from the first moment on until it is closed; subclass it and read what came.
+    """Answers every POST by `take`, and GET by `ask`, from the first moment on until it is closed; subclass it.
 
     Attributes:
         answers: (status, headers, body) of the next requests, in turn; those of `take` after them. Status 0: the
@@ -41,8 +41,7 @@ class HttpReceiver:
                 self.answer(*receiver.take(self.path, self.headers, body))
 
             def do_GET(self) -> None:
-                receiver.objections.append(f"GET {self.path}")
-                self.answer(405, {}, b"")
+                self.answer(*receiver.ask(self.path, self.headers))
 
             def answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
                 if not status:
@@ -75,6 +74,11 @@ class HttpReceiver:
     def take(self, path: str, headers: Message, body: bytes) -> Answer:  # noqa: ARG002 - for those that override it
         """Give the answer to one request; called on a thread of the connection's."""
         return self.answers.pop(0) if self.answers else (200, {}, b"")
+
+    def ask(self, path: str, headers: Message) -> Answer:  # noqa: ARG002 - for those that override it
+        """Give the answer to a GET, which most senders have no reason for; called on a thread of the connection's."""
+        self.objections.append(f"GET {path}")
+        return 405, {}, b""
 
     def close(self) -> None:
         """Stop listening."""

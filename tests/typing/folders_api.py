@@ -14,6 +14,7 @@ from rondo_core.export import (
     AgentStatus,
     Connection,
     EndedReader,
+    EventRequest,
     Exporters,
     Forecast,
     HttpResponse,
@@ -23,12 +24,14 @@ from rondo_core.export import (
     ReceiverSettings,
     Refusal,
     Runner,
+    Status,
     check_exporters,
     check_runner_table,
     cursor_names,
     cursor_path,
     dry_run,
     dump,
+    export_status,
     exposition,
     fold_dead,
     http,
@@ -314,6 +317,9 @@ def exports(path: Path, exporters: Exporters, found: NewestSample, config: Mappi
     with EndedReader(path, 1) as ended:
         assert_type(ended.series(), list[Series])
     str(cursor_path(path, "x"))
+    assert_type([each.overwritten_events for each in export_status(path)], list[int])
+    assert_type(Status, type[Status])
+    assert_type(EventRequest, type[EventRequest])
     assert_type(Newest, type[Newest])
     assert_type(found[0], Series)
 
