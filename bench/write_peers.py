@@ -178,9 +178,11 @@ Contender = tuple[str, Record]
 
 def rondo(directory: Path) -> Iterator[Contender]:
     """Give rondo's records: scalars, and a tick of 30 in one call."""
-    from rondo_core import Store
+    from rondo_core import Schema, Store
 
-    store = Store(directory / "s", tick_interval_s=1.0)
+    room = [Schema("counters", "counter", 32), Schema("gauges", "gauge", 32), Schema("summaries", "summary", 32)]
+    # `strict`: in overflow series another path would be timed
+    store = Store(directory / "s", room, strict=True, tick_interval_s=1.0)
     batch = store.batch([store.gauge("tick", n=n) for n in range(30)])
     row = array("d", range(30))
     yield "rondo gauge.set", partial(store.gauge("g").set, 1.5)

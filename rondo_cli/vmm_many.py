@@ -15,8 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
-
 from rondo_cli.printing import guest_line, say
 from rondo_cli.terminal import STDOUT, to_descriptor, unstalled_stderr
 from rondo_cli.vmm_run import VmRequest, VmRun
@@ -50,10 +48,10 @@ def many(request: VmRequest, count: int) -> list[tuple[str, VmRequest]]:
         config = request.config
         if config.disks and not config.disk_read_only:
             own = tuple(path.with_name(f"{path.stem}-{index}{path.suffix}") for path in config.disks)
-            config = attrs.evolve(config, disks=own)
+            config = config._replace(disks=own)
         store = directory / name if directory else None
         labels = {**request.labels, INSTANCE: name}
-        found.append((name, attrs.evolve(request, config=config, store=store, labels=labels)))
+        found.append((name, request._replace(config=config, store=store, labels=labels)))
     return found
 
 

@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import attrs
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rondo_cli import run_long
 from rondo_cli.printing import GuestText, say
@@ -30,8 +29,7 @@ SPARE_FILES = 8
 REASON_BYTES = 86  # the record of runs keeps 100 bytes
 
 
-@attrs.frozen
-class VmRequest:
+class VmRequest(NamedTuple):
     """What was asked for of one machine.
 
     Attributes: `config`, what it is; `store`, where it is recorded (None: nowhere); `known`, what the config file says
@@ -41,8 +39,8 @@ class VmRequest:
     config: VmConfig
     store: Path | None
     known: Config
-    exporters: Mapping[str, Mapping[str, Any]] = attrs.Factory(dict)
-    labels: Mapping[str, str] = attrs.Factory(dict)
+    exporters: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    labels: Mapping[str, str] = MappingProxyType({})
 
 
 def with_remote_write(known: Config, url: str | None) -> dict[str, Mapping[str, Any]]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 from rondo_vmm.boot.kernel import Kernel, read_kernel
 from rondo_vmm.boot.loader import EMULATED_HOST_CMDLINE, LINUX_CMDLINE, load
@@ -21,8 +19,7 @@ if TYPE_CHECKING:
     from rondo_vmm.machine import Machine
 
 
-@attrs.frozen
-class Vm:
+class Vm(NamedTuple):
     """A machine, its board, its serial port, its virtio devices where it has any, and why it is that machine."""
 
     machine: Machine

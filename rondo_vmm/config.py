@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
-
-import attrs
+from typing import Any, Literal, NamedTuple, Self
 
 from rondo_core.units import Duration, seconds
 from rondo_vmm.errors import ConfigError
@@ -18,12 +16,23 @@ MAX_VCPUS = 64
 MAX_DISKS = 4
 
 
-def _timeout(given: Duration) -> float:
-    return seconds("timeout", given)
+class _Fields(NamedTuple):
+    machine: Literal["auto", "kvm", "soft", "qemu"]
+    kernel: Path | None
+    cmdline: str
+    memory_mib: int
+    timeout_s: float | None
+    initrd: Path | None
+    vcpus: int
+    emulated_host: bool
+    disks: tuple[Path, ...]
+    disk_read_only: bool
+    rng: bool
+    balloon: bool
+    guest_samples: bool
 
 
-@attrs.frozen
-class VmConfig:
+class VmConfig(_Fields):
     """What machine to run.
 
     Attributes:
@@ -43,22 +52,36 @@ class VmConfig:
     Raises: ConfigError: one of them cannot be; the message says which and what can.
     """
 
-    machine: Literal["auto", "kvm", "soft", "qemu"] = "auto"
-    kernel: Path | None = None
-    cmdline: str = ""
-    memory_mib: int = MEMORY_MIB
-    timeout_s: float | None = attrs.field(default=None, converter=attrs.converters.optional(_timeout))
-    initrd: Path | None = None
-    vcpus: int = 1
-    emulated_host: bool = False
-    disks: tuple[Path, ...] = ()
-    disk_read_only: bool = False
-    rng: bool = False
-    balloon: bool = False
-    guest_samples: bool = False
+    __slots__ = ()
 
-    def __attrs_post_init__(self) -> None:
+    def __new__(
+        cls,
+        machine: Literal["auto", "kvm", "soft", "qemu"] = "auto",
+        kernel: Path | None = None,
+        cmdline: str = "",
+        memory_mib: int = MEMORY_MIB,
+        timeout_s: Duration | None = None,
+        initrd: Path | None = None,
+        vcpus: int = 1,
+        emulated_host: bool = False,
+        disks: tuple[Path, ...] = (),
+        disk_read_only: bool = False,
+        rng: bool = False,
+        balloon: bool = False,
+        guest_samples: bool = False,
+    ) -> Self:
         """Refuse what cannot be."""
+        within_s = None if timeout_s is None else seconds("timeout", timeout_s)
+        facts = machine, kernel, cmdline, memory_mib, within_s, initrd, vcpus, emulated_host
+        self = super().__new__(cls, *facts, disks, disk_read_only, rng, balloon, guest_samples)
+        self._check()
+        return self
+
+    def _replace(self, **changes: Any) -> Self:
+        """Give another with these changes, checked as any."""
+        return type(self)(**(self._asdict() | changes))
+
+    def _check(self) -> None:
         if self.machine not in MACHINES:
             raise ConfigError(f"machine {self.machine!r}: choose {', '.join(MACHINES)}")
         if not MIN_MEMORY_MIB <= self.memory_mib <= MAX_MEMORY_MIB:

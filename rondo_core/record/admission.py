@@ -95,12 +95,21 @@ class Admission:
 
     def inc_many_slow(self, column: int, amounts: Any, n_values: int, now_ns: Any) -> None:
         """Add to counters side by side, from `column` on. Raises: ValueError: there are more amounts, or fewer."""
-        numbers = self.numbers(amounts, n_values, "counters")
+        numbers = self.amounts(amounts, n_values)
+        if numbers is not None:
+            self._record(self._inc_many, column, numbers, now_ns, n_values)
+
+    def amounts(self, given: Any, n_values: int) -> array[float] | None:
+        """Read what so many counters grow by; None where one of the amounts is refused, and so all are.
+
+        Raises: ValueError: there are more or fewer.
+        """
+        numbers = self.numbers(given, n_values, "counters")
         wrong = [] if numbers is None else [each for each in numbers if not 0.0 <= each < _INF]
         if wrong:
             self.refuse(_cause(wrong[0]), n_values)
-        elif numbers is not None:
-            self._record(self._inc_many, column, numbers, now_ns, n_values)
+            return None
+        return numbers
 
     def inc_slow(self, column: int, amount: Any, now_ns: Any) -> None:
         """Add to a counter outside the current bucket: a late increment counts in every row from its own on."""

@@ -129,6 +129,11 @@ class _Refuses:
     def number(self, _value: object) -> None:
         """Read no number."""
 
+    def numbers(self, _values: object, _n_values: int) -> None:
+        """Read none."""
+
+    amounts = numbers
+
     def floats(self, _values: object) -> tuple[float, ...]:
         """Read no numbers."""
         return ()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 from pathlib import Path
-
-import attrs
+from typing import NamedTuple
 
 from rondo_vmm.boot.elf import MEND
 from rondo_vmm.boot.unpacking import unpacker, within
@@ -25,8 +24,7 @@ ENTRY_64 = 0x200
 HEADER_END_MIN = 0x264
 
 
-@attrs.frozen
-class BzImage:
+class BzImage(NamedTuple):
     """What the setup header says.
 
     Attributes:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-
-import attrs
+from typing import NamedTuple
 
 from rondo_vmm.errors import BootError, GuestMemoryError
 from rondo_vmm.memory import GuestMemory
@@ -25,8 +24,7 @@ PVH_OWNER, PVH_ENTRY = b"Xen\0", 18
 MEND = "give an x86 kernel: a bzImage, a vmlinux or a 32-bit ELF, or leave --kernel out for the bundled guest"
 
 
-@attrs.frozen
-class LoadSegment:
+class LoadSegment(NamedTuple):
     """Bytes of the file and where they belong; memory past them is zero."""
 
     offset: int
@@ -35,8 +33,7 @@ class LoadSegment:
     memory_bytes: int
 
 
-@attrs.frozen
-class Elf:
+class Elf(NamedTuple):
     """What is needed of an ELF kernel: how wide it is, where it starts, where by PVH (0: not), and its segments."""
 
     bits: int

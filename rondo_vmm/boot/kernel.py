@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import attrs
+from typing import TYPE_CHECKING, NamedTuple
 
 from rondo_core.model import read_named
 from rondo_vmm.boot import elf
@@ -20,13 +18,16 @@ BUNDLED = Path(__file__).resolve().parent.parent / "data" / "guest.elf"
 MAX_FILE_BYTES = 1 << 30
 
 
-@attrs.frozen
-class Kernel:
+class Kernel(NamedTuple):
     """A kernel's file, read and understood, but nowhere yet."""
 
     source: Path
-    data: bytes | bytearray = attrs.field(repr=False)
+    data: bytes | bytearray
     image: Elf | BzImage
+
+    def __repr__(self) -> str:
+        """Say all but its bytes."""
+        return f"Kernel(source={self.source!r}, image={self.image!r})"
 
     @property
     def bare(self) -> bool:
@@ -57,8 +58,7 @@ def read_kernel(path: Path | None, unpacked: bool = False, room_bytes: int = MAX
     return Kernel(source, data, image)
 
 
-@attrs.frozen
-class Start:
+class Start(NamedTuple):
     """How the first CPU starts: at `entry` in flat 32-bit mode, or in 64-bit mode with boot/longmode's page tables."""
 
     entry: int

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import attrs
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 PANIC_STATUS = 3  # a guest that panicked is neither a failure of the monitor's nor a wrong call
 
 
-@attrs.frozen
-class VmResult:
+class VmResult(NamedTuple):
     """How a VM's run went.
 
     Attributes:
@@ -35,7 +36,7 @@ class VmResult:
     ended_ns: int
     failed_plugins: dict[str, int]
     exits_by_vcpu: tuple[dict[str, int], ...] = ()
-    completed: dict[str, int] = attrs.Factory(dict)
+    completed: Mapping[str, int] = MappingProxyType({})
     dropped_bytes: int = 0
     console_trouble: str = ""
     notes: tuple[str, ...] = ()

@@ -9,7 +9,6 @@ from a new one for all.
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import threading
 import time
@@ -77,6 +76,8 @@ class _Machine:
         except Exception as error:  # noqa: BLE001 - the others are ticked whatever befell this one
             if not self._failed:
                 self._failed = True
+                import logging  # it takes long, and a machine begins with this module
+
                 logging.getLogger("rondo.vmm").warning("tick: %s", one_line(error))
         finally:
             self._turn.release()

@@ -207,10 +207,41 @@ def test_gauges_of_a_batch_may_overflow(path, clock):
             batch = store.batch([store.gauge("g", n=number) for number in range(9)])
             batch.set([float(number) for number in range(9)])
             assert len(batch.series) == 9
-            with pytest.raises(ValueError, match="1 values for 9 gauges"):
+            with pytest.raises(ValueError, match="batch of 9 gauges: 1 values"):
                 batch.set([1.0])
             last = {str(each.series): each.values[-1] for each in store.query("g", fn="last")}
     assert {last[f'g{{n="{number}"}}'] for number in range(9)} == set(range(9))
+
+
+def test_a_batch_that_overflows_is_recorded_in_one_bucket_or_not_at_all(path):
+    """As one whose series lie side by side: the clock is read once, and what is no number or no amount refuses all."""
+    now_ns = 1_700_000_000 * 10**9
+
+    def clock():
+        nonlocal now_ns
+        now_ns += 150_000_000
+        return now_ns
+
+    with Store(path, SMALL, clock=clock) as store:
+        gauges = store.batch([store.gauge("g", n=number) for number in range(9)])
+        counters = store.counter_batch([store.counter("c_total", n=number) for number in range(9)])
+        for number in range(20):
+            gauges.set([float(number)] * 9)
+            counters.inc([1.0] * 9)
+        for wrong in ([1.0] * 8 + ["1"], [-1.0] * 8 + [None]):
+            gauges.set(wrong)
+            counters.inc(wrong)
+        counters.inc([1.0] * 8 + [-1.0])
+        levels = store.query("g", fn="last", tier=0)
+        times = {tuple(each.timestamps_ns.tolist()) for each in levels}
+        values = {tuple(each.values.tolist()) for each in levels}
+        assert len(levels) == 5
+        assert (len(times), len(values)) == (1, 1)
+        assert len(min(times)) > 2
+        assert sum(counter.value for counter in set(counters.counters)) == 20 * 9
+        refused = store._refused
+        assert sum(each.get("not_a_number", 0) for each in refused) == 4 * 9
+        assert sum(each.get("negative", 0) for each in refused) == 9
 
 
 def test_gauges_with_peaks_families_and_batches_of_counters_may_overflow(path, clock):
@@ -226,7 +257,7 @@ def test_gauges_with_peaks_families_and_batches_of_counters_may_overflow(path, c
         together.inc([1.0] * 9)
         together.inc(np.ones(9))
         assert len(together.series) == 9
-        with pytest.raises(ValueError, match="1 amounts for 9 counters"):
+        with pytest.raises(ValueError, match="batch of 9 counters: 1 values"):
             together.inc([1.0])
         most = {str(each.series): each.values[-1] for each in store.query("queue", fn="max", tier=0)}
         last = {str(each.series): each.values[-1] for each in store.query("queue", fn="last", tier=0)}

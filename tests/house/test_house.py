@@ -541,6 +541,16 @@ def test_a_program_that_records_loads_nothing_else(tmp_path):
     assert "rondo_core.builtin.process" in loaded
 
 
+def test_a_machine_starts_without_what_its_start_does_not_need(tmp_path):
+    """Neither attrs nor logging is loaded before the guest's first byte, which waits for each module that is."""
+    code = "import sys\nimport rondo_cli.vmm, rondo_cli.vmm_run, rondo_vmm.kvm.machine\nfrom rondo_core import Store\n"
+    code += "from rondo_vmm import VMM_SCHEMAS\nwith Store(sys.argv[1], VMM_SCHEMAS): print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "s"], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert not loaded & {"numpy", "attr", "attrs", "logging", "asyncio", "json", "tomllib", "importlib.metadata"}
+    assert {"rondo_vmm.monitor", "rondo_core.record.writer"} <= loaded
+
+
 def test_what_is_asked_of_serving_before_it_starts_imports_no_server():
     """`rondo serve --help`, and a program that takes a port for a sidecar, load none of the packages of the extra `web`."""
     serving = {"starlette", "uvicorn", "asyncio", "re2", "numpy"}
