@@ -211,7 +211,8 @@ bench-lake: $(VENV)/.tested ## What a lake of 1,000 lives takes and answers, and
 	@$(BIN)/python bench/lake.py
 
 bench-known: $(VENV)/.tested ## What rondo run says of fourteen programs whose use is known, beside GNU time, con-duct and psrecord.
-	@$(BIN)/python bench/known.py
+	@sh scripts/venv.sh $(VENV) --group known
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python bench/known.py
 
 bench-promql: $(VENV)/.tested tools ## PromQL over HTTP and in process, beside a real Prometheus on the same samples.
 	@$(BIN)/python bench/promql.py

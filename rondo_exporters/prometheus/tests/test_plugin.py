@@ -146,7 +146,7 @@ def test_what_cannot_be_is_said_in_one_line_without_secrets(config, said):
 
 def test_settings_show_no_secret():
     """The settings' repr holds no credential, no header's value and no query."""
-    shown = repr(read_settings({"url": "http://me:hunter2@x/w?k=hunter2", "headers": {"X-Key": "hunter2"}}))
+    shown = repr(read_settings({"url": "http://somebody:hunter2@x/w?k=hunter2", "headers": {"X-Key": "hunter2"}}))
     assert "hunter2" not in shown
-    assert "me" not in shown.replace("username", "").replace("timeout", "")
+    assert "somebody" not in shown
     assert "hunter2" not in repr(read_settings({"url": URL, "bearer_token": "hunter2"}))
