@@ -46,8 +46,8 @@ tools: ## Fetch what the integration tests start: servers of Prometheus and Vict
 	@sh scripts/chromium.sh $(TOOLS)
 	@$(MAKE) -s guest-linux || echo "tools: no Linux guest; the tests that boot one are skipped" >&2
 
-# What serves nothing and keeps to no second of the clock: it is run beside the rest, on the second core.
-BESIDE := tests/core tests/vmm/test_linux.py tests/crash tests/fuzz tests/properties
+# What keeps to no second of the clock: it is run beside the rest, on the second core.
+BESIDE := tests/core tests/vmm/test_linux.py tests/crash tests/fuzz tests/properties tests/promql tests/house tests/format
 
 test: $(VENV)/.tested tools ## Install what the tests need and run them, in two processes.
 	@$(BIN)/python scripts/test.py $(BESIDE)
