@@ -14,6 +14,7 @@ from typing import Any
 
 from rondo_core.clock import Clock, wall_ns
 from rondo_core.errors import StoreError, StoreLockedError, UsageError, one_line
+from rondo_core.forking import at_fork
 from rondo_core.model import layout
 from rondo_core.model.labels import Kind, Series
 from rondo_core.model.paths import is_there, state_directory
@@ -198,4 +199,4 @@ def _in_child() -> None:
     _opening = threading.RLock()
 
 
-os.register_at_fork(after_in_child=_in_child)
+at_fork(after_in_child=_in_child)

@@ -7,7 +7,6 @@ is found by its tasks, without a line of the program's; `watch_loop` names one t
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import weakref
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from rondo_core import hookimpl
 from rondo_core.builtin.kernel_files import rate_limited
 from rondo_core.clock import monotonic_ns
 from rondo_core.errors import RondoError
+from rondo_core.forking import at_fork
 from rondo_core.hookspecs import Declare
 
 if TYPE_CHECKING:
@@ -161,4 +161,4 @@ def _in_child() -> None:
         _inherited.update({task.get_loop() for task in _tasks(())})
 
 
-os.register_at_fork(after_in_child=_in_child)
+at_fork(after_in_child=_in_child)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Protocol, get_args
 from rondo_core import forking
 from rondo_core.clock import Clock
 from rondo_core.errors import RondoError, StoreClosedError, StoreForkedError, one_line
+from rondo_core.forking import at_fork
 from rondo_core.record.closed_files import open_again
 from rondo_core.record.consolidation import Consolidation
 from rondo_core.record.declaring import Declarations
@@ -365,4 +366,4 @@ def _in_child() -> None:
         store._after_fork()  # noqa: SLF001 - the same module
 
 
-os.register_at_fork(before=_before, after_in_child=_in_child)
+at_fork(before=_before, after_in_child=_in_child)

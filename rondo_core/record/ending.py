@@ -19,6 +19,7 @@ from opcode import opname
 from types import FrameType
 from typing import Any, Protocol
 
+from rondo_core.forking import at_fork
 from rondo_core.record import end_words
 from rondo_core.record.end_words import EXITED, RETURNED
 
@@ -161,6 +162,7 @@ def unwatch(store: RecordedStore) -> None:
     with _process.lock:
         _process.stores = [each for each in _process.stores if each() not in {None, store}]
         if not _process.stores:
+            _process.main = None  # a frame holds what the program knows, this module goes last: it would be freed late
             while _process.hooks:
                 _process.hooks.pop().restore()
 
@@ -258,4 +260,4 @@ def _in_child() -> None:
 
 
 atexit.register(_close_all)
-os.register_at_fork(after_in_child=_in_child)
+at_fork(after_in_child=_in_child)

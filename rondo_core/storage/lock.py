@@ -21,6 +21,7 @@ from typing import Protocol
 
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, StoreError, StoreLockedError, StoreNotFoundError
+from rondo_core.forking import at_fork
 from rondo_core.model import layout
 from rondo_core.storage.files import Folder, FolderFile, StrPath, open_file, sibling
 from rondo_core.storage.held import HeldFile
@@ -57,7 +58,7 @@ def _in_child() -> None:
     _locks.clear()
 
 
-os.register_at_fork(after_in_child=_in_child)
+at_fork(after_in_child=_in_child)
 
 
 def held_by_thread(lock: threading.RLock) -> bool:

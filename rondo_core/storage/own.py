@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rondo_core.clock import wall_ns
 from rondo_core.errors import StoreExistsError, UsageError
+from rondo_core.forking import at_fork
 from rondo_core.model import layout
 from rondo_core.model.labels import Labels, Series
 from rondo_core.model.schema import Schema
@@ -30,7 +31,7 @@ def _since() -> str:
     return format_instant(wall_ns())[: len("2026-11-29T09:12")].replace(":", ".")
 
 
-os.register_at_fork(after_in_child=_since.cache_clear)
+at_fork(after_in_child=_since.cache_clear)
 
 
 def own_paths(directory: Path, name: str = "") -> Iterator[Path]:

@@ -20,6 +20,7 @@ import msgpack
 
 from rondo_core import faults
 from rondo_core.errors import CorruptStoreError, FormatVersionError
+from rondo_core.forking import at_fork
 from rondo_core.model import layout
 from rondo_core.storage.files import (
     FolderFile,
@@ -131,8 +132,8 @@ def process_start() -> int:
         return 0
 
 
-os.register_at_fork(after_in_child=process_start.cache_clear)
-os.register_at_fork(after_in_child=process_token.cache_clear)
+at_fork(after_in_child=process_start.cache_clear)
+at_fork(after_in_child=process_token.cache_clear)
 
 
 def create_runs(path: Path) -> None:

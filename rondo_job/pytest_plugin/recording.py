@@ -147,17 +147,14 @@ class TestHooks:
         """
         self._store, self._state = store, PASSED
         begin, end, time_ns, read = table.begin, table.end, time.time_ns, process_reader()
-        due_ns, before, forked = record(time_ns()), read(), False
-
-        def note_fork() -> None:
-            nonlocal forked
-            forked = True
+        due_ns, before = record(time_ns()), read()
+        pid, getpid = os.getpid(), os.getpid
 
         @pytest.hookimpl(wrapper=True, tryfirst=True)
         def pytest_runtest_protocol(item: Any) -> Generator[None, Any, Any]:
             """Measure around a test, its fixtures included."""
             nonlocal before, due_ns
-            if forked:
+            if getpid() != pid:
                 return (yield)
             cpu_was, peak_was, resident, descriptors_were, threads_were = before
             self._state = PASSED
@@ -178,7 +175,6 @@ class TestHooks:
             return done
 
         self.pytest_runtest_protocol = pytest_runtest_protocol
-        os.register_at_fork(after_in_child=note_fork)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keep the worst that a test's setup, call or teardown came to."""
