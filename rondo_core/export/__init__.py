@@ -35,7 +35,9 @@ if TYPE_CHECKING:
     from rondo_core.export.options import runner_options as runner_options
     from rondo_core.export.outcome import Outcome as Outcome
     from rondo_core.export.receiver import ReceiverSettings as ReceiverSettings
+    from rondo_core.export.receiver import check_one_credential as check_one_credential
     from rondo_core.export.receiver import read_endpoint as read_endpoint
+    from rondo_core.export.receiver import read_external_labels as read_external_labels
     from rondo_core.export.runner import Runner as Runner
     from rondo_core.export.runner import open_runner as open_runner
     from rondo_core.export.status import Status as Status
@@ -77,7 +79,9 @@ _HOME = {
     "open_dump": "dumping",
     "open_runner": "runner",
     "protobuf": "",
+    "check_one_credential": "receiver",
     "read_endpoint": "receiver",
+    "read_external_labels": "receiver",
     "runner_options": "options",
 }
 __all__ = [*_HOME]  # noqa: PLE0604 - names, all of them

@@ -109,11 +109,9 @@ class Delivery:
         Raises: ReceiverAwayError, AnswerLostError, RetryableExportError: not now, or no time is left; RefusesAllError:
             the receiver takes nothing at all; ExportError: it cannot be used as it is; anything else: the exporter's.
         """
-        started = monotonic_ns()
-        self.requests += 1
-        self._began_ns = started
         try:
-            rejected = self._exporter.send(batch) or 0
+            with self._request():
+                rejected = self._exporter.send(batch) or 0
         except PermanentExportError as error:
             self.note(error)
             self.streak += 1
@@ -123,31 +121,36 @@ class Delivery:
             self._log(error)
             return Verdict.TOO_LARGE
         except Exception as error:
-            self.unanswered |= isinstance(error, AnswerLostError) or not isinstance(error, ExportError)
+            self.unanswered |= _may_have_arrived(error)
             raise
-        finally:
-            self._began_ns = 0
-            self.send_s += (monotonic_ns() - started) / NS_PER_S
         self._take(batch, int(rejected))
         return Verdict.TAKEN
 
     def send_event(self, request: EventRequest) -> Verdict:
         """Send a mark or a note. Raises: as the exporter, where it is neither taken nor refused."""
-        started = self._began_ns = monotonic_ns()
-        self.requests, self.unanswered = self.requests + 1, False
+        self.unanswered = False
         try:
-            cast("EventExporter", self._exporter).send_event(request)
+            with self._request():
+                cast("EventExporter", self._exporter).send_event(request)
         except (PermanentExportError, BatchTooLargeError) as error:
             self.note(error)
             return Verdict.REFUSED
         except Exception as error:
-            self.unanswered = isinstance(error, AnswerLostError) or not isinstance(error, ExportError)
+            self.unanswered = _may_have_arrived(error)
             raise
+        self.n_events_taken += 1
+        return Verdict.TAKEN
+
+    @contextlib.contextmanager
+    def _request(self) -> Iterator[None]:
+        """Count a request, and the time that the exporter is at it."""
+        started = self._began_ns = monotonic_ns()
+        self.requests += 1
+        try:
+            yield
         finally:
             self._began_ns = 0
             self.send_s += (monotonic_ns() - started) / NS_PER_S
-        self.n_events_taken += 1
-        return Verdict.TAKEN
 
     def _take(self, batch: Batch, rejected: int) -> None:
         found, n_samples = self.found, batch.n_samples
@@ -295,6 +298,11 @@ class Delivery:
                 self.found.isolated += _names(share)
             else:
                 self.found.blocked.update(dict.fromkeys(_names(share), lost))
+
+
+def _may_have_arrived(error: Exception) -> bool:
+    """Say whether what was sent may have been taken although this was raised."""
+    return isinstance(error, AnswerLostError) or not isinstance(error, ExportError)
 
 
 def _halves(piece: Batch) -> list[Batch]:

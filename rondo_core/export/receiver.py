@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urlunsplit
 
 import attrs
 
-from rondo_core.errors import RetryableExportError, UsageError
+from rondo_core.errors import LabelError, RetryableExportError, UsageError
 from rondo_core.export.http import Endpoint, check_proxy, check_url, presentable, read_token
+from rondo_core.model.labels import Labels, canonical_labels
 
 
 @attrs.frozen(kw_only=True)
@@ -79,3 +80,31 @@ def read_endpoint(option: str, config: Mapping[str, Any], example: str) -> tuple
         check_proxy(config.get("proxy", "")),
     )
     return endpoint, unquote(user), unquote(secret)
+
+
+def check_one_credential(
+    option: str, in_url: str, config: Mapping[str, Any], token: str, headers: Iterable[str]
+) -> None:
+    """Look that there is one way at most to prove who sends.
+
+    Args: `option`: the key of the URL; `in_url`: what that holds of it; `token`: the key of the token, whose file's is
+        `token` with _file; `headers`: the names of further ones.
+    Raises: UsageError: names the keys, and no credential.
+    """
+    ways = {
+        option: in_url,
+        token: config[token],
+        f"{token}_file": config[f"{token}_file"],
+        "headers": any(name.lower() == "authorization" for name in headers),
+    }
+    given = [name for name, there in ways.items() if there]
+    if len(given) > 1:
+        raise UsageError(f"{', '.join(given)}: each holds credentials; keep one")
+
+
+def read_external_labels(given: Mapping[str, str]) -> Labels:
+    """Read what everything gets on its way out. Raises: UsageError: a name or a value is wrong."""
+    try:
+        return canonical_labels(given)
+    except LabelError as error:
+        raise UsageError(f"external_labels: {error}") from None

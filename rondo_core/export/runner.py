@@ -323,8 +323,7 @@ class Runner:
             self._backoff_s, self._long_s = BACKOFF_FIRST_S, LONG_FIRST_S
             self._publish()
             self._drop_resident(drained.batch)
-            if self._closing and time.monotonic() > self._delivery.until:
-                raise RetryableExportError("no time left before the end; the rest stays in the store")
+            self._check_time()
             if self._thread is threading.current_thread():
                 self._wake.wait(drained.batch.n_samples / CATCH_UP_SAMPLES_PER_S)
         return True
@@ -336,9 +335,12 @@ class Runner:
         """
         if self._stopped or (self._closing and not ended_run):
             return True
+        self._check_time()
+        return False
+
+    def _check_time(self) -> None:
         if self._closing and time.monotonic() > self._delivery.until:
             raise RetryableExportError("no time left before the end; the rest stays in the store")
-        return False
 
     # -- failures
 

@@ -26,6 +26,7 @@ from rondo_core.export import (
     Runner,
     Status,
     check_exporters,
+    check_one_credential,
     check_runner_table,
     cursor_names,
     cursor_path,
@@ -43,6 +44,7 @@ from rondo_core.export import (
     open_runner,
     protobuf,
     read_endpoint,
+    read_external_labels,
     read_store_state,
     runner_options,
 )
@@ -303,6 +305,8 @@ def exports(path: Path, exporters: Exporters, found: NewestSample, config: Mappi
     assert_type(runner_options("x", {}), tuple[dict[str, Any], dict[str, Any]])
     check_exporters({})
     assert_type(read_endpoint("url", {}, "http://a")[1:], tuple[str, str])
+    check_one_credential("url", "", {}, "token", ())
+    assert_type(read_external_labels({}), Labels)
     with StoreReader(path) as reader:
         assert_type(open_runner(reader, "x", {}), Runner)
         assert_type(is_dump("csv", {}), bool)

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core import Option, hookimpl
-from rondo_core.errors import LabelError, UsageError
-from rondo_core.export import ReceiverSettings, read_endpoint
+from rondo_core.export import ReceiverSettings, check_one_credential, read_endpoint, read_external_labels
 from rondo_core.export.http import check_header_value, check_headers, check_tls
-from rondo_core.model import Labels, canonical_labels
+from rondo_core.model import Labels
 
 if TYPE_CHECKING:
     from rondo_exporter_grafana.annotations import GrafanaAnnotations
@@ -100,23 +99,11 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     check_header_value("token", config["token"])
     check_tls(config["ca_file"], config["client_certificate"], config["client_key"])
     headers = check_headers(config["headers"], {})
-    ways = {
-        "url": user or secret,
-        "token": config["token"],
-        "token_file": config["token_file"],
-        "headers": any(name.lower() == "authorization" for name in headers),
-    }
-    given = [name for name, there in ways.items() if there]
-    if len(given) > 1:
-        raise UsageError(f"{', '.join(given)}: each holds credentials; keep one")
-    try:
-        labels = canonical_labels(config["external_labels"])
-    except LabelError as error:
-        raise UsageError(f"external_labels: {error}") from None
+    check_one_credential("url", user or secret, config, "token", headers)
     return Settings(
         endpoint=endpoint,
         tags=config["tags"],
-        external_labels=labels,
+        external_labels=read_external_labels(config["external_labels"]),
         dashboard_uid=config["dashboard_uid"],
         tags_bytes=config["tags_bytes"],
         headers=headers,

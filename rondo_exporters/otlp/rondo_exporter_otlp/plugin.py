@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core import Option, hookimpl
-from rondo_core.errors import UsageError
-from rondo_core.export import ReceiverSettings, read_endpoint
+from rondo_core.export import ReceiverSettings, check_one_credential, read_endpoint
 from rondo_core.export.http import check_header_value, check_headers, check_tls
 
 if TYPE_CHECKING:
@@ -82,15 +81,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     check_tls(config["ca_file"], config["client_certificate"], config["client_key"])
     names = {"service.name": config["service_name"], "service.instance.id": config["service_instance_id"]}
     headers = check_headers(config["headers"], {})
-    ways = {
-        "endpoint": user or secret,
-        "bearer_token": config["bearer_token"],
-        "bearer_token_file": config["bearer_token_file"],
-        "headers": any(name.lower() == "authorization" for name in headers),
-    }
-    given = [name for name, there in ways.items() if there]
-    if len(given) > 1:
-        raise UsageError(f"{', '.join(given)}: each holds credentials; keep one")
+    check_one_credential("endpoint", user or secret, config, "bearer_token", headers)
     return Settings(
         endpoint=endpoint,
         resource={name: text for name, text in {**names, **config["resource"]}.items() if name and text},

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from rondo_core import Option, hookimpl
-from rondo_core.errors import LabelError, UsageError
-from rondo_core.export import ReceiverSettings, read_endpoint
+from rondo_core.errors import UsageError
+from rondo_core.export import ReceiverSettings, read_endpoint, read_external_labels
 from rondo_core.export.http import Endpoint, check_header_value, check_headers, check_tls
-from rondo_core.model import Labels, canonical_labels
+from rondo_core.model import Labels
 from rondo_exporter_prometheus.limits import RECEIVERS, read_limits
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def read_settings(config: Mapping[str, Any]) -> Settings:
     settings = Settings(
         endpoint=endpoint,
         protocol=config["protocol"],
-        external_labels=_external_labels(config.get("external_labels", {})),
+        external_labels=read_external_labels(config.get("external_labels", {})),
         max_bytes=config["max_bytes"],
         zeroes=config["zeroes"],
         headers=_headers(config.get("headers", {}), config.get("tenant", "")),
@@ -146,13 +146,6 @@ def _check_tls(endpoint: Endpoint) -> None:
     if (endpoint.ca_file or endpoint.client_certificate) and endpoint.url.scheme != "https":
         raise UsageError("url: http, and ca_file or client_certificate is given, which only https can use")
     check_tls(endpoint.ca_file, endpoint.client_certificate, endpoint.client_key)
-
-
-def _external_labels(given: Mapping[str, str]) -> Labels:
-    try:
-        return canonical_labels(given)
-    except LabelError as error:
-        raise UsageError(f"external_labels: {error}") from None
 
 
 def _headers(given: Mapping[str, str], tenant: str) -> dict[str, str]:
